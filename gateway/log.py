@@ -1,0 +1,80 @@
+"""Logging: one JSON object a line, an event name and ids as fields, secrets redacted by key and by shape.
+
+    log = logging.getLogger(__name__)
+    log.info("tier_changed", extra=fields(app_id="skai", user_id="u1", **{"from": "free", "to": "pro"}))
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from typing import IO
+
+_SECRET_KEY = re.compile(r"(?i)(secret|password|passwd|authorization|cookie|api_?key|token|signature|credential)")
+# What secrets look like wherever they stand: Stripe, LiteLLM and our own keys, JWTs, URLs with a password in them.
+_SECRET_SHAPE = re.compile(
+    r"\b(?:sk|rk|pk|whsec|skp|ska)[_-][A-Za-z0-9_\-]{6,}"
+    r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|\bhttps://(?:checkout|billing)\.stripe\.com/\S+"
+)
+_STARS = "********"
+_MAX_DEPTH = 8
+
+
+def fields(**values: object) -> dict[str, object]:
+    """The `extra` of one log call; nested values are redacted too."""
+    return {"fields": values}
+
+
+def redact(value: object, depth: int = 0) -> object:
+    """The same value with every secret replaced by stars, at any depth."""
+    if depth > _MAX_DEPTH:
+        return "…"
+    if isinstance(value, str):
+        return _SECRET_SHAPE.sub(_STARS, value)
+    if isinstance(value, Mapping):
+        return {
+            str(key): _STARS if _SECRET_KEY.search(str(key)) and item else redact(item, depth + 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact(item, depth + 1) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value), depth + 1)
+
+
+class JsonFormatter(logging.Formatter):
+    """One line, one object; a traceback has no local variables, a message no raw control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "event": redact(record.getMessage()),
+            "logger": record.name,
+        }
+        extra = getattr(record, "fields", None)
+        if isinstance(extra, Mapping):
+            line.update(redact(extra))  # type: ignore[call-overload]  # redact of a mapping is a mapping
+        if record.exc_info and record.exc_info[1] is not None:
+            line["traceback"] = redact("".join(traceback.format_exception(record.exc_info[1])))
+        return json.dumps(line, ensure_ascii=True, default=str)
+
+
+def set_up(level: int = logging.INFO, stream: IO[str] | None = None) -> None:
+    """Log to `stream` (standard error) as JSON lines; replaces whatever was configured before."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # An access line per request would bury what an operator looks for; counters are in /metrics.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
