@@ -1,0 +1,174 @@
+"""What apps.json says, frozen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is: `env:NAME` or `file:PATH`; apps.json never holds one."""
+
+    kind: Literal["env", "file"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What LiteLLM allows on a tier; None is unlimited. `models` None is every model. Budgets are in US dollars."""
+
+    max_budget_usd: float | None = None
+    budget_duration: str = "1d"
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One Stripe price of a tier, by `price_id` or by `lookup_key` (exactly one). `unit_amount` is minor units."""
+
+    price_id: str | None = None
+    lookup_key: str | None = None
+    unit_amount: int | None = None
+    currency: str | None = None
+    interval: Literal["day", "week", "month", "year"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A named level of an app. `rank` is its place in the list: 0 is the default tier."""
+
+    tier_id: str
+    name: str
+    rank: int
+    prices: tuple[Price, ...]
+    features: tuple[str, ...]
+    limits: Limits
+    internal: bool
+    was: tuple[str, ...] = ()
+
+    @property
+    def for_sale(self) -> bool:
+        return bool(self.prices) and not self.internal
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path prefix (by whole segments) and what it takes to pass. `methods` empty means all."""
+
+    path: str
+    public: bool = False
+    min_tier: str | None = None
+    features: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityKind:
+    """One way to find the user in a request. `secret` is for `openwebui` (HS256)."""
+
+    kind: Literal["openwebui", "user_key"]
+    secret: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiteLLMMode:
+    """How limits reach LiteLLM for this app's users; `user_id` is a template with `{user_id}` and `{app_id}`."""
+
+    mode: Literal["customer", "internal_user"]
+    user_id: str = "{user_id}"
+    shared_users: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One entry of apps.json. `hosts` are lower-case ASCII (punycode). `tiers` are in rank order, at least one."""
+
+    app_id: str
+    name: str
+    hosts: tuple[str, ...]
+    upstream: str
+    api_key: SecretRef | None
+    identity: tuple[IdentityKind, ...]
+    litellm: LiteLLMMode | None
+    success_url: str
+    cancel_url: str
+    grace_seconds: int
+    anonymous: Literal["tag", "refuse"]
+    tiers: tuple[Tier, ...]
+    routes: tuple[Route, ...]
+    enforce: bool = True
+    sign_in_url: str | None = None
+    was: tuple[str, ...] = ()
+
+    @property
+    def default_tier(self) -> Tier:
+        return self.tiers[0]
+
+    def tier(self, tier_id: str) -> Tier | None:
+        """The tier of this id, or of which it is a former id; None if there is none."""
+        for tier in self.tiers:
+            if tier.tier_id == tier_id:
+                return tier
+        for tier in self.tiers:
+            if tier_id in tier.was:
+                return tier
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """How Traefik and the tunnel reach things; the defaults fit a plain Traefik + Cloudflare Tunnel stack."""
+
+    entry_points: tuple[str, ...] = ("web",)
+    cert_resolver: str | None = None
+    gate_url: str = "http://skpayments:8081"
+    public_service_url: str = "http://skpayments:8080"
+    traefik_url: str = "http://traefik:80"
+    network: str = "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """apps.json after validation. `apps` is in the file's order; `digest` changes with any byte of the file."""
+
+    apps: Mapping[str, App]
+    routing: Routing
+    digest: str
+
+    def app(self, app_id: str) -> App | None:
+        return self.apps.get(app_id)
+
+    def app_of_host(self, host: str) -> App | None:
+        """The app that has this host (lower-case, no port), or None."""
+        for app in self.apps.values():
+            if host in app.hosts:
+                return app
+        return None
+
+    def prices(self) -> tuple[tuple[App, Tier, Price], ...]:
+        """Every price of every tier, in the file's order."""
+        return tuple((app, tier, price) for app in self.apps.values() for tier in app.tiers for price in tier.prices)
+
+    def secret_refs(self) -> tuple[tuple[str, SecretRef], ...]:
+        """Every secret that apps.json names, with the path where it stands."""
+        found: list[tuple[str, SecretRef]] = []
+        for number, app in enumerate(self.apps.values()):
+            if app.api_key is not None:
+                found.append((f"apps[{number}].api_key", app.api_key))
+            found.extend(
+                (f"apps[{number}].identity[{place}].secret", kind.secret)
+                for place, kind in enumerate(app.identity)
+                if kind.secret is not None
+            )
+        return tuple(found)
+
+
+EMPTY = Catalog(apps=MappingProxyType({}), routing=Routing(), digest="")

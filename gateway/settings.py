@@ -1,0 +1,201 @@
+"""The environment, read once into a frozen `Settings`; and `Secret`, a value that prints as stars."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.errors import ConfigError
+
+STRIPE_API_BASE = "https://api.stripe.com"
+_MAX_SECRET_FILE_BYTES = 64 * 1024
+# Secrets that examples and tutorials show: worse than none, because they look set.
+_WELL_KNOWN = {
+    "changeme", "change-me", "change_me", "secret", "password", "admin", "token", "test", "example", "default",
+    "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
+}  # fmt: skip
+_DIGITS = re.compile(r"\d{1,5}")
+
+
+class Secret:
+    """A secret text that shows as stars in any print, log or traceback; `reveal()` only where it is used."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('********')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+Secrets = tuple[Secret, ...]
+"""The newest first; more than one only while a secret is being rolled (`new,old`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the environment says. Each secret is a tuple, newest first, never empty; LiteLLM may be absent."""
+
+    stripe_secret_key: Secrets
+    stripe_webhook_secret: Secrets
+    gate_secret: Secrets
+    admin_token: Secrets
+    stripe_api_base: str
+    litellm_url: str | None
+    litellm_key: Secrets
+    database_url: str
+    apps_file: Path
+    public_url: str
+    port: int
+    gate_port: int
+    host: str
+
+
+def split_secret(text: str) -> Secrets:
+    """`new,old` as two secrets; blanks around each are cut, empty parts dropped."""
+    return tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
+
+
+def secret_problem(value: str) -> str | None:
+    """Why `value` must not be used as a secret, or None. Never quotes the value."""
+    if not value.strip():
+        return "is empty"
+    if value.strip().lower() in _WELL_KNOWN:
+        return "is a well-known default; generate one with: openssl rand -hex 32"
+    if not value.isprintable():
+        return "holds a line break or another character that cannot be printed"
+    return None
+
+
+def read_secret_file(path: Path) -> str:
+    """The text of a secret's file without its closing line break. Raises `OSError` or `ValueError`."""
+    with path.open("rb") as file:
+        data = file.read(_MAX_SECRET_FILE_BYTES + 1)
+    if len(data) > _MAX_SECRET_FILE_BYTES:
+        raise ValueError("is larger than 64 KiB")
+    return data.decode("utf-8").rstrip("\r\n")
+
+
+class _Reader:
+    """Collects every problem while the environment is read, so that all are told at once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.problems: list[str] = []
+
+    def secret(self, name: str, *, what: str, required: bool = True) -> Secrets:
+        file_name = self.environ.get(f"{name}_FILE", "")
+        text = self.environ.get(name, "")
+        if file_name and text:
+            self.problems.append(f"{name}: set either {name} or {name}_FILE, not both")
+            return ()
+        if file_name:
+            try:
+                text = read_secret_file(Path(file_name))
+            except (OSError, ValueError) as exc:
+                reason = exc.strerror if isinstance(exc, OSError) else "is no UTF-8 text or larger than 64 KiB"
+                self.problems.append(f"{name}_FILE: cannot read {file_name}: {reason}")
+                return ()
+        elif name not in self.environ and f"{name}_FILE" not in self.environ:
+            if required:
+                self.problems.append(f"{name}: not set. It is {what}; set {name} or {name}_FILE")
+            return ()
+        secrets = split_secret(text)
+        if not secrets:
+            if required or text:
+                self.problems.append(f"{name}: is empty. It is {what}")
+            return ()
+        for secret in secrets:
+            problem = secret_problem(secret.reveal())
+            if problem:
+                self.problems.append(f"{name}: {problem}. It is {what}")
+                return ()
+        return secrets
+
+    def url(self, name: str, default: str | None, *, what: str) -> str | None:
+        text = self.environ.get(name, "").strip() or default
+        if text is None:
+            return None
+        try:
+            parts = urlsplit(text)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+            parts = urlsplit("")
+        if not valid or parts.query or parts.fragment or parts.username is not None:
+            self.problems.append(f'{name}: expected {what}, such as "https://pay.example.com"; got no such URL')
+            return None
+        return text.rstrip("/")
+
+    def port(self, name: str, default: int) -> int:
+        text = self.environ.get(name, "").strip() or str(default)
+        if not _DIGITS.fullmatch(text) or not 0 <= int(text) <= 65535:
+            self.problems.append(f'{name}: expected a port number from 0 to 65535, got "{text[:20]}"')
+            return default
+        return int(text)
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from `environ`; every missing or wrong variable is told at once, by name, never by value.
+
+    Raises `ConfigError`.
+    """
+    reader = _Reader(environ)
+    stripe_secret_key = reader.secret(
+        "STRIPE_SECRET_KEY", what="Stripe's secret or restricted key (sk_… or rk_…), Dashboard > Developers > API keys"
+    )
+    stripe_webhook_secret = reader.secret(
+        "STRIPE_WEBHOOK_SECRET", what="the signing secret of the webhook endpoint (whsec_…)"
+    )
+    gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; generate: openssl rand -hex 32")
+    admin_token = reader.secret("ADMIN_TOKEN", what="for /admin and the skpay command; generate: openssl rand -hex 32")
+    litellm_url = reader.url("LITELLM_URL", None, what="LiteLLM's address")
+    litellm_key = reader.secret(
+        "LITELLM_KEY", what="a LiteLLM key that may manage users", required=litellm_url is not None
+    )
+    if litellm_key and litellm_url is None and "LITELLM_URL" not in environ:
+        reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
+    stripe_api_base = reader.url("STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address")
+    public_url = reader.url("PUBLIC_URL", None, what="the address at which browsers and Stripe reach this service")
+    if public_url is None and not any(problem.startswith("PUBLIC_URL") for problem in reader.problems):
+        reader.problems.append("PUBLIC_URL: not set. It is the address at which browsers and Stripe reach this service")
+    live = any("_live_" in secret.reveal() for secret in stripe_secret_key)
+    if live and stripe_api_base != STRIPE_API_BASE:
+        reader.problems.append(
+            "STRIPE_API_BASE: a live key is never sent anywhere but Stripe; unset STRIPE_API_BASE or use a test key"
+        )
+    port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
+    if port == gate_port and port != 0:
+        reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Settings(
+        stripe_secret_key=stripe_secret_key,
+        stripe_webhook_secret=stripe_webhook_secret,
+        gate_secret=gate_secret,
+        admin_token=admin_token,
+        stripe_api_base=stripe_api_base or STRIPE_API_BASE,
+        litellm_url=litellm_url,
+        litellm_key=litellm_key,
+        database_url=environ.get("DATABASE_URL", "").strip() or "sqlite:///data/skpayments.db",
+        apps_file=Path(environ.get("APPS_FILE", "").strip() or "apps.json"),
+        public_url=public_url or "",
+        port=port,
+        gate_port=gate_port,
+        host=environ.get("HOST", "").strip() or "0.0.0.0",  # noqa: S104  # a container is reached from outside
+    )

@@ -1,0 +1,1 @@
+"""What Stripe says → Entitlement, and why: both API shapes, the status table, grace, grants. Pure."""

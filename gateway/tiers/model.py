@@ -1,0 +1,130 @@
+"""The values of a tier decision. Pure. Instants are epoch seconds UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Reason(StrEnum):
+    """The rule that made a decision; `explain` shows it, so a value is never renamed."""
+
+    DEFAULT = "default"  # nothing grants more than the first tier
+    ACTIVE = "active"
+    TRIALING = "trialing"
+    GRACE = "past_due_in_grace"
+    GRANT = "grant"
+    KEPT = "kept_last_good_tier"  # something unknown to us: a payer is not cut off for that
+    PAST_DUE_OVER = "past_due_grace_over"
+    NEVER_PAID = "past_due_never_paid"
+    NOT_PAID_YET = "incomplete"
+    UNPAID = "unpaid"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One subscription item. `product_id` may be None when Stripe sent only a price id."""
+
+    item_id: str
+    price_id: str
+    lookup_key: str | None
+    product_id: str | None
+    interval: str | None
+    quantity: int | None
+    period_end_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A Stripe subscription in one shape, whatever API version it came in."""
+
+    subscription_id: str
+    customer_id: str
+    status: str
+    items: tuple[Item, ...]
+    created_at: int
+    period_end_at: int | None
+    cancel_at: int | None
+    cancel_at_period_end: bool
+    ended_at: int | None
+    trial_end_at: int | None
+    pause_behavior: str | None
+    collection_method: str
+    pending_update: bool = False
+    schedule_id: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Stripe will never charge for it again."""
+        return self.status in ("canceled", "incomplete_expired")
+
+    @property
+    def ends_at(self) -> int | None:
+        """When it ends or ended for good, as far as Stripe knows today."""
+        if self.ended_at is not None:
+            return self.ended_at
+        if self.cancel_at is not None:
+            return self.cancel_at
+        return self.period_end_at if self.cancel_at_period_end else None
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """A Stripe invoice in one shape. Amounts are minor units; `first_attempt_at` None if never attempted."""
+
+    invoice_id: str
+    subscription_id: str | None
+    status: str
+    amount_due: int
+    amount_paid: int
+    attempt_count: int
+    created_at: int
+    first_attempt_at: int | None
+    hosted_invoice_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A tier that an operator gave; `until_at` None is for ever."""
+
+    grant_id: int
+    tier: str
+    reason: str
+    until_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something about a decision that a person must look at; becomes an alert."""
+
+    kind: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """The tier of one (app, user), why, and what the clock alone will change.
+
+    `status` is Stripe's, None without a subscription. `until` is the next instant at which the clock alone changes
+    the tier, None if none is known; `then` lists those changes as (epoch seconds, tier). `ends_at` is when the
+    subscription ends. `price_id` is what the tier was read from, so that a later decision can tell whether it moved.
+    """
+
+    tier: str
+    reason: Reason
+    source: Literal["default", "subscription", "grant"]
+    status: str | None = None
+    customer_id: str | None = None
+    subscription_id: str | None = None
+    price_id: str | None = None
+    then: tuple[tuple[int, str], ...] = ()
+    ends_at: int | None = None
+    concerns: tuple[Concern, ...] = ()
+
+    @property
+    def until(self) -> int | None:
+        return self.then[0][0] if self.then else None
