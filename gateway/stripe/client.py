@@ -1,0 +1,193 @@
+"""Calls to Stripe's API: one request, retried as Stripe says, its errors translated.
+
+Source of the retry order: stripe-python `_http_client.py`; 429 is backed off by us, the library leaves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import secrets as random_secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from gateway.errors import UpstreamFailed
+from gateway.log import fields
+from gateway.settings import Secrets
+from gateway.stripe.forms import Params, encode
+
+API_VERSION = "2026-10-28.endive"
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.5, 5.0
+_PAGE = 100
+
+log = logging.getLogger(__name__)
+
+StripeObject = dict[str, Any]
+
+
+class StripeError(UpstreamFailed):
+    """Stripe answered with an error. `stripe_code` is Stripe's own (`resource_missing`, `rate_limit` …).
+
+    `retryable`: a later try may succeed. `retry_now`: Stripe does not object to one at once.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, stripe_code: str, param: str, request_id: str, retry_now: bool
+    ) -> None:
+        super().__init__(
+            "Stripe refused the request.",
+            retryable=status in (409, 429) or status >= 500,
+            status=status,
+            detail=f"{status} {stripe_code} {param} {request_id}: {message}",
+            fields={"request_id": request_id} if request_id else {},
+        )
+        self.stripe_code = stripe_code
+        self.param = param
+        self.retry_now = retry_now
+
+
+class Stripe:
+    """One account of Stripe. Every POST carries an idempotency key; one is made up when the caller has none."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        keys: Secrets,
+        *,
+        api_base: str,
+        attempts: int = 3,
+        timeout_seconds: float = 20.0,
+    ) -> None:
+        self._session = session
+        self._keys = keys
+        self._api_base = api_base.rstrip("/")
+        self._attempts = attempts
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=5.0)
+
+    @property
+    def livemode(self) -> bool:
+        """True if our key is a live one."""
+        return "_live_" in self._keys[0].reveal()
+
+    async def get(self, path: str, params: Params | None = None) -> StripeObject:
+        query = encode(params or {})
+        return await self._request("GET", f"{path}?{query}" if query else path, None, None)
+
+    async def post(self, path: str, params: Params, *, idempotency_key: str | None = None) -> StripeObject:
+        key = idempotency_key or f"skpay-{random_secrets.token_hex(16)}"
+        return await self._request("POST", path, encode(params), key)
+
+    async def delete(self, path: str) -> StripeObject:
+        return await self._request("DELETE", path, None, None)
+
+    async def each(self, path: str, params: Params | None = None) -> AsyncIterator[StripeObject]:
+        """Every object of a list, page by page."""
+        after: str | None = None
+        while True:
+            page = await self.get(path, {**(params or {}), "limit": _PAGE, "starting_after": after})
+            items = page.get("data")
+            if not isinstance(items, list):
+                raise UpstreamFailed("Stripe answered something that is no list.", detail=path)
+            for item in items:
+                yield item
+            if not page.get("has_more") or not items:
+                return
+            after = items[-1]["id"]
+
+    async def _request(self, method: str, path: str, body: str | None, idempotency_key: str | None) -> StripeObject:
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return await self._with_rolled_keys(method, path, body, idempotency_key)
+            except UpstreamFailed as exc:
+                again = exc.retry_now if isinstance(exc, StripeError) else exc.retryable
+                if not again or attempt == self._attempts:
+                    raise
+                log.warning(
+                    "stripe_call_retried",
+                    extra=fields(method=method, path=path.partition("?")[0], attempt=attempt, detail=exc.detail),
+                )
+            wait = min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _MAX_WAIT_SECONDS)
+            await asyncio.sleep(max(_FIRST_WAIT_SECONDS, wait * random.uniform(0.5, 1.0)))  # noqa: S311  # jitter
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _with_rolled_keys(
+        self, method: str, path: str, body: str | None, idempotency_key: str | None
+    ) -> StripeObject:
+        """The newest key first; an older one only where Stripe does not know the newer yet or any more."""
+        for place, key in enumerate(self._keys):
+            try:
+                return await self._once(method, path, body, idempotency_key, key.reveal())
+            except StripeError as exc:
+                if exc.status != 401 or place == len(self._keys) - 1:
+                    raise
+        raise AssertionError("there is at least one key")
+
+    async def _once(
+        self, method: str, path: str, body: str | None, idempotency_key: str | None, key: str
+    ) -> StripeObject:
+        headers = {"Authorization": f"Bearer {key}", "Stripe-Version": API_VERSION}
+        if body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        try:
+            async with self._session.request(
+                method,
+                self._api_base + path,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                raw = await _read(response)
+                return _answer(response, raw)
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise UpstreamFailed("Stripe cannot be reached.", detail=f"{type(exc).__name__} {method}") from exc
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks = bytearray()
+    async for chunk in response.content.iter_chunked(65536):
+        chunks += chunk
+        if len(chunks) > _MAX_ANSWER_BYTES:
+            raise UpstreamFailed("Stripe answered more than 16 MiB.")
+    return bytes(chunks)
+
+
+def _answer(response: aiohttp.ClientResponse, raw: bytes) -> StripeObject:
+    request_id = response.headers.get("Request-Id", "")
+    try:
+        document = json.loads(raw)
+    except ValueError as exc:
+        raise UpstreamFailed(
+            "Stripe answered something that is not JSON.",
+            status=response.status,
+            detail=f"{response.status} {request_id}",
+        ) from exc
+    if response.status == 200 and isinstance(document, dict) and "error" not in document:
+        return document
+    error = document.get("error") if isinstance(document, dict) else None
+    error = error if isinstance(error, dict) else {}
+    raise StripeError(
+        str(error.get("message", "")),
+        status=response.status,
+        stripe_code=str(error.get("code") or error.get("type") or ""),
+        param=str(error.get("param") or ""),
+        request_id=request_id,
+        retry_now=_retry_now(response),
+    )
+
+
+def _retry_now(response: aiohttp.ClientResponse) -> bool:
+    should_retry = response.headers.get("Stripe-Should-Retry")
+    if should_retry in ("true", "false"):
+        return should_retry == "true"
+    # An answer replayed from under our idempotency key stays the same for a day.
+    if response.headers.get("Idempotent-Replayed") == "true":
+        return False
+    return response.status in (409, 429) or response.status >= 500
