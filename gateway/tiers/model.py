@@ -24,6 +24,10 @@ class Reason(StrEnum):
     CANCELED = "canceled"
 
 
+OVER = ("canceled", "incomplete_expired")
+"""Stripe's final statuses: it will never charge for such a subscription again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One subscription item. `product_id` may be None when Stripe sent only a price id."""
@@ -58,8 +62,7 @@ class Subscription:
 
     @property
     def over(self) -> bool:
-        """Stripe will never charge for it again."""
-        return self.status in ("canceled", "incomplete_expired")
+        return self.status in OVER
 
     @property
     def ends_at(self) -> int | None:

@@ -1,0 +1,209 @@
+"""The tier decision: what Stripe and the operator say now → one Entitlement. Pure.
+
+Stripe's status decides whether a subscription grants (table below); its items' prices decide which tier. The best
+of all that grant wins. Something unknown to us neither raises nor cuts off: the last good tier is kept, with a concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.catalog.model import App
+from gateway.tiers.model import OVER, Concern, Entitlement, Grant, Invoice, Item, Reason, Subscription
+
+# Stripe's status → (grants, the reason shown). past_due is decided by `_past_due`, an unknown status by `_kept`.
+STATUS: Mapping[str, tuple[bool, Reason]] = {
+    "active": (True, Reason.ACTIVE),
+    "trialing": (True, Reason.TRIALING),
+    "incomplete": (False, Reason.NOT_PAID_YET),
+    "incomplete_expired": (False, Reason.CANCELED),
+    "unpaid": (False, Reason.UNPAID),
+    "paused": (False, Reason.PAUSED),
+    "canceled": (False, Reason.CANCELED),
+}
+_FOR_EVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What one subscription or grant gives: a rank, until when (None: no end known), and why."""
+
+    rank: int
+    until: int | None
+    entitlement: Entitlement
+
+
+def decide(
+    app: App,
+    subscriptions: Sequence[Subscription],
+    invoices: Sequence[Invoice],
+    grants: Sequence[Grant],
+    known_prices: Mapping[str, str],
+    previous: Entitlement | None,
+    now: int,
+) -> Entitlement:
+    """The best tier that any granting subscription or grant gives at `now`, why, and what the clock will change.
+
+    `invoices`: open and paid ones of past_due subscriptions. `known_prices`: price id → tier id of this app, for every
+    price that ever was one of its tiers'. `previous`: the last decision, which what is unknown falls back to.
+    """
+    claims = [_subscription_claim(app, each, invoices, known_prices, previous, now) for each in subscriptions]
+    claims += [claim for grant in grants if (claim := _grant_claim(app, grant, now))]
+    concerns = tuple(concern for claim in claims for concern in claim.entitlement.concerns)
+    concerns += _duplicates(subscriptions)
+    best = max(claims, key=_merit, default=None)
+    if best is None:
+        return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default")
+    return replace(best.entitlement, then=_then(app, claims, now), concerns=concerns)
+
+
+def _merit(claim: _Claim) -> tuple[int, bool, bool, int]:
+    """The best rank first, then what is paid before what was given, what is not over, and what lasts longest.
+
+    Stripe lists the newest subscription first, and the first of equals is taken.
+    """
+    over = claim.entitlement.status in OVER
+    return (
+        claim.rank,
+        claim.entitlement.source == "subscription",
+        not over,
+        _FOR_EVER if claim.until is None else claim.until,
+    )
+
+
+def _then(app: App, claims: Sequence[_Claim], now: int) -> tuple[tuple[int, str], ...]:
+    """Each future instant at which a claim ends by the clock alone, with the best tier left from then on."""
+    changes: list[tuple[int, str]] = []
+    rank = max((claim.rank for claim in claims), default=0)
+    for instant in sorted({claim.until for claim in claims if claim.until is not None and claim.until > now}):
+        left = max((c.rank for c in claims if c.until is None or c.until > instant), default=0)
+        if left < rank:
+            changes.append((instant, app.tiers[left].tier_id))
+            rank = left
+    return tuple(changes)
+
+
+def _grant_claim(app: App, grant: Grant, now: int) -> _Claim | None:
+    tier = app.tier(grant.tier)
+    if tier is None or (grant.until_at is not None and grant.until_at <= now):
+        return None
+    return _Claim(tier.rank, grant.until_at, Entitlement(tier=tier.tier_id, reason=Reason.GRANT, source="grant"))
+
+
+def _subscription_claim(
+    app: App,
+    subscription: Subscription,
+    invoices: Sequence[Invoice],
+    known_prices: Mapping[str, str],
+    previous: Entitlement | None,
+    now: int,
+) -> _Claim:
+    if subscription.status not in STATUS and subscription.status != "past_due":
+        return _kept(
+            app, subscription, previous, now, "unknown_status", f"Stripe's status is {subscription.status[:40]!r}"
+        )
+    if subscription.status == "past_due":
+        grants, reason, until = _past_due(app, subscription, invoices, now)
+    else:
+        grants, reason = STATUS[subscription.status]
+        until = subscription.ends_at
+    if grants and subscription.pause_behavior == "void":
+        grants, reason = False, Reason.PAUSED
+    if not grants:
+        return _claim(app, subscription, 0, reason, None)
+    best = _best_item(app, subscription, known_prices)
+    if best is None:
+        prices = ", ".join(sorted(item.price_id for item in subscription.items))
+        return _kept(
+            app, subscription, previous, now, "unknown_price", f"no tier of {app.app_id} has the price {prices}"
+        )
+    rank, item = best
+    if subscription.status == "past_due":
+        rank = min(rank, _rank_before(app, subscription, previous, rank))
+    return _claim(app, subscription, rank, reason, until, price_id=item.price_id)
+
+
+def _past_due(
+    app: App, subscription: Subscription, invoices: Sequence[Invoice], now: int
+) -> tuple[bool, Reason, int | None]:
+    """Grace counts from the oldest open invoice's first attempt, and only for who paid something before."""
+    own = [invoice for invoice in invoices if invoice.subscription_id == subscription.subscription_id]
+    if not any(invoice.status == "paid" and invoice.amount_paid > 0 for invoice in own):
+        return False, Reason.NEVER_PAID, None
+    attempts = [each.first_attempt_at for each in own if each.status == "open" and each.first_attempt_at is not None]
+    if not attempts:  # past_due without a failed attempt on an open invoice: nothing to count from, so nothing is over
+        return True, Reason.GRACE, None
+    until = min(attempts) + app.grace_seconds
+    return (True, Reason.GRACE, until) if until > now else (False, Reason.PAST_DUE_OVER, None)
+
+
+def _rank_before(app: App, subscription: Subscription, previous: Entitlement | None, otherwise: int) -> int:
+    """past_due never raises: at most the tier this subscription gave before."""
+    if previous is None or previous.subscription_id != subscription.subscription_id:
+        return otherwise
+    tier = app.tier(previous.tier)
+    return tier.rank if tier else otherwise
+
+
+def _best_item(app: App, subscription: Subscription, known_prices: Mapping[str, str]) -> tuple[int, Item] | None:
+    """The best-ranked item that is a tier of this app; the others are add-ons. None if there is none."""
+    ranked = [
+        (tier.rank, item)
+        for item in subscription.items
+        if (tier_id := _tier_of_item(app, item, known_prices)) and (tier := app.tier(tier_id))
+    ]
+    return max(ranked, key=lambda pair: (pair[0], pair[1].price_id), default=None)
+
+
+def _tier_of_item(app: App, item: Item, known_prices: Mapping[str, str]) -> str | None:
+    if item.price_id in known_prices:
+        return known_prices[item.price_id]
+    for tier in app.tiers:
+        for price in tier.prices:
+            if price.price_id == item.price_id or (price.lookup_key and price.lookup_key == item.lookup_key):
+                return tier.tier_id
+    return None
+
+
+def _kept(app: App, subscription: Subscription, previous: Entitlement | None, now: int, kind: str, why: str) -> _Claim:
+    """The last good tier of this very subscription, if there was one; nobody is raised by what we do not know."""
+    rank, until = 0, None
+    same = previous is not None and previous.subscription_id == subscription.subscription_id
+    if same and previous is not None and (tier := app.tier(previous.tier)) and tier.rank:
+        rank = tier.rank
+        if previous.price_id not in {item.price_id for item in subscription.items}:
+            until = subscription.period_end_at
+            rank = rank if until is None or until > now else 0
+    concern = Concern(kind, subscription.subscription_id, f"{subscription.subscription_id}: {why}")
+    claim = _claim(
+        app, subscription, rank, Reason.KEPT, until, price_id=previous.price_id if same and previous else None
+    )
+    return replace(claim, entitlement=replace(claim.entitlement, concerns=(concern,)))
+
+
+def _claim(
+    app: App, subscription: Subscription, rank: int, reason: Reason, until: int | None, *, price_id: str | None = None
+) -> _Claim:
+    return _Claim(
+        rank,
+        until,
+        Entitlement(
+            tier=app.tiers[rank].tier_id,
+            reason=reason,
+            source="subscription" if rank else "default",
+            status=subscription.status,
+            customer_id=subscription.customer_id,
+            subscription_id=subscription.subscription_id,
+            price_id=price_id,
+            ends_at=subscription.ends_at,
+        ),
+    )
+
+
+def _duplicates(subscriptions: Sequence[Subscription]) -> tuple[Concern, ...]:
+    running = sorted(s.subscription_id for s in subscriptions if s.status in ("active", "trialing", "past_due"))
+    if len(running) < 2:
+        return ()
+    message = f"pays for {len(running)} subscriptions at once: {', '.join(running)}; cancel and refund all but one"
+    return (Concern("duplicate_subscription", running[0], message),)

@@ -1,0 +1,115 @@
+"""Stripe's objects, in the shape of any API version, as our values. Pure.
+
+Since 2025-03-31.basil a subscription's period stands on its items and an invoice names its subscription under
+`parent`; before, both stood at the top. Everything else that we read kept its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.errors import UpstreamFailed
+from gateway.tiers.model import Invoice, Item, Subscription
+
+Raw = Mapping[str, Any]
+
+
+def subscription(raw: Raw) -> Subscription:
+    """A `subscription` object. Raises `UpstreamFailed` if it has not even an id, a customer and a status."""
+    items = tuple(_item(item, raw) for item in _list(raw.get("items")))
+    ends = [item.period_end_at for item in items if item.period_end_at is not None]
+    pause = raw.get("pause_collection")
+    return Subscription(
+        subscription_id=_text(raw, "id", "subscription"),
+        customer_id=_id(raw.get("customer")) or "",
+        status=_text(raw, "status", "subscription"),
+        items=items,
+        created_at=_instant(raw.get("created")) or 0,
+        # Mixed intervals: cancel_at_period_end resolves to the earliest item's end.
+        period_end_at=min(ends) if ends else _instant(raw.get("current_period_end")),
+        cancel_at=_instant(raw.get("cancel_at")),
+        cancel_at_period_end=raw.get("cancel_at_period_end") is True,
+        ended_at=_instant(raw.get("ended_at")),
+        trial_end_at=_instant(raw.get("trial_end")),
+        pause_behavior=str(pause.get("behavior")) if isinstance(pause, Mapping) else None,
+        collection_method=str(raw.get("collection_method") or "charge_automatically"),
+        pending_update=isinstance(raw.get("pending_update"), Mapping),
+        schedule_id=_id(raw.get("schedule")),
+    )
+
+
+def invoice(raw: Raw) -> Invoice:
+    """An `invoice` object. Raises `UpstreamFailed` if it has no id or no status."""
+    transitions = raw.get("status_transitions")
+    finalized_at = _instant(transitions.get("finalized_at")) if isinstance(transitions, Mapping) else None
+    attempts = raw.get("attempt_count")
+    attempt_count = attempts if isinstance(attempts, int) else 0
+    created_at = _instant(raw.get("created")) or 0
+    return Invoice(
+        invoice_id=_text(raw, "id", "invoice"),
+        subscription_id=_subscription_of_invoice(raw),
+        status=_text(raw, "status", "invoice"),
+        amount_due=_amount(raw.get("amount_due")),
+        amount_paid=_amount(raw.get("amount_paid")),
+        attempt_count=attempt_count,
+        created_at=created_at,
+        # The first attempt comes with finalization; Stripe names no instant of its own for it.
+        first_attempt_at=(finalized_at or created_at) if attempt_count else None,
+        hosted_invoice_url=raw.get("hosted_invoice_url") if isinstance(raw.get("hosted_invoice_url"), str) else None,
+    )
+
+
+def _item(raw: Any, of: Raw) -> Item:
+    if not isinstance(raw, Mapping):
+        raise UpstreamFailed("Stripe answered a subscription item that is no object.")
+    price = raw.get("price")
+    if not isinstance(price, Mapping):
+        price = {"id": price} if isinstance(price, str) else {}
+    recurring = price.get("recurring")
+    quantity = raw.get("quantity")
+    return Item(
+        item_id=str(raw.get("id") or ""),
+        price_id=str(price.get("id") or ""),
+        lookup_key=price.get("lookup_key") if isinstance(price.get("lookup_key"), str) else None,
+        product_id=_id(price.get("product")),
+        interval=recurring.get("interval") if isinstance(recurring, Mapping) else None,
+        quantity=quantity if isinstance(quantity, int) else None,
+        period_end_at=_instant(raw.get("current_period_end")) or _instant(of.get("current_period_end")),
+    )
+
+
+def _subscription_of_invoice(raw: Raw) -> str | None:
+    parent = raw.get("parent")
+    if isinstance(parent, Mapping):
+        details = parent.get("subscription_details")
+        if isinstance(details, Mapping):
+            return _id(details.get("subscription"))
+    return _id(raw.get("subscription"))
+
+
+def _id(value: Any) -> str | None:
+    """The id of a reference, whether expanded or not."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    return value if isinstance(value, str) and value else None
+
+
+def _list(value: Any) -> list[Any]:
+    data = value.get("data") if isinstance(value, Mapping) else None
+    return data if isinstance(data, list) else []
+
+
+def _instant(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _amount(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(raw: Raw, key: str, what: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str) or not value:
+        raise UpstreamFailed(f"Stripe answered a {what} without {key}.")
+    return value

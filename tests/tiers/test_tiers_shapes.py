@@ -1,0 +1,58 @@
+"""One value from both shapes of Stripe's objects."""
+
+import pytest
+
+from gateway.errors import UpstreamFailed
+from gateway.tiers.shapes import invoice, subscription
+
+PRICE = {"id": "price_1", "lookup_key": "skai_pro_month", "product": "prod_1", "recurring": {"interval": "month"}}
+SINCE_BASIL = {
+    "id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 5,
+    "cancel_at": None, "cancel_at_period_end": True, "collection_method": "charge_automatically",
+    "items": {"data": [
+        {"id": "si_1", "quantity": 1, "price": PRICE, "current_period_start": 10, "current_period_end": 20},
+    ]},
+}  # fmt: skip
+UP_TO_2024 = {
+    **SINCE_BASIL,
+    "customer": {"id": "cus_1", "object": "customer"},
+    "current_period_start": 10,
+    "current_period_end": 20,
+    "items": {"data": [{"id": "si_1", "quantity": 1, "price": PRICE}]},
+}
+
+
+def test_both_shapes_of_a_subscription_are_one_value() -> None:
+    assert subscription(SINCE_BASIL) == subscription(UP_TO_2024)
+    assert subscription(UP_TO_2024).ends_at == 20
+
+
+def test_mixed_intervals_end_with_the_earliest_item() -> None:
+    items = [{**SINCE_BASIL["items"]["data"][0], "current_period_end": end} for end in (900, 20, 50)]
+    assert subscription({**SINCE_BASIL, "items": {"data": items}}).period_end_at == 20
+
+
+def test_both_shapes_of_an_invoice_are_one_value() -> None:
+    common = {
+        "id": "in_1", "status": "open", "amount_due": 2000, "amount_paid": 0, "attempt_count": 2, "created": 100,
+        "status_transitions": {"finalized_at": 110}, "hosted_invoice_url": "https://invoice.stripe.com/i/1",
+    }  # fmt: skip
+    since_basil = {**common, "parent": {"subscription_details": {"subscription": "sub_1"}}}
+    assert invoice(since_basil) == invoice({**common, "subscription": "sub_1"})
+    assert invoice(since_basil).first_attempt_at == 110
+
+
+def test_an_invoice_that_was_never_attempted_has_no_first_attempt() -> None:
+    raw = {"id": "in_1", "status": "open", "attempt_count": 0, "created": 100}
+    assert invoice(raw).first_attempt_at is None
+
+
+@pytest.mark.parametrize("raw", [{}, {"id": "sub_1"}, {"id": 5, "status": "active"}, {"id": "sub_1", "status": None}])
+def test_what_is_no_subscription_is_the_vendors_failure_not_ours(raw: dict[str, object]) -> None:
+    with pytest.raises(UpstreamFailed):
+        subscription(raw)
+
+
+def test_rubbish_inside_does_not_become_a_tier() -> None:
+    odd = subscription({**SINCE_BASIL, "items": {"data": [{"price": None}, {"price": "price_text"}]}})
+    assert [item.price_id for item in odd.items] == ["", "price_text"]
