@@ -1,0 +1,7 @@
+"""LiteLLM's admin API over raw HTTP: internal users, customers and the budgets they share. No rule about tiers."""
+
+from gateway.litellm.client import LiteLLM
+from gateway.litellm.ids import check_litellm_id
+from gateway.litellm.wish import Provisioned
+
+__all__ = ["LiteLLM", "Provisioned", "check_litellm_id"]

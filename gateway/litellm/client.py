@@ -1,0 +1,182 @@
+"""Writes a person's limits to LiteLLM, reads the answer back and says where the two differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import aiohttp
+
+from gateway.catalog.model import Limits
+from gateway.errors import UpstreamFailed
+from gateway.litellm import wish
+from gateway.litellm.ids import check_litellm_id
+from gateway.litellm.wire import Wire
+from gateway.litellm.wish import Provisioned
+from gateway.settings import Secret
+
+
+class LiteLLM:
+    """LiteLLM's admin API, bound to its address and key.
+
+    Needs a key that may call /user/update, /user/info, /v2/user/info, /customer/new, /customer/update, /budget/new,
+    /budget/update and /budget/info (the master key, or one of a proxy admin with these `allowed_routes`). Every method
+    raises `UpstreamFailed`; every one may be repeated, which changes nothing. `clock` gives epoch seconds.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        keys: tuple[Secret, ...],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._wire = Wire(session, base_url, keys)
+        self._clock = clock
+
+    async def ping(self) -> None:
+        """Return if LiteLLM is up and has its database; raise `UpstreamFailed` (retryable) if not. Needs no key."""
+        answer = await self._wire.open_call("/health/readiness")
+        if not answer.ok or answer.row.get("db") != "connected":
+            raise UpstreamFailed(
+                "LiteLLM is not ready.", status=answer.status, detail=f"db: {str(answer.row.get('db'))[:40]}"
+            )
+
+    async def provision_internal_user(
+        self,
+        litellm_id: str,
+        limits: Limits,
+        *,
+        previous_budget_duration: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Provisioned:
+        """Give an internal user these limits, whether LiteLLM knows it or not; effective with its next call.
+
+        `previous_budget_duration` is what was written last, None if unknown; an unchanged one is not sent again.
+        `metadata` is laid over what the user has: LiteLLM replaces the whole, and other people's keys stand in it.
+        """
+        check_litellm_id(litellm_id)
+        wanted = wish.user_wish(limits)
+        body = {"user_id": litellm_id, **wanted}
+        if metadata or previous_budget_duration != limits.budget_duration:
+            row = await self._user(litellm_id)
+            body = self._without_reset_race(body, row)
+            if metadata:
+                kept = row.get("metadata")
+                body["metadata"] = {**(kept if isinstance(kept, dict) else {}), **metadata}
+        else:
+            del body["budget_duration"]
+        answer = await self._update_user(body)
+        missing = wish.different(wanted, answer)
+        if missing:
+            again = self._without_reset_race({"user_id": litellm_id, **wish.without_nulls(missing)}, answer)
+            answer = await self._update_user(again)
+            missing = wish.different(wanted, answer)
+        return Provisioned(wish.user_answer(answer), wish.lines(missing, answer))
+
+    async def provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
+        """Put a customer (end user) on a budget that all customers of the tier share; effective with its next call.
+
+        The budget is created or corrected first. A customer is never sent a limit of its own: on a customer with a
+        shared budget LiteLLM would write it into the budget, for everybody.
+        """
+        check_litellm_id(litellm_id)
+        budget = await self.ensure_budget(budget_id, limits)
+        wanted: dict[str, object] = {"budget_id": budget_id, "models": wish.models_wish(limits)}
+        body = {"user_id": litellm_id, **wanted}
+        answer = await self._wire.call("POST", "/customer/update", body=body, expect=(404,))
+        if answer.status == 404:
+            answer = await self._wire.call("POST", "/customer/new", body=body, expect=(400,))
+        if answer.status == 400:
+            # Somebody else created it in between; a 400 for any other reason is refused here again.
+            answer = await self._wire.call("POST", "/customer/update", body=body)
+        row = _own_row(answer.row, "user_id", litellm_id, "/customer/update")
+        missing = wish.different(wanted, row)
+        return Provisioned(
+            wish.customer_answer(row, budget.answer),
+            budget.differences + wish.lines(missing, row),
+            budget.budget_changed,
+        )
+
+    async def ensure_budget(self, budget_id: str, limits: Limits) -> Provisioned:
+        """Make the budget that a tier's customers share hold these limits; writes only what differs."""
+        check_litellm_id(budget_id)
+        wanted = wish.budget_wish(limits)
+        found = await self._budget(budget_id)
+        row = found if found is not None else await self._create_budget(budget_id, wanted)
+        changed = found is None
+        missing = wish.different(wanted, row)
+        if missing:
+            row = await self._update_budget(budget_id, missing, row)
+            missing, changed = wish.different(wanted, row), True
+        if missing:
+            row = await self._update_budget(budget_id, wish.without_nulls(missing), row)
+            missing = wish.different(wanted, row)
+        return Provisioned(wish.budget_answer(row), wish.lines(missing, row), changed)
+
+    async def _user(self, litellm_id: str) -> Mapping[str, object]:
+        """The user's row, empty if LiteLLM knows none. The newer route is absent from old versions: 404 as well."""
+        query = {"user_id": litellm_id}
+        answer = await self._wire.call("GET", "/v2/user/info", query=query, expect=(404,))
+        row: object = answer.row
+        if answer.status == 404:
+            answer = await self._wire.call("GET", "/user/info", query=query, expect=(404,))
+            # 1.80 answers 200 for an unknown user, with a row that names nobody.
+            row = answer.row.get("user_info")
+        return row if isinstance(row, dict) and row.get("user_id") == litellm_id else {}
+
+    async def _update_user(self, body: Mapping[str, object]) -> Mapping[str, object]:
+        answer = await self._wire.call("POST", "/user/update", body=body)
+        return _own_row(answer.row.get("data"), "user_id", body["user_id"], "/user/update")
+
+    def _without_reset_race(self, body: dict[str, object], row: Mapping[str, object]) -> dict[str, object]:
+        """`body` without a budget_duration that LiteLLM has already; with the spend set back if its job is late."""
+        if row.get("budget_duration") == body.get("budget_duration"):
+            return {name: value for name, value in body.items() if name != "budget_duration"}
+        if "budget_duration" in body and wish.reset_is_due(row, self._clock()):
+            return {**body, "spend": 0}
+        return body
+
+    async def _budget(self, budget_id: str) -> Mapping[str, object] | None:
+        answer = await self._wire.call("POST", "/budget/info", body={"budgets": [budget_id]})
+        if not isinstance(answer.body, list):
+            raise _unusable("/budget/info")
+        for row in answer.body:
+            if isinstance(row, dict) and row.get("budget_id") == budget_id:
+                return row
+        return None
+
+    async def _create_budget(self, budget_id: str, wanted: Mapping[str, object]) -> Mapping[str, object]:
+        body = {"budget_id": budget_id, **wanted}
+        answer = await self._wire.call("POST", "/budget/new", body=body, expect=(400,))
+        if answer.ok:
+            return _own_row(answer.row, "budget_id", budget_id, "/budget/new")
+        found = await self._budget(budget_id)
+        if found is None:
+            raise self._wire.refused("/budget/new", answer)
+        return found
+
+    async def _update_budget(
+        self, budget_id: str, missing: Mapping[str, object], row: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        body = {"budget_id": budget_id, **missing}
+        if "budget_duration" in missing and wish.reset_is_due(row, self._clock()):
+            # Left alone, LiteLLM would move this a whole period on, and nobody's spend would be set back.
+            body["budget_reset_at"] = row["budget_reset_at"]
+        answer = await self._wire.call("POST", "/budget/update", body=body)
+        if answer.body is None:
+            # 200 null: deleted since it was read.
+            kept = {name: row.get(name) for name in ("max_budget", "budget_duration", "tpm_limit", "rpm_limit")}
+            return await self._create_budget(budget_id, {**kept, **missing})
+        return _own_row(answer.row, "budget_id", budget_id, "/budget/update")
+
+
+def _own_row(row: object, name: str, wanted: object, path: str) -> Mapping[str, object]:
+    if not isinstance(row, dict) or row.get(name) != wanted:
+        raise _unusable(path)
+    return row
+
+
+def _unusable(path: str) -> UpstreamFailed:
+    return UpstreamFailed("LiteLLM's answer is not what this route answers.", status=200, detail=path)

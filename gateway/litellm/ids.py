@@ -1,0 +1,29 @@
+"""Which ids may name a user in LiteLLM. Pure."""
+
+from __future__ import annotations
+
+from gateway.errors import InvalidInput
+
+_LONGEST = 255
+# LiteLLM's own rows and accounts (1.106.2, litellm/constants.py). A limit written on one of these is the proxy's own:
+# `default_user_id` is whoever holds the master key, `litellm-proxy-budget` the budget of the whole proxy.
+_RESERVED = frozenset(
+    {"default_user_id", "litellm-cli", "litellm-internal-health-check", "litellm_internal_jobs", "litellm-dashboard"}
+)
+_RESERVED_STARTS = ("litellm-proxy-", "litellm_proxy_")
+
+
+def check_litellm_id(litellm_id: str) -> None:
+    """Raise `InvalidInput` unless this id can be a person's: 1 to 255 printable characters and none of LiteLLM's own.
+
+    Reserved ids are compared without regard to case and outer blanks, since some front end may drop either.
+    """
+    plain = litellm_id.strip().lower()
+    if not plain:
+        raise InvalidInput("A LiteLLM user id must not be empty.", code="litellm_id_empty")
+    if len(litellm_id) > _LONGEST or not litellm_id.isprintable():
+        raise InvalidInput(
+            f"A LiteLLM user id must be 1 to {_LONGEST} printable characters.", code="litellm_id_malformed"
+        )
+    if plain in _RESERVED or plain.startswith(_RESERVED_STARTS):
+        raise InvalidInput("This user id is one of LiteLLM's own.", code="litellm_id_reserved", detail=litellm_id)

@@ -1,0 +1,149 @@
+"""One call to LiteLLM: keys, time and size limits, and what each kind of failure means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from gateway.errors import UpstreamFailed
+from gateway.settings import Secret
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+_MAX_BODY_BYTES = 1024 * 1024
+_RETRYABLE_STATUSES = frozenset({408, 425, 429})
+# LiteLLM 1.106.2 answers 400 or 401 "Authentication Error, Can't reach database server…" while its database is away.
+# The one place where the text of an error decides: nothing else in the answer tells an outage from a refusal.
+_OUTAGE_STATUSES = frozenset({400, 401})
+_OUTAGE_WORDS = ("database", "can't reach", "connector", "no_db_connection")
+_MAX_DETAIL = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What LiteLLM answered: any status, always JSON."""
+
+    status: int
+    body: object
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The body as an object; empty where it is null or a list."""
+        return self.body if isinstance(self.body, dict) else {}
+
+    @property
+    def reason(self) -> str:
+        """The vendor's words: `{"error": {"message", "type", …}}` or FastAPI's `{"detail": …}`."""
+        error = self.row.get("error", self.row.get("detail", self.body))
+        if isinstance(error, dict):
+            return f"{error.get('message', error)} ({error.get('type', '')})"
+        return str(error)
+
+
+def is_outage(status: int, reason: str) -> bool:
+    """Whether the same request may well succeed later: the one table of what to retry."""
+    if status in _RETRYABLE_STATUSES or status >= 500:
+        return True
+    return status in _OUTAGE_STATUSES and any(word in reason.lower() for word in _OUTAGE_WORDS)
+
+
+class Wire:
+    """Sends requests with the newest key, and on 401 with the older ones, as long as a key is being rolled."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, keys: tuple[Secret, ...]) -> None:
+        self._session = session
+        self._base_url = base_url.rstrip("/")
+        self._keys = keys
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        query: Mapping[str, str] | None = None,
+        expect: tuple[int, ...] = (),
+    ) -> Answer:
+        """The answer, if its status is 2xx or in `expect`. Raises `UpstreamFailed`, never with a key in it."""
+        answer = Answer(401, {"error": {"message": "no key is set"}})
+        for key in self._keys:
+            answer = await self._once(method, path, body, query, key)
+            if answer.status != 401 or is_outage(401, answer.reason):
+                break
+        if answer.ok or (answer.status in expect and not is_outage(answer.status, answer.reason)):
+            return answer
+        raise self.refused(path, answer)
+
+    async def open_call(self, path: str) -> Answer:
+        """GET without a key; any status but a broken answer."""
+        return await self._once("GET", path, None, None, None)
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        query: Mapping[str, str] | None,
+        key: Secret | None,
+    ) -> Answer:
+        headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+        try:
+            async with self._session.request(
+                method,
+                URL(self._base_url + path),
+                json=body,
+                params=query,
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                return await _read(response, path)
+        except TimeoutError as exc:
+            raise UpstreamFailed("LiteLLM did not answer in time.", detail=path) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise UpstreamFailed("LiteLLM could not be reached.", detail=f"{path}: {type(exc).__name__}") from exc
+
+    def refused(self, path: str, answer: Answer) -> UpstreamFailed:
+        """The error that this answer is."""
+        return UpstreamFailed(
+            f"LiteLLM answered {answer.status} to {path}.",
+            retryable=is_outage(answer.status, answer.reason),
+            status=answer.status,
+            detail=self._without_keys(answer.reason)[:_MAX_DETAIL],
+        )
+
+    def _without_keys(self, text: str) -> str:
+        for key in self._keys:
+            value = key.reveal()
+            for trace in (value, hashlib.sha256(value.encode()).hexdigest()):
+                text = text.replace(trace, "********")
+        return text
+
+
+async def _read(response: aiohttp.ClientResponse, path: str) -> Answer:
+    if 300 <= response.status < 400:
+        # A sign-in page or another host stands before LiteLLM: asking again leads to the same place.
+        raise UpstreamFailed(
+            f"LiteLLM's address answers {path} with a redirect.", retryable=False, status=response.status
+        )
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > _MAX_BODY_BYTES:
+            raise UpstreamFailed("LiteLLM's answer is larger than 1 MiB.", status=response.status, detail=path)
+    try:
+        body: object = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        # HTML of a proxy in between while LiteLLM restarts, a truncated body: whatever the status says.
+        raise UpstreamFailed(
+            "LiteLLM's answer is not JSON.", status=response.status, detail=f"{path}: {len(data)} bytes"
+        ) from exc
+    return Answer(response.status, body)
