@@ -1,0 +1,171 @@
+"""apps.json's bytes → Catalog, or a `ConfigError` with every problem at once. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.catalog import document, rules, shape, values
+from gateway.catalog.document import Path, Problem, kind, quoted
+from gateway.catalog.model import (
+    App,
+    Catalog,
+    IdentityKind,
+    Limits,
+    LiteLLMMode,
+    Price,
+    Route,
+    Routing,
+    SecretRef,
+    Tier,
+)
+from gateway.errors import ConfigError
+
+_MAX_TOLD = 200
+_CONTAINERS = {"model_type": "an object", "list_type": "a list"}
+
+
+def parse(raw: bytes, source: str = "apps.json") -> Catalog:
+    """The catalog that these bytes say. Reads nothing else: where secrets are is kept, not what they are.
+
+    Raises `ConfigError` with each problem as a line `apps.json: apps[0].tiers[1].limits.rpm_limit: expected …, got …`.
+    """
+    try:
+        tree, found = document.read(raw)
+    except document.Unreadable as exc:
+        raise ConfigError([document.line(source, ((), str(exc)))]) from None
+    told = {path for path, _ in found}
+    shaped: shape.DocumentShape | None = None
+    try:
+        shaped = shape.DocumentShape.model_validate(tree)
+    except ValidationError as exc:
+        found += [problem for problem in map(_problem, exc.errors(include_url=False)) if problem[0] not in told]
+    found += rules.problems(tree)
+    if found or shaped is None:
+        raise ConfigError(_lines(source, found))
+    return _catalog(shaped, hashlib.sha256(raw).hexdigest())
+
+
+def _lines(source: str, found: Sequence[Problem]) -> list[str]:
+    """In the order of the document's paths, each once, and an end to it for a file that is not apps.json at all."""
+    ordered = sorted(dict.fromkeys(found), key=lambda problem: _order(problem[0]))
+    lines = [document.line(source, problem) for problem in ordered[:_MAX_TOLD]]
+    if len(ordered) > _MAX_TOLD:
+        lines.append(f"{source}: and {len(ordered) - _MAX_TOLD} more")
+    return lines
+
+
+def _order(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple((part, "") if isinstance(part, int) else (-1, part) for part in path)
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    """One of pydantic's errors in our words; never quotes a secret, nor anything of a key that is unknown."""
+    path, value, name = tuple(error["loc"]), error["input"], error["type"]
+    if name == shape.BROKEN:
+        context = error["ctx"]
+        return path, _broken(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
+    if name == "missing":
+        return path, "required, but missing"
+    if name == "extra_forbidden":
+        return path, "unknown key" + rules.suggestion(str(path[-1]), _keys(path[:-1]))
+    if name == "too_short":
+        return path, "expected at least one, got an empty list"
+    expected = _CONTAINERS.get(name)
+    return path, f"expected {expected}, got {kind(value)}" if expected else error["msg"]
+
+
+def _broken(value: object, expected: str, why: str, *, secret: bool) -> str:
+    got = "another text, not shown here" if secret and isinstance(value, str) else quoted(value)
+    return f"expected {expected}, got {got}" + (f": {why}" if why else "")
+
+
+def _keys(path: Path) -> list[str]:
+    """The keys that an object at this path may have, for a near match."""
+    model: type[BaseModel] = shape.DocumentShape
+    for part in path:
+        if isinstance(part, str):
+            fields = {field.alias or name: field for name, field in model.model_fields.items()}
+            model = _model_in(fields[part].annotation)
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    """The one model inside `list[Model]`, `Model | None` and the like."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_model_in(inner) for inner in get_args(annotation) if inner is not type(None))
+
+
+def _catalog(shaped: shape.DocumentShape, digest: str) -> Catalog:
+    routing = shaped.routing
+    return Catalog(
+        apps=MappingProxyType({app.id: _app(app) for app in shaped.apps}),
+        routing=Routing(
+            entry_points=tuple(routing.entry_points),
+            cert_resolver=routing.cert_resolver,
+            gate_url=routing.gate_url.rstrip("/"),
+            public_service_url=routing.public_service_url.rstrip("/"),
+            traefik_url=routing.traefik_url.rstrip("/"),
+            network=routing.network,
+        ),
+        digest=digest,
+    )
+
+
+def _app(app: shape.AppShape) -> App:
+    litellm = app.litellm
+    return App(
+        app_id=app.id,
+        name=app.name,
+        hosts=tuple(values.ascii_host(host) for host in app.hosts),
+        upstream=app.upstream.rstrip("/"),
+        api_key=_secret_ref(app.api_key),
+        identity=tuple(IdentityKind(identity.kind, _secret_ref(identity.secret)) for identity in app.identity),
+        litellm=LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users) if litellm else None,
+        success_url=app.urls.success,
+        cancel_url=app.urls.cancel,
+        grace_seconds=values.grace_seconds(app.grace),
+        anonymous=app.anonymous,
+        tiers=tuple(_tier(rank, tier) for rank, tier in enumerate(app.tiers)),
+        routes=tuple(
+            Route(route.path, route.public, route.min_tier, tuple(route.features), tuple(route.methods))
+            for route in app.routes
+        ),
+        enforce=app.enforce,
+        sign_in_url=app.sign_in_url,
+        was=tuple(app.was),
+    )
+
+
+def _tier(rank: int, tier: shape.TierShape) -> Tier:
+    return Tier(
+        tier_id=tier.id,
+        name=tier.name,
+        rank=rank,
+        prices=tuple(
+            Price(price.price_id or None, price.lookup_key or None, price.unit_amount, price.currency, price.interval)
+            for price in tier.prices
+        ),
+        features=tuple(tier.features),
+        limits=_limits(tier.limits or shape.LimitsShape()),
+        internal=tier.internal,
+        was=tuple(tier.was),
+    )
+
+
+def _limits(limits: shape.LimitsShape) -> Limits:
+    models = None if limits.models is None else tuple(limits.models)
+    return Limits(limits.max_budget, limits.budget_duration, limits.tpm_limit, limits.rpm_limit, models)
+
+
+def _secret_ref(text: str | None) -> SecretRef | None:
+    if text is None:
+        return None
+    prefix, _, name = text.partition(":")
+    return SecretRef("env" if prefix == "env" else "file", name)

@@ -1,0 +1,243 @@
+"""The rules between values of apps.json, run over the raw tree so that one bad field hides no other. Pure.
+
+Each rule looks at what it can use and passes over the rest, which `shape` has told already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+from gateway.catalog.document import Path, Problem, path_text, quoted
+from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
+
+Raw = Mapping[str, object]
+
+
+def problems(tree: Raw) -> list[Problem]:
+    """What every rule finds."""
+    apps = list(_objects(tree, ("apps",)))
+    found: list[Problem] = []
+    for rule in _OVER_ALL:
+        found.extend(rule(apps))
+    for app_path, app in apps:
+        for app_rule in _PER_APP:
+            found.extend(app_rule(app_path, app))
+    return found
+
+
+Apps = Sequence[tuple[Path, Raw]]
+Claims = Iterator[tuple[Path, Hashable]]
+
+
+def _objects(parent: Raw, path: Path) -> Iterator[tuple[Path, Raw]]:
+    """The objects in the list `parent[path[-1]]`, each with its path."""
+    items = parent.get(str(path[-1]))
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield (*path, number), item
+
+
+def _texts(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
+    items = parent.get(str(path[-1]))
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, str):
+            yield (*path, number), item
+
+
+def _text(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
+    item = parent.get(str(path[-1]))
+    if isinstance(item, str):
+        yield path, item
+
+
+def _twice(claims: Claims, what: str) -> Iterator[Problem]:
+    """A problem for each value that was there before, naming the first place."""
+    first: dict[Hashable, Path] = {}
+    for path, value in claims:
+        before = first.setdefault(value, path)
+        if before != path:
+            yield path, f"{what} stands at {path_text(before)} too"
+
+
+def _app_ids(apps: Apps) -> Iterator[Problem]:
+    def claims() -> Claims:
+        for path, app in apps:
+            yield from _text(app, (*path, "id"))
+        for path, app in apps:
+            yield from _texts(app, (*path, "was"))
+
+    return _twice(claims(), "the same app id")
+
+
+def _hosts(apps: Apps) -> Iterator[Problem]:
+    def claims() -> Claims:
+        for path, app in apps:
+            for place, host in _texts(app, (*path, "hosts")):
+                if host_problem(host) is None:
+                    yield place, ascii_host(host)
+
+    return _twice(claims(), "the same host")
+
+
+def _prices(apps: Apps) -> Iterator[Problem]:
+    def claims(key: str) -> Claims:
+        for path, app in apps:
+            for tier_path, tier in _objects(app, (*path, "tiers")):
+                for price_path, price in _objects(tier, (*tier_path, "prices")):
+                    yield from _text(price, (*price_path, key))
+
+    yield from _twice(claims("price_id"), "the same price")
+    yield from _twice(claims("lookup_key"), "the same price")
+
+
+def _api_keys(apps: Apps) -> Iterator[Problem]:
+    """One key for two apps would let each act for the other."""
+    return _twice((claim for path, app in apps for claim in _text(app, (*path, "api_key"))), "the same secret's place")
+
+
+def _identity_secrets(apps: Apps) -> Iterator[Problem]:
+    """Open WebUI's tokens name no audience: two apps with one secret accept each other's."""
+
+    def claims() -> Claims:
+        for path, app in apps:
+            for kind_path, kind in _objects(app, (*path, "identity")):
+                if kind.get("kind") == "openwebui":
+                    yield from _text(kind, (*kind_path, "secret"))
+
+    return _twice(claims(), "the same secret's place: each app would take the other's sign-ins. It")
+
+
+def _litellm_users(apps: Apps) -> Iterator[Problem]:
+    """One (mode, LiteLLM id) is one person of one app, unless each app says that users are shared."""
+    first: dict[tuple[str, str], tuple[Path, bool]] = {}
+    for path, app in apps:
+        litellm, app_id = app.get("litellm"), app.get("id")
+        if not isinstance(litellm, dict) or not isinstance(app_id, str):
+            continue
+        mode, template = litellm.get("mode"), litellm.get("user_id", "{user_id}")
+        if not isinstance(mode, str) or not isinstance(template, str) or user_id_template_problem(template):
+            continue
+        place, shared = (*path, "litellm"), litellm.get("shared_users") is True
+        before, before_shared = first.setdefault((mode, template.replace("{app_id}", app_id)), (place, shared))
+        if before != place and not (shared and before_shared):
+            yield (
+                place,
+                f"a user of this app and one of {path_text(before)} would be the same at LiteLLM; give both a user_id "
+                'such as "{app_id}:{user_id}", or say "shared_users": true in both',
+            )
+
+
+def _tier_ids(path: Path, app: Raw) -> Iterator[Problem]:
+    tiers = list(_objects(app, (*path, "tiers")))
+
+    def claims() -> Claims:
+        for tier_path, tier in tiers:
+            yield from _text(tier, (*tier_path, "id"))
+        for tier_path, tier in tiers:
+            yield from _texts(tier, (*tier_path, "was"))
+
+    return _twice(claims(), "the same tier id")
+
+
+def _first_tier(path: Path, app: Raw) -> Iterator[Problem]:
+    tiers = app.get("tiers")
+    first = tiers[0] if isinstance(tiers, list) and tiers else None
+    if isinstance(first, dict):
+        place = (*path, "tiers", 0)
+        if first.get("prices"):
+            yield (*place, "prices"), "the first tier is what everybody has without paying, so it has no prices"
+        if first.get("internal") is True:
+            yield (*place, "internal"), "the first tier is what everybody has, so it cannot be internal"
+
+
+def _each_price(path: Path, app: Raw) -> Iterator[Problem]:
+    for tier_path, tier in _objects(app, (*path, "tiers")):
+        for price_path, price in _objects(tier, (*tier_path, "prices")):
+            named = [key for key in ("price_id", "lookup_key") if key in price]
+            if len(named) != 1:
+                yield price_path, f"expected either price_id or lookup_key, got {'both' if named else 'neither'}"
+
+
+def _tier_features(path: Path, app: Raw) -> Iterator[Problem]:
+    for tier_path, tier in _objects(app, (*path, "tiers")):
+        yield from _twice(_texts(tier, (*tier_path, "features")), "the same feature")
+
+
+def _limits_told(path: Path, app: Raw) -> Iterator[Problem]:
+    """A tier whose limits were forgotten would be unlimited, at the operator's cost."""
+    if isinstance(app.get("litellm"), dict):
+        for tier_path, tier in _objects(app, (*path, "tiers")):
+            if tier.get("limits") is None:
+                yield (*tier_path, "limits"), "required, as the app has litellm; {} is unlimited"
+
+
+def _each_identity(path: Path, app: Raw) -> Iterator[Problem]:
+    for kind_path, kind in _objects(app, (*path, "identity")):
+        name, secret = kind.get("kind"), kind.get("secret")
+        if name == "openwebui" and secret is None:
+            yield (*kind_path, "secret"), "required for openwebui: where its WEBUI_SECRET_KEY is"
+        if name == "user_key" and secret is not None:
+            yield (*kind_path, "secret"), "user_key has no secret; its keys are kept hashed"
+    user_keys = (
+        ((*kind_path, "kind"), "user_key")
+        for kind_path, kind in _objects(app, (*path, "identity"))
+        if kind.get("kind") == "user_key"
+    )
+    yield from _twice(user_keys, "the same kind")
+
+
+def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
+    tiers = [tier for _, tier in _objects(app, (*path, "tiers"))]
+    tier_ids = [tier["id"] for tier in tiers if isinstance(tier.get("id"), str)]
+    features = [feature for tier in tiers for _, feature in _texts(tier, ("features",))]
+    for route_path, route in _objects(app, (*path, "routes")):
+        wants = route.get("min_tier") is not None or bool(route.get("features"))
+        if route.get("public") is True and wants:
+            yield route_path, "expected either public or min_tier and features, got both"
+        if route.get("public") in (False, None) and not wants:
+            yield route_path, "expected public, min_tier or features, got none"
+        for place, tier_id in _text(route, (*route_path, "min_tier")):
+            yield from _known(place, tier_id, tier_ids, "tier of this app")
+        for place, feature in _texts(route, (*route_path, "features")):
+            yield from _known(place, feature, features, "feature of a tier of this app")
+
+
+def _known(path: Path, name: str, names: Sequence[object], what: str) -> Iterator[Problem]:
+    if name not in names:
+        yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, [str(known) for known in names])}"
+
+
+def suggestion(name: str, names: Sequence[str]) -> str:
+    """`; did you mean "tier"?`, or nothing where none is near."""
+    near = get_close_matches(name[:100], names, 1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
+    """Two routes with one path must differ in methods, or nobody could say which holds."""
+
+    def claims() -> Claims:
+        for route_path, route in _objects(app, (*path, "routes")):
+            methods = [method for _, method in _texts(route, ("methods",))]
+            for place, text in _text(route, (*route_path, "path")):
+                for method in dict.fromkeys(methods) or ("",):
+                    yield place, (text, method)
+
+    def all_and_some() -> Iterator[Problem]:
+        found = list(claims())
+        all_methods = {claim[0]: place for place, claim in found if isinstance(claim, tuple) and not claim[1]}
+        for place, claim in found:
+            if isinstance(claim, tuple) and claim[1] and claim[0] in all_methods:
+                yield place, f"the same path stands at {path_text(all_methods[claim[0]])} too, for all methods"
+
+    yield from _twice(claims(), "the same path")
+    yield from dict.fromkeys(all_and_some())
+
+
+_OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
+    _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _litellm_users,
+)  # fmt: skip
+_PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
+    _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, _each_identity, _each_route, _route_paths,
+)  # fmt: skip

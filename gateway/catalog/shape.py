@@ -1,0 +1,268 @@
+"""The shape of apps.json, value by value, as pydantic models: what is checked, and what the JSON schema says. Pure.
+
+Rules between values are in `rules`; they run over the raw tree, because pydantic skips them once a field has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from gateway.catalog import values
+
+BROKEN = "broken"
+_MAX_LIMIT = 2**53  # what JSON numbers hold exactly, and far over any limit
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value: what is `expected`, in words, and a closer look at a text that pydantic has let through."""
+
+    expected: str
+    problem: Callable[[str], str | None] | None = None
+    secret: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._check, handler(source))
+
+    def _check(self, value: object, inner: Callable[[object], object]) -> object:
+        try:
+            result = inner(value)
+        except ValidationError:
+            raise self._broken("") from None
+        why = self.problem(result) if self.problem is not None and isinstance(result, str) else None
+        if why:
+            raise self._broken(why)
+        return result
+
+    def _broken(self, why: str) -> PydanticCustomError:
+        context = {"expected": self.expected, "why": why, "secret": self.secret}
+        return PydanticCustomError(BROKEN, "expected {expected}", context)
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=False)
+
+
+AppId = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
+    Leaf('an id of a-z, 0-9 and -, 63 characters at most, such as "my-app"'),
+]
+TierId = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$"),
+    Leaf('an id of a-z, 0-9, _ and -, 63 characters at most, such as "pro"'),
+]
+Feature = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$"),
+    Leaf('a feature of a-z, 0-9, _ . and -, 63 characters at most, such as "images"'),
+]
+Name = Annotated[str, Field(min_length=1, max_length=100), Leaf("a name of 1 to 100 characters", values.text_problem)]
+Host = Annotated[str, Field(min_length=1), Leaf('a host name, such as "chat.example.com"', values.host_problem)]
+Origin = Annotated[
+    str,
+    Field(min_length=1, max_length=1000),
+    Leaf('the URL of a service, such as "http://open-webui:8080"', values.origin_problem),
+]
+WebUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=2000),
+    Leaf('a URL, such as "https://chat.example.com/"', values.url_problem),
+]
+RoutePath = Annotated[
+    str, Field(min_length=1, max_length=500), Leaf('a path, such as "/api/v1/images"', values.route_path_problem)
+]
+SecretText = Annotated[
+    str,
+    Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"),
+    Leaf('"env:NAME" or "file:/path" where the secret is', values.secret_ref_problem, secret=True),
+]
+Limit = Annotated[int | None, Field(ge=0, le=_MAX_LIMIT), Leaf("a whole number >= 0 or null")]
+PlainName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"),
+    Leaf('a name of A-Z, a-z, 0-9, _ . and -, such as "websecure"'),
+]
+# Traefik reads a dot or @ in these as the start of something else.
+ResolverName = Annotated[
+    str | None,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"),
+    Leaf('a name of A-Z, a-z, 0-9, _ and -, such as "letsencrypt", or null'),
+]
+# A verb mistyped here would leave the real one unguarded, so only known ones are taken.
+Method = Annotated[
+    Literal[
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",
+        "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY",
+    ],
+    Leaf('an HTTP method in upper case, such as "POST"'),
+]  # fmt: skip
+Flag = Annotated[bool, Leaf("true or false")]
+
+
+class LimitsShape(_Shape):
+    """What LiteLLM allows on a tier. A key that is left out or null is unlimited."""
+
+    max_budget: Annotated[
+        float | None,
+        Field(ge=0, le=1e12, allow_inf_nan=False, description="US dollars per budget_duration; null is unlimited."),
+        Leaf("a number >= 0 or null"),
+    ] = None
+    budget_duration: Annotated[
+        str,
+        Field(pattern=r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo)$", description="When spending starts again at 0."),
+        Leaf('a duration of LiteLLM, such as "1d" (s, m, h, d, w or mo)'),
+    ] = "1d"
+    tpm_limit: Limit = Field(None, description="Tokens a minute; null is unlimited.")
+    rpm_limit: Limit = Field(None, description="Requests a minute; null is unlimited.")
+    models: (
+        list[Annotated[str, Field(min_length=1, max_length=200), Leaf("the name of a model", values.text_problem)]]
+        | None
+    ) = Field(None, min_length=1, description="LiteLLM's names of the models this tier may use; left out: all.")
+
+
+class PriceShape(_Shape):
+    """One Stripe price, by `price_id` or by `lookup_key`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["price_id"]}, {"required": ["lookup_key"]}]},
+    )
+    price_id: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="The id of a Stripe price."),
+        Leaf('the id of a Stripe price, such as "price_123"'),
+    ] = ""
+    lookup_key: Annotated[
+        str,
+        Field(min_length=1, max_length=200, description="The lookup key of a Stripe price."),
+        Leaf("a lookup key of 1 to 200 characters", values.text_problem),
+    ] = ""
+    unit_amount: Annotated[
+        int | None,
+        Field(ge=0, le=_MAX_LIMIT, description="In minor units (cents); compared with Stripe's and warned about."),
+        Leaf("a whole number of minor units (cents) >= 0"),
+    ] = None
+    currency: Annotated[str | None, Field(pattern=r"^[a-z]{3}$"), Leaf('three lower-case letters, such as "usd"')] = (
+        None
+    )
+    interval: Annotated[
+        Literal["day", "week", "month", "year"] | None, Leaf('one of "day", "week", "month", "year"')
+    ] = None
+
+
+class TierShape(_Shape):
+    """A level of an app. The first tier is what everybody has without paying."""
+
+    id: TierId
+    name: Name
+    prices: list[PriceShape] = Field(default_factory=list, description="Who pays one of these has this tier.")
+    features: list[Feature] = Field(default_factory=list, description="Words for what this tier may do.")
+    limits: LimitsShape | None = None
+    internal: Flag = Field(False, description="Only granted by an operator; never sold or shown.")
+    was: list[TierId] = Field(default_factory=list, description="Former ids of this tier.")
+
+
+class RouteShape(_Shape):
+    """What it takes to pass below a path: nothing (`public`), or a tier, features or both."""
+
+    path: RoutePath = Field(description="A prefix by whole segments: /a matches /a and /a/b, not /ab.")
+    public: Flag = Field(False, description="Everybody may, signed in or not.")
+    min_tier: TierId | None = Field(None, description="This tier or one after it in the list.")
+    features: list[Feature] = Field(default_factory=list, description="All of these are needed.")
+    methods: list[Method] = Field(default_factory=list, description="Only for these methods; left out: all.")
+
+
+class IdentityShape(_Shape):
+    """One way to find the user in a request; the first that is present decides."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"kind": {"const": "openwebui"}}},
+            "then": {"required": ["secret"]},
+            "else": {"properties": {"secret": False}},
+        }
+    )
+    kind: Annotated[Literal["openwebui", "user_key"], Leaf('one of "openwebui", "user_key"')] = Field(
+        description="openwebui: Open WebUI's own sign-in. user_key: keys made with skpay keys create --user."
+    )
+    secret: SecretText | None = Field(None, description="openwebui: where its WEBUI_SECRET_KEY is.")
+
+
+class LiteLLMShape(_Shape):
+    """How limits reach LiteLLM for the users of this app."""
+
+    mode: Annotated[Literal["customer", "internal_user"], Leaf('one of "customer", "internal_user"')] = Field(
+        description="customer: one shared key and a header (Open WebUI). internal_user: users with keys of their own."
+    )
+    user_id: Annotated[
+        str,
+        Field(min_length=1, max_length=150, description="The id at LiteLLM, made of {user_id} and {app_id}."),
+        Leaf('a template such as "{app_id}:{user_id}"', values.user_id_template_problem),
+    ] = "{user_id}"
+    shared_users: Flag = Field(False, description="On each of them: apps may share their users at LiteLLM.")
+
+
+class UrlsShape(_Shape):
+    """Where Stripe sends people back to."""
+
+    success: WebUrl
+    cancel: WebUrl
+
+
+class AppShape(_Shape):
+    """One app behind the gate."""
+
+    id: AppId
+    name: Name
+    hosts: list[Host] = Field(min_length=1, description="The host names at which people reach it.")
+    upstream: Origin = Field(description="Where Traefik finds it.")
+    api_key: SecretText | None = Field(
+        None, description="Where its key for our API is; left out: keys are made with skpay keys create --app."
+    )
+    identity: list[IdentityShape] = Field(min_length=1)
+    litellm: LiteLLMShape | None = None
+    urls: UrlsShape
+    grace: Annotated[
+        str,
+        Field(
+            pattern=r"^(0|[1-9][0-9]{0,7})[smhd]$",
+            description="How long a failed payment keeps the tier; 90d at most.",
+        ),
+        Leaf('a duration, such as "7d", "12h" or "0d"', values.grace_problem),
+    ] = "7d"
+    anonymous: Annotated[Literal["tag", "refuse"], Leaf('one of "tag", "refuse"')] = Field(
+        "tag", description="Whoever is not signed in: passed on with the first tier, or asked to sign in."
+    )
+    tiers: list[TierShape] = Field(min_length=1, description="From the least to the most.")
+    routes: list[RouteShape] = Field(default_factory=list)
+    enforce: Flag = Field(True, description="false: tag, never refuse.")
+    sign_in_url: WebUrl | None = None
+    was: list[AppId] = Field(default_factory=list, description="Former ids of this app.")
+
+
+class RoutingShape(_Shape):
+    """How Traefik and the tunnel reach things."""
+
+    entry_points: list[PlainName] = Field(
+        default_factory=lambda: ["web"], min_length=1, description="Traefik's entry points that serve the apps."
+    )
+    cert_resolver: ResolverName = Field(None, description="Traefik's certificate resolver; null: no TLS on routers.")
+    gate_url: Origin = Field("http://skpayments:8081", description="Where Traefik finds the gate's port.")
+    public_service_url: Origin = Field("http://skpayments:8080", description="Where Traefik finds the public port.")
+    traefik_url: Origin = Field("http://traefik:80", description="Where the tunnel finds Traefik.")
+    network: PlainName = Field("proxy", description="The Docker network that Traefik shares with the apps.")
+
+
+class DocumentShape(_Shape):
+    """SKPayments: the apps, their tiers and who may what."""
+
+    model_config = ConfigDict(title="apps.json")
+    schema_: Annotated[str, Leaf("a text")] | None = Field(None, alias="$schema")
+    apps: list[AppShape]
+    routing: RoutingShape = Field(default_factory=RoutingShape)

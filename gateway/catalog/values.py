@@ -1,0 +1,189 @@
+"""What a single value of apps.json may look like: hosts, URLs, paths, durations, secret references. Pure.
+
+Each `…_problem` gives a few words on what is wrong, or None. Routing asks the same questions again before anything
+gets into another program's configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+import idna
+
+MAX_GRACE_SECONDS = 90 * 86400
+UPGRADE_PATH = "/.skpayments"
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Service names in Docker may have an underscore.
+_URL_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]{1,44}")
+_ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
+_DURATION = re.compile(r"(0|[1-9][0-9]{0,7})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+# What means something to the programs that read our files: Traefik's templates, compose, Traefik's rules.
+_FORBIDDEN = {
+    "{{": "{{ starts a template in Traefik's files",
+    "`": "a back-tick ends a text in Traefik's rules",
+    "$": "$ starts a variable in compose files",
+}
+
+
+def text_problem(text: str) -> str | None:
+    """Why this text must not reach another program's configuration."""
+    for token, why in _FORBIDDEN.items():
+        if token in text:
+            return why
+    if not text.isprintable():
+        return "it holds a control character or one that does not show"
+    return None
+
+
+def app_id_problem(text: str) -> str | None:
+    return None if _ID.fullmatch(text) else "only a-z, 0-9 and - are allowed, 63 characters at most"
+
+
+def ascii_host(text: str) -> str:
+    """The host lower-case and in ASCII (punycode). Raises `ValueError` with what is wrong with it."""
+    problem = text_problem(text)
+    if problem:
+        raise ValueError(problem)
+    reasons = {"*": "no wildcards", ":": "no port", "/": "no path or scheme", "_": "no underscores", " ": "no blanks"}
+    for char, why in reasons.items():
+        if char in text:
+            raise ValueError(why)
+    if len(text) > 253:
+        raise ValueError("253 characters at most")
+    labels = [_ascii_label(label) for label in text.split(".")]
+    host = ".".join(labels)
+    if len(host) > 253:
+        raise ValueError("253 characters at most")
+    return host
+
+
+def host_problem(text: str) -> str | None:
+    try:
+        ascii_host(text)
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
+def _ascii_label(label: str) -> str:
+    if not label:
+        raise ValueError("there is nothing before or after a dot")
+    if label.isascii() and not label.lower().startswith("xn--"):
+        result = label.lower()
+    else:
+        try:
+            # What browsers do (UTS 46, not transitional): the standard library's IDNA 2003 turns ß into ss.
+            result = idna.encode(label.lower(), uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError, IndexError):
+            raise ValueError("this does not encode as an internationalised name") from None
+    if not _LABEL.fullmatch(result):
+        raise ValueError("between dots 1 to 63 of a-z, 0-9 and -, no - at either end")
+    return result
+
+
+def url_problem(text: str) -> str | None:
+    """Why this is no http(s) URL that a browser can be sent to."""
+    problem = text_problem(text)
+    if problem:
+        return problem
+    if not text.isascii() or " " in text or "\\" in text or '"' in text or "<" in text or ">" in text:
+        return "blanks, quotes and what is not ASCII are percent-encoded (hosts: punycode)"
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("http", "https") or not text.startswith((f"{parts.scheme}://",)):
+        return "it starts with http:// or https://"
+    if parts.username is not None or parts.password is not None:
+        return "no user name or password"
+    if not _URL_HOST.fullmatch(parts.hostname or ""):
+        return "no valid host in it"
+    return None
+
+
+def origin_problem(text: str) -> str | None:
+    """Why this is no http(s) URL of a service, which is scheme, host and port and nothing more."""
+    problem = url_problem(text)
+    if problem:
+        return problem
+    parts = urlsplit(text)
+    if parts.path not in ("", "/"):
+        return "no path"
+    return "no query and no fragment" if "?" in text or "#" in text else None
+
+
+def _split(text: str) -> SplitResult | None:
+    """None where it is no URL, or has no port from 1 to 65535 where it has one."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.port != 0 and not parts.netloc.endswith(":")
+    except ValueError:
+        return None
+    return parts if valid else None
+
+
+def route_path_problem(text: str) -> str | None:
+    """Why the gate could not compare this with a request's path, or would be fooled by it."""
+    problem = text_problem(text)
+    if problem:
+        return problem
+    if not text.startswith("/"):
+        return "it starts with /"
+    if "%" in text:
+        return "no encoded characters"
+    if "?" in text or "#" in text:
+        return "no query and no fragment"
+    if not _ROUTE_PATH.fullmatch(text):
+        return "only A-Z a-z 0-9 and . _ ~ ! & ( ) * + , = : @ - are allowed between slashes"
+    segments = text[1:].split("/") if text != "/" else []
+    if any(segment in (".", "..") for segment in segments):
+        return "no . or .. between slashes"
+    if "" in segments:
+        return "no empty part: neither // nor / at the end"
+    if text == UPGRADE_PATH or text.startswith(UPGRADE_PATH + "/"):
+        return f"{UPGRADE_PATH} is ours"
+    return None
+
+
+def grace_seconds(text: str) -> int:
+    """`7d` as seconds. Raises `ValueError` with what is wrong with it."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("a whole number and s, m, h or d")
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > MAX_GRACE_SECONDS:
+        raise ValueError("90d at most")
+    return seconds
+
+
+def grace_problem(text: str) -> str | None:
+    try:
+        grace_seconds(text)
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
+def secret_ref_problem(text: str) -> str | None:
+    """Why this does not say where a secret is. Never quotes it: it may be the secret."""
+    prefix, _, name = text.partition(":")
+    if prefix == "env":
+        return None if _ENV_NAME.fullmatch(name) else "after env: stands a variable's name (A-Z a-z 0-9 and _)"
+    if prefix == "file":
+        segments = name.split("/")
+        valid = name.startswith("/") and name.isprintable() and len(name) <= 1024 and ".." not in segments
+        return None if valid and segments[-1] else "after file: stands the whole path of a file, such as /run/secrets/x"
+    return "a secret is never written here"
+
+
+def user_id_template_problem(text: str) -> str | None:
+    if text.count("{user_id}") != 1:
+        return "it holds {user_id} once"
+    if text.count("{app_id}") > 1:
+        return "it holds {app_id} once at most"
+    rest = text.replace("{user_id}", "").replace("{app_id}", "")
+    if not re.fullmatch(r"[A-Za-z0-9_.:@|/-]*", rest) or len(rest) > 100:
+        return "besides these only A-Z a-z 0-9 and _ . : @ | / - are allowed"
+    return None
