@@ -1,0 +1,34 @@
+"""What a database must offer to the store."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+
+
+class Backend(Protocol):
+    """SQLite or PostgreSQL: connections with our settings, and the lock that keeps a second instance out.
+
+    `where` names the database for an operator and holds no password.
+    """
+
+    where: str
+    reader: Engine
+
+    def connect_writer(self) -> Connection:
+        """A connection that may write, while this instance holds the lock.
+
+        Raises `ConfigError` at the first call if another instance runs, `InstanceLost` at a later one if another
+        took over, and the driver's errors.
+        """
+
+    def started(self, conn: Connection) -> None:
+        """The schema is there: mark this instance as the owner."""
+
+    def close(self) -> None:
+        """Release the lock and every connection that is not in use."""
+
+
+class InstanceLost(Exception):
+    """Another instance has taken this database over: what this one remembers may be wrong, so it must be restarted."""

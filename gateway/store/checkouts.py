@@ -1,0 +1,105 @@
+"""The one open checkout session of each (app, user), and the number of its attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, false, select, update
+
+from gateway.store.schema import checkouts
+from gateway.store.upsert import insert_or_update
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """`session_id`, `url` and `expires_at` are None until Stripe has answered. `url` is a bearer link: never log it.
+
+    `attempt` goes into the idempotency key; it never comes again for this user.
+    """
+
+    app_id: str
+    user_id: str
+    session_id: str | None
+    tier: str
+    price_id: str
+    url: str | None
+    expires_at: int | None
+    attempt: int
+
+
+_ALL = (
+    checkouts.c.app_id,
+    checkouts.c.user_id,
+    checkouts.c.session_id,
+    checkouts.c.tier,
+    checkouts.c.price_id,
+    checkouts.c.url,
+    checkouts.c.expires_at,
+    checkouts.c.attempt,
+)
+
+
+def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
+    """The checkout that was begun and not cleared, whether its session is known and live or not."""
+    row = conn.execute(
+        select(*_ALL).where(checkouts.c.app_id == app_id, checkouts.c.user_id == user_id, checkouts.c.open)
+    ).one_or_none()
+    return None if row is None else Checkout(*row)
+
+
+def begin(conn: Connection, app_id: str, user_id: str, tier: str, price_id: str, now: int) -> Checkout:
+    """Start a new attempt, without a session yet, in place of any before it."""
+    statement = insert_or_update(
+        conn,
+        checkouts,
+        ("app_id", "user_id"),
+        {
+            "app_id": app_id,
+            "user_id": user_id,
+            "attempt": 1,
+            "open": True,
+            "session_id": None,
+            "tier": tier,
+            "price_id": price_id,
+            "url": None,
+            "expires_at": None,
+            "begun_at": now,
+        },
+        lambda new: {
+            "attempt": checkouts.c.attempt + 1,
+            "open": new.open,
+            "session_id": None,
+            "tier": new.tier,
+            "price_id": new.price_id,
+            "url": None,
+            "expires_at": None,
+            "begun_at": new.begun_at,
+        },
+    )
+    return Checkout(*conn.execute(statement.returning(*_ALL)).one())
+
+
+def opened(
+    conn: Connection, app_id: str, user_id: str, attempt: int, session_id: str, url: str, expires_at: int
+) -> bool:
+    """Record the session that Stripe made for this attempt. False, and nothing changed, if it is not the open one."""
+    recorded = conn.execute(
+        update(checkouts)
+        .where(
+            checkouts.c.app_id == app_id,
+            checkouts.c.user_id == user_id,
+            checkouts.c.attempt == attempt,
+            checkouts.c.open,
+        )
+        .values(session_id=session_id, url=url, expires_at=expires_at)
+    )
+    return recorded.rowcount == 1
+
+
+def clear(conn: Connection, app_id: str, user_id: str) -> None:
+    """Forget the open checkout, if any; the number of attempts stays."""
+    conn.execute(
+        update(checkouts)
+        .where(checkouts.c.app_id == app_id, checkouts.c.user_id == user_id)
+        .values(open=false(), session_id=None, url=None, expires_at=None)
+    )

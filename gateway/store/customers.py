@@ -1,0 +1,91 @@
+"""Which Stripe customer is which user of which app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from gateway.errors import Conflict
+from gateway.store.schema import customers
+from gateway.store.upsert import insert
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """`deleted_at` is set once Stripe said `deleted: true`; such a customer is never used again."""
+
+    app_id: str
+    user_id: str
+    customer_id: str
+    email: str | None
+    created_at: int
+    deleted_at: int | None
+
+
+_ALL = select(
+    customers.c.app_id,
+    customers.c.user_id,
+    customers.c.customer_id,
+    customers.c.email,
+    customers.c.created_at,
+    customers.c.deleted_at,
+)
+
+
+def add(conn: Connection, app_id: str, user_id: str, customer_id: str, email: str | None, now: int) -> Customer:
+    """Record a customer. Adding it again returns what is stored, unchanged.
+
+    Raises `Conflict` if this customer belongs to another app or user.
+    """
+    conn.execute(
+        insert(conn, customers).on_conflict_do_nothing(),
+        {"app_id": app_id, "user_id": user_id, "customer_id": customer_id, "email": email, "created_at": now},
+    )
+    stored = _customer(conn.execute(_ALL.where(customers.c.customer_id == customer_id)).one())
+    if (stored.app_id, stored.user_id) != (app_id, user_id):
+        raise Conflict(
+            "This Stripe customer belongs to another user.",
+            code="customer_taken",
+            detail=f"{customer_id} is {stored.app_id}/{stored.user_id}, claimed for {app_id}/{user_id}",
+        )
+    return stored
+
+
+def of_user(conn: Connection, app_id: str, user_id: str) -> list[Customer]:
+    """Every customer of this user that is not deleted, the newest first."""
+    rows = conn.execute(
+        _ALL.where(customers.c.app_id == app_id, customers.c.user_id == user_id, customers.c.deleted_at.is_(None))
+        .order_by(customers.c.created_at.desc(), customers.c.customer_id.desc())
+    )  # fmt: skip
+    return [_customer(row) for row in rows]
+
+
+def owner(conn: Connection, customer_id: str) -> Customer | None:
+    """Whose customer this is, deleted or not; None if it is not ours."""
+    row = conn.execute(_ALL.where(customers.c.customer_id == customer_id)).one_or_none()
+    return None if row is None else _customer(row)
+
+
+def mark_deleted(conn: Connection, customer_id: str, now: int) -> None:
+    """Stripe has deleted it. The first time counts; an unknown customer is no error."""
+    conn.execute(
+        update(customers)
+        .where(customers.c.customer_id == customer_id, customers.c.deleted_at.is_(None))
+        .values(deleted_at=now)
+    )
+
+
+def newest(conn: Connection) -> Customer | None:
+    """The customer recorded last that is not deleted; None in an empty store."""
+    row = conn.execute(
+        _ALL.where(customers.c.deleted_at.is_(None))
+        .order_by(customers.c.created_at.desc(), customers.c.customer_id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _customer(row)
+
+
+def _customer(row: Row[Any]) -> Customer:
+    return Customer(*row)

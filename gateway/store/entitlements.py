@@ -1,0 +1,176 @@
+"""The tier of each (app, user) as last decided, and the history of its changes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from gateway.store.schema import TIER_IN_USE, entitlements, tier_changes
+from gateway.tiers.model import Concern, Entitlement, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """`version` counts visible changes, from 1; `changed_at` is when the tier last changed."""
+
+    app_id: str
+    user_id: str
+    entitlement: Entitlement
+    version: int
+    changed_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of tier. `change_id` is its one name for ever; `from_tier` None: nothing was stored before."""
+
+    change_id: str
+    app_id: str
+    user_id: str
+    from_tier: str | None
+    to_tier: str
+    reason: Reason
+    at: int
+
+
+def get(conn: Connection, app_id: str, user_id: str) -> Stored | None:
+    row = conn.execute(
+        select(entitlements).where(entitlements.c.app_id == app_id, entitlements.c.user_id == user_id)
+    ).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def save(conn: Connection, app_id: str, user_id: str, entitlement: Entitlement, now: int) -> Change | None:
+    """Store what was decided. The change of tier, recorded with it, or None if the tier stayed.
+
+    Who had nothing stored had the first tier; a first row from the source "default" is no change.
+    """
+    stored = get(conn, app_id, user_id)
+    values = _values(entitlement) | {"updated_at": now}
+    if stored is None:
+        new = {"app_id": app_id, "user_id": user_id, "version": 1, "changed_at": now}
+        conn.execute(insert(entitlements), values | new)
+        if entitlement.source == "default":
+            return None
+        return _record(conn, app_id, user_id, None, entitlement, now)
+    tier_changed = stored.entitlement.tier != entitlement.tier
+    if _visible(stored.entitlement) != _visible(entitlement):
+        values["version"] = stored.version + 1
+    if tier_changed:
+        values["changed_at"] = now
+    conn.execute(
+        update(entitlements)
+        .where(entitlements.c.app_id == app_id, entitlements.c.user_id == user_id)
+        .values(**values)
+    )  # fmt: skip
+    return _record(conn, app_id, user_id, stored.entitlement.tier, entitlement, now) if tier_changed else None
+
+
+def each(conn: Connection, chunk: int) -> Iterator[tuple[str, str, str, int | None]]:
+    """Every (app_id, user_id, tier, until_at), read from the database `chunk` rows at a time.
+
+    Use it up inside the query that was given this connection.
+    """
+    rows = conn.execute(
+        select(entitlements.c.app_id, entitlements.c.user_id, entitlements.c.tier, entitlements.c.until_at),
+        execution_options={"yield_per": chunk},
+    )
+    for part in rows.partitions():
+        yield from ((app_id, user_id, tier, until_at) for app_id, user_id, tier, until_at in part)
+
+
+def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Change]:
+    """This user's changes of tier, the newest first."""
+    rows = conn.execute(
+        select(tier_changes)
+        .where(tier_changes.c.app_id == app_id, tier_changes.c.user_id == user_id)
+        .order_by(tier_changes.c.change_number.desc())
+        .limit(limit)
+    )
+    return [
+        Change(row.change_id, row.app_id, row.user_id, row.from_tier, row.to_tier, Reason(row.reason), row.at)
+        for row in rows
+    ]
+
+
+def tiers_in_use(conn: Connection) -> dict[tuple[str, str], int]:
+    """How many hold each (app_id, tier) by a subscription or a grant; who is on a tier by default does not count."""
+    rows = conn.execute(
+        select(entitlements.c.app_id, entitlements.c.tier, func.count())
+        .where(TIER_IN_USE)
+        .group_by(entitlements.c.app_id, entitlements.c.tier)
+    )
+    return {(app_id, tier): count for app_id, tier, count in rows}
+
+
+def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: int) -> list[str]:
+    """The next `limit` user ids of a tier behind `after`, in byte order; '' starts, an empty list ends."""
+    rows = conn.execute(
+        select(entitlements.c.user_id)
+        .where(entitlements.c.app_id == app_id, entitlements.c.tier == tier, entitlements.c.user_id > after)
+        .order_by(entitlements.c.user_id)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def _record(
+    conn: Connection, app_id: str, user_id: str, from_tier: str | None, entitlement: Entitlement, now: int
+) -> Change:
+    change = Change(uuid.uuid4().hex, app_id, user_id, from_tier, entitlement.tier, entitlement.reason, now)
+    conn.execute(
+        insert(tier_changes),
+        {
+            "change_id": change.change_id,
+            "app_id": app_id,
+            "user_id": user_id,
+            "from_tier": from_tier,
+            "to_tier": change.to_tier,
+            "reason": change.reason.value,
+            "at": now,
+        },
+    )
+    return change
+
+
+def _visible(entitlement: Entitlement) -> Entitlement:
+    """What an app may see of it: a concern is the operator's."""
+    return replace(entitlement, concerns=())
+
+
+def _values(entitlement: Entitlement) -> dict[str, Any]:
+    return {
+        "tier": entitlement.tier,
+        "reason": entitlement.reason.value,
+        "source": entitlement.source,
+        "status": entitlement.status,
+        "customer_id": entitlement.customer_id,
+        "subscription_id": entitlement.subscription_id,
+        "price_id": entitlement.price_id,
+        "changes_to_come": json.dumps(entitlement.then),
+        "until_at": entitlement.until,
+        "ends_at": entitlement.ends_at,
+        "concerns": json.dumps([astuple(concern) for concern in entitlement.concerns]),
+    }
+
+
+def _stored(row: Row[Any]) -> Stored:
+    entitlement = Entitlement(
+        tier=row.tier,
+        reason=Reason(row.reason),
+        source=row.source,
+        status=row.status,
+        customer_id=row.customer_id,
+        subscription_id=row.subscription_id,
+        price_id=row.price_id,
+        then=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
+        ends_at=row.ends_at,
+        concerns=tuple(Concern(*concern) for concern in json.loads(row.concerns)),
+    )
+    return Stored(row.app_id, row.user_id, entitlement, row.version, row.changed_at, row.updated_at)

@@ -1,0 +1,150 @@
+"""Stripe's events as received: each once, kept until handled, and then for `explain` and replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from gateway.store.schema import EVENT_OF_SOMEBODY, EVENT_WAITS, inbox
+from gateway.store.upsert import insert
+
+WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`state` is "waiting" or the outcome. `account` is '' for our own; `app_id` and `user_id` '' until known."""
+
+    account: str
+    event_id: str
+    type: str
+    api_version: str | None
+    livemode: bool
+    customer_id: str | None
+    body: bytes
+    received_at: int
+    state: str
+    attempts: int
+    due_at: int
+    error: str
+    app_id: str
+    user_id: str
+    finished_at: int | None
+
+
+_ALL = select(
+    inbox.c.account,
+    inbox.c.event_id,
+    inbox.c.type,
+    inbox.c.api_version,
+    inbox.c.livemode,
+    inbox.c.customer_id,
+    inbox.c.body,
+    inbox.c.received_at,
+    inbox.c.state,
+    inbox.c.attempts,
+    inbox.c.due_at,
+    inbox.c.error,
+    inbox.c.app_id,
+    inbox.c.user_id,
+    inbox.c.finished_at,
+)
+
+
+def add(
+    conn: Connection,
+    account: str,
+    event_id: str,
+    type_: str,
+    api_version: str | None,
+    livemode: bool,
+    customer_id: str | None,
+    body: bytes,
+    now: int,
+) -> bool:
+    """Record an event, due at once. True if it is new; one that is there already stays as it is."""
+    added = conn.execute(
+        insert(conn, inbox).on_conflict_do_nothing(),
+        {
+            "account": account,
+            "event_id": event_id,
+            "type": type_,
+            "api_version": api_version,
+            "livemode": livemode,
+            "customer_id": customer_id,
+            "body": body,
+            "received_at": now,
+            "state": WAITING,
+            "attempts": 0,
+            "due_at": now,
+            "error": "",
+            "app_id": "",
+            "user_id": "",
+        },
+    )
+    return added.rowcount == 1
+
+
+def get(conn: Connection, account: str, event_id: str) -> Event | None:
+    row = conn.execute(_ALL.where(inbox.c.account == account, inbox.c.event_id == event_id)).one_or_none()
+    return None if row is None else _event(row)
+
+
+def waiting(conn: Connection, now: int, limit: int) -> list[Event]:
+    """Events that are due, the longest due first."""
+    rows = conn.execute(
+        _ALL.where(EVENT_WAITS, inbox.c.due_at <= now).order_by(inbox.c.due_at, inbox.c.event_id).limit(limit)
+    )
+    return [_event(row) for row in rows]
+
+
+def finish(
+    conn: Connection, account: str, event_id: str, outcome: str, now: int, app_id: str = "", user_id: str = ""
+) -> None:
+    """Close an event with its outcome ("handled", "ignored", …) and, where known, whose it was."""
+    conn.execute(
+        update(inbox)
+        .where(inbox.c.account == account, inbox.c.event_id == event_id)
+        .values(state=outcome, finished_at=now, error="", app_id=app_id, user_id=user_id)
+    )
+
+
+def retry(conn: Connection, account: str, event_id: str, at: int, error: str) -> None:
+    """Leave it waiting until `at`, with one more attempt counted."""
+    conn.execute(
+        update(inbox)
+        .where(inbox.c.account == account, inbox.c.event_id == event_id)
+        .values(attempts=inbox.c.attempts + 1, due_at=at, error=error)
+    )
+
+
+def reopen(conn: Connection, account: str, event_id: str, now: int) -> bool:
+    """Make it wait again, due now, attempts from zero, for a replay. False if there is no such event."""
+    reopened = conn.execute(
+        update(inbox)
+        .where(inbox.c.account == account, inbox.c.event_id == event_id)
+        .values(state=WAITING, attempts=0, due_at=now, error="", finished_at=None)
+    )
+    return reopened.rowcount == 1
+
+
+def recent(conn: Connection, limit: int, app_id: str | None = None, user_id: str | None = None) -> list[Event]:
+    """The events received last, the newest first; of one app, or of one user of it, where given."""
+    query = _ALL
+    if app_id is not None:
+        query = query.where(EVENT_OF_SOMEBODY, inbox.c.app_id == app_id)
+    if user_id is not None:
+        query = query.where(EVENT_OF_SOMEBODY, inbox.c.user_id == user_id)
+    rows = conn.execute(query.order_by(inbox.c.received_at.desc(), inbox.c.event_id.desc()).limit(limit))
+    return [_event(row) for row in rows]
+
+
+def count_waiting(conn: Connection) -> int:
+    """How many are not finished, due or not."""
+    return conn.execute(select(func.count()).select_from(inbox).where(EVENT_WAITS)).scalar_one()
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(*row)

@@ -1,0 +1,93 @@
+"""API keys of apps and users; only their hashes are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from gateway.errors import Conflict, NotFound
+from gateway.store.schema import keys
+from gateway.store.upsert import insert
+
+MAX_LIVE_APP_KEYS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`key_hash` is 32 bytes. `user_id` is None for an app's key."""
+
+    key_id: int
+    kind: Literal["app", "user"]
+    key_hash: bytes
+    app_id: str
+    user_id: str | None
+    name: str
+    created_at: int
+    revoked_at: int | None
+
+
+_ALL = (
+    keys.c.key_id,
+    keys.c.kind,
+    keys.c.key_hash,
+    keys.c.app_id,
+    keys.c.user_id,
+    keys.c.name,
+    keys.c.created_at,
+    keys.c.revoked_at,
+)
+
+
+def add(
+    conn: Connection,
+    kind: Literal["app", "user"],
+    key_hash: bytes,
+    app_id: str,
+    user_id: str | None,
+    name: str,
+    now: int,
+) -> Key:
+    """Record a key. Raises `Conflict` for a third live key of an app, and for a hash that is there already."""
+    if kind == "app" and _live_app_keys(conn, app_id) >= MAX_LIVE_APP_KEYS:
+        raise Conflict(f'"{app_id}" has {MAX_LIVE_APP_KEYS} live keys already; revoke one first.', code="too_many_keys")
+    values = {"kind": kind, "key_hash": key_hash, "app_id": app_id, "user_id": user_id, "name": name}
+    row = conn.execute(
+        insert(conn, keys).values(**values, created_at=now).on_conflict_do_nothing().returning(*_ALL)
+    ).one_or_none()
+    if row is None:
+        raise Conflict("This key is already known.", code="key_taken")
+    return _key(row)
+
+
+def live(conn: Connection) -> list[Key]:
+    """Every key that is not revoked, in the order of creation."""
+    rows = conn.execute(select(*_ALL).where(keys.c.revoked_at.is_(None)).order_by(keys.c.key_id))
+    return [_key(row) for row in rows]
+
+
+def all_(conn: Connection, app_id: str | None = None) -> list[Key]:
+    """Every key, revoked or not, of one app or of all, in the order of creation."""
+    query = select(*_ALL).order_by(keys.c.key_id)
+    if app_id is not None:
+        query = query.where(keys.c.app_id == app_id)
+    return [_key(row) for row in conn.execute(query)]
+
+
+def revoke(conn: Connection, key_id: int, now: int) -> Key:
+    """Revoke a key; the first time counts. Raises `NotFound`."""
+    conn.execute(update(keys).where(keys.c.key_id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=now))
+    row = conn.execute(select(*_ALL).where(keys.c.key_id == key_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no key {key_id}.", code="no_such_key")
+    return _key(row)
+
+
+def _live_app_keys(conn: Connection, app_id: str) -> int:
+    query = select(func.count()).where(keys.c.kind == "app", keys.c.app_id == app_id, keys.c.revoked_at.is_(None))
+    return conn.execute(query).scalar_one()
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(*row)

@@ -1,0 +1,66 @@
+"""Which (app, user) an id in LiteLLM belongs to: one only, or two apps would overwrite each other's limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from gateway.store.schema import litellm_ids
+from gateway.store.upsert import insert
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose id it is."""
+
+    app_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What LiteLLM last confirmed for an id; the last three are None until it did."""
+
+    mode: str
+    litellm_id: str
+    owner: Owner
+    digest: str | None
+    budget_duration: str | None
+    provisioned_at: int | None
+
+
+def claim(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: str, now: int) -> Owner:
+    """Claim an id for a user. The first claimant wins, for ever; whoever it is is returned."""
+    conn.execute(
+        insert(conn, litellm_ids).on_conflict_do_nothing(),
+        {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "claimed_at": now},
+    )
+    row = conn.execute(
+        select(litellm_ids.c.app_id, litellm_ids.c.user_id).where(
+            litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id
+        )
+    ).one()
+    return Owner(*row)
+
+
+def provisioned(
+    conn: Connection, mode: str, litellm_id: str, digest: str, budget_duration: str | None, now: int
+) -> None:
+    """LiteLLM holds what `digest` is of. An id that nobody claimed is not recorded."""
+    conn.execute(
+        update(litellm_ids)
+        .where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id)
+        .values(digest=digest, budget_duration=budget_duration, provisioned_at=now)
+    )
+
+
+def get(conn: Connection, mode: str, litellm_id: str) -> Provisioned | None:
+    """None if nobody claimed it."""
+    row = conn.execute(
+        select(litellm_ids).where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    owner = Owner(row.app_id, row.user_id)
+    return Provisioned(row.mode, row.litellm_id, owner, row.digest, row.budget_duration, row.provisioned_at)

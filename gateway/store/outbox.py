@@ -1,0 +1,138 @@
+"""What the world must still be told: the latest wish per (kind, app, user), kept until it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from gateway.store.schema import outbox
+from gateway.store.upsert import insert_or_update
+
+WAITING, DONE, DEAD = "waiting", "done", "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`state` is "waiting", "done" or "dead" (a person must look). `answer` is of the last time it was done."""
+
+    wish_id: int
+    kind: str
+    app_id: str
+    user_id: str
+    payload: dict[str, Any]
+    version: int
+    attempts: int
+    state: str
+    due_at: int
+    error: str
+    answer: dict[str, Any] | None
+    updated_at: int
+
+
+_ALL = select(
+    outbox.c.wish_id,
+    outbox.c.kind,
+    outbox.c.app_id,
+    outbox.c.user_id,
+    outbox.c.payload,
+    outbox.c.version,
+    outbox.c.attempts,
+    outbox.c.state,
+    outbox.c.due_at,
+    outbox.c.error,
+    outbox.c.answer,
+    outbox.c.updated_at,
+)
+
+
+def put(conn: Connection, kind: str, app_id: str, user_id: str, payload: Mapping[str, Any], now: int) -> int:
+    """Wish for something, due now, in place of an older wish of this kind for this user. Returns its wish_id."""
+    statement = insert_or_update(
+        conn,
+        outbox,
+        ("app_id", "user_id", "kind"),
+        {
+            "kind": kind,
+            "app_id": app_id,
+            "user_id": user_id,
+            "payload": json.dumps(payload),
+            "version": 1,
+            "state": WAITING,
+            "attempts": 0,
+            "due_at": now,
+            "error": "",
+            "updated_at": now,
+        },
+        lambda new: {
+            "payload": new.payload,
+            "version": outbox.c.version + 1,
+            "state": new.state,
+            "attempts": 0,
+            "due_at": new.due_at,
+            "error": "",
+            "updated_at": new.updated_at,
+        },
+    )
+    return int(conn.execute(statement.returning(outbox.c.wish_id)).scalar_one())
+
+
+def due(conn: Connection, now: int, limit: int) -> list[Wish]:
+    """Wishes to try now, the longest due first."""
+    rows = conn.execute(
+        _ALL.where(outbox.c.state == WAITING, outbox.c.due_at <= now)
+        .order_by(outbox.c.due_at, outbox.c.wish_id)
+        .limit(limit)
+    )
+    return [_wish(row) for row in rows]
+
+
+def done(conn: Connection, wish_id: int, version: int, answer: Mapping[str, Any], now: int) -> None:
+    """It was done and this was the answer. Does nothing if a newer wish has replaced it."""
+    _set(conn, wish_id, version, state=DONE, answer=json.dumps(answer), error="", updated_at=now)
+
+
+def retry(conn: Connection, wish_id: int, version: int, at: int, error: str) -> None:
+    """Try again at `at`, with one more attempt counted. Does nothing if a newer wish has replaced it."""
+    _set(conn, wish_id, version, attempts=outbox.c.attempts + 1, due_at=at, error=error)
+
+
+def dead(conn: Connection, wish_id: int, version: int, error: str, now: int) -> None:
+    """Give up until a person revives it. Does nothing if a newer wish has replaced it."""
+    _set(conn, wish_id, version, state=DEAD, attempts=outbox.c.attempts + 1, error=error, updated_at=now)
+
+
+def revive(conn: Connection, wish_id: int | None, now: int) -> int:
+    """Make a dead wish wait again, due now, attempts from zero; None revives all. Returns how many."""
+    statement = update(outbox).where(outbox.c.state == DEAD)
+    if wish_id is not None:
+        statement = statement.where(outbox.c.wish_id == wish_id)
+    return conn.execute(statement.values(state=WAITING, attempts=0, due_at=now, updated_at=now)).rowcount
+
+
+def of_user(conn: Connection, app_id: str, user_id: str) -> list[Wish]:
+    """This user's wishes in whatever state, one of a kind."""
+    rows = conn.execute(
+        _ALL.where(outbox.c.app_id == app_id, outbox.c.user_id == user_id).order_by(outbox.c.kind)
+    )  # fmt: skip
+    return [_wish(row) for row in rows]
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """How many wishes are "waiting", "done" and "dead"; every state is there."""
+    rows = conn.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
+    return {WAITING: 0, DONE: 0, DEAD: 0} | dict(rows.tuples().all())
+
+
+def _set(conn: Connection, wish_id: int, version: int, **values: Any) -> None:
+    conn.execute(update(outbox).where(outbox.c.wish_id == wish_id, outbox.c.version == version).values(**values))
+
+
+def _wish(row: Row[Any]) -> Wish:
+    values = row._asdict()
+    answer = values.pop("answer")
+    payload = json.loads(values.pop("payload"))
+    return Wish(**values, payload=payload, answer=None if answer is None else json.loads(answer))

@@ -1,0 +1,44 @@
+"""Every Stripe price that ever stood for a tier: old subscribers keep paying it after its lookup key has moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from gateway.store.schema import prices
+from gateway.store.upsert import insert_or_update
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPrice:
+    """`lookup_key` is the one it was found by, None if apps.json named the price itself."""
+
+    price_id: str
+    app_id: str
+    tier: str
+    lookup_key: str | None
+
+
+def remember(conn: Connection, price_id: str, app_id: str, tier: str, lookup_key: str | None, now: int) -> None:
+    """This price stands for this tier; the last word counts."""
+    conn.execute(
+        insert_or_update(
+            conn,
+            prices,
+            ("price_id",),
+            {"price_id": price_id, "app_id": app_id, "tier": tier, "lookup_key": lookup_key, "seen_at": now},
+            lambda new: {
+                "app_id": new.app_id,
+                "tier": new.tier,
+                "lookup_key": new.lookup_key,
+                "seen_at": new.seen_at,
+            },
+        )
+    )
+
+
+def known(conn: Connection) -> dict[str, KnownPrice]:
+    """All of them, by price_id."""
+    rows = conn.execute(select(prices.c.price_id, prices.c.app_id, prices.c.tier, prices.c.lookup_key))
+    return {row.price_id: KnownPrice(*row) for row in rows}

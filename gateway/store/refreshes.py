@@ -1,0 +1,169 @@
+"""Who must be read from Stripe again, and who is doing it: one row and one lease per (app, user)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
+
+from gateway.store.schema import REFRESH_WAITS, refreshes
+from gateway.store.upsert import insert_or_update
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to refresh one user. `wanted` is what was asked for when it was taken.
+
+    `number` tells this lease from a later one of the same owner, so that a worker that overslept cannot write.
+    """
+
+    app_id: str
+    user_id: str
+    wanted: int
+    attempts: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Where a user's refresh stands, for `explain`. `due_at` None: nothing will happen by itself."""
+
+    wanted: int
+    done: int
+    due_at: int | None
+    timer_at: int | None
+    leased_until: int
+    attempts: int
+    last_error: str
+
+
+def want(conn: Connection, app_id: str, user_id: str, now: int) -> None:
+    """Ask for a refresh, due now; a backoff of earlier failures is cleared. Asking n times is served by one."""
+    conn.execute(
+        insert_or_update(
+            conn,
+            refreshes,
+            ("app_id", "user_id"),
+            {
+                "app_id": app_id,
+                "user_id": user_id,
+                "wanted": 1,
+                "done": 0,
+                "due_at": now,
+                "timer_at": None,
+                "lease_owner": "",
+                "lease_number": 0,
+                "lease_until": 0,
+                "attempts": 0,
+                "last_error": "",
+            },
+            lambda new: {"wanted": refreshes.c.wanted + 1, "due_at": new.due_at, "attempts": 0},
+        )
+    )
+
+
+def lease(conn: Connection, owner: str, now: int, seconds: int, limit: int) -> list[Lease]:
+    """Take what is due (wanted, retried or by timer) and not under a live lease, the longest due first."""
+    free = (
+        select(refreshes.c.app_id, refreshes.c.user_id)
+        .where(refreshes.c.due_at <= now, refreshes.c.lease_until <= now)
+        .order_by(refreshes.c.due_at, refreshes.c.app_id, refreshes.c.user_id)
+        .limit(limit)
+    )
+    return [_take(conn, app_id, user_id, owner, now + seconds) for app_id, user_id in conn.execute(free).all()]
+
+
+def holds(conn: Connection, lease: Lease, owner: str, now: int) -> bool:
+    """Whether this lease is still the owner's. One that ran out is lost, even if nobody else took it."""
+    return conn.execute(select(1).where(_held(lease, owner, now))).scalar() is not None
+
+
+def finish(conn: Connection, lease: Lease, owner: str, now: int, timer_at: int | None) -> bool:
+    """Give the lease back after a refresh; the next is due at `timer_at`, or now if one was wanted meanwhile.
+
+    False if the lease was lost: nothing is changed, and the caller must roll back what it wrote by raising.
+    """
+    nothing_new = refreshes.c.wanted == lease.wanted
+    finished = conn.execute(
+        update(refreshes)
+        .where(_held(lease, owner, now))
+        .values(
+            done=lease.wanted,
+            timer_at=timer_at,
+            due_at=case((nothing_new, timer_at), else_=refreshes.c.due_at),
+            lease_owner="",
+            lease_until=0,
+            attempts=0,
+            last_error="",
+        )
+    )
+    return finished.rowcount == 1
+
+
+def fail(conn: Connection, lease: Lease, owner: str, retry_at: int, error: str) -> None:
+    """Give the lease back after a failure, to be tried again at `retry_at`, or now if it was wanted meanwhile.
+
+    Does nothing if another lease was taken since.
+    """
+    nothing_new = refreshes.c.wanted == lease.wanted
+    conn.execute(
+        update(refreshes)
+        .where(_taken(lease, owner))
+        .values(
+            due_at=case((nothing_new, retry_at), else_=refreshes.c.due_at),
+            lease_owner="",
+            lease_until=0,
+            attempts=refreshes.c.attempts + 1,
+            last_error=error,
+        )
+    )
+
+
+def release_all(conn: Connection) -> None:
+    """Void every lease: at start, whoever held one is dead, since there is one instance."""
+    conn.execute(update(refreshes).where(refreshes.c.lease_until > 0).values(lease_owner="", lease_until=0))
+
+
+def count_waiting(conn: Connection) -> int:
+    """How many users' refreshes are wanted and not done; timers to come do not count."""
+    return conn.execute(select(func.count()).select_from(refreshes).where(REFRESH_WAITS)).scalar_one()
+
+
+def of_user(conn: Connection, app_id: str, user_id: str) -> Pending | None:
+    """None if a refresh was never wanted."""
+    row = conn.execute(
+        select(
+            refreshes.c.wanted,
+            refreshes.c.done,
+            refreshes.c.due_at,
+            refreshes.c.timer_at,
+            refreshes.c.lease_until,
+            refreshes.c.attempts,
+            refreshes.c.last_error,
+        ).where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
+    ).one_or_none()
+    return None if row is None else Pending(*row)
+
+
+def _take(conn: Connection, app_id: str, user_id: str, owner: str, until: int) -> Lease:
+    taken = conn.execute(
+        update(refreshes)
+        .where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
+        .values(lease_owner=owner, lease_number=refreshes.c.lease_number + 1, lease_until=until)
+        .returning(refreshes.c.wanted, refreshes.c.attempts, refreshes.c.lease_number)
+    ).one()
+    return Lease(app_id, user_id, wanted=taken.wanted, attempts=taken.attempts, number=taken.lease_number)
+
+
+def _taken(lease: Lease, owner: str) -> ColumnElement[bool]:
+    return and_(
+        refreshes.c.app_id == lease.app_id,
+        refreshes.c.user_id == lease.user_id,
+        refreshes.c.lease_owner == owner,
+        refreshes.c.lease_number == lease.number,
+    )
+
+
+def _held(lease: Lease, owner: str, now: int) -> ColumnElement[Any]:
+    return and_(_taken(lease, owner), refreshes.c.lease_until > now)

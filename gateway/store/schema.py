@@ -1,0 +1,253 @@
+"""Every table, in one place. Text is compared byte for byte, instants are epoch seconds, absent text in keys is ''."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    literal_column,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    }
+)
+
+# PostgreSQL would sort by the language of the cluster; SQLite compares bytes by itself.
+_text = Text().with_variant(Text(collation="C"), "postgresql")
+_instant = BigInteger()
+# SQLite numbers rows by itself only where the column is exactly INTEGER.
+_number = BigInteger().with_variant(Integer(), "sqlite")
+
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("customer_id", _text, primary_key=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("email", _text),
+    Column("created_at", _instant, nullable=False),
+    Column("deleted_at", _instant),
+    Index("ix_customers_user", "app_id", "user_id"),
+    Index("ix_customers_created", "created_at"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    # Stripe's account of a Connect event, '' for our own: NULL would make every duplicate unique.
+    Column("account", _text, primary_key=True),
+    Column("event_id", _text, primary_key=True),
+    Column("type", _text, nullable=False),
+    Column("api_version", _text),
+    Column("livemode", Boolean, nullable=False),
+    Column("customer_id", _text),
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", _instant, nullable=False),
+    Column("state", _text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", _instant, nullable=False),
+    Column("finished_at", _instant),
+    Column("error", _text, nullable=False),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+)
+# A constant and not a parameter: SQLite uses a partial index only if the query repeats its condition to the letter.
+EVENT_WAITS = inbox.c.state == literal_column("'waiting'")
+EVENT_OF_SOMEBODY = inbox.c.app_id != literal_column("''")
+Index("ix_inbox_waiting", inbox.c.due_at, sqlite_where=EVENT_WAITS, postgresql_where=EVENT_WAITS)
+Index("ix_inbox_received", inbox.c.received_at)
+Index(
+    "ix_inbox_user",
+    inbox.c.app_id,
+    inbox.c.user_id,
+    inbox.c.received_at,
+    sqlite_where=EVENT_OF_SOMEBODY,
+    postgresql_where=EVENT_OF_SOMEBODY,
+)
+
+refreshes = Table(
+    "refreshes",
+    metadata,
+    Column("app_id", _text, primary_key=True),
+    Column("user_id", _text, primary_key=True),
+    Column("wanted", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    # When the next look is due: now if one is wanted, the retry after a failure, else the timer; NULL is never.
+    Column("due_at", _instant),
+    Column("timer_at", _instant),
+    Column("lease_owner", _text, nullable=False),
+    Column("lease_number", BigInteger, nullable=False),
+    Column("lease_until", _instant, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", _text, nullable=False),
+    Index("ix_refreshes_due", "due_at"),
+)
+REFRESH_WAITS = refreshes.c.wanted > refreshes.c.done
+Index("ix_refreshes_waiting", refreshes.c.due_at, sqlite_where=REFRESH_WAITS, postgresql_where=REFRESH_WAITS)
+
+entitlements = Table(
+    "entitlements",
+    metadata,
+    Column("app_id", _text, primary_key=True),
+    Column("user_id", _text, primary_key=True),
+    Column("tier", _text, nullable=False),
+    Column("reason", _text, nullable=False),
+    Column("source", _text, nullable=False),
+    Column("status", _text),
+    Column("customer_id", _text),
+    Column("subscription_id", _text),
+    Column("price_id", _text),
+    Column("changes_to_come", _text, nullable=False),
+    Column("until_at", _instant),
+    Column("ends_at", _instant),
+    Column("concerns", _text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("changed_at", _instant, nullable=False),
+    Column("updated_at", _instant, nullable=False),
+    Index("ix_entitlements_tier", "app_id", "tier", "user_id"),
+)
+TIER_IN_USE = entitlements.c.source != literal_column("'default'")
+Index(
+    "ix_entitlements_in_use",
+    entitlements.c.app_id,
+    entitlements.c.tier,
+    sqlite_where=TIER_IN_USE,
+    postgresql_where=TIER_IN_USE,
+)
+
+tier_changes = Table(
+    "tier_changes",
+    metadata,
+    Column("change_number", _number, primary_key=True, autoincrement=True),
+    Column("change_id", _text, nullable=False, unique=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("from_tier", _text),
+    Column("to_tier", _text, nullable=False),
+    Column("reason", _text, nullable=False),
+    Column("at", _instant, nullable=False),
+    ForeignKeyConstraint(["app_id", "user_id"], ["entitlements.app_id", "entitlements.user_id"], ondelete="CASCADE"),
+    Index("ix_tier_changes_user", "app_id", "user_id", "change_number"),
+    sqlite_autoincrement=True,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("wish_id", _number, primary_key=True, autoincrement=True),
+    Column("kind", _text, nullable=False),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("payload", _text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", _text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", _instant, nullable=False),
+    Column("error", _text, nullable=False),
+    Column("answer", _text),
+    Column("updated_at", _instant, nullable=False),
+    Index("uq_outbox_wish", "app_id", "user_id", "kind", unique=True),
+    Index("ix_outbox_due", "state", "due_at"),
+    sqlite_autoincrement=True,
+)
+
+checkouts = Table(
+    "checkouts",
+    metadata,
+    Column("app_id", _text, primary_key=True),
+    Column("user_id", _text, primary_key=True),
+    # The row outlives its checkout, because an attempt's number must never come again.
+    Column("attempt", BigInteger, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("session_id", _text),
+    Column("tier", _text, nullable=False),
+    Column("price_id", _text, nullable=False),
+    Column("url", _text),
+    Column("expires_at", _instant),
+    Column("begun_at", _instant, nullable=False),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("price_id", _text, primary_key=True),
+    Column("app_id", _text, nullable=False),
+    Column("tier", _text, nullable=False),
+    Column("lookup_key", _text),
+    Column("seen_at", _instant, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", _number, primary_key=True, autoincrement=True),
+    Column("kind", _text, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text),
+    Column("name", _text, nullable=False),
+    Column("created_at", _instant, nullable=False),
+    Column("revoked_at", _instant),
+    Index("ix_keys_app", "app_id", "kind"),
+    sqlite_autoincrement=True,
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("grant_id", _number, primary_key=True, autoincrement=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("tier", _text, nullable=False),
+    Column("reason", _text, nullable=False),
+    Column("given_at", _instant, nullable=False),
+    Column("until_at", _instant),
+    Column("revoked_at", _instant),
+    Index("ix_grants_user", "app_id", "user_id"),
+    sqlite_autoincrement=True,
+)
+
+litellm_ids = Table(
+    "litellm_ids",
+    metadata,
+    Column("mode", _text, primary_key=True),
+    Column("litellm_id", _text, primary_key=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("claimed_at", _instant, nullable=False),
+    Column("digest", _text),
+    Column("budget_duration", _text),
+    Column("provisioned_at", _instant),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("kind", _text, primary_key=True),
+    Column("subject", _text, primary_key=True),
+    Column("message", _text, nullable=False),
+    Column("opened_at", _instant, nullable=False),
+    Column("last_at", _instant, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("resolved_at", _instant),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("key", _text, primary_key=True),
+    Column("value", _text, nullable=False),
+)

@@ -1,0 +1,174 @@
+"""SQLite: one file in WAL mode, synced at every commit, and a lock file beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, pool
+from sqlalchemy.engine import URL
+
+from gateway.errors import ConfigError
+
+BUSY_TIMEOUT_SECONDS = 2.0
+READERS = 4
+# WAL keeps an index in shared memory, which programs on two machines do not share.
+_NETWORK = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.davfs", "davfs",
+}  # fmt: skip
+
+
+class SQLite:
+    """A database file. Raises `ConfigError` where it cannot be kept durable, written or held alone."""
+
+    def __init__(self, url: URL) -> None:
+        self._path, self._mode = _file(url)
+        self.where = str(self._path)
+        _make_folder(self._path.parent)
+        _refuse_network(self._path)
+        self._lock = _take_lock(self._path)
+        self._writer = _engine(self._path, self._mode, "BEGIN IMMEDIATE", pool.NullPool)
+        self.reader = _engine(self._path, "ro", "BEGIN", pool.QueuePool)
+
+    def connect_writer(self) -> Connection:
+        return self._writer.connect()
+
+    def started(self, conn: Connection) -> None:
+        """The lock file needs no mark: it cannot be lost while the process lives."""
+
+    def close(self) -> None:
+        self.reader.dispose()
+        self._writer.dispose()
+        os.close(self._lock)
+
+
+def _file(url: URL) -> tuple[Path, str]:
+    mode = url.query.get("mode", "rwc")
+    if not url.database or url.database == ":memory:":
+        raise ConfigError(["DATABASE_URL: a database in memory loses everything; use sqlite:////data/skpayments.db"])
+    if set(url.query) - {"mode"} or mode not in ("rwc", "rw", "ro"):
+        raise ConfigError(["DATABASE_URL: after a SQLite path only ?mode=rw, rwc or ro is known"])
+    return Path(url.database).absolute(), str(mode)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error.strerror) from error
+
+
+def _refuse_network(path: Path) -> None:
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return  # no Linux: it cannot be told
+    kind = network_file_system(path.resolve(), mounts)
+    if kind is not None:
+        raise ConfigError(
+            [
+                f"DATABASE_URL: {path} is on a network file system ({kind}), where SQLite's WAL loses data;"
+                " use a local volume, or PostgreSQL"
+            ]
+        )
+
+
+def network_file_system(path: Path, mounts: str) -> str | None:
+    """The type of the network file system that an absolute path is on, None if it is local.
+
+    `mounts` is the text of /proc/self/mounts: device, mount point with octal escapes, type; a later line covers an
+    earlier one.
+    """
+    best, kind = Path("/"), ""
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if len(words) < 3:
+            continue
+        escaped = words[1].encode("utf-8", "surrogateescape")
+        point = Path(os.fsdecode(escaped.decode("unicode_escape").encode("latin-1")))
+        if path.is_relative_to(point) and len(point.parts) >= len(best.parts):
+            best, kind = point, words[2]
+    return kind if kind in _NETWORK else None
+
+
+def _take_lock(path: Path) -> int:
+    """The descriptor of the lock file, held until it is closed. It is never deleted: a new file would be a new lock."""
+    name = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot_write(path.parent, error.strerror) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise ConfigError(
+            [
+                f"DATABASE_URL: another instance (process {holder}) already runs on {path};"
+                " stop it first, or give this one a database of its own"
+            ]
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _cannot_write(folder: Path, reason: str | None) -> ConfigError:
+    return ConfigError(
+        [
+            f"DATABASE_URL: cannot write in {folder}: {reason};"
+            f" mount a volume there that user {os.getuid()} may write, or point DATABASE_URL elsewhere"
+        ]
+    )
+
+
+def cannot_use(where: str, reason: str) -> ConfigError:
+    """The error of a file that is there but cannot be brought to our schema."""
+    return ConfigError(
+        [
+            f"DATABASE_URL: cannot use {where}: {reason};"
+            f" it and its folder must be writable by user {os.getuid()}, with room on the disk"
+        ]
+    )
+
+
+def _engine(path: Path, mode: str, begin: str, poolclass: type[pool.Pool]) -> Engine:
+    def connect() -> sqlite3.Connection:
+        # A reader's file is opened "rw" all the same: WAL needs its shared memory, query_only keeps it from writing.
+        conn = sqlite3.connect(
+            f"file:{quote(str(path))}?mode={'rw' if mode == 'ro' and begin == 'BEGIN' else mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,  # we say BEGIN ourselves: the driver would commit before DDL
+            check_same_thread=False,  # the pools hand a connection to one thread at a time
+            cached_statements=256,
+        )
+        try:
+            _configure(conn, reader=begin == "BEGIN")
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    sizes = {"pool_size": READERS, "max_overflow": 0} if poolclass is pool.QueuePool else {}
+    engine = create_engine("sqlite://", creator=connect, poolclass=poolclass, hide_parameters=True, **sizes)
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql(begin)
+
+    return engine
+
+
+def _configure(conn: sqlite3.Connection, *, reader: bool) -> None:
+    if reader:
+        conn.execute("PRAGMA query_only=ON")
+        return
+    conn.execute("PRAGMA journal_mode=WAL")
+    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute("PRAGMA foreign_keys=ON")

@@ -1,0 +1,164 @@
+"""The store: durable writes by one thread, reads by a few, on whichever database DATABASE_URL names."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.store.backend import Backend
+from gateway.store.migrate import migrate
+from gateway.store.sqlite import READERS, SQLite, cannot_use
+from gateway.store.trouble import is_trouble, unavailable, words
+from gateway.store.writer import Job, Stats, Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """A job or query is a function of a connection. It must not commit, keep the connection, or do anything slow.
+
+    An error that the database reports of itself (full, locked, read-only, gone) is told as `StoreUnavailable`;
+    whatever else a job raises, its caller gets. After `StoreUnavailable` a write may have been recorded all the
+    same, if the connection broke at the commit: write so that doing it again changes nothing.
+    """
+
+    def __init__(self, backend: Backend, writer: Writer) -> None:
+        self._backend = backend
+        self._writer = writer
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._closed = False
+
+    @classmethod
+    def open(cls, database_url: str, *, clock: Callable[[], float] = time.time) -> Store:
+        """Take the database for this instance and bring it to the newest schema.
+
+        Raises `ConfigError` for a URL or file that cannot be used, a newer schema, or while another instance runs;
+        `StoreUnavailable` if PostgreSQL cannot be reached.
+        """
+        backend = _backend(database_url)
+        try:
+            conn = _prepare(backend)
+        except BaseException:
+            backend.close()
+            raise
+        return cls(backend, Writer(backend, conn, clock))
+
+    async def write(self, job: Job[T]) -> T:
+        """Run `job` in the writer; its changes are on disk when this returns. Cancelling does not stop it."""
+        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(job)))
+
+    async def read(self, query: Job[T]) -> T:
+        """Run `query` on one snapshot of what is committed. It cannot write."""
+        if self._closed:
+            raise _closed()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
+
+    def write_now(self, job: Job[T]) -> T:
+        """The same as `write` where no event loop runs."""
+        return self._writer.submit(job).result()
+
+    def read_now(self, query: Job[T]) -> T:
+        """The same as `read` where no event loop runs."""
+        if self._closed:
+            raise _closed()
+        try:
+            return self._read(query)
+        except SQLAlchemyError as error:
+            if not is_trouble(error):
+                raise
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """Finish the writes that are queued, then give the database up. Twice is once."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """The same as `close` where no event loop runs."""
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+            self._readers.shutdown()
+            self._backend.close()
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written, for the operator; None if it can."""
+        return self._writer.problem
+
+    @property
+    def lost(self) -> bool:
+        """Whether another instance took the database over; only a restart helps."""
+        return self._writer.lost
+
+    @property
+    def stats(self) -> Stats:
+        return self._writer.stats
+
+    @property
+    def waiting(self) -> int:
+        """How many writes are queued."""
+        return self._writer.waiting
+
+    def _read(self, query: Job[T]) -> T:
+        try:
+            return self._query(query)
+        except SQLAlchemyError as error:
+            # A pooled connection that broke while it was idle tells nothing about the database: ask on a fresh one.
+            if not getattr(error, "connection_invalidated", False):
+                raise
+        return self._query(query)
+
+    def _query(self, query: Job[T]) -> T:
+        with self._backend.reader.connect() as conn:
+            return query(conn)
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("The service is stopping.", detail="the store is closed")
+
+
+def _backend(database_url: str) -> Backend:
+    url = _url(database_url)
+    if url.drivername == "sqlite":
+        return SQLite(url)
+    raise ConfigError(["DATABASE_URL: PostgreSQL is not built yet"])
+
+
+def _url(database_url: str) -> URL:
+    """The address with the drivers we use. An error does not quote it: a password may be in it."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(["DATABASE_URL: expected sqlite:////path/file.db or postgresql://user@host/name"]) from error
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        return url.set(drivername="sqlite")
+    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    raise ConfigError([f'DATABASE_URL: expected sqlite:///… or postgresql://…, got the scheme "{url.drivername[:40]}"'])
+
+
+def _prepare(backend: Backend) -> Connection:
+    """A writer's connection on the newest schema."""
+    try:
+        conn = backend.connect_writer()
+        try:
+            migrate(conn)
+            backend.started(conn)
+        except BaseException:
+            conn.close()
+            raise
+    except SQLAlchemyError as error:
+        if not is_trouble(error):
+            raise
+        if isinstance(backend, SQLite):
+            raise cannot_use(backend.where, words(error)) from error
+        raise unavailable(error) from error
+    return conn
