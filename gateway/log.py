@@ -1,7 +1,7 @@
 """Logging: one JSON object a line, an event name and ids as fields, secrets redacted by key and by shape.
 
-    log = logging.getLogger(__name__)
-    log.info("tier_changed", extra=fields(app_id="skai", user_id="u1", **{"from": "free", "to": "pro"}))
+log = logging.getLogger(__name__)
+log.info("tier_changed", extra=fields(app_id="skai", user_id="u1", **{"from": "free", "to": "pro"}))
 """
 
 from __future__ import annotations

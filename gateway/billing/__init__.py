@@ -1,0 +1,1 @@
+"""The use cases: checkout, portal, receive an event, refresh a user, provision LiteLLM, grants and keys."""

@@ -1,0 +1,147 @@
+"""Selling a tier: one open checkout session per (app, user), and the portal for whoever has a subscription already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing, check_user_id, tier_of
+from gateway.billing.customer import ensure_customer, idempotency_key
+from gateway.billing.portal import change_to, open_portal
+from gateway.billing.prices import choose, resolve
+from gateway.billing.refresh import fetch_holdings
+from gateway.catalog.model import App, Tier
+from gateway.store import checkouts, customers, refreshes
+from gateway.store.checkouts import Checkout
+from gateway.stripe.client import StripeError, StripeObject
+from gateway.tiers.model import Subscription
+
+REUSE_AT_LEAST_SECONDS = 300
+"""A session with less time left than this is replaced: nobody should lose their form while filling it in."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutLink:
+    """Where to send the person: a checkout page, or the portal (`kind`) if they have a subscription already."""
+
+    url: str
+    kind: Literal["checkout", "portal"]
+
+
+async def open_checkout(
+    billing: Billing, app_id: str, user_id: str, email: str | None, tier_id: str, interval: str | None
+) -> CheckoutLink:
+    """A link to buy `tier_id`. Asking again for the same returns the same session; for another, the old one is expired.
+
+    Raises `NotFound` (app, tier), `InvalidInput` (not for sale, interval), `Conflict` (no such price at Stripe),
+    `UpstreamFailed`, `StoreUnavailable`.
+    """
+    app = billing.app(app_id)
+    check_user_id(user_id)
+    tier = tier_of(app, tier_id)
+    price = choose(tier, interval)
+    async with billing.lock(app_id, user_id):
+        resolved = await resolve(billing, app, tier, price)
+        running = await _running_subscription(billing, app, user_id)
+        if running is not None:
+            change = change_to(running, resolved.price_id)
+            return CheckoutLink(await open_portal(billing, app, user_id, change=change), "portal")
+        customer_id = await ensure_customer(billing, app_id, user_id, email)
+        link = await _open_session(billing, app, user_id, customer_id, tier, resolved.price_id)
+        if link is not None:
+            return link
+        # Paid a moment ago: the subscription is on its way to us.
+        return CheckoutLink(await open_portal(billing, app, user_id), "portal")
+
+
+async def _running_subscription(billing: Billing, app: App, user_id: str) -> Subscription | None:
+    """A subscription that is not over, asked of Stripe now. One whose first payment never came does not count."""
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
+    holdings = await fetch_holdings(billing, known)
+    running = [each for each in holdings.subscriptions if not each.over and each.status != "incomplete"]
+    return running[0] if running else None
+
+
+async def _open_session(
+    billing: Billing, app: App, user_id: str, customer_id: str, tier: Tier, price_id: str
+) -> CheckoutLink | None:
+    """A checkout session for this price; None when an earlier one has just been paid."""
+    last = await billing.store.read(lambda conn: checkouts.get(conn, app.app_id, user_id))
+    if last is not None:
+        for session in await _sessions_to_settle(billing, last, customer_id):
+            if session.get("status") == "complete":
+                await _want_refresh(billing, app.app_id, user_id)
+                return None
+            if session.get("status") != "open":
+                continue
+            if _serves(session, last, tier, price_id, billing.now()):
+                return CheckoutLink(str(session["url"]), "checkout")
+            if not await _expire(billing, str(session["id"])):
+                await _want_refresh(billing, app.app_id, user_id)
+                return None
+    now = billing.now()
+    begun = await billing.store.write(
+        lambda conn: checkouts.begin(conn, app.app_id, user_id, tier.tier_id, price_id, now)
+    )
+    session = await _create(billing, app, user_id, customer_id, begun)
+    session_id, url, expires_at = str(session["id"]), str(session["url"]), int(session["expires_at"])
+
+    def record(conn: Connection) -> None:
+        checkouts.opened(conn, app.app_id, user_id, begun.attempt, session_id, url, expires_at)
+
+    await billing.store.write(record)
+    return CheckoutLink(url, "checkout")
+
+
+async def _sessions_to_settle(billing: Billing, last: Checkout, customer_id: str) -> list[StripeObject]:
+    """The session we opened last as Stripe has it, or, if its answer was lost, all that are open for the customer."""
+    if last.session_id is not None:
+        try:
+            return [await billing.stripe.get(f"/v1/checkout/sessions/{last.session_id}")]
+        except StripeError as exc:
+            if exc.stripe_code != "resource_missing":
+                raise
+            return []
+    query = {"customer": customer_id, "status": "open"}
+    return [session async for session in billing.stripe.each("/v1/checkout/sessions", query)]
+
+
+def _serves(session: StripeObject, last: Checkout, tier: Tier, price_id: str, now: int) -> bool:
+    same = last.session_id == session.get("id") and (last.tier, last.price_id) == (tier.tier_id, price_id)
+    return same and int(session.get("expires_at") or 0) - now >= REUSE_AT_LEAST_SECONDS
+
+
+async def _expire(billing: Billing, session_id: str) -> bool:
+    """Take an open session from the person; False if they completed it in this very moment."""
+    try:
+        await billing.stripe.post(f"/v1/checkout/sessions/{session_id}/expire", {})
+    except StripeError as exc:
+        if exc.status != 400:
+            raise
+        session = await billing.stripe.get(f"/v1/checkout/sessions/{session_id}")
+        return session.get("status") != "complete"
+    return True
+
+
+async def _create(billing: Billing, app: App, user_id: str, customer_id: str, begun: Checkout) -> StripeObject:
+    # On customer, session and subscription: none of the three hands its metadata to the others.
+    metadata = {"app_id": app.app_id, "user_id": user_id}
+    params = {
+        "mode": "subscription",
+        "customer": customer_id,
+        "client_reference_id": user_id,
+        "line_items": [{"price": begun.price_id, "quantity": 1}],
+        "success_url": app.success_url,
+        "cancel_url": app.cancel_url,
+        "metadata": metadata,
+        "subscription_data": {"metadata": metadata},
+    }
+    key = idempotency_key("checkout", app.app_id, user_id, begun.price_id, begun.attempt)
+    return await billing.stripe.post("/v1/checkout/sessions", params, idempotency_key=key)
+
+
+async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
+    await billing.store.write(lambda conn: refreshes.want(conn, app_id, user_id, billing.now()))
+    billing.refresh_wanted.set()

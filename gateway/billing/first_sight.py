@@ -1,0 +1,68 @@
+"""Users whom the gate sees for the first time. LiteLLM leaves a user it was never told about unlimited (T3), and a
+free user never changes tier, so being seen is what gives them the first tier's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.errors import StoreUnavailable
+from gateway.store import outbox
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 10_000
+BATCH = 200
+
+
+class FirstSight:
+    """A bounded queue between the gate and the outbox. `saw` never waits; what does not fit comes with a later request.
+
+    `forget(app_id, user_id)` is called for whoever did not fit, so that the gate tells of them again.
+    """
+
+    def __init__(self, billing: Billing) -> None:
+        self._billing = billing
+        self._waiting: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MAX_WAITING)
+
+    def saw(self, app_id: str, user_id: str) -> bool:
+        """Remember to provision this user; False if there is no room now."""
+        try:
+            self._waiting.put_nowait((app_id, user_id))
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Move what was seen into the outbox, for ever."""
+        while True:
+            seen = [await self._waiting.get()]
+            while len(seen) < BATCH and not self._waiting.empty():
+                seen.append(self._waiting.get_nowait())
+            await self._record(seen)
+
+    async def _record(self, seen: list[tuple[str, str]]) -> None:
+        billing = self._billing
+
+        def job(conn: Connection) -> int:
+            return sum(self._wish(conn, app_id, user_id) for app_id, user_id in seen)
+
+        while True:
+            try:
+                made = await billing.store.write(job)
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(1.0)
+        if made:
+            billing.wish_made.set()
+
+    def _wish(self, conn: Connection, app_id: str, user_id: str) -> bool:
+        """True if this user had no wish yet: whoever has one was told to LiteLLM already, or will be."""
+        app = self._billing.catalog.app(app_id)
+        if app is None or app.litellm is None or outbox.of_user(conn, app_id, user_id):
+            return False
+        outbox.put(conn, "litellm", app_id, user_id, {"tier": app.default_tier.tier_id}, self._billing.now())
+        return True

@@ -1,0 +1,50 @@
+"""API keys of apps and of users: shown once, kept as a hash. Several are valid at once while one is replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing, check_user_id
+from gateway.catalog.model import Catalog
+from gateway.errors import NotAuthenticated, NotFound
+from gateway.store import keys
+from gateway.store.keys import Key
+
+PREFIX: dict[Literal["app", "user"], str] = {"app": "ska_", "user": "skp_"}
+
+
+def hash_key(text: str) -> bytes:
+    """What is kept of a key. The key is 256 random bits, so one SHA-256 is enough."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def create_key(
+    conn: Connection, catalog: Catalog, app_id: str, user_id: str | None, name: str, now: int
+) -> tuple[Key, str]:
+    """A new key of an app, or of one of its users when `user_id` is given; its text is returned this once.
+
+    Raises `NotFound` for an unknown app, `InvalidInput`, `Conflict` for a third live key of an app.
+    """
+    if catalog.app(app_id) is None:
+        raise NotFound(f"There is no app {app_id[:80]!r} in apps.json.", code="unknown_app")
+    kind: Literal["app", "user"] = "app" if user_id is None else "user"
+    text = PREFIX[kind] + secrets.token_urlsafe(32)
+    owner = None if user_id is None else check_user_id(user_id)
+    return keys.add(conn, kind, hash_key(text), app_id, owner, name, now), text
+
+
+def check_app_key(billing: Billing, app_id: str, text: str) -> None:
+    """Return if `text` is a key of this app. Compared in constant time. Raises `NotAuthenticated`.
+
+    An unknown app is refused in the same words: who has no key learns nothing about which apps there are.
+    """
+    presented = hash_key(text)
+    matched = False
+    for key_hash in billing.app_keys.get(app_id, ()):
+        matched |= secrets.compare_digest(key_hash, presented)
+    if not matched:
+        raise NotAuthenticated("The app key is missing or wrong.", code="invalid_app_key")

@@ -1,0 +1,121 @@
+"""The Stripe portal of one app: its own configuration, so nobody sees another app's plans, and links into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.prices import resolve
+from gateway.catalog.model import App
+from gateway.errors import Conflict, NotFound
+from gateway.store import customers, instance
+from gateway.stripe.forms import Params
+from gateway.tiers.model import Subscription
+
+MAX_PRODUCTS = 10  # Stripe's limit of subscription_update.products
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of plan to confirm in the portal: one item of one subscription gets another price."""
+
+    subscription_id: str
+    item_id: str
+    price_id: str
+
+
+async def open_portal(
+    billing: Billing, app: App, user_id: str, *, return_url: str | None = None, change: Change | None = None
+) -> str:
+    """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout."""
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
+    if not known:
+        raise NotFound("This user has never been to a checkout.", code="no_customer")
+    params: dict[str, object] = {
+        "customer": known[0].customer_id,
+        "return_url": return_url or app.cancel_url,
+        "configuration": await _configuration(billing, app),
+    }
+    if change is not None:
+        params["flow_data"] = _confirm(change, app)
+    session = await billing.stripe.post("/v1/billing_portal/sessions", params)
+    return str(session["url"])
+
+
+def change_to(subscription: Subscription, price_id: str) -> Change | None:
+    """The change of plan that the portal can confirm, or None where only the whole portal helps.
+
+    Stripe confirms changes of subscriptions with one item that is in good standing.
+    """
+    if subscription.status not in ("active", "trialing") or len(subscription.items) != 1:
+        return None
+    item = subscription.items[0]
+    if item.price_id == price_id or subscription.schedule_id is not None:
+        return None
+    return Change(subscription.subscription_id, item.item_id, price_id)
+
+
+def _confirm(change: Change, app: App) -> Params:
+    return {
+        "type": "subscription_update_confirm",
+        "subscription_update_confirm": {
+            "subscription": change.subscription_id,
+            "items": [{"id": change.item_id, "price": change.price_id, "quantity": 1}],
+        },
+        "after_completion": {"type": "redirect", "redirect": {"return_url": app.success_url}},
+    }
+
+
+async def _configuration(billing: Billing, app: App) -> str:
+    """The id of this app's portal configuration; made or brought up to date when what it should say has changed."""
+    offered = [await resolve(billing, app, tier, price) for tier in app.tiers if tier.for_sale for price in tier.prices]
+    wanted = configuration(app, offered)
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    key = f"portal:{app.app_id}"
+    kept_id, _, kept_digest = (await billing.store.read(lambda conn: instance.get(conn, key)) or "").partition(" ")
+    if kept_id and kept_digest == digest:
+        return kept_id
+    path = f"/v1/billing_portal/configurations/{kept_id}" if kept_id else "/v1/billing_portal/configurations"
+    made_id = str((await billing.stripe.post(path, wanted))["id"])
+
+    def keep(conn: Connection) -> None:
+        instance.put(conn, key, f"{made_id} {digest}")
+
+    await billing.store.write(keep)
+    return made_id
+
+
+def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:
+    """What this app's portal allows. Pure.
+
+    Stripe's own defaults would give upgrades away: `proration_behavior` is `none` there, so that enterprise on day 1
+    and back on day 29 costs nothing (T17). Downgrades wait for the period's end; quantities cannot be changed.
+    """
+    products: dict[str, list[str]] = {}
+    for price in offered:
+        products.setdefault(price.product_id, []).append(price.price_id)
+    if len(products) > MAX_PRODUCTS:
+        raise Conflict(f"Stripe's portal shows {MAX_PRODUCTS} products at most, {app.app_id} sells {len(products)}.")
+    at_end = [{"type": "decreasing_item_amount"}, {"type": "shortening_interval"}]
+    return {
+        "default_return_url": app.cancel_url,
+        "metadata": {"app_id": app.app_id},
+        "login_page": {"enabled": False},
+        "features": {
+            "customer_update": {"enabled": False},
+            "invoice_history": {"enabled": True},
+            "payment_method_update": {"enabled": True},
+            "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
+            "subscription_update": {
+                "enabled": bool(products),
+                "default_allowed_updates": ["price"],
+                "proration_behavior": "always_invoice",
+                "products": [{"product": product, "prices": prices} for product, prices in products.items()],
+                "schedule_at_period_end": {"conditions": at_end},
+            },
+        },
+    }

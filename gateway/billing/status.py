@@ -1,0 +1,69 @@
+"""What an app may know about one of its users: the tier, why, until when, and what it allows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from gateway.billing.context import Billing, check_user_id
+from gateway.catalog.model import App, Tier
+from gateway.store import customers, entitlements, inbox, outbox
+from gateway.tiers.model import Entitlement, Reason
+
+
+async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+    """The user's tier; somebody we never heard of has the default tier and nulls. Raises `NotFound` for the app."""
+    app = billing.app(app_id)
+    check_user_id(user_id)
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    entitlement = stored.entitlement if stored else default_entitlement(app)
+    tier = app.tier(entitlement.tier) or app.default_tier
+    return {
+        "app_id": app_id,
+        "user_id": user_id,
+        "tier": tier.tier_id,
+        "stripe_customer_id": entitlement.customer_id or (known[0].customer_id if known else None),
+        "stripe_subscription_id": entitlement.subscription_id,
+        "status": entitlement.status,
+        "reason": entitlement.reason,
+        "source": entitlement.source,
+        "until": entitlement.until,
+        "then": [{"at": at, "tier": to} for at, to in entitlement.then],
+        "ends_at": entitlement.ends_at,
+        "limits": limits(tier),
+        "features": list(tier.features),
+    }
+
+
+def default_entitlement(app: App) -> Entitlement:
+    """What everybody has."""
+    return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default")
+
+
+def limits(tier: Tier) -> dict[str, object]:
+    """A tier's limits under LiteLLM's names; null is unlimited."""
+    values = asdict(tier.limits)
+    values["max_budget"] = values.pop("max_budget_usd")
+    values["models"] = list(tier.limits.models) if tier.limits.models is not None else None
+    return values
+
+
+async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+    """The status, and the events, changes and provisioning behind it, newest first."""
+    answer = await status(billing, app_id, user_id)
+    changes = await billing.store.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
+    events = await billing.store.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
+    wishes = await billing.store.read(lambda conn: outbox.of_user(conn, app_id, user_id))
+    answer["changes"] = [
+        {"at": each.at, "from": each.from_tier, "to": each.to_tier, "reason": each.reason, "change_id": each.change_id}
+        for each in changes
+    ]
+    answer["events"] = [
+        {"received_at": each.received_at, "event_id": each.event_id, "type": each.type, "state": each.state}
+        for each in events
+    ]
+    answer["provisioning"] = [
+        {"kind": each.kind, "state": each.state, "attempts": each.attempts, "error": each.error, "answer": each.answer}
+        for each in wishes
+    ]
+    return answer

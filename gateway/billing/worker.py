@@ -1,0 +1,99 @@
+"""The work behind the requests: route events, refresh users, carry out wishes. Every job may run twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+
+from gateway.billing.context import Billing
+from gateway.billing.provision import provision
+from gateway.billing.refresh import LEASE_SECONDS, refresh
+from gateway.billing.route_events import route_events
+from gateway.errors import StoreUnavailable
+from gateway.log import fields
+from gateway.store import outbox, refreshes
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+POLL_SECONDS = 1.0
+DRAIN_SECONDS = 8.0
+
+
+class Worker:
+    """Runs until `stop`; a failing store or a bug in one job stops neither the others nor the loop."""
+
+    def __init__(self, billing: Billing) -> None:
+        self._billing = billing
+        self._owner = uuid.uuid4().hex
+        self._stopping = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        # One instance per database: a lease that is still there belongs to a process that is not.
+        await self._billing.store.write(refreshes.release_all)
+        billing = self._billing
+        self._loops = [
+            asyncio.create_task(self._loop("route_events", billing.inbox_filled, self._route)),
+            asyncio.create_task(self._loop("refresh", billing.refresh_wanted, self._refresh)),
+            asyncio.create_task(self._loop("provision", billing.wish_made, self._provision)),
+        ]
+
+    async def stop(self) -> None:
+        """Let what is under way finish, for 8 s at most; what is cut off then is done again at the next start."""
+        self._stopping.set()
+        billing = self._billing
+        for event in (billing.inbox_filled, billing.refresh_wanted, billing.wish_made):
+            event.set()
+        if self._loops:
+            _, late = await asyncio.wait(self._loops, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._loops, return_exceptions=True)
+
+    async def _loop(self, name: str, wake: asyncio.Event, once: Callable[[], Awaitable[int]]) -> None:
+        while not self._stopping.is_set():
+            wake.clear()
+            try:
+                if await once():
+                    continue
+            except StoreUnavailable as exc:
+                log.warning("worker_waits_for_store", extra=fields(loop=name, detail=exc.detail))
+                await asyncio.sleep(POLL_SECONDS)
+            except Exception:
+                log.exception("worker_loop_failed", extra=fields(loop=name))
+                await asyncio.sleep(POLL_SECONDS)
+            try:
+                # Backoffs and timers come due without anybody waking us.
+                async with asyncio.timeout(POLL_SECONDS):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _route(self) -> int:
+        return await route_events(self._billing)
+
+    async def _refresh(self) -> int:
+        billing = self._billing
+        leases = await billing.store.write(
+            lambda conn: refreshes.lease(conn, self._owner, billing.now(), LEASE_SECONDS, AT_ONCE)
+        )
+        await _all_of(refresh(billing, lease, self._owner) for lease in leases)
+        return len(leases)
+
+    async def _provision(self) -> int:
+        billing = self._billing
+        if billing.litellm is None:
+            return 0
+        wishes = await billing.store.read(lambda conn: outbox.due(conn, billing.now(), AT_ONCE))
+        await _all_of(provision(billing, wish) for wish in wishes)
+        return len(wishes)
+
+
+async def _all_of(jobs: Iterable[Coroutine[object, object, None]]) -> None:
+    """Run every job to its end, then raise the first failure, if any."""
+    for outcome in await asyncio.gather(*jobs, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
