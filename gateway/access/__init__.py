@@ -1,0 +1,1 @@
+"""Who is asking, what is their tier, may they. Pure."""

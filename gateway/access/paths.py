@@ -1,0 +1,118 @@
+"""A request path as apps may read it: literally for what is public, in every way for what is paid. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+Segments = tuple[str, ...]
+
+_PLAIN = re.compile(r"/[A-Za-z0-9_~!$&'()*+,=:@./-]*")
+_DOTS = re.compile(r"/\.\.?(?:/|$)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What makes a path odd once it is decoded: another escape, another separator, a parameter, a control, no ASCII.
+_ODD = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
+_MAX_ODD_LENGTH = 2048
+_MAX_READINGS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """`literal`: its segments if it can be read in one way only, else None. `readings`: every way in which some app
+    may read it, case folded; None if there are too many to tell, and then it may be anything."""
+
+    literal: Segments | None
+    readings: frozenset[Segments] | None
+
+
+def segments(path: str) -> Segments:
+    """The parts of a path; leading, trailing and double slashes make no part."""
+    return tuple(part for part in path.split("/") if part)
+
+
+def _folded(path: str) -> Segments:
+    return segments(path.casefold())
+
+
+def _decode(text: str) -> str:
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def _overlong(text: str) -> str:
+    """C0 AF and C0 AE: slash and dot to decoders that do not refuse overlong UTF-8."""
+    raw = text.encode("utf-8", "surrogateescape")
+    return raw.replace(b"\xc0\xaf", b"/").replace(b"\xc0\xae", b".").decode("utf-8", "surrogateescape")
+
+
+def _resolve_dots(text: str) -> str:
+    """RFC 3986 5.2.4 over the parts as they stand, empty ones counted."""
+    kept: list[str] = []
+    for part in text.split("/")[1:]:
+        if part == "..":
+            if kept:
+                kept.pop()
+        elif part != ".":
+            kept.append(part)
+    return "/" + "/".join(kept)
+
+
+def _compatible(text: str) -> str:
+    """Full-width slashes and letters as the ASCII ones that some frameworks make of them."""
+    return unicodedata.normalize("NFKC", text)
+
+
+# What an app, its framework or a proxy in between may do to a path; any of them in any order.
+_TRANSFORMS: tuple[Callable[[str], str], ...] = (
+    _decode,
+    _resolve_dots,
+    lambda text: re.sub(r"/+", "/", text),
+    lambda text: text.replace("\\", "/"),
+    lambda text: re.sub(r";[^/]*", "", text),
+    lambda text: re.split(r"[?#]", text, maxsplit=1)[0],
+    lambda text: text.split("\x00", 1)[0],
+    lambda text: _CONTROL.sub("", text),
+    _overlong,
+    _compatible,
+)
+
+
+def _readings(path: str) -> frozenset[Segments] | None:
+    """Everything that the transforms can make of `path`, in any order; None if that is too much to follow."""
+    if len(path) > _MAX_ODD_LENGTH:
+        return None
+    seen = {path}
+    todo = [path]
+    while todo:
+        text = todo.pop()
+        for transform in _TRANSFORMS:
+            reading = transform(text)
+            if reading not in seen:
+                if len(seen) >= _MAX_READINGS:
+                    return None
+                seen.add(reading)
+                todo.append(reading)
+    return frozenset(map(_folded, seen))
+
+
+def read_path(uri: str) -> Path:
+    """The path of a request target such as `/a/b?c=d`; the caller has checked that it starts with a slash.
+
+    `%20` or `%41` are no reason for doubt and are decoded; a path with anything else odd in it has no literal form,
+    so nothing public matches it.
+    """
+    path = uri.partition("?")[0]
+    if _PLAIN.fullmatch(path) and "//" not in path and not _DOTS.search(path):
+        return Path(segments(path), frozenset((_folded(path),)))
+    decoded = _decode(path)
+    one_way = not _ODD.search(decoded) and decoded.count("/") == path.count("/")
+    if one_way and "//" not in decoded and not _DOTS.search(decoded):
+        return Path(segments(decoded), frozenset((_folded(decoded), _folded(path))))
+    return Path(None, _readings(path))
+
+
+def under(prefix: Segments, path: Segments) -> bool:
+    """`path` is `prefix` or below it, by whole segments: /pro covers /pro and /pro/x, never /protected."""
+    return path[: len(prefix)] == prefix

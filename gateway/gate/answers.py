@@ -1,0 +1,58 @@
+"""The bytes of every answer the gate gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+NO_STORE = (("Cache-Control", "no-store"), ("Cloudflare-CDN-Cache-Control", "no-store"))
+OK_START = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def answer(status: int, body: bytes, content_type: str, headers: Headers = ()) -> bytes:
+    """A whole answer that nobody may store."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Length: {len(body)}"]
+    lines += [f"Content-Type: {content_type}"] if content_type else []
+    lines += [f"{name}: {value}" for name, value in (*NO_STORE, *headers)]
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+
+
+def refusal(
+    status: int, code: str, message: str, fields: Mapping[str, object] | None = None, headers: Headers = ()
+) -> bytes:
+    """`{"error": code, "message": …}` plus fields."""
+    body = json.dumps({"error": code, "message": message, **(fields or {})}).encode()
+    return answer(status, body, "application/json", headers)
+
+
+def see_other(location: str, headers: Headers = ()) -> bytes:
+    """303. No Referrer: a location may hold a signed link."""
+    return answer(303, b"", "", (("Location", location), ("Referrer-Policy", "no-referrer"), *headers))
+
+
+def closing(whole: bytes) -> bytes:
+    """The same answer, saying that it is the last one of its connection."""
+    start, _, rest = whole.partition(b"\r\n")
+    return start + b"\r\nConnection: close\r\n" + rest
+
+
+def without_body(whole: bytes) -> bytes:
+    """The answer to a HEAD: as to a GET, Content-Length too, but no body."""
+    return whole.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+FORBIDDEN_SECRET = refusal(403, "forbidden", "this address is for Traefik only")
+FORBIDDEN_HOST = refusal(403, "forbidden", "this host is not one of this app's")
+NOT_FOUND = refusal(404, "not_found", "there is nothing at this address")
+NO_SUCH_APP = refusal(404, "not_found", "there is no such app")
+BAD_REQUEST = refusal(400, "invalid_input", "the gate cannot read this request")
+BAD_METHOD = refusal(405, "method_not_allowed", "this method is not allowed", headers=(("Allow", "GET, HEAD"),))
+METHOD_REFUSED = refusal(405, "method_not_allowed", "no app is asked with this method")
+TOO_SLOW = refusal(408, "too_slow", "the request did not arrive in time")
+TOO_LARGE = refusal(431, "too_large", "the request's headers are larger than the gate reads")
+TOO_MANY = refusal(503, "too_many", "too many connections", headers=(("Retry-After", "1"),))
+NOT_READY = refusal(503, "not_ready", "starting; try again in a moment", headers=(("Retry-After", "2"),))
+INTERNAL = refusal(500, "internal", "a fault on our side; it was logged")

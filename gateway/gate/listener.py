@@ -1,0 +1,112 @@
+"""The gate's port: accepts, times out and drains its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+from gateway.gate import answers
+from gateway.gate.gate import Gate
+from gateway.gate.protocol import Connection
+from gateway.log import fields
+
+log = logging.getLogger(__name__)
+
+HEAD_SECONDS = 10
+# Traefik closes an idle connection after 90 s; were we first, it could send a request into the closing one.
+IDLE_SECONDS = 120
+STALLED_SECONDS = 20
+LINGER_SECONDS = 5
+MAX_CONNECTIONS = 16_384
+_BACKLOG = 2048
+
+
+class Listener:
+    """A listening gate. `port` is the real one where 0 was asked for."""
+
+    def __init__(self, gate: Gate, max_connections: int, tick_seconds: float) -> None:
+        self.gate = gate
+        self.tick = 0
+        self.draining = False
+        self.failed = gate.registry.counter("skpay_gate_failures_total", "Requests that met a bug of ours.").of()
+        self._open = gate.registry.gauge("skpay_gate_connections", "Open connections to the gate.").of()
+        self._max_connections = max_connections
+        self._tick_seconds = tick_seconds
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def start(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
+        self._timer = loop.call_later(self._tick_seconds, self._sweep)
+        log.info("gate_listening", extra=fields(host=host, port=self.port))
+
+    @property
+    def port(self) -> int:
+        if self._server is None or not self._server.sockets:
+            raise RuntimeError("the gate is not listening")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection; False if there are too many."""
+        self._connections.add(connection)
+        self._empty.clear()
+        self._open.value = len(self._connections)
+        return len(self._connections) <= self._max_connections and not self.draining
+
+    def gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._open.value = len(self._connections)
+        if not self._connections:
+            self._empty.set()
+
+    async def close(self, timeout_seconds: float = 5) -> None:
+        """Stop accepting, let requests that are on their way finish, then close. Safe to call twice."""
+        self.draining = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in self._idle():
+            connection.end(None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _idle(self) -> Iterable[Connection]:
+        return [connection for connection in self._connections if connection.began_at is None]
+
+    def _sweep(self) -> None:
+        """Once a tick: one look at each connection instead of a timer for each request."""
+        self.tick += 1
+        for connection in list(self._connections):
+            quiet = self.tick - connection.active_at
+            if connection.closing:
+                if quiet > LINGER_SECONDS:
+                    connection.abort()
+            elif connection.stalled_at is not None and self.tick - connection.stalled_at > STALLED_SECONDS:
+                connection.abort()
+            elif connection.began_at is not None and self.tick - connection.began_at > HEAD_SECONDS:
+                connection.end(answers.TOO_SLOW)
+            elif quiet > IDLE_SECONDS:
+                connection.end(None)
+        self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._sweep)
+
+
+async def listen(
+    gate: Gate, host: str, port: int, *, max_connections: int = MAX_CONNECTIONS, tick_seconds: float = 1
+) -> Listener:
+    """Serve `gate` at this address until `close`. `tick_seconds` is the unit of the time limits; tests make it short.
+
+    Raises `OSError` if the address is taken.
+    """
+    listener = Listener(gate, max_connections, tick_seconds)
+    await listener.start(host, port)
+    return listener

@@ -1,0 +1,168 @@
+"""Counters, gauges and histograms in Prometheus' text format 0.0.4.
+
+A metric's children are plain objects: `child.value += 1` on the hot path, no lock (one loop, one thread; a writer in
+another thread goes through the loop). Asking for a metric of the same name again returns the same one, so a reload
+keeps its counts.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, Literal, TypeVar
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Value:
+    """One number: a counter's child only grows, a gauge's is set."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+    def inc(self, amount: float = 1) -> None:
+        self.value += amount
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+
+class Observations:
+    """A histogram's child: how many observations fell under each bound, and their sum."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+Child = TypeVar("Child", Value, Observations)
+
+
+class Metric(Generic[Child]):
+    """A named family of children, one for each combination of label values."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: Literal["counter", "gauge", "histogram"],
+        text: str,
+        labels: Sequence[str],
+        new: Callable[[], Child],
+    ) -> None:
+        if not _NAME.fullmatch(name) or not all(_LABEL.fullmatch(label) for label in labels):
+            raise ValueError(f"no metric or label can have such a name: {name} {labels}")
+        self.name, self.kind, self.text, self.label_names = name, kind, text, tuple(labels)
+        self._new: Callable[[], Child] = new
+        self._children: dict[tuple[str, ...], Child] = {}
+
+    def of(self, *values: str) -> Child:
+        """The child with these label values, made at the first call; keep it rather than ask per request."""
+        if len(values) != len(self.label_names):
+            raise ValueError(f"{self.name} has the labels {self.label_names}")
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._new()
+        return child
+
+    def forget(self, *values: str) -> None:
+        """Drop the child of something that is no more, so that labels do not pile up."""
+        self._children.pop(values, None)
+
+    def lines(self) -> Iterator[str]:
+        yield f"# HELP {self.name} {_escaped_help(self.text)}"
+        yield f"# TYPE {self.name} {self.kind}"
+        for values, child in self._children.items():
+            labels = tuple(zip(self.label_names, values, strict=True))
+            if isinstance(child, Observations):
+                yield from _histogram_lines(self.name, labels, child)
+            else:
+                yield f"{self.name}{_braces(labels)} {_number(child.value)}"
+
+
+class Registry:
+    """All metrics of a process."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Metric[Value] | Metric[Observations]] = {}
+        self._before: list[Callable[[], None]] = []
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Metric[Value]:
+        """Only grows; its name ends in `_total`."""
+        return self._values(name, "counter", text, labels)
+
+    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Metric[Value]:
+        """Goes up and down."""
+        return self._values(name, "gauge", text, labels)
+
+    def histogram(
+        self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
+    ) -> Metric[Observations]:
+        """`bounds` are the upper bounds of its buckets, rising, without infinity."""
+        if list(bounds) != sorted(set(bounds)) or not bounds:
+            raise ValueError(f"{name}: the bounds of a histogram rise")
+        metric = self._metrics.get(name)
+        if metric is None:
+            metric = self._metrics[name] = Metric(name, "histogram", text, labels, lambda: Observations(bounds))
+        return _same(metric, "histogram", labels)  # type: ignore[return-value]  # the kind tells the child's type
+
+    def before_render(self, refresh: Callable[[], None]) -> None:
+        """Call `refresh` before each rendering: for gauges that are cheaper to read than to keep."""
+        self._before.append(refresh)
+
+    def render(self) -> str:
+        """The whole text, each line ended."""
+        for refresh in self._before:
+            refresh()
+        return "".join(f"{line}\n" for metric in self._metrics.values() for line in metric.lines())
+
+    def _values(self, name: str, kind: Literal["counter", "gauge"], text: str, labels: Sequence[str]) -> Metric[Value]:
+        metric = self._metrics.get(name)
+        if metric is None:
+            metric = self._metrics[name] = Metric(name, kind, text, labels, Value)
+        return _same(metric, kind, labels)  # type: ignore[return-value]  # the kind tells the child's type
+
+
+def _same(
+    metric: Metric[Value] | Metric[Observations], kind: str, labels: Sequence[str]
+) -> Metric[Value] | Metric[Observations]:
+    if metric.kind != kind or metric.label_names != tuple(labels):
+        raise ValueError(f"{metric.name} is already a {metric.kind} with the labels {metric.label_names}")
+    return metric
+
+
+def _escaped_help(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _braces(labels: Iterable[tuple[str, str]]) -> str:
+    inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+    return f"{{{inside}}}" if inside else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _histogram_lines(name: str, labels: tuple[tuple[str, str], ...], child: Observations) -> Iterator[str]:
+    total = 0
+    for bound, count in zip((*map(_number, child.bounds), "+Inf"), child.counts, strict=True):
+        total += count
+        yield f"{name}_bucket{_braces((*labels, ('le', bound)))} {total}"
+    yield f"{name}_sum{_braces(labels)} {_number(child.sum)}"
+    yield f"{name}_count{_braces(labels)} {total}"
