@@ -1,0 +1,164 @@
+"""Plan → Traefik's dynamic configuration, for its file provider (a template!) and its HTTP provider. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
+
+from gateway.routing.plan import (
+    INCOMING,
+    PRIORITY,
+    BodyLimit,
+    Gate,
+    HostHeader,
+    Incoming,
+    Middleware,
+    Plan,
+    RateLimit,
+    Router,
+)
+
+HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
+# Takes our headers from the client in every spelling that a backend might read as ours (X_SK_Tier, X.SK.Tier,
+# X-SK_Tier, …), then copies the gate's; X-Skate stays. No $ in it, so labels need no escaping.
+TAG_HEADERS = "(?i)^x[^a-z0-9]*sk[^a-z0-9]"
+MAX_GATE_ANSWER_BYTES = 64 * 1024
+_FROM_ENVIRONMENT = '{{ env "GATE_SECRET" }}'
+_LITERAL_BRACES = "{{`{{`}}"
+Tree = dict[str, Any]
+
+
+class _Reference(str):
+    """A text that the reader replaces by the secret; the one text that is not escaped."""
+
+    __slots__ = ()
+
+
+def traefik_document(plan: Plan, gate_secret: str) -> Tree:
+    """The whole dynamic configuration, as the HTTP provider takes it; `gate_secret` stands in it as it is.
+
+    Never without a router: Traefik takes an empty document for "no routes".
+    """
+    return document_of(plan, plan.routers, plan.middlewares, gate_secret)
+
+
+def traefik_file(plan: Plan) -> str:
+    """The same as YAML for the file provider, which runs Go templates over it: the secret is read from Traefik's own
+    environment, and any other `{{` stays what it is. An empty GATE_SECRET is a header that the gate refuses."""
+    return as_yaml(traefik_document(plan, _Reference(_FROM_ENVIRONMENT)))
+
+
+def traefik_secret_file() -> str:
+    """A file with the one middleware that holds the secret, for labels that name it `sk-in@file`."""
+    incoming = _options(Incoming(INCOMING), _Reference(_FROM_ENVIRONMENT))
+    return as_yaml({"http": {"middlewares": {INCOMING: incoming}}})
+
+
+def document_of(plan: Plan, routers: Sequence[Router], middlewares: Sequence[Middleware], gate_secret: str) -> Tree:
+    """The part of the configuration that these routers need."""
+    services = {router.service for router in routers}
+    return {
+        "http": {
+            "routers": {router.name: _router(plan, router) for router in routers},
+            "middlewares": {middleware.name: _options(middleware, gate_secret) for middleware in middlewares},
+            "services": {
+                service.name: {"loadBalancer": {"servers": [{"url": service.url}]}}
+                for service in plan.services
+                if service.name in services
+            },
+        }
+    }
+
+
+def as_yaml(tree: Tree) -> str:
+    return HEADER + yaml.dump(
+        _escaped(tree), Dumper=_Dumper, sort_keys=False, width=2**31 - 1, default_flow_style=False
+    )
+
+
+def _router(plan: Plan, router: Router) -> Tree:
+    options: Tree = {
+        # Plan holds hosts of a-z, 0-9, - and . only, so no back-tick can end the text.
+        "rule": f"Host(`{router.host}`)",
+        "entryPoints": list(plan.entry_points),
+        "middlewares": list(router.middlewares),
+        "service": router.service,
+        "priority": PRIORITY,
+    }
+    if plan.cert_resolver is not None:
+        options["tls"] = {"certResolver": plan.cert_resolver}
+    return options
+
+
+def _incoming(_: Incoming, gate_secret: str) -> Tree:
+    """Traefik takes an empty text for "delete this header"."""
+    return {
+        "headers": {
+            "customRequestHeaders": {
+                "X-SK-Gate": gate_secret,
+                "X-Forwarded-Uri": "",
+                "X-Forwarded-Method": "",
+                "X-Forwarded-Prefix": "",
+            },
+            # Cloudflare caches by file extension before Traefik is asked: a paid file would be everybody's.
+            "customResponseHeaders": {"Cloudflare-CDN-Cache-Control": "no-store"},
+        }
+    }
+
+
+def _host_header(middleware: HostHeader, _: str) -> Tree:
+    return {"headers": {"customRequestHeaders": {"X-Forwarded-Host": middleware.host}}}
+
+
+def _gate(middleware: Gate, _: str) -> Tree:
+    return {
+        "forwardAuth": {
+            "address": middleware.address,
+            "trustForwardHeader": False,
+            "preserveLocationHeader": True,
+            "maxResponseBodySize": MAX_GATE_ANSWER_BYTES,
+            "authRequestHeaders": list(middleware.request_headers),
+            "authResponseHeadersRegex": TAG_HEADERS,
+        }
+    }
+
+
+def _rate_limit(middleware: RateLimit, _: str) -> Tree:
+    return {"rateLimit": {"average": middleware.average, "burst": middleware.burst, "period": "1s"}}
+
+
+def _body_limit(middleware: BodyLimit, _: str) -> Tree:
+    return {"buffering": {"maxRequestBodyBytes": middleware.max_bytes}}
+
+
+_RENDERED: dict[type, Callable[[Any, str], Tree]] = {
+    Incoming: _incoming,
+    HostHeader: _host_header,
+    Gate: _gate,
+    RateLimit: _rate_limit,
+    BodyLimit: _body_limit,
+}
+
+
+def _options(middleware: Middleware, gate_secret: str) -> Tree:
+    return _RENDERED[type(middleware)](middleware, gate_secret)
+
+
+def _escaped(value: Any) -> Any:
+    """Every text but the reference with `{{` as Traefik's template engine prints it; back-ticks survive YAML quotes."""
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, _Reference):
+        return str(value)
+    return value.replace("{{", _LITERAL_BRACES) if isinstance(value, str) else value
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # the fast one where it is built
+    """Without anchors: every middleware is readable by itself."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True

@@ -1,0 +1,100 @@
+"""Plan → Cloudflare Tunnel: cloudflared's ingress, DockFlare's labels; and what cloudflared itself would refuse. Pure.
+
+The tunnel always leads to Traefik, never to an app: that would be a way around the gate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.routing.plan import Plan
+from gateway.routing.traefik import as_yaml
+
+_CATCH_ALL = {"service": "http_status:404"}
+_WORDS = {"hello_world", "hello-world", "bastion", "socks-proxy"}
+_STATUS = re.compile(r"http_status:([1-9][0-9]{2})")
+
+
+def ingress(plan: Plan) -> list[dict[str, Any]]:
+    """One rule for each host, then the catch-all that cloudflared wants last. No paths: the gate knows those."""
+    rules: list[dict[str, Any]] = []
+    for router in plan.routers:
+        rule: dict[str, Any] = {"hostname": router.host, "service": plan.traefik_url}
+        if plan.traefik_url.startswith("https:"):
+            # Traefik shows the certificate of the name that is asked for.
+            rule["originRequest"] = {"matchSNItoHost": True}
+        rules.append(rule)
+    return [*rules, dict(_CATCH_ALL)]
+
+
+def cloudflared(plan: Plan, tunnel_id: str | None = None) -> str:
+    """cloudflared's config.yml; without `tunnel_id` only its ingress, to put into one that has a tunnel."""
+    tunnel = {"tunnel": tunnel_id, "credentials-file": f"/etc/cloudflared/{tunnel_id}.json"} if tunnel_id else {}
+    return as_yaml({**tunnel, "ingress": ingress(plan)})
+
+
+def dockflare_labels(plan: Plan, app_id: str | None, prefix: str = "dockflare") -> dict[str, str]:
+    """DockFlare's labels for an app's hosts (None: our own). `cloudflare.tunnel` is the prefix of its old versions."""
+    labels = {f"{prefix}.enable": "true"}
+    for number, router in enumerate(plan.of(app_id)):
+        labels[f"{prefix}.{number}.hostname"] = router.host
+        labels[f"{prefix}.{number}.service"] = plan.traefik_url
+    return labels
+
+
+def ingress_problems(rules: object) -> list[str]:
+    """What cloudflared 2026.8 would refuse in an ingress, each line with the rule's number; empty where it would not.
+
+    Source: validateIngress and validateHostname in cloudflared's ingress/ingress.go. Paths are compiled as Python's
+    expressions, which are near enough to Go's for what we write.
+    """
+    if not isinstance(rules, list) or not rules:
+        return ["ingress: expected a list with at least the catch-all rule"]
+    return [
+        f"ingress[{number}]: {problem}"
+        for number, rule in enumerate(rules)
+        for problem in _rule_problems(rule, last=number == len(rules) - 1)
+    ]
+
+
+def _rule_problems(rule: object, *, last: bool) -> Iterator[str]:
+    if not isinstance(rule, Mapping):
+        yield "expected an object"
+        return
+    hostname, path, service = rule.get("hostname") or "", rule.get("path") or "", rule.get("service")
+    if not isinstance(hostname, str) or not isinstance(path, str) or not isinstance(service, str):
+        yield "expected texts as hostname, path and service"
+        return
+    catch_all = hostname in ("", "*") and not path
+    if last and not catch_all:
+        yield "the last rule must match every request: no hostname and no path"
+    if catch_all and not last:
+        yield "matches every request, so the rules after it would never be used"
+    if ":" in hostname:
+        yield "a hostname has no port"
+    if "*" in hostname[1:]:
+        yield "a hostname has one * at most, as its first character"
+    try:
+        re.compile(path)
+    except re.error:
+        yield "the path is no regular expression"
+    yield from _service_problems(service)
+    access = (rule.get("originRequest") or {}).get("access") or {}
+    if access.get("audTag") and not access.get("teamName"):
+        yield "access.audTag needs access.teamName"
+
+
+def _service_problems(service: str) -> Iterator[str]:
+    if service in _WORDS or service.startswith(("unix:", "unix+tls:")) or _STATUS.fullmatch(service):
+        return
+    try:
+        url = urlsplit(service)
+    except ValueError:
+        url = urlsplit("")
+    if not url.scheme or not url.netloc:
+        yield "the service is no URL with a scheme and a host"
+    elif url.path:
+        yield "the service's URL has a path"
