@@ -1,0 +1,141 @@
+"""What the command line does to a running server. Every change goes through here, so there is one writer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from gateway.billing import grants as granting
+from gateway.billing.context import check_user_id
+from gateway.billing.keys import create_key
+from gateway.errors import ConfigError, InvalidInput
+from gateway.store import alerts, inbox, keys, outbox, refreshes
+from gateway.store.keys import Key
+from gateway.web.auth import require_operator
+from gateway.web.bodies import read_json
+from gateway.web.context import BILLING, SITE
+from gateway.web.models import GrantRequest, KeyRequest, UserRequest
+
+SHOWN = 200
+
+
+async def list_alerts(request: web.Request) -> web.Response:
+    """Every alert that is open."""
+    require_operator(request)
+    live = await request.app[BILLING].store.read(alerts.live)
+    return web.json_response({"alerts": [asdict(alert) for alert in live]})
+
+
+async def list_keys(request: web.Request) -> web.Response:
+    """Every key ever made, without its hash."""
+    require_operator(request)
+    found = await request.app[BILLING].store.read(keys.all_)
+    return web.json_response({"keys": [shown_key(key) for key in found]})
+
+
+async def make_key(request: web.Request) -> web.Response:
+    """A new key of an app or a user; this answer is the only place that ever shows it."""
+    require_operator(request)
+    wanted = await read_json(request, KeyRequest)
+    billing = request.app[BILLING]
+
+    def job(conn: Connection) -> tuple[Key, str]:
+        return create_key(conn, billing.catalog, wanted.app_id, wanted.user_id, wanted.name, billing.now())
+
+    key, text = await billing.store.write(job)
+    await request.app[SITE].keys_changed()
+    return web.json_response({**shown_key(key), "key": text}, status=201)
+
+
+async def revoke_key(request: web.Request) -> web.Response:
+    """The key stops working with the next request."""
+    require_operator(request)
+    billing = request.app[BILLING]
+    key_id = request.match_info["key_id"]
+    if not key_id.isascii() or not key_id.isdigit() or len(key_id) > 15:
+        raise InvalidInput("key_id: expected a number.")
+    key = await billing.store.write(lambda conn: keys.revoke(conn, int(key_id), billing.now()))
+    await request.app[SITE].keys_changed()
+    return web.json_response(shown_key(key))
+
+
+def shown_key(key: Key) -> dict[str, object]:
+    """A key without its hash."""
+    values = asdict(key)
+    del values["key_hash"]
+    return values
+
+
+async def give_grant(request: web.Request) -> web.Response:
+    """Give a user a tier without a subscription."""
+    require_operator(request)
+    wanted = await read_json(request, GrantRequest)
+    billing = request.app[BILLING]
+
+    def job(conn: Connection) -> int:
+        return granting.give(
+            conn,
+            billing.catalog,
+            wanted.app_id,
+            wanted.user_id,
+            wanted.tier,
+            wanted.reason,
+            wanted.until_at,
+            billing.now(),
+        )
+
+    grant_id = await billing.store.write(job)
+    billing.refresh_wanted.set()
+    return web.json_response({"grant_id": grant_id}, status=201)
+
+
+async def take_grants(request: web.Request) -> web.Response:
+    """Take every grant of a user back."""
+    require_operator(request)
+    billing = request.app[BILLING]
+    app_id, user_id = request.match_info["app_id"], request.match_info["user_id"]
+    ended = await billing.store.write(lambda conn: granting.take_back(conn, app_id, user_id, billing.now()))
+    billing.refresh_wanted.set()
+    return web.json_response({"ended": ended})
+
+
+async def list_events(request: web.Request) -> web.Response:
+    """The newest events, without their bodies."""
+    require_operator(request)
+    found = await request.app[BILLING].store.read(lambda conn: inbox.recent(conn, SHOWN))
+    names = ("event_id", "type", "received_at", "state", "attempts", "error", "app_id", "user_id", "customer_id")
+    return web.json_response({"events": [{name: getattr(event, name) for name in names} for event in found]})
+
+
+async def refresh_user(request: web.Request) -> web.Response:
+    """Ask Stripe about a user now, as an event would."""
+    require_operator(request)
+    wanted = await read_json(request, UserRequest)
+    billing = request.app[BILLING]
+    billing.app(wanted.app_id)
+    check_user_id(wanted.user_id)
+    await billing.store.write(lambda conn: refreshes.want(conn, wanted.app_id, wanted.user_id, billing.now()))
+    billing.refresh_wanted.set()
+    return web.json_response({"wanted": True}, status=202)
+
+
+async def retry_wishes(request: web.Request) -> web.Response:
+    """Try every wish again that was given up, after its cause was mended."""
+    require_operator(request)
+    billing = request.app[BILLING]
+    revived = await billing.store.write(lambda conn: outbox.revive(conn, None, billing.now()))
+    billing.wish_made.set()
+    return web.json_response({"revived": revived})
+
+
+async def reload_catalog(request: web.Request) -> web.Response:
+    """Read apps.json again at once; 409 with every problem if it cannot be used, and the old one stays."""
+    require_operator(request)
+    try:
+        await request.app[SITE].reload_catalog()
+    except ConfigError as exc:
+        exc.fields["problems"] = list(exc.problems)
+        raise
+    return web.json_response({"apps": list(request.app[BILLING].catalog.apps)})

@@ -1,0 +1,53 @@
+"""What app backends call: checkout, portal, status, explain."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.billing import status as statuses
+from gateway.billing.checkout import open_checkout
+from gateway.billing.context import check_user_id
+from gateway.billing.portal import open_portal
+from gateway.web.answers import answer
+from gateway.web.auth import require_app, require_app_or_operator
+from gateway.web.bodies import read_json
+from gateway.web.context import BILLING
+from gateway.web.models import (
+    CheckoutAnswer,
+    CheckoutRequest,
+    ExplainAnswer,
+    PortalAnswer,
+    PortalRequest,
+    StatusAnswer,
+)
+
+
+async def checkout(request: web.Request) -> web.Response:
+    """A link to buy a tier, or to change the plan of who has one."""
+    app_id = require_app(request)
+    wanted = await read_json(request, CheckoutRequest)
+    link = await open_checkout(request.app[BILLING], app_id, wanted.user_id, wanted.email, wanted.tier, wanted.interval)
+    return answer(CheckoutAnswer(checkout_url=link.url, kind=link.kind))
+
+
+async def portal(request: web.Request) -> web.Response:
+    """A link to Stripe's portal; 404 `no_customer` before the first checkout."""
+    app_id = require_app(request)
+    wanted = await read_json(request, PortalRequest)
+    billing = request.app[BILLING]
+    url = await open_portal(billing, billing.app(app_id), check_user_id(wanted.user_id))
+    return answer(PortalAnswer(portal_url=url))
+
+
+async def status(request: web.Request) -> web.Response:
+    """The user's tier now; an unknown user has the default tier."""
+    app_id = require_app(request)
+    found = await statuses.status(request.app[BILLING], app_id, request.match_info["user_id"])
+    return answer(StatusAnswer.model_validate(found))
+
+
+async def explain(request: web.Request) -> web.Response:
+    """The events, changes and provisioning behind the tier."""
+    app_id = require_app_or_operator(request)
+    found = await statuses.explain(request.app[BILLING], app_id, request.match_info["user_id"])
+    return answer(ExplainAnswer.model_validate(found))

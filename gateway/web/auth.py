@@ -1,0 +1,78 @@
+"""Who calls: an app's backend, the operator, or a person with a link that the gate signed."""
+
+from __future__ import annotations
+
+import hmac
+
+from aiohttp import web
+
+from gateway.access import links
+from gateway.billing.keys import check_app_key
+from gateway.errors import BadSignature, Forbidden, NotAuthenticated
+from gateway.web.context import BILLING, SITE
+
+MAX_CREDENTIAL = 4096
+
+
+def bearer(request: web.Request) -> str:
+    """The one Bearer credential of the request. Raises `NotAuthenticated`."""
+    values = request.headers.getall("Authorization", [])
+    scheme, _, credential = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not credential.strip() or len(credential) > MAX_CREDENTIAL:
+        raise NotAuthenticated("Send the key as Authorization: Bearer …, once.")
+    return credential.strip()
+
+
+def refuse_browsers(request: web.Request) -> None:
+    """A key that got into a web page must not work there (T13): every browser sends one of these headers."""
+    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+        raise Forbidden("This route is for servers; a key must never be in a browser.", code="browser_refused")
+
+
+def require_app(request: web.Request) -> str:
+    """The app id of the path, if the caller has a key of that app."""
+    refuse_browsers(request)
+    app_id = request.match_info["app_id"]
+    check_app_key(request.app[BILLING], app_id, bearer(request))
+    return app_id
+
+
+def is_operator(request: web.Request) -> bool:
+    """Whether the caller has the admin token. Compared in constant time."""
+    try:
+        presented = bearer(request).encode()
+    except NotAuthenticated:
+        return False
+    matched = False
+    for token in request.app[SITE].admin_tokens:
+        matched |= hmac.compare_digest(token.reveal().encode(), presented)
+    return matched
+
+
+def require_operator(request: web.Request) -> None:
+    refuse_browsers(request)
+    if not is_operator(request):
+        raise NotAuthenticated("The admin token is missing or wrong.", code="invalid_admin_token")
+
+
+def require_app_or_operator(request: web.Request) -> str:
+    """The app id of the path, for its backend or for the operator."""
+    refuse_browsers(request)
+    return request.match_info["app_id"] if is_operator(request) else require_app(request)
+
+
+def require_buyer(request: web.Request) -> tuple[str, str]:
+    """(app id, user id) of the person whom the gate saw; never from a parameter.
+
+    A POST must also come from our own page: browsers tell where from, and other pages cannot forge it.
+    """
+    site = request.app[SITE]
+    if request.method == "POST" and request.headers.get("Origin", "").lower() != site.origin:
+        raise Forbidden("This can only be sent from our own page.", code="foreign_origin")
+    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        raise Forbidden("This can only be sent from our own page.", code="foreign_origin")
+    app_id = request.match_info["app_id"]
+    try:
+        return app_id, links.verify(site.link_keys, bearer(request), app_id, request.app[BILLING].now())
+    except BadSignature as exc:
+        raise NotAuthenticated("This link is not valid any more; open it again from the app.", code=exc.code) from exc

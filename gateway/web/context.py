@@ -1,0 +1,39 @@
+"""What handlers find on their application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gateway.billing.context import Billing
+from gateway.settings import Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the public listener knows beside the use cases.
+
+    `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists what is not well, by name; empty is
+    ready. `reload_catalog()` reads apps.json again and raises `ConfigError` if it cannot be used. `keys_changed()` is
+    called after a key was made or revoked, so that gate and listener learn of it at once.
+    """
+
+    admin_tokens: Secrets
+    public_url: str
+    link_keys: tuple[bytes, ...]
+    readiness: Callable[[], dict[str, str]]
+    reload_catalog: Callable[[], Awaitable[None]]
+    keys_changed: Callable[[], Awaitable[None]]
+
+    @property
+    def origin(self) -> str:
+        """What a browser sends as Origin from our own pages."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+BILLING = web.AppKey("billing", Billing)
+SITE = web.AppKey("site", Site)

@@ -1,0 +1,144 @@
+"""The shapes of the public API; the OpenAPI document is generated from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+UserId = Annotated[str, Field(min_length=1, max_length=200, description="The app's own id of the user; kept as it is.")]
+Instant = Annotated[int | None, Field(description="Epoch seconds, UTC.")]
+
+
+class Body(BaseModel):
+    """A request's body: strict, and nothing unknown in it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class CheckoutRequest(Body):
+    user_id: UserId
+    tier: Annotated[str, Field(min_length=1, max_length=63)]
+    email: Annotated[
+        str | None, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="Prefills Stripe's page.")
+    ] = None
+    interval: Annotated[
+        Literal["day", "week", "month", "year"] | None,
+        Field(description="Which of the tier's prices; its first one if left out."),
+    ] = None
+
+
+class CheckoutAnswer(BaseModel):
+    checkout_url: Annotated[str, Field(description="Send the person there; do not store it.")]
+    kind: Annotated[
+        Literal["checkout", "portal"],
+        Field(description="`portal` if the user has a subscription already: nobody can buy twice."),
+    ]
+
+
+class PortalRequest(Body):
+    user_id: UserId
+
+
+class PortalAnswer(BaseModel):
+    portal_url: str
+
+
+class LimitsAnswer(BaseModel):
+    """LiteLLM's names; null is unlimited."""
+
+    max_budget: float | None
+    budget_duration: str
+    tpm_limit: int | None
+    rpm_limit: int | None
+    models: list[str] | None
+
+
+class TierAt(BaseModel):
+    at: int
+    tier: str
+
+
+class StatusAnswer(BaseModel):
+    app_id: str
+    user_id: str
+    tier: str
+    stripe_customer_id: str | None
+    stripe_subscription_id: str | None
+    status: Annotated[str | None, Field(description="Stripe's status of that subscription.")]
+    reason: Annotated[str, Field(description="The rule that gave the tier.")]
+    source: Literal["default", "subscription", "grant"]
+    until: Instant
+    then: Annotated[list[TierAt], Field(description="What the clock alone will change.")]
+    ends_at: Instant
+    limits: LimitsAnswer
+    features: list[str]
+
+
+class ChangeAnswer(BaseModel):
+    at: int
+    from_: Annotated[str | None, Field(alias="from")]
+    to: str
+    reason: str
+    change_id: str
+
+
+class EventAnswer(BaseModel):
+    received_at: int
+    event_id: str
+    type: str
+    state: str
+
+
+class WishAnswer(BaseModel):
+    kind: str
+    state: str
+    attempts: int
+    error: str
+    answer: dict[str, object] | None
+
+
+class ExplainAnswer(StatusAnswer):
+    changes: list[ChangeAnswer]
+    events: list[EventAnswer]
+    provisioning: list[WishAnswer]
+
+
+class ErrorAnswer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    error: Annotated[str, Field(description="A stable code.")]
+    message: str
+
+
+class HealthAnswer(BaseModel):
+    status: Literal[True]
+
+
+class ReadyAnswer(BaseModel):
+    ready: bool
+    problems: Annotated[dict[str, str] | None, Field(description="Only with the admin token.")] = None
+
+
+class BuyRequest(Body):
+    tier: Annotated[str, Field(min_length=1, max_length=63)]
+    interval: Literal["day", "week", "month", "year"] | None = None
+
+
+class KeyRequest(Body):
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    user_id: UserId | None = None
+    name: Annotated[str, Field(max_length=100)] = ""
+
+
+class GrantRequest(Body):
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    user_id: UserId
+    tier: Annotated[str, Field(min_length=1, max_length=63)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    until_at: Instant = None
+
+
+class UserRequest(Body):
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    user_id: UserId

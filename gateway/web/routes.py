@@ -1,0 +1,60 @@
+"""The route table: what is served, by whom it may be called, and what the OpenAPI document says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from gateway.web import admin, apps_api, buy, health, models, stripe_webhook
+
+Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "stripe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`errors`: the statuses besides success that a caller must expect."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    caller: Caller
+    request: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
+    errors: tuple[int, ...] = ()
+    success: int = 200
+
+
+_BODY = (400, 413, 415, 429)
+
+API = (
+    Route("POST", "/checkout/{app_id}", apps_api.checkout, "app", models.CheckoutRequest, models.CheckoutAnswer,
+          (*_BODY, 404, 409, 502, 503)),
+    Route("POST", "/portal/{app_id}", apps_api.portal, "app", models.PortalRequest, models.PortalAnswer,
+          (*_BODY, 404, 409, 502, 503)),
+    Route("GET", "/status/{app_id}/{user_id}", apps_api.status, "app", None, models.StatusAnswer, (400, 404, 503)),
+    Route("GET", "/explain/{app_id}/{user_id}", apps_api.explain, "app or operator", None, models.ExplainAnswer,
+          (400, 404, 503)),
+    Route("POST", "/webhook/stripe", stripe_webhook.stripe_webhook, "stripe", None, None, (400, 413, 429, 503)),
+    Route("GET", "/health", health.health, "anyone", None, models.HealthAnswer),
+    Route("GET", "/ready", health.ready, "anyone", None, models.ReadyAnswer, (503,)),
+    Route("GET", "/buy/{app_id}", buy.page, "anyone", None, None, (404,)),
+    Route("GET", "/buy/{app_id}/offer", buy.offer, "buyer", None, None, (404, 503)),
+    Route("POST", "/buy/{app_id}/checkout", buy.buy, "buyer", models.BuyRequest, models.CheckoutAnswer,
+          (*_BODY, 404, 409, 502, 503)),
+    Route("POST", "/buy/{app_id}/portal", buy.manage, "buyer", None, models.PortalAnswer, (404, 409, 502, 503)),
+    Route("GET", "/assets/{name}", buy.asset, "anyone", None, None, (404,)),
+    Route("GET", "/admin/alerts", admin.list_alerts, "operator", None, None, (503,)),
+    Route("GET", "/admin/keys", admin.list_keys, "operator", None, None, (503,)),
+    Route("POST", "/admin/keys", admin.make_key, "operator", models.KeyRequest, None, (*_BODY, 404, 409, 503), 201),
+    Route("DELETE", "/admin/keys/{key_id}", admin.revoke_key, "operator", None, None, (400, 404, 503)),
+    Route("POST", "/admin/grants", admin.give_grant, "operator", models.GrantRequest, None, (*_BODY, 404, 503), 201),
+    Route("DELETE", "/admin/grants/{app_id}/{user_id}", admin.take_grants, "operator", None, None, (404, 503)),
+    Route("GET", "/admin/events", admin.list_events, "operator", None, None, (503,)),
+    Route("POST", "/admin/refresh", admin.refresh_user, "operator", models.UserRequest, None, (*_BODY, 404, 503), 202),
+    Route("POST", "/admin/outbox/retry", admin.retry_wishes, "operator", None, None, (503,)),
+    Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
+)  # fmt: skip
