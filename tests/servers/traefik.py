@@ -153,9 +153,11 @@ class Traefik:
             "api": {"insecure": True},
             "ping": {"entryPoint": "traefik"},
             "entryPoints": {"web": {"address": f"127.0.0.1:{web}"}, "traefik": {"address": f"127.0.0.1:{api}"}},
+            # By default a second change waits two seconds, which only makes tests slow.
+            "providers": {"providersThrottleDuration": "50ms"},
         }
         if self.dynamic_dir is not None:
-            default["providers"] = {"file": {"directory": str(self.dynamic_dir), "watch": True}}
+            default["providers"]["file"] = {"directory": str(self.dynamic_dir), "watch": True}
         self._path("traefik.yml").write_text(yaml.safe_dump(_merged(default, self.static)), encoding="utf-8")
         with self._path("traefik.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(

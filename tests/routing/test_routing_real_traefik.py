@@ -1,0 +1,167 @@
+"""Every rendering, loaded by the real Traefik: the same requests get the same answers, and nothing is ever open."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from routing_stage import HOST, PUBLIC_HOST, RENDERINGS, SECOND_HOST, SECRET, Stage, staged
+from servers.traefik import Traefik, until
+
+from gateway.routing import traefik_file
+from gateway.routing.plan import HostHeader, Plan, Service
+
+pytestmark = pytest.mark.needs_traefik
+
+# Written out by hand from what backends were seen to read as X-SK-Tier.
+FORGED = (
+    "X-SK-Tier", "x-sk-tier", "X-Sk-Tier", "X_SK_Tier", "X-SK_Tier", "X_SK-Tier", "X-SK-Tier_", "X.SK.Tier",
+    "X!SK!Tier", "X~SK~Tier", "X#SK#Tier", "X$SK$Tier", "X%SK%Tier", "X&SK&Tier", "X'SK'Tier", "X*SK*Tier",
+    "X+SK+Tier", "X^SK^Tier", "X`SK`Tier", "X|SK|Tier", "XSK-Tier", "X--SK--Tier", "X-SK-User", "X_SK_User",
+    "X-SK-Features", "X-SK-App", "X-SK-Anything", "X_SK_Gate", "X-SK-Gate",
+)  # fmt: skip
+KEPT = ("X-Skate", "X-Sky-Net", "api_key", "access_token", "X-Task")
+OURS = re.compile(r"(?i)^x[^a-z0-9]*sk[^a-z0-9]")
+
+
+def named(headers: object, name: str) -> list[str]:
+    return [value for key, value in headers if key.lower() == name.lower()]  # type: ignore[attr-defined]  # pairs
+
+
+async def the_matrix(stage: Stage) -> None:
+    assert stage.traefik is not None
+    assert await stage.traefik.errors() == 0
+    assert {router["status"] for router in (await stage.traefik.routers()).values()} == {"enabled"}
+    await tags_arrive_and_forged_ones_do_not(stage)
+    await forwarded_headers_are_the_truth(stage)
+    await refusals_reach_the_client_and_nothing_the_app(stage)
+    await our_own_router_is_the_one_without_a_gate(stage)
+
+
+async def tags_arrive_and_forged_ones_do_not(stage: Stage) -> None:
+    forged = [(name, "forged") for name in FORGED] + [(name, "mine") for name in KEPT]
+    for extra in ([], forged, [("Connection", "close, X-SK-Tier, x-sk-tier, X-SK-Gate"), *forged]):
+        answer = await stage.ask(HOST, "/read?a=1", [("Cookie", "tier=pro"), *extra])
+        assert answer.status == 200, answer.body
+        headers = stage.app_got[-1][2]
+        ours = sorted((key.lower(), value) for key, value in headers if OURS.match(key))
+        assert ours == [("x-sk-app", "blog"), ("x-sk-features", ""), ("x-sk-tier", "pro")]
+        assert SECRET not in str(headers)
+        for name in KEPT if extra else ():
+            assert named(headers, name) == ["mine"], name
+        seen_by_gate = stage.gate_got[-1][2]
+        assert stage.gate_got[-1][:2] == ("GET", "/gate?app=blog")
+        assert [pair for pair in seen_by_gate if OURS.match(pair[0])] == [("X-Sk-Gate", SECRET)]
+        assert "forged" not in str(seen_by_gate)
+    without = await stage.ask(HOST, "/read", forged)
+    assert named(stage.app_got[-1][2], "X-SK-Tier") == ["free"]
+    assert without.status == 200
+
+
+async def forwarded_headers_are_the_truth(stage: Stage) -> None:
+    lies = [
+        ("X-Forwarded-Uri", "/lie"), ("X-Forwarded-Method", "OPTIONS"), ("X-Forwarded-Prefix", "/lie"),
+        ("X-Forwarded-Host", "lie.test"), ("X-Original-Url", "/lie"), ("X-API-Key", "k"), ("Authorization", "Bearer t"),
+    ]  # fmt: skip
+    for host in (HOST, SECOND_HOST, HOST.upper()):
+        assert (await stage.ask(host, "/truth?x=1", lies)).status == 200
+        gate, app = stage.gate_got[-1][2], stage.app_got[-1][2]
+        assert named(gate, "X-Forwarded-Uri") == ["/truth?x=1"]
+        assert named(gate, "X-Forwarded-Method") == ["GET"]
+        # The router's own host, whatever the letters in the request.
+        assert [value.lower() for value in named(gate, "X-Forwarded-Host")] == [host.lower()]
+        assert named(gate, "X-Forwarded-Prefix") == []
+        assert named(gate, "X-Original-Url") == []
+        assert named(gate, "X-API-Key") == ["k"]
+        assert named(gate, "Authorization") == ["Bearer t"]
+        assert named(app, "X-Forwarded-Uri") == named(app, "X-Forwarded-Method") == []
+        assert named(app, "X-Forwarded-Prefix") == []
+        assert named(app, "X-Forwarded-Host") == [host.lower()]
+
+
+async def refusals_reach_the_client_and_nothing_the_app(stage: Stage) -> None:
+    before = len(stage.app_got)
+    refused = await stage.ask(HOST, "/paid", [("X-Forwarded-Uri", "/free")])
+    assert (refused.status, refused.json()) == (402, {"error": "tier_required"})
+    assert refused.headers["cloudflare-cdn-cache-control"] == "no-store"
+    led = await stage.ask(SECOND_HOST, "/up")
+    assert (led.status, led.headers["location"]) == (303, "/buy/page")
+    assert (await stage.ask(HOST, "/large")).status == 401
+    assert (await stage.ask("unknown.test", "/")).status == 404
+    assert len(stage.app_got) == before
+
+
+async def our_own_router_is_the_one_without_a_gate(stage: Stage) -> None:
+    asked = len(stage.gate_got)
+    assert (await stage.ask(PUBLIC_HOST, "/health")).status == 200
+    assert (await stage.ask(PUBLIC_HOST, "/webhook", body=b"x" * 2_000_000)).body == b"2000000"
+    assert (await stage.ask(PUBLIC_HOST, "/webhook", body=b"x" * 2_100_000)).status == 413
+    assert [target for _, target, _ in stage.public_got] == ["/health", "/webhook"]
+    assert len(stage.gate_got) == asked
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+async def test_every_rendering_gives_the_same_answers_behind_a_tunnel(rendering: str, tmp_path: Path) -> None:
+    """The harder case: Traefik believes its peer's X-Forwarded headers, and the peer passes the client's on."""
+    async with staged(rendering, tmp_path, behind_tunnel=True) as stage:
+        await the_matrix(stage)
+
+
+async def test_the_file_gives_the_same_answers_without_a_tunnel(tmp_path: Path) -> None:
+    async with staged("file", tmp_path) as stage:
+        await the_matrix(stage)
+
+
+@pytest.mark.parametrize("rendering", ["file", "docker"])
+@pytest.mark.parametrize("traefik_secret", ["", "not the secret"])
+async def test_without_the_right_secret_nobody_gets_in(rendering: str, traefik_secret: str, tmp_path: Path) -> None:
+    async with staged(rendering, tmp_path, traefik_secret=traefik_secret) as stage:
+        for headers in ([], [("X-SK-Gate", SECRET)], [("X_SK_Gate", SECRET), ("Cookie", "tier=pro")]):
+            answer = await stage.ask(HOST, "/read", headers)
+            assert answer.status == 403
+        assert stage.app_got == []
+
+
+async def test_without_the_gate_nobody_gets_in(tmp_path: Path) -> None:
+    async with staged("file", tmp_path) as stage:
+        routes = stage.plan()
+        dead = [replace(each, address="http://127.0.0.1:9/gate") if hasattr(each, "address") else each
+                for each in routes.middlewares]  # fmt: skip
+        assert stage.traefik is not None
+        (tmp_path / "skpayments.yml").write_text(traefik_file(replace(routes, middlewares=tuple(dead))))
+
+        async def refused() -> bool:
+            return (await stage.ask(HOST, "/read", [("Cookie", "tier=pro")])).status == 500
+
+        await until(refused, "500 from a dead gate")
+        seen = len(stage.app_got)
+        assert (await stage.ask(SECOND_HOST, "/read")).status == 500
+        assert len(stage.app_got) == seen
+
+
+async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(tmp_path: Path) -> None:
+    """`plan` refuses such values; should one get through all the same, the file still does not run it."""
+    hostile = '{{ env "GATE_SECRET" }}"\'`$ {{"{{"}} {{{{ }} é'
+    routes = Plan(
+        routers=(),
+        middlewares=(HostHeader("a", hostile), HostHeader("b", f"\x07{hostile}")),
+        services=(Service("a", "http://127.0.0.1:9"),),
+        entry_points=("web",),
+        cert_resolver=None,
+        network="proxy",
+        traefik_url="http://traefik",
+        public_host="pay.test",
+    )
+    text = traefik_file(routes)
+    document = yaml.safe_load(text)
+    document["http"]["services"] = {"a": {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9"}]}}}
+    document["http"]["routers"] = {"a": {"rule": "Path(`/`)", "service": "a", "middlewares": ["a", "b"]}}
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(document, allow_unicode=True, width=10_000))
+    async with Traefik(dynamic_dir=tmp_path, env={"GATE_SECRET": SECRET}) as traefik:
+        await traefik.until_routers("a@file")
+        middlewares = {each["name"]: each for each in await traefik.api("/api/http/middlewares")}
+        got = [middlewares[f"{name}@file"]["headers"]["customRequestHeaders"]["X-Forwarded-Host"] for name in "ab"]
+        assert got == [hostile, f"\x07{hostile}"]
