@@ -1,0 +1,254 @@
+"""The /v1 door: key, version, route, faults, parameters, idempotency, then one handler. All have a Request-Id."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from gateway.sandbox.stripe import (
+    account,
+    checkout,
+    clock,
+    customers,
+    invoices,
+    portal,
+    products,
+    schedules,
+    subscriptions,
+)
+from gateway.sandbox.stripe.calls import Call, Route
+from gateway.sandbox.stripe.faults import Fault, Faults
+from gateway.sandbox.stripe.form import Tree, decode
+from gateway.sandbox.stripe.idempotency import Keys, Saved
+from gateway.sandbox.stripe.ids import new_id
+from gateway.sandbox.stripe.refusal import ApiError, invalid
+from gateway.sandbox.stripe.render import expanded, rendered
+from gateway.sandbox.stripe.world import API_VERSION, World
+
+Json = dict[str, Any]
+log = logging.getLogger(__name__)
+ROUTES: tuple[Route, ...] = (
+    *customers.ROUTES,
+    *products.ROUTES,
+    *checkout.ROUTES,
+    *subscriptions.ROUTES,
+    *schedules.ROUTES,
+    *invoices.ROUTES,
+    *portal.ROUTES,
+    *account.ROUTES,
+)
+_LOG_LENGTH = 10_000
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.escape(path).replace(r"\{\}", r"([^/]+)"))
+
+
+# A path with a fixed word (create_preview) must be tried before the one with an id in that place.
+_TABLE = tuple(
+    (route, _pattern(route.path)) for route in sorted(ROUTES, key=lambda route: route.path.split("/").count("{}"))
+)
+
+
+@dataclass
+class Seen:
+    """One request as it is being answered, and as the log shows it afterwards."""
+
+    request_id: str
+    at: float
+    method: str
+    path: str
+    idempotency_key: str | None
+    version: str
+    params: Tree = field(default_factory=dict)
+    status: int | None = None
+    replayed: bool = False
+    fault: str | None = None
+
+
+class Api:
+    """Answers /v1 for one world."""
+
+    def __init__(self, world: World, secret_keys: set[str], faults: Faults, rate_limit: int | None) -> None:
+        self.world = world
+        self.secret_keys = secret_keys
+        self.faults = faults
+        self.rate_limit = rate_limit
+        self.log: deque[Seen] = deque(maxlen=_LOG_LENGTH)
+        self._keys = Keys()
+        self._recent: dict[str, deque[float]] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Any request under /v1."""
+        seen = Seen(
+            new_id("req", 14),
+            self.world.wall(),
+            request.method,
+            request.path,
+            request.headers.get("Idempotency-Key"),
+            request.headers.get("Stripe-Version", API_VERSION),
+        )
+        self.log.append(seen)
+        fault: Fault | None = None
+        raw = await request.read()
+        try:
+            self._authenticate(request)
+            if not re.fullmatch(r"20\d\d-\d\d-\d\d(\.[a-z_]+)?", seen.version):
+                raise invalid(f"Invalid Stripe API version: {seen.version}")
+            route, ids = self._route(seen)
+            self._limit(route)
+            fault = self.faults.strike(seen.method, seen.path)
+            seen.fault = fault.effect if fault else None
+            if fault and fault.effect in ("reset", "rubbish"):
+                return self._broken(request, seen, fault)
+            if fault and fault.effect == "status" and fault.status < 500:
+                return self._answer(seen, fault.status, _encoded(fault.body()), fault.headers())
+            seen.params = self._tree(request, raw)
+            call = Call(route.spec.read(seen.params), ids)
+            saved = self._begin(request, seen)
+        except ApiError as exc:
+            return self._answer(seen, exc.status, _encoded(exc.body()))
+        if saved is not None and saved.status is not None:
+            seen.replayed = True
+            headers = {"Idempotent-Replayed": "true", "Original-Request": saved.request_id}
+            return self._answer(seen, saved.status, saved.body, headers)
+        if saved is not None and seen.idempotency_key:
+            self._keys.hold(seen.idempotency_key, saved)
+        status, body, headers = await self._perform(route, call, seen, fault)
+        if saved is not None:
+            saved.status, saved.body, saved.request_id = status, body, seen.request_id
+        if fault and fault.effect in ("lost_reply", "truncated"):
+            seen.status = status
+            return await _cut(request, body, fault)
+        return self._answer(seen, status, body, headers)
+
+    def _authenticate(self, request: web.Request) -> None:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not key:
+            raise ApiError(
+                401,
+                "You did not provide an API key. You need to provide your API key in the Authorization header, using "
+                "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#"
+                "authentication for details, or we can help at https://support.stripe.com/.",
+            )
+        if key.strip() not in self.secret_keys:
+            shown = re.match(r"(?:sk|rk|pk)_(?:test|live)_", key)
+            raise ApiError(401, f"Invalid API Key provided: {shown[0] if shown else ''}{'*' * 4}{key[-4:]}")
+
+    def _route(self, seen: Seen) -> tuple[Route, tuple[str, ...]]:
+        for route, pattern in _TABLE:
+            match = pattern.fullmatch(seen.path) if route.method == seen.method else None
+            if match:
+                return route, match.groups()
+        raise ApiError(
+            404,
+            f"Unrecognized request URL ({seen.method}: {seen.path}). If you are trying to list objects, remove the "
+            "trailing slash. If you are trying to retrieve an object, make sure you passed a valid (non-empty) "
+            "identifier in your code. Please see https://stripe.com/docs or we can help at https://support.stripe.com/.",
+        )
+
+    def _limit(self, route: Route) -> None:
+        """Requests per second and endpoint, in real time, as Stripe counts them; off unless set."""
+        if self.rate_limit is None:
+            return
+        now = self.world.wall()
+        recent = self._recent.setdefault(f"{route.method} {route.path}", deque())
+        while recent and recent[0] <= now - 1:
+            recent.popleft()
+        if len(recent) >= self.rate_limit:
+            raise ApiError(
+                429,
+                "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+                code="rate_limit",
+            )
+        recent.append(now)
+
+    def _tree(self, request: web.Request, raw: bytes) -> Tree:
+        query = request.rel_url.raw_query_string.encode()
+        if request.method != "POST":
+            return decode(query + b"&" + raw)
+        if raw and request.content_type != "application/x-www-form-urlencoded":
+            raise invalid(
+                "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have "
+                "questions, we can help at https://support.stripe.com/."
+            )
+        return decode(query + b"&" + raw)
+
+    def _begin(self, request: web.Request, seen: Seen) -> Saved | None:
+        if seen.method != "POST" or not seen.idempotency_key:
+            return None
+        fingerprint = hashlib.sha256(json.dumps(seen.params, sort_keys=True).encode()).hexdigest()
+        now = int(self.world.wall() + self.world.offset_seconds)
+        return self._keys.begin(seen.idempotency_key, seen.method, seen.path, fingerprint, now)
+
+    async def _perform(
+        self, route: Route, call: Call, seen: Seen, fault: Fault | None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        if fault and fault.effect == "slow":
+            await asyncio.sleep(fault.seconds)
+        if fault and fault.effect == "status":
+            return fault.status, _encoded(fault.body()), fault.headers()
+        self.world.request = {"id": seen.request_id, "idempotency_key": seen.idempotency_key}
+        try:
+            return 200, _encoded(self.answer_of(route, call)), {}
+        except ApiError as exc:
+            return exc.status, _encoded(exc.body()), {}
+        except Exception:
+            log.exception("sandbox_stripe_failed")
+            return 500, _encoded({"error": {"message": "The sandbox has a bug.", "type": "api_error"}}), {}
+        finally:
+            self.world.request = {"id": None, "idempotency_key": None}
+
+    def answer_of(self, route: Route, call: Call) -> Json:
+        """What the handler answers, rendered and expanded."""
+        request, self.world.request = self.world.request, {"id": None, "idempotency_key": None}
+        clock.settle(self.world)
+        self.world.request = request
+        answer: Json = rendered(self.world, route.handler(self.world, call))
+        return expanded(self.world, answer, call.params.get("expand", []))
+
+    def _answer(self, seen: Seen, status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+        seen.status = status
+        every = {"Request-Id": seen.request_id, "Stripe-Version": seen.version, "Cache-Control": "no-cache, no-store"}
+        if seen.idempotency_key:
+            every["Idempotency-Key"] = seen.idempotency_key
+        return web.Response(
+            status=status, body=body, content_type="application/json", headers={**every, **(headers or {})}
+        )
+
+    def _broken(self, request: web.Request, seen: Seen, fault: Fault) -> web.Response:
+        if fault.effect == "rubbish":
+            seen.status = 200
+            return web.Response(text="<html><body>Bad gateway, but politely</body></html>", content_type="text/html")
+        _hang_up(request)
+        return web.Response()
+
+
+def _encoded(answer: Json) -> bytes:
+    return json.dumps(answer, indent=2, ensure_ascii=False).encode()
+
+
+def _hang_up(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def _cut(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
+    """The work is done, but the caller gets nothing, or half of it."""
+    if fault.effect == "lost_reply":
+        _hang_up(request)
+        return web.Response()
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response

@@ -1,0 +1,317 @@
+"""What happens to a subscription: it starts, is billed, renews, fails, recovers, pauses, ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.sandbox.stripe import invoicing, periods
+from gateway.sandbox.stripe.ids import new_id
+from gateway.sandbox.stripe.render import whole_list
+from gateway.sandbox.stripe.world import World
+
+Json = dict[str, Any]
+OVER = ("canceled", "incomplete_expired")
+UPDATED = "customer.subscription.updated"
+
+
+def new_item(world: World, subscription: Json, wanted: Json, now: int, end_at: int | None = None) -> Json:
+    """A subscription item for `{price, quantity, metadata}`; its first period ends at `end_at` or by its price."""
+    price = world.objects["price"][wanted["price"]]
+    recurring = price["recurring"]
+    anchor = subscription["billing_cycle_anchor"]
+    end = end_at or periods.end_after(anchor, recurring["interval"], recurring["interval_count"], now)
+    item: Json = {
+        "id": new_id("si", 14),
+        "object": "subscription_item",
+        "billed_until": end,
+        "billing_thresholds": None,
+        "created": now,
+        "current_period_end": end,
+        "current_period_start": now,
+        "discounts": [],
+        "metadata": wanted.get("metadata") or {},
+        "price": price["id"],
+        "quantity": wanted.get("quantity", 1),
+        "subscription": subscription["id"],
+        "tax_rates": [],
+    }
+    if recurring["usage_type"] == "metered":
+        del item["quantity"]
+    return item
+
+
+def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> Json:
+    """A subscription that nobody has seen yet. `options`: metadata, trial_end, billing_mode, trial_settings, …"""
+    now = world.time()
+    trial_end = options.get("trial_end")
+    payment_method = new_id("pm") if customer_id in world.cards else None
+    subscription_id = new_id("sub")
+    subscription: Json = {
+        "id": subscription_id,
+        "object": "subscription",
+        "application": None,
+        "application_fee_percent": None,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": trial_end or now,
+        "billing_cycle_anchor_config": None,
+        "billing_mode": {
+            "type": options.get("billing_mode", "flexible"),
+            "flexible": {"proration_discounts": "included"}
+            if options.get("billing_mode", "flexible") == "flexible"
+            else None,
+        },
+        "billing_schedules": [],
+        "billing_thresholds": None,
+        "cancel_at": None,
+        "cancel_at_period_end": False,
+        "canceled_at": None,
+        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
+        "collection_method": "charge_automatically",
+        "created": now,
+        "currency": world.objects["price"][wanted[0]["price"]]["currency"],
+        "customer": customer_id,
+        "customer_account": None,
+        "days_until_due": None,
+        "default_payment_method": payment_method,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": options.get("description"),
+        "discounts": [],
+        "ended_at": None,
+        "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
+        "items": None,
+        "latest_invoice": None,
+        "livemode": False,
+        "metadata": options.get("metadata") or {},
+        "next_pending_invoice_item_invoice": None,
+        "on_behalf_of": None,
+        "pause_collection": None,
+        "payment_settings": {
+            "payment_method_options": None,
+            "payment_method_types": None,
+            "save_default_payment_method": "off",
+        },
+        "pending_invoice_item_interval": None,
+        "pending_setup_intent": None,
+        "pending_update": None,
+        "schedule": None,
+        "start_date": now,
+        "status": "incomplete",
+        "test_clock": None,
+        "transfer_data": None,
+        "trial_end": trial_end,
+        "trial_settings": {
+            "end_behavior": {"missing_payment_method": options.get("missing_payment_method", "create_invoice")}
+        },
+        "trial_start": now if trial_end else None,
+        "_pending_lines": [],
+    }
+    items = [new_item(world, subscription, each, now, trial_end) for each in wanted]
+    subscription["items"] = whole_list(items, f"/v1/subscription_items?subscription={subscription_id}")
+    return subscription
+
+
+def start(world: World, customer_id: str, wanted: list[Json], options: Json) -> Json:
+    """Create and bill. Without `"unpaid": True` the first invoice is charged at once; a trial starts with one of 0."""
+    subscription = world.add(build(world, customer_id, wanted, options))
+    trialing = subscription["trial_end"] is not None
+    old_shape = not world.event_version.startswith("2026")
+    pays = not options.get("unpaid") and invoicing.card_pays(world, customer_id)
+    if trialing:
+        subscription["status"] = "trialing"
+    elif pays and not old_shape:
+        # Since basil a paid first invoice precedes the subscription; before, it was born incomplete and then updated.
+        subscription["status"] = "active"
+    world.emit("customer.subscription.created", subscription)
+    with world.changing(subscription, UPDATED):
+        lines = [period_line(world, item, free=trialing) for item in subscription["items"]["data"]]
+        invoice = invoicing.draft(world, subscription, "subscription_create", lines)
+        invoicing.finalize(world, invoice)
+        if trialing or pays:
+            invoicing.attempt(world, invoice)
+            subscription["status"] = "trialing" if trialing else "active"
+        elif not options.get("unpaid"):
+            invoicing.attempt(world, invoice)
+    return subscription
+
+
+def period_line(world: World, item: Json, *, free: bool = False) -> Json:
+    """The line that bills an item for its current period."""
+    unit = world.objects["price"][item["price"]]["unit_amount"]
+    amount = 0 if free else unit * item.get("quantity", 0)
+    return invoicing.line(world, item, amount, item["current_period_start"], item["current_period_end"])
+
+
+def renew(world: World, subscription: Json, *, at_once: bool = False) -> Json | None:
+    """Begin the next period of the items that are due and draft their invoice; `at_once` also charges it.
+
+    `at_once` renews whatever comes next even if its time has not come.
+    """
+    now = world.time()
+    items = subscription["items"]["data"]
+    due_at = min(item["current_period_end"] for item in items) if at_once else now
+    lines: list[Json] = []
+    with world.changing(subscription, UPDATED):
+        if subscription["status"] == "trialing":
+            subscription["status"] = "active"
+        for item in items:
+            if item["current_period_end"] <= due_at:
+                _next_period(world, subscription, item)
+                lines.append(period_line(world, item))
+        lines += subscription["_pending_lines"]
+        subscription["_pending_lines"] = []
+        invoice = invoicing.draft(world, subscription, "subscription_cycle", lines)
+    _hold_back(world, subscription, invoice)
+    if at_once and invoice["auto_advance"] and invoice["status"] == "draft":
+        collect(world, invoice)
+    return invoice
+
+
+def _next_period(world: World, subscription: Json, item: Json) -> None:
+    recurring = world.objects["price"][item["price"]]["recurring"]
+    start = item["current_period_end"]
+    anchor = subscription["billing_cycle_anchor"]
+    end = periods.end_after(anchor, recurring["interval"], recurring["interval_count"], start)
+    item.update(current_period_start=start, current_period_end=end, billed_until=end)
+
+
+def _hold_back(world: World, subscription: Json, invoice: Json) -> None:
+    """What pause_collection and `unpaid` do to a fresh renewal invoice."""
+    pause = subscription["pause_collection"]
+    if pause is None and subscription["status"] != "unpaid":
+        return
+    behavior = pause["behavior"] if pause else "keep_as_draft"
+    if behavior == "keep_as_draft":
+        invoicing.stop_collecting(world, invoice)
+        return
+    invoicing.finalize(world, invoice)
+    (invoicing.void if behavior == "void" else invoicing.give_up)(world, invoice)
+
+
+def collect(world: World, invoice: Json) -> bool:
+    """Finalize a draft if it is one, charge it, and let its subscription feel the outcome."""
+    if invoice["status"] == "draft":
+        invoicing.finalize(world, invoice)
+    paid = invoicing.attempt(world, invoice)
+    (after_payment if paid else _after_failure)(world, invoice)
+    return paid
+
+
+def after_payment(world: World, invoice: Json) -> None:
+    """A paid latest invoice brings its subscription back; a paid pending update comes into force."""
+    subscription = world.objects["subscription"][invoicing.subscription_of(invoice)]
+    if subscription["latest_invoice"] != invoice["id"]:
+        return
+    pending = subscription["pending_update"]
+    with world.changing(subscription, UPDATED):
+        if subscription["status"] in ("past_due", "unpaid", "incomplete"):
+            subscription["status"] = "active"
+        if pending is not None:
+            subscription["items"]["data"] = pending["subscription_items"]
+            subscription["pending_update"] = None
+    if pending is not None:
+        world.emit("customer.subscription.pending_update_applied", subscription)
+
+
+def _after_failure(world: World, invoice: Json) -> None:
+    subscription = world.objects["subscription"][invoicing.subscription_of(invoice)]
+    if subscription["status"] not in ("active", "past_due"):
+        return
+    if invoice["next_payment_attempt"] is not None:
+        with world.changing(subscription, UPDATED):
+            subscription["status"] = "past_due"
+        return
+    _dunning_over(world, subscription, invoice)
+
+
+def _dunning_over(world: World, subscription: Json, invoice: Json) -> None:
+    outcome = world.settings.after_dunning
+    if outcome == "cancel":
+        cancel_now(world, subscription, reason="payment_failed")
+    elif outcome == "pause":
+        pause(world, subscription, "final_payment_failure")
+    else:
+        with world.changing(subscription, UPDATED):
+            subscription["status"] = outcome
+    if invoice["status"] == "open":
+        invoicing.stop_collecting(world, invoice)
+
+
+def pause(world: World, subscription: Json, why: str) -> None:
+    """Status `paused`: nothing is provided and nothing billed until it is resumed."""
+    with world.changing(subscription, UPDATED):
+        subscription["status"] = "paused"
+        subscription["status_details"] = {
+            "paused": {"type": "subscription", "subscription": {"type": why}, "transitioned_at": world.time()}
+        }
+    world.emit("customer.subscription.paused", subscription)
+
+
+def cancel_now(world: World, subscription: Json, reason: str = "cancellation_requested") -> None:
+    """End it for good, once. Its open invoices stay but are no longer collected; its schedule is canceled."""
+    if subscription["status"] in OVER:
+        return
+    now = world.time()
+    for invoice in world.all("invoice"):
+        if invoicing.subscription_of(invoice) == subscription["id"] and invoice["status"] in ("open", "draft"):
+            invoicing.stop_collecting(world, invoice)
+    subscription.update(
+        status="canceled", canceled_at=subscription["canceled_at"] or now, ended_at=now, pending_update=None
+    )
+    if subscription["cancellation_details"]["reason"] is None or reason != "cancellation_requested":
+        subscription["cancellation_details"]["reason"] = reason
+    schedule = world.objects["subscription_schedule"].get(subscription["schedule"] or "")
+    if schedule is not None and schedule["status"] == "active":
+        schedule.update(status="canceled", canceled_at=now, current_phase=None)
+        world.emit("subscription_schedule.canceled", schedule)
+    world.emit("customer.subscription.deleted", subscription)
+
+
+def cancel_later(world: World, subscription: Json, at: int, *, flag: bool, feedback: Json | None = None) -> None:
+    """Let it run until `at`; `flag` says whether cancel_at_period_end shows it too (never in the flexible portal)."""
+    with world.changing(subscription, UPDATED):
+        subscription.update(cancel_at=at, cancel_at_period_end=flag, canceled_at=world.time())
+        subscription["cancellation_details"] = {
+            "comment": None,
+            "feedback": None,
+            **(feedback or {}),
+            "reason": "cancellation_requested",
+        }
+
+
+def keep(world: World, subscription: Json) -> None:
+    """Take a later cancellation back."""
+    with world.changing(subscription, UPDATED):
+        subscription.update(cancel_at=None, cancel_at_period_end=False, canceled_at=None)
+        subscription["cancellation_details"] = {"comment": None, "feedback": None, "reason": None}
+
+
+def period_end(subscription: Json) -> int:
+    """The earliest end among the items' periods."""
+    return int(min(item["current_period_end"] for item in subscription["items"]["data"]))
+
+
+def end_trial(world: World, subscription: Json) -> None:
+    """With a card, or `create_invoice`: active and billed; else canceled or paused, as the trial's settings say."""
+    behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
+    if subscription["customer"] in world.cards or behavior == "create_invoice":
+        renew(world, subscription)
+    elif behavior == "cancel":
+        cancel_now(world, subscription)
+    else:
+        pause(world, subscription, "trial_end_without_payment_method")
+
+
+def never_completed(world: World, subscription: Json) -> None:
+    """The first invoice was not paid in 23 hours: over for good, the invoice void."""
+    invoice = world.objects["invoice"][subscription["latest_invoice"]]
+    if invoice["status"] == "open":
+        invoicing.void(world, invoice)
+    with world.changing(subscription, UPDATED):
+        subscription.update(status="incomplete_expired", ended_at=world.time())
+
+
+def collect_again(world: World, subscription: Json) -> None:
+    """pause_collection ran to its `resumes_at`."""
+    with world.changing(subscription, UPDATED):
+        subscription["pause_collection"] = None

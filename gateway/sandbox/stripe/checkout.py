@@ -1,0 +1,349 @@
+"""Checkout sessions in subscription mode, and what its page does: pay, fail, leave, let it expire."""
+
+from __future__ import annotations
+
+from gateway.sandbox.stripe import billing, customers
+from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
+from gateway.sandbox.stripe.ids import new_id
+from gateway.sandbox.stripe.params import (
+    FLAG,
+    METADATA,
+    PAGE,
+    TEXT,
+    TEXT_KEPT,
+    TIMES,
+    URL,
+    WHOLE,
+    Hash,
+    Many,
+    OneOf,
+    Spec,
+    Whole,
+    merged_metadata,
+)
+from gateway.sandbox.stripe.refusal import declined, invalid
+from gateway.sandbox.stripe.render import in_times, page
+from gateway.sandbox.stripe.world import DAY, World
+
+_SHORTEST_SECONDS = 1800
+
+
+def create(world: World, call: Call) -> Json:
+    """POST /v1/checkout/sessions."""
+    params = call.params
+    if params["mode"] != "subscription":
+        raise invalid("The sandbox only knows mode `subscription`.", param="mode")
+    if params.get("customer") and params.get("customer_email"):
+        raise invalid("You may only specify one of these parameters: customer, customer_email.")
+    if params.get("allow_promotion_codes") is not None and params.get("discounts"):
+        raise invalid("You may only specify one of these parameters: allow_promotion_codes, discounts.")
+    customer = world.living_customer(params["customer"]) if params.get("customer") else None
+    if params.get("automatic_tax", {}).get("enabled") and customer and not params.get("customer_update"):
+        raise invalid(
+            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid address to "
+            "the Customer or set either `customer_update[address]` to 'auto' or `customer_update[shipping]` to 'auto' "
+            "to save the address entered in Checkout to the Customer.",
+            code="customer_tax_location_invalid",
+        )
+    lines = _line_items(world, params["line_items"])
+    session = _session(world, params, customer, lines)
+    return world.add(session)
+
+
+def _line_items(world: World, wanted: list[Json]) -> list[Json]:
+    lines: list[Json] = []
+    for position, each in enumerate(wanted):
+        price = world.find("price", each["price"], param=f"line_items[{position}][price]")
+        if not price["active"]:
+            raise invalid(
+                "The price specified is inactive. This field only accepts active prices.",
+                param=f"line_items[{position}][price]",
+            )
+        metered = (price["recurring"] or {}).get("usage_type") == "metered"
+        if not metered and "quantity" not in each:
+            raise invalid(
+                "Quantity is required. Add `quantity` to `line_items[" + str(position) + "]`",
+                param=f"line_items[{position}][quantity]",
+            )
+        amount = price["unit_amount"] * each.get("quantity", 0)
+        lines.append(
+            {
+                "id": new_id("li"),
+                "object": "item",
+                "amount_discount": 0,
+                "amount_subtotal": amount,
+                "amount_tax": 0,
+                "amount_total": amount,
+                "currency": price["currency"],
+                "description": world.objects["product"][price["product"]]["name"],
+                "metadata": {},
+                "price": price["id"],
+                "quantity": each.get("quantity"),
+            }
+        )
+    if not any(world.objects["price"][line["price"]]["recurring"] for line in lines):
+        raise invalid("You must provide at least one recurring price in `subscription` mode when using prices.")
+    if len({line["currency"] for line in lines}) > 1:
+        raise invalid("All prices on a Checkout Session must have the same currency.", param="line_items")
+    return lines
+
+
+def _session(world: World, params: Json, customer: Json | None, lines: list[Json]) -> Json:
+    now = world.time()
+    lives = params.get("expires_at", now + world.settings.session_seconds) - now
+    if not lives + 60 >= _SHORTEST_SECONDS or lives > DAY + 60:
+        raise invalid(
+            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
+            param="expires_at",
+        )
+    data = params.get("subscription_data", {})
+    trial_days = data.get("trial_period_days")
+    trial_end = now + trial_days * DAY if trial_days else data.get("trial_end")
+    total = 0 if trial_end else sum(line["amount_total"] for line in lines)
+    session_id = new_id("cs_test", 58)
+    return {
+        "id": session_id,
+        "object": "checkout.session",
+        "adaptive_pricing": {"enabled": bool(params.get("adaptive_pricing", {}).get("enabled", False))},
+        "after_expiration": None,
+        "allow_promotion_codes": params.get("allow_promotion_codes"),
+        "amount_subtotal": total,
+        "amount_total": total,
+        "automatic_tax": {
+            "enabled": bool(params.get("automatic_tax", {}).get("enabled", False)),
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "billing_address_collection": params.get("billing_address_collection"),
+        "cancel_url": params.get("cancel_url"),
+        "client_reference_id": params.get("client_reference_id"),
+        "client_secret": None,
+        "collected_information": {"shipping_details": None},
+        "consent": None,
+        "consent_collection": None,
+        "created": now,
+        "currency": lines[0]["currency"],
+        "currency_conversion": None,
+        "custom_fields": [],
+        "custom_text": {
+            "after_submit": None,
+            "shipping_address": None,
+            "submit": None,
+            "terms_of_service_acceptance": None,
+        },
+        "customer": customer["id"] if customer else None,
+        "customer_account": None,
+        "customer_creation": None if customer else "always",
+        "customer_details": _details(customer["email"]) if customer else None,
+        "customer_email": params.get("customer_email"),
+        "discounts": [],
+        "expires_at": now + lives,
+        "invoice": None,
+        "invoice_creation": None,
+        "livemode": False,
+        "locale": params.get("locale"),
+        "metadata": merged_metadata({}, params.get("metadata", {})),
+        "mode": "subscription",
+        "origin_context": None,
+        "payment_intent": None,
+        "payment_link": None,
+        "payment_method_collection": params.get("payment_method_collection", "always"),
+        "payment_method_configuration_details": None,
+        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_types": ["card"],
+        "payment_status": "unpaid",
+        "phone_number_collection": {"enabled": False},
+        "recovered_from": None,
+        "saved_payment_method_options": {
+            "allow_redisplay_filters": ["always"],
+            "payment_method_remove": "disabled",
+            "payment_method_save": None,
+        },
+        "setup_intent": None,
+        "shipping_address_collection": None,
+        "shipping_cost": None,
+        "shipping_options": [],
+        "status": "open",
+        "submit_type": None,
+        "subscription": None,
+        "success_url": params["success_url"],
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "ui_mode": "hosted_page",
+        "url": f"{world.public_url}/c/pay/{session_id}",
+        "wallet_options": None,
+        "_line_items": lines,
+        "_subscription_data": data,
+        "_trial_end": trial_end,
+        "_trial_days": trial_days,
+    }
+
+
+def _details(email: str | None) -> Json:
+    return {
+        "address": None,
+        "business_name": None,
+        "email": email,
+        "individual_name": None,
+        "name": None,
+        "phone": None,
+        "tax_exempt": "none",
+        "tax_ids": None,
+    }
+
+
+def pay(world: World, session: Json, *, card_works: bool = True) -> Json:
+    """What the Pay button does. A failing card raises ApiError 402 and leaves no subscription behind (basil)."""
+    if session["status"] != "open":
+        raise invalid(f"This Checkout Session has a status of `{session['status']}`.")
+    if not card_works and not session["_trial_end"]:
+        raise declined()
+    email = session["customer_email"] or (session["customer_details"] or {}).get("email")
+    if session["customer"] is None:
+        session["customer"] = customers.make(world, {"email": email or "buyer@example.com"})["id"]
+    customer = world.living_customer(session["customer"])
+    without_card = session["_trial_end"] and session["payment_method_collection"] == "if_required"
+    if not without_card:
+        world.cards[customer["id"]] = "ok" if card_works else "fail"
+    data = session["_subscription_data"]
+    trial_end = session["_trial_end"]
+    if session["_trial_days"]:
+        trial_end = world.time() + session["_trial_days"] * DAY
+    end_behavior = data.get("trial_settings", {}).get("end_behavior", {})
+    options = {
+        "metadata": merged_metadata({}, data.get("metadata", {})),
+        "description": data.get("description"),
+        "trial_end": trial_end,
+        "billing_mode": data.get("billing_mode", {}).get("type", "flexible"),
+        "missing_payment_method": end_behavior.get("missing_payment_method", "create_invoice"),
+    }
+    recurring = [line for line in session["_line_items"] if world.objects["price"][line["price"]]["recurring"]]
+    wanted = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
+    subscription = billing.start(world, customer["id"], wanted, options)
+    session.update(
+        customer_details=_details(customer["email"] or email),
+        invoice=subscription["latest_invoice"],
+        payment_status="no_payment_required" if trial_end else "paid",
+        status="complete",
+        subscription=subscription["id"],
+        url=None,
+    )
+    world.emit("checkout.session.completed", session)
+    return session
+
+
+def end(world: World, session: Json) -> None:
+    """Nobody can pay it any more."""
+    session.update(status="expired", url=None)
+    world.emit("checkout.session.expired", session)
+
+
+def expire(world: World, call: Call) -> Json:
+    """POST /v1/checkout/sessions/{}/expire."""
+    session = world.find("checkout.session", call.object_id)
+    if session["status"] != "open":
+        raise invalid(
+            'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a status of '
+            f"`{session['status']}`."
+        )
+    end(world, session)
+    return session
+
+
+def retrieve(world: World, call: Call) -> Json:
+    """GET /v1/checkout/sessions/{}."""
+    return world.find("checkout.session", call.object_id)
+
+
+def update(world: World, call: Call) -> Json:
+    """POST /v1/checkout/sessions/{}: metadata only."""
+    session = world.find("checkout.session", call.object_id)
+    if "metadata" in call.params:
+        session["metadata"] = merged_metadata(session["metadata"], call.params["metadata"])
+    return session
+
+
+def list_all(world: World, call: Call) -> Json:
+    """GET /v1/checkout/sessions, newest first."""
+    params = call.params
+    if "customer" in params:
+        world.find("customer", params["customer"], param="customer")
+    found = [
+        session
+        for session in reversed(world.all("checkout.session"))
+        if all(session[name] == value for name, value in chosen(params, "customer", "status", "subscription").items())
+        and ("created" not in params or in_times(session["created"], params["created"]))
+    ]
+    return page(world, found, params, "/v1/checkout/sessions")
+
+
+def list_line_items(world: World, call: Call) -> Json:
+    """GET /v1/checkout/sessions/{}/line_items."""
+    session = world.find("checkout.session", call.object_id)
+    return page(world, session["_line_items"], call.params, f"/v1/checkout/sessions/{session['id']}/line_items")
+
+
+_ENABLED = Hash({"enabled": FLAG}, needs=("enabled",))
+_SUBSCRIPTION_DATA = Hash(
+    {
+        "billing_mode": Hash({"type": OneOf("classic", "flexible")}, needs=("type",)),
+        "description": TEXT,
+        "metadata": METADATA,
+        "proration_behavior": OneOf("create_prorations", "none"),
+        "trial_end": WHOLE,
+        "trial_period_days": Whole(1, 730),
+        "trial_settings": Hash(
+            {
+                "end_behavior": Hash(
+                    {"missing_payment_method": OneOf("cancel", "create_invoice", "pause")},
+                    needs=("missing_payment_method",),
+                )
+            },
+            needs=("end_behavior",),
+        ),
+    }
+)
+_CREATE = {
+    "adaptive_pricing": Hash({"enabled": FLAG}),
+    "after_expiration": Hash({"recovery": Hash({"allow_promotion_codes": FLAG, "enabled": FLAG}, needs=("enabled",))}),
+    "allow_promotion_codes": FLAG,
+    "automatic_tax": _ENABLED,
+    "billing_address_collection": OneOf("auto", "required"),
+    "cancel_url": URL,
+    "client_reference_id": TEXT,
+    "customer": TEXT_KEPT,
+    "customer_email": TEXT_KEPT,
+    "customer_update": Hash(dict.fromkeys(("address", "name", "shipping"), OneOf("auto", "never"))),
+    "discounts": Many(Hash({"coupon": TEXT, "promotion_code": TEXT})),
+    "expires_at": WHOLE,
+    "line_items": Many(Hash({"price": TEXT_KEPT, "quantity": Whole(1, 999_999)}, needs=("price",)), most=100),
+    "locale": TEXT,
+    "metadata": METADATA,
+    "mode": OneOf("payment", "setup", "subscription"),
+    "payment_method_collection": OneOf("always", "if_required"),
+    "phone_number_collection": _ENABLED,
+    "subscription_data": _SUBSCRIPTION_DATA,
+    "success_url": URL,
+    "tax_id_collection": _ENABLED,
+    "ui_mode": OneOf("hosted_page"),
+}
+_FILTERS = {
+    **PAGE,
+    "created": TIMES,
+    "customer": TEXT_KEPT,
+    "status": OneOf("complete", "expired", "open"),
+    "subscription": TEXT_KEPT,
+}
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/checkout/sessions",
+        create,
+        Spec(_CREATE, needs=("mode", "line_items", "success_url")),
+    ),
+    Route("GET", "/v1/checkout/sessions", list_all, Spec(_FILTERS)),
+    Route("GET", "/v1/checkout/sessions/{}", retrieve),
+    Route("POST", "/v1/checkout/sessions/{}", update, Spec({"metadata": METADATA})),
+    Route("POST", "/v1/checkout/sessions/{}/expire", expire),
+    Route("GET", "/v1/checkout/sessions/{}/line_items", list_line_items, Spec(PAGE)),
+)

@@ -1,0 +1,100 @@
+"""What time alone brings, in the order it comes: drafts charged, periods renewed, trials, retries, ends, expiries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from gateway.sandbox.stripe import billing, changes, checkout, invoicing, schedules
+from gateway.sandbox.stripe.world import DAY, World
+
+Json = dict[str, Any]
+Due = tuple[int, int, Callable[[], Any]]
+_TRIAL_WARNING_SECONDS = 3 * DAY
+_MOST_STEPS = 100_000
+
+
+def settle(world: World) -> None:
+    """Do everything that is due by now, each thing at its own instant. Nothing is due twice."""
+    if world.happening_at is not None:
+        return
+    until = world.time()
+    for _ in range(_MOST_STEPS):
+        due = min((each for each in _coming(world) if each[0] <= until), default=None, key=lambda each: each[:2])
+        if due is None:
+            return
+        world.happening_at = due[0]
+        try:
+            due[2]()
+        finally:
+            world.happening_at = None
+    raise RuntimeError("the sandbox's clock does not come to rest")
+
+
+def _coming(world: World) -> Iterator[Due]:
+    """Everything with its instant; at the same instant the lower rank goes first: an end beats a renewal."""
+    for session in world.all("checkout.session"):
+        if session["status"] == "open":
+            yield session["expires_at"], 0, partial(checkout.end, world, session)
+    for schedule in world.all("subscription_schedule"):
+        if schedule["status"] == "active":
+            yield schedule["current_phase"]["end_date"], 1, partial(schedules.turn, world, schedule)
+    for invoice in world.all("invoice"):
+        yield from _of_invoice(world, invoice)
+    for subscription in world.all("subscription"):
+        if subscription["status"] not in billing.OVER:
+            yield from _of_subscription(world, subscription)
+
+
+def _of_invoice(world: World, invoice: Json) -> Iterator[Due]:
+    if not invoice["auto_advance"]:
+        return
+    if invoice["status"] == "draft" and invoice["automatically_finalizes_at"] is not None:
+        yield invoice["automatically_finalizes_at"], 4, partial(billing.collect, world, invoice)
+    elif invoice["status"] == "open" and invoice["next_payment_attempt"] is not None:
+        yield invoice["next_payment_attempt"], 4, partial(billing.collect, world, invoice)
+
+
+def _of_subscription(world: World, subscription: Json) -> Iterator[Due]:
+    status = subscription["status"]
+    if subscription["cancel_at"] is not None:
+        yield subscription["cancel_at"], 2, partial(billing.cancel_now, world, subscription)
+    if status == "incomplete":
+        ends_at = subscription["created"] + world.settings.incomplete_seconds
+        yield ends_at, 2, partial(billing.never_completed, world, subscription)
+    if subscription["pending_update"] is not None:
+        yield subscription["pending_update"]["expires_at"], 2, partial(changes.forget_pending, world, subscription)
+    pause = subscription["pause_collection"]
+    if pause is not None and pause["resumes_at"] is not None:
+        yield pause["resumes_at"], 2, partial(billing.collect_again, world, subscription)
+    if status == "trialing":
+        if not subscription.get("_warned"):
+            yield subscription["trial_end"] - _TRIAL_WARNING_SECONDS, 3, partial(_warn, world, subscription)
+        yield subscription["trial_end"], 3, partial(billing.end_trial, world, subscription)
+    elif status in ("active", "past_due", "unpaid"):
+        yield billing.period_end(subscription), 5, partial(billing.renew, world, subscription)
+
+
+def _warn(world: World, subscription: Json) -> None:
+    subscription["_warned"] = True
+    world.emit("customer.subscription.trial_will_end", subscription)
+
+
+def renew_now(world: World, subscription: Json, *, card: str | None = None) -> Json | None:
+    """For the demo: the next renewal at once, without the hour as a draft, with the card set to `ok` or `fail`."""
+    if card in ("ok", "fail"):
+        world.cards[subscription["customer"]] = card  # type: ignore[assignment]  # just compared with both words
+    if subscription["status"] not in ("active", "trialing", "past_due"):
+        return None
+    return billing.renew(world, subscription, at_once=True)
+
+
+def pay_open(world: World, subscription: Json) -> Json | None:
+    """For the demo: the subscription's newest open invoice is paid, by whatever means; None if there is none."""
+    for invoice in reversed(world.all("invoice")):
+        if invoicing.subscription_of(invoice) == subscription["id"] and invoice["status"] == "open":
+            invoicing.settle_outside(world, invoice)
+            billing.after_payment(world, invoice)
+            return invoice
+    return None

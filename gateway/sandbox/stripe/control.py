@@ -1,0 +1,155 @@
+"""Control routes under /_sandbox: JSON in and out, no key, for a demo on loopback and for tests over HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.sandbox.stripe.faults import EFFECTS, Fault
+from gateway.sandbox.stripe.refusal import ApiError, invalid
+
+if TYPE_CHECKING:
+    from gateway.sandbox.stripe.sandbox import StripeSandbox
+
+Json = dict[str, Any]
+Control = Callable[["StripeSandbox", Json], Any]
+
+
+def _state(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {
+        "account_id": sandbox.account_id,
+        "now": sandbox.world.time(),
+        "shape": sandbox.shape,
+        "cards": dict(sandbox.world.cards),
+        "objects": sandbox.state(),
+    }
+
+
+def _advance(sandbox: StripeSandbox, sent: Json) -> Json:
+    seconds = sent.get("seconds", 0) + 86_400 * sent.get("days", 0)
+    if not isinstance(seconds, int | float) or seconds < 0:
+        raise invalid("seconds must be a number >= 0", param="seconds")
+    sandbox.advance(seconds)
+    return {"now": sandbox.world.time()}
+
+
+def _card(sandbox: StripeSandbox, sent: Json) -> Json:
+    sandbox.set_card(_text(sent, "customer"), sent.get("card", "ok"))
+    return {"customer": sent["customer"], "card": sandbox.world.cards.get(sent["customer"])}
+
+
+def _renew(sandbox: StripeSandbox, sent: Json) -> Any:
+    card = sent.get("card")
+    if card not in (None, "ok", "fail"):
+        raise invalid("card must be ok or fail", param="card")
+    return {"invoice": sandbox.renew(_text(sent, "subscription"), card)}
+
+
+def _fail_renewal(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {"invoice": sandbox.fail_next_renewal(_text(sent, "subscription"))}
+
+
+def _pay_invoice(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {"invoice": sandbox.pay_open_invoice(_text(sent, "subscription"))}
+
+
+def _cancel(sandbox: StripeSandbox, sent: Json) -> Json:
+    sandbox.cancel(_text(sent, "subscription"), sent.get("reason", "cancellation_requested"))
+    return {"canceled": sent["subscription"]}
+
+
+def _deliveries(sandbox: StripeSandbox, sent: Json) -> Json:
+    return sandbox.deliveries.shown()
+
+
+def _pause(sandbox: StripeSandbox, sent: Json) -> Json:
+    sandbox.deliveries.pause()
+    return sandbox.deliveries.shown()
+
+
+def _resume(sandbox: StripeSandbox, sent: Json) -> Json:
+    order = sent.get("order", "parallel")
+    if order not in ("parallel", "in_order", "reversed", "shuffled"):
+        raise invalid("order must be parallel, in_order, reversed or shuffled", param="order")
+    sandbox.deliveries.resume(order, copies=int(sent.get("copies", 1)))
+    return sandbox.deliveries.shown()
+
+
+def _resend(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {"endpoints": sandbox.deliveries.resend(_text(sent, "event"))}
+
+
+def _faults(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {"faults": [dataclasses.asdict(fault) for fault in sandbox.faults.waiting]}
+
+
+def _add_fault(sandbox: StripeSandbox, sent: Json) -> Json:
+    names = {each.name for each in dataclasses.fields(Fault)} - {"fault_id"}
+    if sent.get("effect") not in EFFECTS or not sent.keys() <= names:
+        raise invalid(f"a fault has an effect of {', '.join(EFFECTS)} and of {', '.join(sorted(names))}")
+    return dataclasses.asdict(sandbox.faults.add(Fault(**sent)))
+
+
+def _clear_faults(sandbox: StripeSandbox, sent: Json) -> Json:
+    sandbox.faults.clear()
+    return {"faults": []}
+
+
+def _requests(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {"requests": [dataclasses.asdict(seen) for seen in sandbox.api.log]}
+
+
+def _clear_requests(sandbox: StripeSandbox, sent: Json) -> Json:
+    sandbox.api.log.clear()
+    return {"requests": []}
+
+
+def _text(sent: Json, name: str) -> str:
+    value = sent.get(name)
+    if not isinstance(value, str) or not value:
+        raise invalid(f"Missing required param: {name}.", param=name, code="parameter_missing")
+    return value
+
+
+CONTROLS: dict[tuple[str, str], Control] = {
+    ("GET", "/_sandbox/state"): _state,
+    ("POST", "/_sandbox/clock/advance"): _advance,
+    ("POST", "/_sandbox/card"): _card,
+    ("POST", "/_sandbox/renew"): _renew,
+    ("POST", "/_sandbox/fail_renewal"): _fail_renewal,
+    ("POST", "/_sandbox/pay_invoice"): _pay_invoice,
+    ("POST", "/_sandbox/cancel"): _cancel,
+    ("GET", "/_sandbox/deliveries"): _deliveries,
+    ("POST", "/_sandbox/deliveries/pause"): _pause,
+    ("POST", "/_sandbox/deliveries/resume"): _resume,
+    ("POST", "/_sandbox/deliveries/resend"): _resend,
+    ("GET", "/_sandbox/faults"): _faults,
+    ("POST", "/_sandbox/faults"): _add_fault,
+    ("DELETE", "/_sandbox/faults"): _clear_faults,
+    ("GET", "/_sandbox/requests"): _requests,
+    ("DELETE", "/_sandbox/requests"): _clear_requests,
+}
+
+
+def control_routes(sandbox: StripeSandbox) -> list[web.RouteDef]:
+    """One aiohttp route per control."""
+    return [web.route(method, path, _served(sandbox, control)) for (method, path), control in CONTROLS.items()]
+
+
+def _served(sandbox: StripeSandbox, control: Control) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def serve(request: web.Request) -> web.Response:
+        try:
+            sent = json.loads(await request.read() or b"{}")
+            if not isinstance(sent, dict):
+                raise invalid("a control takes a JSON object")
+            return web.json_response(control(sandbox, sent))
+        except json.JSONDecodeError:
+            return web.json_response(invalid("not JSON").body(), status=400)
+        except ApiError as exc:
+            return web.json_response(exc.body(), status=exc.status)
+
+    return serve

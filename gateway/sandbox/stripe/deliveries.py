@@ -1,0 +1,184 @@
+"""Webhooks out: signed, sent in parallel in the background, retried, logged; pausable, reorderable, repeatable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import aiohttp
+
+from gateway.log import fields
+from gateway.sandbox.stripe.old_shape import as_version
+from gateway.sandbox.stripe.world import World
+
+Json = dict[str, Any]
+Order = Literal["parallel", "in_order", "reversed", "shuffled"]
+log = logging.getLogger(__name__)
+
+
+def signature(secret: str, body: bytes, signed_at: int) -> str:
+    """The Stripe-Signature header. The HMAC key is the whole secret, `whsec_` included."""
+    message = str(signed_at).encode() + b"." + body
+    digest = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+    return f"t={signed_at},v1={digest}"
+
+
+@dataclass
+class Delivery:
+    """One attempt to tell one endpoint of one event; `status` None: no answer, see `error`."""
+
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    url: str
+    attempt: int
+    status: int | None
+    error: str | None
+    at: float
+
+    @property
+    def succeeded(self) -> bool:
+        """Only 2xx counts; a redirect is a failure."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Deliverer:
+    """Knows the account's endpoints; `start` it on a running loop, `stop` it there."""
+
+    def __init__(
+        self, world: World, *, retry_seconds: Sequence[float], timeout_seconds: float, wall: Callable[[], float]
+    ) -> None:
+        self.log: list[Delivery] = []
+        self.paused = False
+        self.copies = 1
+        self._world = world
+        self._retry_seconds = tuple(retry_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._wall = wall
+        self._waiting: list[tuple[Json, Json]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Send what was said before, and everything from now on."""
+        self._session = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
+        if not self.paused:
+            self.resume()
+
+    async def stop(self) -> None:
+        """Drop what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def announce(self, event: Json) -> None:
+        """Every enabled endpoint that wants this type hears of the event."""
+        for endpoint in self._world.all("webhook_endpoint"):
+            if endpoint["status"] == "enabled" and {event["type"], "*"} & set(endpoint["enabled_events"]):
+                event["pending_webhooks"] += 1
+                self._waiting += [(event, endpoint)] * self.copies
+        if not self.paused and self._session is not None:
+            self.resume()
+
+    def pause(self) -> None:
+        """Keep what comes until `resume`."""
+        self.paused = True
+
+    def resume(self, order: Order = "parallel", *, copies: int = 1) -> None:
+        """Send what waits: all at once as Stripe does, or one after the other in a given order, `copies` times each."""
+        self.paused = False
+        waiting, self._waiting = [each for each in self._waiting for _ in range(copies)], []
+        if order == "parallel":
+            for event, endpoint in waiting:
+                self._spawn(self._deliver(event, endpoint))
+            return
+        if order == "reversed":
+            waiting.reverse()
+        elif order == "shuffled":
+            random.shuffle(waiting)
+        self._spawn(self._one_by_one(waiting))
+
+    def resend(self, event_id: str) -> int:
+        """Send one event again to every enabled endpoint that wants it; how many those are."""
+        event = self._world.find("event", event_id)
+        wanting = [
+            endpoint
+            for endpoint in self._world.all("webhook_endpoint")
+            if endpoint["status"] == "enabled" and {event["type"], "*"} & set(endpoint["enabled_events"])
+        ]
+        for endpoint in wanting:
+            self._spawn(self._deliver(event, endpoint))
+        return len(wanting)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing under way and nothing waiting."""
+        return not self._tasks and not self._waiting
+
+    def shown(self) -> Json:
+        """For the control route."""
+        return {
+            "paused": self.paused,
+            "waiting": [event["id"] for event, _ in self._waiting],
+            "under_way": len(self._tasks),
+            "log": [asdict(each) for each in self.log],
+        }
+
+    def _spawn(self, sending: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(sending)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _one_by_one(self, waiting: list[tuple[Json, Json]]) -> None:
+        for event, endpoint in waiting:
+            await self._deliver(event, endpoint)
+
+    async def _deliver(self, event: Json, endpoint: Json) -> None:
+        """Try until 2xx or until the retry calendar is used up; a deleted or disabled endpoint is left alone."""
+        for attempt, pause_seconds in enumerate((*self._retry_seconds, None), start=1):
+            if endpoint["status"] != "enabled" or endpoint["id"] not in self._world.objects["webhook_endpoint"]:
+                return
+            delivery = await self._send(event, endpoint, attempt)
+            self.log.append(delivery)
+            if delivery.succeeded:
+                event["pending_webhooks"] = max(0, event["pending_webhooks"] - 1)
+                return
+            log.info(
+                "sandbox_webhook_failed",
+                extra=fields(event_id=event["id"], attempt=attempt, status=delivery.status, error=delivery.error),
+            )
+            if pause_seconds is not None:
+                await asyncio.sleep(pause_seconds)
+
+    async def _send(self, event: Json, endpoint: Json, attempt: int) -> Delivery:
+        assert self._session is not None  # noqa: S101  (only started deliverers spawn tasks)
+        told = as_version(event, endpoint["api_version"] or event["api_version"])
+        body = json.dumps(told, indent=2, ensure_ascii=False).encode()
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stripe-Signature": signature(endpoint["_secret"], body, int(self._wall())),
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+        }
+        status: int | None = None
+        error: str | None = None
+        try:
+            async with self._session.post(
+                endpoint["url"], data=body, headers=headers, allow_redirects=False
+            ) as response:
+                status = response.status
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            error = str(exc) or type(exc).__name__
+        return Delivery(
+            event["id"], event["type"], endpoint["id"], endpoint["url"], attempt, status, error, self._wall()
+        )

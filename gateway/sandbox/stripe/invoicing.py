@@ -1,0 +1,282 @@
+"""An invoice's life: draft, finalized, attempted, paid or failed, voided; and the lines it is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.sandbox.stripe.ids import new_id
+from gateway.sandbox.stripe.render import whole_list
+from gateway.sandbox.stripe.world import DAY, World
+
+Json = dict[str, Any]
+
+
+def line(
+    world: World, item: Json, amount: int, start_at: int, end_at: int, *, price_id: str | None = None, note: str = ""
+) -> Json:
+    """One line for a subscription item; with a `note` it is a proration."""
+    price = world.objects["price"][price_id or item["price"]]
+    product = world.objects["product"][price["product"]]
+    quantity = item.get("quantity") or 1
+    return {
+        "id": new_id("il"),
+        "object": "line_item",
+        "amount": amount,
+        "currency": price["currency"],
+        "description": f"{note} {product['name']}".strip() if note else f"{quantity} of {product['name']}",
+        "discount_amounts": [],
+        "discountable": not note,
+        "discounts": [],
+        "invoice": None,
+        "livemode": False,
+        "metadata": {},
+        "parent": {
+            "type": "subscription_item_details",
+            "invoice_item_details": None,
+            "subscription_item_details": {
+                "invoice_item": None,
+                "proration": bool(note),
+                "proration_details": {"credited_items": None},
+                "subscription": item["subscription"],
+                "subscription_item": item["id"],
+            },
+        },
+        "period": {"start": start_at, "end": end_at},
+        "pretax_credit_amounts": [],
+        "pricing": {
+            "type": "price_details",
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "unit_amount_decimal": price["unit_amount_decimal"],
+        },
+        "quantity": quantity,
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def built(world: World, subscription: Json, reason: str, lines: list[Json]) -> Json:
+    """A draft that nobody has seen yet: neither kept nor announced."""
+    invoice_id = new_id("in")
+    now = world.time()
+    customer = world.objects["customer"][subscription["customer"]]
+    for each in lines:
+        each["invoice"] = invoice_id
+    total = sum(each["amount"] for each in lines)
+    balance = customer.get("balance", 0)
+    due = max(0, total + balance)
+    return {
+        "id": invoice_id,
+        "object": "invoice",
+        "account_country": "US",
+        "account_name": "Sandbox",
+        "account_tax_ids": None,
+        "amount_due": due,
+        "amount_overpaid": 0,
+        "amount_paid": 0,
+        "amount_remaining": due,
+        "amount_shipping": 0,
+        "application": None,
+        "attempt_count": 0,
+        "attempted": False,
+        "auto_advance": True,
+        "automatic_tax": {
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "automatically_finalizes_at": now + world.settings.draft_seconds,
+        "billing_reason": reason,
+        "collection_method": subscription["collection_method"],
+        "created": now,
+        "currency": subscription["currency"],
+        "custom_fields": None,
+        "customer": subscription["customer"],
+        "customer_account": None,
+        "customer_address": customer.get("address"),
+        "customer_email": customer.get("email"),
+        "customer_name": customer.get("name"),
+        "customer_phone": customer.get("phone"),
+        "customer_shipping": customer.get("shipping"),
+        "customer_tax_exempt": customer.get("tax_exempt", "none"),
+        "customer_tax_ids": [],
+        "default_payment_method": None,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": None,
+        "discounts": [],
+        "due_date": None,
+        "effective_at": None,
+        "ending_balance": None,
+        "footer": None,
+        "from_invoice": None,
+        "hosted_invoice_url": None,
+        "invoice_pdf": None,
+        "issuer": {"type": "self"},
+        "last_finalization_error": None,
+        "latest_revision": None,
+        "lines": whole_list(lines, f"/v1/invoices/{invoice_id}/lines"),
+        "livemode": False,
+        "metadata": {},
+        "next_payment_attempt": None,
+        "number": None,
+        "on_behalf_of": None,
+        "parent": {
+            "type": "subscription_details",
+            "quote_details": None,
+            "subscription_details": {
+                "metadata": dict(subscription["metadata"]),
+                "subscription": subscription["id"],
+            },
+        },
+        "payment_settings": {
+            "default_mandate": None,
+            "payment_method_options": None,
+            "payment_method_types": None,
+        },
+        "period_end": now,
+        "period_start": now,
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "receipt_number": None,
+        "rendering": None,
+        "shipping_cost": None,
+        "shipping_details": None,
+        "starting_balance": balance,
+        "statement_descriptor": None,
+        "status": "draft",
+        "status_transitions": {
+            "finalized_at": None,
+            "marked_uncollectible_at": None,
+            "paid_at": None,
+            "voided_at": None,
+        },
+        "subtotal": total,
+        "subtotal_excluding_tax": total,
+        "test_clock": None,
+        "total": total,
+        "total_discount_amounts": [],
+        "total_excluding_tax": total,
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+        "webhooks_delivered_at": None,
+    }
+
+
+def draft(world: World, subscription: Json, reason: str, lines: list[Json]) -> Json:
+    """A new draft invoice of the subscription, announced; it becomes the subscription's latest."""
+    invoice = world.add(built(world, subscription, reason, lines))
+    subscription["latest_invoice"] = invoice["id"]
+    world.emit("invoice.created", invoice)
+    return invoice
+
+
+def finalize(world: World, invoice: Json) -> None:
+    """Open it: numbered, no longer changeable, payable at its hosted page; the customer's balance is used up."""
+    customer = world.objects["customer"][invoice["customer"]]
+    now = world.time()
+    ending = invoice["starting_balance"] + invoice["total"] - invoice["amount_due"]
+    number = customer.get("next_invoice_sequence", 1)
+    if not customer.get("deleted"):
+        customer["next_invoice_sequence"] = number + 1
+        with world.changing(customer, "customer.updated"):
+            customer["balance"] = ending
+    invoice.update(
+        automatically_finalizes_at=None,
+        effective_at=now,
+        ending_balance=ending,
+        hosted_invoice_url=f"{world.public_url}/i/{invoice['id']}",
+        number=f"{customer.get('invoice_prefix', 'DELETED')}-{number:04d}",
+        status="open",
+    )
+    invoice["status_transitions"]["finalized_at"] = now
+    world.emit("invoice.finalized", invoice)
+
+
+def card_pays(world: World, customer_id: str) -> bool:
+    """Whether charging this customer's card would work; no card does not."""
+    return world.cards.get(customer_id) == "ok"
+
+
+def attempt(world: World, invoice: Json) -> bool:
+    """Charge once. On failure the next attempt is set by the dunning calendar, or to None after the last."""
+    with world.changing(invoice, "invoice.updated"):
+        if invoice["amount_due"] > 0:
+            invoice["attempt_count"] += 1
+        invoice["attempted"] = True
+        if invoice["amount_due"] == 0 or card_pays(world, invoice["customer"]):
+            _set_paid(world, invoice)
+        else:
+            days = world.settings.dunning_days
+            tried = invoice["attempt_count"] - 1
+            more = invoice["billing_reason"] != "subscription_create" and tried < len(days)
+            invoice["next_payment_attempt"] = world.time() + days[tried] * DAY if more else None
+    if invoice["status"] == "paid":
+        _announce_paid(world, invoice)
+        return True
+    world.emit("invoice.payment_failed", invoice)
+    return False
+
+
+def settle_outside(world: World, invoice: Json) -> None:
+    """Pay by other means than the card (an operator's button, `paid_out_of_band`)."""
+    with world.changing(invoice, "invoice.updated"):
+        invoice["attempted"] = True
+        _set_paid(world, invoice)
+    _announce_paid(world, invoice)
+
+
+def _set_paid(world: World, invoice: Json) -> None:
+    invoice.update(amount_paid=invoice["amount_due"], amount_remaining=0, next_payment_attempt=None, status="paid")
+    invoice["status_transitions"]["paid_at"] = world.time()
+
+
+def _announce_paid(world: World, invoice: Json) -> None:
+    now = world.time()
+    if invoice["amount_paid"] > 0:
+        payment: Json = {
+            "id": new_id("inpay"),
+            "object": "invoice_payment",
+            "amount_paid": invoice["amount_paid"],
+            "amount_requested": invoice["amount_due"],
+            "created": now,
+            "currency": invoice["currency"],
+            "invoice": invoice["id"],
+            "is_default": True,
+            "livemode": False,
+            "payment": {"type": "payment_intent", "payment_intent": new_id("pi")},
+            "status": "paid",
+            "status_transitions": {"canceled_at": None, "paid_at": now},
+        }
+        world.add(payment)
+        world.emit("invoice_payment.paid", payment)
+    world.emit("invoice.paid", invoice)
+    world.emit("invoice.payment_succeeded", invoice)
+
+
+def void(world: World, invoice: Json) -> None:
+    """Nobody owes it any more."""
+    with world.changing(invoice, "invoice.updated"):
+        invoice.update(status="void", amount_remaining=0, auto_advance=False, next_payment_attempt=None)
+        invoice["status_transitions"]["voided_at"] = world.time()
+    world.emit("invoice.voided", invoice)
+
+
+def give_up(world: World, invoice: Json) -> None:
+    """Owed, but nobody will collect it."""
+    with world.changing(invoice, "invoice.updated"):
+        invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
+        invoice["status_transitions"]["marked_uncollectible_at"] = world.time()
+    world.emit("invoice.marked_uncollectible", invoice)
+
+
+def stop_collecting(world: World, invoice: Json) -> None:
+    """Keep it open or draft, but stop trying."""
+    with world.changing(invoice, "invoice.updated"):
+        invoice.update(auto_advance=False, next_payment_attempt=None, automatically_finalizes_at=None)
+
+
+def subscription_of(invoice: Json) -> str:
+    """The id of the subscription an invoice bills."""
+    return str(invoice["parent"]["subscription_details"]["subscription"])

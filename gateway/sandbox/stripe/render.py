@@ -1,0 +1,185 @@
+"""Objects as they leave the account: hidden keys dropped, prices put in place, `expand[]` honoured, lists paged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gateway.sandbox.stripe.refusal import invalid, missing
+
+if TYPE_CHECKING:
+    from gateway.sandbox.stripe.world import World
+
+Json = dict[str, Any]
+_DEEPEST = 4
+# Fields that hold an id and may be expanded, with the kind they point at, and the objects where they may not.
+_POINTS_AT = {
+    "customer": "customer",
+    "subscription": "subscription",
+    "latest_invoice": "invoice",
+    "invoice": "invoice",
+    "product": "product",
+    "price": "price",
+    "default_price": "price",
+    "schedule": "subscription_schedule",
+    "configuration": "billing_portal.configuration",
+}
+_PLAIN = {("subscription_item", "subscription"), ("billing_portal.session", "customer"), ("line_item", "invoice")}
+
+
+def rendered(world: World, value: Any) -> Any:
+    """A deep copy as Stripe would answer it, nothing expanded."""
+    if isinstance(value, list):
+        return [rendered(world, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    own = value.get("object")
+    out: Json = {}
+    for key, item in value.items():
+        if key == "metadata":
+            out[key] = item if item is None else dict(item)
+        elif own is None or not key.startswith("_"):
+            out[key] = rendered(world, item)
+    if own in ("subscription_item", "item") and isinstance(out.get("price"), str):
+        price = world.objects["price"][out["price"]]
+        out["price"] = rendered(world, price)
+        if own == "subscription_item":
+            out["plan"] = _plan(price)
+    return out
+
+
+def _plan(price: Json) -> Json:
+    """The plan that every recurring price still carries on subscription items."""
+    recurring = price["recurring"]
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": False,
+        "metadata": dict(price["metadata"]),
+        "meter": None,
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": recurring["usage_type"],
+    }
+
+
+def changed_from(before: Json, after: Json) -> Json:
+    """What `previous_attributes` holds: former values of what changed; hashes by key, lists whole."""
+    previous: Json = {}
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict) and old.get("object") in (None, "list"):
+            previous[key] = changed_from(old, new)
+        else:
+            previous[key] = old
+    return previous
+
+
+def expanded(world: World, answer: Json, paths: Iterable[str]) -> Json:
+    """The answer with each path filled in; refuses what cannot be expanded, as Stripe does."""
+    for path in paths:
+        steps = path.split(".")
+        if len(steps) > _DEEPEST:
+            raise invalid(
+                f"You cannot expand more than {_DEEPEST} levels of a property. Property: {path}", param="expand"
+            )
+        _expand(world, answer, steps, path)
+    return answer
+
+
+def _expand(world: World, node: Any, steps: list[str], path: str) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _expand(world, item, steps, path)
+        return
+    if not steps or node is None:
+        return
+    step, rest = steps[0], steps[1:]
+    if not isinstance(node, dict):
+        raise _unexpandable(path)
+    if step not in node:
+        node[step] = _included(world, node, step, path)
+    value = node[step]
+    if isinstance(value, str) and step in _POINTS_AT and (node.get("object"), step) not in _PLAIN:
+        target = world.objects[_POINTS_AT[step]].get(value)
+        if target is None:
+            raise missing(step, value, param="expand")
+        node[step] = value = rendered(world, target)
+    elif not rest and not (isinstance(value, dict) and "object" in value) and value is not None:
+        raise _unexpandable(path)
+    _expand(world, value, rest, path)
+
+
+def _included(world: World, node: Mapping[str, Any], step: str, path: str) -> Json:
+    """Lists that an object only carries when asked to."""
+    own, own_id = node.get("object"), node.get("id", "")
+    if (own, step) == ("checkout.session", "line_items"):
+        lines = world.objects["checkout.session"][own_id]["_line_items"]
+        return whole_list(rendered(world, lines), f"/v1/checkout/sessions/{own_id}/line_items")
+    if (own, step) == ("customer", "subscriptions"):
+        held = [s for s in world.all("subscription") if s["customer"] == own_id and s["status"] != "canceled"]
+        return whole_list(rendered(world, held[::-1]), f"/v1/customers/{own_id}/subscriptions")
+    if (own, step) == ("invoice", "payments"):
+        paid = [p for p in world.all("invoice_payment") if p["invoice"] == own_id]
+        return whole_list(rendered(world, paid), "/v1/invoice_payments")
+    raise _unexpandable(path)
+
+
+def _unexpandable(path: str) -> Exception:
+    return invalid(
+        f"This property cannot be expanded ({path}). You may want to try expanding the parent.", param="expand"
+    )
+
+
+def whole_list(data: list[Json], url: str) -> Json:
+    """A list object with everything in it."""
+    return {"object": "list", "data": data, "has_more": False, "url": url}
+
+
+def page(world: World, newest_first: list[Json], params: Mapping[str, Any], url: str) -> Json:
+    """One page of a list: `limit` (10), after or before a given id; `has_more` looks the way the caller walks."""
+    limit = params.get("limit", 10)
+    ids = [obj["id"] for obj in newest_first]
+    if "starting_after" in params:
+        rest = newest_first[_position(ids, params["starting_after"], "starting_after") + 1 :]
+        chosen = rest[:limit]
+    elif "ending_before" in params:
+        rest = newest_first[: _position(ids, params["ending_before"], "ending_before")]
+        chosen = rest[-limit:]
+    else:
+        rest, chosen = newest_first, newest_first[:limit]
+    return {
+        "object": "list",
+        "data": rendered(world, chosen),
+        "has_more": len(rest) > len(chosen),
+        "url": url,
+    }
+
+
+def _position(ids: list[str], wanted_id: str, param: str) -> int:
+    if wanted_id not in ids:
+        raise missing("object", wanted_id, param=param)
+    return ids.index(wanted_id)
+
+
+def in_times(moment: int | None, wanted: Any) -> bool:
+    """Whether an instant fits a `created`-like filter: a number, or bounds."""
+    if moment is None:
+        return False
+    if isinstance(wanted, int):
+        return moment == wanted
+    tests = {"gt": moment.__gt__, "gte": moment.__ge__, "lt": moment.__lt__, "lte": moment.__le__}
+    return all(tests[name](bound) for name, bound in wanted.items())

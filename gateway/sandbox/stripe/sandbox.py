@@ -1,0 +1,183 @@
+"""The sandbox as one object: seed it, serve it, advance its clock, break it on purpose, look inside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Literal
+
+from aiohttp import web
+
+from gateway.sandbox.stripe import account, billing, clock, products
+from gateway.sandbox.stripe.api import Api
+from gateway.sandbox.stripe.control import control_routes
+from gateway.sandbox.stripe.deliveries import Deliverer
+from gateway.sandbox.stripe.faults import Effect, Fault, Faults
+from gateway.sandbox.stripe.old_shape import OLD_VERSION
+from gateway.sandbox.stripe.pages import page_routes
+from gateway.sandbox.stripe.refusal import invalid
+from gateway.sandbox.stripe.render import rendered
+from gateway.sandbox.stripe.world import API_VERSION, KINDS, Settings, World
+
+Json = dict[str, Any]
+Shape = Literal["endive", "2024"]
+_VERSIONS: dict[Shape, str] = {"endive": API_VERSION, "2024": OLD_VERSION}
+
+
+class StripeSandbox:
+    """One Stripe account in test mode, all in memory.
+
+    `webhook_url` with `webhook_secret` makes a first webhook endpoint that hears every event. `shape="2024"` renders
+    events as before basil. `public_url` is where the sandbox itself is reached; set it once the port is known.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret_key: str = "sk_test_sandbox",  # noqa: S107  (a fake account's key, good for nothing else)
+        webhook_secret: str = "whsec_sandbox",  # noqa: S107  (likewise)
+        webhook_url: str | None = None,
+        public_url: str = "http://127.0.0.1",
+        now: Callable[[], float] = time.time,
+        shape: Shape = "endive",
+        account_id: str = "acct_sandbox",
+        settings: Settings | None = None,
+        retry_seconds: Sequence[float] = (0.2, 0.5, 1, 2, 4),
+        delivery_timeout_seconds: float = 10,
+        rate_limit: int | None = None,
+    ) -> None:
+        self.world = World(
+            wall=now,
+            account_id=account_id,
+            settings=settings or Settings(),
+            event_version=_VERSIONS[shape],
+            public_url=public_url.rstrip("/"),
+        )
+        self.secret_keys = {secret_key}
+        self.faults = Faults()
+        self.api = Api(self.world, self.secret_keys, self.faults, rate_limit)
+        self.deliveries = Deliverer(
+            self.world, retry_seconds=retry_seconds, timeout_seconds=delivery_timeout_seconds, wall=now
+        )
+        self.world.on_event = self.deliveries.announce
+        if webhook_url is not None:
+            self.add_endpoint(webhook_url, webhook_secret)
+
+    @property
+    def account_id(self) -> str:
+        """`acct_…`."""
+        return self.world.account_id
+
+    @property
+    def settings(self) -> Settings:
+        """What the Dashboard would set; change it at any time."""
+        return self.world.settings
+
+    @property
+    def public_url(self) -> str:
+        """Where links to the sandbox's pages point."""
+        return self.world.public_url
+
+    @public_url.setter
+    def public_url(self, url: str) -> None:
+        self.world.public_url = url.rstrip("/")
+
+    @property
+    def shape(self) -> Shape:
+        """In which shape new events are born; those that exist keep theirs."""
+        return "endive" if self.world.event_version == API_VERSION else "2024"
+
+    @shape.setter
+    def shape(self, shape: Shape) -> None:
+        self.world.event_version = _VERSIONS[shape]
+
+    def application(self) -> web.Application:
+        """The API, the pages and the control routes; webhooks go out while it runs."""
+        application = web.Application(client_max_size=1 << 20)
+        application.router.add_route("*", "/v1/{rest:.*}", self.api.handle)
+        application.add_routes(page_routes(self))
+        application.add_routes(control_routes(self))
+        application.cleanup_ctx.append(self._delivering)
+        return application
+
+    async def _delivering(self, _: web.Application) -> AsyncIterator[None]:
+        await self.deliveries.start()
+        yield
+        await self.deliveries.stop()
+
+    def add_product(self, name: str, *, product_id: str | None = None) -> Json:
+        """Seed a product."""
+        params = {"name": name} if product_id is None else {"name": name, "id": product_id}
+        return self._copy(products.make_product(self.world, params))
+
+    def add_price(
+        self,
+        product: str | Json,
+        unit_amount: int,
+        currency: str = "usd",
+        interval: str | None = "month",
+        *,
+        lookup_key: str | None = None,
+        price_id: str | None = None,
+    ) -> Json:
+        """Seed a price, under an id of the caller's choice if wanted; `interval` None makes it one-time."""
+        params: Json = {
+            "product": product if isinstance(product, str) else product["id"],
+            "unit_amount": unit_amount,
+            "currency": currency,
+            "lookup_key": lookup_key,
+        }
+        if interval is not None:
+            params["recurring"] = {"interval": interval}
+        return self._copy(products.make_price(self.world, params, price_id))
+
+    def add_endpoint(self, url: str, secret: str, *, api_version: str | None = None) -> Json:
+        """One more webhook endpoint, with a secret of the caller's choice."""
+        params = {"url": url, "enabled_events": ["*"], "api_version": api_version}
+        return self._copy(account.make_endpoint(self.world, params, secret))
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock and let happen what that brings. Event times follow it; signatures keep the real time."""
+        self.world.offset_seconds += seconds
+        clock.settle(self.world)
+
+    def set_card(self, customer_id: str, card: Literal["ok", "fail", "none"]) -> None:
+        """Which card a customer has from now on."""
+        self.world.living_customer(customer_id)
+        if card == "none":
+            self.world.cards.pop(customer_id, None)
+        elif card in ("ok", "fail"):
+            self.world.cards[customer_id] = card
+        else:
+            raise invalid("card must be ok, fail or none", param="card")
+
+    def renew(self, subscription_id: str, card: Literal["ok", "fail"] | None = None) -> Json | None:
+        """The next renewal at once, with its outcome; the invoice, or None where nothing renews."""
+        subscription = self.world.find("subscription", subscription_id)
+        invoice = clock.renew_now(self.world, subscription, card=card)
+        return None if invoice is None else self._copy(invoice)
+
+    def fail_next_renewal(self, subscription_id: str) -> Json | None:
+        """Renew now with a failing card: past_due with an open invoice."""
+        return self.renew(subscription_id, "fail")
+
+    def pay_open_invoice(self, subscription_id: str) -> Json | None:
+        """Pay the newest open invoice; None where there is none."""
+        invoice = clock.pay_open(self.world, self.world.find("subscription", subscription_id))
+        return None if invoice is None else self._copy(invoice)
+
+    def cancel(self, subscription_id: str, reason: str = "cancellation_requested") -> None:
+        """End a subscription at once, as from the Dashboard or by a dispute."""
+        billing.cancel_now(self.world, self.world.find("subscription", subscription_id), reason)
+
+    def fault(self, effect: Effect, path: str = ".*", method: str = ".*", **more: Any) -> Fault:
+        """Order a failure; see `Fault` for the effects and their details."""
+        return self.faults.add(Fault(effect, path, method, **more))
+
+    def state(self) -> dict[str, list[Json]]:
+        """Everything there is, by kind, as the API would show it."""
+        return {kind: [self._copy(obj) for obj in self.world.all(kind)] for kind in KINDS}
+
+    def _copy(self, obj: Json) -> Json:
+        copied: Json = rendered(self.world, obj)
+        return copied
