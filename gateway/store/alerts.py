@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, null, select, update
+from sqlalchemy import Connection, select, text, update
 
 from gateway.store.schema import alerts
-from gateway.store.upsert import insert_or_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +22,21 @@ class Alert:
     resolved_at: int | None
 
 
+_OPEN = text(
+    "INSERT INTO alerts (kind, subject, message, opened_at, last_at, count)"
+    " VALUES (:kind, :subject, :message, :now, :now, 1)"
+    " ON CONFLICT (kind, subject) DO UPDATE SET message = excluded.message, last_at = excluded.last_at,"
+    " opened_at = CASE WHEN alerts.resolved_at IS NULL THEN alerts.opened_at ELSE excluded.opened_at END,"
+    " count = CASE WHEN alerts.resolved_at IS NULL THEN alerts.count + 1 ELSE 1 END,"
+    " resolved_at = NULL"
+    " RETURNING count"
+)
+
+
 def open_(conn: Connection, kind: str, subject: str, message: str, now: int) -> bool:
     """Raise an alert. True if it was not open: never raised, or resolved since; else it counts one more."""
-    reopened = alerts.c.resolved_at.is_not(None)
-    statement = insert_or_update(
-        conn,
-        alerts,
-        ("kind", "subject"),
-        {"kind": kind, "subject": subject, "message": message, "opened_at": now, "last_at": now, "count": 1},
-        lambda new: {
-            "message": new.message,
-            "opened_at": case((reopened, new.opened_at), else_=alerts.c.opened_at),
-            "last_at": new.last_at,
-            "count": case((reopened, 1), else_=alerts.c.count + 1),
-            "resolved_at": null(),
-        },
-    )
-    return bool(conn.execute(statement.returning(alerts.c["count"])).scalar_one() == 1)
+    raised = {"kind": kind, "subject": subject, "message": message, "now": now}
+    return bool(conn.execute(_OPEN, raised).scalar_one() == 1)
 
 
 def resolve(conn: Connection, kind: str, subject: str, now: int) -> bool:

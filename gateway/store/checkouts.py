@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, false, select, update
+from sqlalchemy import Connection, false, select, text, update
 
 from gateway.store.schema import checkouts
-from gateway.store.upsert import insert_or_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,15 @@ _ALL = (
     checkouts.c.attempt,
 )
 
+_BEGIN = text(
+    "INSERT INTO checkouts (app_id, user_id, attempt, open, tier, price_id, begun_at)"
+    " VALUES (:app_id, :user_id, 1, true, :tier, :price_id, :now)"
+    " ON CONFLICT (app_id, user_id) DO UPDATE"
+    " SET attempt = checkouts.attempt + 1, open = true, session_id = NULL, tier = excluded.tier,"
+    " price_id = excluded.price_id, url = NULL, expires_at = NULL, begun_at = excluded.begun_at"
+    " RETURNING attempt"
+)
+
 
 def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
     """The checkout that was begun and not cleared, whether its session is known and live or not."""
@@ -49,34 +57,9 @@ def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
 
 def begin(conn: Connection, app_id: str, user_id: str, tier: str, price_id: str, now: int) -> Checkout:
     """Start a new attempt, without a session yet, in place of any before it."""
-    statement = insert_or_update(
-        conn,
-        checkouts,
-        ("app_id", "user_id"),
-        {
-            "app_id": app_id,
-            "user_id": user_id,
-            "attempt": 1,
-            "open": True,
-            "session_id": None,
-            "tier": tier,
-            "price_id": price_id,
-            "url": None,
-            "expires_at": None,
-            "begun_at": now,
-        },
-        lambda new: {
-            "attempt": checkouts.c.attempt + 1,
-            "open": new.open,
-            "session_id": None,
-            "tier": new.tier,
-            "price_id": new.price_id,
-            "url": None,
-            "expires_at": None,
-            "begun_at": new.begun_at,
-        },
-    )
-    return Checkout(*conn.execute(statement.returning(*_ALL)).one())
+    begun = {"app_id": app_id, "user_id": user_id, "tier": tier, "price_id": price_id, "now": now}
+    attempt = int(conn.execute(_BEGIN, begun).scalar_one())
+    return Checkout(app_id, user_id, None, tier, price_id, url=None, expires_at=None, attempt=attempt)
 
 
 def opened(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, text, update
 
 from gateway.errors import Conflict
 from gateway.store.schema import customers
-from gateway.store.upsert import insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +32,18 @@ _ALL = select(
     customers.c.deleted_at,
 )
 
+_ADD = text(
+    "INSERT INTO customers (customer_id, app_id, user_id, email, created_at)"
+    " VALUES (:customer_id, :app_id, :user_id, :email, :now) ON CONFLICT (customer_id) DO NOTHING"
+)
+
 
 def add(conn: Connection, app_id: str, user_id: str, customer_id: str, email: str | None, now: int) -> Customer:
     """Record a customer. Adding it again returns what is stored, unchanged.
 
     Raises `Conflict` if this customer belongs to another app or user.
     """
-    conn.execute(
-        insert(conn, customers).on_conflict_do_nothing(),
-        {"app_id": app_id, "user_id": user_id, "customer_id": customer_id, "email": email, "created_at": now},
-    )
+    conn.execute(_ADD, {"customer_id": customer_id, "app_id": app_id, "user_id": user_id, "email": email, "now": now})
     stored = _customer(conn.execute(_ALL.where(customers.c.customer_id == customer_id)).one())
     if (stored.app_id, stored.user_id) != (app_id, user_id):
         raise Conflict(
@@ -60,6 +61,12 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> list[Customer]:
         .order_by(customers.c.created_at.desc(), customers.c.customer_id.desc())
     )  # fmt: skip
     return [_customer(row) for row in rows]
+
+
+def count_ever(conn: Connection, app_id: str, user_id: str) -> int:
+    """How many customers this user ever had, deleted ones too."""
+    query = select(func.count()).where(customers.c.app_id == app_id, customers.c.user_id == user_id)
+    return int(conn.execute(query).scalar_one())
 
 
 def owner(conn: Connection, customer_id: str) -> Customer | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, text, update
 
 from gateway.store.schema import EVENT_OF_SOMEBODY, EVENT_WAITS, inbox
-from gateway.store.upsert import insert
 
 WAITING = "waiting"
 
@@ -52,6 +51,14 @@ _ALL = select(
     inbox.c.finished_at,
 )
 
+# As text, like every upsert here: SQLAlchemy compiles its own on_conflict anew each time, 270 µs against 40.
+_ADD = text(
+    "INSERT INTO inbox (account, event_id, type, api_version, livemode, customer_id, body,"
+    " received_at, state, attempts, due_at, error, app_id, user_id)"
+    " VALUES (:account, :event_id, :type, :api_version, :livemode, :customer_id, :body,"
+    " :now, 'waiting', 0, :now, '', '', '') ON CONFLICT (account, event_id) DO NOTHING"
+)
+
 
 def add(
     conn: Connection,
@@ -66,7 +73,7 @@ def add(
 ) -> bool:
     """Record an event, due at once. True if it is new; one that is there already stays as it is."""
     added = conn.execute(
-        insert(conn, inbox).on_conflict_do_nothing(),
+        _ADD,
         {
             "account": account,
             "event_id": event_id,
@@ -75,13 +82,7 @@ def add(
             "livemode": livemode,
             "customer_id": customer_id,
             "body": body,
-            "received_at": now,
-            "state": WAITING,
-            "attempts": 0,
-            "due_at": now,
-            "error": "",
-            "app_id": "",
-            "user_id": "",
+            "now": now,
         },
     )
     return added.rowcount == 1

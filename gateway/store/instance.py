@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from gateway.store.schema import instance
-from gateway.store.upsert import insert_or_update
+
+_PUT = text(
+    "INSERT INTO instance (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 
 
 def get(conn: Connection, key: str) -> str | None:
@@ -14,8 +17,4 @@ def get(conn: Connection, key: str) -> str | None:
 
 def put(conn: Connection, key: str, value: str) -> None:
     """Set it; the last word counts."""
-    conn.execute(
-        insert_or_update(
-            conn, instance, ("key",), {"key": key, "value": value}, lambda new: {"value": new.value}
-        )
-    )  # fmt: skip
+    conn.execute(_PUT, {"key": key, "value": value})

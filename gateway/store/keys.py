@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, text, update
 
 from gateway.errors import Conflict, NotFound
 from gateway.store.schema import keys
-from gateway.store.upsert import insert
 
 MAX_LIVE_APP_KEYS = 2
 
@@ -39,6 +38,11 @@ _ALL = (
     keys.c.revoked_at,
 )
 
+_ADD = text(
+    "INSERT INTO keys (kind, key_hash, app_id, user_id, name, created_at)"
+    " VALUES (:kind, :key_hash, :app_id, :user_id, :name, :now) ON CONFLICT (key_hash) DO NOTHING RETURNING key_id"
+)
+
 
 def add(
     conn: Connection,
@@ -52,13 +56,11 @@ def add(
     """Record a key. Raises `Conflict` for a third live key of an app, and for a hash that is there already."""
     if kind == "app" and _live_app_keys(conn, app_id) >= MAX_LIVE_APP_KEYS:
         raise Conflict(f'"{app_id}" has {MAX_LIVE_APP_KEYS} live keys already; revoke one first.', code="too_many_keys")
-    values = {"kind": kind, "key_hash": key_hash, "app_id": app_id, "user_id": user_id, "name": name}
-    row = conn.execute(
-        insert(conn, keys).values(**values, created_at=now).on_conflict_do_nothing().returning(*_ALL)
-    ).one_or_none()
-    if row is None:
+    key = {"kind": kind, "key_hash": key_hash, "app_id": app_id, "user_id": user_id, "name": name, "now": now}
+    key_id = conn.execute(_ADD, key).scalar_one_or_none()
+    if key_id is None:
         raise Conflict("This key is already known.", code="key_taken")
-    return _key(row)
+    return Key(key_id, kind, key_hash, app_id, user_id, name, created_at=now, revoked_at=None)
 
 
 def live(conn: Connection) -> list[Key]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 
-from gateway.store.schema import litellm_ids
-from gateway.store.upsert import insert
+from gateway.store.schema import entitlements, litellm_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +29,15 @@ class Provisioned:
     provisioned_at: int | None
 
 
+_CLAIM = text(
+    "INSERT INTO litellm_ids (mode, litellm_id, app_id, user_id, claimed_at)"
+    " VALUES (:mode, :litellm_id, :app_id, :user_id, :now) ON CONFLICT (mode, litellm_id) DO NOTHING"
+)
+
+
 def claim(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: str, now: int) -> Owner:
     """Claim an id for a user. The first claimant wins, for ever; whoever it is is returned."""
-    conn.execute(
-        insert(conn, litellm_ids).on_conflict_do_nothing(),
-        {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "claimed_at": now},
-    )
+    conn.execute(_CLAIM, {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "now": now})
     row = conn.execute(
         select(litellm_ids.c.app_id, litellm_ids.c.user_id).where(
             litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id
@@ -64,3 +66,30 @@ def get(conn: Connection, mode: str, litellm_id: str) -> Provisioned | None:
         return None
     owner = Owner(row.app_id, row.user_id)
     return Provisioned(row.mode, row.litellm_id, owner, row.digest, row.budget_duration, row.provisioned_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A user whom LiteLLM was told about. `tier` None: on the default tier, nothing is stored."""
+
+    litellm_id: str
+    user_id: str
+    digest: str | None
+    tier: str | None
+
+
+def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> list[Holding]:
+    """The next `limit` ids of an app behind `after`, in byte order; '' starts, an empty list ends."""
+    rows = conn.execute(
+        select(litellm_ids.c.litellm_id, litellm_ids.c.user_id, litellm_ids.c.digest, entitlements.c.tier)
+        .select_from(
+            litellm_ids.outerjoin(
+                entitlements,
+                (entitlements.c.app_id == litellm_ids.c.app_id) & (entitlements.c.user_id == litellm_ids.c.user_id),
+            )
+        )
+        .where(litellm_ids.c.app_id == app_id, litellm_ids.c.mode == mode, litellm_ids.c.litellm_id > after)
+        .order_by(litellm_ids.c.litellm_id)
+        .limit(limit)
+    )
+    return [Holding(*row) for row in rows]

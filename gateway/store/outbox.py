@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, text, update
 
 from gateway.store.schema import outbox
-from gateway.store.upsert import insert_or_update
 
 WAITING, DONE, DEAD = "waiting", "done", "dead"
 
@@ -48,36 +47,20 @@ _ALL = select(
     outbox.c.updated_at,
 )
 
+_PUT = text(
+    "INSERT INTO outbox (kind, app_id, user_id, payload, version, state, attempts, due_at, error, updated_at)"
+    " VALUES (:kind, :app_id, :user_id, :payload, 1, 'waiting', 0, :now, '', :now)"
+    " ON CONFLICT (app_id, user_id, kind) DO UPDATE"
+    " SET payload = excluded.payload, version = outbox.version + 1, state = excluded.state, attempts = 0,"
+    " due_at = excluded.due_at, error = '', updated_at = excluded.updated_at"
+    " RETURNING wish_id"
+)
+
 
 def put(conn: Connection, kind: str, app_id: str, user_id: str, payload: Mapping[str, Any], now: int) -> int:
     """Wish for something, due now, in place of an older wish of this kind for this user. Returns its wish_id."""
-    statement = insert_or_update(
-        conn,
-        outbox,
-        ("app_id", "user_id", "kind"),
-        {
-            "kind": kind,
-            "app_id": app_id,
-            "user_id": user_id,
-            "payload": json.dumps(payload),
-            "version": 1,
-            "state": WAITING,
-            "attempts": 0,
-            "due_at": now,
-            "error": "",
-            "updated_at": now,
-        },
-        lambda new: {
-            "payload": new.payload,
-            "version": outbox.c.version + 1,
-            "state": new.state,
-            "attempts": 0,
-            "due_at": new.due_at,
-            "error": "",
-            "updated_at": new.updated_at,
-        },
-    )
-    return int(conn.execute(statement.returning(outbox.c.wish_id)).scalar_one())
+    wish = {"kind": kind, "app_id": app_id, "user_id": user_id, "payload": json.dumps(payload), "now": now}
+    return int(conn.execute(_PUT, wish).scalar_one())
 
 
 def due(conn: Connection, now: int, limit: int) -> list[Wish]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from gateway.store.schema import prices
-from gateway.store.upsert import insert_or_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +19,18 @@ class KnownPrice:
     lookup_key: str | None
 
 
+_REMEMBER = text(
+    "INSERT INTO prices (price_id, app_id, tier, lookup_key, seen_at)"
+    " VALUES (:price_id, :app_id, :tier, :lookup_key, :now)"
+    " ON CONFLICT (price_id) DO UPDATE SET app_id = excluded.app_id, tier = excluded.tier,"
+    " lookup_key = excluded.lookup_key, seen_at = excluded.seen_at"
+)
+
+
 def remember(conn: Connection, price_id: str, app_id: str, tier: str, lookup_key: str | None, now: int) -> None:
     """This price stands for this tier; the last word counts."""
-    conn.execute(
-        insert_or_update(
-            conn,
-            prices,
-            ("price_id",),
-            {"price_id": price_id, "app_id": app_id, "tier": tier, "lookup_key": lookup_key, "seen_at": now},
-            lambda new: {
-                "app_id": new.app_id,
-                "tier": new.tier,
-                "lookup_key": new.lookup_key,
-                "seen_at": new.seen_at,
-            },
-        )
-    )
+    price = {"price_id": price_id, "app_id": app_id, "tier": tier, "lookup_key": lookup_key, "now": now}
+    conn.execute(_REMEMBER, price)
 
 
 def known(conn: Connection) -> dict[str, KnownPrice]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select, text, update
 
 from gateway.store.schema import REFRESH_WAITS, refreshes
-from gateway.store.upsert import insert_or_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +37,17 @@ class Pending:
     last_error: str
 
 
+_WANT = text(
+    "INSERT INTO refreshes (app_id, user_id, wanted, done, due_at, lease_owner, lease_number, lease_until, attempts,"
+    " last_error) VALUES (:app_id, :user_id, 1, 0, :now, '', 0, 0, 0, '')"
+    " ON CONFLICT (app_id, user_id) DO UPDATE"
+    " SET wanted = refreshes.wanted + 1, due_at = excluded.due_at, attempts = 0"
+)
+
+
 def want(conn: Connection, app_id: str, user_id: str, now: int) -> None:
     """Ask for a refresh, due now; a backoff of earlier failures is cleared. Asking n times is served by one."""
-    conn.execute(
-        insert_or_update(
-            conn,
-            refreshes,
-            ("app_id", "user_id"),
-            {
-                "app_id": app_id,
-                "user_id": user_id,
-                "wanted": 1,
-                "done": 0,
-                "due_at": now,
-                "timer_at": None,
-                "lease_owner": "",
-                "lease_number": 0,
-                "lease_until": 0,
-                "attempts": 0,
-                "last_error": "",
-            },
-            lambda new: {"wanted": refreshes.c.wanted + 1, "due_at": new.due_at, "attempts": 0},
-        )
-    )
+    conn.execute(_WANT, {"app_id": app_id, "user_id": user_id, "now": now})
 
 
 def lease(conn: Connection, owner: str, now: int, seconds: int, limit: int) -> list[Lease]:
