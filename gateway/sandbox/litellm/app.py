@@ -164,7 +164,7 @@ class LiteLLMSandbox:
         return web.json_response(self.requests)
 
     async def _order_faults(self, request: web.Request) -> web.Response:
-        """GET lists, POST adds one ({kind, path, times, status, seconds}), DELETE clears."""
+        """GET lists, POST adds one ({kind, path, times, status, message, seconds}), DELETE clears."""
         if request.method == "DELETE":
             self.faults.clear()
         elif request.method == "POST":

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from aiohttp import web
 
-from gateway.sandbox.litellm.refusal import Refusal, database_down
+from gateway.sandbox.litellm.refusal import database_down, proxy_error
 
 KINDS = ("status", "slow", "rubbish", "truncated", "huge", "reset", "lost", "database")
 
@@ -16,15 +16,16 @@ KINDS = ("status", "slow", "rubbish", "truncated", "huge", "reset", "lost", "dat
 class Fault:
     """The next `times` calls whose path starts with `path` fail so.
 
-    `status` answers `status`; `slow` waits `seconds` and goes on; `rubbish` is a proxy's HTML, `truncated` half a
-    JSON, `huge` 2 MiB of it; `reset` cuts the connection before, `lost` after the work is done; `database` is what
-    an outage of LiteLLM's database looks like.
+    `status` answers `status` with `message`; `slow` waits `seconds` and goes on; `rubbish` is a proxy's HTML,
+    `truncated` half a JSON, `huge` 2 MiB of it; `reset` cuts the connection before, `lost` after the work is done;
+    `database` is what an outage of LiteLLM's database looks like.
     """
 
     kind: str
     path: str = "/"
     times: int = 1
     status: int = 500
+    message: str = "as ordered"
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -63,10 +64,7 @@ async def before(fault: Fault, request: web.Request) -> web.StreamResponse | Non
     if fault.kind == "slow":
         await asyncio.sleep(fault.seconds)
     elif fault.kind == "status":
-        raise Refusal(
-            fault.status,
-            {"error": {"message": "as ordered", "type": "fault", "param": None, "code": str(fault.status)}},
-        )
+        raise proxy_error(fault.status, fault.message, "fault")
     elif fault.kind == "database":
         raise database_down(request.path)
     elif fault.kind == "rubbish":

@@ -124,7 +124,10 @@ def invalid_duration(duration: str) -> str:
 def _check_role(sent: Body) -> None:
     role = sent.get("user_role")
     if role is not None and role not in _ROLES:
-        raise invalid("enum", ["body", "user_role"], f"Input should be one of {', '.join(_ROLES)}")
+        names = ("PROXY_ADMIN", "PROXY_ADMIN_VIEW_ONLY", "INTERNAL_USER", "INTERNAL_USER_VIEW_ONLY")
+        known = [f"<LitellmUserRoles.{name}: '{value}'>" for name, value in zip(names, _ROLES, strict=True)]
+        message = f"Input should be {', '.join(known[:-1])} or {known[-1]}"
+        raise invalid("literal_error", ["body", "user_role"], message)
 
 
 def _check_email(state: State, user_id: str, sent: Body) -> None:

@@ -1,0 +1,38 @@
+"""A sandbox LiteLLM on a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from litellm_place import MASTER_KEY, Clock, Place, Serve
+from servers.litellm_server import real_litellm  # noqa: F401  # a fixture, found by its name
+
+from gateway.sandbox.litellm import LiteLLMSandbox
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve(aiohttp_server: Any, session: aiohttp.ClientSession) -> Serve:
+    """Serve a sandbox with the options asked for."""
+
+    async def start(**options: Any) -> Place:
+        clock = Clock()
+        sandbox = LiteLLMSandbox(MASTER_KEY, clock=clock, **options)
+        server = await aiohttp_server(sandbox.application())
+        return Place(sandbox, str(server.make_url("")).rstrip("/"), session, clock)
+
+    return start
+
+
+@pytest.fixture
+async def place(serve: Serve) -> Place:
+    """The sandbox of today's version."""
+    return await serve()

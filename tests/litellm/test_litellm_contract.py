@@ -1,0 +1,234 @@
+"""One suite against the sandbox and against the real LiteLLM: what holds for one must hold for the other."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from servers.traefik import until
+
+from gateway.catalog.model import Limits
+from gateway.errors import UpstreamFailed
+from gateway.litellm import LiteLLM
+from gateway.sandbox.litellm import LiteLLMSandbox
+from gateway.settings import Secret
+
+SANDBOX_KEY = "sk-master-of-the-sandbox-77aa"
+FREE = Limits(max_budget_usd=1, tpm_limit=100_000, rpm_limit=2, models=("gpt-small",))
+PRO = Limits(max_budget_usd=10, tpm_limit=500_000, rpm_limit=60)
+SOVEREIGN = Limits()
+ROUTES = [
+    "/user/update", "/user/info", "/v2/user/info", "/customer/new", "/customer/update", "/budget/new",
+    "/budget/update", "/budget/info",
+]  # fmt: skip
+
+
+@dataclass
+class Proxy:
+    """A LiteLLM, real or not, with its master key; `mark` makes ids that no other test uses."""
+
+    url: str
+    master_key: str
+    session: aiohttp.ClientSession
+    mark: str
+
+    @property
+    def litellm(self) -> LiteLLM:
+        return LiteLLM(self.session, self.url, (Secret(self.master_key),))
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        sent = {"Authorization": f"Bearer {key or self.master_key}", **(headers or {})}
+        json = {} if body is None else {"json": body}
+        async with self.session.request(method, self.url + path, headers=sent, **json) as response:  # type: ignore[arg-type]  # JSON
+            return response.status, await response.json()
+
+    async def chat(self, user_id: str, model: str = "gpt-small") -> tuple[int, str]:
+        """Status and error type of a call through the shared key, as Open WebUI makes it."""
+        return await self._chat(model, headers={"X-OpenWebUI-User-Id": user_id})
+
+    async def own_chat(self, key: str, model: str = "gpt-small") -> tuple[int, str]:
+        """Status and error type of a call with a user's own virtual key."""
+        return await self._chat(model, key=key)
+
+    async def _chat(self, model: str, **more: Any) -> tuple[int, str]:
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+        status, answer = await self.call("POST", "/v1/chat/completions", body, **more)
+        return status, "" if status == 200 else answer["error"]["type"]
+
+    async def key_of(self, user_id: str, **more: object) -> str:
+        _, answer = await self.call("POST", "/key/generate", {"user_id": user_id, **more})
+        return str(answer["key"])
+
+
+@pytest.fixture(params=["sandbox", pytest.param("real", marks=pytest.mark.needs_litellm)])
+async def proxy(
+    request: pytest.FixtureRequest, aiohttp_server: Any, session: aiohttp.ClientSession
+) -> AsyncIterator[Proxy]:
+    mark = uuid.uuid4().hex[:8]
+    if request.param == "real":
+        real = request.getfixturevalue("real_litellm")
+        yield Proxy(real.url, real.master_key, session, mark)
+        return
+    server = await aiohttp_server(LiteLLMSandbox(SANDBOX_KEY).application())
+    yield Proxy(str(server.make_url("")).rstrip("/"), SANDBOX_KEY, session, mark)
+
+
+async def test_it_is_ready(proxy: Proxy) -> None:
+    await proxy.litellm.ping()
+
+
+async def test_an_unknown_user_is_upserted(proxy: Proxy) -> None:
+    done = await proxy.litellm.provision_internal_user(f"u-{proxy.mark}", FREE, previous_budget_duration=None)
+    assert done.matches
+    assert done.answer["user_id"] == f"u-{proxy.mark}"
+    assert done.answer["budget_reset_at"]
+
+
+async def test_a_free_user_with_a_key_is_limited_and_a_pro_user_is_not(proxy: Proxy) -> None:
+    user_id = f"u-{proxy.mark}"
+    await proxy.litellm.provision_internal_user(user_id, FREE, previous_budget_duration=None)
+    key = await proxy.key_of(user_id)
+    assert await proxy.own_chat(key) == (200, "")
+    assert await proxy.own_chat(key, "gpt-big") == (403, "user_model_access_denied")
+    assert await proxy.own_chat(key) == (200, "")
+    assert await proxy.own_chat(key) == (429, "throttling_error")
+    await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration="1d")
+    assert await proxy.own_chat(key) == (200, "")
+    assert await proxy.own_chat(key, "gpt-big") == (200, "")
+    await proxy.litellm.provision_internal_user(user_id, FREE, previous_budget_duration="1d")
+    assert await proxy.own_chat(key) == (429, "throttling_error")
+    assert await proxy.own_chat(key, "gpt-big") == (403, "user_model_access_denied")
+
+
+async def test_a_free_customer_is_limited_and_a_pro_customer_is_not(proxy: Proxy) -> None:
+    customer, free, pro = f"c-{proxy.mark}", f"free-{proxy.mark}", f"pro-{proxy.mark}"
+    await proxy.litellm.provision_customer(customer, free, FREE)
+    assert await proxy.chat(customer) == (200, "")
+    assert await proxy.chat(customer, "gpt-big") == (403, "customer_model_access_denied")
+    assert await proxy.chat(customer) == (200, "")
+    assert await proxy.chat(customer) == (429, "throttling_error")
+    await proxy.litellm.provision_customer(customer, pro, PRO)
+    assert await proxy.chat(customer) == (200, "")
+    assert await proxy.chat(customer, "gpt-big") == (200, "")
+    await proxy.litellm.provision_customer(customer, free, FREE)
+    assert await proxy.chat(customer) == (429, "throttling_error")
+    assert await proxy.chat(customer, "gpt-big") == (403, "customer_model_access_denied")
+
+
+async def test_a_customer_that_was_unlimited_until_now_is_limited_at_once(proxy: Proxy) -> None:
+    """T3: until somebody tells LiteLLM, a customer may do anything; from then on the next call obeys."""
+    customer = f"c-{proxy.mark}"
+    assert await proxy.chat(customer, "gpt-big") == (200, "")
+    assert (await proxy.litellm.provision_customer(customer, f"free-{proxy.mark}", FREE)).matches
+    assert await proxy.chat(customer, "gpt-big") == (403, "customer_model_access_denied")
+
+
+async def test_limits_are_lifted_and_come_back(proxy: Proxy) -> None:
+    user_id, budget_id = f"u-{proxy.mark}", f"tier-{proxy.mark}"
+    for limits in (FREE, SOVEREIGN, FREE):
+        user = await proxy.litellm.provision_internal_user(user_id, limits, previous_budget_duration=None)
+        customer = await proxy.litellm.provision_customer(user_id, budget_id, limits)
+        assert user.differences == customer.differences == ()
+    key = await proxy.key_of(user_id)
+    assert await proxy.own_chat(key, "gpt-big") == (403, "user_model_access_denied")
+    assert await proxy.chat(user_id, "gpt-big") == (403, "customer_model_access_denied")
+
+
+async def test_a_spent_budget_blocks_and_an_upgrade_lifts_it_at_once(proxy: Proxy) -> None:
+    customer, tiny = f"c-{proxy.mark}", f"tiny-{proxy.mark}"
+    await proxy.litellm.provision_customer(customer, tiny, Limits(max_budget_usd=0.00000001))
+    assert await proxy.chat(customer) == (200, "")
+    await until(lambda: _blocked(proxy, customer), "the first call is charged, which is done after its answer")
+    await proxy.litellm.provision_customer(customer, f"pro-{proxy.mark}", PRO)
+    assert await proxy.chat(customer) == (200, "")
+
+
+async def test_a_budget_of_zero_stops_a_user_at_once_and_a_customer_once_something_is_spent(proxy: Proxy) -> None:
+    """LiteLLM compares a user's spend with >=, a customer's with >; `rpm_limit` 0 stops both."""
+    who, nothing = f"n-{proxy.mark}", Limits(max_budget_usd=0)
+    await proxy.litellm.provision_internal_user(who, nothing, previous_budget_duration=None)
+    assert await proxy.own_chat(await proxy.key_of(who)) == (422, "budget_exceeded")
+    await proxy.litellm.provision_customer(who, f"nothing-{proxy.mark}", nothing)
+    assert await proxy.chat(who) == (200, "")
+    await until(lambda: _blocked(proxy, who), "the first call is charged, which is done after its answer")
+
+
+async def test_a_changed_budget_reaches_the_customers_that_are_written_to(proxy: Proxy) -> None:
+    budget_id, names = f"tier-{proxy.mark}", (f"a-{proxy.mark}", f"b-{proxy.mark}")
+    for name in names:
+        await proxy.litellm.provision_customer(name, budget_id, PRO)
+        assert await proxy.chat(name) == (200, "")
+    done = await proxy.litellm.provision_customer(names[0], budget_id, Limits(max_budget_usd=10, rpm_limit=1))
+    assert done.budget_changed
+    assert await proxy.chat(names[0]) == (429, "throttling_error")
+    assert await proxy.chat(names[1]) == (200, "")
+    await proxy.litellm.provision_customer(names[1], budget_id, Limits(max_budget_usd=10, rpm_limit=1))
+    assert await proxy.chat(names[1]) == (429, "throttling_error")
+
+
+async def test_metadata_is_laid_over_what_is_there(proxy: Proxy) -> None:
+    user_id = f"u-{proxy.mark}"
+    await proxy.call("POST", "/user/update", {"user_id": user_id, "metadata": {"department": "ops", "tier": "free"}})
+    await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration="1d", metadata={"tier": "pro"})
+    _, row = await proxy.call("GET", f"/v2/user/info?user_id={user_id}")
+    assert row["metadata"] == {"department": "ops", "tier": "pro"}
+
+
+async def test_a_key_that_may_do_only_this_is_enough(proxy: Proxy) -> None:
+    service = f"svc-{proxy.mark}"
+    await proxy.call("POST", "/user/new", {"user_id": service, "user_role": "proxy_admin", "auto_create_key": False})
+    key = await proxy.key_of(service, allowed_routes=ROUTES)
+    litellm = LiteLLM(proxy.session, proxy.url, (Secret(key),))
+    done = await litellm.provision_internal_user(f"u-{proxy.mark}", PRO, previous_budget_duration=None)
+    assert done.matches
+    assert (await litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", FREE)).matches
+    assert (await litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", PRO)).matches
+    status, _ = await proxy.call("POST", "/key/generate", {}, key=key)
+    assert status == 403
+
+
+async def test_a_users_own_key_may_not_raise_its_limits(proxy: Proxy) -> None:
+    user_id = f"u-{proxy.mark}"
+    await proxy.litellm.provision_internal_user(user_id, FREE, previous_budget_duration=None)
+    litellm = LiteLLM(proxy.session, proxy.url, (Secret(await proxy.key_of(user_id)),))
+    with pytest.raises(UpstreamFailed) as caught:
+        await litellm.provision_internal_user(user_id, PRO, previous_budget_duration="1d")
+    assert (caught.value.status, caught.value.retryable) == (401, False)
+
+
+async def test_an_invalid_duration_is_refused_for_good(proxy: Proxy) -> None:
+    bad = Limits(max_budget_usd=1, budget_duration="1 day")
+    for call in (
+        proxy.litellm.provision_internal_user(f"u-{proxy.mark}", bad, previous_budget_duration=None),
+        proxy.litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", bad),
+    ):
+        with pytest.raises(UpstreamFailed) as caught:
+            await call
+        assert (caught.value.status, caught.value.retryable) == (400, False)
+
+
+@pytest.mark.parametrize("user_id", ["a/b?c=d&e=f#g", "ünï 名前", "50%+1", "'; drop table x; --", "a.b@c.example"])
+async def test_any_id_arrives_unchanged(proxy: Proxy, user_id: str) -> None:
+    user_id += proxy.mark
+    user = await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration=None)
+    again = await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration=None)
+    assert user == again
+    assert user.answer["user_id"] == user_id
+    customer = await proxy.litellm.provision_customer(user_id, f"tier-{proxy.mark}", PRO)
+    assert customer.answer["user_id"] == user_id
+
+
+async def _blocked(proxy: Proxy, customer: str) -> bool:
+    return await proxy.chat(customer) == (422, "budget_exceeded")
