@@ -107,7 +107,7 @@ class _Pages:
             return _echo(request)
         user_id = _signed_in(request.cookies.get(COOKIE, ""), self._secret)
         if user_id is None:
-            raise web.HTTPSeeOther("/sign-in")
+            return _see_other("/sign-in")
         tier = request.headers.get("X-SK-Tier", "not known: no gate stands before this app")
         return self._page(
             _HOME.format(
@@ -129,7 +129,7 @@ class _Pages:
         if not _NAME.fullmatch(name):
             problem = '<p class="error" role="alert">Use 1 to 64 letters, digits, blanks or . @ \' - _</p>'
             return self._page(_SIGN_IN.format(problem=problem), status=400)
-        response = web.HTTPSeeOther("/")
+        response = _see_other("/")
         user_id = user_id_of(name)
         self._names[user_id] = name
         token = session_token(self._secret, user_id, int(time.time()))
@@ -138,7 +138,7 @@ class _Pages:
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:
         """Drop the cookie."""
-        response = web.HTTPSeeOther("/sign-in")
+        response = _see_other("/sign-in")
         response.del_cookie(COOKIE, path="/")
         return response
 
@@ -160,6 +160,10 @@ class _Pages:
 
 async def _health(request: web.Request) -> web.Response:
     return web.json_response({"status": True})
+
+
+def _see_other(path: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": path, "Cache-Control": "no-store"})
 
 
 def _echo(request: web.Request) -> web.Response:

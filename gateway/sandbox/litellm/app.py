@@ -92,7 +92,7 @@ class LiteLLMSandbox:
         except Refusal as refusal:
             answer, status = refusal.body, refusal.status
         entry["status"] = status
-        if fault is not None and fault.kind in ("lost", "reset"):
+        if fault is not None and fault.kind == "lost":
             faults.cut(request)
         return web.json_response(answer, status=status)
 

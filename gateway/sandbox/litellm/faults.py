@@ -73,6 +73,7 @@ async def before(fault: Fault, request: web.Request) -> web.StreamResponse | Non
         return web.Response(body=b'{"user_id":"' + b"x" * (2 * 1024 * 1024) + b'"}', content_type="application/json")
     elif fault.kind == "reset":
         cut(request)
+        return web.Response()
     elif fault.kind == "truncated":
         return await _half(request)
     return None
