@@ -26,13 +26,13 @@ class SQLite:
     """A database file. Raises `ConfigError` where it cannot be kept durable, written or held alone."""
 
     def __init__(self, url: URL) -> None:
-        self._path, self._mode = _file(url)
-        self.where = str(self._path)
-        _make_folder(self._path.parent)
-        _refuse_network(self._path)
-        self._lock = _take_lock(self._path)
-        self._writer = _engine(self._path, self._mode, "BEGIN IMMEDIATE", pool.NullPool)
-        self.reader = _engine(self._path, "ro", "BEGIN", pool.QueuePool)
+        path, mode = _file(url)
+        self.where = str(path)
+        _make_folder(path.parent)
+        _refuse_network(path)
+        self._lock = _take_lock(path)
+        self._writer = _writer_engine(path, mode)
+        self.reader = _reader_engine(path)
 
     def connect_writer(self) -> Connection:
         return self._writer.connect()
@@ -137,38 +137,51 @@ def cannot_use(where: str, reason: str) -> ConfigError:
     )
 
 
-def _engine(path: Path, mode: str, begin: str, poolclass: type[pool.Pool]) -> Engine:
+def _writer_engine(path: Path, mode: str) -> Engine:
     def connect() -> sqlite3.Connection:
-        # A reader's file is opened "rw" all the same: WAL needs its shared memory, query_only keeps it from writing.
-        conn = sqlite3.connect(
-            f"file:{quote(str(path))}?mode={'rw' if mode == 'ro' and begin == 'BEGIN' else mode}",
-            uri=True,
-            timeout=BUSY_TIMEOUT_SECONDS,
-            isolation_level=None,  # we say BEGIN ourselves: the driver would commit before DDL
-            check_same_thread=False,  # the pools hand a connection to one thread at a time
-            cached_statements=256,
-        )
-        try:
-            _configure(conn, reader=begin == "BEGIN")
-        except BaseException:
-            conn.close()
-            raise
-        return conn
+        return _connect(path, mode, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
 
-    sizes = {"pool_size": READERS, "max_overflow": 0} if poolclass is pool.QueuePool else {}
-    engine = create_engine("sqlite://", creator=connect, poolclass=poolclass, hide_parameters=True, **sizes)
-
-    @event.listens_for(engine, "begin")
-    def _begin(conn: Connection) -> None:
-        conn.exec_driver_sql(begin)
-
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
+    _begin_with(engine, "BEGIN IMMEDIATE")
     return engine
 
 
-def _configure(conn: sqlite3.Connection, *, reader: bool) -> None:
-    if reader:
-        conn.execute("PRAGMA query_only=ON")
-        return
-    conn.execute("PRAGMA journal_mode=WAL")
-    conn.execute("PRAGMA synchronous=FULL")
-    conn.execute("PRAGMA foreign_keys=ON")
+def _reader_engine(path: Path) -> Engine:
+    def connect() -> sqlite3.Connection:
+        # "rw", since WAL keeps an index that readers write too; query_only keeps them from the rest.
+        return _connect(path, "rw", "PRAGMA query_only=ON")
+
+    engine = create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=pool.QueuePool,
+        pool_size=READERS,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+    _begin_with(engine, "BEGIN")
+    return engine
+
+
+def _connect(path: Path, mode: str, *pragmas: str) -> sqlite3.Connection:
+    conn = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,  # we say BEGIN ourselves: the driver would commit before DDL
+        check_same_thread=False,  # the pools hand a connection to one thread at a time
+        cached_statements=256,
+    )
+    try:
+        for pragma in pragmas:
+            conn.execute(pragma)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql(statement)

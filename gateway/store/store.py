@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.store.backend import Backend
 from gateway.store.migrate import migrate
+from gateway.store.postgresql import PostgreSQL
 from gateway.store.sqlite import READERS, SQLite, cannot_use
 from gateway.store.trouble import is_trouble, unavailable, words
 from gateway.store.writer import Job, Stats, Writer
@@ -127,9 +128,7 @@ def _closed() -> StoreUnavailable:
 
 def _backend(database_url: str) -> Backend:
     url = _url(database_url)
-    if url.drivername == "sqlite":
-        return SQLite(url)
-    raise ConfigError(["DATABASE_URL: PostgreSQL is not built yet"])
+    return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url)
 
 
 def _url(database_url: str) -> URL:

@@ -9,7 +9,7 @@ from sqlalchemy import exc
 
 from gateway.errors import StoreUnavailable
 
-_RETRY_AFTER = "The database cannot be used right now; try again shortly."
+_MESSAGE = "The database cannot be used right now; try again shortly."
 # The low byte of SQLite's result code; the rest says where it happened.
 _SQLITE_WORDS = {
     sqlite3.SQLITE_BUSY: "locked by another program",
@@ -39,8 +39,11 @@ def is_trouble(error: BaseException) -> bool:
 
 
 def spoils_connection(error: BaseException) -> bool:
-    """Whether the connection must be opened anew after this trouble."""
-    return _sqlite_code(error) not in _SQLITE_PASSING
+    """Whether the connection must be opened anew after trouble that its transaction survived."""
+    code = _sqlite_code(error)
+    if code is None:
+        return isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    return code not in _SQLITE_PASSING
 
 
 def words(error: BaseException) -> str:
@@ -56,8 +59,10 @@ def words(error: BaseException) -> str:
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:
-    """The error for callers; what happened is in its detail."""
-    return StoreUnavailable(_RETRY_AFTER, detail=f"{type(error).__name__}: {words(error)}")
+    """The error for callers; what happened is in its detail and its cause."""
+    told = StoreUnavailable(_MESSAGE, detail=f"{type(error).__name__}: {words(error)}")
+    told.__cause__ = error
+    return told
 
 
 def _sqlite_code(error: BaseException) -> int | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Transaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.errors import StoreUnavailable
@@ -50,6 +50,9 @@ class _Waiting:
 
 class _TransactionGone(Exception):
     """The database has ended the transaction by itself, and with it what earlier jobs of the batch wrote."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
 
 
 class Writer:
@@ -122,53 +125,52 @@ class Writer:
 
     def _serve(self, batch: Sequence[_Waiting]) -> None:
         """Run and commit a batch, then tell every caller."""
-        trouble: BaseException | None = None
         try:
             trouble = self._commit(batch)
         except Exception as error:  # whatever it is, callers must hear of it and the thread must live
-            trouble = error.__cause__ if isinstance(error, _TransactionGone) and error.__cause__ else error
+            trouble = error.cause if isinstance(error, _TransactionGone) else error
             for waiting in batch:
-                waiting.error = trouble
-            if spoils_connection(trouble):
-                self._disconnect()
+                waiting.error = unavailable(trouble)
+            self._disconnect()
         self._note(trouble)
         for waiting in batch:
-            _tell(waiting)
+            if waiting.error is None:
+                waiting.future.set_result(waiting.value)
+            else:
+                waiting.future.set_exception(waiting.error)
 
-    def _commit(self, batch: Sequence[_Waiting]) -> BaseException | None:
+    def _commit(self, batch: Sequence[_Waiting]) -> Exception | None:
         """Run the jobs in one transaction. Returns the trouble that one of them met, if any, the others being kept."""
         conn = self._connection()
-        trouble: BaseException | None = None
+        # A job alone needs no savepoint: the transaction is one.
+        run = self._alone if len(batch) == 1 else self._beside_others
         with conn.begin() as transaction:
-            for waiting in batch:
-                self._attempt(conn, waiting, alone=len(batch) == 1)
-                if waiting.error is not None and is_trouble(waiting.error):
-                    trouble = waiting.error
-            if len(batch) == 1 and batch[0].error is not None:
-                transaction.rollback()
+            troubles = [run(conn, transaction, waiting) for waiting in batch]
         self.stats.commits += 1
         self.stats.jobs += len(batch)
+        trouble = next((trouble for trouble in troubles if trouble is not None), None)
         if trouble is not None and spoils_connection(trouble):
             self._disconnect()
         return trouble
 
     @staticmethod
-    def _attempt(conn: Connection, waiting: _Waiting, *, alone: bool) -> None:
-        """Run one job and keep its value or error. A job alone needs no savepoint: its transaction is one."""
-        if not alone:
-            conn.exec_driver_sql("SAVEPOINT job")
-        try:
-            waiting.value = waiting.job(conn)
-        except BaseException as error:
-            waiting.error = error
-        if alone:
-            return
+    def _alone(conn: Connection, transaction: Transaction, waiting: _Waiting) -> Exception | None:
+        trouble = _attempt(conn, waiting)
+        if waiting.error is not None:
+            transaction.rollback()
+        return trouble
+
+    @staticmethod
+    def _beside_others(conn: Connection, _transaction: Transaction, waiting: _Waiting) -> Exception | None:
+        conn.exec_driver_sql("SAVEPOINT job")
+        trouble = _attempt(conn, waiting)
         try:
             if waiting.error is not None:
                 conn.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
             conn.exec_driver_sql("RELEASE SAVEPOINT job")
         except SQLAlchemyError as error:
-            raise _TransactionGone from waiting.error or error
+            raise _TransactionGone(trouble or error) from error
+        return trouble
 
     def _connection(self) -> Connection:
         if self._conn is None:
@@ -189,7 +191,7 @@ class Writer:
             seen_at = str(int(self._clock()))
             self._serve([_Waiting(lambda conn: instance.put(conn, "probe", seen_at), Future())])
 
-    def _note(self, trouble: BaseException | None) -> None:
+    def _note(self, trouble: Exception | None) -> None:
         """Remember what is wrong, and say it once in the log."""
         before = self.problem
         self.lost = isinstance(trouble, InstanceLost)
@@ -200,20 +202,25 @@ class Writer:
             return
         self.problem = f"{self._backend.where}: {words(trouble)}"
         if self.problem != before:
-            log.error("store_failed", extra=fields(database=self._backend.where, problem=words(trouble)))
+            known = self.lost or is_trouble(trouble)
+            log.error(
+                "store_failed",
+                exc_info=None if known else trouble,
+                extra=fields(database=self._backend.where, problem=words(trouble)),
+            )
+
+
+def _attempt(conn: Connection, waiting: _Waiting) -> Exception | None:
+    """Run one job and keep its value or its error. Returns the trouble of the database that was its error, if any."""
+    try:
+        waiting.value = waiting.job(conn)
+    except BaseException as error:
+        waiting.error = error
+        if isinstance(error, Exception) and is_trouble(error):
+            waiting.error = unavailable(error)
+            return error
+    return None
 
 
 def _look(conn: Connection) -> None:
     conn.exec_driver_sql("SELECT 1")
-
-
-def _tell(waiting: _Waiting) -> None:
-    error = waiting.error
-    if error is None:
-        waiting.future.set_result(waiting.value)
-    elif isinstance(error, InstanceLost) or is_trouble(error):
-        told = unavailable(error)
-        told.__cause__ = error
-        waiting.future.set_exception(told)
-    else:
-        waiting.future.set_exception(error)
