@@ -189,7 +189,7 @@ def _each_identity(path: Path, app: Raw) -> Iterator[Problem]:
 
 def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
     tiers = [tier for _, tier in _objects(app, (*path, "tiers"))]
-    tier_ids = [tier["id"] for tier in tiers if isinstance(tier.get("id"), str)]
+    tier_ids = [tier_id for tier in tiers for _, tier_id in _text(tier, ("id",))]
     features = [feature for tier in tiers for _, feature in _texts(tier, ("features",))]
     for route_path, route in _objects(app, (*path, "routes")):
         wants = route.get("min_tier") is not None or bool(route.get("features"))
@@ -198,14 +198,15 @@ def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
         if route.get("public") in (False, None) and not wants:
             yield route_path, "expected public, min_tier or features, got none"
         for place, tier_id in _text(route, (*route_path, "min_tier")):
-            yield from _known(place, tier_id, tier_ids, "tier of this app")
+            # Tiers that cannot be read at all are told once, not for each route again.
+            yield from _known(place, tier_id, tier_ids or [tier_id], "tier of this app")
         for place, feature in _texts(route, (*route_path, "features")):
             yield from _known(place, feature, features, "feature of a tier of this app")
 
 
-def _known(path: Path, name: str, names: Sequence[object], what: str) -> Iterator[Problem]:
+def _known(path: Path, name: str, names: Sequence[str], what: str) -> Iterator[Problem]:
     if name not in names:
-        yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, [str(known) for known in names])}"
+        yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, names)}"
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:

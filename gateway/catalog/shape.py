@@ -30,11 +30,11 @@ class Leaf:
         return core_schema.no_info_wrap_validator_function(self._check, handler(source))
 
     def _check(self, value: object, inner: Callable[[object], object]) -> object:
+        why = self.problem(value) if self.problem is not None and isinstance(value, str) else None
         try:
             result = inner(value)
         except ValidationError:
-            raise self._broken("") from None
-        why = self.problem(result) if self.problem is not None and isinstance(result, str) else None
+            raise self._broken(why or "") from None
         if why:
             raise self._broken(why)
         return result

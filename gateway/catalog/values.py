@@ -94,8 +94,10 @@ def url_problem(text: str) -> str | None:
     if not text.isascii() or " " in text or "\\" in text or '"' in text or "<" in text or ">" in text:
         return "blanks, quotes and what is not ASCII are percent-encoded (hosts: punycode)"
     parts = _split(text)
-    if parts is None or parts.scheme not in ("http", "https") or not text.startswith((f"{parts.scheme}://",)):
+    if not text.startswith(("http://", "https://")):
         return "it starts with http:// or https://"
+    if parts is None:
+        return "a port is a number from 1 to 65535"
     if parts.username is not None or parts.password is not None:
         return "no user name or password"
     if not _URL_HOST.fullmatch(parts.hostname or ""):

@@ -1,0 +1,207 @@
+"""Laws of the plan: every router of an app has the gate, whatever apps.json says, and nothing hostile gets through."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, composite
+from routing_apps import PUBLIC_URL, apps_json, catalog
+
+from gateway.catalog import parse
+from gateway.catalog.model import Catalog
+from gateway.errors import ConfigError
+from gateway.routing import (
+    cloudflared,
+    compose_fragment,
+    docker_labels,
+    dockflare_labels,
+    ingress,
+    ingress_problems,
+    plan,
+    swarm_labels,
+    traefik_document,
+    traefik_file,
+)
+from gateway.routing.plan import Gate, HostHeader
+
+IDENTITIES: list[dict[str, str]] = [{"kind": "openwebui", "secret": "env:A"}, {"kind": "user_key"}]
+
+
+@composite
+def catalogs(draw: DrawFn) -> Catalog:
+    ids = draw(st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?", fullmatch=True), unique=True, max_size=5))
+    label = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?", fullmatch=True) | st.sampled_from(
+        ["bücher", "日本語", "sk", "in"]
+    )
+    number = iter(range(1000))
+    apps = []
+    for app_id in ids:
+        labels = draw(st.lists(label.filter(lambda text: not text.lower().startswith("xn--")), min_size=1, max_size=3))
+        apps.append((app_id, [f"{text}.h{next(number)}.example" for text in labels]))
+    resolver = draw(st.none() | st.just("letsencrypt"))
+    return parse(apps_json(apps, cert_resolver=resolver, entry_points=draw(st.sampled_from([["web"], ["a", "b"]]))))
+
+
+@given(catalogs())
+@settings(deadline=None)
+def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(catalog: Catalog) -> None:
+    routes = plan(catalog, PUBLIC_URL)
+    http = traefik_document(routes, "the secret")["http"]
+    hosts = {host: app.app_id for app in catalog.apps.values() for host in app.hosts}
+    assert len({middleware.name for middleware in routes.middlewares}) == len(routes.middlewares)
+    assert len(http["routers"]) == len(hosts) + 1
+    for name, router in http["routers"].items():
+        if name == "sk-public":
+            assert router["rule"] == "Host(`pay.example.com`)"
+            continue
+        incoming, header, gate = (http["middlewares"][used] for used in router["middlewares"])
+        host = router["rule"].removeprefix("Host(`").removesuffix("`)")
+        app_id = hosts.pop(host)
+        scrub = incoming["headers"]["customRequestHeaders"]
+        assert scrub["X-SK-Gate"] == "the secret"
+        assert scrub["X-Forwarded-Uri"] == scrub["X-Forwarded-Method"] == scrub["X-Forwarded-Prefix"] == ""
+        assert header["headers"]["customRequestHeaders"] == {"X-Forwarded-Host": host}
+        assert gate["forwardAuth"]["address"] == f"http://skpayments:8081/gate?app={app_id}"
+        assert gate["forwardAuth"]["trustForwardHeader"] is False
+        assert http["services"][router["service"]]["loadBalancer"]["servers"] == [{"url": f"http://{app_id}:3000"}]
+    assert hosts == {}
+
+
+@given(catalogs())
+@settings(deadline=None)
+def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> None:
+    routes = plan(catalog, PUBLIC_URL)
+    text = traefik_file(routes)
+    assert yaml.safe_load(text) == traefik_document(routes, '{{ env "GATE_SECRET" }}')
+    hosts = [host for app in catalog.apps.values() for host in app.hosts] + ["pay.example.com"]
+    rules = yaml.safe_load(cloudflared(routes))["ingress"]
+    assert [rule["hostname"] for rule in rules[:-1]] == hosts
+    assert {rule["service"] for rule in rules[:-1]} == {"http://traefik:80"}
+    assert ingress_problems(rules) == []
+    for app_id, app in catalog.apps.items():
+        for labels in (docker_labels(routes, app_id), swarm_labels(routes, app_id)):
+            chains = [value for key, value in labels.items() if key.endswith(".middlewares")]
+            assert len(chains) == len(app.hosts)
+            for chain in chains:
+                incoming, _, gate = chain.split(",")
+                assert labels[f"traefik.http.middlewares.{incoming}.headers.customRequestHeaders.X-SK-Gate"] == (
+                    "${GATE_SECRET}"
+                )
+                assert labels[f"traefik.http.middlewares.{gate}.forwardAuth.address"].endswith(f"?app={app_id}")
+
+
+HOSTILE = st.sampled_from(
+    ["a`) || PathPrefix(`/", '{{ env "GATE_SECRET" }}', "${GATE_SECRET}", "$$", "a\nb: c", "a,b", "a b", "a'b", '"', "",
+     "é", "a@file", "A.example", "a:80", "-", "../x", "a%2fb", "a?app=b", "#", "&x", "*", "x" * 300]
+) | st.text(max_size=20)  # fmt: skip
+
+
+@given(
+    st.sampled_from(["app_id", "hosts", "upstream", "gate_url", "public_service_url", "traefik_url", "network",
+                     "entry_points", "cert_resolver"]),
+    HOSTILE,
+)  # fmt: skip
+def test_a_hostile_text_is_refused_or_stays_a_text(place: str, text: str) -> None:
+    """Even from a catalog that `parse` did not make."""
+    good = catalog()
+    app, routing = good.apps["blog"], good.routing
+    many = place in ("hosts", "entry_points")
+    change: dict[str, Any] = {place: (text,) if many else text}
+    if place in ("app_id", "hosts", "upstream"):
+        app = replace(app, **change)
+    else:
+        routing = replace(routing, **change)
+    try:
+        routes = plan(replace(good, apps=MappingProxyType({app.app_id: app}), routing=routing), PUBLIC_URL)
+    except ConfigError:
+        return
+    written = traefik_file(routes)
+    assert yaml.safe_load(written) == traefik_document(routes, '{{ env "GATE_SECRET" }}')
+    assert written.count("{{") == 1
+    for router in traefik_document(routes, "s")["http"]["routers"].values():
+        assert re.fullmatch(r"Host\(`[a-z0-9.-]+`\)", router["rule"])
+    fragment = compose_fragment(routes, app.app_id)
+    assert fragment.count("$") == 2
+    assert fragment.count("${GATE_SECRET}") == 2
+
+
+def test_an_app_must_not_claim_our_own_host() -> None:
+    told = re.escape("apps.json: apps[0].hosts[1]: pay.example.com is PUBLIC_URL's host, which is ours alone")
+    with pytest.raises(ConfigError, match=told):
+        plan(catalog("a.example.com", "PAY.example.com"), "https://Pay.Example.com:443/base")
+
+
+@pytest.mark.parametrize("public_url", ["", "https://", "https://a_b", "https://[::1]", "https://a`b"])
+def test_a_public_url_that_no_rule_could_match_is_refused(public_url: str) -> None:
+    with pytest.raises(ConfigError, match="PUBLIC_URL: no host that Traefik could match"):
+        plan(catalog(), public_url)
+
+
+def test_a_fresh_install_still_routes_our_own_host() -> None:
+    routes = plan(parse(b'{"apps": []}'), PUBLIC_URL)
+    http = traefik_document(routes, "s")["http"]
+    assert list(http["routers"]) == list(http["services"]) == ["sk-public"]
+    assert list(http["middlewares"]) == ["sk-public-rate", "sk-public-body"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "headers"),
+    [
+        ([0], {"Authorization", "Cookie", "X-Api-Key"}),
+        ([1], {"Authorization"}),
+        ([0, 1], {"Authorization", "Cookie", "X-Api-Key"}),
+    ],
+)
+def test_the_gate_is_shown_what_the_identity_kinds_read_and_no_more(kinds: list[int], headers: set[str]) -> None:
+    tree = json.loads(apps_json([("blog", ["blog.example.com"])]))
+    tree["apps"][0]["identity"] = [IDENTITIES[kind] for kind in kinds]
+    gates = [each for each in plan(parse(json.dumps(tree).encode()), PUBLIC_URL).middlewares if isinstance(each, Gate)]
+    always = {"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate"}
+    assert set(gates[0].request_headers) == headers | always
+    assert len(gates[0].request_headers) == len(headers | always)
+
+
+def test_names_never_meet_though_ids_and_numbers_look_alike() -> None:
+    apps = [("a", ["a.example", "b.example"]), ("a-2", ["c.example"]), ("in", ["d.example"]), ("public", ["e.example"])]
+    routes = plan(parse(apps_json(apps)), PUBLIC_URL)
+    names = [router.name for router in routes.routers]
+    assert len(set(names)) == len(names) == 6
+    hosts = {each.name: each.host for each in routes.middlewares if isinstance(each, HostHeader)}
+    assert sorted(hosts.values()) == ["a.example", "b.example", "c.example", "d.example", "e.example"]
+
+
+def test_a_thousand_apps_are_rendered_within_a_second() -> None:
+    many = parse(apps_json([(f"app-{number}", [f"app-{number}.example"]) for number in range(1000)]))
+    started = time.perf_counter()
+    text = traefik_file(plan(many, PUBLIC_URL))
+    assert time.perf_counter() - started < 1
+    assert text.count("forwardAuth:") == 1000
+
+
+def test_labels_of_an_app_that_is_not_there_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no app 'shop'"):
+        docker_labels(plan(catalog(), PUBLIC_URL), "shop")
+
+
+def test_ingress_leads_to_traefik_and_never_to_an_app() -> None:
+    routes = plan(catalog(traefik_url="https://traefik:443"), PUBLIC_URL)
+    assert ingress(routes) == [
+        {"hostname": "blog.example.com", "service": "https://traefik:443", "originRequest": {"matchSNItoHost": True}},
+        {"hostname": "pay.example.com", "service": "https://traefik:443", "originRequest": {"matchSNItoHost": True}},
+        {"service": "http_status:404"},
+    ]
+    assert dockflare_labels(routes, "blog") == {
+        "dockflare.enable": "true",
+        "dockflare.0.hostname": "blog.example.com",
+        "dockflare.0.service": "https://traefik:443",
+    }
+    assert dockflare_labels(routes, None, "cloudflare.tunnel")["cloudflare.tunnel.0.hostname"] == "pay.example.com"

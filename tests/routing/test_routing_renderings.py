@@ -1,0 +1,175 @@
+"""The renderings as they are written, word for word, and what cloudflared would refuse."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from routing_apps import PUBLIC_URL, catalog
+
+from gateway.routing import (
+    cloudflared,
+    compose_fragment,
+    docker_labels,
+    ingress_problems,
+    plan,
+    swarm_labels,
+    traefik_file,
+    traefik_secret_file,
+)
+
+FILE = """\
+# Written by skpay routes write from apps.json: edit that instead.
+http:
+  routers:
+    sk-app-blog:
+      rule: Host(`blog.example.com`)
+      entryPoints:
+      - websecure
+      middlewares:
+      - sk-in
+      - sk-host-blog
+      - sk-gate-blog
+      service: sk-app-blog
+      priority: 1000
+      tls:
+        certResolver: letsencrypt
+    sk-public:
+      rule: Host(`pay.example.com`)
+      entryPoints:
+      - websecure
+      middlewares:
+      - sk-public-rate
+      - sk-public-body
+      service: sk-public
+      priority: 1000
+      tls:
+        certResolver: letsencrypt
+  middlewares:
+    sk-in:
+      headers:
+        customRequestHeaders:
+          X-SK-Gate: '{{ env "GATE_SECRET" }}'
+          X-Forwarded-Uri: ''
+          X-Forwarded-Method: ''
+          X-Forwarded-Prefix: ''
+        customResponseHeaders:
+          Cloudflare-CDN-Cache-Control: no-store
+    sk-gate-blog:
+      forwardAuth:
+        address: http://skpayments:8081/gate?app=blog
+        trustForwardHeader: false
+        preserveLocationHeader: true
+        maxResponseBodySize: 65536
+        authRequestHeaders:
+        - Authorization
+        - Accept
+        - Origin
+        - Sec-Fetch-Mode
+        - Access-Control-Request-Method
+        - X-SK-Gate
+        authResponseHeadersRegex: (?i)^x[^a-z0-9]*sk[^a-z0-9]
+    sk-host-blog:
+      headers:
+        customRequestHeaders:
+          X-Forwarded-Host: blog.example.com
+    sk-public-rate:
+      rateLimit:
+        average: 100
+        burst: 200
+        period: 1s
+    sk-public-body:
+      buffering:
+        maxRequestBodyBytes: 2097152
+  services:
+    sk-app-blog:
+      loadBalancer:
+        servers:
+        - url: http://blog:3000
+    sk-public:
+      loadBalancer:
+        servers:
+        - url: http://skpayments:8080
+"""
+
+
+def test_the_file_word_for_word() -> None:
+    routing = {"entry_points": ["websecure"], "cert_resolver": "letsencrypt"}
+    assert traefik_file(plan(catalog(**routing), PUBLIC_URL)) == FILE
+
+
+def test_the_secret_is_a_reference_in_every_rendering() -> None:
+    routes = plan(catalog(), PUBLIC_URL)
+    assert "'{{ env \"GATE_SECRET\" }}'" in traefik_secret_file()
+    labels = docker_labels(routes, "blog")
+    assert labels["traefik.http.middlewares.sk-in-blog.headers.customRequestHeaders.X-SK-Gate"] == "${GATE_SECRET}"
+    by_file = docker_labels(routes, "blog", "file")
+    assert by_file["traefik.http.routers.sk-app-blog.middlewares"] == "sk-in@file,sk-host-blog,sk-gate-blog"
+    assert not any("GATE_SECRET" in text for pair in by_file.items() for text in pair)
+
+
+def test_labels_name_the_port_and_the_network() -> None:
+    routes = plan(catalog(network="edge"), PUBLIC_URL)
+    docker, swarm = docker_labels(routes, "blog"), swarm_labels(routes, "blog")
+    assert docker["traefik.docker.network"] == swarm["traefik.swarm.network"] == "edge"
+    assert "traefik.swarm.network" not in docker
+    for labels in (docker, swarm):
+        assert labels["traefik.enable"] == "true"
+        assert labels["traefik.http.services.sk-app-blog.loadBalancer.server.port"] == "3000"
+
+
+def test_our_own_labels_hold_nothing_of_the_apps() -> None:
+    labels = docker_labels(plan(catalog(), PUBLIC_URL), None)
+    assert labels["traefik.http.routers.sk-public.rule"] == "Host(`pay.example.com`)"
+    assert labels["traefik.http.services.sk-public.loadBalancer.server.port"] == "8080"
+    assert not any("blog" in text or "SECRET" in text for pair in labels.items() for text in pair)
+
+
+def test_the_fragment_serves_compose_and_stack() -> None:
+    routes = plan(catalog(), PUBLIC_URL)
+    document = yaml.safe_load(compose_fragment(routes, "blog"))
+    assert document["services"]["blog"]["labels"] == docker_labels(routes, "blog")
+    assert document["services"]["blog"]["deploy"]["labels"] == swarm_labels(routes, "blog")
+    assert document["networks"] == {"proxy": {"external": True}}
+    by_file = yaml.safe_load(compose_fragment(routes, "blog", "file"))["services"]["blog"]
+    assert by_file["labels"] == by_file["deploy"]["labels"] == {"traefik.enable": "false"}
+
+
+def test_cloudflared_names_its_tunnel_where_it_is_known() -> None:
+    document = yaml.safe_load(cloudflared(plan(catalog(), PUBLIC_URL), "8b6c"))
+    assert document["tunnel"] == "8b6c"
+    assert document["credentials-file"] == "/etc/cloudflared/8b6c.json"
+
+
+LAST = {"service": "http_status:404"}
+FINE = {"hostname": "a.example", "service": "http://traefik:80"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([LAST], []),
+        ([FINE, LAST], []),
+        ([{**FINE, "hostname": "*.example", "path": "^/api(/|$)"}, {"hostname": "*", "service": "hello_world"}], []),
+        ([{**FINE, "service": "unix:/run/a.sock"}, {**FINE, "service": "tcp://a:22"}, LAST], []),
+        ([], ["ingress: expected a list with at least the catch-all rule"]),
+        (None, ["ingress: expected a list with at least the catch-all rule"]),
+        ([FINE], ["ingress[0]: the last rule must match every request: no hostname and no path"]),
+        ([LAST, LAST], ["ingress[0]: matches every request, so the rules after it would never be used"]),
+        ([{**FINE, "hostname": "a:80"}, LAST], ["ingress[0]: a hostname has no port"]),
+        ([{**FINE, "hostname": "a.*"}, LAST], ["ingress[0]: a hostname has one * at most, as its first character"]),
+        ([{**FINE, "hostname": "**"}, LAST], ["ingress[0]: a hostname has one * at most, as its first character"]),
+        ([{**FINE, "path": "("}, LAST], ["ingress[0]: the path is no regular expression"]),
+        ([{**FINE, "service": "traefik:80"}, LAST], ["ingress[0]: the service is no URL with a scheme and a host"]),
+        ([{**FINE, "service": "http://[a"}, LAST], ["ingress[0]: the service is no URL with a scheme and a host"]),
+        ([{**FINE, "service": "http://traefik/x"}, LAST], ["ingress[0]: the service's URL has a path"]),
+        ([FINE, {"service": "http_status:1000"}], ["ingress[1]: the service is no URL with a scheme and a host"]),
+        ([FINE, {"service": 404}], ["ingress[1]: expected texts as hostname, path and service"]),
+        (["x", LAST], ["ingress[0]: expected an object"]),
+        (
+            [{**FINE, "originRequest": {"access": {"audTag": ["x"]}}}, LAST],
+            ["ingress[0]: access.audTag needs access.teamName"],
+        ),
+    ],
+)
+def test_what_cloudflared_would_refuse(rules: object, told: list[str]) -> None:
+    assert ingress_problems(rules) == told
