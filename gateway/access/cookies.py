@@ -12,18 +12,20 @@ AGAIN = b"\n"
 _SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
 
 
-def cookie(lines: bytes, name: bytes) -> bytes | None:
-    """The value of the one cookie of this name, None if there is none.
+def session_cookie(lines: bytes) -> bytes | None:
+    """The value of the one cookie `token`, None if there is none.
 
-    `lines` is the Cookie header, several of them joined by `AGAIN`. Raises `NotAuthenticated` for a name that stands
+    `lines` is the Cookie header, several of them joined by `AGAIN`. Raises `NotAuthenticated` if it stands there
     twice: backends differ in which one they take, so no choice is safe.
     """
-    if name not in lines:
+    if lines[:6] == b"token=" and b";" not in lines and AGAIN not in lines:
+        return lines[6:]
+    if b"token" not in lines:
         return None
     found: bytes | None = None
     for part in lines.replace(AGAIN, b";").split(b";"):
-        key, equals, value = part.partition(b"=")
-        if equals and key.strip(_SPACE) == name:
+        name, equals, value = part.partition(b"=")
+        if equals and name.strip(_SPACE) == b"token":
             if found is not None:
                 raise NotAuthenticated("the session cookie was sent twice", code="duplicate_cookie")
             found = value.strip(_SPACE)

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from gateway.access import jwt
-from gateway.access.cookies import AGAIN, cookie
+from gateway.access.cookies import AGAIN, session_cookie
 from gateway.access.keys import USER_KEY_PREFIX, UserKeys, key_hash
 from gateway.access.remembered import MAX_SECONDS, Remembered
+from gateway.access.who import ANONYMOUS, Known, Refused, Source, Who
 from gateway.errors import NotAuthenticated
 
-Source = Literal["authorization", "cookie", "x-api-key"]
 MAX_USER_ID = 200
-
-
-class Presented(NamedTuple):
-    """The headers that may hold a credential, None if absent; one sent more than once is joined by `AGAIN`."""
-
-    authorization: bytes | None = None
-    cookie: bytes | None = None
-    api_key: bytes | None = None
-
-
-class Known(NamedTuple):
-    """A verified person. At `credential_expires_at` (epoch seconds, None: never) the credential must be seen anew:
-    it is the token's expiry, or one hour after it was verified, whichever comes first."""
-
-    user_id: str
-    credential_expires_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Anonymous:
-    """No credential was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A credential was sent and does not verify. `reason` may be shown; `code` is for counting and explaining."""
-
-    code: str
-    reason: str
-    source: Source
-
-
-Who = Known | Anonymous | Refused
-ANONYMOUS = Anonymous()
+_USER_KEY = USER_KEY_PREFIX.encode()
 
 
 def is_user_id(value: object) -> bool:
@@ -90,31 +55,32 @@ class Identity:
         self.user_keys = user_keys
         self.remembered = Remembered() if remembered is None else remembered
 
-    def who(self, presented: Presented, now: int) -> Who:
+    def who(self, authorization: bytes | None, cookies: bytes | None, api_key: bytes | None, now: int) -> Who:
         """Whom the first credential present belongs to. One present that does not verify never falls through (T29).
 
-        The order is Open WebUI's own: Bearer, cookie `token`, `x-api-key`. A Bearer `skp_…` is a user key where the
-        app lists that kind; without `openwebui` nothing else counts as a credential.
+        The three headers that may hold one, None if absent; one sent more than once is joined by `AGAIN`. The order
+        is Open WebUI's own: Bearer, cookie `token`, `x-api-key`. A Bearer `skp_…` is a user key where the app lists
+        that kind; without `openwebui` nothing else counts as a credential.
         """
         source: Source = "authorization"
         try:
-            if presented.authorization is not None:
-                token = bearer(presented.authorization)
+            if authorization is not None:
+                token = bearer(authorization)
                 if token is not None:
-                    if self.user_keys is not None and token.startswith(USER_KEY_PREFIX.encode()):
+                    if self.user_keys is not None and token.startswith(_USER_KEY):
                         return self._key_owner(token)
                     if self.openwebui_secrets is not None:
                         return self._session(token, now)
             if self.openwebui_secrets is None:
                 return ANONYMOUS
-            if presented.cookie is not None:
+            if cookies is not None:
                 source = "cookie"
-                token = cookie(presented.cookie, b"token")
+                token = session_cookie(cookies)
                 if token is not None:
                     return self._session(token, now)
-            if presented.api_key is not None:
+            if api_key is not None:
                 source = "x-api-key"
-                return self._session(presented.api_key, now)
+                return self._session(api_key, now)
         except NotAuthenticated as exc:
             return Refused(exc.code, exc.message, source)
         return ANONYMOUS
@@ -130,7 +96,7 @@ class Identity:
         digest = hashlib.sha256(token).digest()
         held = self.remembered.get(digest, now)
         if held is not None:
-            return Known(*held)
+            return held
         if token.startswith(b"sk-"):
             raise NotAuthenticated("API keys are not accepted here yet; use a session", code="api_key_unsupported")
         claims, expires_at = jwt.verify(token, self.openwebui_secrets or (), now)

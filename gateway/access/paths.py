@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
-
-Segments = tuple[str, ...]
 
 _PLAIN = re.compile(r"/[A-Za-z0-9_~!$&'()*+,=:@./-]*")
 _DOTS = re.compile(r"/\.\.?(?:/|$)")
@@ -19,22 +17,22 @@ _MAX_ODD_LENGTH = 2048
 _MAX_READINGS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """`literal`: its segments if it can be read in one way only, else None. `readings`: every way in which some app
-    may read it, case folded; None if there are too many to tell, and then it may be anything."""
+class Path(NamedTuple):
+    """`literal`: the path if it can be read in one way only, else None. `readings`: every way in which some app may
+    read it, case folded; None if there are too many to tell, and then it may be anything.
 
-    literal: Segments | None
-    readings: frozenset[Segments] | None
+    Both in normal form, which ends with a slash: a path is under a prefix by whole segments exactly when its normal
+    form starts with the prefix's. /pro/ covers /pro and /pro/x, never /protected.
+    """
 
-
-def segments(path: str) -> Segments:
-    """The parts of a path; leading, trailing and double slashes make no part."""
-    return tuple(part for part in path.split("/") if part)
+    literal: str | None
+    readings: tuple[str, ...] | None
 
 
-def _folded(path: str) -> Segments:
-    return segments(path.casefold())
+def normal(path: str) -> str:
+    """Normal form: one slash before, between and after the parts."""
+    parts = [part for part in path.split("/") if part]
+    return f"/{'/'.join(parts)}/" if parts else "/"
 
 
 def _decode(text: str) -> str:
@@ -79,7 +77,7 @@ _TRANSFORMS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _readings(path: str) -> frozenset[Segments] | None:
+def _readings(path: str) -> tuple[str, ...] | None:
     """Everything that the transforms can make of `path`, in any order; None if that is too much to follow."""
     if len(path) > _MAX_ODD_LENGTH:
         return None
@@ -94,7 +92,7 @@ def _readings(path: str) -> frozenset[Segments] | None:
                     return None
                 seen.add(reading)
                 todo.append(reading)
-    return frozenset(map(_folded, seen))
+    return tuple({normal(reading.casefold()) for reading in seen})
 
 
 def read_path(uri: str) -> Path:
@@ -103,16 +101,12 @@ def read_path(uri: str) -> Path:
     `%20` or `%41` are no reason for doubt and are decoded; a path with anything else odd in it has no literal form,
     so nothing public matches it.
     """
-    path = uri.partition("?")[0]
-    if _PLAIN.fullmatch(path) and "//" not in path and not _DOTS.search(path):
-        return Path(segments(path), frozenset((_folded(path),)))
+    path = uri.partition("?")[0] if "?" in uri else uri
+    if _PLAIN.fullmatch(path) and "//" not in path and not ("/." in path and _DOTS.search(path)):
+        literal = path if path[-1] == "/" else path + "/"
+        return Path(literal, (literal.lower(),))
     decoded = _decode(path)
     one_way = not _ODD.search(decoded) and decoded.count("/") == path.count("/")
     if one_way and "//" not in decoded and not _DOTS.search(decoded):
-        return Path(segments(decoded), frozenset((_folded(decoded), _folded(path))))
+        return Path(normal(decoded), (normal(decoded.casefold()), normal(path.casefold())))
     return Path(None, _readings(path))
-
-
-def under(prefix: Segments, path: Segments) -> bool:
-    """`path` is `prefix` or below it, by whole segments: /pro covers /pro and /pro/x, never /protected."""
-    return path[: len(prefix)] == prefix

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.access.identity import Known, Refused, Who
-from gateway.access.paths import Path, Segments, read_path, segments, under
+from gateway.access.paths import Path, read_path
+from gateway.access.who import Known, Refused, Who
 from gateway.catalog.model import App, Route, Tier
 
-UPGRADE_PATH: Segments = (".skpayments", "upgrade")
+UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
 # TRACE echoes the request, credentials and our tags included; CONNECT is no request to an app.
 REFUSED_METHODS = frozenset({"TRACE", "TRACK", "CONNECT"})
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Let through, tagged with `tier` and `user_id` (None: nobody is named). `instead_of` is what `enforce: true`
-    would have answered, None if the same."""
+    """Let through, tagged with `tier`, and with the user's id if `named`. `instead_of` is what `enforce: true` would
+    have answered, None if the same. Made once per tier and shared by all requests."""
 
     tier: Tier
-    user_id: str | None
+    named: bool
     instead_of: Literal["sign_in_required", "tier_required"] | None = None
 
 
@@ -51,16 +51,38 @@ Decision = Allow | SignInRequired | TierRequired | MethodRefused
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One route, ready to match. `tiers`: the ids that pass."""
+    """One route, ready to match. `path` and `folded` are in normal form; `tiers` are the ids that pass."""
 
-    path: Segments
-    folded: Segments
+    path: str
+    folded: str
     public: bool
     methods: frozenset[str]
     tiers: frozenset[str]
 
     def for_method(self, method: str) -> bool:
         return not self.methods or method in self.methods
+
+    def in_any(self, path: Path) -> bool:
+        return path.readings is None or any(reading.startswith(self.folded) for reading in path.readings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Allows:
+    """The four ways to let somebody through on one tier."""
+
+    named: Allow
+    unnamed: Allow
+    named_instead: Allow
+    unnamed_instead: Allow
+
+
+def _allows(tier: Tier) -> _Allows:
+    return _Allows(
+        Allow(tier, named=True),
+        Allow(tier, named=False),
+        Allow(tier, named=True, instead_of="tier_required"),
+        Allow(tier, named=False, instead_of="sign_in_required"),
+    )
 
 
 def _passes(route: Route, tier: Tier, lowest: Tier | None) -> bool:
@@ -77,7 +99,7 @@ def _rule(app: App, route: Route) -> _Rule:
     tiers = frozenset(tier.tier_id for tier in app.tiers if _passes(route, tier, lowest))
     # HEAD answers what GET does without the body: a rule for one is a rule for both.
     methods = frozenset(route.methods) | ({"HEAD"} if "GET" in route.methods else frozenset())
-    return _Rule(path, segments("/".join(path).casefold()), route.public, methods, tiers)
+    return _Rule(path, path.casefold(), route.public, methods, tiers)
 
 
 class Policy:
@@ -90,18 +112,18 @@ class Policy:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._tiers = {former: tier for tier in app.tiers for former in tier.was}
-        self._tiers |= {tier.tier_id: tier for tier in app.tiers}
+        by_id = {former: tier for tier in app.tiers for former in tier.was}
+        by_id |= {tier.tier_id: tier for tier in app.tiers}
+        self._allows = {tier_id: _allows(tier) for tier_id, tier in by_id.items()}
+        self._default = self._allows[app.default_tier.tier_id]
         rules = [_rule(app, route) for route in app.routes]
         self._public = [rule for rule in rules if rule.public]
         self._paid = [rule for rule in rules if not rule.public]
-
-    def tier(self, tier_id: str) -> Tier:
-        """The tier of this id or former id; the first tier for an id the app does not have."""
-        return self._tiers.get(tier_id) or self.app.default_tier
+        self._paid_prefixes = tuple(rule.folded for rule in self._paid)
 
     def decide(self, who: Who, tier_id: str, method: str, path: Path, *, preflight: bool = False) -> Decision:
-        """What happens to a request of `who`, whose tier is `tier_id` if known.
+        """What happens to a request of `who`, whose tier is `tier_id` if known; an id that the app does not have is
+        its first tier.
 
         `preflight`: OPTIONS with Origin and Access-Control-Request-Method and no credential at all, as browsers send
         it before the real request. It passes as nobody on the first tier: it can carry no credential, and refusing
@@ -109,50 +131,53 @@ class Policy:
         """
         if method in REFUSED_METHODS:
             return MethodRefused()
+        if isinstance(who, Known):
+            allows = self._allows.get(tier_id, self._default)
+            # Nearly every request ends here: one comparison in C for all the rules.
+            readings = path.readings
+            if readings is not None and len(readings) == 1 and not readings[0].startswith(self._paid_prefixes):
+                return allows.named
+            return self._known(who, allows, method, path)
         if preflight and method == "OPTIONS":
-            return Allow(self.app.default_tier, None)
-        known = who if isinstance(who, Known) else None
-        tier = self.app.default_tier if known is None else self.tier(tier_id)
-        user_id = None if known is None else known.user_id
+            return self._default.unnamed
+        return self._unknown(who, method, path)
+
+    def _known(self, who: Known, allows: _Allows, method: str, path: Path) -> Decision:
+        tier = allows.named.tier
+        paid = self._asked_for(method, path)
+        if all(tier.tier_id in rule.tiers for rule in paid or ()):
+            return allows.named
+        if not self.app.enforce:
+            return allows.named_instead
+        return TierRequired(who.user_id, self._reaching(paid or (), tier), tier)
+
+    def _unknown(self, who: Who, method: str, path: Path) -> Decision:
+        """Nobody is let into what is paid; a credential that does not verify opens what is public, no more."""
         paid = self._asked_for(method, path)
         if paid is None:
-            return Allow(tier, user_id)
-        if all(tier.tier_id in rule.tiers for rule in paid):
-            if known is not None or (self.app.anonymous == "tag" and not isinstance(who, Refused)):
-                return Allow(tier, user_id)
-        elif known is not None:
-            if not self.app.enforce:
-                return Allow(tier, user_id, "tier_required")
-            return TierRequired(known.user_id, self._reaching(paid, tier), tier)
+            return self._default.unnamed
+        free = all(self.app.default_tier.tier_id in rule.tiers for rule in paid)
+        if free and self.app.anonymous == "tag" and not isinstance(who, Refused):
+            return self._default.unnamed
         if not self.app.enforce:
-            return Allow(tier, None, "sign_in_required")
+            return self._default.unnamed_instead
         return SignInRequired(who.reason if isinstance(who, Refused) else "sign in to use this")
 
     def _asked_for(self, method: str, path: Path) -> list[_Rule] | None:
         """The rules that a request must satisfy, perhaps none; None where it is public."""
-        paid = [rule for rule in self._paid if rule.for_method(method) and _in_any(rule.folded, path)]
+        paid = [rule for rule in self._paid if rule.for_method(method) and rule.in_any(path)]
         if path.literal is not None and self._public:
-            deepest = max((len(rule.path) for rule in paid), default=-1)
+            deepest = max((len(rule.path) for rule in paid), default=0)
             for rule in self._public:
-                if len(rule.path) > deepest and rule.for_method(method) and under(rule.path, path.literal):
+                if len(rule.path) > deepest and rule.for_method(method) and path.literal.startswith(rule.path):
                     return None
         return paid
 
-    def _reaching(self, rules: Iterable[_Rule], current: Tier) -> Tier | None:
+    def _reaching(self, rules: Sequence[_Rule], current: Tier) -> Tier | None:
         """The tier to buy: the lowest one for sale above the current one that satisfies all, else any that does."""
-        rules = list(rules)
         enough = [tier for tier in self.app.tiers if all(tier.tier_id in rule.tiers for rule in rules)]
         above = [tier for tier in enough if tier.rank > current.rank]
         return next((tier for tier in above if tier.for_sale), next(iter(above or enough), None))
-
-
-def _in_any(prefix: Segments, path: Path) -> bool:
-    return path.readings is None or any(under(prefix, reading) for reading in path.readings)
-
-
-def is_upgrade(path: Path) -> bool:
-    """The one path that we answer ourselves on every host of an app."""
-    return path.literal == UPGRADE_PATH
 
 
 def wants_page(method: str, accept: str, sec_fetch_mode: str) -> bool:

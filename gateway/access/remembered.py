@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from gateway.access.who import Known
+
 MAX_SECONDS = 3600
 _SHARDS = 256
 
@@ -23,7 +25,7 @@ class Remembered:
         self._old: list[tuple[dict[bytes, str], dict[bytes, int]]] = [({}, {}) for _ in range(_SHARDS)]
         self._until = 0
 
-    def get(self, digest: bytes, now: int) -> tuple[str, int] | None:
+    def get(self, digest: bytes, now: int) -> Known | None:
         """Whose token it is and until when that holds; None if unknown or over."""
         shard = digest[0]
         users, untils = self._young[shard]
@@ -36,12 +38,12 @@ class Remembered:
             user_id = users.pop(digest)
             if until > now:
                 self._keep(shard, digest, user_id, until)
-                return user_id, until
+                return Known(user_id, until)
             return None
         if until <= now:
             del users[digest], untils[digest]
             return None
-        return users[digest], until
+        return Known(users[digest], until)
 
     def put(self, digest: bytes, user_id: str, until: int) -> None:
         """Remember until `until` (epoch seconds); the caller caps it."""

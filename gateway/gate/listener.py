@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from contextlib import suppress
 
 from gateway.gate import answers
@@ -21,6 +20,7 @@ STALLED_SECONDS = 20
 LINGER_SECONDS = 5
 MAX_CONNECTIONS = 16_384
 _BACKLOG = 2048
+_BOUNDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1, 1)
 
 
 class Listener:
@@ -31,6 +31,9 @@ class Listener:
         self.tick = 0
         self.draining = False
         self.failed = gate.registry.counter("skpay_gate_failures_total", "Requests that met a bug of ours.").of()
+        self.seconds = gate.registry.histogram(
+            "skpay_gate_seconds", "Time from a whole request to its answer.", _BOUNDS
+        ).of()
         self._open = gate.registry.gauge("skpay_gate_connections", "Open connections to the gate.").of()
         self._max_connections = max_connections
         self._tick_seconds = tick_seconds
@@ -72,16 +75,13 @@ class Listener:
             self._timer.cancel()
         if self._server is not None:
             self._server.close()
-        for connection in self._idle():
-            connection.end(None)
+        for connection in list(self._connections):
+            connection.finish()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._empty.wait()
         for connection in list(self._connections):
             connection.abort()
-
-    def _idle(self) -> Iterable[Connection]:
-        return [connection for connection in self._connections if connection.began_at is None]
 
     def _sweep(self) -> None:
         """Once a tick: one look at each connection instead of a timer for each request."""

@@ -21,7 +21,7 @@ class PreparedApp:
         self.app_id = access.app.app_id
         self.requests = requests
         self._hosts = frozenset(self.app.hosts)
-        self._host_bytes = frozenset(host.encode("ascii") for host in self.app.hosts)
+        self.host_bytes = frozenset(host.encode("ascii") for host in self.app.hosts)
         self._sign_in = _own_page(self.app.sign_in_url, self._hosts)
         # tier_id -> the answer up to X-SK-User, and the two counters of a request that passes.
         self.tiers = {
@@ -35,7 +35,7 @@ class PreparedApp:
 
     def has_host(self, host: bytes) -> bool:
         """The host of a request, in any spelling that Traefik would route here."""
-        return host in self._host_bytes or host_name(host.decode("latin-1")) in self._hosts
+        return host_name(host.decode("latin-1")) in self._hosts
 
     def is_sign_in_page(self, path: Path) -> bool:
         """Sending somebody from the sign-in page to the sign-in page would never end."""
@@ -46,7 +46,7 @@ class PreparedApp:
         self.requests.of(self.app_id, tier_id, outcome).value += 1
 
 
-def _own_page(url: str | None, hosts: frozenset[str]) -> tuple[str, ...] | None:
+def _own_page(url: str | None, hosts: frozenset[str]) -> str | None:
     """The path of a page that is on one of these hosts, None if it is elsewhere."""
     if url is None:
         return None

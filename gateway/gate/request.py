@@ -1,30 +1,31 @@
-"""The few headers of a request that the gate reads, each in its slot."""
+"""The few headers of a request that the gate reads, by the name that Go gives them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+Headers = dict[bytes, bytes]
+"""Canonical name → value. A header that came more than once has its values joined by a line feed, which no value can
+hold, so that whatever compares it finds it wrong."""
 
-GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, ASKED_METHOD, LENGTH, ENCODING = (
-    range(13)
-)
-_NAMES = (
-    "X-SK-Gate", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Method", "Authorization", "Cookie", "X-Api-Key",
-    "Accept", "Sec-Fetch-Mode", "Origin", "Access-Control-Request-Method", "Content-Length", "Transfer-Encoding",
-)  # fmt: skip
+GATE = b"X-Sk-Gate"
+HOST = b"X-Forwarded-Host"
+URI = b"X-Forwarded-Uri"
+METHOD = b"X-Forwarded-Method"
+AUTHORIZATION = b"Authorization"
+COOKIE = b"Cookie"
+API_KEY = b"X-Api-Key"
+ACCEPT = b"Accept"
+FETCH_MODE = b"Sec-Fetch-Mode"
+ORIGIN = b"Origin"
+ASKED_METHOD = b"Access-Control-Request-Method"
 
-SLOT_OF: dict[bytes, int] = {
-    spelling: slot
-    for slot, name in enumerate(_NAMES)
-    # Go sends `X-Sk-Gate` for what is written `X-SK-Gate`; the lower-case form serves every other spelling.
-    for spelling in (name.encode(), name.lower().encode(), name.title().encode())
-}
-EMPTY: list[bytes | None] = [None] * len(_NAMES)
+_READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, ASKED_METHOD)
+# A body is no business of the gate's; the length decides whether there is one.
+LENGTH = b"Content-Length"
+ENCODING = b"Transfer-Encoding"
 
-
-class Request(NamedTuple):
-    """`values` by slot; a header that came more than once has its values joined by a line feed, which none can hold,
-    so that whatever compares it finds it wrong. `method` and `url` are those of the call to the gate."""
-
-    method: bytes
-    url: bytes
-    values: list[bytes | None]
+# What Traefik sends in exactly this spelling, read or not. Nothing here changes how a request is framed.
+USUAL = frozenset(_READ) | {
+    b"Host", b"User-Agent", b"Accept-Encoding", b"X-Forwarded-For", b"X-Forwarded-Port", b"X-Forwarded-Proto",
+    b"X-Forwarded-Server", b"X-Real-Ip",
+}  # fmt: skip
+CANONICAL: dict[bytes, bytes] = {name.lower(): name for name in (*_READ, LENGTH, ENCODING)}

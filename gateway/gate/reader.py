@@ -1,0 +1,105 @@
+"""Requests out of bytes, carefully: in pieces, pipelined, malformed or hostile, with a limit on everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httptools
+
+from gateway.access.cookies import AGAIN
+from gateway.gate import answers
+from gateway.gate.request import CANONICAL, ENCODING, LENGTH, Headers
+
+MAX_HEAD_BYTES = 65_536
+MAX_URL_BYTES = 16_384
+MAX_HEADERS = 200
+MAX_REQUESTS_PER_READ = 64
+# httptools swallows a header of any size without a call (T33), so bytes are counted as they arrive, and a large read
+# is fed in pieces so that no request slips past the count inside it.
+PIECE = 16_384
+
+
+class LastAnswer(Exception):
+    """Nothing more is read from this connection; `answer` (None: nothing) is the last thing it is told."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Reader:
+    """Feeds httptools and hands each whole request to `receive(method, url, headers, keep_alive)`.
+
+    `receive` may raise `LastAnswer` to stop.
+    """
+
+    def __init__(self, receive: Callable[[bytes, bytes, Headers, bool], None]) -> None:
+        self._receive = receive
+        self._parser = httptools.HttpRequestParser(self)
+        self._last: LastAnswer | None = None
+        self._bytes = self._requests = 0
+        self._begin()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing has arrived of a request that is not complete."""
+        return self._bytes == 0
+
+    def feed(self, data: bytes) -> None:
+        """All of one read. Raises `LastAnswer` at the first thing that a peer of good will does not send."""
+        self._requests = 0
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            self._bytes += len(piece)
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade:
+                # Raised after the request was complete and answered; we speak nothing but HTTP/1.1.
+                raise LastAnswer(None) from None
+            except httptools.HttpParserError:
+                raise self._last or LastAnswer(answers.BAD_REQUEST) from None
+            if self._bytes > MAX_HEAD_BYTES:
+                raise LastAnswer(answers.TOO_LARGE)
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: Headers = {}
+        self._count = 0
+
+    # httptools
+
+    def on_url(self, piece: bytes) -> None:
+        self._url += piece  # it comes in pieces (T33)
+        if len(self._url) > MAX_URL_BYTES:
+            self._stop(answers.TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        if self._count > MAX_HEADERS:
+            self._stop(answers.TOO_LARGE)
+        canonical = CANONICAL.get(name.lower())
+        if canonical is not None:
+            held = self._headers.get(canonical)
+            self._headers[canonical] = value if held is None else held + AGAIN + value
+
+    def on_headers_complete(self) -> None:
+        if self._headers.get(LENGTH, b"0") != b"0" or ENCODING in self._headers:
+            self._stop(answers.BAD_REQUEST)
+
+    def on_message_complete(self) -> None:
+        self._requests += 1
+        if self._requests > MAX_REQUESTS_PER_READ:
+            self._stop(answers.BAD_REQUEST)
+        url, headers = self._url, self._headers
+        self._bytes = 0
+        self._begin()
+        try:
+            self._receive(self._parser.get_method(), url, headers, self._parser.should_keep_alive())
+        except LastAnswer as last:
+            self._last = last
+            raise
+
+    def _stop(self, answer: bytes) -> None:
+        # An exception in a callback reaches `feed` as httptools' own, so what it said is kept here.
+        self._last = LastAnswer(answer)
+        raise self._last
