@@ -13,7 +13,7 @@ from yarl import URL
 from gateway.errors import UpstreamFailed
 from gateway.settings import Secret
 
-_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=3)
 _MAX_BODY_BYTES = 1024 * 1024
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 # LiteLLM 1.106.2 answers 400 or 401 "Authentication Error, Can't reach database server…" while its database is away.

@@ -111,6 +111,7 @@ def _holds(name: str, wanted: object, got: object) -> bool:
     if wanted is None:
         enough = _AS_GOOD_AS_UNLIMITED.get(name)
         return got is None or (enough is not None and isinstance(got, int | float) and got >= enough)
-    if name == "models":
-        return isinstance(wanted, list) and isinstance(got, list) and set(wanted) == set(got)
+    if name == "models" and isinstance(wanted, list):
+        # No list at all is every model too; 1.80 has none for customers, and so cannot limit theirs.
+        return set(got if isinstance(got, list) and got else ALL_MODELS) == set(wanted)
     return got == wanted and not isinstance(got, bool)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from litellm_place import MASTER_KEY, Place
 
 from gateway.catalog.model import Limits
@@ -48,11 +50,22 @@ def test_what_is_worth_a_retry(status: int, reason: str, retryable: bool) -> Non
     assert wire.is_outage(status, reason) is retryable
 
 
-@pytest.mark.parametrize("kind", ["rubbish", "truncated", "huge", "reset", "lost", "database"])
-async def test_every_fault_is_retryable_and_heals(place: Place, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("rubbish", "LiteLLM's answer is not JSON."),
+        ("truncated", "LiteLLM could not be reached."),
+        ("huge", "LiteLLM's answer is larger than 1 MiB."),
+        ("reset", "LiteLLM could not be reached."),
+        ("lost", "LiteLLM could not be reached."),
+        ("database", "LiteLLM answered 400 to /user/update."),
+    ],
+)
+async def test_every_fault_is_retryable_and_heals(place: Place, kind: str, message: str) -> None:
     place.sandbox.faults.add(Fault(kind, "/user/update"))
     with pytest.raises(UpstreamFailed) as caught:
         await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
+    assert caught.value.message == message
     assert caught.value.retryable
     assert MASTER_KEY not in f"{caught.value!r}{caught.value.detail}{caught.value.__cause__!r}"
     assert (await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)).matches
@@ -69,11 +82,26 @@ async def test_a_refusal_carries_its_status(place: Place, status: int, retryable
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
 
 
-async def test_a_redirect_is_a_wrong_address_not_an_outage(place: Place) -> None:
-    place.sandbox.faults.add(Fault("status", "/user/update", status=307))
+async def test_a_redirect_is_a_wrong_address_and_is_not_followed(
+    aiohttp_server: Any, session: aiohttp.ClientSession
+) -> None:
+    """Another host must not get the key."""
+    followed = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        followed.append(request.path)
+        if request.path != "/user/update":
+            return web.json_response({"user_id": "u1", "data": {"user_id": "u1"}})
+        return web.Response(status=307, headers={"Location": "/sign-in"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", elsewhere)
+    server = await aiohttp_server(app)
+    litellm = LiteLLM(session, str(server.make_url("/")), (Secret("sk-key-of-the-test"),))
     with pytest.raises(UpstreamFailed) as caught:
-        await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
-    assert not caught.value.retryable
+        await litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
+    assert (caught.value.status, caught.value.retryable) == (307, False)
+    assert followed == ["/user/update"]
 
 
 async def test_a_slow_litellm_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,10 @@ class RealLiteLLM:
 
 @pytest.fixture(scope="session")
 def real_litellm() -> Iterator[RealLiteLLM]:
-    """The proxy, with nothing in its database; about 20 s to start, once per session."""
+    """The proxy, with nothing in its database; 10 to 20 s to start, once per session.
+
+    Import it in one conftest only: a second import would be a second fixture, and another proxy of 900 MB.
+    """
     if not (ROOT / f".installed-{VERSION}").exists():
         require("litellm")
         pytest.skip(f"LiteLLM {VERSION} is not installed in {ROOT}; to get it: make test-servers")

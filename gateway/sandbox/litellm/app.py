@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -128,6 +129,7 @@ class LiteLLMSandbox:
         if key is None:
             message = (
                 "Authentication Error, Invalid proxy server token passed. Received API Key = sk-..., "
+                f"Key Hash (Token) ={hashlib.sha256(token.encode()).hexdigest()}. "
                 "Unable to find token in cache or `LiteLLM_VerificationTokenTable`"
             )
             raise proxy_error(401, message, "token_not_found_in_db", "key")
