@@ -64,5 +64,5 @@ class FirstSight:
         app = self._billing.catalog.app(app_id)
         if app is None or app.litellm is None or outbox.of_user(conn, app_id, user_id):
             return False
-        outbox.put(conn, "litellm", app_id, user_id, {"tier": app.default_tier.tier_id}, self._billing.now())
+        outbox.put(conn, "litellm", app_id, user_id, {}, self._billing.now())
         return True

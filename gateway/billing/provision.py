@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -16,7 +19,7 @@ from gateway.catalog.model import App, Tier
 from gateway.errors import Conflict, InvalidInput, SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.litellm import LiteLLM, Provisioned, check_litellm_id
 from gateway.log import fields
-from gateway.store import litellm_ids, outbox
+from gateway.store import entitlements, litellm_ids, outbox
 from gateway.store.outbox import Wish
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 KIND = "litellm"
 FAILURES_UNTIL_ALERT = 5
 BUGS_UNTIL_DEAD = 10
+RENEW_PAGE = 500
 
 
 def litellm_id(app: App, user_id: str) -> str:
@@ -47,7 +51,7 @@ async def provision(billing: Billing, wish: Wish) -> None:
         return
     answer = {"answer": provisioned.answer, "differences": list(provisioned.differences)}
     await billing.store.write(lambda conn: outbox.done(conn, wish.wish_id, wish.version, answer, billing.now()))
-    log.info("user_provisioned", extra=fields(app_id=wish.app_id, user_id=wish.user_id, tier=wish.payload["tier"]))
+    log.info("user_provisioned", extra=fields(app_id=wish.app_id, user_id=wish.user_id, answer=provisioned.answer))
     if not provisioned.matches:
         message = f"LiteLLM holds other limits than the tier's: {'; '.join(provisioned.differences)}"
         await open_alert(billing, "litellm_differs", subject, message)
@@ -61,7 +65,7 @@ async def _provision(billing: Billing, wish: Wish) -> Provisioned | None:
         return None
     if billing.litellm is None:
         raise InvalidInput("LITELLM_URL is not set, but the app has litellm limits.")
-    tier = app.tier(str(wish.payload["tier"])) or app.default_tier
+    tier = await current_tier(billing, app, wish.user_id)
     own_id = litellm_id(app, wish.user_id)
     check_litellm_id(own_id)
     mode = app.litellm.mode
@@ -72,6 +76,12 @@ async def _provision(billing: Billing, wish: Wish) -> Provisioned | None:
     if (owner.app_id, owner.user_id) != (wish.app_id, wish.user_id) and not shared:
         raise Conflict(f"LiteLLM's {own_id!r} already belongs to {owner.app_id}/{owner.user_id}")
     return await _write(billing, billing.litellm, app, tier, own_id)
+
+
+async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
+    """The tier to provision is read when it is written: a wish that waited long never brings an old tier back."""
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    return (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
 
 
 async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Provisioned:
@@ -86,7 +96,7 @@ async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_i
             previous_budget_duration=last.budget_duration if last else None,
             metadata={"skpay_app": app.app_id, "skpay_tier": tier.tier_id},
         )
-    digest, duration = limits_digest(tier), tier.limits.budget_duration
+    digest, duration = limits_digest(app, tier), tier.limits.budget_duration
 
     def remember(conn: Connection) -> None:
         litellm_ids.provisioned(conn, mode, own_id, digest, duration, billing.now())
@@ -95,9 +105,45 @@ async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_i
     return provisioned
 
 
-def limits_digest(tier: Tier) -> str:
-    """Changes with any limit of the tier, so that an edit of apps.json can be told from none."""
-    return hashlib.sha256(json.dumps(asdict(tier.limits), sort_keys=True).encode()).hexdigest()
+def limits_digest(app: App, tier: Tier) -> str:
+    """Changes with whatever LiteLLM is told for this tier, so that an edit of apps.json can be told from none."""
+    told = [app.app_id, tier.tier_id, asdict(app.litellm) if app.litellm else None, asdict(tier.limits)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+async def renew_limits(billing: Billing) -> int:
+    """Wish anew for every user whom LiteLLM was told other limits than their tier has now; how many.
+
+    Run at start and after an edit of apps.json. Repeating it while wishes wait makes them no more.
+    """
+    renewed = 0
+    for app in billing.catalog.apps.values():
+        if app.litellm is None:
+            continue
+        digests = {tier.tier_id: limits_digest(app, tier) for tier in app.tiers}
+        after = ""
+        while page := await billing.store.read(partial(litellm_ids.of_app, **_page(app, after))):
+            after = page[-1].litellm_id
+            stale = [each.user_id for each in page if each.digest != digests[_tier_id(app, each.tier)]]
+            if stale:
+                await billing.store.write(partial(_wish_for, app_id=app.app_id, user_ids=stale, now=billing.now()))
+                renewed += len(stale)
+                billing.wish_made.set()
+    return renewed
+
+
+def _page(app: App, after: str) -> dict[str, Any]:
+    return {"app_id": app.app_id, "mode": app.litellm.mode if app.litellm else "", "after": after, "limit": RENEW_PAGE}
+
+
+def _tier_id(app: App, stored: str | None) -> str:
+    tier = app.tier(stored) if stored else None
+    return (tier or app.default_tier).tier_id
+
+
+def _wish_for(conn: Connection, *, app_id: str, user_ids: Sequence[str], now: int) -> None:
+    for user_id in user_ids:
+        outbox.put(conn, KIND, app_id, user_id, {}, now)
 
 
 async def _failed(billing: Billing, wish: Wish, subject: str, exc: Exception) -> None:

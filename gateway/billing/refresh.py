@@ -107,7 +107,7 @@ async def _refresh(billing: Billing, lease: Lease, owner: str) -> Change | None:
                 log_opened(concern.kind, concern.subject, concern.message)
         change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
         if app.litellm is not None and (change is not None or stored is None):
-            outbox.put(conn, "litellm", lease.app_id, lease.user_id, {"tier": decided.tier}, now)
+            outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
         return change
 
     change = await billing.store.write(commit)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 POLL_SECONDS = 1.0
-DRAIN_SECONDS = 8.0
+DRAIN_SECONDS = 4.0
 
 
 class Worker:
@@ -42,7 +42,7 @@ class Worker:
         ]
 
     async def stop(self) -> None:
-        """Let what is under way finish, for 8 s at most; what is cut off then is done again at the next start."""
+        """Let what is under way finish, for 4 s at most; what is cut off then is done again at the next start."""
         self._stopping.set()
         billing = self._billing
         for event in (billing.inbox_filled, billing.refresh_wanted, billing.wish_made):

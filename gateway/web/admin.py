@@ -12,6 +12,7 @@ from gateway.billing.context import check_user_id
 from gateway.billing.keys import create_key
 from gateway.errors import ConfigError, InvalidInput
 from gateway.store import alerts, inbox, keys, outbox, refreshes
+from gateway.store.inbox import Event
 from gateway.store.keys import Key
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
@@ -105,8 +106,13 @@ async def list_events(request: web.Request) -> web.Response:
     """The newest events, without their bodies."""
     require_operator(request)
     found = await request.app[BILLING].store.read(lambda conn: inbox.recent(conn, SHOWN))
+    return web.json_response({"events": [shown_event(event) for event in found]})
+
+
+def shown_event(event: Event) -> dict[str, object]:
+    """An event without its body."""
     names = ("event_id", "type", "received_at", "state", "attempts", "error", "app_id", "user_id", "customer_id")
-    return web.json_response({"events": [{name: getattr(event, name) for name in names} for event in found]})
+    return {name: getattr(event, name) for name in names}
 
 
 async def refresh_user(request: web.Request) -> web.Response:

@@ -1,0 +1,5 @@
+"""`python -m gateway` is `skpay`."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,287 @@
+"""Application: one running SKPayments."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from gateway.access import links
+from gateway.access.app_access import AppAccess, app_access
+from gateway.access.keys import KeyOwner
+from gateway.access.table import TierTable
+from gateway.app.catalog_file import CatalogFile
+from gateway.billing.alerting import open_alert, resolve_alert
+from gateway.billing.context import Billing
+from gateway.billing.first_sight import FirstSight
+from gateway.billing.keys import hash_key
+from gateway.billing.prices import load_known_prices, resolve_prices
+from gateway.billing.provision import renew_limits
+from gateway.billing.worker import Worker
+from gateway.catalog.model import EMPTY, Catalog, SecretRef
+from gateway.errors import ConfigError, SkpayError
+from gateway.gate import Gate, Listener, listen
+from gateway.litellm import LiteLLM
+from gateway.log import fields
+from gateway.metrics import Registry
+from gateway.routing import plan, traefik_document
+from gateway.settings import Secrets, Settings
+from gateway.store import Store, alerts, entitlements, inbox, keys, outbox
+from gateway.stripe.client import Stripe
+from gateway.web.context import Site
+from gateway.web.server import web_application
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WATCH_SECONDS = 1.0
+COUNT_SECONDS = 5.0
+PRICES_AGAIN_SECONDS = 30.0
+ROWS_A_CHUNK = 5_000
+
+
+class Application:
+    """One running SKPayments. `start` returns once both ports answer; `stop` drains within 10 s."""
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Read apps.json. Raises `ConfigError` with every problem of it and of the secrets it names."""
+        self._settings = settings
+        self._clock = clock
+        self._file = CatalogFile(settings, environ)
+        self._catalog: Catalog
+        self._secrets: Mapping[SecretRef, Secrets]
+        self._catalog, self._secrets = self._file.read()
+        self._problems: dict[str, str] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._access: dict[str, AppAccess] = {}
+        self._traefik: bytes | None = None
+        self._table = TierTable()
+        self.registry = Registry()
+        self.web_port = 0
+        self.gate_port = 0
+
+    async def start(self) -> None:
+        """Open the store, fill the table, then serve. Raises `ConfigError`, `StoreUnavailable`."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self._settings
+        self._store = await asyncio.to_thread(Store.open, settings.database_url, clock=self._clock)
+        self._stack.push_async_callback(self._store.close)
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        self._billing = Billing(
+            store=self._store,
+            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base),
+            litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
+            if settings.litellm_url
+            else None,
+            catalog=EMPTY,
+            webhook_secrets=settings.stripe_webhook_secret,
+            public_url=settings.public_url,
+            clock=self._clock,
+            tell_gate=self._table.set,
+        )
+        first_sight = FirstSight(self._billing)
+        link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
+        self._gate = Gate(
+            secrets=settings.gate_secret,
+            public_url=settings.public_url,
+            table=self._table,
+            sign_link=lambda app_id, user_id, now: links.sign(link_keys[0], app_id, user_id, now),
+            registry=self.registry,
+            first_sight=first_sight.saw,
+            traefik_document=lambda: self._traefik,
+            clock=self._clock,
+        )
+        await self._install(self._catalog, self._secrets)
+        await self._serve(link_keys)
+        worker = Worker(self._billing)
+        await worker.start()
+        self._stack.push_async_callback(worker.stop)
+        for work in (first_sight.run(), self._watch(), self._resolve_prices(), self._count(), self._renew()):
+            self._tasks.append(asyncio.create_task(work))
+        self._gate.ready = True
+        log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))
+
+    async def _serve(self, link_keys: tuple[bytes, ...]) -> None:
+        settings = self._settings
+        listener: Listener = await _bound(
+            "GATE_PORT", settings.gate_port, listen(self._gate, settings.host, settings.gate_port)
+        )
+        self._stack.push_async_callback(listener.close, 2)
+        self.gate_port = listener.port
+        site = Site(
+            admin_tokens=settings.admin_token,
+            public_url=settings.public_url,
+            link_keys=link_keys,
+            readiness=self.problems,
+            reload_catalog=self.reload,
+            keys_changed=self._load_keys,
+        )
+        runner = web.AppRunner(
+            web_application(self._billing, site), access_log=None, handle_signals=False, shutdown_timeout=3.0
+        )
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        site_server = web.TCPSite(runner, settings.host, settings.port)
+        await _bound("PORT", settings.port, site_server.start())
+        self.web_port = int(runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop taking requests, finish what is under way, close the store. Twice is once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._stack.aclose()
+
+    def problems(self) -> dict[str, str]:
+        """What is not well, by name; empty is ready."""
+        found = dict(self._problems)
+        if self._store.problem:
+            found["store"] = self._store.problem
+        return found
+
+    async def reload(self) -> None:
+        """Read apps.json again. On any problem the old catalog serves on, and the problem is raised and alerted."""
+        try:
+            catalog, secrets = self._file.read()
+            await self._refuse_lost_tiers(catalog)
+            plan(catalog, self._settings.public_url)
+        except ConfigError as exc:
+            self._problems["catalog"] = exc.message
+            await open_alert(self._billing, "catalog_refused", str(self._settings.apps_file), exc.message)
+            raise
+        await self._install(catalog, secrets)
+        if self._problems.pop("catalog", None) is not None:
+            await resolve_alert(self._billing, "catalog_refused", str(self._settings.apps_file))
+        log.info("catalog_reloaded", extra=fields(apps=list(catalog.apps)))
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks += [asyncio.create_task(self._resolve_prices()), asyncio.create_task(self._renew())]
+
+    async def _install(self, catalog: Catalog, secrets: Mapping[SecretRef, Secrets]) -> None:
+        """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
+        await self._refuse_lost_tiers(catalog)
+        document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
+        gone = [app_id for app_id in self._access if app_id not in catalog.apps]
+        self._catalog, self._secrets, self._billing.catalog = catalog, secrets, catalog
+        await load_known_prices(self._billing)
+        await self._load_table(catalog)
+        await self._load_keys()
+        self._traefik = json.dumps(document).encode()
+        for app_id in gone:
+            self._table.drop(app_id)
+
+    async def _refuse_lost_tiers(self, catalog: Catalog) -> None:
+        """An edit must not take a tier away that somebody has: they would be cut off by a slip of the keyboard."""
+        lost = []
+        for (app_id, tier_id), count in (await self._store.read(entitlements.tiers_in_use)).items():
+            app = catalog.app(app_id)
+            where = f"{self._settings.apps_file}: {app_id}"
+            if app is None:
+                lost.append(f"{where}: the app was removed, but {count} of its users have {tier_id!r}; put it back")
+            elif app.tier(tier_id) is None:
+                lost.append(
+                    f"{where}: the tier {tier_id!r} was removed, but {count} users have it; put it back, "
+                    f'or add "was": ["{tier_id}"] to the tier that takes its place'
+                )
+        if lost:
+            raise ConfigError(lost)
+
+    async def _load_table(self, catalog: Catalog) -> None:
+        """Every user's tier into the gate's table, in slices that let the loop run in between."""
+        rows: dict[str, list[tuple[str, str]]] = {app_id: [] for app_id in catalog.apps}
+        stored = await self._store.read(lambda conn: list(entitlements.each(conn, ROWS_A_CHUNK)))
+        for app_id, user_id, tier_id, _ in stored:
+            app = catalog.app(app_id)
+            if app is not None and (tier := app.tier(tier_id)) is not None:
+                rows[app_id].append((user_id, tier.tier_id))
+        for app_id, users in rows.items():
+            for _ in self._table.load(app_id, users):
+                await asyncio.sleep(0)
+
+    async def _load_keys(self) -> None:
+        """Every live key into the gate and the public listener; a revoked one stops with the next request."""
+        live = await self._store.read(keys.live)
+        owners = {key.key_hash.hex(): KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
+        hashes: dict[str, tuple[bytes, ...]] = {}
+        for app in self._catalog.apps.values():
+            configured = self._secrets[app.api_key] if app.api_key else ()
+            made = [key.key_hash for key in live if key.kind == "app" and key.app_id == app.app_id]
+            hashes[app.app_id] = (*(hash_key(secret.reveal()) for secret in configured), *made)
+        self._billing.app_keys = hashes
+        self._access = {
+            app.app_id: app_access(app, self._secrets, owners, self._access.get(app.app_id))
+            for app in self._catalog.apps.values()
+        }
+        self._gate.install(self._access)
+
+    async def _watch(self) -> None:
+        """Look at apps.json each second: a stat always works, where notifications are lost behind some mounts."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not self._file.changed():
+                continue
+            try:
+                await self.reload()
+            except ConfigError as exc:
+                log.error("catalog_refused", extra=fields(problems=list(exc.problems)))
+            except SkpayError as exc:
+                self._file.forget()
+                log.warning("catalog_reload_put_off", extra=fields(detail=exc.detail))
+
+    async def _resolve_prices(self) -> None:
+        """Until Stripe has answered for every price; checkouts ask for themselves meanwhile."""
+        while True:
+            try:
+                await resolve_prices(self._billing)
+                self._problems.pop("prices", None)
+                return
+            except SkpayError as exc:
+                self._problems["prices"] = f"not resolved at Stripe yet: {exc.message}"
+                log.warning("prices_not_resolved", extra=fields(detail=exc.detail))
+            await asyncio.sleep(PRICES_AGAIN_SECONDS)
+
+    async def _renew(self) -> None:
+        renewed = await renew_limits(self._billing)
+        if renewed:
+            log.info("limits_renewed", extra=fields(users=renewed))
+
+    async def _count(self) -> None:
+        """Gauges of what waits and what a person must look at."""
+        open_alerts = self.registry.gauge("skpay_alerts", "Open alerts.").of()
+        waiting = self.registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
+        wishes = self.registry.gauge("skpay_outbox", "Wishes to LiteLLM by state.", ("state",))
+        while True:
+            with contextlib.suppress(SkpayError):
+                open_alerts.set(len(await self._store.read(alerts.live)))
+                waiting.set(await self._store.read(inbox.count_waiting))
+                for state, count in (await self._store.read(outbox.counts)).items():
+                    wishes.of(state).set(count)
+            await asyncio.sleep(COUNT_SECONDS)
+
+
+async def _bound(name: str, port: int, opening: Awaitable[T]) -> T:
+    """The opened port; one that is taken is a problem of the settings, told by name."""
+    try:
+        return await opening
+    except OSError as exc:
+        reason = "is already in use" if exc.errno == errno.EADDRINUSE else f"cannot be opened: {exc.strerror}"
+        remedy = f"stop what listens there, or set {name} to another port"
+        raise ConfigError([f"{name}: port {port} {reason}; {remedy}"]) from exc

@@ -1,0 +1,98 @@
+"""apps.json on disk: read with the secrets it names, and looked at for changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.catalog import parse
+from gateway.catalog.model import Catalog, SecretRef
+from gateway.errors import ConfigError
+from gateway.log import fields
+from gateway.settings import Secrets, Settings, read_secret_file, secret_problem, split_secret
+
+log = logging.getLogger(__name__)
+
+HS256_BYTES = 32
+_Stat = tuple[int, int, int]
+
+
+class CatalogFile:
+    """The file of `Settings.apps_file`. `read` may be called again and again; `changed` is one stat."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._path = settings.apps_file
+        self._environ = environ
+        self._litellm = settings.litellm_url is not None
+        self._seen: _Stat | None = None
+
+    def changed(self) -> bool:
+        """Whether the file is another one, or newer, than at the last `read`, whether that succeeded or not."""
+        return self._stat() != self._seen
+
+    def forget(self) -> None:
+        """Let `changed` be True again: what was read could not be put to use for a reason that will pass."""
+        self._seen = (-1, -1, -1)
+
+    def read(self) -> tuple[Catalog, dict[SecretRef, Secrets]]:
+        """The catalog and every secret it names. Raises `ConfigError` with every problem of both."""
+        self._seen = self._stat()
+        name = str(self._path)
+        try:
+            raw = self._path.read_bytes()
+        except OSError as exc:
+            raise ConfigError([f"{name}: cannot be read: {exc.strerror}; set APPS_FILE to your apps.json"]) from exc
+        catalog = parse(raw, name)
+        secrets: dict[SecretRef, Secrets] = {}
+        problems: list[str] = []
+        for path, ref in catalog.secret_refs():
+            try:
+                secrets[ref] = read_secret_ref(ref, self._environ)
+            except ValueError as exc:
+                problems.append(f"{name}: {path}: {ref} {exc}")
+            else:
+                _warn_if_short(path, ref, secrets[ref])
+        if not self._litellm:
+            problems += [
+                f"{name}: apps[{number}].litellm: LITELLM_URL is not set; set it, or take litellm out of the app"
+                for number, app in enumerate(catalog.apps.values())
+                if app.litellm is not None
+            ]
+        if problems:
+            raise ConfigError(problems)
+        return catalog, secrets
+
+    def _stat(self) -> _Stat | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def read_secret_ref(ref: SecretRef, environ: Mapping[str, str]) -> Secrets:
+    """The secret behind a reference, newest first. Raises `ValueError` saying what is wrong, never the value."""
+    if ref.kind == "env":
+        if ref.name not in environ:
+            raise ValueError("is not set in the environment")
+        text = environ[ref.name]
+    else:
+        try:
+            text = read_secret_file(Path(ref.name))
+        except OSError as exc:
+            raise ValueError(f"cannot be read: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise ValueError("is no UTF-8 text") from exc
+    found = split_secret(text)
+    problem = (
+        secret_problem(text) if not found else next(filter(None, (secret_problem(s.reveal()) for s in found)), None)
+    )
+    if problem:
+        raise ValueError(problem)
+    return found
+
+
+def _warn_if_short(path: str, ref: SecretRef, secrets: Secrets) -> None:
+    if path.endswith(".secret") and any(len(secret.reveal().encode()) < HS256_BYTES for secret in secrets):
+        log.warning("secret_short", extra=fields(where=path, name=str(ref), wanted_bytes=HS256_BYTES))

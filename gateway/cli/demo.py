@@ -1,0 +1,91 @@
+"""`skpay demo`: the whole product on loopback, with pretend vendors and the real Traefik."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+import click
+
+from gateway.cli.demo_stage import Stage, log_end, open_stage
+from gateway.cli.output import bad, good, out
+from gateway.sandbox.story import Story, StoryFailedError
+
+
+@click.command()
+@click.option("--story", is_flag=True, help="Play the whole story and exit; 0 only if every step was seen.")
+@click.pass_context
+def demo(context: click.Context, story: bool) -> None:
+    """Try everything: no account, no key, no Docker, no network. Ctrl-C stops it and leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="skpayments-demo-") as folder:
+        context.exit(asyncio.run(_demo(Path(folder), story)))
+
+
+async def _demo(folder: Path, story: bool) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    playing = asyncio.create_task(_play(folder, stopping, story))
+    interrupted = asyncio.create_task(stopping.wait())
+    await asyncio.wait((playing, interrupted), return_when=asyncio.FIRST_COMPLETED)
+    if not playing.done() and story:
+        playing.cancel()
+    interrupted.cancel()
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        return 130
+
+
+async def _play(folder: Path, stopping: asyncio.Event, story: bool) -> int:
+    started = time.monotonic()
+    async with open_stage(folder, good) as stage:
+        if not story:
+            _invite(stage)
+            await stopping.wait()
+            out.print("\nstopping …")
+            return 0
+        out.print("\n[bold]The story[/]")
+        try:
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+                await _story(session, stage).play()
+        except StoryFailedError as exc:
+            bad(str(exc))
+            _tell_log(folder / "skpayments.log")
+            return 1
+        out.print(f"\n[bold green]Every step was seen.[/] {time.monotonic() - started:.1f} s in all.")
+        return 0
+
+
+def _story(session: aiohttp.ClientSession, stage: Stage) -> Story:
+    return Story(
+        session=session,
+        app_url=stage.app_url,
+        pay_url=stage.pay_url,
+        stripe_url=stage.stripe_url,
+        litellm_url=stage.litellm_url,
+        litellm_key=stage.litellm_key,
+        say=good,
+    )
+
+
+def _invite(stage: Stage) -> None:
+    out.print(f"""
+[bold]Click here[/]
+  [bold cyan]{stage.app_url}[/]   the sample app: sign in with any name, try the paid page, upgrade
+  [cyan]{stage.stripe_url}[/]        the pretend Stripe: customers, let a renewal fail, move the clock
+  [cyan]{stage.dashboard_url}[/]  the real Traefik's dashboard
+  [cyan]{stage.pay_url}/openapi.json[/]  the API
+
+[dim]apps.json, the generated Traefik files and the logs are in {stage.folder}; edit apps.json and see it reload.[/]
+Press [bold]Ctrl-C[/] to stop everything.""")
+
+
+def _tell_log(log: Path) -> None:
+    out.print("[dim]The end of SKPayments' log:[/]")
+    out.print(log_end(log), markup=False)

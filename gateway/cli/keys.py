@@ -1,0 +1,69 @@
+"""`skpay keys`."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+from sqlalchemy import Connection
+
+from gateway.app import CatalogFile
+from gateway.billing.keys import create_key
+from gateway.cli.environment import settings
+from gateway.cli.output import good, instant, say, table
+from gateway.cli.server import ask_or_write
+from gateway.store import keys as stored_keys
+from gateway.web.admin import shown_key
+
+
+@click.group()
+def keys() -> None:
+    """API keys of apps and of their users; kept hashed, shown once."""
+
+
+@keys.command("create")
+@click.option("--app", "app_id", required=True, help="The app it is for.")
+@click.option("--user", "user_id", help="A key of this user, for `user_key` identity; left out: one of the app itself.")
+@click.option("--name", default="", help="To tell it from others.")
+def create(app_id: str, user_id: str | None, name: str) -> None:
+    """Make a key and print it, this once."""
+    found = settings()
+
+    def job(conn: Connection) -> dict[str, object]:
+        catalog, _ = CatalogFile(found, os.environ).read()
+        key, text = create_key(conn, catalog, app_id, user_id, name, int(time.time()))
+        return {**shown_key(key), "key": text}
+
+    body = {"app_id": app_id, "name": name} | ({"user_id": user_id} if user_id else {})
+    made = ask_or_write(found, "POST", "/admin/keys", body, job)
+    good(f"key {made['key_id']} of {app_id}{f' for {user_id}' if user_id else ''}; it is not shown again:")
+    click.echo(made["key"])
+
+
+@keys.command("list")
+def list_() -> None:
+    """Every key, live or revoked."""
+
+    def job(conn: Connection) -> dict[str, object]:
+        return {"keys": [shown_key(key) for key in stored_keys.all_(conn)]}
+
+    found = ask_or_write(settings(), "GET", "/admin/keys", None, job)
+    rows = [
+        (each["key_id"], each["app_id"], each["user_id"] or "(the app)", each["name"], instant(each["created_at"]),
+         instant(each["revoked_at"]) or "live")
+        for each in found["keys"]
+    ]  # fmt: skip
+    table(("id", "app", "user", "name", "created", "revoked"), rows, empty="There are no keys.")
+
+
+@keys.command("revoke")
+@click.argument("key_id", type=click.IntRange(min=1))
+def revoke(key_id: int) -> None:
+    """The key stops working with the next request."""
+
+    def job(conn: Connection) -> dict[str, object]:
+        return shown_key(stored_keys.revoke(conn, key_id, int(time.time())))
+
+    ask_or_write(settings(), "DELETE", f"/admin/keys/{key_id}", None, job)
+    say(f"key {key_id} is revoked")

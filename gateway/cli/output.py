@@ -1,0 +1,53 @@
+"""What the commands print: plain when piped, in colour on a terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(*lines: str) -> None:
+    """Each line on standard error, as an error."""
+    for line in lines:
+        err.print(f"[red]error:[/] {escape(line)}")
+
+
+def say(line: str) -> None:
+    out.print(escape(line))
+
+
+def good(line: str) -> None:
+    out.print(f"[green]✓[/] {escape(line)}")
+
+
+def bad(line: str) -> None:
+    out.print(f"[red]✗[/] {escape(line)}")
+
+
+def as_json(value: object) -> None:
+    """For a program that reads on."""
+    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+
+
+def table(headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], *, empty: str) -> None:
+    """Rows under headings, or one line if there are none."""
+    if not rows:
+        say(empty)
+        return
+    shown = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        shown.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    out.print(shown)
+
+
+def instant(at: object) -> str:
+    """Epoch seconds as people write them, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) if isinstance(at, int) else ""

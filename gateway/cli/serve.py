@@ -1,0 +1,52 @@
+"""`skpay serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+
+import click
+import uvloop
+
+from gateway import log
+from gateway.app import Application
+from gateway.cli.environment import settings
+from gateway.errors import SkpayError
+from gateway.settings import Settings
+
+
+@click.command()
+def serve() -> None:
+    """Serve until SIGTERM; SIGHUP reads apps.json again."""
+    log.set_up()
+    uvloop.run(_serve(settings()))
+
+
+async def _serve(found: Settings) -> None:
+    application = Application(found, os.environ)
+    stopping = asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(application))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await application.start()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await stopping.wait()
+    logging.getLogger(__name__).info("stopping")
+    await application.stop()
+    logging.getLogger(__name__).info("stopped")
+
+
+async def _reload(application: Application) -> None:
+    try:
+        await application.reload()
+    except SkpayError as exc:
+        logging.getLogger(__name__).error("catalog_refused", extra=log.fields(problem=exc.message))

@@ -1,0 +1,84 @@
+"""The running server, asked through /admin; or, when none runs, the store itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import aiohttp
+from sqlalchemy import Connection
+
+from gateway import errors
+from gateway.settings import Settings
+from gateway.store import Store
+
+T = TypeVar("T")
+_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_ERROR_OF: dict[int, type[errors.SkpayError]] = {
+    400: errors.InvalidInput,
+    401: errors.NotAuthenticated,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    429: errors.TooMany,
+    502: errors.UpstreamFailed,
+    503: errors.StoreUnavailable,
+}
+
+
+class NoServerError(Exception):
+    """Nothing listens on our port."""
+
+
+def ask(settings: Settings, method: str, path: str, body: object = None) -> Any:
+    """What the running server answers. Raises `NoServerError`, or the error that the server told."""
+    return asyncio.run(_ask(settings, method, path, body))
+
+
+async def _ask(settings: Settings, method: str, path: str, body: object) -> Any:
+    url = f"http://127.0.0.1:{settings.port}{path}"
+    headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            session.request(method, url, json=body, headers=headers) as response,
+        ):
+            answer = await response.json(content_type=None)
+            if response.status < 400:
+                return answer
+            told = answer if isinstance(answer, dict) else {}
+            error = _ERROR_OF.get(response.status, errors.SkpayError)
+            if told.get("problems"):
+                raise errors.ConfigError(told["problems"])
+            raise error(str(told.get("message") or f"the server answered {response.status}"))
+    except aiohttp.ClientConnectorError as exc:
+        raise NoServerError from exc
+    except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+        raise errors.UpstreamFailed(
+            f"The server on port {settings.port} did not answer: {type(exc).__name__}."
+        ) from exc
+
+
+def ask_or_write(
+    settings: Settings, method: str, path: str, body: object, job: Callable[[Connection], dict[str, object]]
+) -> Any:
+    """Through the running server, so that there is one writer and the gate hears of it; without one, by ourselves."""
+    try:
+        return ask(settings, method, path, body)
+    except NoServerError:
+        return alone(settings, job)
+
+
+def alone(settings: Settings, job: Callable[[Connection], T]) -> T:
+    """Run `job` on the store while no server does; the instance lock keeps one from starting meanwhile."""
+    store = Store.open(settings.database_url)
+    try:
+        return store.write_now(job)
+    finally:
+        store.close_now()
+
+
+def server_needed(settings: Settings) -> errors.SkpayError:
+    """For commands that make no sense without a server."""
+    return errors.UpstreamFailed(f"No server answers on port {settings.port}; start it with: skpay serve")

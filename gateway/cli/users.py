@@ -1,0 +1,114 @@
+"""`skpay status|explain|grant|revoke|refresh`: one user of one app."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import click
+from sqlalchemy import Connection
+
+from gateway.app import CatalogFile
+from gateway.billing import grants
+from gateway.cli.environment import settings
+from gateway.cli.output import as_json, good, instant, say, table
+from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
+from gateway.errors import InvalidInput
+
+
+def _explained(app_id: str, user_id: str) -> Any:
+    found = settings()
+    try:
+        return ask(found, "GET", f"/explain/{quote(app_id, safe='')}/{quote(user_id, safe='')}")
+    except NoServerError:
+        raise server_needed(found) from None
+
+
+@click.command()
+@click.argument("app_id")
+@click.argument("user_id")
+def status(app_id: str, user_id: str) -> None:
+    """The user's tier, as JSON."""
+    found = _explained(app_id, user_id)
+    as_json({key: value for key, value in found.items() if key not in ("changes", "events", "provisioning")})
+
+
+@click.command()
+@click.argument("app_id")
+@click.argument("user_id")
+@click.option("--json", "wants_json", is_flag=True, help="Print everything as JSON.")
+def explain(app_id: str, user_id: str, wants_json: bool) -> None:
+    """Why the user has this tier: the events, changes and provisioning behind it."""
+    found = _explained(app_id, user_id)
+    if wants_json:
+        as_json(found)
+        return
+    say(f"{app_id}/{user_id} has {found['tier']}: {found['reason']} ({found['source']}, Stripe: {found['status']})")
+    for change in found["then"]:
+        say(f"  from {instant(change['at'])} UTC by the clock alone: {change['tier']}")
+    rows: list[tuple[object, ...]] = [
+        (instant(each["at"]), f"{each['from'] or '(new)'} → {each['to']}", each["reason"]) for each in found["changes"]
+    ]
+    table(("changed (UTC)", "tier", "reason"), rows, empty="No change of tier yet.")
+    rows = [(instant(each["received_at"]), each["type"], each["event_id"], each["state"]) for each in found["events"]]
+    table(("received (UTC)", "event", "id", "state"), rows, empty="No event yet.")
+    rows = [(each["kind"], each["state"], each["attempts"], each["error"]) for each in found["provisioning"]]
+    table(("told", "state", "attempts", "error"), rows, empty="LiteLLM was never told.")
+
+
+def _until_at(until: str | None) -> int | None:
+    if until is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(until).replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        raise InvalidInput(f"--until: expected a date such as 2027-01-31, got {until[:30]!r}") from None
+
+
+@click.command()
+@click.argument("app_id")
+@click.argument("user_id")
+@click.argument("tier")
+@click.option("--reason", required=True, help="Shown by explain for ever.")
+@click.option("--until", help="A date (UTC) such as 2027-01-31; left out: for ever.")
+def grant(app_id: str, user_id: str, tier: str, reason: str, until: str | None) -> None:
+    """Give a user a tier without a subscription."""
+    found, until_at = settings(), _until_at(until)
+
+    def job(conn: Connection) -> dict[str, object]:
+        catalog, _ = CatalogFile(found, os.environ).read()
+        return {"grant_id": grants.give(conn, catalog, app_id, user_id, tier, reason, until_at, int(time.time()))}
+
+    body = {"app_id": app_id, "user_id": user_id, "tier": tier, "reason": reason, "until_at": until_at}
+    ask_or_write(found, "POST", "/admin/grants", body, job)
+    good(f"{user_id} is given {tier} of {app_id}{f' until {until}' if until else ''}")
+
+
+@click.command()
+@click.argument("app_id")
+@click.argument("user_id")
+def revoke(app_id: str, user_id: str) -> None:
+    """Take back every grant of a user."""
+    path = f"/admin/grants/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
+
+    def job(conn: Connection) -> dict[str, object]:
+        return {"ended": grants.take_back(conn, app_id, user_id, int(time.time()))}
+
+    ended = ask_or_write(settings(), "DELETE", path, None, job)["ended"]
+    good(f"{ended} grant(s) of {user_id} ended")
+
+
+@click.command()
+@click.argument("app_id")
+@click.argument("user_id")
+def refresh(app_id: str, user_id: str) -> None:
+    """Ask Stripe about a user now, as an event would."""
+    found = settings()
+    try:
+        ask(found, "POST", "/admin/refresh", {"app_id": app_id, "user_id": user_id})
+    except NoServerError:
+        raise server_needed(found) from None
+    good(f"{user_id} of {app_id} is asked about; see: skpay explain {app_id} {user_id}")

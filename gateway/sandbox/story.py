@@ -1,0 +1,274 @@
+"""The whole story of one buyer, played over HTTP as a person and a browser would, from free to paid and back.
+
+Every step is believed only when it is seen in the bytes that reached the sample app through Traefik, in what a person
+is shown, or in what LiteLLM answers; never in the service's own store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+
+STEP_SECONDS = 20.0
+PAID_PATH = "/api/v1/images"
+_FORGED = {
+    "X-SK-Tier": "enterprise",
+    "X_SK_Tier": "enterprise",
+    "X.SK.Tier": "enterprise",
+    "x-sk-user": "somebody-else",
+    "X-SK-Features": "everything",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answer: its status, its headers and its text."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class StoryFailedError(Exception):
+    """A step was not seen."""
+
+
+class Person:
+    """A browser's worth of HTTP: cookies per host, no redirect followed unasked, `*.localhost` on loopback."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._cookies: dict[str, dict[str, str]] = {}
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Seen:
+        return await self._send("GET", url, headers or {}, None)
+
+    async def post(self, url: str, *, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Seen:
+        return await self._send("POST", url, headers or {}, aiohttp.FormData(dict(form)))
+
+    async def post_json(self, url: str, body: object, headers: Mapping[str, str]) -> Seen:
+        sent = {"Content-Type": "application/json", **headers}
+        return await self._send("POST", url, sent, json.dumps(body))
+
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Seen:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.get(host, {}).items())
+        sent = {"Host": parts.netloc, **({"Cookie": cookies} if cookies else {}), **headers}
+        # Not every resolver knows that *.localhost is loopback.
+        address = parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl() if host.endswith("localhost") else url
+        async with self._session.request(method, address, headers=sent, data=data, allow_redirects=False) as answer:
+            for name, cookie in answer.cookies.items():
+                self._cookies.setdefault(host, {})[name] = cookie.value
+            return Seen(answer.status, dict(answer.headers), await answer.text())
+
+
+class Story:
+    """Plays the story on a stage that is up. `say(line)` tells each step once it has been seen."""
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        app_url: str,
+        pay_url: str,
+        stripe_url: str,
+        litellm_url: str,
+        litellm_key: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self._person = Person(session)
+        self._app, self._pay, self._stripe = app_url, pay_url, stripe_url
+        self._litellm, self._litellm_key = litellm_url, litellm_key
+        self._say = say
+        self._user_id = ""
+
+    async def play(self) -> None:
+        """Every chapter in order. Raises `StoryFailedError` at the first step that is not seen."""
+        for chapter in (
+            self._free,
+            self._forged,
+            self._refused,
+            self._buys,
+            self._upgrades,
+            self._fails,
+            self._cancels,
+        ):
+            await chapter()
+
+    async def _free(self) -> None:
+        stranger = await self._at_the_app()
+        _check(
+            "a stranger is tagged with the first tier and no user",
+            stranger == {"X-SK-App": "skai", "X-SK-Tier": "free"},
+        )
+        signed_in = await self._person.post(f"{self._app}/sign-in", form={"name": "Ada"})
+        _check("signing in works through Traefik", signed_in.status == 303)
+        tags = await self._at_the_app()
+        self._user_id = tags.get("X-SK-User", "")
+        _check("Ada is known and on the free tier", bool(self._user_id) and tags.get("X-SK-Tier") == "free")
+        self._say(f"Ada signed in; the app was told X-SK-User: {self._user_id}, X-SK-Tier: free")
+        await self._litellm_has("free", 10)
+
+    async def _forged(self) -> None:
+        answer = await self._person.get(f"{self._app}/echo", {**_FORGED, "Accept": "application/json"})
+        arrived = [value for name, value in answer.json()["headers"] if re.match(r"(?i)x[^a-z0-9]*sk[^a-z0-9]", name)]
+        # The free tier has no features: their tag is empty.
+        _check("no forged header reached the app", sorted(arrived) == sorted(["", "skai", "free", self._user_id]))
+        self._say(f"{len(_FORGED)} forged headers in as many spellings were sent; none reached the app")
+
+    async def _refused(self) -> None:
+        refused = await self._person.get(f"{self._app}{PAID_PATH}", {"Accept": "application/json"})
+        told = refused.json()
+        _check(
+            "a paid path is refused with what it takes",
+            refused.status == 402 and (told["error"], told["required_tier"]) == ("tier_required", "pro"),
+        )
+        as_page = await self._person.get(
+            f"{self._app}{PAID_PATH}", {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
+        )
+        _check(
+            "a browser is sent to the buyer's page", as_page.headers["Location"].startswith(f"{self._pay}/buy/skai?t=")
+        )
+        self._say(f"{PAID_PATH} was refused: 402 tier_required, needs pro")
+
+    async def _buys(self) -> None:
+        link = await self._upgrade_link()
+        page = await self._person.get(link)
+        _check("the buyer's page opens", page.status == 200 and "<main>" in page.text)
+        offer = await self._offer(link)
+        names = [tier["id"] for tier in offer["tiers"]]
+        _check("it offers what is for sale and nothing internal", names == ["free", "pro", "enterprise"])
+        bought = await self._ask(link, "checkout", {"tier": "pro", "interval": "month"})
+        again = await self._ask(link, "checkout", {"tier": "pro", "interval": "month"})
+        _check("asking twice opens one checkout", bought == again and bought["kind"] == "checkout")
+        url = bought["checkout_url"]
+        declined = await self._person.post(url, form={"action": "pay_fail"})
+        _check("a declined card pays nothing", declined.status == 402)
+        _check("and lifts nobody", (await self._at_the_app())["X-SK-Tier"] == "free")
+        paid = await self._person.post(url, form={"action": "pay"})
+        _check("Stripe sends Ada back to the app", paid.headers.get("Location") == f"{self._app}/?upgraded=1")
+        await self._tagged("pro")
+        allowed = await self._person.get(f"{self._app}{PAID_PATH}", {"Accept": "application/json"})
+        _check("the paid path opens", allowed.status == 200 and allowed.json()["path"] == PAID_PATH)
+        await self._litellm_has("pro", 60)
+
+    async def _upgrades(self) -> None:
+        link = await self._upgrade_link()
+        change = await self._ask(link, "checkout", {"tier": "enterprise"})
+        _check("who has a subscription is sent to the portal, not to a second checkout", change["kind"] == "portal")
+        page = await self._person.get(change["checkout_url"])
+        changed = await self._person.post(change["checkout_url"], form=_form(page.text, "change_plan"))
+        _check("the portal takes the change", changed.status == 303)
+        await self._tagged("enterprise")
+        await self._litellm_has("enterprise", 120)
+
+    async def _fails(self) -> None:
+        subscription = (await self._subscriptions())[0]["id"]
+        await self._person.post_json(f"{self._stripe}/_sandbox/fail_renewal", {"subscription": subscription}, {})
+
+        async def told() -> bool:
+            offer = await self._offer(await self._upgrade_link())
+            return bool(offer["current"]["status"] == "past_due")
+
+        await self._until("Ada is told that her payment failed", told)
+        _check("grace keeps the tier", (await self._at_the_app())["X-SK-Tier"] == "enterprise")
+        self._say("a renewal failed: Ada is told, and keeps enterprise while grace lasts")
+
+    async def _cancels(self) -> None:
+        link = await self._upgrade_link()
+        portal = (await self._ask(link, "portal", None))["portal_url"]
+        page = await self._person.get(portal)
+        canceled = await self._person.post(portal, form=_form(page.text, "cancel_now"))
+        _check("the portal cancels", canceled.status == 303)
+        await self._tagged("free")
+        refused = await self._person.get(f"{self._app}{PAID_PATH}", {"Accept": "application/json"})
+        _check("the paid path is closed again", refused.status == 402)
+        await self._litellm_has("free", 10)
+
+    async def _at_the_app(self) -> dict[str, str]:
+        """The tags that reached the sample app through Traefik."""
+        answer = await self._person.get(f"{self._app}/echo", {"Accept": "application/json"})
+        _check("the app answers", answer.status == 200)
+        return {
+            re.sub(r"\bSk\b", "SK", name.title()): value
+            for name, value in answer.json()["headers"]
+            if name.lower().startswith("x-sk-") and name.lower() != "x-sk-features"
+        }
+
+    async def _tagged(self, tier: str) -> None:
+        started = time.monotonic()
+
+        async def there() -> bool:
+            return (await self._at_the_app()).get("X-SK-Tier") == tier
+
+        await self._until(f"the app is told X-SK-Tier: {tier}", there)
+        self._say(f"the app was told X-SK-Tier: {tier}, {time.monotonic() - started:.2f} s after Stripe was")
+
+    async def _litellm_has(self, tier: str, rpm_limit: int) -> None:
+        """LiteLLM's own answer: the customer is on the tier's budget, with the tier's rate limit."""
+        headers = {"Authorization": f"Bearer {self._litellm_key}"}
+
+        async def there() -> bool:
+            url = f"{self._litellm}/customer/info?end_user_id={self._user_id}"
+            answer = await self._person.get(url, headers)
+            budget = answer.json().get("litellm_budget_table") or {} if answer.status == 200 else {}
+            return (budget.get("budget_id"), budget.get("rpm_limit")) == (f"skai-{tier}", rpm_limit)
+
+        await self._until(f"LiteLLM holds the limits of {tier}", there)
+        self._say(f"LiteLLM answers that Ada is on the budget skai-{tier}, {rpm_limit} requests a minute")
+
+    async def _upgrade_link(self) -> str:
+        answer = await self._person.get(f"{self._app}/.skpayments/upgrade", {"Accept": "text/html"})
+        _check("the upgrade link leads to the buyer's page", answer.status == 303)
+        return answer.headers["Location"]
+
+    async def _offer(self, link: str) -> Any:
+        answer = await self._person.get(f"{self._pay}/buy/skai/offer", _signed(link))
+        _check("the offer loads", answer.status == 200)
+        return answer.json()
+
+    async def _ask(self, link: str, action: str, body: object) -> Any:
+        headers = {**_signed(link), "Origin": self._pay}
+        answer = await self._person.post_json(f"{self._pay}/buy/skai/{action}", body, headers)
+        _check(f"{action} answers: {answer.text[:200]}", answer.status == 200)
+        return answer.json()
+
+    async def _subscriptions(self) -> list[Any]:
+        state = (await self._person.get(f"{self._stripe}/_sandbox/state")).json()
+        return [each for each in state["objects"]["subscription"] if each["status"] == "active"]
+
+    async def _until(self, what: str, seen: Callable[[], Awaitable[bool]]) -> None:
+        deadline = time.monotonic() + STEP_SECONDS
+        while not await seen():
+            _check(f"{what} (waited {STEP_SECONDS:.0f} s)", time.monotonic() < deadline)
+            await asyncio.sleep(0.05)
+
+
+def _check(what: str, seen: bool) -> None:
+    if not seen:
+        raise StoryFailedError(f"not seen: {what}")
+
+
+def _signed(link: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {parse_qs(urlsplit(link).query)['t'][0]}"}
+
+
+def _form(page: str, action: str) -> dict[str, str]:
+    """What a click on the button `action` sends: the hidden fields of its form."""
+    for form in re.findall(r"<form.*?</form>", page, re.DOTALL):
+        if f'value="{action}"' in form:
+            hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form)
+            return {"action": action, **dict(hidden)}
+    raise StoryFailedError(f"the page has no button {action}")
