@@ -15,6 +15,8 @@ from gateway.log import redact
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
+# Some 8000 apps. Every value but the first of its list or object has a comma before it.
+MAX_COMMAS = 250_000
 # apps.json holds no number near this; int() refuses far longer digits with an error of its own.
 _MAX_DIGITS = 30
 _SHOWN_CHARACTERS = 60
@@ -96,6 +98,8 @@ def kind(value: object) -> str:
 def read(raw: bytes) -> tuple[dict[str, object], list[Problem]]:
     """The tree and its problems (duplicate keys, bad numbers, half characters). Raises `Unreadable`."""
     text = _text(raw)
+    if raw.count(b",") > MAX_COMMAS:
+        raise Unreadable(f"holds more than {MAX_COMMAS} values")
     if _depth(text) > MAX_DEPTH:
         raise Unreadable(f"nested deeper than {MAX_DEPTH} levels")
     try:

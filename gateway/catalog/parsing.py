@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -27,6 +28,7 @@ from gateway.catalog.model import (
 from gateway.errors import ConfigError
 
 _MAX_TOLD = 200
+_MAX_LOOKED_AT = 2 * _MAX_TOLD
 _CONTAINERS = {"model_type": "an object", "list_type": "a list"}
 
 
@@ -44,8 +46,9 @@ def parse(raw: bytes, source: str = "apps.json") -> Catalog:
     try:
         shaped = shape.DocumentShape.model_validate(tree)
     except ValidationError as exc:
-        found += [problem for problem in map(_problem, exc.errors(include_url=False)) if problem[0] not in told]
-    found += rules.problems(tree)
+        errors = exc.errors(include_url=False)[:_MAX_LOOKED_AT]
+        found += [problem for problem in map(_problem, errors) if problem[0] not in told]
+    found += islice(rules.problems(tree), _MAX_LOOKED_AT)
     if found or shaped is None:
         raise ConfigError(_lines(source, found))
     return _catalog(shaped, hashlib.sha256(raw).hexdigest())
@@ -56,7 +59,7 @@ def _lines(source: str, found: Sequence[Problem]) -> list[str]:
     ordered = sorted(dict.fromkeys(found), key=lambda problem: _order(problem[0]))
     lines = [document.line(source, problem) for problem in ordered[:_MAX_TOLD]]
     if len(ordered) > _MAX_TOLD:
-        lines.append(f"{source}: and {len(ordered) - _MAX_TOLD} more")
+        lines.append(f"{source}: and more")
     return lines
 
 
@@ -76,6 +79,8 @@ def _problem(error: ErrorDetails) -> Problem:
         return path, "unknown key" + rules.suggestion(str(path[-1]), _keys(path[:-1]))
     if name == "too_short":
         return path, "expected at least one, got an empty list"
+    if name == "too_long":
+        return path, f"expected {error['ctx']['max_length']} at most"
     expected = _CONTAINERS.get(name)
     return path, f"expected {expected}, got {kind(value)}" if expected else error["msg"]
 

@@ -5,8 +5,9 @@ Each rule looks at what it can use and passes over the rest, which `shape` has t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 
 from gateway.catalog.document import Path, Problem, path_text, quoted
 from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
@@ -14,16 +15,14 @@ from gateway.catalog.values import ascii_host, host_problem, user_id_template_pr
 Raw = Mapping[str, object]
 
 
-def problems(tree: Raw) -> list[Problem]:
-    """What every rule finds."""
+def problems(tree: Raw) -> Iterator[Problem]:
+    """What every rule finds, as it is found: a file that is something else altogether may have very many."""
     apps = list(_objects(tree, ("apps",)))
-    found: list[Problem] = []
     for rule in _OVER_ALL:
-        found.extend(rule(apps))
+        yield from rule(apps)
     for app_path, app in apps:
         for app_rule in _PER_APP:
-            found.extend(app_rule(app_path, app))
-    return found
+            yield from app_rule(app_path, app)
 
 
 Apps = Sequence[tuple[Path, Raw]]
@@ -189,8 +188,8 @@ def _each_identity(path: Path, app: Raw) -> Iterator[Problem]:
 
 def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
     tiers = [tier for _, tier in _objects(app, (*path, "tiers"))]
-    tier_ids = [tier_id for tier in tiers for _, tier_id in _text(tier, ("id",))]
-    features = [feature for tier in tiers for _, feature in _texts(tier, ("features",))]
+    tier_ids = dict.fromkeys(tier_id for tier in tiers for _, tier_id in _text(tier, ("id",)))
+    features = dict.fromkeys(feature for tier in tiers for _, feature in _texts(tier, ("features",)))
     for route_path, route in _objects(app, (*path, "routes")):
         wants = route.get("min_tier") is not None or bool(route.get("features"))
         if route.get("public") is True and wants:
@@ -199,19 +198,19 @@ def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
             yield route_path, "expected public, min_tier or features, got none"
         for place, tier_id in _text(route, (*route_path, "min_tier")):
             # Tiers that cannot be read at all are told once, not for each route again.
-            yield from _known(place, tier_id, tier_ids or [tier_id], "tier of this app")
+            yield from _known(place, tier_id, tier_ids or {tier_id: None}, "tier of this app")
         for place, feature in _texts(route, (*route_path, "features")):
             yield from _known(place, feature, features, "feature of a tier of this app")
 
 
-def _known(path: Path, name: str, names: Sequence[str], what: str) -> Iterator[Problem]:
+def _known(path: Path, name: str, names: Mapping[str, None], what: str) -> Iterator[Problem]:
     if name not in names:
         yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, names)}"
 
 
-def suggestion(name: str, names: Sequence[str]) -> str:
-    """`; did you mean "tier"?`, or nothing where none is near."""
-    near = get_close_matches(name[:100], names, 1)
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`; did you mean "tier"?`, or nothing where none of the first hundred is near."""
+    near = get_close_matches(name[:100], islice(names, 100), 1)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

@@ -124,7 +124,12 @@ class LimitsShape(_Shape):
     models: (
         list[Annotated[str, Field(min_length=1, max_length=200), Leaf("the name of a model", values.text_problem)]]
         | None
-    ) = Field(None, min_length=1, description="LiteLLM's names of the models this tier may use; left out: all.")
+    ) = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="LiteLLM's names of the models this tier may use; left out: all.",
+    )
 
 
 class PriceShape(_Shape):
@@ -161,11 +166,15 @@ class TierShape(_Shape):
 
     id: TierId
     name: Name
-    prices: list[PriceShape] = Field(default_factory=list, description="Who pays one of these has this tier.")
-    features: list[Feature] = Field(default_factory=list, description="Words for what this tier may do.")
+    prices: list[PriceShape] = Field(
+        default_factory=list, max_length=100, description="Who pays one of these has this tier."
+    )
+    features: list[Feature] = Field(
+        default_factory=list, max_length=500, description="Words for what this tier may do."
+    )
     limits: LimitsShape | None = None
     internal: Flag = Field(False, description="Only granted by an operator; never sold or shown.")
-    was: list[TierId] = Field(default_factory=list, description="Former ids of this tier.")
+    was: list[TierId] = Field(default_factory=list, max_length=100, description="Former ids of this tier.")
 
 
 class RouteShape(_Shape):
@@ -174,8 +183,10 @@ class RouteShape(_Shape):
     path: RoutePath = Field(description="A prefix by whole segments: /a matches /a and /a/b, not /ab.")
     public: Flag = Field(False, description="Everybody may, signed in or not.")
     min_tier: TierId | None = Field(None, description="This tier or one after it in the list.")
-    features: list[Feature] = Field(default_factory=list, description="All of these are needed.")
-    methods: list[Method] = Field(default_factory=list, description="Only for these methods; left out: all.")
+    features: list[Feature] = Field(default_factory=list, max_length=100, description="All of these are needed.")
+    methods: list[Method] = Field(
+        default_factory=list, max_length=20, description="Only for these methods; left out: all."
+    )
 
 
 class IdentityShape(_Shape):
@@ -220,12 +231,12 @@ class AppShape(_Shape):
 
     id: AppId
     name: Name
-    hosts: list[Host] = Field(min_length=1, description="The host names at which people reach it.")
+    hosts: list[Host] = Field(min_length=1, max_length=500, description="The host names at which people reach it.")
     upstream: Origin = Field(description="Where Traefik finds it.")
     api_key: SecretText | None = Field(
         None, description="Where its key for our API is; left out: keys are made with skpay keys create --app."
     )
-    identity: list[IdentityShape] = Field(min_length=1)
+    identity: list[IdentityShape] = Field(min_length=1, max_length=20)
     litellm: LiteLLMShape | None = None
     urls: UrlsShape
     grace: Annotated[
@@ -239,18 +250,21 @@ class AppShape(_Shape):
     anonymous: Annotated[Literal["tag", "refuse"], Leaf('one of "tag", "refuse"')] = Field(
         "tag", description="Whoever is not signed in: passed on with the first tier, or asked to sign in."
     )
-    tiers: list[TierShape] = Field(min_length=1, description="From the least to the most.")
-    routes: list[RouteShape] = Field(default_factory=list)
+    tiers: list[TierShape] = Field(min_length=1, max_length=100, description="From the least to the most.")
+    routes: list[RouteShape] = Field(default_factory=list, max_length=2000)
     enforce: Flag = Field(True, description="false: tag, never refuse.")
     sign_in_url: WebUrl | None = None
-    was: list[AppId] = Field(default_factory=list, description="Former ids of this app.")
+    was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
 
 
 class RoutingShape(_Shape):
     """How Traefik and the tunnel reach things."""
 
     entry_points: list[PlainName] = Field(
-        default_factory=lambda: ["web"], min_length=1, description="Traefik's entry points that serve the apps."
+        default_factory=lambda: ["web"],
+        min_length=1,
+        max_length=20,
+        description="Traefik's entry points that serve the apps.",
     )
     cert_resolver: ResolverName = Field(None, description="Traefik's certificate resolver; null: no TLS on routers.")
     gate_url: Origin = Field("http://skpayments:8081", description="Where Traefik finds the gate's port.")
@@ -264,5 +278,6 @@ class DocumentShape(_Shape):
 
     model_config = ConfigDict(title="apps.json")
     schema_: Annotated[str, Leaf("a text")] | None = Field(None, alias="$schema")
-    apps: list[AppShape]
+    # Lists end somewhere, so that a file which is something else is told soon.
+    apps: list[AppShape] = Field(max_length=5000)
     routing: RoutingShape = Field(default_factory=RoutingShape)
