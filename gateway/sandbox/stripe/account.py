@@ -10,7 +10,7 @@ from gateway.sandbox.stripe.old_shape import as_version
 from gateway.sandbox.stripe.params import FLAG, METADATA, PAGE, TEXT, TEXT_KEPT, TIMES, URL, Many, Spec, merged_metadata
 from gateway.sandbox.stripe.refusal import invalid, missing
 from gateway.sandbox.stripe.render import in_times, page, rendered, whole_list
-from gateway.sandbox.stripe.world import DAY, World
+from gateway.sandbox.stripe.world import DAY, VERSION, World
 
 _MOST_ENDPOINTS = 16
 _EVENTS_KEPT_SECONDS = 30 * DAY
@@ -62,6 +62,9 @@ def create_endpoint(world: World, call: Call) -> Json:
     """POST /v1/webhook_endpoints: the only answer that shows the secret."""
     if not call.params["enabled_events"]:
         raise invalid("You must enable at least one event.", param="enabled_events")
+    version = call.params.get("api_version")
+    if version is not None and not VERSION.fullmatch(version):
+        raise invalid(f"Invalid API version: {version}", param="api_version")
     endpoint = make_endpoint(world, call.params)
     answer: Json = rendered(world, endpoint)
     answer["secret"] = endpoint["_secret"]

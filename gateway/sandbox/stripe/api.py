@@ -19,6 +19,7 @@ from gateway.sandbox.stripe import (
     clock,
     customers,
     invoices,
+    items,
     portal,
     products,
     schedules,
@@ -31,7 +32,7 @@ from gateway.sandbox.stripe.idempotency import Keys, Saved
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.refusal import ApiError, invalid
 from gateway.sandbox.stripe.render import expanded, rendered
-from gateway.sandbox.stripe.world import API_VERSION, World
+from gateway.sandbox.stripe.world import API_VERSION, VERSION, World
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *products.ROUTES,
     *checkout.ROUTES,
     *subscriptions.ROUTES,
+    *items.ROUTES,
     *schedules.ROUTES,
     *invoices.ROUTES,
     *portal.ROUTES,
@@ -101,7 +103,7 @@ class Api:
         raw = await request.read()
         try:
             self._authenticate(request)
-            if not re.fullmatch(r"20\d\d-\d\d-\d\d(\.[a-z_]+)?", seen.version):
+            if not VERSION.fullmatch(seen.version):
                 raise invalid(f"Invalid Stripe API version: {seen.version}")
             route, ids = self._route(seen)
             self._limit(route)

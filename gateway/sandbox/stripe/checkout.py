@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from gateway.sandbox.stripe import billing, customers
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
+from gateway.sandbox.stripe.checkout_params import FILTERS, LINES, NEW_SESSION, UPDATE
 from gateway.sandbox.stripe.ids import new_id
-from gateway.sandbox.stripe.params import (
-    FLAG,
-    METADATA,
-    PAGE,
-    TEXT,
-    TEXT_KEPT,
-    TIMES,
-    URL,
-    WHOLE,
-    Hash,
-    Many,
-    OneOf,
-    Spec,
-    Whole,
-    merged_metadata,
-)
-from gateway.sandbox.stripe.refusal import declined, invalid
+from gateway.sandbox.stripe.params import merged_metadata
+from gateway.sandbox.stripe.refusal import declined, invalid, missing
 from gateway.sandbox.stripe.render import in_times, page
 from gateway.sandbox.stripe.world import DAY, World
 
@@ -37,6 +23,9 @@ def create(world: World, call: Call) -> Json:
         raise invalid("You may only specify one of these parameters: customer, customer_email.")
     if params.get("allow_promotion_codes") is not None and params.get("discounts"):
         raise invalid("You may only specify one of these parameters: allow_promotion_codes, discounts.")
+    for position, discount in enumerate(params.get("discounts", [])):
+        kind, wanted_id = next(iter(discount.items()), ("coupon", ""))
+        raise missing(kind.replace("_", " "), wanted_id or "", param=f"discounts[{position}][{kind}]")
     customer = world.living_customer(params["customer"]) if params.get("customer") else None
     if params.get("automatic_tax", {}).get("enabled") and customer and not params.get("customer_update"):
         raise invalid(
@@ -283,67 +272,11 @@ def list_line_items(world: World, call: Call) -> Json:
     return page(world, session["_line_items"], call.params, f"/v1/checkout/sessions/{session['id']}/line_items")
 
 
-_ENABLED = Hash({"enabled": FLAG}, needs=("enabled",))
-_SUBSCRIPTION_DATA = Hash(
-    {
-        "billing_mode": Hash({"type": OneOf("classic", "flexible")}, needs=("type",)),
-        "description": TEXT,
-        "metadata": METADATA,
-        "proration_behavior": OneOf("create_prorations", "none"),
-        "trial_end": WHOLE,
-        "trial_period_days": Whole(1, 730),
-        "trial_settings": Hash(
-            {
-                "end_behavior": Hash(
-                    {"missing_payment_method": OneOf("cancel", "create_invoice", "pause")},
-                    needs=("missing_payment_method",),
-                )
-            },
-            needs=("end_behavior",),
-        ),
-    }
-)
-_CREATE = {
-    "adaptive_pricing": Hash({"enabled": FLAG}),
-    "after_expiration": Hash({"recovery": Hash({"allow_promotion_codes": FLAG, "enabled": FLAG}, needs=("enabled",))}),
-    "allow_promotion_codes": FLAG,
-    "automatic_tax": _ENABLED,
-    "billing_address_collection": OneOf("auto", "required"),
-    "cancel_url": URL,
-    "client_reference_id": TEXT,
-    "customer": TEXT_KEPT,
-    "customer_email": TEXT_KEPT,
-    "customer_update": Hash(dict.fromkeys(("address", "name", "shipping"), OneOf("auto", "never"))),
-    "discounts": Many(Hash({"coupon": TEXT, "promotion_code": TEXT})),
-    "expires_at": WHOLE,
-    "line_items": Many(Hash({"price": TEXT_KEPT, "quantity": Whole(1, 999_999)}, needs=("price",)), most=100),
-    "locale": TEXT,
-    "metadata": METADATA,
-    "mode": OneOf("payment", "setup", "subscription"),
-    "payment_method_collection": OneOf("always", "if_required"),
-    "phone_number_collection": _ENABLED,
-    "subscription_data": _SUBSCRIPTION_DATA,
-    "success_url": URL,
-    "tax_id_collection": _ENABLED,
-    "ui_mode": OneOf("hosted_page"),
-}
-_FILTERS = {
-    **PAGE,
-    "created": TIMES,
-    "customer": TEXT_KEPT,
-    "status": OneOf("complete", "expired", "open"),
-    "subscription": TEXT_KEPT,
-}
 ROUTES = (
-    Route(
-        "POST",
-        "/v1/checkout/sessions",
-        create,
-        Spec(_CREATE, needs=("mode", "line_items", "success_url")),
-    ),
-    Route("GET", "/v1/checkout/sessions", list_all, Spec(_FILTERS)),
+    Route("POST", "/v1/checkout/sessions", create, NEW_SESSION),
+    Route("GET", "/v1/checkout/sessions", list_all, FILTERS),
     Route("GET", "/v1/checkout/sessions/{}", retrieve),
-    Route("POST", "/v1/checkout/sessions/{}", update, Spec({"metadata": METADATA})),
+    Route("POST", "/v1/checkout/sessions/{}", update, UPDATE),
     Route("POST", "/v1/checkout/sessions/{}/expire", expire),
-    Route("GET", "/v1/checkout/sessions/{}/line_items", list_line_items, Spec(PAGE)),
+    Route("GET", "/v1/checkout/sessions/{}/line_items", list_line_items, LINES),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from gateway.sandbox.stripe import billing, changes, checkout, invoicing, schedules
-from gateway.sandbox.stripe.world import DAY, World
+from gateway.sandbox.stripe.world import DAY, Card, World
 
 Json = dict[str, Any]
 Due = tuple[int, int, Callable[[], Any]]
@@ -17,12 +18,13 @@ _MOST_STEPS = 100_000
 
 def settle(world: World) -> None:
     """Do everything that is due by now, each thing at its own instant. Nothing is due twice."""
-    if world.happening_at is not None:
-        return
     until = world.time()
+    if world.happening_at is not None or until < world.quiet_until:
+        return
     for _ in range(_MOST_STEPS):
-        due = min((each for each in _coming(world) if each[0] <= until), default=None, key=lambda each: each[:2])
-        if due is None:
+        due = min(_coming(world), default=None, key=lambda each: each[:2])
+        if due is None or due[0] > until:
+            world.quiet_until = math.inf if due is None else due[0]
             return
         world.happening_at = due[0]
         try:
@@ -81,10 +83,10 @@ def _warn(world: World, subscription: Json) -> None:
     world.emit("customer.subscription.trial_will_end", subscription)
 
 
-def renew_now(world: World, subscription: Json, *, card: str | None = None) -> Json | None:
-    """For the demo: the next renewal at once, without the hour as a draft, with the card set to `ok` or `fail`."""
-    if card in ("ok", "fail"):
-        world.cards[subscription["customer"]] = card  # type: ignore[assignment]  # just compared with both words
+def renew_now(world: World, subscription: Json, *, card: Card | None = None) -> Json | None:
+    """For the demo: the next renewal at once, without the hour as a draft, with another card if one is named."""
+    if card is not None:
+        world.cards[subscription["customer"]] = card
     if subscription["status"] not in ("active", "trialing", "past_due"):
         return None
     return billing.renew(world, subscription, at_once=True)

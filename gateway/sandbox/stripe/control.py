@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.sandbox.stripe.faults import EFFECTS, Fault
 from gateway.sandbox.stripe.refusal import ApiError, invalid
+from gateway.sandbox.stripe.world import CARDS
 
 if TYPE_CHECKING:
     from gateway.sandbox.stripe.sandbox import StripeSandbox
@@ -44,8 +45,8 @@ def _card(sandbox: StripeSandbox, sent: Json) -> Json:
 
 def _renew(sandbox: StripeSandbox, sent: Json) -> Any:
     card = sent.get("card")
-    if card not in (None, "ok", "fail"):
-        raise invalid("card must be ok or fail", param="card")
+    if card not in (None, *CARDS):
+        raise invalid("card must be ok, fail or action", param="card")
     return {"invoice": sandbox.renew(_text(sent, "subscription"), card)}
 
 
@@ -60,6 +61,13 @@ def _pay_invoice(sandbox: StripeSandbox, sent: Json) -> Json:
 def _cancel(sandbox: StripeSandbox, sent: Json) -> Json:
     sandbox.cancel(_text(sent, "subscription"), sent.get("reason", "cancellation_requested"))
     return {"canceled": sent["subscription"]}
+
+
+def _emit(sandbox: StripeSandbox, sent: Json) -> Json:
+    obj = sent.get("object")
+    if not isinstance(obj, dict):
+        raise invalid("Missing required param: object.", param="object", code="parameter_missing")
+    return {"event": sandbox.emit(_text(sent, "type"), obj)}
 
 
 def _deliveries(sandbox: StripeSandbox, sent: Json) -> Json:
@@ -123,6 +131,7 @@ CONTROLS: dict[tuple[str, str], Control] = {
     ("POST", "/_sandbox/fail_renewal"): _fail_renewal,
     ("POST", "/_sandbox/pay_invoice"): _pay_invoice,
     ("POST", "/_sandbox/cancel"): _cancel,
+    ("POST", "/_sandbox/emit"): _emit,
     ("GET", "/_sandbox/deliveries"): _deliveries,
     ("POST", "/_sandbox/deliveries/pause"): _pause,
     ("POST", "/_sandbox/deliveries/resume"): _resume,

@@ -216,6 +216,8 @@ def attempt(world: World, invoice: Json) -> bool:
         _announce_paid(world, invoice)
         return True
     world.emit("invoice.payment_failed", invoice)
+    if world.cards.get(invoice["customer"]) == "action":
+        world.emit("invoice.payment_action_required", invoice)
     return False
 
 

@@ -13,7 +13,7 @@ _BASIL = "2025-03-31"
 def as_version(event: Json, version: str | None) -> Json:
     """The event with its object in the shape of `version` (dates compare as text; None is the newest)."""
     if version is None or version[:10] >= _BASIL:
-        return event
+        return {**event, "api_version": version or event["api_version"]}
     old = copy.deepcopy(event)
     old["api_version"] = version
     data = old["data"]

@@ -17,7 +17,7 @@ from gateway.sandbox.stripe.old_shape import OLD_VERSION
 from gateway.sandbox.stripe.pages import page_routes
 from gateway.sandbox.stripe.refusal import invalid
 from gateway.sandbox.stripe.render import rendered
-from gateway.sandbox.stripe.world import API_VERSION, KINDS, Settings, World
+from gateway.sandbox.stripe.world import API_VERSION, CARDS, KINDS, Card, Settings, World
 
 Json = dict[str, Any]
 Shape = Literal["endive", "2024"]
@@ -141,17 +141,17 @@ class StripeSandbox:
         self.world.offset_seconds += seconds
         clock.settle(self.world)
 
-    def set_card(self, customer_id: str, card: Literal["ok", "fail", "none"]) -> None:
+    def set_card(self, customer_id: str, card: Card | Literal["none"]) -> None:
         """Which card a customer has from now on."""
         self.world.living_customer(customer_id)
         if card == "none":
             self.world.cards.pop(customer_id, None)
-        elif card in ("ok", "fail"):
+        elif card in CARDS:
             self.world.cards[customer_id] = card
         else:
-            raise invalid("card must be ok, fail or none", param="card")
+            raise invalid("card must be ok, fail, action or none", param="card")
 
-    def renew(self, subscription_id: str, card: Literal["ok", "fail"] | None = None) -> Json | None:
+    def renew(self, subscription_id: str, card: Card | None = None) -> Json | None:
         """The next renewal at once, with its outcome; the invoice, or None where nothing renews."""
         subscription = self.world.find("subscription", subscription_id)
         invoice = clock.renew_now(self.world, subscription, card=card)
@@ -169,6 +169,10 @@ class StripeSandbox:
     def cancel(self, subscription_id: str, reason: str = "cancellation_requested") -> None:
         """End a subscription at once, as from the Dashboard or by a dispute."""
         billing.cancel_now(self.world, self.world.find("subscription", subscription_id), reason)
+
+    def emit(self, event_type: str, obj: Json) -> Json:
+        """An event of any type about any object: what the sandbox does not act out, such as charge.dispute.created."""
+        return self._copy(self.world.emit(event_type, obj))
 
     def fault(self, effect: Effect, path: str = ".*", method: str = ".*", **more: Any) -> Fault:
         """Order a failure; see `Fault` for the effects and their details."""

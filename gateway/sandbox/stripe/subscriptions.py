@@ -60,7 +60,7 @@ def create(world: World, call: Call) -> Json:
             "unpaid": waits,
         },
     )
-    if params.get("cancel_at_period_end") or isinstance(params.get("cancel_at"), int):
+    if params.get("cancel_at_period_end") or params.get("cancel_at"):
         _cancellation(world, subscription, params)
     return subscription
 
@@ -246,7 +246,7 @@ _TRIAL_SETTINGS = Hash(
 _PRORATION = OneOf("always_invoice", "create_prorations", "none")
 _CREATE = {
     "billing_mode": Hash({"type": OneOf("classic", "flexible")}, needs=("type",)),
-    "cancel_at": _CANCEL_AT,
+    "cancel_at": Either(WHOLE, OneOf("max_period_end", "min_period_end")),
     "cancel_at_period_end": FLAG,
     "customer": TEXT_KEPT,
     "description": TEXT,

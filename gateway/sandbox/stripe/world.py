@@ -6,6 +6,7 @@ and a subscription item holds the id of its price (`render` puts the price itsel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,10 @@ from gateway.sandbox.stripe.render import changed_from, rendered
 
 Json = dict[str, Any]
 API_VERSION = "2026-10-28.endive"
+VERSION = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z_]+)?")
 DAY = 86_400
+Card = Literal["ok", "fail", "action"]
+CARDS: tuple[Card, ...] = ("ok", "fail", "action")
 KINDS = {
     "customer": "customer",
     "product": "product",
@@ -50,7 +54,11 @@ class Settings:
 
 @dataclass
 class World:
-    """Holds everything; knows no HTTP."""
+    """Holds everything; knows no HTTP.
+
+    `cards` says how a customer's card behaves: `action` fails until the customer confirms it (3D Secure). `quiet_until`
+    is the next instant at which the clock alone changes something, 0 when that is not known.
+    """
 
     wall: Callable[[], float]
     account_id: str
@@ -58,9 +66,10 @@ class World:
     event_version: str = API_VERSION
     public_url: str = ""
     objects: dict[str, dict[str, Json]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-    cards: dict[str, Literal["ok", "fail"]] = field(default_factory=dict)
+    cards: dict[str, Card] = field(default_factory=dict)
     offset_seconds: float = 0.0
     happening_at: int | None = None
+    quiet_until: float = 0
     request: Json = field(default_factory=lambda: {"id": None, "idempotency_key": None})
     on_event: Callable[[Json], None] = lambda event: None
 
@@ -75,6 +84,7 @@ class World:
     def add(self, obj: Json) -> Json:
         """Keep a new object."""
         self.objects[obj["object"]][obj["id"]] = obj
+        self.quiet_until = 0
         return obj
 
     def find(self, kind: str, wanted_id: str, *, param: str | None = None) -> Json:

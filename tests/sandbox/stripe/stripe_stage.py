@@ -15,6 +15,7 @@ from gateway.sandbox.stripe import StripeSandbox
 
 Json = dict[str, Any]
 SECRET = "whsec_a_secret_of_the_tests"
+DAY = 86_400
 KEY = "sk_test_1234567890abcdef"
 
 
