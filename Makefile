@@ -1,0 +1,55 @@
+# make demo            the whole product on loopback: pretend Stripe and LiteLLM, the real Traefik. Ctrl-C stops it.
+# make demo STORY=1    the same, playing one buyer's story by itself; exit 0 only if every step was seen
+# make test            every check and test; says what it skipped and how to get it
+# make test-servers    what the skipped tests need (Debian): PostgreSQL, Chromium, a real LiteLLM …
+# make bench           the figures of bench/, each as a ratio to something in the same run
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+APT := postgresql chromium chromium-driver strace nginx-light wrk nodejs npm curl
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: demo test check test-servers bench clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/skpay demo $(if $(STORY),--story)
+
+test: check
+	@$(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage report --skip-covered --skip-empty | tail -n 40
+
+check: $(VENV)/.dev
+	@echo "ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@echo "mypy";         $(BIN)/mypy
+	@echo "import rules"; $(BIN)/lint-imports --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+
+test-servers:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT)
+	tests/servers/litellm/run_litellm.sh install
+
+bench: $(VENV)/.dev
+	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "error: Python lacks its venv module; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.python
+	@echo "installing what the demo needs …"
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
+	@echo "installing what the tests need …"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
