@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_HOST = re.compile(r"([a-z0-9_](?:[a-z0-9_.-]{0,252}))(?::(\d{1,5}))?", re.IGNORECASE)
+_HOST = re.compile(r"([a-z0-9_](?:[a-z0-9_.-]{0,252}))(?::(\d{1,5}))?", re.IGNORECASE | re.ASCII)
 
 
 def host_name(host: str) -> str | None:

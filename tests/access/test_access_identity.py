@@ -1,0 +1,275 @@
+"""Who is asking."""
+
+from __future__ import annotations
+
+import jwt as pyjwt
+import pytest
+from access.access_samples import NOW, OLD_SECRET, SESSION_SECRET, b64, session, token
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access.cookies import AGAIN
+from gateway.access.identity import Identity
+from gateway.access.keys import KeyOwner, key_hash
+from gateway.access.remembered import Remembered
+from gateway.access.who import Anonymous, Known, Refused, Who
+
+KEYS = {
+    key_hash("skp_alice"): KeyOwner("skai", "alice"),
+    key_hash("skp_other_app"): KeyOwner("blog", "bob"),
+}
+
+
+def identity(**changes: object) -> Identity:
+    values: dict[str, object] = {"openwebui_secrets": (SESSION_SECRET.encode(),), "user_keys": KEYS} | changes
+    return Identity("skai", **values)  # type: ignore[arg-type]  # the names are those of Identity
+
+
+def who(
+    authorization: bytes | None = None,
+    cookies: bytes | None = None,
+    api_key: bytes | None = None,
+    now: int = NOW,
+    **changes: object,
+) -> Who:
+    return identity(**changes).who(authorization, cookies, api_key, now)
+
+
+def user(answer: Who) -> str | None:
+    return answer.user_id if isinstance(answer, Known) else None
+
+
+def code(answer: Who) -> str | None:
+    return answer.code if isinstance(answer, Refused) else None
+
+
+A, B = session("alice"), session("bob")
+BAD = token({"id": "mallory"}, secret="not the app's secret at all, no no")
+
+
+def test_nobody_without_a_credential() -> None:
+    assert who() == Anonymous()
+    assert who(cookies=b"theme=dark; oauth_id_token=x; csrftoken=y; token_type=z; Token=q") == Anonymous()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        # Bearer, then the cookie, then x-api-key: T29
+        ({"authorization": b"Bearer " + A, "cookies": b"token=" + B, "api_key": B}, "alice"),
+        ({"cookies": b"token=" + A, "api_key": B}, "alice"),
+        ({"api_key": A}, "alice"),
+        ({"authorization": b"bEaReR  " + A}, "alice"),
+        # a proxy's Basic in front of the app is no credential of its own
+        ({"authorization": b"Basic dXNlcjpwdw==", "cookies": b"token=" + A}, "alice"),
+        ({"authorization": b"Bearer skp_alice", "cookies": b"token=" + B}, "alice"),
+        ({"cookies": b"a=b; token=" + A + b"; c=d"}, "alice"),
+        ({"cookies": b"a=b" + AGAIN + b"token=" + A}, "alice"),
+    ],
+)
+def test_t29_the_first_credential_present_decides(headers: dict[str, bytes], expected: str) -> None:
+    assert user(who(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"authorization": b"Bearer " + BAD, "cookies": b"token=" + A, "api_key": A}, "wrong_signature"),
+        ({"cookies": b"token=" + BAD, "api_key": A}, "wrong_signature"),
+        ({"authorization": b"Bearer skp_revoked", "cookies": b"token=" + A}, "unknown_key"),
+        ({"authorization": b"Bearer skp_other_app", "cookies": b"token=" + A}, "unknown_key"),
+        ({"authorization": b"Bearer sk-0123456789abcdef0123456789abcdef", "cookies": b"token=" + A},
+         "api_key_unsupported"),
+        ({"api_key": b"sk-0123456789abcdef0123456789abcdef"}, "api_key_unsupported"),
+        ({"authorization": b"Bearer ", "cookies": b"token=" + A}, "malformed_token"),
+        ({"authorization": b"Bearer", "cookies": b"token=" + A}, "malformed_token"),
+        ({"authorization": b"Bearer " + A + AGAIN + b"Bearer " + A}, "duplicate_authorization"),
+        ({"authorization": b"Basic eA==" + AGAIN + b"Bearer " + A}, "duplicate_authorization"),
+        ({"api_key": A + AGAIN + A}, "malformed_token"),
+        ({"cookies": b"token=" + A + b"; token=" + A}, "duplicate_cookie"),
+        ({"cookies": b"token=" + A + AGAIN + b"token=" + B}, "duplicate_cookie"),
+        ({"cookies": b"token=" + A + AGAIN + b"a=b; token="}, "duplicate_cookie"),
+        # what Starlette strips from a name before it compares
+        ({"cookies": b"token=" + A + b"; \xa0token=" + B}, "duplicate_cookie"),
+        ({"cookies": b"token=" + A + b"; token\x1f=" + B}, "duplicate_cookie"),
+        ({"cookies": b"token=" + A + b";\ttoken\x0b=" + B}, "duplicate_cookie"),
+        ({"cookies": b"token="}, "malformed_token"),
+        ({"cookies": b'token="' + A + b'"'}, "malformed_token"),
+    ],
+)  # fmt: skip
+def test_a_credential_that_does_not_verify_never_falls_through(headers: dict[str, bytes], expected: str) -> None:
+    assert code(who(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
+
+
+def test_a_kind_that_the_app_does_not_list_is_no_credential() -> None:
+    only_keys = identity(openwebui_secrets=None)
+    assert only_keys.who(b"Bearer " + A, b"token=" + A, A, NOW) == Anonymous()
+    assert user(only_keys.who(b"Bearer skp_alice", None, None, NOW)) == "alice"
+    assert code(who(b"Bearer skp_alice", user_keys=None)) == "malformed_token"
+
+
+def test_a_revoked_key_is_refused_by_the_next_request() -> None:
+    keys = dict(KEYS)
+    asked = identity(user_keys=keys)
+    assert asked.who(b"Bearer skp_alice", None, None, NOW) == Known("alice", None)
+    del keys[key_hash("skp_alice")]
+    assert code(asked.who(b"Bearer skp_alice", None, None, NOW)) == "unknown_key"
+
+
+def test_an_empty_secret_verifies_nothing() -> None:
+    for secrets in ((), (b"",), (b"x", b"")):
+        with pytest.raises(ValueError, match="not empty"):
+            identity(openwebui_secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ({"alg": "HS256", "typ": "JWT"}, None),
+        ({"alg": "HS256"}, None),
+        ({"alg": "HS256", "typ": "jwt", "kid": "1"}, None),
+        ({"alg": "none"}, "wrong_algorithm"),
+        ({"alg": "None"}, "wrong_algorithm"),
+        ({"alg": "hs256"}, "wrong_algorithm"),
+        ({"alg": "HS384"}, "wrong_algorithm"),
+        ({"alg": "RS256"}, "wrong_algorithm"),
+        ({"alg": ["HS256"]}, "wrong_algorithm"),
+        ({}, "wrong_algorithm"),
+        ({"alg": "HS256", "crit": ["exp"]}, "wrong_algorithm"),
+        ({"alg": "HS256", "b64": False}, "wrong_algorithm"),
+        ({"alg": "HS256", "jwk": {"kty": "oct", "k": "AAAA"}}, "wrong_algorithm"),
+        ({"alg": "HS256", "jku": "https://evil.example"}, "wrong_algorithm"),
+        ({"alg": "HS256", "typ": "at+jwt"}, "wrong_algorithm"),
+        ({"alg": "HS256", "typ": 1}, "wrong_algorithm"),
+        (b'{"alg":"none","alg":"HS256"}', "malformed_token"),
+        (b"[]", "malformed_token"),
+        (b"null", "malformed_token"),
+        (b"\xff", "malformed_token"),
+        (b"", "malformed_token"),
+    ],
+)
+def test_only_hs256_with_a_plain_header(header: dict[str, object] | bytes, expected: str | None) -> None:
+    assert code(who(cookies=b"token=" + token({"id": "alice"}, header=header))) == expected
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"id": "alice"}, None),
+        ({"id": "alice", "typ": "session"}, None),
+        ({"id": "alice", "typ": "automation"}, "wrong_token_type"),
+        ({"id": "alice", "typ": None}, "wrong_token_type"),
+        ({"sub": "alice"}, "malformed_token"),
+        ({"id": None}, "malformed_token"),
+        ({"id": 7}, "malformed_token"),
+        ({"id": ""}, "malformed_token"),
+        ({"id": "a" * 200}, None),
+        ({"id": "a" * 201}, "malformed_token"),
+        ({"id": "a\r\nX-SK-Tier: max"}, "malformed_token"),
+        ({"id": "a\u2028b"}, "malformed_token"),
+        ({"id": "Zoë 1"}, None),
+        ({"id": "alice", "exp": NOW - 29}, None),
+        ({"id": "alice", "exp": NOW - 30}, "expired_token"),
+        ({"id": "alice", "exp": 0}, "expired_token"),
+        ({"id": "alice", "exp": NOW + 0.5}, None),
+        ({"id": "alice", "exp": None}, "malformed_token"),
+        ({"id": "alice", "exp": True}, "malformed_token"),
+        ({"id": "alice", "exp": str(NOW + 100)}, "malformed_token"),
+        (b'{"id":"alice","exp":1e999}', "malformed_token"),
+        (b'{"id":"alice","exp":NaN}', "malformed_token"),
+        (b'{"id":"alice","exp":Infinity}', "malformed_token"),
+        ({"id": "alice", "exp": 10**400}, "malformed_token"),
+        ({"id": "alice", "nbf": NOW + 30}, None),
+        ({"id": "alice", "nbf": NOW + 31}, "early_token"),
+        (b'{"id":"alice","id":"bob"}', "malformed_token"),
+        (b'{"id":"alice","exp":9999999999,"exp":1}', "malformed_token"),
+        (b'["alice"]', "malformed_token"),
+        (b"[" * 5000, "malformed_token"),
+        (b'{"id":"alice"} x', "malformed_token"),
+    ],
+)
+def test_claims(claims: dict[str, object] | bytes, expected: str | None) -> None:
+    assert code(who(cookies=b"token=" + token(claims))) == expected
+
+
+def test_signatures_and_shapes() -> None:
+    header, payload, signature = A.split(b".")
+    longer = {name: b"token=" + value for name, value in {
+        "no signature": header + b"." + payload + b".",
+        "two parts": header + b"." + payload,
+        "four parts": A + b"." + signature,
+        "padded": A + b"=",
+        "another alphabet": header + b"." + payload + b"." + b"+" + signature[1:],
+        "another payload": header + b"." + B.split(b".")[1] + b"." + signature,
+        "sha512": token({"id": "alice"}, digest="sha512"),
+        "huge": A + b"A" * 9000,
+    }.items()}  # fmt: skip
+    for name, cookies in longer.items():
+        assert code(who(cookies=cookies)) in ("malformed_token", "wrong_signature"), name
+
+
+def test_a_signature_has_one_spelling() -> None:
+    """The last of 43 characters holds two bits that no byte needs; naive decoders drop them."""
+    last = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    twins = [A[:-1] + bytes([letter]) for letter in last if letter != A[-1]]
+    assert {code(who(cookies=b"token=" + twin)) for twin in twins} <= {"malformed_token", "wrong_signature"}
+
+
+def test_while_a_secret_is_rolled_both_verify() -> None:
+    both = (SESSION_SECRET.encode(), OLD_SECRET.encode())
+    old = b"token=" + session("alice", secret=OLD_SECRET)
+    assert user(who(cookies=old, openwebui_secrets=both)) == "alice"
+    assert code(who(cookies=old)) == "wrong_signature"
+
+
+def test_t32_a_remembered_token_is_seen_anew_after_an_hour_at_most() -> None:
+    asked = identity()
+    never_expires = b"token=" + token({"id": "alice"})
+    assert asked.who(None, never_expires, None, NOW) == Known("alice", NOW + 3600)
+    assert asked.who(None, never_expires, None, NOW + 3599) == Known("alice", NOW + 3600)
+    assert asked.who(None, never_expires, None, NOW + 3600) == Known("alice", NOW + 7200)
+
+
+def test_a_remembered_token_still_expires() -> None:
+    asked = identity()
+    soon = b"token=" + session("alice", expires_at=NOW + 60)
+    assert asked.who(None, soon, None, NOW) == Known("alice", NOW + 90)
+    assert user(asked.who(None, soon, None, NOW + 89)) == "alice"
+    assert code(asked.who(None, soon, None, NOW + 90)) == "expired_token"
+
+
+def test_the_memory_is_bounded_and_forgets_the_unused_first() -> None:
+    memory = Remembered(max_entries=512)
+    digests = [number.to_bytes(2, "big") + bytes(30) for number in range(4096)]
+    memory.put(digests[0], "kept", NOW + 10)
+    for digest in digests[1:]:
+        memory.put(digest, "someone", NOW + 10)
+        assert memory.get(digests[0], NOW) == ("kept", NOW + 10)
+    assert len(memory) <= 512
+    assert memory.bytes_used() > 0
+    assert memory.get(digests[-1], NOW + 10) is None
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_somebody_by_chance(data: bytes) -> None:
+    for answer in (who(authorization=b"Bearer " + data), who(cookies=b"token=" + data), who(api_key=data)):
+        assert not isinstance(answer, Known)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=9), max_size=5), st.text())
+def test_what_pyjwt_signs_is_read_the_same(extra: dict[str, object], user_id: str) -> None:
+    """PyJWT as the oracle: a token of the app that names a user is that user's, and no other token is anybody's."""
+    claims = {"id": user_id, "exp": NOW + 1000} | {
+        key: value for key, value in extra.items() if key not in ("exp", "nbf", "typ")
+    }
+    encoded = pyjwt.encode(claims, SESSION_SECRET, "HS256").encode()
+    answer = who(cookies=b"token=" + encoded)
+    name = claims["id"]
+    if isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable():
+        assert answer == Known(name, NOW + 1030)
+    else:
+        assert code(answer) == "malformed_token"
+
+
+def test_b64_is_the_tests_own() -> None:
+    assert b64(b"\xfb\xff") == "-_8"
