@@ -143,7 +143,7 @@ class StripeSandbox:
 
     def set_card(self, customer_id: str, card: Card | Literal["none"]) -> None:
         """Which card a customer has from now on."""
-        self.world.living_customer(customer_id)
+        self.world.living_customer(customer_id, param=None)
         if card == "none":
             self.world.cards.pop(customer_id, None)
         elif card in CARDS:
