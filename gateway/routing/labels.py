@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from gateway.routing.plan import INCOMING, Plan, Router
+from gateway.routing.planning import INCOMING, Plan, Router
 from gateway.routing.traefik import Tree, as_yaml, document_of
 
 Incoming = Literal["own", "file"]

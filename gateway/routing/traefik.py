@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from gateway.routing.plan import (
+from gateway.routing.planning import (
     INCOMING,
     PRIORITY,
     BodyLimit,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from routing_apps import PUBLIC_URL, apps_json
 from routing_stage import HOST, PUBLIC_HOST, RENDERINGS, SECOND_HOST, SECRET, Stage, staged
 from servers.traefik import Traefik, until
 
-from gateway.routing import traefik_file
-from gateway.routing.plan import HostHeader, Plan, Service
+from gateway.catalog import parse
+from gateway.files import write_atomically
+from gateway.routing import plan, traefik_file
+from gateway.routing.planning import HostHeader, Plan, Service
 
 pytestmark = pytest.mark.needs_traefik
 
@@ -165,3 +169,43 @@ async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(
         middlewares = {each["name"]: each for each in await traefik.api("/api/http/middlewares")}
         got = [middlewares[f"{name}@file"]["headers"]["customRequestHeaders"]["X-Forwarded-Host"] for name in "ab"]
         assert got == [hostile, f"\x07{hostile}"]
+
+
+async def test_a_thousand_apps_load_without_an_error(tmp_path: Path) -> None:
+    many = parse(apps_json([(f"app-{number}", [f"app-{number}.example"]) for number in range(1000)]))
+    (tmp_path / "skpayments.yml").write_text(traefik_file(plan(many, PUBLIC_URL)))
+    async with Traefik(dynamic_dir=tmp_path, env={"GATE_SECRET": SECRET}) as traefik:
+        routers = await traefik.until_routers("sk-app-app-999@file")
+        assert len(routers) == 1001
+        assert {router["status"] for router in routers.values()} == {"enabled"}
+        assert await traefik.errors() == 0
+
+
+async def test_an_edit_is_live_without_a_moment_in_which_the_host_is_open(tmp_path: Path) -> None:
+    """The file is replaced again and again, with and without a second app; no request gets past the gate meanwhile."""
+    async with staged("file", tmp_path) as stage:
+        one = traefik_file(stage.plan())
+        tree = json.loads(stage.document())
+        tree["apps"].append(
+            {**tree["apps"][0], "id": "shop", "hosts": ["shop.test"], "identity": [{"kind": "user_key"}]}
+        )
+        two = traefik_file(plan(parse(json.dumps(tree).encode()), PUBLIC_URL))
+        for turn in range(60):
+            write_atomically(tmp_path / "skpayments.yml", two if turn % 2 else one)
+            assert (await stage.ask(HOST, "/paid", [("X-SK-Tier", "pro")])).status == 402
+        assert stage.app_got == []
+
+
+async def test_a_websocket_is_asked_for_once_and_its_refusal_reaches_the_client(tmp_path: Path) -> None:
+    upgrade = [
+        ("Connection", "Upgrade, X-SK-Tier, X-Forwarded-Host"), ("Upgrade", "websocket"), ("X_SK_Tier", "forged"),
+        ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ]  # fmt: skip
+    async with staged("file", tmp_path) as stage:
+        assert (await stage.ask(HOST, "/paid/socket", upgrade)).status == 402
+        assert stage.app_got == []
+        assert (await stage.ask(HOST, "/socket", [*upgrade, ("Cookie", "tier=pro")])).status == 200
+        headers = stage.app_got[-1][2]
+        assert named(headers, "Upgrade") == ["websocket"]
+        assert [value for key, value in headers if OURS.match(key)] == ["blog", "", "pro"]
+        assert len(stage.gate_got) == 2

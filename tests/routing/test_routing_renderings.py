@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 import yaml
 from routing_apps import PUBLIC_URL, catalog
+from servers.found import require
 
 from gateway.routing import (
     cloudflared,
@@ -173,3 +177,23 @@ FINE = {"hostname": "a.example", "service": "http://traefik:80"}
 )
 def test_what_cloudflared_would_refuse(rules: object, told: list[str]) -> None:
     assert ingress_problems(rules) == told
+
+
+def test_the_docker_client_takes_the_fragment_and_fills_in_the_secret() -> None:
+    """`docker stack config` needs no engine. Compose reads the same file by the same rules."""
+    docker = require("docker")
+    document = yaml.safe_load(compose_fragment(plan(catalog(), PUBLIC_URL), "blog"))
+    document["services"]["blog"]["image"] = "blog"
+    document["version"] = "3.8"
+    done = subprocess.run(
+        [docker, "stack", "config", "-c", "-"],
+        input=yaml.safe_dump(document).encode(),
+        env={**os.environ, "GATE_SECRET": "the secret"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    labels = yaml.safe_load(done.stdout)["services"]["blog"]["deploy"]["labels"]
+    assert labels["traefik.http.middlewares.sk-in-blog.headers.customRequestHeaders.X-SK-Gate"] == "the secret"
+    assert labels["traefik.http.routers.sk-app-blog.rule"] == "Host(`blog.example.com`)"
