@@ -6,6 +6,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
+WRITER = "writer"
+
 
 class Backend(Protocol):
     """SQLite or PostgreSQL: connections with our settings, and the lock that keeps a second instance out.
@@ -24,7 +26,7 @@ class Backend(Protocol):
         """
 
     def started(self, conn: Connection) -> None:
-        """The schema is there: mark this instance as the owner."""
+        """The schema is there: sign the database as this instance's, under `WRITER`."""
 
     def close(self) -> None:
         """Release the lock and every connection that is not in use."""

@@ -12,11 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from gateway.errors import ConfigError
 from gateway.store import instance
-from gateway.store.backend import InstanceLost
+from gateway.store.backend import WRITER, InstanceLost
 
 READERS = 4
 _LOCK = 0x534B_5041_594D_454E
-_WRITER = "writer"
 # A server or network that went silent is noticed in seconds and not in hours.
 _PATIENCE: dict[str, Any] = {
     "connect_timeout": 5,
@@ -81,7 +80,7 @@ class PostgreSQL:
     def started(self, conn: Connection) -> None:
         """Sign the database, so that this instance sees after a lost session whether another ran meanwhile."""
         with conn.begin():
-            instance.put(conn, _WRITER, self._name)
+            instance.put(conn, WRITER, self._name)
         self._started = True
 
     def close(self) -> None:
@@ -105,7 +104,7 @@ class PostgreSQL:
 
     def _check_mark(self, conn: Connection) -> None:
         with conn.begin():
-            mark = instance.get(conn, _WRITER)
+            mark = instance.get(conn, WRITER)
         if mark != self._name:
             raise self._taken()
 

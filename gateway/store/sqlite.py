@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, pool
 from sqlalchemy.engine import URL
 
 from gateway.errors import ConfigError
+from gateway.store import instance
+from gateway.store.backend import WRITER
 
 BUSY_TIMEOUT_SECONDS = 2.0
 READERS = 4
@@ -38,7 +42,9 @@ class SQLite:
         return self._writer.connect()
 
     def started(self, conn: Connection) -> None:
-        """The lock file needs no mark: it cannot be lost while the process lives."""
+        """Sign the database: a file that can only be read is found now and not at the first event."""
+        with conn.begin():
+            instance.put(conn, WRITER, f"process {os.getpid()}")
 
     def close(self) -> None:
         self.reader.dispose()
@@ -139,7 +145,7 @@ def cannot_use(where: str, reason: str) -> ConfigError:
 
 def _writer_engine(path: Path, mode: str) -> Engine:
     def connect() -> sqlite3.Connection:
-        return _connect(path, mode, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+        return _connect(path, mode, _settle_writer)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
     _begin_with(engine, "BEGIN IMMEDIATE")
@@ -149,7 +155,7 @@ def _writer_engine(path: Path, mode: str) -> Engine:
 def _reader_engine(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
         # "rw", since WAL keeps an index that readers write too; query_only keeps them from the rest.
-        return _connect(path, "rw", "PRAGMA query_only=ON")
+        return _connect(path, "rw", lambda conn: conn.execute("PRAGMA query_only=ON"))
 
     engine = create_engine(
         "sqlite://",
@@ -163,7 +169,7 @@ def _reader_engine(path: Path) -> Engine:
     return engine
 
 
-def _connect(path: Path, mode: str, *pragmas: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, settle: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
     conn = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
@@ -173,12 +179,31 @@ def _connect(path: Path, mode: str, *pragmas: str) -> sqlite3.Connection:
         cached_statements=256,
     )
     try:
-        for pragma in pragmas:
-            conn.execute(pragma)
+        settle(conn)
     except BaseException:
         conn.close()
         raise
     return conn
+
+
+def _settle_writer(conn: sqlite3.Connection) -> None:
+    _use_wal(conn)
+    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(conn: sqlite3.Connection) -> None:
+    """Switch a file to WAL, which it then stays in; SQLite's own busy timeout does not cover this."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            conn.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_with(engine: Engine, statement: str) -> None:

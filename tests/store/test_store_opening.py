@@ -1,0 +1,247 @@
+"""Opening a database: what is refused and how it is told, one instance at a time, migrations that survive anything."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.store import Store, inbox, instance, store
+from gateway.store.sqlite import network_file_system
+
+
+def _refused(url: str) -> str:
+    with pytest.raises(ConfigError) as told:
+        Store.open(url)
+    [problem] = told.value.problems
+    assert problem.startswith("DATABASE_URL: ")
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "database"),
+    [
+        ("sqlite:///data/x.db", "sqlite", "data/x.db"),
+        ("sqlite:////data/x.db", "sqlite", "/data/x.db"),
+        ("postgres://u:p@db/name", "postgresql+psycopg", "name"),
+        ("postgresql://u:p@db/name?sslmode=require", "postgresql+psycopg", "name"),
+        ("postgresql+psycopg://u:p@db/name", "postgresql+psycopg", "name"),
+    ],
+)
+def test_schemes_are_rewritten_to_our_drivers(url: str, driver: str, database: str) -> None:
+    rewritten = store._url(url)
+    assert (rewritten.drivername, rewritten.database) == (driver, database)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mysql://root:hunter2@db/name", 'got the scheme "mysql"'),
+        ("hunter2", "expected sqlite:"),
+        ("postgresql://u:hunter2@db:port/name", "expected sqlite:"),
+        ("", "expected sqlite:"),
+        ("sqlite://", "a database in memory loses everything"),
+        ("sqlite:///:memory:", "a database in memory loses everything"),
+        ("sqlite:///x.db?cache=hunter2", "only ?mode="),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_quoting_it(url: str, expected: str) -> None:
+    problem = _refused(url)
+    assert expected in problem
+    assert "hunter2" not in problem
+
+
+def test_missing_folders_are_created_and_a_relative_path_is_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Store.open("sqlite:///deep/er/store ?#%41.db".replace("?", "%3F")).close_now()
+    assert [path.name for path in (tmp_path / "deep/er").glob("*.db")] == ["store %3F#%41.db"]
+
+
+def test_a_folder_that_cannot_be_created_is_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    problem = _refused(f"sqlite:///{tmp_path}/file/store.db")
+    assert f"cannot write in {tmp_path}/file" in problem
+    assert "mount a volume" in problem
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_its_path() -> None:
+    # /proc takes no files, not even from root.
+    problem = _refused("sqlite:////proc/store.db")
+    assert "cannot write in /proc" in problem
+    assert f"user {os.getuid()}" in problem
+
+
+def test_t11_a_read_only_file_is_refused_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    Store.open(f"sqlite:///{path}").close_now()
+    problem = _refused(f"sqlite:///{path}?mode=ro")
+    assert f"cannot use {path}: read-only" in problem
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_text("a letter to my landlord " * 100)
+    assert f"cannot use {path}: not an SQLite database" in _refused(f"sqlite:///{path}")
+    assert path.read_text() == "a letter to my landlord " * 100
+
+
+def test_a_locked_database_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "locked by another program" in _refused(f"sqlite:///{tmp_path}/store.db")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/data/x.db", "nfs4"),
+        ("/database/x.db", None),
+        ("/data/local/x.db", None),
+        ("/with space/x.db", "cifs"),
+        ("/twice/x.db", "nfs"),
+        ("/x.db", None),
+    ],
+)
+def test_t8_a_network_file_system_is_found_by_its_mount(path: str, kind: str | None) -> None:
+    mounts = (
+        "overlay / overlay rw 0 0\nserver:/ /data nfs4 rw 0 0\n/dev/sda /data/local ext4 rw 0 0\n"
+        "//s/x /with\\040space cifs rw 0 0\n/dev/sda /twice ext4 rw 0 0\nserver:/y /twice nfs rw 0 0\nrubbish\n"
+    )
+    assert network_file_system(Path(path), mounts) == kind
+
+
+def test_t8_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.sqlite.network_file_system", lambda _path, _mounts: "nfs4")
+    assert "network file system (nfs4)" in _refused(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailable) as told:
+        Store.open("postgresql://u:hunter2@127.0.0.1:1/name")
+    assert "hunter2" not in str(told.value) + told.value.detail
+
+
+def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
+    opened = Store.open(database_url)
+    opened.write_now(lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
+    opened.close_now()
+    assert "newer version" in _refused(database_url)
+
+
+def test_a_second_instance_is_refused_until_the_first_has_stopped(database_url: str) -> None:
+    first = Store.open(database_url)
+    problem = _refused(database_url)
+    assert "another instance" in problem
+    assert "stop it first" in problem
+    first.write_now(lambda conn: instance.put(conn, "still", "here"))
+    first.close_now()
+    Store.open(database_url).close_now()
+
+
+def test_an_open_that_fails_leaves_no_lock_behind(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_text("a letter to my landlord " * 100)
+    _refused(f"sqlite:///{path}")
+    path.unlink()
+    Store.open(f"sqlite:///{path}").close_now()
+
+
+_CHILD = """
+import sys
+from gateway.errors import ConfigError
+from gateway.store import Store
+{before}
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    store = Store.open({url!r})
+except ConfigError as error:
+    print(error, flush=True)
+else:
+    print("open", flush=True)
+    sys.stdin.readline()
+    store.close_now()
+"""
+_WITHOUT_LOCK = """
+import os
+from gateway.store import postgresql, sqlite
+sqlite._take_lock = lambda path: os.open(os.devnull, os.O_RDONLY)
+postgresql.PostgreSQL._take_lock = lambda self, conn: None
+"""
+_KILLED_IN_THE_MIDDLE = """
+import os, signal
+from alembic import op
+create_table = op.create_table
+def create_or_die(name, *columns, **more):
+    if name == "tier_changes":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return create_table(name, *columns, **more)
+op.create_table = create_or_die
+"""
+
+
+def _start(stack: ExitStack, url: str, before: str = "") -> subprocess.Popen[str]:
+    child = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, "-c", _CHILD.format(before=before, url=url)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    )
+    assert _answer(child) == "ready"
+    return child
+
+
+def _tell(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("go\n")
+    child.stdin.flush()
+
+
+def _answer(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+def _three_at_once(url: str, before: str) -> list[str]:
+    with ExitStack() as stack:
+        children = [_start(stack, url, before) for _ in range(3)]
+        for child in children:
+            _tell(child)
+        answers = [_answer(child) for child in children]
+        for child in children:
+            child.communicate("stop\n" if child.poll() is None else None, timeout=20)
+    return answers
+
+
+def test_t6_of_three_that_start_at_once_one_runs_and_two_are_refused(database_url: str) -> None:
+    answers = sorted(_three_at_once(database_url, ""))
+    assert answers[2] == "open"
+    assert all("another instance" in answer for answer in answers[:2])
+    again = Store.open(database_url)
+    assert again.read_now(inbox.count_waiting) == 0
+    again.close_now()
+
+
+def test_t6_three_that_migrate_at_once_all_succeed(database_url: str) -> None:
+    assert _three_at_once(database_url, _WITHOUT_LOCK) == ["open"] * 3
+
+
+def test_t6_killed_in_the_middle_of_a_migration_it_starts_again(database_url: str) -> None:
+    with ExitStack() as stack:
+        child = _start(stack, database_url, _KILLED_IN_THE_MIDDLE)
+        _tell(child)
+        assert child.wait(timeout=20) == -9
+    again = Store.open(database_url)
+    assert again.write_now(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 1))
+    again.close_now()
