@@ -18,9 +18,9 @@ ALL_MODELS = ("all-proxy-models",)
 _AS_GOOD_AS_UNLIMITED: dict[str, float | int] = {"max_budget": 1e9, "tpm_limit": 2**31 - 1, "rpm_limit": 2**31 - 1}
 
 _USER_FIELDS = (
-    "user_id", "max_budget", "budget_duration", "budget_reset_at", "tpm_limit", "rpm_limit", "models", "spend", "teams",
+    "max_budget", "budget_duration", "budget_reset_at", "tpm_limit", "rpm_limit", "models", "spend", "teams",
 )  # fmt: skip
-_CUSTOMER_FIELDS = ("user_id", "budget_id", "models", "spend", "blocked")
+_CUSTOMER_FIELDS = ("budget_id", "models", "spend", "blocked")
 _BUDGET_FIELDS = ("budget_id", "max_budget", "budget_duration", "budget_reset_at", "tpm_limit", "rpm_limit")
 
 

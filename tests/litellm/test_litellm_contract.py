@@ -6,10 +6,12 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from servers.traefik import until
+from yarl import URL
 
 from gateway.catalog.model import Limits
 from gateway.errors import UpstreamFailed
@@ -51,12 +53,12 @@ class Proxy:
     ) -> tuple[int, Any]:
         sent = {"Authorization": f"Bearer {key or self.master_key}", **(headers or {})}
         json = {} if body is None else {"json": body}
-        async with self.session.request(method, self.url + path, headers=sent, **json) as response:  # type: ignore[arg-type]  # JSON
+        async with self.session.request(method, URL(self.url + path, encoded=True), headers=sent, **json) as response:  # type: ignore[arg-type]  # JSON
             return response.status, await response.json()
 
-    async def chat(self, user_id: str, model: str = "gpt-small") -> tuple[int, str]:
-        """Status and error type of a call through the shared key, as Open WebUI makes it."""
-        return await self._chat(model, headers={"X-OpenWebUI-User-Id": user_id})
+    async def chat(self, user_id: str, model: str = "gpt-small", *, key: str | None = None) -> tuple[int, str]:
+        """Status and error type of a call through a shared key (the master key), as Open WebUI makes it."""
+        return await self._chat(model, key=key, headers={"X-OpenWebUI-User-Id": user_id})
 
     async def own_chat(self, key: str, model: str = "gpt-small") -> tuple[int, str]:
         """Status and error type of a call with a user's own virtual key."""
@@ -92,8 +94,9 @@ async def test_it_is_ready(proxy: Proxy) -> None:
 async def test_an_unknown_user_is_upserted(proxy: Proxy) -> None:
     done = await proxy.litellm.provision_internal_user(f"u-{proxy.mark}", FREE, previous_budget_duration=None)
     assert done.matches
-    assert done.answer["user_id"] == f"u-{proxy.mark}"
     assert done.answer["budget_reset_at"]
+    status, row = await proxy.call("GET", f"/v2/user/info?user_id=u-{proxy.mark}")
+    assert (status, row["rpm_limit"]) == (200, 2)
 
 
 async def test_a_free_user_with_a_key_is_limited_and_a_pro_user_is_not(proxy: Proxy) -> None:
@@ -223,11 +226,21 @@ async def test_an_invalid_duration_is_refused_for_good(proxy: Proxy) -> None:
 async def test_any_id_arrives_unchanged(proxy: Proxy, user_id: str) -> None:
     user_id += proxy.mark
     user = await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration=None)
-    again = await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration=None)
-    assert user == again
-    assert user.answer["user_id"] == user_id
-    customer = await proxy.litellm.provision_customer(user_id, f"tier-{proxy.mark}", PRO)
-    assert customer.answer["user_id"] == user_id
+    assert user == await proxy.litellm.provision_internal_user(user_id, PRO, previous_budget_duration=None)
+    assert (await proxy.litellm.provision_customer(user_id, f"tier-{proxy.mark}", PRO)).matches
+    for path in ("/v2/user/info?user_id=", "/customer/info?end_user_id="):
+        status, row = await proxy.call("GET", path + quote(user_id, safe=""))
+        assert (status, row["user_id"]) == (200, user_id)
+
+
+async def test_t3_the_shared_keys_own_budget_catches_customers_nobody_told_litellm_about(proxy: Proxy) -> None:
+    customer, net = f"c-{proxy.mark}", f"net-{proxy.mark}"
+    await proxy.call("POST", "/budget/new", {"budget_id": net, "rpm_limit": 1})
+    key = await proxy.key_of(f"shared-{proxy.mark}", end_user_budget_id=net)
+    assert await proxy.chat(customer, key=key) == (200, "")
+    assert await proxy.chat(customer, key=key) == (429, "throttling_error")
+    await proxy.litellm.provision_customer(customer, f"pro-{proxy.mark}", PRO)
+    assert await proxy.chat(customer, key=key) == (200, "")
 
 
 async def _blocked(proxy: Proxy, customer: str) -> bool:

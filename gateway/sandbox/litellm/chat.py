@@ -23,11 +23,7 @@ def complete(state: State, key: Key | None, headers: Mapping[str, str], body: Bo
     model = str(body.get("model") or "")
     user = state.users.get(key.user_id or "") if key else None
     customer_id = _customer_id(state, headers, body)
-    seen = state.customer_as_cached(customer_id) if customer_id else None
-    customer, budget = seen if seen else (None, None)
-    if customer is not None and (budget is None or customer.budget_id is None):
-        default = (key.end_user_budget_id if key else None) or state.default_budget_id
-        budget = state.budgets.get(default or "")
+    customer, budget = _customer(state, key, customer_id) if customer_id else (None, None)
     _check_models(state, model, user, customer)
     _check_budgets(state, user, customer, budget)
     _check_rates(state, user, customer, budget)
@@ -50,6 +46,15 @@ def _customer_id(state: State, headers: Mapping[str, str], body: Body) -> str | 
     if state.header_role == "customer" and headers.get(_MAPPED_HEADER):
         return headers[_MAPPED_HEADER]
     return str(body["user"]) if body.get("user") else None
+
+
+def _customer(state: State, key: Key | None, customer_id: str) -> tuple[Customer, Budget | None]:
+    """A customer without a budget falls into the key's own, then into the proxy's, from its first call on."""
+    customer, budget = state.customer_as_cached(customer_id) or (Customer(customer_id), None)
+    if budget is None:
+        default = (key.end_user_budget_id if key else None) or state.default_budget_id
+        budget = state.budgets.get(default or "")
+    return customer, budget
 
 
 def _check_models(state: State, model: str, user: User | None, customer: Customer | None) -> None:

@@ -161,9 +161,9 @@ async def test_tokens_count_too_and_the_minute_ends(served: Served) -> None:
     assert await served.chat(**user) == 200
 
 
-async def test_t3_an_unknown_customer_falls_into_the_default_budget_from_its_second_call(serve: Any) -> None:
+async def test_t3_an_unknown_customer_falls_into_the_default_budget_from_its_first_call(serve: Any) -> None:
     served = await serve(default_budget_id="free")
-    await served.post("/budget/new", {"budget_id": "free", "rpm_limit": 0})
+    await served.post("/budget/new", {"budget_id": "free", "rpm_limit": 1})
     user = {"X-OpenWebUI-User-Id": "new"}
     assert [await served.chat(**user) for _ in range(2)] == [200, 429]
 
