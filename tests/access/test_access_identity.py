@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jwt as pyjwt
 import pytest
-from access.access_samples import NOW, OLD_SECRET, SESSION_SECRET, b64, session, token
+from access.access_samples import NOW, OLD_SECRET, SESSION_SECRET, session, token
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -269,7 +269,3 @@ def test_what_pyjwt_signs_is_read_the_same(extra: dict[str, object], user_id: st
         assert answer == Known(name, NOW + 1030)
     else:
         assert code(answer) == "malformed_token"
-
-
-def test_b64_is_the_tests_own() -> None:
-    assert b64(b"\xfb\xff") == "-_8"

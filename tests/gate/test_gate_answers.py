@@ -1,0 +1,360 @@
+"""What the gate answers."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+from access.access_samples import NOW, SESSION_SECRET, token, with_app
+from gate.gate_stage import GATE_SECRET, LINK_KEY, OLD_GATE_SECRET, Answer, ask, exchange, head, raw, stage
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.access import links
+from gateway.access.app_access import app_access
+from gateway.catalog.model import IdentityKind
+from gateway.gate import Gate
+from gateway.metrics import Registry
+from gateway.settings import Secret
+
+HTML = ("Accept", "text/html,application/xhtml+xml")
+NAVIGATE = ("Sec-Fetch-Mode", "navigate")
+
+
+def refused(answer: Answer) -> tuple[int, object]:
+    """Status and code of a refusal, after what every refusal must have."""
+    assert answer.header("Cache-Control") == "no-store"
+    assert answer.header("Cloudflare-CDN-Cache-Control") == "no-store"
+    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("Content-Length") == str(len(answer.body))
+    assert isinstance(answer.json["message"], str)
+    return answer.status, answer.json["error"]
+
+
+async def test_everybody_is_tagged() -> None:
+    async with stage() as on:
+        assert (await ask(on.port, user="alice")).tags == ("skai", "alice", "pro", "images")
+        assert (await ask(on.port, user="bob")).tags == ("skai", "bob", "free", "")
+        assert (await ask(on.port)).tags == ("skai", None, "free", "")
+        assert (await ask(on.port, uri="/static/x", user="alice")).tags == ("skai", "alice", "pro", "images")
+        key = await ask(on.port, more=[("Authorization", "Bearer skp_alice")])
+        assert key.tags == ("skai", "alice", "pro", "images")
+        assert (key.status, key.body) == (200, b"")
+
+
+async def test_t1_a_user_id_cannot_write_a_header() -> None:
+    async with stage() as on:
+        odd = await ask(on.port, user="Zo\u00eb 100%")
+        assert odd.tags == ("skai", "Zo%C3%AB%20100%25", "free", "")
+        for name in ("a\r\nX-SK-Tier: max", "a\nb", "\u2028"):
+            answer = await ask(on.port, user=name)
+            assert refused(answer) == (401, "sign_in_required")
+            assert answer.header("X-SK-Tier") is None
+
+
+async def test_a_paid_path_asks_for_a_tier() -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro/x", user="bob")
+        assert refused(answer) == (402, "tier_required")
+        assert answer.header("X-SK-Tier") == "free"
+        told = {key: value for key, value in answer.json.items() if key != "upgrade_url"}
+        assert told == {
+            "error": "tier_required", "message": "this needs the tier Pro", "required_tier": "pro",
+            "current_tier": "free",
+        }  # fmt: skip
+        assert _buyer(str(answer.json["upgrade_url"])) == "bob"
+        assert (await ask(on.port, uri="/pro/x", user="alice")).status == 200
+        assert on.count("skai", "free", "tier_required") == 1
+
+
+@pytest.mark.parametrize("more", [[HTML], [NAVIGATE], [HTML, NAVIGATE]])
+async def test_a_browser_is_sent_to_the_buyers_page(more: list[tuple[str, str]]) -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro/x", user="bob", more=more)
+        assert (answer.status, answer.body, answer.header("X-SK-Tier")) == (303, b"", "free")
+        assert _buyer(answer.header("Location") or "") == "bob"
+        assert answer.header("Cache-Control") == "no-store"
+        assert answer.header("Referrer-Policy") == "no-referrer"
+
+
+def _buyer(url: str) -> str:
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.netloc, parts.path) == ("https", "pay.example.com", "/buy/skai")
+    (link,) = parse_qs(parts.query)["t"]
+    return links.verify([LINK_KEY], link, "skai", NOW + 599)
+
+
+@pytest.mark.parametrize("uri", ["/.skpayments/upgrade", "/.skpayments/upgrade/", "/.skpayments/upgrade?from=menu"])
+async def test_the_upgrade_path_leads_to_the_buyers_page(uri: str) -> None:
+    async with stage(with_app(sign_in_url="https://chat.example.com/auth")) as on:
+        answer = await ask(on.port, uri=uri, user="alice")
+        assert answer.status == 303
+        assert _buyer(answer.header("Location") or "") == "alice"
+        assert refused(await ask(on.port, uri=uri)) == (401, "sign_in_required")
+        page = await ask(on.port, uri=uri, more=[HTML])
+        assert (page.status, page.header("Location")) == (303, "https://chat.example.com/auth")
+        assert (await ask(on.port, uri=uri, user="alice", method="POST")).status == 200
+        assert (await ask(on.port, uri="/.skpayments%2fupgrade", user="alice")).status == 200
+
+
+async def test_signing_in() -> None:
+    async with stage(with_app(anonymous="refuse", sign_in_url="https://chat.example.com/auth?x=1")) as on:
+        answer = await ask(on.port)
+        assert refused(answer) == (401, "sign_in_required")
+        assert answer.header("Set-Cookie") is None
+        page = await ask(on.port, more=[NAVIGATE])
+        assert (page.status, page.header("Location")) == (303, "https://chat.example.com/auth?x=1")
+        # the sign-in page itself would be sent to itself for ever
+        assert refused(await ask(on.port, uri="/auth", more=[NAVIGATE])) == (401, "sign_in_required")
+        assert on.count("skai", "", "sign_in_required") == 3
+
+
+async def test_a_stale_cookie_is_cleared_or_nobody_could_sign_in_again() -> None:
+    stale = token({"id": "alice", "exp": NOW - 100}, secret=SESSION_SECRET).decode()
+    async with stage() as on:
+        answer = await ask(on.port, more=[("Cookie", f"token={stale}")])
+        assert refused(answer) == (401, "sign_in_required")
+        assert answer.json["message"] == "the session has expired"
+        assert answer.header("Set-Cookie") == "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+        public = await ask(on.port, uri="/static/x", more=[("Cookie", f"token={stale}")])
+        assert (public.status, public.tags) == (200, ("skai", None, "free", ""))
+        bearer = await ask(on.port, more=[("Authorization", f"Bearer {stale}")])
+        assert (bearer.status, bearer.header("Set-Cookie")) == (401, None)
+
+
+@pytest.mark.parametrize("target", ["/gate?app=skai", "/gate?app=nowhere", "/traefik", "/metrics", "/x", "*"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        [("X-Sk-Gate", "wrong")],
+        [("X-Sk-Gate", "")],
+        [("X-Sk-Gate", GATE_SECRET[:-1])],
+        [("X-Sk-Gate", GATE_SECRET + "x")],
+        [("X-Sk-Gate", GATE_SECRET), ("X-Sk-Gate", GATE_SECRET)],
+        [("X-Sk-Gate", "wrong"), ("Authorization", f"Bearer {GATE_SECRET}")],
+        [("Authorization", "Bearer wrong")],
+        [("Authorization", f"Basic {GATE_SECRET}")],
+        [("X_Sk_Gate", GATE_SECRET)],
+    ],
+)
+async def test_without_the_secret_nothing_is_said(target: str, more: list[tuple[str, str]]) -> None:
+    async with stage() as on:
+        on.document = b"{}"
+        lines = head(secret=None, user="alice", more=more)
+        (answer,) = await exchange(on.port, raw(lines, target))
+        assert refused(answer) == (403, "forbidden")
+        assert answer.header("X-SK-Tier") is None
+        assert on.count("", "", "forbidden") == 1
+
+
+async def test_the_secret_in_any_spelling_while_it_is_rolled_or_as_bearer() -> None:
+    async with stage() as on:
+        for name in ("X-SK-Gate", "x-sk-gate", "X-Sk-Gate"):
+            answer = await ask(on.port, secret=None, user="alice", more=[(name, OLD_GATE_SECRET)])
+            assert answer.tags == ("skai", "alice", "pro", "images")
+        lines = head(secret=None, user="alice", more=[("Authorization", f"Bearer {GATE_SECRET}")])
+        (answer,) = await exchange(on.port, raw(lines))
+        assert answer.tags == ("skai", "alice", "pro", "images")  # the Bearer was ours: the cookie decides
+
+
+@pytest.mark.parametrize(
+    "host", ["CHAT.example.com", "chat.example.com.", "chat.example.com:443", "sk.test", "SK.Test.:80"]
+)
+async def test_hosts_of_the_app(host: str) -> None:
+    async with stage() as on:
+        assert (await ask(on.port, host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", [None, "", "evil.example", "sk.test:", "sk.test:x", "xsk.test", "sk.test.evil.example"]
+)
+async def test_hosts_of_others(host: str | None) -> None:
+    async with stage() as on:
+        assert refused(await ask(on.port, host=host, user="alice")) == (403, "forbidden")
+        assert on.count("skai", "", "wrong_host") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"uri": None}, 400),
+        ({"uri": ""}, 400),
+        ({"uri": "pro"}, 400),
+        ({"uri": "http://chat.example.com/pro"}, 400),
+        ({"method": None}, 400),
+        ({"method": ""}, 400),
+        ({"method": "GET POST"}, 400),
+        ({"method": "TRACE"}, 405),
+        ({"method": "PROPFIND"}, 200),
+        ({"method": "M-SEARCH"}, 200),
+    ],
+)
+async def test_what_traefik_must_say(changes: dict[str, str | None], status: int) -> None:
+    async with stage() as on:
+        assert (await ask(on.port, **changes)).status == status
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-Uri", "X-Forwarded-Host", "X-Forwarded-Method", "x-forwarded-uri"])
+async def test_what_traefik_says_twice_is_not_believed(name: str) -> None:
+    async with stage() as on:
+        values = {"x-forwarded-host": "chat.example.com", "x-forwarded-uri": "/", "x-forwarded-method": "GET"}
+        answer = await ask(on.port, uri="/pro", more=[(name, values[name.lower()])])
+        assert answer.status in (400, 403)
+
+
+async def test_our_own_names_on_input_are_nothing() -> None:
+    async with stage() as on:
+        more = [("X-SK-Tier", "max"), ("X-SK-User", "root"), ("X_SK_Tier", "max"), ("X-SK-Features", "video")]
+        assert (await ask(on.port, user="bob", more=more)).tags == ("skai", "bob", "free", "")
+        assert (await ask(on.port, uri="/pro", user="bob", more=more)).status == 402
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/gate", "/gate?", "/gate?app=", "/gate?app=nowhere", "/gate?app=skai&app=skai", "/gate?app=skai&x=1",
+     "/gate?App=skai", "/gate?x=1", "/gate?app=%ff", "/gate?app=skai%00", "/gate/?app=skai", "/Gate?app=skai", "/",
+     "/gate/x"],
+)  # fmt: skip
+async def test_addresses_that_are_not_there(target: str) -> None:
+    async with stage() as on:
+        assert refused(await ask(on.port, target)) == (404, "not_found")
+
+
+async def test_an_app_id_may_be_percent_encoded() -> None:
+    async with stage() as on:
+        assert (await ask(on.port, "/gate?app=%73kai", user="alice")).tags == ("skai", "alice", "pro", "images")
+
+
+async def test_while_not_ready_it_says_when_to_come_back() -> None:
+    async with stage(ready=False) as on:
+        for target in ("/gate?app=skai", "/traefik"):
+            answer = await ask(on.port, target)
+            assert refused(answer) == (503, "not_ready")
+            assert answer.header("Retry-After") == "2"
+        assert (await ask(on.port, "/metrics")).status == 200
+        on.gate.ready = True
+        assert (await ask(on.port)).status == 200
+
+
+async def test_t43_the_dynamic_configuration_is_whole_or_not_there() -> None:
+    async with stage() as on:
+        assert refused(await ask(on.port, "/traefik")) == (503, "not_ready")
+        on.document = b'{"http": {}}'
+        answer = await ask(
+            on.port, "/traefik", more=[("If-None-Match", "*"), ("If-Modified-Since", "Tue, 01 Jan 2030")]
+        )
+        assert (answer.status, answer.body) == (200, b'{"http": {}}')
+        assert answer.header("Content-Type") == "application/json"
+        assert answer.header("ETag") is None
+
+
+async def test_metrics_as_prometheus_reads_them() -> None:
+    async with stage() as on:
+        for _ in range(2):
+            await ask(on.port, user="alice")
+        await ask(on.port)
+        lines = [("Host", "x"), ("Authorization", f"Bearer {GATE_SECRET}")]
+        (answer,) = await exchange(on.port, raw(lines, "/metrics"))
+        assert answer.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+        families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+        counts = {tuple(sample.labels.values()): sample.value for sample in families["skpay_gate_requests"].samples}
+        assert counts["skai", "pro", "allowed"] == 2
+        assert counts["skai", "free", "anonymous"] == 1
+        (count,) = (s.value for s in families["skpay_gate_seconds"].samples if s.name == "skpay_gate_seconds_count")
+        assert count == 3
+
+
+async def test_t3_somebody_new_is_told_of_once() -> None:
+    async with stage() as on:
+        for _ in range(3):
+            await ask(on.port, user="bob")
+            await ask(on.port, user="alice")
+            await ask(on.port)
+        assert on.seen == [("skai", "bob")]
+
+
+async def test_a_first_sight_that_fails_is_tried_again_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async with stage() as on:
+        told = []
+
+        def first_sight(app_id: str, user_id: str) -> None:
+            told.append(user_id)
+            raise RuntimeError("queue is full")
+
+        on.gate._first_sight = first_sight
+        for _ in range(2):
+            assert (await ask(on.port, user="bob")).status == 200
+        assert told == ["bob", "bob"]
+        assert "first_sight_failed" in caplog.text
+
+
+async def test_a_tier_change_is_seen_by_the_next_request() -> None:
+    async with stage() as on:
+        assert (await ask(on.port, uri="/pro", user="bob")).status == 402
+        on.table.set("skai", "bob", "max")
+        assert (await ask(on.port, uri="/pro", user="bob")).tags == ("skai", "bob", "max", "images,video")
+        on.table.remove("skai", "bob")
+        assert (await ask(on.port, uri="/pro", user="bob")).status == 402
+
+
+async def test_a_reload_changes_all_apps_at_once() -> None:
+    async with stage() as on:
+        blog = with_app(
+            app_id="blog", hosts=("blog.example.com",), routes=(), identity=(IdentityKind("user_key"),), enforce=False
+        )
+        on.gate.install({"blog": app_access(blog, {}, {})})
+        assert (await ask(on.port)).status == 404
+        assert (await ask(on.port, "/gate?app=blog", host="blog.example.com")).tags == ("blog", None, "free", "")
+        assert (await ask(on.port, "/gate?app=blog", host="chat.example.com")).status == 403
+
+
+async def test_without_enforce_what_would_be_refused_is_counted() -> None:
+    async with stage(with_app(enforce=False)) as on:
+        assert (await ask(on.port, uri="/pro", user="bob")).tags == ("skai", "bob", "free", "")
+        assert (await ask(on.port, uri="/pro")).tags == ("skai", None, "free", "")
+        assert (await ask(on.port, more=[("Cookie", "token=x")])).tags == ("skai", None, "free", "")
+        assert on.count("skai", "free", "would_tier_required") == 1
+        assert on.count("skai", "free", "would_sign_in_required") == 2
+        assert on.count("skai", "free", "allowed") == 0
+
+
+ORIGIN, ASKED = ("Origin", "https://other.example"), ("Access-Control-Request-Method", "POST")
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "status"),
+    [
+        ("OPTIONS", [ORIGIN, ASKED], 200),
+        ("OPTIONS", [ORIGIN], 401),
+        ("OPTIONS", [ASKED], 401),
+        ("OPTIONS", [], 401),
+        ("GET", [ORIGIN, ASKED], 401),
+        ("OPTIONS", [ORIGIN, ASKED, ("Cookie", "a=b")], 401),
+        ("OPTIONS", [ORIGIN, ASKED, ("Authorization", "Basic x")], 401),
+        ("OPTIONS", [ORIGIN, ASKED, ("X-HTTP-Method-Override", "DELETE")], 200),
+    ],
+)
+async def test_a_preflight_is_only_what_a_browser_sends(method: str, more: list[tuple[str, str]], status: int) -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro", method=method, more=more)
+        assert answer.status == status
+        if status == 200:
+            assert answer.tags == ("skai", None, "free", "")
+
+
+async def test_a_real_http_client_gets_along_with_it() -> None:
+    async with stage() as on, aiohttp.ClientSession() as client:
+        for user, tier in [("alice", "pro"), ("bob", "free")] * 5:
+            headers = dict(head(user=user))
+            async with client.get(f"{on.url}/gate?app=skai", headers=headers) as answer:
+                assert (answer.status, answer.headers["X-SK-User"], answer.headers["X-SK-Tier"]) == (200, user, tier)
+        assert on.gate.registry.gauge("skpay_gate_connections", "").of().value == 1
+
+
+def test_a_gate_without_a_secret_is_refused() -> None:
+    for secrets in ((), (Secret(""),)):
+        with pytest.raises(ValueError, match="secret"):
+            Gate(
+                secrets=secrets, public_url="", table=None, sign_link=None, registry=Registry(),  # type: ignore[arg-type]  # never used
+            )  # fmt: skip
