@@ -92,7 +92,7 @@ def _prices(apps: Apps) -> Iterator[Problem]:
 
 def _api_keys(apps: Apps) -> Iterator[Problem]:
     """One key for two apps would let each act for the other."""
-    return _twice((claim for path, app in apps for claim in _text(app, (*path, "api_key"))), "the same secret's place")
+    return _twice((claim for path, app in apps for claim in _text(app, (*path, "api_key"))), "the same key")
 
 
 def _identity_secrets(apps: Apps) -> Iterator[Problem]:
@@ -104,7 +104,7 @@ def _identity_secrets(apps: Apps) -> Iterator[Problem]:
                 if kind.get("kind") == "openwebui":
                     yield from _text(kind, (*kind_path, "secret"))
 
-    return _twice(claims(), "the same secret's place: each app would take the other's sign-ins. It")
+    return _twice(claims(), "the same secret, by which each app would take the other's sign-ins,")
 
 
 def _litellm_users(apps: Apps) -> Iterator[Problem]:

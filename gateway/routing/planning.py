@@ -100,7 +100,6 @@ class Plan:
     cert_resolver: str | None
     network: str
     traefik_url: str
-    public_host: str
 
     def of(self, app_id: str | None) -> tuple[Router, ...]:
         """The routers of one app, or our own for None. Raises `ConfigError` for an app that is not there."""
@@ -147,7 +146,6 @@ def plan(catalog: Catalog, public_url: str) -> Plan:
         cert_resolver=routing.cert_resolver,
         network=routing.network,
         traefik_url=routing.traefik_url,
-        public_host=public_host,
     )
 
 

@@ -279,8 +279,8 @@ TWO_APPS: list[tuple[Callable[[Tree], None], str]] = [
     (_same_id, "apps[1].id: the same app id stands at apps[0].id too"),
     (_former_id, "apps[0].was[0]: the same app id stands at apps[1].id too"),
     (_same_host, "apps[1].hosts[0]: the same host stands at apps[0].hosts[1] too"),
-    (_same_secret, "apps[1].identity[0].secret: the same secret's place: each app would take the other's sign-ins. It stands at apps[0].identity[0].secret too"),
-    (_same_api_key, "apps[1].api_key: the same secret's place stands at apps[0].api_key too"),
+    (_same_secret, "apps[1].identity[0].secret: the same secret, by which each app would take the other's sign-ins, stands at apps[0].identity[0].secret too"),
+    (_same_api_key, "apps[1].api_key: the same key stands at apps[0].api_key too"),
     (_same_litellm, f"apps[1].litellm: {_T2}"),
     (_one_shares, f"apps[1].litellm: {_T2}"),
 ]  # fmt: skip

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.catalog import parse
 from gateway.catalog.values import ascii_host, grace_seconds, route_path_problem, url_problem
 from gateway.errors import ConfigError
+
+# A busy machine is no failure.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,7 @@ def test_paths_that_are_fine(path: str) -> None:
     assert route_path_problem(path) is None
 
 
+@UNHURRIED
 @given(st.text(max_size=80))
 def test_a_host_that_passes_is_safe_anywhere(text: str) -> None:
     try:
@@ -76,6 +80,7 @@ def told(raw: bytes) -> tuple[str, ...]:
     return ()
 
 
+@UNHURRIED
 @given(st.binary(max_size=300))
 @example(b'{"apps":[{"id":1}]}')
 @example(b'{"apps":[[[]]],"routing":[]}')
@@ -94,6 +99,7 @@ _KEYS = st.sampled_from(
 )  # fmt: skip
 
 
+@UNHURRIED
 @given(
     st.recursive(
         _JSON | st.sampled_from(["openwebui", "pro", "free", "{user_id}", "/x"]),

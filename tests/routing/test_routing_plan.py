@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, composite
 from routing_apps import PUBLIC_URL, apps_json, catalog
@@ -33,6 +33,8 @@ from gateway.routing import (
 )
 from gateway.routing.planning import Gate, HostHeader
 
+# A busy machine is no failure.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 IDENTITIES: list[dict[str, str]] = [{"kind": "openwebui", "secret": "env:A"}, {"kind": "user_key"}]
 
 
@@ -51,8 +53,8 @@ def catalogs(draw: DrawFn) -> Catalog:
     return parse(apps_json(apps, cert_resolver=resolver, entry_points=draw(st.sampled_from([["web"], ["a", "b"]]))))
 
 
+@UNHURRIED
 @given(catalogs())
-@settings(deadline=None)
 def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(catalog: Catalog) -> None:
     routes = plan(catalog, PUBLIC_URL)
     http = traefik_document(routes, "the secret")["http"]
@@ -76,8 +78,8 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
     assert hosts == {}
 
 
+@UNHURRIED
 @given(catalogs())
-@settings(deadline=None)
 def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> None:
     routes = plan(catalog, PUBLIC_URL)
     text = traefik_file(routes)
@@ -105,6 +107,7 @@ HOSTILE = st.sampled_from(
 ) | st.text(max_size=20)  # fmt: skip
 
 
+@UNHURRIED
 @given(
     st.sampled_from(["app_id", "hosts", "upstream", "gate_url", "public_service_url", "traefik_url", "network",
                      "entry_points", "cert_resolver"]),

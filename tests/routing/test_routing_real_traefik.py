@@ -157,7 +157,6 @@ async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(
         cert_resolver=None,
         network="proxy",
         traefik_url="http://traefik",
-        public_host="pay.test",
     )
     text = traefik_file(routes)
     document = yaml.safe_load(text)
