@@ -143,6 +143,13 @@ def test_an_app_must_not_claim_our_own_host() -> None:
         plan(catalog("a.example.com", "PAY.example.com"), "https://Pay.Example.com:443/base")
 
 
+def test_two_apps_of_one_host_are_refused_though_parse_was_passed_by() -> None:
+    good = catalog()
+    other = replace(good.apps["blog"], app_id="shop")
+    with pytest.raises(ConfigError, match=re.escape("apps[1].hosts[0]: the same host stands there twice")):
+        plan(replace(good, apps=MappingProxyType({**good.apps, "shop": other})), PUBLIC_URL)
+
+
 @pytest.mark.parametrize("public_url", ["", "https://", "https://a_b", "https://[::1]", "https://a`b"])
 def test_a_public_url_that_no_rule_could_match_is_refused(public_url: str) -> None:
     with pytest.raises(ConfigError, match="PUBLIC_URL: no host that Traefik could match"):

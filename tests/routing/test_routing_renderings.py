@@ -121,6 +121,12 @@ def test_labels_name_the_port_and_the_network() -> None:
         assert labels["traefik.http.services.sk-app-blog.loadBalancer.server.port"] == "3000"
 
 
+def test_labels_of_a_service_with_tls_say_so() -> None:
+    labels = docker_labels(plan(catalog(public_service_url="https://skpayments"), PUBLIC_URL), None)
+    assert labels["traefik.http.services.sk-public.loadBalancer.server.port"] == "443"
+    assert labels["traefik.http.services.sk-public.loadBalancer.server.scheme"] == "https"
+
+
 def test_our_own_labels_hold_nothing_of_the_apps() -> None:
     labels = docker_labels(plan(catalog(), PUBLIC_URL), None)
     assert labels["traefik.http.routers.sk-public.rule"] == "Host(`pay.example.com`)"
