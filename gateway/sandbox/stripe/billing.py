@@ -112,14 +112,18 @@ def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
 
 
 def start(world: World, customer_id: str, wanted: list[Json], options: Json) -> Json:
-    """Create and bill. Without `"unpaid": True` the first invoice is charged at once; a trial starts with one of 0."""
+    """Create and bill: a trial with an invoice of 0, else charged at once.
+
+    With option `unpaid` nothing is charged (incomplete); with `processing` the payment is under way (active).
+    """
     subscription = world.add(build(world, customer_id, wanted, options))
     trialing = subscription["trial_end"] is not None
     old_shape = not world.event_version.startswith("2026")
-    pays = not options.get("unpaid") and invoicing.card_pays(world, customer_id)
+    charged = not options.get("unpaid") and not options.get("processing")
+    granted = options.get("processing") or (charged and invoicing.card_pays(world, customer_id))
     if trialing:
         subscription["status"] = "trialing"
-    elif pays and not old_shape:
+    elif granted and not old_shape:
         # Since basil a paid first invoice precedes the subscription; before, it was born incomplete and then updated.
         subscription["status"] = "active"
     world.emit("customer.subscription.created", subscription)
@@ -127,11 +131,10 @@ def start(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
         lines = [period_line(world, item, free=trialing) for item in subscription["items"]["data"]]
         invoice = invoicing.draft(world, subscription, "subscription_create", lines)
         invoicing.finalize(world, invoice)
-        if trialing or pays:
+        if trialing or charged:
             invoicing.attempt(world, invoice)
-            subscription["status"] = "trialing" if trialing else "active"
-        elif not options.get("unpaid"):
-            invoicing.attempt(world, invoice)
+        if granted and not trialing:
+            subscription["status"] = "active"
     return subscription
 
 

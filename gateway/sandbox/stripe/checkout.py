@@ -181,8 +181,11 @@ def _details(email: str | None) -> Json:
     }
 
 
-def pay(world: World, session: Json, *, card_works: bool = True) -> Json:
-    """What the Pay button does. A failing card raises ApiError 402 and leaves no subscription behind (basil)."""
+def pay(world: World, session: Json, *, card_works: bool = True, delayed: bool = False) -> Json:
+    """What the Pay button does. A failing card raises ApiError 402 and leaves no subscription behind (basil).
+
+    `delayed`: the payment is only under way, the session completes unpaid.
+    """
     if session["status"] != "open":
         raise invalid(f"This Checkout Session has a status of `{session['status']}`.")
     if not card_works and not session["_trial_end"]:
@@ -205,6 +208,7 @@ def pay(world: World, session: Json, *, card_works: bool = True) -> Json:
         "trial_end": trial_end,
         "billing_mode": data.get("billing_mode", {}).get("type", "flexible"),
         "missing_payment_method": end_behavior.get("missing_payment_method", "create_invoice"),
+        "processing": delayed,
     }
     recurring = [line for line in session["_line_items"] if world.objects["price"][line["price"]]["recurring"]]
     wanted = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
@@ -212,7 +216,7 @@ def pay(world: World, session: Json, *, card_works: bool = True) -> Json:
     session.update(
         customer_details=_details(customer["email"] or email),
         invoice=subscription["latest_invoice"],
-        payment_status="no_payment_required" if trial_end else "paid",
+        payment_status="no_payment_required" if trial_end else "unpaid" if delayed else "paid",
         status="complete",
         subscription=subscription["id"],
         url=None,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.sandbox.stripe import checkout
+from gateway.sandbox.stripe import checkout, delayed
 from gateway.sandbox.stripe.html import document, form, money, paragraph, price_text, see_other
 from gateway.sandbox.stripe.refusal import ApiError
 from gateway.sandbox.stripe.world import Json, World
 
-_BUTTONS = [("pay", "Pay"), ("pay_fail", "Pay with a card that fails"), ("leave", "Leave")]
+_BUTTONS = [
+    ("pay", "Pay"),
+    ("pay_fail", "Pay with a card that fails"),
+    ("pay_later", "Pay by bank debit (3 days)"),
+    ("pay_later_fail", "Pay by bank debit that bounces"),
+    ("leave", "Leave"),
+]
 
 
 def show(world: World, session_id: str, error: str | None = None) -> web.Response:
@@ -38,10 +44,13 @@ def act(world: World, session_id: str, action: str) -> web.Response:
         if session["cancel_url"] is None:
             return document("Left", paragraph("You may close this page."))
         return see_other(session["cancel_url"])
-    if action not in ("pay", "pay_fail"):
-        return document("Unknown button", paragraph("This page has no such button.", "error"), 400)
     try:
-        checkout.pay(world, session, card_works=action == "pay")
+        if action in ("pay", "pay_fail"):
+            checkout.pay(world, session, card_works=action == "pay")
+        elif action in ("pay_later", "pay_later_fail"):
+            delayed.pay(world, session, bounces=action == "pay_later_fail")
+        else:
+            return document("Unknown button", paragraph("This page has no such button.", "error"), 400)
     except ApiError as exc:
         return show(world, session_id, exc.message)
     return see_other(_success_url(session))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from gateway.sandbox.stripe import billing, changes, checkout, invoicing, schedules
+from gateway.sandbox.stripe import billing, changes, checkout, delayed, invoicing, schedules
 from gateway.sandbox.stripe.world import DAY, Card, World
 
 Json = dict[str, Any]
@@ -39,6 +39,8 @@ def _coming(world: World) -> Iterator[Due]:
     for session in world.all("checkout.session"):
         if session["status"] == "open":
             yield session["expires_at"], 0, partial(checkout.end, world, session)
+        elif "_settles_at" in session:
+            yield session["_settles_at"], 0, partial(delayed.settle, world, session)
     for schedule in world.all("subscription_schedule"):
         if schedule["status"] == "active":
             yield schedule["current_phase"]["end_date"], 1, partial(schedules.turn, world, schedule)

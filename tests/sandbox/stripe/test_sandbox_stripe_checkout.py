@@ -156,3 +156,26 @@ async def test_names_are_escaped_on_the_pages(box: Box) -> None:
         _, text = await box.page(url)
         assert "<script" not in text
         assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("action", "payment", "status", "event"),
+    [
+        ("pay_later", "paid", "active", "checkout.session.async_payment_succeeded"),
+        ("pay_later_fail", "unpaid", "past_due", "checkout.session.async_payment_failed"),
+    ],
+)
+async def test_a_bank_debit_completes_unpaid_and_is_settled_later(
+    box: Box, action: str, payment: str, status: str, event: str
+) -> None:
+    """Whoever grants from the completed session grants for nothing (facts/stripe.md §1.4)."""
+    session = await box.checkout((await box.customer())["id"], "price_pro")
+    path = f"/v1/checkout/sessions/{session['id']}"
+    assert (await box.click(session["url"], action=action))[0] == 303
+    done = await box.ok("GET", path, {"expand[0]": "subscription", "expand[1]": "invoice"})
+    assert (done["status"], done["payment_status"]) == ("complete", "unpaid")
+    assert (done["subscription"]["status"], done["invoice"]["status"]) == ("active", "open")
+    box.sandbox.advance(3 * DAY + 1)
+    assert (await box.ok("GET", path))["payment_status"] == payment
+    assert (await box.subscription(done["subscription"]["id"]))["status"] == status
+    assert event in box.event_types()
