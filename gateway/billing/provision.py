@@ -87,7 +87,8 @@ async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
 async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Provisioned:
     mode = app.litellm.mode if app.litellm else ""
     if mode == "customer":
-        provisioned = await litellm.provision_customer(own_id, f"{app.app_id}-{tier.tier_id}", tier.limits)
+        # No id has a dot in it: app "a-b" with tier "c" must not share a budget with app "a" and tier "b-c".
+        provisioned = await litellm.provision_customer(own_id, f"{app.app_id}.{tier.tier_id}", tier.limits)
     else:
         last = await billing.store.read(lambda conn: litellm_ids.get(conn, mode, own_id))
         provisioned = await litellm.provision_internal_user(

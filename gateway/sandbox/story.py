@@ -224,10 +224,10 @@ class Story:
             url = f"{self._litellm}/customer/info?end_user_id={self._user_id}"
             answer = await self._person.get(url, headers)
             budget = answer.json().get("litellm_budget_table") or {} if answer.status == 200 else {}
-            return (budget.get("budget_id"), budget.get("rpm_limit")) == (f"skai-{tier}", rpm_limit)
+            return (budget.get("budget_id"), budget.get("rpm_limit")) == (f"skai.{tier}", rpm_limit)
 
         await self._until(f"LiteLLM holds the limits of {tier}", there)
-        self._say(f"LiteLLM answers that Ada is on the budget skai-{tier}, {rpm_limit} requests a minute")
+        self._say(f"LiteLLM answers that Ada is on the budget skai.{tier}, {rpm_limit} requests a minute")
 
     async def _upgrade_link(self) -> str:
         answer = await self._person.get(f"{self._app}/.skpayments/upgrade", {"Accept": "text/html"})

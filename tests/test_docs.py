@@ -1,0 +1,65 @@
+"""What the documents say is checked against the code."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from gateway.catalog import parse
+from gateway.cli import skpay
+from gateway.doctor.examination import EVENTS
+from gateway.web.routes import API
+
+ROOT = Path(__file__).parent.parent
+SOP = (ROOT / "SOP.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCE = {path: path.read_text(encoding="utf-8") for path in (ROOT / "gateway").rglob("*.py")}
+OURS = {path: text for path, text in SOURCE.items() if "sandbox" not in path.parts}
+
+_ALERT = re.compile(r'(?:open_alert\(\s*billing,|open_alert\(self\._billing,|Concern\(|_kept\([^"]*)\s*"([a-z_]+)"')
+_ERROR = re.compile(r'log\.(?:error|exception)\(\s*"([a-z_]+)"')
+
+
+def test_every_alert_has_its_paragraph_in_the_sop() -> None:
+    kinds = {kind for text in OURS.values() for kind in _ALERT.findall(text)}
+    assert len(kinds) >= 11
+    assert kinds == set(re.findall(r"^- `([a-z_]+)`: ", SOP.split("### Alerts")[1].split("### Other")[0], re.MULTILINE))
+
+
+def test_every_error_line_is_explained_in_the_sop() -> None:
+    events = {event for text in OURS.values() for event in _ERROR.findall(text)}
+    assert len(events) >= 5
+    assert [event for event in sorted(events) if f"`{event}`" not in SOP] == []
+
+
+def test_every_command_the_documents_name_exists() -> None:
+    named = set(re.findall(r"`skpay ([a-z]+)(?: ([a-z]+)\b)?", SOP + README))
+    assert len(named) >= 10
+    for noun, verb in named:
+        command = skpay.commands.get(noun)
+        assert command is not None, noun
+        if isinstance(command, click.Group) and verb:
+            assert verb in command.commands, (noun, verb)
+
+
+def test_the_sop_subscribes_to_every_event_that_doctor_asks_for() -> None:
+    assert [event for event in EVENTS if event not in SOP] == []
+
+
+def test_the_readmes_apps_json_is_valid() -> None:
+    block = re.search(r"```json\n(\{\n  \"\$schema\".*?)\n```", README, re.DOTALL)
+    assert block is not None
+    assert [tier.tier_id for tier in parse(block[1].encode()).apps["skai"].tiers] == ["free", "pro"]
+
+
+@pytest.mark.parametrize("route", re.findall(r"^\| `(?:GET|POST) (/[^ `]+)", README, re.MULTILINE))
+def test_every_route_the_readme_names_is_served(route: str) -> None:
+    served = [re.sub(r"{\w+}", "[^/]+", each.path) for each in API]
+    assert any(re.fullmatch(pattern, route) for pattern in served), route
+
+
+def test_no_document_or_source_names_a_secret_or_a_machine() -> None:
+    for path in (*SOURCE, ROOT / "SOP.md", ROOT / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\b(sk|rk)_live_[A-Za-z0-9]{8}", text), path
