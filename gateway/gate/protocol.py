@@ -106,15 +106,20 @@ class Connection(asyncio.Protocol):
         parser = self._quick_parser
         if parser is None:
             parser = self._quick_parser = httptools.HttpRequestParser(self)
+        # Cleared when the request has been answered.
         self._lines = data.count(b"\n")  # httptools takes no LF without its CR, nor one in a value
         try:
             parser.feed_data(data)
+            answered = self._lines == 0
         except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            self._quick_parser = None
-            self._headers.clear()
-            self._urls.clear()
-            return False
-        return True
+            answered = False
+        if answered:
+            return True
+        # Not answered: an error, something unusual, or a body that is still to come.
+        self._quick_parser = None
+        self._headers.clear()
+        self._urls.clear()
+        return False
 
     def on_message_complete(self) -> None:
         """The end of a request read quickly. Its line, each header and the empty line end in one CR LF each, so a
@@ -123,20 +128,21 @@ class Connection(asyncio.Protocol):
         if len(headers) != self._lines - 2 or len(self._urls) != 1 or not headers.keys() <= USUAL:
             raise _Unusual
         parser = self._quick_parser
-        if parser is None or not parser.should_keep_alive():
+        if parser is None or parser.get_method() != b"GET" or not parser.should_keep_alive():
             raise _Unusual
-        answer = self._respond(parser.get_method(), self._urls[0], headers)
+        answer = self._respond(b"GET", self._urls[0], headers)
         headers.clear()
         self._urls.clear()
+        self._lines = 0
         self._out.append(answer)
 
     def _carefully(self, data: bytes) -> None:
         if self._reader is None:
             self._reader = Reader(self._receive)
-        self._reader.feed(data)
+        completed = self._reader.feed(data)
         if self._reader.idle:
             self._reader = self.began_at = None
-        elif self.began_at is None:
+        elif completed or self.began_at is None:
             self.began_at = self._listener.tick
 
     def _receive(self, method: bytes, url: bytes, headers: Headers, keep_alive: bool) -> None:

@@ -38,28 +38,35 @@ class Reader:
         self._parser = httptools.HttpRequestParser(self)
         self._last: LastAnswer | None = None
         self._bytes = self._requests = 0
+        self.idle = True
         self._begin()
 
-    @property
-    def idle(self) -> bool:
-        """Nothing has arrived of a request that is not complete."""
-        return self._bytes == 0
+    def feed(self, data: bytes) -> int:
+        """Read all of `data`; how many requests it completed. `idle` afterwards: nothing of another one has arrived.
 
-    def feed(self, data: bytes) -> None:
-        """All of one read. Raises `LastAnswer` at the first thing that a peer of good will does not send."""
+        Raises `LastAnswer` at the first thing that a peer of good will does not send.
+        """
         self._requests = 0
-        for start in range(0, len(data), PIECE):
-            piece = data[start : start + PIECE]
-            self._bytes += len(piece)
-            try:
-                self._parser.feed_data(piece)
-            except httptools.HttpParserUpgrade:
-                # Raised after the request was complete and answered; we speak nothing but HTTP/1.1.
-                raise LastAnswer(None) from None
-            except httptools.HttpParserError:
-                raise self._last or LastAnswer(answers.BAD_REQUEST) from None
-            if self._bytes > MAX_HEAD_BYTES:
+        start = 0
+        while start < len(data):
+            room = MAX_HEAD_BYTES - self._bytes
+            if room <= 0:
                 raise LastAnswer(answers.TOO_LARGE)
+            piece = data[start : start + min(PIECE, room)]
+            start += len(piece)
+            self._bytes += len(piece)
+            self._feed(piece)
+        self.idle = self._bytes == 0 and data.endswith(b"\r\n\r\n")
+        return self._requests
+
+    def _feed(self, piece: bytes) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # Raised after the request was complete and answered; we speak nothing but HTTP/1.1.
+            raise LastAnswer(None) from None
+        except httptools.HttpParserError:
+            raise self._last or LastAnswer(answers.BAD_REQUEST) from None
 
     def _begin(self) -> None:
         self._url = b""
@@ -67,6 +74,9 @@ class Reader:
         self._count = 0
 
     # httptools
+
+    def on_message_begin(self) -> None:
+        self._bytes = self._bytes or 1  # the first of several in one piece has reset it
 
     def on_url(self, piece: bytes) -> None:
         self._url += piece  # it comes in pieces (T33)
@@ -83,7 +93,8 @@ class Reader:
             self._headers[canonical] = value if held is None else held + AGAIN + value
 
     def on_headers_complete(self) -> None:
-        if self._headers.get(LENGTH, b"0") != b"0" or ENCODING in self._headers:
+        body = self._headers.get(LENGTH, b"0") != b"0" or ENCODING in self._headers
+        if body or self._parser.get_http_version() not in ("1.0", "1.1"):
             self._stop(answers.BAD_REQUEST)
 
     def on_message_complete(self) -> None:
