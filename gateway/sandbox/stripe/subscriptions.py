@@ -123,12 +123,8 @@ def update(world: World, call: Call) -> Json:
             "cancelation behavior directly is not allowed. Please update the schedule instead."
         )
     with world.changing(subscription, billing.UPDATED):
-        if params.get("trial_end") == "now":
-            subscription["trial_end"] = world.time()
-            for item in subscription["items"]["data"]:
-                item["current_period_end"] = world.time()
-        elif "trial_end" in params:
-            _move_trial(subscription, params["trial_end"])
+        if "trial_end" in params:
+            _move_trial(subscription, world.time() if params["trial_end"] == "now" else params["trial_end"])
         if "items" in params:
             changes.apply(
                 world,
@@ -142,6 +138,8 @@ def update(world: World, call: Call) -> Json:
             subscription["pause_collection"].setdefault("resumes_at", None)
         if "metadata" in params:
             subscription["metadata"] = merged_metadata(subscription["metadata"], params["metadata"])
+    if params.get("trial_end") == "now":
+        billing.end_trial(world, subscription)
     _cancellation(world, subscription, params)
     return subscription
 
