@@ -17,6 +17,7 @@ _WELL_KNOWN = {
     "changeme", "change-me", "change_me", "secret", "password", "admin", "token", "test", "example", "default",
     "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
 }  # fmt: skip
+_GATE_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _DIGITS = re.compile(r"\d{1,5}")
 
 
@@ -64,6 +65,13 @@ class Settings:
     port: int
     gate_port: int
     host: str
+
+    @property
+    def own_host(self) -> str:
+        """Where a program on this machine reaches us, ready for a URL: loopback unless HOST is one address."""
+        if self.host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+            return "127.0.0.1"
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def split_secret(text: str) -> Secrets:
@@ -127,7 +135,7 @@ class _Reader:
                 return ()
         return secrets
 
-    def url(self, name: str, default: str | None, *, what: str) -> str | None:
+    def url(self, name: str, default: str | None, *, what: str, may_have_path: bool = True) -> str | None:
         text = self.environ.get(name, "").strip() or default
         if text is None:
             return None
@@ -140,7 +148,12 @@ class _Reader:
         if not valid or parts.query or parts.fragment or parts.username is not None:
             self.problems.append(f'{name}: expected {what}, such as "https://pay.example.com"; got no such URL')
             return None
-        return text.rstrip("/")
+        text = text.rstrip("/")
+        if parts.path.strip("/") and not may_have_path:
+            self.problems.append(
+                f"{name}: has a path, but it must be a host of its own, such as https://pay.example.com"
+            )
+        return text
 
     def port(self, name: str, default: int) -> int:
         text = self.environ.get(name, "").strip() or str(default)
@@ -163,6 +176,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         "STRIPE_WEBHOOK_SECRET", what="the signing secret of the webhook endpoint (whsec_…)"
     )
     gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; generate: openssl rand -hex 32")
+    if any(not _GATE_SECRET.fullmatch(secret.reveal()) for secret in gate_secret):
+        # It travels as a header and stands in a template of Traefik's file provider.
+        reader.problems.append("GATE_SECRET: may hold letters, digits and ._~+/=- only; generate: openssl rand -hex 32")
     admin_token = reader.secret("ADMIN_TOKEN", what="for /admin and the skpay command; generate: openssl rand -hex 32")
     litellm_url = reader.url("LITELLM_URL", None, what="LiteLLM's address")
     litellm_key = reader.secret(
@@ -171,9 +187,15 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if litellm_key and litellm_url is None and "LITELLM_URL" not in environ:
         reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
     stripe_api_base = reader.url("STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address")
-    public_url = reader.url("PUBLIC_URL", None, what="the address at which browsers and Stripe reach this service")
+    public_url = reader.url(
+        "PUBLIC_URL", None, what="the address at which browsers and Stripe reach this service", may_have_path=False
+    )
     if public_url is None and not any(problem.startswith("PUBLIC_URL") for problem in reader.problems):
         reader.problems.append("PUBLIC_URL: not set. It is the address at which browsers and Stripe reach this service")
+    if any(secret.reveal().startswith(("pk_", "whsec_")) for secret in stripe_secret_key):
+        reader.problems.append(
+            "STRIPE_SECRET_KEY: holds a publishable key or a webhook secret, not a secret key (sk_…)"
+        )
     live = any("_live_" in secret.reveal() for secret in stripe_secret_key)
     if live and stripe_api_base != STRIPE_API_BASE:
         reader.problems.append(
