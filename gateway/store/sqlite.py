@@ -174,7 +174,7 @@ def _connect(path: Path, mode: str, settle: Callable[[sqlite3.Connection], objec
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,  # we say BEGIN ourselves: the driver would commit before DDL
+        isolation_level=None,  # we say BEGIN ourselves, and which
         check_same_thread=False,  # the pools hand a connection to one thread at a time
         cached_statements=256,
     )

@@ -54,7 +54,7 @@ class Store:
 
     async def write(self, job: Job[T]) -> T:
         """Run `job` in the writer; its changes are on disk when this returns. Cancelling does not stop it."""
-        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(job)))
+        return await asyncio.wrap_future(self._writer.submit(job))
 
     async def read(self, query: Job[T]) -> T:
         """Run `query` on one snapshot of what is committed. It cannot write."""

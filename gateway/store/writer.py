@@ -76,11 +76,12 @@ class Writer:
         return self._queue.qsize()
 
     def submit(self, job: Job[T]) -> Future[T]:
-        """Queue a job. The future is done once the job is durable, or has failed.
+        """Queue a job. The future is done once the job is durable, or has failed; it cannot be cancelled.
 
         Raises `StoreUnavailable` if the store is closed or far too much is waiting.
         """
         future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
         with self._gate:
             if self._closed:
                 raise StoreUnavailable("The service is stopping.", detail="the store is closed")

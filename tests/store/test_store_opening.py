@@ -137,7 +137,10 @@ def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
     assert "newer version" in _refused(database_url)
 
 
-def test_a_second_instance_is_refused_until_the_first_has_stopped(database_url: str) -> None:
+def test_a_second_instance_is_refused_until_the_first_has_stopped(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.postgresql._LOCK_WAIT", "50ms")
     first = Store.open(database_url)
     problem = _refused(database_url)
     assert "another instance" in problem

@@ -116,6 +116,7 @@ def test_a_lost_session_is_noticed_without_a_write(
 ) -> None:
     monkeypatch.setattr(writer, "IDLE_PROBE_SECONDS", 0.02)
     monkeypatch.setattr(writer, "PROBE_SECONDS", 0.02)
+    monkeypatch.setattr("gateway.store.postgresql._LOCK_WAIT", "50ms")
     store = Store.open(url)
     with psycopg.connect(url, autocommit=True) as rival:
         _wait_for_lock_then(rival, lambda: _cut_writer(postgresql, url))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Text, event, text
 
 from gateway.store import customers, entitlements, grants, inbox, keys, outbox, refreshes
 from gateway.store.schema import metadata
@@ -17,6 +17,24 @@ from gateway.store.schema import metadata
 def test_the_migrations_make_exactly_the_schema(conn: Connection) -> None:
     context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
     assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.parametrize("conn", [pytest.param("postgresql", marks=pytest.mark.needs_postgresql)], indirect=True)
+def test_postgresql_compares_every_text_by_its_bytes(conn: Connection) -> None:
+    declared = {
+        (table.name, column.name): column.type.compile(dialect=conn.dialect)
+        for table in metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, Text)
+    }
+    assert set(declared.values()) == {'TEXT COLLATE "C"'}
+    made = conn.execute(
+        text(
+            "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND data_type = 'text'"
+        )
+    )
+    assert {(row.table_name, row.column_name): row.collation_name for row in made} == dict.fromkeys(declared, "C")
 
 
 def test_a_tier_change_belongs_to_an_entitlement(conn: Connection) -> None:
