@@ -28,6 +28,7 @@ from gateway.settings import Secrets
 log = logging.getLogger(__name__)
 
 _METHOD = re.compile(rb"[A-Za-z-]{1,32}")
+_USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_FIRST_SIGHTS = 100_000
 # What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
 _CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
@@ -37,8 +38,8 @@ class Gate:
     """Answers Traefik. Holds nothing but what `install` and `app` gave it; no answer waits for anything.
 
     `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once,
-    after the answer, for a person who is not in the table. `traefik_document()` is the whole dynamic configuration,
-    None while there is none.
+    after the answer, for a person who is not in the table; again with a later request if it answers False.
+    `traefik_document()` is the whole dynamic configuration, None while there is none.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Gate:
         table: TierTable,
         sign_link: Callable[[str, str, int], str],
         registry: Registry,
-        first_sight: Callable[[str, str], None] = lambda app_id, user_id: None,
+        first_sight: Callable[[str, str], object] = lambda app_id, user_id: None,
         traefik_document: Callable[[], bytes | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -132,11 +133,12 @@ class Gate:
         if host is None or not (host in app.host_bytes or app.has_host(host)):
             app.count("wrong_host")
             return answers.FORBIDDEN_HOST
-        if uri is None or uri[:1] != b"/" or AGAIN in uri or method is None or not _METHOD.fullmatch(method):
+        verb = _USUAL_METHODS.get(method or b"") or _verb(method)
+        if verb is None or uri is None or uri[:1] != b"/" or AGAIN in uri:
             app.count("bad_request")
             return answers.BAD_REQUEST
         path = read_path(uri.decode("utf-8", "surrogateescape"))
-        return self._decide(app, headers, method.decode("ascii"), path)
+        return self._decide(app, headers, verb, path)
 
     def _decide(self, app: PreparedApp, headers: Headers, method: str, path: Path) -> bytes:
         now = int(self._clock())
@@ -202,10 +204,16 @@ class Gate:
 
     def _tell(self, app_id: str, user_id: str) -> None:
         try:
-            self._first_sight(app_id, user_id)
+            if self._first_sight(app_id, user_id) is False:
+                self._seen.discard((app_id, user_id))
         except Exception:
             self._seen.discard((app_id, user_id))
             log.exception("first_sight_failed", extra=fields(app_id=app_id, user_id=user_id))
+
+
+def _verb(method: bytes | None) -> str | None:
+    """A method of an app's own, such as WebDAV's; None if it is none at all."""
+    return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
 
 
 def _allow(app: PreparedApp, decision: Allow, who: Who) -> bytes:
