@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
 import click
 
 import gateway
 from gateway import errors
-from gateway.cli import alerts, check, doctor, events, keys, routes, schema, serve, users
+from gateway.cli import alerts, check, doctor, events, keys, routes, schema, serve, tunnel, users
 from gateway.cli import demo as demo_command
 from gateway.cli.output import complain
 
@@ -18,7 +20,7 @@ EXIT: dict[type[errors.SkpayError], int] = {
     errors.TooMany: 3,
     errors.SkpayError: 2,
 }
-EXIT_BUG = 70
+EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_BUG = 130, 141, 70
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +34,7 @@ for command in (
     demo_command.demo,
     check.check,
     routes.routes,
+    tunnel.tunnel,
     schema.schema,
     keys.keys,
     users.status,
@@ -54,24 +57,34 @@ def exit_code(error: errors.SkpayError) -> int:
 
 def main() -> None:
     """Run `skpay`; an error of ours is told in a line or more, a bug with its traceback."""
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        skpay(standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
+        # Outside of its standalone mode click returns what `Context.exit` was given, instead of raising it.
+        code = skpay(standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except click.exceptions.Abort:
-        sys.exit(130)
+        return EXIT_INTERRUPTED
     except click.ClickException as exc:
         exc.show()
-        sys.exit(2)
+        return 2
     except errors.ConfigError as exc:
         complain(*exc.problems)
-        sys.exit(exit_code(exc))
+        return exit_code(exc)
     except errors.SkpayError as exc:
         complain(f"{exc.message}{f' ({exc.detail})' if exc.detail else ''}")
-        sys.exit(exit_code(exc))
+        return exit_code(exc)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain while it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+    except OSError as exc:
+        complain(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+        return 2
     except Exception:
         complain("skpay met a bug of its own:")
-        import traceback
-
         traceback.print_exc()
-        sys.exit(EXIT_BUG)
+        return EXIT_BUG

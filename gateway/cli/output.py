@@ -10,14 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.log import redact
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def complain(*lines: str) -> None:
-    """Each line on standard error, as an error."""
+    """Each line on standard error, as an error; what looks like a secret is not shown there either."""
     for line in lines:
-        err.print(f"[red]error:[/] {escape(line)}")
+        err.print(f"[red]error:[/] {escape(str(redact(line)))}")
 
 
 def say(line: str) -> None:

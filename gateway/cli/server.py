@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from sqlalchemy import Connection
+from yarl import URL
 
 from gateway import errors
 from gateway.settings import Settings
@@ -22,6 +23,7 @@ _ERROR_OF: dict[int, type[errors.SkpayError]] = {
     404: errors.NotFound,
     409: errors.Conflict,
     429: errors.TooMany,
+    500: errors.UpstreamFailed,
     502: errors.UpstreamFailed,
     503: errors.StoreUnavailable,
 }
@@ -37,7 +39,8 @@ def ask(settings: Settings, method: str, path: str, body: object = None) -> Any:
 
 
 async def _ask(settings: Settings, method: str, path: str, body: object) -> Any:
-    url = f"http://127.0.0.1:{settings.port}{path}"
+    # Encoded already: a user id such as ".." must arrive as it is.
+    url = URL(f"http://{settings.own_host}:{settings.port}{path}", encoded=True)
     headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
     try:
         async with (

@@ -46,7 +46,8 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     if wants_json:
         as_json(found)
         return
-    say(f"{app_id}/{user_id} has {found['tier']}: {found['reason']} ({found['source']}, Stripe: {found['status']})")
+    stripe = f", Stripe: {found['status']}" if found["status"] else ""
+    say(f"{app_id}/{user_id} has {found['tier']}: {found['reason']} ({found['source']}{stripe})")
     for change in found["then"]:
         say(f"  from {instant(change['at'])} UTC by the clock alone: {change['tier']}")
     rows: list[tuple[object, ...]] = [
@@ -63,9 +64,10 @@ def _until_at(until: str | None) -> int | None:
     if until is None:
         return None
     try:
-        return int(datetime.fromisoformat(until).replace(tzinfo=UTC).timestamp())
+        at = datetime.fromisoformat(until)
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     except ValueError:
-        raise InvalidInput(f"--until: expected a date such as 2027-01-31, got {until[:30]!r}") from None
+        raise InvalidInput(f"--until: expected a date such as 2027-01-31, got {until[:40]!r}") from None
 
 
 @click.command()
