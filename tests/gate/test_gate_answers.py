@@ -274,6 +274,20 @@ async def test_t3_somebody_new_is_told_of_once() -> None:
         assert on.seen == [("skai", "bob")]
 
 
+async def test_t3_a_first_sight_that_could_not_be_taken_is_told_again() -> None:
+    async with stage() as on:
+        told: list[str] = []
+
+        def first_sight(app_id: str, user_id: str) -> bool:
+            told.append(user_id)
+            return len(told) > 2
+
+        on.gate._first_sight = first_sight
+        for _ in range(5):
+            await ask(on.port, user="bob")
+        assert told == ["bob"] * 3
+
+
 async def test_a_first_sight_that_fails_is_tried_again_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     async with stage() as on:
         told = []
