@@ -171,7 +171,7 @@ def _reader_engine(path: Path) -> Engine:
 
 def _connect(path: Path, mode: str, settle: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
     conn = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
+        f"file://{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,  # we say BEGIN ourselves, and which

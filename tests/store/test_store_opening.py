@@ -65,6 +65,11 @@ def test_missing_folders_are_created_and_a_relative_path_is_from_here(
     assert [path.name for path in (tmp_path / "deep/er").glob("*.db")] == ["store %3F#%41.db"]
 
 
+def test_a_slash_too_many_is_no_other_file(tmp_path: Path) -> None:
+    Store.open(f"sqlite:////{tmp_path}/store.db").close_now()
+    assert (tmp_path / "store.db").is_file()
+
+
 def test_a_folder_that_cannot_be_created_is_told_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     problem = _refused(f"sqlite:///{tmp_path}/file/store.db")

@@ -124,7 +124,7 @@ async def test_a_cancelled_caller_does_not_cancel_its_write(store: Store) -> Non
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    store.write_now(_put("later"))
+    await asyncio.wait_for(store.write(_put("later")), 10)
     assert _get(store, "cancelled") == "x"
 
 
