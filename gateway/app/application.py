@@ -18,6 +18,7 @@ from gateway.access import links
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.keys import KeyOwner
 from gateway.access.table import TierTable
+from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.context import Billing
@@ -64,7 +65,9 @@ class Application:
         self._catalog, self._secrets = self._file.read()
         self._problems: dict[str, str] = {}
         self._stack = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
+        self._reloading, self._loading_keys = asyncio.Lock(), asyncio.Lock()
+        self._told: dict[tuple[str, str], str] | None = None
         self._access: dict[str, AppAccess] = {}
         self._traefik: bytes | None = None
         self._table = TierTable()
@@ -95,7 +98,7 @@ class Application:
             webhook_secrets=settings.stripe_webhook_secret,
             public_url=settings.public_url,
             clock=self._clock,
-            tell_gate=self._table.set,
+            tell_gate=self._tell_gate,
         )
         first_sight = FirstSight(self._billing)
         link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
@@ -110,12 +113,15 @@ class Application:
             clock=self._clock,
         )
         await self._install(self._catalog, self._secrets)
+        await resolve_alert(self._billing, "catalog_refused", str(settings.apps_file))
         await self._serve(link_keys)
         worker = Worker(self._billing)
         await worker.start()
         self._stack.push_async_callback(worker.stop)
-        for work in (first_sight.run(), self._watch(), self._resolve_prices(), self._count(), self._renew()):
-            self._tasks.append(asyncio.create_task(work))
+        self._background.start("first sight", first_sight.run)
+        self._background.start("watch", self._watch)
+        self._background.start("count", self._count)
+        self._follow_catalog()
         self._gate.ready = True
         log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))
 
@@ -145,10 +151,7 @@ class Application:
 
     async def stop(self) -> None:
         """Stop taking requests, finish what is under way, close the store. Twice is once."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._background.stop()
         await self._stack.aclose()
 
     def problems(self) -> dict[str, str]:
@@ -159,21 +162,37 @@ class Application:
         return found
 
     async def reload(self) -> None:
-        """Read apps.json again. On any problem the old catalog serves on, and the problem is raised and alerted."""
+        """Read apps.json again. On any problem the old catalog serves on, and the problem is raised and alerted.
+
+        One at a time: what was read last is what is installed last.
+        """
+        async with self._reloading:
+            try:
+                await self._reload()
+            except ConfigError:
+                raise
+            except BaseException:
+                self._file.forget()  # the file may be fine: look again in a second
+                raise
+
+    async def _reload(self) -> None:
+        where = str(self._settings.apps_file)
         try:
             catalog, secrets = self._file.read()
-            await self._refuse_lost_tiers(catalog)
-            plan(catalog, self._settings.public_url)
+            await self._install(catalog, secrets)
         except ConfigError as exc:
             self._problems["catalog"] = exc.message
-            await open_alert(self._billing, "catalog_refused", str(self._settings.apps_file), exc.message)
+            await open_alert(self._billing, "catalog_refused", where, exc.message)
             raise
-        await self._install(catalog, secrets)
-        if self._problems.pop("catalog", None) is not None:
-            await resolve_alert(self._billing, "catalog_refused", str(self._settings.apps_file))
+        self._problems.pop("catalog", None)
+        await resolve_alert(self._billing, "catalog_refused", where)
         log.info("catalog_reloaded", extra=fields(apps=list(catalog.apps)))
-        self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks += [asyncio.create_task(self._resolve_prices()), asyncio.create_task(self._renew())]
+        self._follow_catalog()
+
+    def _follow_catalog(self) -> None:
+        """What a catalog asks of the vendors, until they have answered."""
+        self._background.start("prices", self._resolve_prices)
+        self._background.start("renew", self._renew)
 
     async def _install(self, catalog: Catalog, secrets: Mapping[SecretRef, Secrets]) -> None:
         """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
@@ -207,17 +226,32 @@ class Application:
     async def _load_table(self, catalog: Catalog) -> None:
         """Every user's tier into the gate's table, in slices that let the loop run in between."""
         rows: dict[str, list[tuple[str, str]]] = {app_id: [] for app_id in catalog.apps}
-        stored = await self._store.read(lambda conn: list(entitlements.each(conn, ROWS_A_CHUNK)))
-        for app_id, user_id, tier_id, _ in stored:
-            app = catalog.app(app_id)
-            if app is not None and (tier := app.tier(tier_id)) is not None:
-                rows[app_id].append((user_id, tier.tier_id))
-        for app_id, users in rows.items():
-            for _ in self._table.load(app_id, users):
-                await asyncio.sleep(0)
+        # Whoever changes tier after the snapshot was taken must not get the old one back from it.
+        told = self._told = {}
+        try:
+            stored = await self._store.read(lambda conn: list(entitlements.each(conn, ROWS_A_CHUNK)))
+            for app_id, user_id, tier_id, _ in stored:
+                app = catalog.app(app_id)
+                if app is not None and (tier := app.tier(tier_id)) is not None:
+                    rows[app_id].append((user_id, tier.tier_id))
+            for app_id, users in rows.items():
+                users += [(user_id, tier_id) for (told_of, user_id), tier_id in told.items() if told_of == app_id]
+                for _ in self._table.load(app_id, users):
+                    await asyncio.sleep(0)
+        finally:
+            self._told = None
+
+    def _tell_gate(self, app_id: str, user_id: str, tier_id: str) -> None:
+        self._table.set(app_id, user_id, tier_id)
+        if self._told is not None:
+            self._told[app_id, user_id] = tier_id
 
     async def _load_keys(self) -> None:
         """Every live key into the gate and the public listener; a revoked one stops with the next request."""
+        async with self._loading_keys:  # or an older look at the keys could be installed after a newer one
+            await self._install_keys()
+
+    async def _install_keys(self) -> None:
         live = await self._store.read(keys.live)
         owners = {key.key_hash.hex(): KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
         hashes: dict[str, tuple[bytes, ...]] = {}
@@ -243,7 +277,6 @@ class Application:
             except ConfigError as exc:
                 log.error("catalog_refused", extra=fields(problems=list(exc.problems)))
             except SkpayError as exc:
-                self._file.forget()
                 log.warning("catalog_reload_put_off", extra=fields(detail=exc.detail))
 
     async def _resolve_prices(self) -> None:

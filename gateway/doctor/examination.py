@@ -59,22 +59,29 @@ async def _asked(subject: str, question: Callable[[], Awaitable[Finding]]) -> Fi
         return await question()
     except SkpayError as exc:
         return Finding(subject, False, f"{exc.message} {exc.detail}".strip(), "check the address and the key")
+    except ValueError:
+        return Finding(subject, False, "answered something that is not JSON", "does another program listen there?")
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
         return Finding(subject, False, f"no answer: {type(exc).__name__}", "is it running? skpay serve")
 
 
 async def _server(session: aiohttp.ClientSession, settings: Settings) -> Finding:
     headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
-    async with session.get(f"http://127.0.0.1:{settings.port}/ready", headers=headers) as response:
+    async with session.get(f"http://{settings.own_host}:{settings.port}/ready", headers=headers) as response:
         answer = await response.json(content_type=None)
-    if isinstance(answer, dict) and answer.get("ready") is True:
-        return Finding("server", True, "ready")
-    problems = answer.get("problems") if isinstance(answer, dict) else None
-    return Finding("server", False, f"not ready: {problems}", "see the log and skpay alerts")
+    if not isinstance(answer, dict) or "ready" not in answer:
+        return Finding("server", False, "is not ours", f"another program listens on port {settings.port}")
+    problems = answer.get("problems")
+    if problems is None:  # told to the operator only
+        return Finding("server", False, "does not know our ADMIN_TOKEN", "restart it after changing ADMIN_TOKEN")
+    if problems:
+        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return Finding("server", False, f"not ready: {told}", "see the log and skpay alerts")
+    return Finding("server", True, "ready")
 
 
 async def _gate(session: aiohttp.ClientSession, settings: Settings) -> Finding:
-    url = f"http://127.0.0.1:{settings.gate_port}/metrics"
+    url = f"http://{settings.own_host}:{settings.gate_port}/metrics"
     async with session.get(url) as response:
         without = response.status
     async with session.get(url, headers={"X-SK-Gate": settings.gate_secret[0].reveal()}) as response:
@@ -94,6 +101,7 @@ async def _stripe_key(stripe: Stripe) -> Finding:
 async def _endpoint(stripe: Stripe, settings: Settings) -> Finding:
     url = f"{settings.public_url}/webhook/stripe"
     found = [each async for each in stripe.each("/v1/webhook_endpoints") if each.get("url") == url]
+    found.sort(key=lambda each: each.get("status") != "enabled")  # an old one beside it may be disabled
     if not found:
         remedy = f"add an endpoint with the URL {url} in Stripe's Dashboard"
         return Finding("webhook endpoint", False, "Stripe has no endpoint with our URL", remedy)
@@ -108,4 +116,5 @@ async def _endpoint(stripe: Stripe, settings: Settings) -> Finding:
 
 async def _litellm(litellm: LiteLLM) -> Finding:
     await litellm.ping()
-    return Finding("litellm", True, "ready, with its database")
+    await litellm.check_key()
+    return Finding("litellm", True, "ready, with its database, and knows our key")

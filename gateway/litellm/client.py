@@ -43,6 +43,10 @@ class LiteLLM:
                 "LiteLLM is not ready.", status=answer.status, detail=f"db: {str(answer.row.get('db'))[:40]}"
             )
 
+    async def check_key(self) -> None:
+        """Return if LiteLLM lets our key read budgets; raise `UpstreamFailed` if not. Changes nothing."""
+        await self._budget("skpayments-doctor")
+
     async def provision_internal_user(
         self,
         litellm_id: str,

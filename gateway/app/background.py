@@ -1,0 +1,50 @@
+"""Work that goes on beside the requests: each piece has a name, and no failure ends it unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from gateway.errors import SkpayError
+from gateway.log import fields
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Background:
+    """Runs each piece of work until it returns; one that fails is logged and begun again a second later."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, work: Work) -> None:
+        """Begin `work`, in place of what runs under this name."""
+        earlier = self._tasks.get(name)
+        if earlier is not None:
+            earlier.cancel()
+        self._tasks[name] = asyncio.create_task(_until_done(name, work), name=name)
+
+    async def stop(self) -> None:
+        """Cancel everything and wait for its end. Twice is once."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_done(name: str, work: Work) -> None:
+    while True:
+        try:
+            await work()
+            return
+        except SkpayError as exc:
+            log.warning("background_work_put_off", extra=fields(work=name, detail=exc.detail or exc.message))
+        except Exception:
+            log.exception("background_work_failed", extra=fields(work=name))
+        await asyncio.sleep(AGAIN_SECONDS)
