@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import time
@@ -16,11 +17,14 @@ from collections.abc import Mapping
 from typing import IO
 
 _SECRET_KEY = re.compile(r"(?i)(secret|password|passwd|authorization|cookie|api_?key|token|signature|credential)")
-# What secrets look like wherever they stand: Stripe, LiteLLM and our own keys, JWTs, URLs with a password in them.
+# What secrets look like wherever they stand: Stripe, LiteLLM and our own keys, JWTs, upgrade links, credentials of a
+# header, URLs with a password in them.
 _SECRET_SHAPE = re.compile(
     r"\b(?:sk|rk|pk|whsec|skp|ska)[_-][A-Za-z0-9_\-]{6,}"
     r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|\b1\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{40,}"
+    r"|(?i:(?<=\bbearer )|(?<=\bbasic ))[A-Za-z0-9._~+/=\-]{8,}"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|(?i:(?<=[?&]password=))[^&\s]+"
     r"|\bhttps://(?:checkout|billing)\.stripe\.com/\S+"
 )
 _STARS = "********"
@@ -40,12 +44,12 @@ def redact(value: object, depth: int = 0) -> object:
         return _SECRET_SHAPE.sub(_STARS, value)
     if isinstance(value, Mapping):
         return {
-            str(key): _STARS if _SECRET_KEY.search(str(key)) and item else redact(item, depth + 1)
+            str(redact(str(key))): _STARS if _SECRET_KEY.search(str(key)) and item else redact(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(item, depth + 1) for item in value]
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return redact(str(value), depth + 1)
 

@@ -96,7 +96,7 @@ async def take_grants(request: web.Request) -> web.Response:
     """Take every grant of a user back."""
     require_operator(request)
     billing = request.app[BILLING]
-    app_id, user_id = request.match_info["app_id"], request.match_info["user_id"]
+    app_id, user_id = request.match_info["app_id"], check_user_id(request.match_info["user_id"])
     ended = await billing.store.write(lambda conn: granting.take_back(conn, app_id, user_id, billing.now()))
     billing.refresh_wanted.set()
     return web.json_response({"ended": ended})

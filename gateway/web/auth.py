@@ -15,10 +15,11 @@ MAX_CREDENTIAL = 4096
 
 
 def bearer(request: web.Request) -> str:
-    """The one Bearer credential of the request. Raises `NotAuthenticated`."""
+    """The one Bearer credential of the request, in ASCII. Raises `NotAuthenticated`."""
     values = request.headers.getall("Authorization", [])
     scheme, _, credential = values[0].partition(" ") if len(values) == 1 else ("", "", "")
-    if scheme.lower() != "bearer" or not credential.strip() or len(credential) > MAX_CREDENTIAL:
+    usable = credential.strip() and credential.isascii() and len(credential) <= MAX_CREDENTIAL
+    if scheme.lower() != "bearer" or not usable:
         raise NotAuthenticated("Send the key as Authorization: Bearer …, once.")
     return credential.strip()
 
@@ -71,8 +72,12 @@ def require_buyer(request: web.Request) -> tuple[str, str]:
         raise Forbidden("This can only be sent from our own page.", code="foreign_origin")
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise Forbidden("This can only be sent from our own page.", code="foreign_origin")
-    app_id = request.match_info["app_id"]
+    app = request.app[BILLING].app(request.match_info["app_id"])
     try:
-        return app_id, links.verify(site.link_keys, bearer(request), app_id, request.app[BILLING].now())
-    except BadSignature as exc:
-        raise NotAuthenticated("This link is not valid any more; open it again from the app.", code=exc.code) from exc
+        return app.app_id, links.verify(site.link_keys, bearer(request), app.app_id, request.app[BILLING].now())
+    except (BadSignature, NotAuthenticated) as exc:
+        raise NotAuthenticated(
+            f"This link is not valid any more. Go back to {app.name} and open “Upgrade” again.",
+            code=exc.code,
+            fields={"app": {"name": app.name, "url": app.cancel_url}},
+        ) from exc

@@ -6,7 +6,9 @@ import asyncio
 import json
 from typing import Any, TypeVar
 
+import aiohttp
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import InvalidInput, TooLarge, TooMany, WrongMediaType
@@ -14,24 +16,31 @@ from gateway.errors import InvalidInput, TooLarge, TooMany, WrongMediaType
 MAX_JSON_BYTES = 64 * 1024
 DEADLINE_SECONDS = 5.0
 MAX_BODIES_AT_ONCE = 64
+"""Of callers who have shown who they are; and as many of those who have not, so that these never keep those out."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _bodies = asyncio.Semaphore(MAX_BODIES_AT_ONCE)
+_strangers_bodies = asyncio.Semaphore(MAX_BODIES_AT_ONCE)
 
 
-async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The raw body. Raises `TooLarge` without reading on, `InvalidInput` for one that trickles, `TooMany`."""
+async def read_body(request: web.Request, max_bytes: int, *, of_stranger: bool = False) -> bytes:
+    """The raw body. Raises `TooLarge` without reading on, `InvalidInput` for one that trickles or ends too soon,
+    `TooMany`."""
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(f"The body may have {max_bytes} bytes at most.")
-    if _bodies.locked():
+    room = _strangers_bodies if of_stranger else _bodies
+    if room.locked():
         raise TooMany("Too many bodies are being read at once.")
-    async with _bodies:
+    async with room:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 return await _read(request, max_bytes)
         except TimeoutError as exc:
-            raise InvalidInput("The body did not arrive within 5 seconds.", code="body_too_slow") from exc
+            message = f"The body did not arrive within {DEADLINE_SECONDS:g} seconds."
+            raise InvalidInput(message, code="body_too_slow") from exc
+        except (RequestPayloadError, aiohttp.ClientError, ConnectionError) as exc:
+            raise InvalidInput("The body ended before its end.", code="body_broken") from exc
 
 
 async def _read(request: web.Request, max_bytes: int) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import web
+from yarl import URL
 
 from gateway.billing.context import Billing
 from gateway.settings import Secrets
@@ -30,9 +30,8 @@ class Site:
 
     @property
     def origin(self) -> str:
-        """What a browser sends as Origin from our own pages."""
-        parts = urlsplit(self.public_url)
-        return f"{parts.scheme}://{parts.netloc}".lower()
+        """What a browser sends as Origin from our own pages: in lower case and ASCII, without the usual port."""
+        return str(URL(self.public_url).origin())
 
 
 BILLING = web.AppKey("billing", Billing)

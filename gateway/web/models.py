@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-UserId = Annotated[str, Field(min_length=1, max_length=200, description="The app's own id of the user; kept as it is.")]
+
+def printable(text: str) -> str:
+    """`text` itself. Raises `ValueError` for control characters, which have no business in a log or a database."""
+    if not text.isprintable():
+        raise ValueError("expected printable characters only")
+    return text
+
+
+Text = Annotated[str, AfterValidator(printable)]
+UserId = Annotated[
+    Text, Field(min_length=1, max_length=200, description="The app's own id of the user; kept as it is.")
+]
 Instant = Annotated[int | None, Field(description="Epoch seconds, UTC.")]
+_YEAR_10000 = 253_402_300_800
 
 
 class Body(BaseModel):
@@ -20,7 +32,7 @@ class CheckoutRequest(Body):
     user_id: UserId
     tier: Annotated[str, Field(min_length=1, max_length=63)]
     email: Annotated[
-        str | None, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="Prefills Stripe's page.")
+        Text | None, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="Prefills Stripe's page.")
     ] = None
     interval: Annotated[
         Literal["day", "week", "month", "year"] | None,
@@ -128,15 +140,15 @@ class BuyRequest(Body):
 class KeyRequest(Body):
     app_id: Annotated[str, Field(min_length=1, max_length=63)]
     user_id: UserId | None = None
-    name: Annotated[str, Field(max_length=100)] = ""
+    name: Annotated[Text, Field(max_length=100)] = ""
 
 
 class GrantRequest(Body):
     app_id: Annotated[str, Field(min_length=1, max_length=63)]
     user_id: UserId
     tier: Annotated[str, Field(min_length=1, max_length=63)]
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
-    until_at: Instant = None
+    reason: Annotated[Text, Field(min_length=1, max_length=500)]
+    until_at: Annotated[Instant, Field(ge=0, lt=_YEAR_10000)] = None
 
 
 class UserRequest(Body):

@@ -13,6 +13,7 @@ import gateway
 from gateway.web.models import ErrorAnswer
 from gateway.web.routes import API, Caller, Route
 
+OPENAPI_PATH = "/openapi.json"
 _REF = "#/components/schemas/{model}"
 # Who may call → security schemes that admit them, and the statuses that refuse the others.
 _SECURITY: dict[Caller, list[dict[str, list[str]]]] = {
@@ -42,6 +43,9 @@ def openapi() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in API:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    paths[OPENAPI_PATH] = {
+        "get": {"summary": "This document.", "operationId": "openapi", "responses": {"200": {"description": "OK"}}}
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "SKPayments", "version": gateway.__version__},

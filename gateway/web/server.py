@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway.billing.context import Billing
 from gateway.web.context import BILLING, SITE, Site
 from gateway.web.errors import errors_as_json, guarded_headers
-from gateway.web.openapi import serve_openapi
+from gateway.web.openapi import OPENAPI_PATH, serve_openapi
 from gateway.web.routes import API
 
 
@@ -18,5 +18,5 @@ def web_application(billing: Billing, site: Site) -> web.Application:
     application[SITE] = site
     for route in API:
         application.router.add_route(route.method, route.path, route.handler)
-    application.router.add_get("/openapi.json", serve_openapi)
+    application.router.add_route("GET", OPENAPI_PATH, serve_openapi)
     return application
