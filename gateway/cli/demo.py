@@ -30,26 +30,25 @@ async def _demo(folder: Path, story: bool) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    playing = asyncio.create_task(_play(folder, stopping, story))
+    playing = asyncio.create_task(_play(folder, story))
     interrupted = asyncio.create_task(stopping.wait())
     await asyncio.wait((playing, interrupted), return_when=asyncio.FIRST_COMPLETED)
-    if not playing.done() and story:
+    if not playing.done():
+        out.print("\nstopping …")
         playing.cancel()
     interrupted.cancel()
     try:
         return await playing
     except asyncio.CancelledError:
-        return 130
+        return 130 if story else 0
 
 
-async def _play(folder: Path, stopping: asyncio.Event, story: bool) -> int:
+async def _play(folder: Path, story: bool) -> int:
     started = time.monotonic()
-    async with open_stage(folder, good) as stage:
+    async with open_stage(folder, good, for_clicks=not story) as stage:
         if not story:
             _invite(stage)
-            await stopping.wait()
-            out.print("\nstopping …")
-            return 0
+            await asyncio.Event().wait()  # until we are canceled
         out.print("\n[bold]The story[/]")
         try:
             async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:

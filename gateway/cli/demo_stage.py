@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -48,10 +48,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(folder: Path, say: Any) -> AsyncIterator[Stage]:
-    """Start everything, bottom up, and stop it again in reverse; `say(line)` tells each step."""
+async def open_stage(folder: Path, say: Callable[[str], None], *, for_clicks: bool = True) -> AsyncIterator[Stage]:
+    """Start everything, bottom up, and stop it again in reverse; `say(line)` tells each step.
+
+    `for_clicks`: on the same ports each time, where they are free; else on any, so that many can play at once.
+    """
     traefik = _traefik()
-    ports = {name: _port(wanted) for name, wanted in _WANTED_PORTS.items()}
+    ports = {name: _port(wanted if for_clicks else 0) for name, wanted in _WANTED_PORTS.items()}
     keys = {name: f"{prefix}{secrets.token_hex(24)}" for name, prefix in _KEYS.items()}
     stage = Stage(
         folder=folder,
@@ -73,8 +76,9 @@ async def open_stage(folder: Path, say: Any) -> AsyncIterator[Stage]:
         say("a pretend Stripe and a pretend LiteLLM are up")
         await _serve(stack, sample_app(keys["DEMO_APP_SECRET"], "Sample chat"), ports["app"])
         say("a sample app is up; it signs people in as Open WebUI does")
-        await _run(stack, [sys.executable, "-m", "gateway", "serve"], env, folder / "skpayments.log")
-        await _until_up(f"http://127.0.0.1:{ports['port']}/ready", folder / "skpayments.log")
+        log = folder / "skpayments.log"
+        server = await _run(stack, [sys.executable, "-m", "gateway", "serve"], env, log)
+        await _until_up(server, f"http://127.0.0.1:{ports['port']}/ready", log)
         say("SKPayments is ready")
         await _once([sys.executable, "-m", "gateway", "routes", "write", "--out", str(folder / "traefik")], env)
         say("skpay routes write made Traefik's configuration from apps.json")
@@ -82,8 +86,9 @@ async def open_stage(folder: Path, say: Any) -> AsyncIterator[Stage]:
         static.write_text(yaml.safe_dump(_static(folder, ports)), encoding="utf-8")
         # The file provider fills the secret in from Traefik's own environment; no file ever holds it.
         traefik_env = {"GATE_SECRET": keys["GATE_SECRET"], "PATH": os.environ.get("PATH", ""), "HOME": str(folder)}
-        await _run(stack, [traefik, f"--configFile={static}"], traefik_env, folder / "traefik.log")
-        await _until_up(f"http://127.0.0.1:{ports['web']}/", folder / "traefik.log", host=APP_HOST)
+        log = folder / "traefik.log"
+        proxy = await _run(stack, [traefik, f"--configFile={static}"], traefik_env, log)
+        await _until_up(proxy, f"http://127.0.0.1:{ports['web']}/", log, host=APP_HOST)
         say("the real Traefik routes to the app, through the gate")
         yield stage
 
@@ -156,8 +161,10 @@ def _price(lookup_key: str, unit_amount: int, interval: str) -> dict[str, Any]:
 
 
 def _environment(stage: Stage, ports: dict[str, int], keys: dict[str, str]) -> dict[str, str]:
+    # Whatever this machine has set for a real installation must not meet the demo's.
+    inherited = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in keys}
     return {
-        **os.environ,
+        **inherited,
         **keys,
         "STRIPE_API_BASE": stage.stripe_url,
         "LITELLM_URL": stage.litellm_url,
@@ -230,13 +237,16 @@ async def _serve(stack: contextlib.AsyncExitStack, application: web.Application,
     await web.TCPSite(runner, "127.0.0.1", port).start()
 
 
-async def _run(stack: contextlib.AsyncExitStack, command: list[str], env: dict[str, str], log: Path) -> None:
+async def _run(
+    stack: contextlib.AsyncExitStack, command: list[str], env: dict[str, str], log: Path
+) -> asyncio.subprocess.Process:
     """Start a process that lasts as long as the stage; a session of its own keeps Ctrl-C to us."""
     with _opened(log) as file:
         process = await asyncio.create_subprocess_exec(
             *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
     stack.push_async_callback(_stop, process)
+    return process
 
 
 def _opened(log: Path) -> IO[bytes]:
@@ -263,18 +273,20 @@ async def _once(command: list[str], env: dict[str, str]) -> None:
         raise UpstreamFailed(f"{' '.join(command[2:])} failed:\n{output.decode(errors='replace')}")
 
 
-async def _until_up(url: str, log: Path, host: str | None = None) -> None:
-    """Wait until the address answers 200; otherwise tell the end of the log."""
+async def _until_up(process: asyncio.subprocess.Process, url: str, log: Path, host: str | None = None) -> None:
+    """Wait until the process answers 200; otherwise, or once it has ended, tell the end of its log."""
     deadline = time.monotonic() + READY_SECONDS
     headers = {"Host": host, "Accept": "application/json"} if host else {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-        while time.monotonic() < deadline:
+        # A process that has ended may be answered for by whoever took its port from it.
+        while time.monotonic() < deadline and process.returncode is None:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                 async with session.get(url, headers=headers, allow_redirects=False) as response:
-                    if response.status == 200:
+                    if response.status == 200 and process.returncode is None:
                         return
             await asyncio.sleep(0.1)
-    raise UpstreamFailed(f"{url} did not answer within {READY_SECONDS:.0f} s. The end of {log}:\n{log_end(log)}")
+    what = f"did not answer within {READY_SECONDS:.0f} s" if process.returncode is None else "ended"
+    raise UpstreamFailed(f"What should answer {url} {what}. The end of {log}:\n{log_end(log)}")
 
 
 def log_end(log: Path, lines: int = 15) -> str:
