@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stripe_stage import DAY, Box
+from stripe_stage import DAY, Box, Start, seed
 
 
 async def test_paying_makes_an_active_subscription_and_sends_the_buyer_back(box: Box) -> None:
@@ -179,3 +179,13 @@ async def test_a_bank_debit_completes_unpaid_and_is_settled_later(
     assert (await box.ok("GET", path))["payment_status"] == payment
     assert (await box.subscription(done["subscription"]["id"]))["status"] == status
     assert event in box.event_types()
+
+
+async def test_a_page_knows_what_time_it_is(start: Start) -> None:
+    """Nobody asked the API in between: the page itself notices that its session is over."""
+    moment = [1_800_000_000.0]
+    box = await start(now=lambda: moment[0])
+    seed(box.sandbox)
+    session = await box.checkout((await box.customer())["id"], "price_pro")
+    moment[0] += DAY + 1
+    assert (await box.click(session["url"], action="pay"))[0] == 410

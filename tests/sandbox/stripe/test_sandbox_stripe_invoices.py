@@ -23,7 +23,8 @@ async def test_paying_with_the_card_out_of_band_and_twice(box: Box) -> None:
     paid = await box.ok("POST", f"{path}/pay", {"paid_out_of_band": True})
     assert (paid["status"], paid["amount_remaining"]) == ("paid", 0)
     assert (await box.subscription(subscription["id"]))["status"] == "active"
-    assert (await box.call("POST", f"{path}/pay"))[0] == 400
+    status, answer = await box.call("POST", f"{path}/pay")
+    assert (status, answer["error"]["message"]) == (400, "Invoice is already paid")
     payments = await box.ok("GET", "/v1/invoice_payments", {"invoice": first["id"]})
     assert [payment["status"] for payment in payments["data"]] == ["paid"]
     alone = await box.ok("GET", f"/v1/invoice_payments/{payments['data'][0]['id']}", {"expand[]": "invoice"})
