@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from urllib.parse import quote
 
 NO_STORE = (("Cache-Control", "no-store"), ("Cloudflare-CDN-Cache-Control", "no-store"))
 OK_START = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+
+_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -29,8 +32,10 @@ def refusal(
 
 
 def see_other(location: str, headers: Headers = ()) -> bytes:
-    """303. No Referrer: a location may hold a signed link."""
-    return answer(303, b"", "", (("Location", location), ("Referrer-Policy", "no-referrer"), *headers))
+    """303. No Referrer: a location may hold a signed link. What cannot stand in a header is percent-encoded."""
+    return answer(
+        303, b"", "", (("Location", quote(location, safe=_URL_SAFE)), ("Referrer-Policy", "no-referrer"), *headers)
+    )
 
 
 def closing(whole: bytes) -> bytes:

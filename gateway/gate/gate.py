@@ -8,17 +8,18 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from gateway.access.app_access import AppAccess
 from gateway.access.cookies import AGAIN
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequired, wants_page
 from gateway.access.table import TierTable
-from gateway.access.tags import user_line
+from gateway.access.tags import encode, user_line
 from gateway.access.who import Known, Refused, Who
 from gateway.gate import answers
 from gateway.gate import request as names
+from gateway.gate.memory import Memory
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers
 from gateway.log import fields
@@ -72,11 +73,13 @@ class Gate:
         self._unknown = self._requests.of("", "", "unknown_app")
         self._seen: set[tuple[str, str]] = set()
         self._targets: dict[bytes, PreparedApp] = {}
+        self._memory = Memory(registry, table)
         self.ready = False
 
     def install(self, apps: Mapping[str, AppAccess]) -> None:
         """Answer by these apps from the next request on: all of them change at once."""
         prepared = {app_id: PreparedApp(access, self._requests) for app_id, access in apps.items()}
+        self._memory.watch(apps)
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
 
     def answer(self, method: bytes, url: bytes, headers: Headers) -> bytes:
@@ -164,7 +167,7 @@ class Gate:
         return _sign_in(app, who, decision.reason, page and not app.is_sign_in_page(path))
 
     def _buy_url(self, app_id: str, user_id: str, now: int) -> str:
-        return f"{self._public_url}/buy/{app_id}?t={self._sign_link(app_id, user_id, now)}"
+        return f"{self._public_url}/buy/{quote(app_id, safe='')}?t={self._sign_link(app_id, user_id, now)}"
 
     def _upgrade(self, app: PreparedApp, who: Who, page: bool, now: int) -> bytes:
         """`/.skpayments/upgrade`: on to the buyer's page, as the person the gate saw."""
@@ -177,7 +180,7 @@ class Gate:
         current, required = decision.current_tier, decision.required_tier
         app.count("tier_required", current.tier_id)
         url = self._buy_url(app.app_id, decision.user_id, now)
-        tier_header = (("X-SK-Tier", current.tier_id),)
+        tier_header = (("X-SK-Tier", encode(current.tier_id).decode()),)
         if page:
             return answers.see_other(url, tier_header)
         message = "no tier of this app allows this" if required is None else f"this needs the tier {required.name}"

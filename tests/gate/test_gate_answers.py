@@ -109,6 +109,14 @@ async def test_signing_in() -> None:
         assert on.count("skai", "", "sign_in_required") == 3
 
 
+async def test_a_location_cannot_write_a_header_either() -> None:
+    url = "https://chat.example.com/\u00e9 \r\nX-SK-Tier: max?a=%20b"
+    async with stage(with_app(anonymous="refuse", sign_in_url=url)) as on:
+        page = await ask(on.port, more=[NAVIGATE])
+        assert page.header("Location") == "https://chat.example.com/%C3%A9%20%0D%0AX-SK-Tier:%20max?a=%20b"
+        assert page.header("X-SK-Tier") is None
+
+
 async def test_a_stale_cookie_is_cleared_or_nobody_could_sign_in_again() -> None:
     stale = token({"id": "alice", "exp": NOW - 100}, secret=SESSION_SECRET).decode()
     async with stage() as on:
@@ -261,6 +269,13 @@ async def test_metrics_as_prometheus_reads_them() -> None:
         counts = {tuple(sample.labels.values()): sample.value for sample in families["skpay_gate_requests"].samples}
         assert counts["skai", "pro", "allowed"] == 2
         assert counts["skai", "free", "anonymous"] == 1
+        gauges = {name: families[f"skpay_{name}"].samples[0].value for name in (
+            "tier_table_users", "tier_table_bytes", "remembered_tokens", "remembered_bytes"
+        )}  # fmt: skip
+        assert (gauges["tier_table_users"], gauges["remembered_tokens"]) == (1, 1)
+        assert min(gauges.values()) > 0
+        on.gate.install({})
+        assert 'skpay_remembered_bytes{app="skai"}' not in on.gate.registry.render()
         (count,) = (s.value for s in families["skpay_gate_seconds"].samples if s.name == "skpay_gate_seconds_count")
         assert count == 3
 
