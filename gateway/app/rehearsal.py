@@ -1,0 +1,149 @@
+"""A rehearsal: an operator's own catalog played against pretend vendors, in memory and on loopback.
+
+Stripe's events are held back and handed over in an order of the player's choice, so that a story can be told in every
+order, twice over, and in either shape of Stripe's objects. The clock is the sandbox's and moves only when told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from gateway.billing.context import Billing
+from gateway.billing.prices import load_known_prices, resolve_prices
+from gateway.billing.provision import provision
+from gateway.billing.receive import receive
+from gateway.billing.refresh import LEASE_SECONDS, refresh
+from gateway.billing.route_events import route_events
+from gateway.catalog.model import App, Catalog
+from gateway.litellm import LiteLLM
+from gateway.sandbox.litellm import LiteLLMSandbox
+from gateway.sandbox.stripe import StripeSandbox
+from gateway.sandbox.stripe.deliveries import signature
+from gateway.sandbox.stripe.old_shape import as_version
+from gateway.settings import Secret
+from gateway.store import Store, outbox, refreshes
+from gateway.stripe.client import Stripe
+
+_OWNER = "rehearsal"
+_SETTLE_ROUNDS = 200
+_STEP_SECONDS = 5
+
+
+class Rehearsal:
+    """The stage of stories: the use cases wired as in the service, without its ports."""
+
+    def __init__(self, billing: Billing, stripe: StripeSandbox, litellm: LiteLLMSandbox, litellm_url: str) -> None:
+        self.billing = billing
+        self.stripe = stripe
+        self.litellm = litellm
+        self.litellm_url = litellm_url
+        self.gate: dict[tuple[str, str], str] = {}
+        billing.tell_gate = self._tell_gate
+        self._told = len(stripe.world.all("event"))
+
+    def _tell_gate(self, app_id: str, user_id: str, tier_id: str) -> None:
+        self.gate[app_id, user_id] = tier_id
+
+    def held_back(self) -> list[dict[str, Any]]:
+        """The events since the last call, oldest first; whoever asks must hand them over, or they are lost."""
+        events = self.stripe.world.all("event")
+        new, self._told = events[self._told :], len(events)
+        return list(new)
+
+    async def hand_over(self, events: Sequence[dict[str, Any]]) -> None:
+        """Deliver these events, in this order, signed as Stripe signs."""
+        secret = self.billing.webhook_secrets[0].reveal()
+        for event in events:
+            body = json.dumps(as_version(event, event["api_version"])).encode()
+            await receive(self.billing, body, signature(secret, body, self.billing.now()))
+
+    async def settle(self) -> None:
+        """Do all the work there is, and let time pass for what is put off, until nothing waits."""
+        for _ in range(_SETTLE_ROUNDS):
+            if await self._work():
+                continue
+            if not await self._waits():
+                return
+            self.stripe.advance(_STEP_SECONDS)
+        raise AssertionError(f"work still waits after {_SETTLE_ROUNDS} rounds")
+
+    async def _work(self) -> int:
+        billing = self.billing
+        done = await route_events(billing)
+        leases = await billing.store.write(lambda conn: refreshes.lease(conn, _OWNER, billing.now(), LEASE_SECONDS, 8))
+        for lease in leases:
+            await refresh(billing, lease, _OWNER)
+        wishes = await billing.store.read(lambda conn: outbox.due(conn, billing.now(), 8))
+        for wish in wishes:
+            await provision(billing, wish)
+        return done + len(leases) + len(wishes)
+
+    async def _waits(self) -> bool:
+        counts = await self.billing.store.read(outbox.counts)
+        return bool(counts["waiting"] or await self.billing.store.read(refreshes.count_waiting))
+
+
+@contextlib.asynccontextmanager
+async def open_rehearsal(catalog: Catalog, public_url: str = "https://pay.example.com") -> AsyncIterator[Rehearsal]:
+    """A stage for `catalog`: its prices exist at the pretend Stripe, its LiteLLM is empty. Nothing outlives it."""
+    key, master, webhook = (prefix + secrets.token_hex(24) for prefix in ("sk_test_", "sk-", "whsec_"))
+    stripe = StripeSandbox(secret_key=key)
+    litellm = LiteLLMSandbox(master, clock=lambda: float(stripe.world.time()))
+    for app in catalog.apps.values():
+        _seed(stripe, app)
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpayments-rehearsal-")))
+        stripe.public_url = await _serve(stack, stripe.application())
+        litellm_url = await _serve(stack, litellm.application())
+        store = Store.open(f"sqlite:///{folder / 'rehearsal.db'}")
+        stack.push_async_callback(store.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        billing = Billing(
+            store=store,
+            # One attempt: an ordered failure is for the worker to mend, and nobody waits for it.
+            stripe=Stripe(session, (Secret(key),), api_base=stripe.public_url, attempts=1),
+            litellm=LiteLLM(session, litellm_url, (Secret(master),), clock=lambda: float(stripe.world.time())),
+            catalog=catalog,
+            webhook_secrets=(Secret(webhook),),
+            public_url=public_url,
+            clock=lambda: float(stripe.world.time()),
+            tell_gate=lambda app_id, user_id, tier_id: None,
+        )
+        await load_known_prices(billing)
+        await resolve_prices(billing)
+        yield Rehearsal(billing, stripe, litellm, litellm_url)
+
+
+async def _serve(stack: contextlib.AsyncExitStack, application: web.Application) -> str:
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def _seed(stripe: StripeSandbox, app: App) -> None:
+    """The prices that apps.json names; an amount it does not state is made up, higher for a higher tier."""
+    for tier in app.tiers:
+        if not tier.prices:
+            continue
+        product = stripe.add_product(f"{app.name} {tier.name}")
+        for price in tier.prices:
+            stripe.add_price(
+                product,
+                price.unit_amount if price.unit_amount is not None else 1000 * tier.rank,
+                price.currency or "usd",
+                price.interval or "month",
+                lookup_key=price.lookup_key,
+                price_id=price.price_id,
+            )

@@ -1,0 +1,261 @@
+"""Plays a story on a rehearsal's stage, for one new user, and says where what happened is not what must be true."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from gateway.app.rehearsal import Rehearsal
+from gateway.billing import grants
+from gateway.billing.checkout import CheckoutLink, open_checkout
+from gateway.billing.portal import open_portal
+from gateway.billing.provision import litellm_id
+from gateway.billing.status import limits, status
+from gateway.catalog.model import App, Tier
+from gateway.sandbox.litellm import Fault
+from gateway.sandbox.stories import Story
+from gateway.store import refreshes
+
+DAY = 86_400
+Events = list[dict[str, Any]]
+Act = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How the events of each chapter are handed over: the `number`-th order of them, each `copies` times."""
+
+    number: int
+    copies: int = 1
+
+    def ordered(self, events: Sequence[dict[str, Any]]) -> Events:
+        """The order itself: as they came, backwards, then every other one; long lists are shuffled by number."""
+        if self.number == 0 or len(events) < 2:
+            order = list(events)
+        elif self.number == 1:
+            order = list(reversed(events))
+        elif math.factorial(len(events)) <= 720:
+            orders = itertools.permutations(events)
+            place = (self.number - 1) % math.factorial(len(events))
+            order = list(next(itertools.islice(orders, place, None)))
+        else:
+            order = list(events)
+            random.Random(self.number).shuffle(order)  # noqa: S311  (an order to try, no secret)
+        return [event for event in order for _ in range(self.copies)]
+
+
+class StoryFailedError(AssertionError):
+    """What must be true is not."""
+
+
+def tiers_of(app: App) -> dict[str, Tier]:
+    """The parts that the tiers of an app can play; `higher` only where two tiers are sold."""
+    sold = [tier for tier in app.tiers if tier.for_sale]
+    parts = {"first": app.default_tier, "given": app.tiers[-1]}
+    if sold:
+        parts["paid"] = sold[0]
+    if len(sold) > 1:
+        parts["higher"] = sold[-1]
+    return parts
+
+
+def can_play(app: App, story: Story) -> bool:
+    """Whether the app has every tier that the story needs."""
+    parts = tiers_of(app)
+    return "paid" in parts and story.needs <= parts.keys()
+
+
+class Player:
+    """One telling of one story by one user."""
+
+    def __init__(self, stage: Rehearsal, app: App, telling: Telling, session: aiohttp.ClientSession) -> None:
+        self._stage = stage
+        self._app = app
+        self._telling = telling
+        self._session = session
+        self._user_id = f"user-{secrets.token_hex(8)}"
+        self._parts = tiers_of(app)
+        self._last: CheckoutLink | None = None
+        self.events_handed_over = 0
+
+    async def play(self, story: Story) -> None:
+        """Every act in order. Raises `StoryFailedError` naming the act."""
+        self._stage.held_back()  # what another story left behind is nobody's
+        try:
+            for number, act in enumerate(story.acts):
+                try:
+                    await self._act(act)
+                except StoryFailedError as exc:
+                    raise StoryFailedError(f"{story.name}: act {number} {act}: {exc}") from exc
+        finally:
+            await self._leave()
+
+    async def _act(self, act: Act) -> None:
+        if "expect" in act:
+            await self._hear()
+            await self._expect(act["expect"])
+            return
+        await _ACTS[act["do"]](self, act)
+
+    async def _hear(self) -> None:
+        """All that Stripe has to say since, in the order of this telling; then all the work it makes."""
+        events = self._telling.ordered(self._stage.held_back())
+        self.events_handed_over += len(events)
+        await self._stage.hand_over(events)
+        await self._stage.settle()
+
+    async def _expect(self, wanted: dict[str, Any]) -> None:
+        found = await status(self._stage.billing, self._app.app_id, self._user_id)
+        tier = self._parts[wanted["tier"]]
+        _same("tier", tier.tier_id, found["tier"])
+        if "status" in wanted:
+            _same("Stripe's status", wanted["status"], found["status"])
+        if "ends" in wanted:
+            _same("whether it ends", wanted["ends"], found["ends_at"] is not None)
+        told = self._stage.gate.get((self._app.app_id, self._user_id), self._app.default_tier.tier_id)
+        _same("what the gate was told", tier.tier_id, told)
+        if self._app.litellm is not None and (self._app.app_id, self._user_id) in self._stage.gate:
+            _same("LiteLLM's limits", _comparable(limits(tier)), _comparable(await self._litellm_limits()))
+
+    async def _litellm_limits(self) -> dict[str, Any]:
+        own_id = litellm_id(self._app, self._user_id)
+        customer = self._app.litellm is not None and self._app.litellm.mode == "customer"
+        path = f"/customer/info?end_user_id={own_id}" if customer else f"/v2/user/info?user_id={own_id}"
+        headers = {"Authorization": f"Bearer {self._stage.litellm.state.master_key}"}
+        async with self._session.get(self._stage.litellm_url + path, headers=headers) as answer:
+            row: dict[str, Any] = await answer.json()
+        return {**(row.get("litellm_budget_table") or row), "models": row.get("models")}
+
+    async def open_checkout(self, act: Act) -> None:
+        tier = self._parts[act["tier"]]
+        link = await open_checkout(
+            self._stage.billing, self._app.app_id, self._user_id, None, tier.tier_id, tier.prices[0].interval
+        )
+        _same("the kind of link", act.get("kind", "checkout"), link.kind)
+        if "same" in act:
+            _same("whether it is the same session", act["same"], self._last is not None and link.url == self._last.url)
+        self._last = link
+
+    async def pay(self, act: Act) -> None:
+        if self._last is None:
+            raise StoryFailedError("there is no checkout to pay")
+        await self._click(self._last.url, {"action": "pay_fail" if act.get("card") == "fail" else "pay"})
+
+    async def buy(self, act: Act) -> None:
+        await self.open_checkout(act)
+        await self.pay(act)
+
+    async def change_plan(self, act: Act) -> None:
+        await self._hear()
+        await self.open_checkout({**act, "kind": "portal"})
+        await self._click_in_portal(self._last.url if self._last else "", "change_plan")
+
+    async def portal(self, act: Act) -> None:
+        url = await open_portal(self._stage.billing, self._app, self._user_id)
+        await self._click_in_portal(url, act["action"])
+
+    async def fail_renewal(self, act: Act) -> None:
+        self._stage.stripe.fail_next_renewal(self._subscription_id())
+
+    async def pay_invoice(self, act: Act) -> None:
+        self._stage.stripe.set_card(self._customer_id(), "ok")
+        self._stage.stripe.pay_open_invoice(self._subscription_id())
+
+    async def delete_customer(self, act: Act) -> None:
+        await self._stage.billing.stripe.delete(f"/v1/customers/{self._customer_id()}")
+
+    async def wait(self, act: Act) -> None:
+        await self._hear()
+        seconds = self._app.grace_seconds + 3600 if act.get("grace") else act["days"] * DAY
+        self._stage.stripe.advance(seconds)
+
+    async def lose_events(self, act: Act) -> None:
+        self._stage.held_back()
+
+    async def refresh(self, act: Act) -> None:
+        billing = self._stage.billing
+        await billing.store.write(lambda conn: refreshes.want(conn, self._app.app_id, self._user_id, billing.now()))
+
+    async def grant(self, act: Act) -> None:
+        billing = self._stage.billing
+        tier_id, now = self._parts[act["tier"]].tier_id, billing.now()
+        until_at = now + act["days"] * DAY if "days" in act else None
+        await billing.store.write(
+            lambda conn: grants.give(
+                conn, billing.catalog, self._app.app_id, self._user_id, tier_id, "a story", until_at, now
+            )
+        )
+
+    async def take_back(self, act: Act) -> None:
+        billing = self._stage.billing
+        await billing.store.write(lambda conn: grants.take_back(conn, self._app.app_id, self._user_id, billing.now()))
+
+    async def stripe_fault(self, act: Act) -> None:
+        self._stage.stripe.fault(**{key: value for key, value in act.items() if key != "do"})
+
+    async def litellm_fault(self, act: Act) -> None:
+        self._stage.litellm.faults.add(Fault(**{key: value for key, value in act.items() if key != "do"}))
+
+    async def _click(self, url: str, form: dict[str, str]) -> None:
+        async with self._session.post(url, data=form, allow_redirects=False) as answer:
+            if answer.status >= 400 and form["action"] != "pay_fail":
+                raise StoryFailedError(f"Stripe's page answered {answer.status}")
+
+    async def _click_in_portal(self, url: str, action: str) -> None:
+        async with self._session.get(url) as page:
+            text = await page.text()
+        for form in re.findall(r"<form.*?</form>", text, re.DOTALL):
+            if f'value="{action}"' in form:
+                hidden = dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form))
+                await self._click(url, {"action": action, **hidden})
+                return
+        raise StoryFailedError(f"the portal has no button {action}")
+
+    def _customer_id(self) -> str:
+        return str(self._newest("customer")["id"])
+
+    def _subscription_id(self) -> str:
+        return str(self._newest("subscription")["id"])
+
+    def _newest(self, kind: str) -> dict[str, Any]:
+        own = [each for each in self._stage.stripe.state()[kind] if each["metadata"].get("user_id") == self._user_id]
+        if not own:
+            raise StoryFailedError(f"the user has no {kind}")
+        return own[-1]
+
+    async def _leave(self) -> None:
+        """End what this user still pays for, so that it does not renew through the stories of others."""
+        self._stage.stripe.faults.clear()
+        self._stage.litellm.faults.clear()
+        for each in self._stage.stripe.state()["subscription"]:
+            if each["metadata"].get("user_id") == self._user_id and each["status"] not in _OVER:
+                self._stage.stripe.cancel(each["id"])
+
+
+_OVER = ("canceled", "incomplete_expired")
+_ACTS: dict[str, Callable[[Player, Act], Awaitable[None]]] = {
+    name: getattr(Player, name)
+    for name in (
+        "open_checkout", "pay", "buy", "change_plan", "portal", "fail_renewal", "pay_invoice", "delete_customer",
+        "wait", "lose_events", "refresh", "grant", "take_back", "stripe_fault", "litellm_fault",
+    )
+}  # fmt: skip
+
+
+def _same(what: str, wanted: object, found: object) -> None:
+    if wanted != found:
+        raise StoryFailedError(f"{what} should be {wanted!r}, is {found!r}")
+
+
+def _comparable(values: dict[str, Any]) -> dict[str, Any]:
+    """Limits as one can compare them: unlimited is null here and may be a very large number at LiteLLM."""
+    told = {name: values.get(name) for name in ("max_budget", "tpm_limit", "rpm_limit")}
+    return {name: None if value is not None and value >= 1_000_000_000 else value for name, value in told.items()}
