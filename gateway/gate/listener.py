@@ -56,11 +56,15 @@ class Listener:
         return int(self._server.sockets[0].getsockname()[1])
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection; False if there are too many."""
+        """Count a new connection; False if there are too many. Those are told so and linger until they have read it;
+        past twice the limit they are dropped without a word."""
         self._connections.add(connection)
         self._empty.clear()
-        self._open.value = len(self._connections)
-        return len(self._connections) <= self._max_connections and not self.draining
+        count = len(self._connections)
+        self._open.value = count
+        if count > 2 * self._max_connections:
+            connection.abort()
+        return count <= self._max_connections and not self.draining
 
     def gone(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -280,6 +280,16 @@ async def test_too_many_connections_are_told_so() -> None:
             writer.close()
 
 
+async def test_far_too_many_connections_are_dropped_at_once() -> None:
+    async with stage(max_connections=2) as on:
+        held = [await asyncio.open_connection("127.0.0.1", on.port) for _ in range(8)]
+        await eventually(lambda: connections(on) == 4)
+        for _, writer in held:
+            writer.close()
+        await eventually(lambda: connections(on) == 0)
+        assert (await ask(on.port)).status == 200
+
+
 async def test_a_peer_that_does_not_read_is_not_read_from() -> None:
     """Answers pile up in the sockets' buffers first; then the gate stops reading, and at last gives up."""
     async with stage(tick_seconds=0.01) as on:
