@@ -1,0 +1,135 @@
+"""Calls to Cloudflare's API: one request, its envelope checked, its errors translated.
+
+Every answer is `{"success", "errors": [{"code", "message"}], "messages", "result"}`, of refusals, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from gateway.errors import Conflict, UpstreamFailed
+from gateway.settings import Secret
+
+API_BASE = "https://api.cloudflare.com/client/v4"
+_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=5)
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_MAX_DETAIL = 300
+_RETRYABLE_STATUSES = frozenset({408, 425, 429})
+_HINTS = {
+    400: "Cloudflare refused the request.",
+    401: "Cloudflare does not accept the API token.",
+    403: "The API token may not do this; it needs Account > Cloudflare Tunnel > Edit.",
+    404: "Cloudflare knows no such tunnel in this account.",
+    429: "Cloudflare wants fewer requests.",
+}
+
+Json = dict[str, Any]
+
+
+class Cloudflare:
+    """Cloudflare with one API token. Every method raises `UpstreamFailed`; every one may be repeated."""
+
+    def __init__(self, session: aiohttp.ClientSession, token: Secret, *, api_base: str = API_BASE) -> None:
+        self._session = session
+        self._token = token
+        self._api_base = api_base.rstrip("/")
+
+    async def tunnel_configuration(self, account_id: str, tunnel_id: str) -> Json:
+        """The whole `config` of a tunnel; empty if it never had one.
+
+        Raises `Conflict` for a tunnel that is managed by cloudflared's own file: what the API holds has no effect on
+        it. An answer of any other shape than a configuration's is refused, since what is read here is written back.
+        """
+        result = await self._request("GET", _path(account_id, tunnel_id), None)
+        if result.get("source") == "local":
+            raise Conflict("This tunnel takes its rules from cloudflared's config.yml, not from Cloudflare.")
+        return _config(result, tunnel_id)
+
+    async def put_tunnel_configuration(self, account_id: str, tunnel_id: str, config: Mapping[str, Any]) -> Json:
+        """Replace the tunnel's whole `config`, other people's rules included; what Cloudflare holds afterwards."""
+        result = await self._request("PUT", _path(account_id, tunnel_id), {"config": config})
+        return _config(result, tunnel_id)
+
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Json:
+        try:
+            async with self._session.request(
+                method,
+                self._api_base + path,
+                json=body,
+                headers={"Authorization": f"Bearer {self._token.reveal()}"},
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                return self._result(response, await _read(response))
+        except TimeoutError as exc:
+            raise UpstreamFailed("Cloudflare did not answer in time.", detail=method) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise UpstreamFailed("Cloudflare cannot be reached.", detail=f"{type(exc).__name__} {method}") from exc
+
+    def _result(self, response: aiohttp.ClientResponse, raw: bytes) -> Json:
+        """The `result` of an answer that says success in both ways."""
+        status, ray = response.status, response.headers.get("Cf-Ray", "")
+        if 300 <= status < 400:
+            raise UpstreamFailed("Cloudflare's address answers with a redirect.", retryable=False, status=status)
+        try:
+            envelope = json.loads(raw)
+        except (ValueError, RecursionError) as exc:
+            raise UpstreamFailed("Cloudflare's answer is not JSON.", status=status, detail=f"{status} {ray}") from exc
+        if not isinstance(envelope, dict):
+            raise _unusable(f"{status} {ray}")
+        if status == 200 and envelope.get("success") is True:
+            result = envelope.get("result")
+            if not isinstance(result, dict):
+                raise _unusable(f"{status} {ray}")
+            return result
+        retryable = status in _RETRYABLE_STATUSES or status >= 500
+        raise UpstreamFailed(
+            _HINTS.get(status, "Cloudflare has trouble of its own." if status >= 500 else _HINTS[400]),
+            retryable=retryable,
+            status=status,
+            detail=self._without_token(f"{status} {_reasons(envelope)} {ray}".strip())[:_MAX_DETAIL],
+        )
+
+    def _without_token(self, text: str) -> str:
+        return text.replace(self._token.reveal(), "********")
+
+
+def _path(account_id: str, tunnel_id: str) -> str:
+    return f"/accounts/{quote(account_id, safe='')}/cfd_tunnel/{quote(tunnel_id, safe='')}/configurations"
+
+
+def _config(result: Json, tunnel_id: str) -> Json:
+    """`result.config`, if it is one, and this tunnel's."""
+    config = result.get("config") or {}
+    rules = config.get("ingress") or [] if isinstance(config, dict) else None
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise _unusable("config is no configuration")
+    if result.get("tunnel_id", tunnel_id) != tunnel_id:
+        raise _unusable("it is another tunnel's")
+    return dict(config)
+
+
+def _reasons(envelope: Json) -> str:
+    """`1056: Bad Configuration …`, with the chain of causes where there is one."""
+    errors = envelope.get("errors")
+    found = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    chained = [cause for error in found for cause in error.get("error_chain") or () if isinstance(cause, dict)]
+    return "; ".join(f"{error.get('code')}: {error.get('message')}" for error in (*found, *chained))
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks = bytearray()
+    async for chunk in response.content.iter_chunked(65536):
+        chunks += chunk
+        if len(chunks) > _MAX_ANSWER_BYTES:
+            raise UpstreamFailed("Cloudflare answered more than 4 MiB.", status=response.status)
+    return bytes(chunks)
+
+
+def _unusable(detail: str) -> UpstreamFailed:
+    return UpstreamFailed("Cloudflare's answer is not what this route answers.", detail=detail)

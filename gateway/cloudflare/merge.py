@@ -1,0 +1,69 @@
+"""Our rules among everybody else's in a tunnel's configuration, and what that changes. Pure.
+
+cloudflared takes the first rule that matches, and `*.example.com` matches any depth. So ours stand first: each names
+one host exactly, takes nothing from anybody, and no wildcard can lead one of our hosts past Traefik.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gateway.catalog.values import ascii_host
+
+Rule = Mapping[str, Any]
+Config = Mapping[str, Any]
+
+_CATCH_ALL = {"service": "http_status:404"}
+
+
+def merged(current: Config, wanted_rules: Sequence[Rule], our_hosts: Iterable[str]) -> dict[str, Any]:
+    """`current` with `wanted_rules` in the place of every rule for one of our hosts, whatever its path or service.
+
+    Rules for other hosts stay as they are, in their order; so does everything besides the rules. The catch-all that is
+    there stays last; only where there is none, the wanted one, or 404, is added. Doing it twice is doing it once.
+    """
+    wanted = [dict(rule) for rule in wanted_rules if not _is_catch_all(rule)]
+    ours = {_host(rule) for rule in wanted} | {_host({"hostname": host}) for host in our_hosts}
+    others = [dict(rule) for rule in current.get("ingress") or () if _host(rule) not in ours]
+    if not others or not _is_catch_all(others[-1]):
+        others.append(dict(next(filter(_is_catch_all, wanted_rules), _CATCH_ALL)))
+    return {**current, "ingress": [*wanted, *others]}
+
+
+def changes(current: Config, wanted: Config) -> list[str]:
+    """The rules of both, a line each, `+`, `-` or a space before it; empty if they say the same in the same order.
+
+    Cloudflare gives a rule back with empty fields that nobody sent; those are no difference.
+    """
+    before, after = _lines(current), _lines(wanted)
+    if before == after:
+        return []
+    # The first three lines name the files and the place; with all lines as context there is one place.
+    return list(difflib.unified_diff(before, after, lineterm="", n=len(before) + len(after)))[3:]
+
+
+def _is_catch_all(rule: Rule) -> bool:
+    return (rule.get("hostname") or "*") == "*" and not rule.get("path")
+
+
+def _host(rule: Rule) -> str:
+    """The rule's host in one spelling: cloudflared matches a host in Unicode by its punycode twin, too."""
+    hostname = str(rule.get("hostname") or "")
+    try:
+        return ascii_host(hostname)
+    except ValueError:
+        return hostname
+
+
+def _lines(config: Config) -> list[str]:
+    return [_line(rule) for rule in config.get("ingress") or ()]
+
+
+def _line(rule: Rule) -> str:
+    path = f" {rule['path']}" if rule.get("path") else ""
+    options = rule.get("originRequest")
+    shown = f" {json.dumps(options, sort_keys=True, ensure_ascii=False)}" if options else ""
+    return f"{rule.get('hostname') or '*'}{path} → {rule.get('service')}{shown}"

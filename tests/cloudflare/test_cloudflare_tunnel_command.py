@@ -1,0 +1,174 @@
+"""`skpay tunnel plan` and `apply` as an operator runs them, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+import pytest
+from cloudflare_place import ACCOUNT_ID, CATCH_ALL, NOT_OURS, THEIRS, TOKEN, TUNNEL_ID, WILDCARD, Place
+from cloudflare_place import open_place as open_cloudflare
+
+from gateway.catalog import parse
+from gateway.cli import main
+
+ROOT = Path(__file__).parents[2]
+APPS = ROOT / "apps.json"
+TRAEFIK = parse(APPS.read_bytes(), "apps.json").routing.traefik_url
+ALL = (
+    "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_TOKEN_FILE", "CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_TUNNEL_ID",
+    "CLOUDFLARE_API_BASE", "PUBLIC_URL", "APPS_FILE",
+)  # fmt: skip
+Skpay = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, str]]]
+OURS = [{"hostname": host, "service": TRAEFIK} for host in ("chat.example.com", "pay.example.com")]
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    async with open_cloudflare(THEIRS) as opened:
+        yield opened
+
+
+def _environment(place: Place) -> dict[str, str]:
+    return {
+        "CLOUDFLARE_API_TOKEN": TOKEN,
+        "CLOUDFLARE_ACCOUNT_ID": ACCOUNT_ID,
+        "CLOUDFLARE_TUNNEL_ID": TUNNEL_ID,
+        "CLOUDFLARE_API_BASE": place.api_base,
+        "PUBLIC_URL": "https://pay.example.com",
+        "APPS_FILE": str(APPS),
+    }
+
+
+@pytest.fixture
+def skpay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Skpay:
+    """Run `skpay tunnel VERB` in this environment; its exit code and everything that it printed."""
+
+    async def run(verb: str, environment: Mapping[str, str]) -> tuple[int, str]:
+        with monkeypatch.context() as patch:
+            for name in (*ALL, *environment):
+                patch.delenv(name, raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["skpay", "tunnel", verb])
+            # The command has a loop of its own; the sandbox serves on ours meanwhile.
+            code = await asyncio.to_thread(_main)
+        printed = "".join(capsys.readouterr())
+        assert TOKEN not in printed
+        return code, printed
+
+    return run
+
+
+def _main() -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code
+
+
+async def test_plan_shows_what_to_do_with_exit_1_and_does_nothing(place: Place, skpay: Skpay) -> None:
+    code, printed = await skpay("plan", _environment(place))
+    assert code == 1
+    assert printed.splitlines() == [
+        f"+chat.example.com → {TRAEFIK}",
+        f"+pay.example.com → {TRAEFIK}",
+        ' wiki.example.com → http://wiki:3000 {"connectTimeout": 10}',
+        " *.example.com → http://old-proxy:80",
+        " * → http_status:503",
+    ]
+    assert place.config() == THEIRS
+    assert [entry["method"] for entry in place.sandbox.requests] == ["GET"]
+
+
+async def test_apply_changes_it_once_and_then_there_is_nothing_to_do(place: Place, skpay: Skpay) -> None:
+    environment = _environment(place)
+    code, printed = await skpay("apply", environment)
+    assert (code, printed.count("\n+"), "the tunnel is changed" in printed) == (0, 1, True)
+    assert place.config() == {**THEIRS, "ingress": [*OURS, NOT_OURS, WILDCARD, CATCH_ALL]}
+
+    assert await skpay("plan", environment) == (0, "✓ the tunnel is up to date\n")
+    assert await skpay("apply", environment) == (0, "✓ the tunnel is up to date\n")
+    assert place.sandbox.version(ACCOUNT_ID, TUNNEL_ID) == 1
+
+
+async def test_the_tunnel_leads_to_traefik_and_never_to_an_app(place: Place, skpay: Skpay) -> None:
+    await skpay("apply", _environment(place))
+    upstreams = {app["upstream"] for app in json.loads(APPS.read_text())["apps"]}
+    config = place.config()
+    assert config is not None
+    assert not upstreams & {rule["service"] for rule in config["ingress"]}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "rubbish"},
+        {"kind": "reset", "times": 2},
+        {"kind": "status", "status": 403},
+    ],
+)
+async def test_nothing_is_written_where_nothing_could_be_read(
+    place: Place, skpay: Skpay, fault: dict[str, object]
+) -> None:
+    await place.order(**fault)
+    code, printed = await skpay("apply", _environment(place))
+    assert code == 3
+    assert printed.startswith("error: ")
+    assert {entry["method"] for entry in place.sandbox.requests} == {"GET"}
+    assert place.config() == THEIRS
+
+
+async def test_a_refused_write_is_told_and_changes_nothing(place: Place, skpay: Skpay) -> None:
+    await place.order(kind="status", method="PUT", status=403, code=10000, message="Authentication error")
+    code, printed = await skpay("apply", _environment(place))
+    assert (code, "Cloudflare Tunnel > Edit" in printed, "changed" in printed) == (3, True, False)
+    assert place.config() == THEIRS
+
+
+async def test_everything_that_is_missing_is_told_at_once(skpay: Skpay, tmp_path: Path) -> None:
+    code, printed = await skpay("plan", {"APPS_FILE": str(tmp_path / "none.json")})
+    assert code == 2
+    assert [line.split(": ")[1] for line in printed.splitlines()] == [
+        "CLOUDFLARE_API_TOKEN",
+        "CLOUDFLARE_ACCOUNT_ID",
+        "CLOUDFLARE_TUNNEL_ID",
+        str(tmp_path / "none.json"),
+        "PUBLIC_URL",
+    ]
+
+
+async def test_what_is_wrong_is_told_without_a_value(place: Place, skpay: Skpay) -> None:
+    wrong = {
+        "CLOUDFLARE_API_TOKEN": f"{TOKEN}\x07",
+        "CLOUDFLARE_ACCOUNT_ID": "zz-account",
+        "CLOUDFLARE_TUNNEL_ID": "zz-tunnel",
+        "CLOUDFLARE_API_BASE": "https://zz.example.com/client/v4",
+    }
+    code, printed = await skpay("plan", {**_environment(place), **wrong})
+    assert code == 2
+    assert len(printed.splitlines()) == 4
+    assert "zz" not in printed
+    assert place.sandbox.requests == []
+
+
+async def test_the_token_may_stand_in_a_file(place: Place, skpay: Skpay, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text(f"{TOKEN}\n")
+    environment = {**_environment(place), "CLOUDFLARE_API_TOKEN": "", "CLOUDFLARE_API_TOKEN_FILE": str(secret)}
+    assert (await skpay("plan", environment))[0] == 1
+    code, printed = await skpay("plan", {**environment, "CLOUDFLARE_API_TOKEN": TOKEN})
+    assert (code, "not both" in printed) == (2, True)
+    code, printed = await skpay("plan", {**environment, "CLOUDFLARE_API_TOKEN_FILE": str(tmp_path / "gone")})
+    assert (code, "cannot read" in printed) == (2, True)
+
+
+async def test_a_tunnel_of_a_local_file_is_refused(skpay: Skpay) -> None:
+    async with open_cloudflare(THEIRS, source="local") as place:
+        code, printed = await skpay("apply", _environment(place))
+        assert (code, "config.yml" in printed) == (2, True)
+        assert place.config() == THEIRS
