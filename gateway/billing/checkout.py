@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,9 +10,9 @@ from sqlalchemy import Connection
 
 from gateway.billing.context import Billing, check_user_id, tier_of
 from gateway.billing.customer import ensure_customer, idempotency_key
+from gateway.billing.holdings import fetch_holdings
 from gateway.billing.portal import change_to, open_portal
 from gateway.billing.prices import choose, resolve
-from gateway.billing.refresh import fetch_holdings
 from gateway.catalog.model import App, Tier
 from gateway.store import checkouts, customers, refreshes
 from gateway.store.checkouts import Checkout
@@ -41,46 +42,54 @@ async def open_checkout(
     app = billing.app(app_id)
     check_user_id(user_id)
     tier = tier_of(app, tier_id)
-    price = choose(tier, interval)
+    price = await choose(billing, app, tier, interval)
     async with billing.lock(app_id, user_id):
         resolved = await resolve(billing, app, tier, price)
-        running = await _running_subscription(billing, app, user_id)
+        known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+        held = (await fetch_holdings(billing, known)).subscriptions
+        running = _running(held)
         if running is not None:
-            change = change_to(running, resolved.price_id)
-            return CheckoutLink(await open_portal(billing, app, user_id, change=change), "portal")
+            change, owner = change_to(running, resolved.price_id), running.customer_id
+            return CheckoutLink(await open_portal(billing, app, user_id, change=change, customer_id=owner), "portal")
         customer_id = await ensure_customer(billing, app_id, user_id, email)
-        link = await _open_session(billing, app, user_id, customer_id, tier, resolved.price_id)
+        link = await _open_session(billing, app, user_id, customer_id, tier, resolved.price_id, held)
         if link is not None:
             return link
         # Paid a moment ago: the subscription is on its way to us.
-        return CheckoutLink(await open_portal(billing, app, user_id), "portal")
+        return CheckoutLink(await open_portal(billing, app, user_id, customer_id=customer_id), "portal")
 
 
-async def _running_subscription(billing: Billing, app: App, user_id: str) -> Subscription | None:
-    """A subscription that is not over, asked of Stripe now. One whose first payment never came does not count."""
-    known = await billing.store.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
-    holdings = await fetch_holdings(billing, known)
-    running = [each for each in holdings.subscriptions if not each.over and each.status != "incomplete"]
-    return running[0] if running else None
+def _running(held: Sequence[Subscription]) -> Subscription | None:
+    """The newest subscription that is not over. One whose first payment never came does not count."""
+    return next((each for each in held if not each.over and each.status != "incomplete"), None)
 
 
 async def _open_session(
-    billing: Billing, app: App, user_id: str, customer_id: str, tier: Tier, price_id: str
+    billing: Billing,
+    app: App,
+    user_id: str,
+    customer_id: str,
+    tier: Tier,
+    price_id: str,
+    held: Sequence[Subscription],
 ) -> CheckoutLink | None:
     """A checkout session for this price; None when an earlier one has just been paid."""
     last = await billing.store.read(lambda conn: checkouts.get(conn, app.app_id, user_id))
-    if last is not None:
-        for session in await _sessions_to_settle(billing, last, customer_id):
-            if session.get("status") == "complete":
-                await _want_refresh(billing, app.app_id, user_id)
-                return None
-            if session.get("status") != "open":
-                continue
-            if _serves(session, last, tier, price_id, billing.now()):
-                return CheckoutLink(str(session["url"]), "checkout")
-            if not await _expire(billing, str(session["id"])):
-                await _want_refresh(billing, app.app_id, user_id)
-                return None
+    over = {each.subscription_id for each in held if each.over}
+    for session in await _sessions_to_settle(billing, last, customer_id) if last is not None else ():
+        # One that was paid for a subscription which has ended since is history.
+        paid = session.get("status") == "complete" and session.get("subscription") not in over
+        is_open = session.get("status") == "open"
+        if is_open and last is not None and _serves(session, last, tier, price_id, billing.now()):
+            return CheckoutLink(str(session["url"]), "checkout")
+        if paid or (is_open and not await _expire(billing, str(session["id"]))):
+            await _want_refresh(billing, app.app_id, user_id)
+            return None
+    return await _begin(billing, app, user_id, customer_id, tier, price_id)
+
+
+async def _begin(billing: Billing, app: App, user_id: str, customer_id: str, tier: Tier, price_id: str) -> CheckoutLink:
+    """A new session, recorded before and after Stripe makes it, so that a lost answer leaves a trace."""
     now = billing.now()
     begun = await billing.store.write(
         lambda conn: checkouts.begin(conn, app.app_id, user_id, tier.tier_id, price_id, now)
@@ -121,6 +130,8 @@ async def _expire(billing: Billing, session_id: str) -> bool:
         if exc.status != 400:
             raise
         session = await billing.stripe.get(f"/v1/checkout/sessions/{session_id}")
+        if session.get("status") == "open":  # refused for another reason: a second one beside it must not be opened
+            raise
         return session.get("status") != "complete"
     return True
 

@@ -10,19 +10,18 @@ from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
 from gateway.errors import StoreUnavailable
+from gateway.log import fields
 from gateway.store import outbox
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
 BATCH = 200
+AGAIN_SECONDS = 1.0
 
 
 class FirstSight:
-    """A bounded queue between the gate and the outbox. `saw` never waits; what does not fit comes with a later request.
-
-    `forget(app_id, user_id)` is called for whoever did not fit, so that the gate tells of them again.
-    """
+    """A bounded queue between the gate and the outbox. `saw` never waits, and says where there is no room."""
 
     def __init__(self, billing: Billing) -> None:
         self._billing = billing
@@ -55,14 +54,22 @@ class FirstSight:
                 made = await billing.store.write(job)
                 break
             except StoreUnavailable:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(AGAIN_SECONDS)
+            except Exception:  # a bug: these wait for the next start, all who come after them do not
+                log.exception("first_sight_failed", extra=fields(users=len(seen)))
+                return
         if made:
             billing.wish_made.set()
 
     def _wish(self, conn: Connection, app_id: str, user_id: str) -> bool:
-        """True if this user had no wish yet: whoever has one was told to LiteLLM already, or will be."""
+        """True if this user had no wish yet: whoever has one was told to LiteLLM already, or will be.
+
+        One that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
+        """
         app = self._billing.catalog.app(app_id)
-        if app is None or app.litellm is None or outbox.of_user(conn, app_id, user_id):
+        if app is None or app.litellm is None:
+            return False
+        if any(wish.state != outbox.DONE or wish.answer for wish in outbox.of_user(conn, app_id, user_id)):
             return False
         outbox.put(conn, "litellm", app_id, user_id, {}, self._billing.now())
         return True

@@ -19,7 +19,8 @@ PREFIX: dict[Literal["app", "user"], str] = {"app": "ska_", "user": "skp_"}
 
 def hash_key(text: str) -> bytes:
     """What is kept of a key. The key is 256 random bits, so one SHA-256 is enough."""
-    return hashlib.sha256(text.encode()).digest()
+    # Whatever bytes stood in a header come as surrogates: they are a wrong key, not a crash.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def create_key(

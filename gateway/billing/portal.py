@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.customer import is_deleted, mark_deleted
 from gateway.billing.prices import resolve
 from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound
-from gateway.store import customers, instance
+from gateway.store import customers, entitlements, instance
+from gateway.stripe.client import StripeError
 from gateway.stripe.forms import Params
 from gateway.tiers.model import Subscription
 
@@ -29,21 +32,40 @@ class Change:
 
 
 async def open_portal(
-    billing: Billing, app: App, user_id: str, *, return_url: str | None = None, change: Change | None = None
+    billing: Billing, app: App, user_id: str, *, change: Change | None = None, customer_id: str | None = None
 ) -> str:
-    """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout."""
+    """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout.
+
+    `customer_id` is whose portal it is, where a user has several customers; else the one the tier comes from.
+    """
+    owner = customer_id or await _customer(billing, app, user_id)
+    params: dict[str, object] = {"customer": owner, "return_url": app.cancel_url}
+    if change is not None:
+        params["flow_data"] = _confirm(change, app)
+    try:
+        return await _session(billing, app, params, made_anew=False)
+    except StripeError as exc:
+        if exc.param == "configuration":  # switched off or deleted at Stripe
+            return await _session(billing, app, params, made_anew=True)
+        if exc.param != "customer" or not await is_deleted(billing, owner):
+            raise
+    await mark_deleted(billing, owner)
+    return await open_portal(billing, app, user_id)
+
+
+async def _session(billing: Billing, app: App, params: Params, *, made_anew: bool) -> str:
+    configured = await _configuration(billing, app, made_anew=made_anew)
+    session = await billing.stripe.post("/v1/billing_portal/sessions", {**params, "configuration": configured})
+    return str(session["url"])
+
+
+async def _customer(billing: Billing, app: App, user_id: str) -> str:
     known = await billing.store.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
     if not known:
         raise NotFound("This user has never been to a checkout.", code="no_customer")
-    params: dict[str, object] = {
-        "customer": known[0].customer_id,
-        "return_url": return_url or app.cancel_url,
-        "configuration": await _configuration(billing, app),
-    }
-    if change is not None:
-        params["flow_data"] = _confirm(change, app)
-    session = await billing.stripe.post("/v1/billing_portal/sessions", params)
-    return str(session["url"])
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    paying = stored.entitlement.customer_id if stored else None
+    return next((each.customer_id for each in known if each.customer_id == paying), known[0].customer_id)
 
 
 def change_to(subscription: Subscription, price_id: str) -> Change | None:
@@ -70,23 +92,44 @@ def _confirm(change: Change, app: App) -> Params:
     }
 
 
-async def _configuration(billing: Billing, app: App) -> str:
+async def _configuration(billing: Billing, app: App, *, made_anew: bool) -> str:
     """The id of this app's portal configuration; made or brought up to date when what it should say has changed."""
-    offered = [await resolve(billing, app, tier, price) for tier in app.tiers if tier.for_sale for price in tier.prices]
-    wanted = configuration(app, offered)
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     key = f"portal:{app.app_id}"
-    kept_id, _, kept_digest = (await billing.store.read(lambda conn: instance.get(conn, key)) or "").partition(" ")
-    if kept_id and kept_digest == digest:
-        return kept_id
-    path = f"/v1/billing_portal/configurations/{kept_id}" if kept_id else "/v1/billing_portal/configurations"
-    made_id = str((await billing.stripe.post(path, wanted))["id"])
+    # "" is nobody's user id: one for all users of the app, or two at once would make two.
+    async with billing.lock(app.app_id, ""):
+        wanted = configuration(app, await _offered(billing, app))
+        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        kept_id, _, kept_digest = (await billing.store.read(lambda conn: instance.get(conn, key)) or "").partition(" ")
+        if kept_id and kept_digest == digest and not made_anew:
+            return kept_id
+        made_id = await _write(billing, "" if made_anew else kept_id, wanted)
 
-    def keep(conn: Connection) -> None:
-        instance.put(conn, key, f"{made_id} {digest}")
+        def keep(conn: Connection) -> None:
+            instance.put(conn, key, f"{made_id} {digest}")
 
-    await billing.store.write(keep)
-    return made_id
+        await billing.store.write(keep)
+        return made_id
+
+
+async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
+    """The prices for sale that Stripe has. One that is missing has its alert, and keeps nobody from canceling."""
+    found: list[ResolvedPrice] = []
+    for tier in app.tiers:
+        for price in tier.prices if tier.for_sale else ():
+            with suppress(Conflict):
+                found.append(await resolve(billing, app, tier, price))
+    return found
+
+
+async def _write(billing: Billing, kept_id: str, wanted: Params) -> str:
+    base = "/v1/billing_portal/configurations"
+    if kept_id:
+        try:
+            return str((await billing.stripe.post(f"{base}/{kept_id}", wanted))["id"])
+        except StripeError as exc:
+            if exc.stripe_code != "resource_missing" or exc.status != 404:
+                raise
+    return str((await billing.stripe.post(base, wanted))["id"])
 
 
 def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.billing.alerting import open_alert, resolve_alert
+from gateway.billing.alerting import log_resolved, open_alert, resolve_all
 from gateway.billing.context import Billing, ResolvedPrice
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict, InvalidInput
-from gateway.store import prices
+from gateway.store import alerts, prices
 from gateway.stripe.client import StripeError
+
+MISSING, DIFFERS = "price_missing", "price_differs"
 
 
 async def load_known_prices(billing: Billing) -> None:
@@ -24,7 +26,17 @@ async def load_known_prices(billing: Billing) -> None:
     for app, tier, price in billing.catalog.prices():
         if price.price_id:
             known[app.app_id][price.price_id] = tier.tier_id
+    for app_id, learned in billing.known_prices.items():
+        if app_id in known:  # what was learned while we read the store
+            known[app_id] = {**learned, **known[app_id]}
     billing.known_prices = known
+
+
+def know_prices(billing: Billing, app_id: str, learned: Mapping[str, str]) -> None:
+    """Add prices (id → tier id) to what is known of an app now, whatever others have added meanwhile."""
+    known = billing.known_prices.get(app_id, {})
+    if any(known.get(price_id) != tier_id for price_id, tier_id in learned.items()):
+        billing.known_prices = {**billing.known_prices, app_id: {**known, **learned}}
 
 
 async def resolve_prices(billing: Billing) -> None:
@@ -32,21 +44,30 @@ async def resolve_prices(billing: Billing) -> None:
 
     Raises `UpstreamFailed` when Stripe cannot be asked; nothing is lost then, a checkout asks again.
     """
-    for app in billing.catalog.apps.values():
-        for tier in app.tiers:
-            for price in tier.prices:
-                await _resolve_one(billing, app, tier, price)
+    right: set[tuple[str, str]] = set()
+    catalog = billing.catalog
+    for app, tier, price in catalog.prices():
+        right |= await _look_at(billing, app, tier, price)
     await load_known_prices(billing)
+    subjects = {_subject(app, tier, price) for app, tier, price in catalog.prices()}
+
+    def resolve_alerts(conn: Connection) -> list[tuple[str, str]]:
+        raised = [(each.kind, each.subject) for each in alerts.live(conn) if each.kind in (MISSING, DIFFERS)]
+        # A price that apps.json does not name any more is nobody's concern.
+        over = [each for each in raised if each in right or each[1] not in subjects]
+        return resolve_all(conn, over, billing.now())
+
+    log_resolved(await billing.store.write(resolve_alerts))
 
 
-async def _resolve_one(billing: Billing, app: App, tier: Tier, price: Price) -> None:
-    subject = f"{app.app_id}/{tier.tier_id}/{price.lookup_key or price.price_id}"
+async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[tuple[str, str]]:
+    """Raise what is wrong with a price; returns the alerts, as (kind, subject), that have no cause any more."""
+    subject = _subject(app, tier, price)
     try:
         resolved = await resolve(billing, app, tier, price)
     except Conflict as exc:
         await open_alert(billing, "price_missing", subject, exc.message)
-        return
-    await resolve_alert(billing, "price_missing", subject)
+        return set()
     differs = [
         f"{name} is {found!r} at Stripe, {wanted!r} in apps.json"
         for name, wanted, found in (
@@ -58,8 +79,12 @@ async def _resolve_one(billing: Billing, app: App, tier: Tier, price: Price) -> 
     ]
     if differs:
         await open_alert(billing, "price_differs", subject, "; ".join(differs))
-    else:
-        await resolve_alert(billing, "price_differs", subject)
+        return {(MISSING, subject)}
+    return {(MISSING, subject), (DIFFERS, subject)}
+
+
+def _subject(app: App, tier: Tier, price: Price) -> str:
+    return f"{app.app_id}/{tier.tier_id}/{price.lookup_key or price.price_id}"
 
 
 async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> ResolvedPrice:
@@ -74,13 +99,16 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
         prices.remember(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
 
     await billing.store.write(remember)
+    # At once: who pays a checkout opened with this price must not find it unknown after its lookup key has moved on.
+    know_prices(billing, app.app_id, {resolved.price_id: tier.tier_id})
     billing.resolved_prices[price] = resolved
     return resolved
 
 
 async def _by_id(billing: Billing, price_id: str) -> dict[str, Any] | None:
     try:
-        return await billing.stripe.get(f"/v1/prices/{price_id}")
+        found = await billing.stripe.get(f"/v1/prices/{price_id}")
+        return found if found.get("active") is not False else None
     except StripeError as exc:
         if exc.stripe_code == "resource_missing":
             return None
@@ -104,22 +132,33 @@ def _read(raw: dict[str, Any]) -> ResolvedPrice:
     )
 
 
-def choose(tier: Tier, interval: str | None) -> Price:
-    """The tier's price for `interval` (`month`, `year` …), or its first one for None. Raises `InvalidInput`."""
+async def choose(billing: Billing, app: App, tier: Tier, interval: str | None) -> Price:
+    """The tier's price for `interval` (`month`, `year` …), or its first one for None. Raises `InvalidInput`.
+
+    Where apps.json names no interval, Stripe's counts. Raises `UpstreamFailed` if Stripe must be asked and cannot be.
+    """
     if not tier.for_sale:
         raise InvalidInput(f"The tier {tier.tier_id!r} is not for sale.", code="tier_not_for_sale")
     if interval is None:
         return tier.prices[0]
+    offered: set[str] = set()
     for price in tier.prices:
-        if price.interval == interval:
+        found = await _interval(billing, app, tier, price)
+        if found == interval:
             return price
-    offered = _intervals(tier.prices)
+        offered |= {found} if found else set()
     raise InvalidInput(
         f"The tier {tier.tier_id!r} has no price with the interval {interval[:20]!r}.",
         code="unknown_interval",
-        fields={"intervals": offered},
+        fields={"intervals": sorted(offered)},
     )
 
 
-def _intervals(offered: Iterable[Price]) -> list[str]:
-    return sorted({price.interval for price in offered if price.interval})
+async def _interval(billing: Billing, app: App, tier: Tier, price: Price) -> str | None:
+    if price.interval:
+        return price.interval
+    try:
+        resolved = billing.resolved_prices.get(price) or await resolve(billing, app, tier, price)
+    except Conflict:
+        return None
+    return resolved.interval

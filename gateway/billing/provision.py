@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.billing.alerting import open_alert, resolve_alert
+from gateway.billing.alerting import log_opened, log_resolved, open_all, resolve_all
 from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
-from gateway.catalog.model import App, Tier
+from gateway.catalog.model import App, Catalog, Tier
 from gateway.errors import Conflict, InvalidInput, SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.litellm import LiteLLM, Provisioned, check_litellm_id
 from gateway.log import fields
 from gateway.store import entitlements, litellm_ids, outbox
+from gateway.store.litellm_ids import Owner
 from gateway.store.outbox import Wish
+from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ KIND = "litellm"
 FAILURES_UNTIL_ALERT = 5
 BUGS_UNTIL_DEAD = 10
 RENEW_PAGE = 500
+MODES = ("customer", "internal_user")
 
 
 def litellm_id(app: App, user_id: str) -> str:
@@ -36,30 +38,58 @@ def litellm_id(app: App, user_id: str) -> str:
     return template.replace("{app_id}", app.app_id).replace("{user_id}", user_id)
 
 
+def budget_id(app: App, tier: Tier) -> str:
+    """The budget that all customers of a tier share."""
+    # No id has a dot in it: app "a-b" with tier "c" must not share a budget with app "a" and tier "b-c".
+    return f"{app.app_id}.{tier.tier_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What LiteLLM was told of which id, and what it answered."""
+
+    mode: str
+    litellm_id: str
+    digest: str
+    budget_duration: str
+    provisioned: Provisioned
+
+
 async def provision(billing: Billing, wish: Wish) -> None:
     """Carry out one wish. Repeating it changes nothing; it ends done, put off, or dead with an alert."""
     subject = f"{wish.app_id}/{wish.user_id}"
     try:
-        provisioned = await _provision(billing, wish)
+        told = await _provision(billing, wish)
     except StoreUnavailable:
         raise
     except Exception as exc:  # a bug too: this wish waits, the others go on
         await _failed(billing, wish, subject, exc)
         return
-    if provisioned is None:  # the app is gone, or has no LiteLLM any more
+    if told is None:  # the app is gone, or has no LiteLLM any more
         await billing.store.write(lambda conn: outbox.done(conn, wish.wish_id, wish.version, {}, billing.now()))
         return
+    opened, resolved = await billing.store.write(lambda conn: _record(conn, wish, subject, told, billing.now()))
+    log.info("user_provisioned", extra=fields(app_id=wish.app_id, user_id=wish.user_id, answer=told.provisioned.answer))
+    log_opened(opened)
+    log_resolved(resolved)
+
+
+def _record(
+    conn: Connection, wish: Wish, subject: str, told: _Told, now: int
+) -> tuple[list[Concern], list[tuple[str, str]]]:
+    """The wish is done. What LiteLLM did not take is not remembered as held, so that the next start tries again."""
+    provisioned = told.provisioned
+    digest = told.digest if provisioned.matches else ""
+    litellm_ids.provisioned(conn, told.mode, told.litellm_id, digest, told.budget_duration, now)
     answer = {"answer": provisioned.answer, "differences": list(provisioned.differences)}
-    await billing.store.write(lambda conn: outbox.done(conn, wish.wish_id, wish.version, answer, billing.now()))
-    log.info("user_provisioned", extra=fields(app_id=wish.app_id, user_id=wish.user_id, answer=provisioned.answer))
-    if not provisioned.matches:
-        message = f"LiteLLM holds other limits than the tier's: {'; '.join(provisioned.differences)}"
-        await open_alert(billing, "litellm_differs", subject, message)
-    if wish.attempts >= FAILURES_UNTIL_ALERT:
-        await resolve_alert(billing, "litellm_failing", subject)
+    outbox.done(conn, wish.wish_id, wish.version, answer, now)
+    message = f"LiteLLM holds other limits than the tier's: {'; '.join(provisioned.differences)}"
+    differs = [] if provisioned.matches else [Concern("litellm_differs", subject, message)]
+    over = ["litellm_failing", "litellm_refused", *(["litellm_differs"] if provisioned.matches else [])]
+    return open_all(conn, differs, now), resolve_all(conn, [(kind, subject) for kind in over], now)
 
 
-async def _provision(billing: Billing, wish: Wish) -> Provisioned | None:
+async def _provision(billing: Billing, wish: Wish) -> _Told | None:
     app = billing.catalog.app(wish.app_id)
     if app is None or app.litellm is None:
         return None
@@ -72,10 +102,16 @@ async def _provision(billing: Billing, wish: Wish) -> Provisioned | None:
     owner = await billing.store.write(
         lambda conn: litellm_ids.claim(conn, mode, own_id, wish.app_id, wish.user_id, billing.now())
     )
-    shared = app.litellm.shared_users and owner.user_id == wish.user_id
-    if (owner.app_id, owner.user_id) != (wish.app_id, wish.user_id) and not shared:
+    if not _may_write(app, wish.user_id, owner):
         raise Conflict(f"LiteLLM's {own_id!r} already belongs to {owner.app_id}/{owner.user_id}")
-    return await _write(billing, billing.litellm, app, tier, own_id)
+    provisioned = await _write(billing, billing.litellm, app, tier, own_id)
+    return _Told(mode, own_id, limits_digest(app, tier), tier.limits.budget_duration, provisioned)
+
+
+def _may_write(app: App, user_id: str, owner: Owner) -> bool:
+    """Whether this user of `app` may write the limits of the id that `owner` claimed first (T2)."""
+    shared = app.litellm is not None and app.litellm.shared_users
+    return owner.user_id == user_id and (owner.app_id == app.app_id or shared)
 
 
 async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
@@ -87,23 +123,14 @@ async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
 async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Provisioned:
     mode = app.litellm.mode if app.litellm else ""
     if mode == "customer":
-        # No id has a dot in it: app "a-b" with tier "c" must not share a budget with app "a" and tier "b-c".
-        provisioned = await litellm.provision_customer(own_id, f"{app.app_id}.{tier.tier_id}", tier.limits)
-    else:
-        last = await billing.store.read(lambda conn: litellm_ids.get(conn, mode, own_id))
-        provisioned = await litellm.provision_internal_user(
-            own_id,
-            tier.limits,
-            previous_budget_duration=last.budget_duration if last else None,
-            metadata={"skpay_app": app.app_id, "skpay_tier": tier.tier_id},
-        )
-    digest, duration = limits_digest(app, tier), tier.limits.budget_duration
-
-    def remember(conn: Connection) -> None:
-        litellm_ids.provisioned(conn, mode, own_id, digest, duration, billing.now())
-
-    await billing.store.write(remember)
-    return provisioned
+        return await litellm.provision_customer(own_id, budget_id(app, tier), tier.limits)
+    last = await billing.store.read(lambda conn: litellm_ids.get(conn, mode, own_id))
+    return await litellm.provision_internal_user(
+        own_id,
+        tier.limits,
+        previous_budget_duration=last.budget_duration if last else None,
+        metadata={"skpay_app": app.app_id, "skpay_tier": tier.tier_id},
+    )
 
 
 def limits_digest(app: App, tier: Tier) -> str:
@@ -113,19 +140,18 @@ def limits_digest(app: App, tier: Tier) -> str:
 
 
 async def renew_limits(billing: Billing) -> int:
-    """Wish anew for every user whom LiteLLM was told other limits than their tier has now; how many.
+    """Wish anew for every user whom LiteLLM was not told what their tier has now; how many.
 
-    Run at start and after an edit of apps.json. Repeating it while wishes wait makes them no more.
+    Run at start and after an edit of apps.json: other limits, another mode or template, `litellm` switched on.
+    Repeating it while wishes wait makes them no more.
     """
     renewed = 0
     for app in billing.catalog.apps.values():
         if app.litellm is None:
             continue
-        digests = {tier.tier_id: limits_digest(app, tier) for tier in app.tiers}
-        after = ""
-        while page := await billing.store.read(partial(litellm_ids.of_app, **_page(app, after))):
-            after = page[-1].litellm_id
-            stale = [each.user_id for each in page if each.digest != digests[_tier_id(app, each.tier)]]
+        current = _current_digests(billing.catalog, app)
+        async for users in _users(billing, app):
+            stale = await billing.store.read(partial(_stale, app=app, users=users, current=current))
             if stale:
                 await billing.store.write(partial(_wish_for, app_id=app.app_id, user_ids=stale, now=billing.now()))
                 renewed += len(stale)
@@ -133,13 +159,49 @@ async def renew_limits(billing: Billing) -> int:
     return renewed
 
 
-def _page(app: App, after: str) -> dict[str, Any]:
-    return {"app_id": app.app_id, "mode": app.litellm.mode if app.litellm else "", "after": after, "limit": RENEW_PAGE}
+async def _users(billing: Billing, app: App) -> AsyncIterator[list[tuple[str, str]]]:
+    """Pages of (user id, tier id): who has an entitlement, then who has none but was named to LiteLLM once."""
+    for tier in app.tiers:
+        for stored_id in (tier.tier_id, *tier.was):
+            after = ""
+            while ids := await billing.store.read(partial(_of_tier, app_id=app.app_id, tier=stored_id, after=after)):
+                after = ids[-1]
+                yield [(user_id, tier.tier_id) for user_id in ids]
+    for mode in MODES:
+        after = ""
+        while page := await billing.store.read(partial(_told_of, app_id=app.app_id, mode=mode, after=after)):
+            after = page[-1].litellm_id
+            on_none = [each for each in page if each.tier is None or app.tier(each.tier) is None]
+            yield [(each.user_id, app.default_tier.tier_id) for each in on_none]
 
 
-def _tier_id(app: App, stored: str | None) -> str:
-    tier = app.tier(stored) if stored else None
-    return (tier or app.default_tier).tier_id
+def _of_tier(conn: Connection, *, app_id: str, tier: str, after: str) -> list[str]:
+    return entitlements.users_of_tier(conn, app_id, tier, after, RENEW_PAGE)
+
+
+def _told_of(conn: Connection, *, app_id: str, mode: str, after: str) -> list[litellm_ids.Holding]:
+    return litellm_ids.of_app(conn, app_id, mode, after, RENEW_PAGE)
+
+
+def _current_digests(catalog: Catalog, app: App) -> dict[str, set[str]]:
+    """Tier id → the digests under which its users are up to date. Where apps share users, the last writer's stands."""
+    shared: set[str] = set()
+    if app.litellm is not None and app.litellm.shared_users:
+        others = [each for each in catalog.apps.values() if each.litellm is not None and each.litellm.shared_users]
+        shared = {limits_digest(each, tier) for each in others for tier in each.tiers}
+    return {tier.tier_id: {limits_digest(app, tier), *shared} for tier in app.tiers}
+
+
+def _stale(
+    conn: Connection, *, app: App, users: Sequence[tuple[str, str]], current: Mapping[str, set[str]]
+) -> list[str]:
+    """Those of these (user id, tier id) whose id in LiteLLM does not hold what their tier has now."""
+    found: list[str] = []
+    for user_id, tier_id in users:
+        told = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", litellm_id(app, user_id))
+        if told is None or (_may_write(app, user_id, told.owner) and told.digest not in current[tier_id]):
+            found.append(user_id)
+    return found
 
 
 def _wish_for(conn: Connection, *, app_id: str, user_ids: Sequence[str], now: int) -> None:
@@ -154,19 +216,21 @@ async def _failed(billing: Billing, wish: Wish, subject: str, exc: Exception) ->
     for_good = refused or (not isinstance(exc, SkpayError) and attempts >= BUGS_UNTIL_DEAD)
     retry_at = billing.now() + backoff_seconds(attempts)
 
-    def job(conn: Connection) -> None:
+    def job(conn: Connection) -> list[Concern]:
+        now = billing.now()
         if for_good:
-            outbox.dead(conn, wish.wish_id, wish.version, detail, billing.now())
-        else:
-            outbox.retry(conn, wish.wish_id, wish.version, retry_at, detail)
+            outbox.dead(conn, wish.wish_id, wish.version, detail, now)
+            message = f"limits were not set and are not tried again: {detail}"
+            return open_all(conn, [Concern("litellm_refused", subject, message)], now)
+        outbox.retry(conn, wish.wish_id, wish.version, retry_at, detail)
+        if attempts < FAILURES_UNTIL_ALERT:
+            return []
+        return open_all(conn, [Concern("litellm_failing", subject, f"limits are not set yet: {detail}")], now)
 
-    await billing.store.write(job)
+    opened = await billing.store.write(job)
     log.warning(
         "provisioning_put_off",
         extra=fields(app_id=wish.app_id, user_id=wish.user_id, attempts=attempts, detail=detail),
         exc_info=None if isinstance(exc, SkpayError) else exc,
     )
-    if for_good:
-        await open_alert(billing, "litellm_refused", subject, f"limits were not set and are not tried again: {detail}")
-    elif attempts >= FAILURES_UNTIL_ALERT:
-        await open_alert(billing, "litellm_failing", subject, f"limits are not set yet: {detail}")
+    log_opened(opened)

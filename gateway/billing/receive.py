@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.billing.alerting import open_alert
+from gateway.billing.alerting import log_opened, open_all
 from gateway.billing.context import Billing
 from gateway.errors import BadSignature, InvalidInput
 from gateway.log import fields
 from gateway.store import inbox
 from gateway.stripe.signature import verify
+from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 1024 * 1024
+MAX_WORD = 255
+# What a thin event may be about, and where the API has it. The event's own `url` is not followed.
+_FOLDERS = {"subscription": "subscriptions", "invoice": "invoices", "checkout.session": "checkout/sessions"}
+_OBJECT_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +54,31 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
         raise
     event = parse_event(body)
 
-    def record(conn: Connection) -> bool:
-        return inbox.add(
-            conn,
-            event.account,
-            event.event_id,
-            event.event_type,
-            event.api_version,
-            event.livemode,
-            event.customer_id,
-            body,
-            billing.now(),
-        )
-
-    new = await billing.store.write(record)
+    new, opened = await billing.store.write(lambda conn: _record(conn, billing, event, body))
     billing.inbox_filled.set()
     log.info("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
-    if event.livemode != billing.stripe.livemode:
-        mode = "live" if event.livemode else "test"
-        message = f"{event.event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
-        await open_alert(billing, "livemode_mismatch", mode, message)
+    log_opened(opened)
     return new
+
+
+def _record(conn: Connection, billing: Billing, event: Received, body: bytes) -> tuple[bool, list[Concern]]:
+    now = billing.now()
+    new = inbox.add(
+        conn,
+        event.account,
+        event.event_id,
+        event.event_type,
+        event.api_version,
+        event.livemode,
+        event.customer_id,
+        body,
+        now,
+    )
+    if not new or event.livemode == billing.stripe.livemode:
+        return new, []
+    mode = "live" if event.livemode else "test"
+    message = f"{event.event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
+    return new, open_all(conn, [Concern("livemode_mismatch", mode, message)], now)
 
 
 def parse_event(body: bytes) -> Received:
@@ -79,17 +89,28 @@ def parse_event(body: bytes) -> Received:
         raise InvalidInput("The event is not JSON.", code="invalid_event") from exc
     if not isinstance(document, dict) or document.get("object") not in ("event", "v2.core.event"):
         raise InvalidInput("The body is not a Stripe event.", code="invalid_event")
-    event_id, event_type = document.get("id"), document.get("type")
-    if not isinstance(event_id, str) or not isinstance(event_type, str) or not event_id or len(event_id) > 255:
+    event_id, event_type = _text(document.get("id")), _text(document.get("type"))
+    if event_id is None or event_type is None:
         raise InvalidInput("The event has no id or no type.", code="invalid_event")
     return Received(
         event_id=event_id,
-        event_type=event_type[:255],
+        event_type=event_type,
         account=_text(document.get("account")) or "",
         api_version=_text(document.get("api_version")) or "",
         livemode=document.get("livemode") is True,
         customer_id=_customer_id(document),
     )
+
+
+def related_path(body: bytes) -> str | None:
+    """Where Stripe's API has the object of a thin event that names no customer; None for any other event."""
+    related = json.loads(body).get("related_object")
+    if not isinstance(related, Mapping):
+        return None
+    folder, object_id = _FOLDERS.get(str(related.get("type"))), related.get("id")
+    if folder is None or not isinstance(object_id, str) or not _OBJECT_ID.fullmatch(object_id):
+        return None
+    return f"/v1/{folder}/{object_id}"
 
 
 def _customer_id(document: Mapping[str, Any]) -> str | None:
@@ -98,11 +119,15 @@ def _customer_id(document: Mapping[str, Any]) -> str | None:
         return _text(related.get("id"))
     data = document.get("data")
     subject = data.get("object") if isinstance(data, Mapping) else None
-    if not isinstance(subject, Mapping):
-        return None
+    return customer_of(subject) if isinstance(subject, Mapping) else None
+
+
+def customer_of(subject: Mapping[str, Any]) -> str | None:
+    """The customer that an object of Stripe's belongs to, or is; None where it names none."""
     found = subject.get("id") if subject.get("object") == "customer" else subject.get("customer")
     return _text(found.get("id") if isinstance(found, Mapping) else found)
 
 
 def _text(value: Any) -> str | None:
-    return value[:255] if isinstance(value, str) and value else None
+    """A word of Stripe's: short and printable. Anything else is as good as none: no database takes every text."""
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_WORD and value.isprintable() else None

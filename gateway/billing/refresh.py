@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.billing.alerting import log_opened, open_alert, resolve_alert
+from gateway.billing.alerting import log_opened, log_resolved, open_alert, open_all, resolve_all
 from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
+from gateway.billing.holdings import Holdings, fetch_holdings
+from gateway.billing.prices import know_prices
 from gateway.catalog.model import App
 from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.log import fields
-from gateway.store import alerts, customers, entitlements, grants, outbox, prices, refreshes
-from gateway.store.customers import Customer
-from gateway.store.entitlements import Change, Stored
+from gateway.store import customers, entitlements, grants, outbox, prices, refreshes
+from gateway.store.entitlements import Change
 from gateway.store.refreshes import Lease
-from gateway.tiers import shapes
 from gateway.tiers.decide import decide
-from gateway.tiers.model import Entitlement, Grant, Invoice, Subscription
+from gateway.tiers.model import Concern, Entitlement, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +42,28 @@ class LeaseLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
-    """What Stripe holds of one user now."""
+class _Outcome:
+    """What one transaction decided and changed."""
 
-    subscriptions: tuple[Subscription, ...] = ()
-    invoices: tuple[Invoice, ...] = ()
+    decided: Entitlement
+    change: Change | None
+    learned: Mapping[str, str]
+    opened: Sequence[Concern]
+    resolved: Sequence[tuple[str, str]]
 
 
 async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
     """Bring one user's entitlement up to date, or leave it as it is and try again later.
 
-    A payer is never cut off because Stripe cannot be asked: the last good tier stays until an answer comes.
+    A payer is never cut off because Stripe cannot be asked: the last good tier stays until an answer comes. After
+    `StoreUnavailable` the entitlement may be written without anybody having been told: the caller must want it again.
     """
     try:
+        app = billing.app(lease.app_id)
+        # Only the fetch is cut off: a commit that was under way would go on without the gate hearing of it.
         async with asyncio.timeout(FETCH_SECONDS):
-            change = await _refresh(billing, lease, owner)
+            holdings = await _fetch(billing, lease)
+        outcome = await billing.store.write(lambda conn: _commit(conn, billing, app, lease, owner, holdings))
     except LeaseLostError:
         log.warning("refresh_lease_lost", extra=fields(app_id=lease.app_id, user_id=lease.user_id))
         return
@@ -65,8 +72,53 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
     except Exception as exc:  # a bug too: this user waits, the others go on
         await _put_off(billing, lease, owner, exc)
         return
-    if lease.attempts >= FAILURES_UNTIL_ALERT:
-        await resolve_alert(billing, "refresh_failing", f"{lease.app_id}/{lease.user_id}")
+    _tell(billing, lease, outcome)
+
+
+async def _fetch(billing: Billing, lease: Lease) -> Holdings:
+    known = await billing.store.read(lambda conn: customers.of_user(conn, lease.app_id, lease.user_id))
+    return await fetch_holdings(billing, known)
+
+
+def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
+    """Decide and write it all, or nothing: raises `LeaseLostError` if the lease is not ours any more."""
+    now = billing.now()
+    for customer_id in holdings.deleted_customers:
+        customers.mark_deleted(conn, customer_id, now)
+    known = billing.known_prices.get(app.app_id, {})
+    learned = _learned_prices(app, known, holdings.subscriptions)
+    for price_id, (tier_id, lookup_key) in learned.items():
+        prices.remember(conn, price_id, app.app_id, tier_id, lookup_key, now)
+    tiers_learned = {price_id: tier_id for price_id, (tier_id, _) in learned.items()}
+    stored = entitlements.get(conn, lease.app_id, lease.user_id)
+    decided = decide(
+        app,
+        holdings.subscriptions,
+        holdings.invoices,
+        grants.live(conn, lease.app_id, lease.user_id, now),
+        {**known, **tiers_learned},
+        stored.entitlement if stored else None,
+        now,
+    )
+    if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
+        raise LeaseLostError
+    change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
+    if app.litellm is not None and (change is not None or stored is None):
+        outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+    raised = {(each.kind, each.subject) for each in decided.concerns}
+    before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
+    over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
+    return _Outcome(decided, change, tiers_learned, open_all(conn, decided.concerns, now), resolve_all(conn, over, now))
+
+
+def _tell(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
+    """Everybody who must hear of what has just been committed."""
+    billing.tell_gate(lease.app_id, lease.user_id, outcome.decided.tier)
+    billing.wish_made.set()
+    know_prices(billing, lease.app_id, outcome.learned)
+    log_opened(outcome.opened)
+    log_resolved(outcome.resolved)
+    change = outcome.change
     if change is not None:
         log.info(
             "tier_changed",
@@ -79,82 +131,21 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
         )
 
 
-async def _refresh(billing: Billing, lease: Lease, owner: str) -> Change | None:
-    app = billing.app(lease.app_id)
-    known_customers = await billing.store.read(lambda conn: customers.of_user(conn, lease.app_id, lease.user_id))
-    holdings = await fetch_holdings(billing, known_customers)
-    given, stored = await billing.store.read(lambda conn: _given_and_stored(conn, lease, billing.now()))
-    learned = _learned_prices(app, billing.known_prices.get(app.app_id, {}), holdings.subscriptions)
-    known_prices = {**billing.known_prices.get(app.app_id, {}), **{price: tier for price, tier, _ in learned}}
-    decided = decide(
-        app,
-        holdings.subscriptions,
-        holdings.invoices,
-        given,
-        known_prices,
-        stored.entitlement if stored else None,
-        billing.now(),
-    )
-
-    def commit(conn: Connection) -> Change | None:
-        now = billing.now()
-        if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
-            raise LeaseLostError
-        for price_id, tier_id, lookup_key in learned:
-            prices.remember(conn, price_id, app.app_id, tier_id, lookup_key, now)
-        for concern in decided.concerns:
-            if alerts.open_(conn, concern.kind, concern.subject, concern.message, now):
-                log_opened(concern.kind, concern.subject, concern.message)
-        change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
-        if app.litellm is not None and (change is not None or stored is None):
-            outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
-        return change
-
-    change = await billing.store.write(commit)
-    if learned:
-        billing.known_prices = {**billing.known_prices, app.app_id: known_prices}
-    billing.tell_gate(lease.app_id, lease.user_id, decided.tier)
-    billing.wish_made.set()
-    return change
-
-
-def _given_and_stored(conn: Connection, lease: Lease, now: int) -> tuple[list[Grant], Stored | None]:
-    return (
-        grants.live(conn, lease.app_id, lease.user_id, now),
-        entitlements.get(conn, lease.app_id, lease.user_id),
-    )
-
-
-async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
-    """Every subscription of these customers, and the invoices that grace is counted from. Raises `UpstreamFailed`."""
-    subscriptions: list[Subscription] = []
-    invoices: list[Invoice] = []
-    for customer in known_customers:
-        query = {"customer": customer.customer_id, "status": "all"}
-        async for raw in billing.stripe.each("/v1/subscriptions", query):
-            subscriptions.append(shapes.subscription(raw))
-    for subscription in subscriptions:
-        if subscription.status == "past_due":
-            async for raw in billing.stripe.each("/v1/invoices", {"subscription": subscription.subscription_id}):
-                invoices.append(shapes.invoice(raw))
-    return Holdings(tuple(subscriptions), tuple(invoices))
-
-
 def _learned_prices(
     app: App, known: Mapping[str, str], subscriptions: Sequence[Subscription]
-) -> list[tuple[str, str, str | None]]:
-    """Prices of these subscriptions that are a tier's by lookup key or id and were not stored yet.
+) -> dict[str, tuple[str, str | None]]:
+    """Prices of these subscriptions, as price id → (tier id, lookup key), that are a tier's and were not stored yet.
 
     Stored because a lookup key can move to another price, and who pays the old price keeps the tier.
     """
     by_lookup_key = {price.lookup_key: tier.tier_id for tier in app.tiers for price in tier.prices if price.lookup_key}
     by_id = {price.price_id: tier.tier_id for tier in app.tiers for price in tier.prices if price.price_id}
-    found: dict[str, tuple[str, str, str | None]] = {}
+    found: dict[str, tuple[str, str | None]] = {}
     for item in (item for subscription in subscriptions for item in subscription.items):
         tier_id = by_id.get(item.price_id) or by_lookup_key.get(item.lookup_key or "")
         if tier_id and item.price_id not in known:
-            found[item.price_id] = (item.price_id, tier_id, item.lookup_key)
-    return list(found.values())
+            found[item.price_id] = (tier_id, item.lookup_key)
+    return found
 
 
 def _timer_at(decided: Entitlement, now: int) -> int | None:

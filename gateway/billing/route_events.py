@@ -2,45 +2,106 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
+from gateway.billing.receive import customer_of, related_path
+from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, inbox, refreshes
+from gateway.store.customers import Customer
 from gateway.store.inbox import Event
+from gateway.stripe.client import StripeError
 
 log = logging.getLogger(__name__)
 
 BATCH = 100
+LOOK_UP_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An event with the customer it is about, None if it is about none; `failed` says why that is not known yet."""
+
+    event: Event
+    customer_id: str | None
+    failed: str = ""
 
 
 async def route_events(billing: Billing) -> int:
-    """Mark the owner of each waiting event for a refresh, in one transaction with the event's end. Returns how many."""
+    """Mark the owner of each waiting event for a refresh, in one transaction with the event's end. Returns how many.
 
-    def job(conn: Connection) -> int:
+    What names its customer goes first; thin events, of which Stripe must be asked, hold nobody up.
+    """
+    events = await billing.store.read(lambda conn: inbox.waiting(conn, billing.now(), BATCH))
+    paths = [_path(event, billing) for event in events]
+    await _route(
+        billing,
+        [_Found(event, event.customer_id) for event, path in zip(events, paths, strict=True) if path is None],
+    )
+    looked_up = (_look_up(billing, event, path) for event, path in zip(events, paths, strict=True) if path is not None)
+    await _route(billing, await asyncio.gather(*looked_up))
+    return len(events)
+
+
+def _path(event: Event, billing: Billing) -> str | None:
+    """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
+    ours = event.livemode == billing.stripe.livemode
+    return related_path(event.body) if ours and event.customer_id is None else None
+
+
+async def _look_up(billing: Billing, event: Event, path: str) -> _Found:
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return _Found(event, customer_of(await billing.stripe.get(path)))
+    except (UpstreamFailed, TimeoutError) as exc:
+        if isinstance(exc, StripeError) and exc.stripe_code == "resource_missing":
+            return _Found(event, None)
+        detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
+        return _Found(event, None, failed=detail or "Stripe cannot be asked")
+
+
+async def _route(billing: Billing, found: Sequence[_Found]) -> None:
+    if not found:
+        return
+
+    def job(conn: Connection) -> list[tuple[_Found, Customer]]:
         now = billing.now()
-        events = inbox.waiting(conn, now, BATCH)
-        for event in events:
-            _route(conn, event, billing, now)
-        return len(events)
+        return [(each, owner) for each in found if (owner := _end(conn, each, billing, now)) is not None]
 
     routed = await billing.store.write(job)
     if routed:
         billing.refresh_wanted.set()
-    return routed
+    for each, owner in routed:
+        event = each.event
+        log.info(
+            "event_routed",
+            extra=fields(event_id=event.event_id, type=event.type, app_id=owner.app_id, user_id=owner.user_id),
+        )
+    for each in found:
+        if each.failed:
+            log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
 
 
-def _route(conn: Connection, event: Event, billing: Billing, now: int) -> None:
-    """An event of a customer that is not ours is none of our business: other products share the Stripe account."""
-    owner = customers.owner(conn, event.customer_id) if event.customer_id else None
+def _end(conn: Connection, found: _Found, billing: Billing, now: int) -> Customer | None:
+    """Whose refresh the event asks for now, if anybody's.
+
+    An event of a customer that is not ours is none of our business: other products share the Stripe account.
+    """
+    event = found.event
+    if found.failed:
+        inbox.retry(conn, event.account, event.event_id, now + backoff_seconds(event.attempts + 1), found.failed)
+        return None
+    owner = customers.owner(conn, found.customer_id) if found.customer_id else None
     if owner is None or event.livemode != billing.stripe.livemode:
         inbox.finish(conn, event.account, event.event_id, "ignored", now)
-        return
+        return None
     refreshes.want(conn, owner.app_id, owner.user_id, now)
     inbox.finish(conn, event.account, event.event_id, "handled", now, owner.app_id, owner.user_id)
-    log.info(
-        "event_routed",
-        extra=fields(event_id=event.event_id, type=event.type, app_id=owner.app_id, user_id=owner.user_id),
-    )
+    return owner

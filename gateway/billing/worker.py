@@ -7,6 +7,8 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+from sqlalchemy import Connection
+
 from gateway.billing.context import Billing
 from gateway.billing.provision import provision
 from gateway.billing.refresh import LEASE_SECONDS, refresh
@@ -14,6 +16,7 @@ from gateway.billing.route_events import route_events
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.store import outbox, refreshes
+from gateway.store.refreshes import Lease
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,8 @@ class Worker:
         self._owner = uuid.uuid4().hex
         self._stopping = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
+        # Refreshes of which the store could not say whether they were written.
+        self._in_doubt: list[Lease] = []
 
     async def start(self) -> None:
         # One instance per database: a lease that is still there belongs to a process that is not.
@@ -76,12 +81,24 @@ class Worker:
         return await route_events(self._billing)
 
     async def _refresh(self) -> int:
-        billing = self._billing
-        leases = await billing.store.write(
-            lambda conn: refreshes.lease(conn, self._owner, billing.now(), LEASE_SECONDS, AT_ONCE)
+        leases = await self._billing.store.write(self._lease)
+        self._in_doubt = []
+        outcomes = await asyncio.gather(
+            *(refresh(self._billing, lease, self._owner) for lease in leases), return_exceptions=True
         )
-        await _all_of(refresh(billing, lease, self._owner) for lease in leases)
+        failed = [(lease, exc) for lease, exc in zip(leases, outcomes, strict=True) if exc is not None]
+        self._in_doubt = [lease for lease, _ in failed]
+        for _, exc in failed:
+            raise exc
         return len(leases)
+
+    def _lease(self, conn: Connection) -> list[Lease]:
+        """Take what is due. What is in doubt is wanted anew: if it was written, the gate was not told of it."""
+        now = self._billing.now()
+        for lease in self._in_doubt:
+            refreshes.fail(conn, lease, self._owner, now, "the store was not available")
+            refreshes.want(conn, lease.app_id, lease.user_id, now)
+        return refreshes.lease(conn, self._owner, now, LEASE_SECONDS, AT_ONCE)
 
     async def _provision(self) -> int:
         billing = self._billing

@@ -33,11 +33,20 @@ StripeObject = dict[str, Any]
 class StripeError(UpstreamFailed):
     """Stripe answered with an error. `stripe_code` is Stripe's own (`resource_missing`, `rate_limit` …).
 
-    `retryable`: a later try may succeed. `retry_now`: Stripe does not object to one at once.
+    `retryable`: a later try may succeed. `retry_now`: Stripe does not object to one at once. `replayed`: the answer is
+    the one that was saved under our idempotency key, and stays the same for a day.
     """
 
     def __init__(
-        self, message: str, *, status: int, stripe_code: str, param: str, request_id: str, retry_now: bool
+        self,
+        message: str,
+        *,
+        status: int,
+        stripe_code: str,
+        param: str,
+        request_id: str,
+        retry_now: bool,
+        replayed: bool = False,
     ) -> None:
         super().__init__(
             "Stripe refused the request.",
@@ -49,6 +58,7 @@ class StripeError(UpstreamFailed):
         self.stripe_code = stripe_code
         self.param = param
         self.retry_now = retry_now
+        self.replayed = replayed
 
 
 class Stripe:
@@ -91,13 +101,16 @@ class Stripe:
         while True:
             page = await self.get(path, {**(params or {}), "limit": _PAGE, "starting_after": after})
             items = page.get("data")
-            if not isinstance(items, list):
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise UpstreamFailed("Stripe answered something that is no list.", detail=path)
             for item in items:
                 yield item
             if not page.get("has_more") or not items:
                 return
-            after = items[-1]["id"]
+            last = items[-1].get("id")
+            if not isinstance(last, str) or last == after:  # the same page would come for ever
+                raise UpstreamFailed("Stripe answered a list that does not go on.", detail=path)
+            after = last
 
     async def _request(self, method: str, path: str, body: str | None, idempotency_key: str | None) -> StripeObject:
         for attempt in range(1, self._attempts + 1):
@@ -163,7 +176,7 @@ def _answer(response: aiohttp.ClientResponse, raw: bytes) -> StripeObject:
     request_id = response.headers.get("Request-Id", "")
     try:
         document = json.loads(raw)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise UpstreamFailed(
             "Stripe answered something that is not JSON.",
             status=response.status,
@@ -180,6 +193,7 @@ def _answer(response: aiohttp.ClientResponse, raw: bytes) -> StripeObject:
         param=str(error.get("param") or ""),
         request_id=request_id,
         retry_now=_retry_now(response),
+        replayed=_replayed(response),
     )
 
 
@@ -187,7 +201,10 @@ def _retry_now(response: aiohttp.ClientResponse) -> bool:
     should_retry = response.headers.get("Stripe-Should-Retry")
     if should_retry in ("true", "false"):
         return should_retry == "true"
-    # An answer replayed from under our idempotency key stays the same for a day.
-    if response.headers.get("Idempotent-Replayed") == "true":
+    if _replayed(response):
         return False
     return response.status in (409, 429) or response.status >= 500
+
+
+def _replayed(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Idempotent-Replayed") == "true"

@@ -115,9 +115,11 @@ def _subscription_claim(
     best = _best_item(app, subscription, known_prices)
     if best is None:
         prices = ", ".join(sorted(item.price_id for item in subscription.items))
-        return _kept(
+        kept = _kept(
             app, subscription, previous, now, "unknown_price", f"no tier of {app.app_id} has the price {prices}"
         )
+        # Neither grace nor a cancellation lasts any longer for that.
+        return replace(kept, until=min((at for at in (kept.until, until) if at is not None), default=None))
     rank, item = best
     if subscription.status == "past_due":
         rank = min(rank, _rank_before(app, subscription, previous, rank))

@@ -204,6 +204,15 @@ def test_a_grant_gives_an_internal_tier_until_its_end() -> None:
     assert entitlement.then == ((NOW + DAY, "pro"),)
 
 
+def test_an_unknown_price_prolongs_neither_grace_nor_a_cancellation() -> None:
+    bought = decided(subscription("active", "price_pro"))
+    unknown = replace(subscription("active", "price_gone"), cancel_at=NOW + 3 * DAY)
+    assert decided(unknown, previous=bought).then == ((NOW + 3 * DAY, "free"),)
+    late = subscription("past_due", "price_gone")
+    invoices = (PAID_BEFORE, invoice("open", at=NOW - DAY))
+    assert decided(late, invoices=invoices, previous=bought).then == ((NOW + 6 * DAY, "free"),)
+
+
 def test_a_grant_that_is_over_or_of_a_lost_tier_gives_nothing() -> None:
     grants = (Grant(1, "sovereign", "friend", NOW), Grant(2, "no_such_tier", "typo", None))
     assert decided(grants=grants).tier == "free"
@@ -223,6 +232,7 @@ _SUBSCRIPTIONS = st.lists(
         st.none() | st.integers(NOW - DAY, NOW + 20 * DAY),
     ),
     max_size=4,
+    unique_by=lambda each: each.subscription_id,
 )
 
 

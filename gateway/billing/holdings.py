@@ -1,0 +1,54 @@
+"""What Stripe holds of one user now, asked of its API: the only thing a tier is ever decided from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.billing.context import Billing
+from gateway.billing.customer import is_deleted
+from gateway.store.customers import Customer
+from gateway.stripe.client import StripeError, StripeObject
+from gateway.tiers import shapes
+from gateway.tiers.model import Invoice, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`."""
+
+    subscriptions: tuple[Subscription, ...] = ()
+    invoices: tuple[Invoice, ...] = ()
+    deleted_customers: tuple[str, ...] = ()
+
+
+async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
+    """Every subscription of these customers, and the invoices that grace is counted from. Raises `UpstreamFailed`."""
+    subscriptions: list[Subscription] = []
+    invoices: list[Invoice] = []
+    deleted: list[str] = []
+    for customer in known_customers:
+        query = {"customer": customer.customer_id, "status": "all"}
+        try:
+            async for raw in billing.stripe.each("/v1/subscriptions", query):
+                subscriptions.append(shapes.subscription(await _with_every_item(billing, raw)))
+        except StripeError as exc:
+            # Whatever list calls say of a deleted customer; a wrong key's "no such customer" is raised by the question.
+            if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
+                raise
+            deleted.append(customer.customer_id)
+    for subscription in subscriptions:
+        if subscription.status == "past_due":
+            query = {"subscription": subscription.subscription_id}
+            invoices += [shapes.invoice(raw) async for raw in billing.stripe.each("/v1/invoices", query)]
+    return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted))
+
+
+async def _with_every_item(billing: Billing, raw: StripeObject) -> StripeObject:
+    """A list inside an object holds its first page only; the tier may be behind it."""
+    items = raw.get("items")
+    if not isinstance(items, dict) or not items.get("has_more"):
+        return raw
+    query = {"subscription": raw.get("id")}
+    data = [item async for item in billing.stripe.each("/v1/subscription_items", query)]
+    return {**raw, "items": {**items, "data": data, "has_more": False}}
