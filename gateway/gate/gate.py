@@ -80,6 +80,7 @@ class Gate:
         """Answer by these apps from the next request on: all of them change at once."""
         prepared = {app_id: PreparedApp(access, self._requests) for app_id, access in apps.items()}
         self._memory.watch(apps)
+        self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
 
     def answer(self, method: bytes, url: bytes, headers: Headers) -> bytes:
