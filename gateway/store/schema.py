@@ -164,6 +164,34 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 
+notices = Table(
+    "notices",
+    metadata,
+    # The change's own id: it is the `webhook-id` of every attempt, so one change can never be told under two.
+    Column("change_id", _text, primary_key=True),
+    # The change's place in history. Of a user's waiting notices only the one with the lowest is ever due.
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("body", _text, nullable=False),
+    Column("state", _text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # NULL: it waits behind an earlier one, or does not wait at all.
+    Column("due_at", _instant),
+    Column("first_failed_at", _instant),
+    Column("last_status", Integer),
+    Column("error", _text, nullable=False),
+    Column("created_at", _instant, nullable=False),
+    Column("done_at", _instant),
+    Index("ix_notices_user", "app_id", "user_id", "number"),
+)
+NOTICE_WAITS = notices.c.state == literal_column("'waiting'")
+NOTICE_IS_DEAD = notices.c.state == literal_column("'dead'")
+Index(
+    "ix_notices_waiting", notices.c.due_at, notices.c.app_id, sqlite_where=NOTICE_WAITS, postgresql_where=NOTICE_WAITS
+)
+Index("ix_notices_dead", notices.c.app_id, sqlite_where=NOTICE_IS_DEAD, postgresql_where=NOTICE_IS_DEAD)
+
 checkouts = Table(
     "checkouts",
     metadata,

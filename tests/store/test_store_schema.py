@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Text, event, text
 
-from gateway.store import customers, entitlements, grants, inbox, keys, outbox, refreshes
+from gateway.store import customers, entitlements, grants, inbox, keys, notices, outbox, refreshes
 from gateway.store.schema import metadata
 
 
@@ -53,6 +53,12 @@ HOT = {
     "outbox.due": lambda conn: outbox.due(conn, 100, 10),
     "outbox.counts": outbox.counts,
     "outbox.of_user": lambda conn: outbox.of_user(conn, "skai", "u1"),
+    "notices.due": lambda conn: notices.due(conn, 100, 10, busy_apps=["skai"], under_way=["a", "b"]),
+    "notices.counts": notices.counts,
+    "notices.failing": lambda conn: notices.failing(conn, "skai", 5),
+    "notices.of_user": lambda conn: notices.of_user(conn, "skai", "u1", 10),
+    "notices.recent": lambda conn: notices.recent(conn, 10),
+    "notices.replay_dead": lambda conn: notices.replay_dead(conn, "skai", 100),
     "entitlements.get": lambda conn: entitlements.get(conn, "skai", "u1"),
     "entitlements.changes": lambda conn: entitlements.changes(conn, "skai", "u1", 10),
     "entitlements.tiers_in_use": entitlements.tiers_in_use,
