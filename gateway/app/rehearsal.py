@@ -141,7 +141,7 @@ def _seed(stripe: StripeSandbox, app: App) -> None:
         for price in tier.prices:
             stripe.add_price(
                 product,
-                price.unit_amount if price.unit_amount is not None else 1000 * tier.rank,
+                price.unit_amount if price.unit_amount is not None else 10_000 * tier.rank,
                 price.currency or "usd",
                 price.interval or "month",
                 lookup_key=price.lookup_key,

@@ -92,27 +92,30 @@ class Player:
         try:
             for number, act in enumerate(story.acts):
                 try:
-                    await self._act(act)
+                    await self.do(act)
                 except StoryFailedError as exc:
                     raise StoryFailedError(f"{story.name}: act {number} {act}: {exc}") from exc
         finally:
-            await self._leave()
+            await self.leave()
 
-    async def _act(self, act: Act) -> None:
+    async def do(self, act: Act) -> None:
+        """One act. Raises `StoryFailedError` where it is not possible, or where what is expected is not so."""
         if "expect" in act:
-            await self._hear()
-            await self._expect(act["expect"])
-            return
-        await _ACTS[act["do"]](self, act)
+            await self.hear()
+            await self.expect(act["expect"])
+        else:
+            await _ACTS[act["do"]](self, act)
 
-    async def _hear(self) -> None:
+    async def hear(self) -> None:
         """All that Stripe has to say since, in the order of this telling; then all the work it makes."""
         events = self._telling.ordered(self._stage.held_back())
         self.events_handed_over += len(events)
         await self._stage.hand_over(events)
         await self._stage.settle()
+        self._end_faults()  # one that struck nobody would strike whoever looks at the outcome
 
-    async def _expect(self, wanted: dict[str, Any]) -> None:
+    async def expect(self, wanted: dict[str, Any]) -> None:
+        """The tier as our status, the gate and LiteLLM have it, and what else is wanted."""
         found = await status(self._stage.billing, self._app.app_id, self._user_id)
         tier = self._parts[wanted["tier"]]
         _same("tier", tier.tier_id, found["tier"])
@@ -149,12 +152,16 @@ class Player:
             raise StoryFailedError("there is no checkout to pay")
         await self._click(self._last.url, {"action": "pay_fail" if act.get("card") == "fail" else "pay"})
 
+    async def declined(self, act: Act) -> None:
+        await self.open_checkout({"tier": "paid"})
+        await self.pay({"card": "fail"})
+
     async def buy(self, act: Act) -> None:
         await self.open_checkout(act)
         await self.pay(act)
 
     async def change_plan(self, act: Act) -> None:
-        await self._hear()
+        await self.hear()
         await self.open_checkout({**act, "kind": "portal"})
         await self._click_in_portal(self._last.url if self._last else "", "change_plan")
 
@@ -173,7 +180,7 @@ class Player:
         await self._stage.billing.stripe.delete(f"/v1/customers/{self._customer_id()}")
 
     async def wait(self, act: Act) -> None:
-        await self._hear()
+        await self.hear()
         seconds = self._app.grace_seconds + 3600 if act.get("grace") else act["days"] * DAY
         self._stage.stripe.advance(seconds)
 
@@ -226,26 +233,42 @@ class Player:
         return str(self._newest("subscription")["id"])
 
     def _newest(self, kind: str) -> dict[str, Any]:
-        own = [each for each in self._stage.stripe.state()[kind] if each["metadata"].get("user_id") == self._user_id]
+        own = [
+            each
+            for each in self._stage.stripe.state()[kind]
+            if each.get("metadata", {}).get("user_id") == self._user_id
+        ]
         if not own:
             raise StoryFailedError(f"the user has no {kind}")
         return own[-1]
 
-    async def _leave(self) -> None:
+    def _own(self, kind: str) -> list[dict[str, Any]]:
+        found = self._stage.stripe.state()[kind]
+        return [each for each in found if each.get("metadata", {}).get("user_id") == self._user_id]
+
+    def customer_ids(self) -> set[str]:
+        """Every customer that this user ever was."""
+        subscribed = {each["customer"] for each in self._own("subscription")}
+        return subscribed | {each["id"] for each in self._own("customer")}
+
+    async def leave(self) -> None:
         """End what this user still pays for, so that it does not renew through the stories of others."""
+        self._end_faults()
+        for each in self._own("subscription"):
+            if each["status"] not in _OVER:
+                self._stage.stripe.cancel(each["id"])
+
+    def _end_faults(self) -> None:
         self._stage.stripe.faults.clear()
         self._stage.litellm.faults.clear()
-        for each in self._stage.stripe.state()["subscription"]:
-            if each["metadata"].get("user_id") == self._user_id and each["status"] not in _OVER:
-                self._stage.stripe.cancel(each["id"])
 
 
 _OVER = ("canceled", "incomplete_expired")
 _ACTS: dict[str, Callable[[Player, Act], Awaitable[None]]] = {
     name: getattr(Player, name)
     for name in (
-        "open_checkout", "pay", "buy", "change_plan", "portal", "fail_renewal", "pay_invoice", "delete_customer",
-        "wait", "lose_events", "refresh", "grant", "take_back", "stripe_fault", "litellm_fault",
+        "open_checkout", "pay", "buy", "declined", "change_plan", "portal", "fail_renewal", "pay_invoice",
+        "delete_customer", "wait", "lose_events", "refresh", "grant", "take_back", "stripe_fault", "litellm_fault",
     )
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import click
 
 import gateway
 from gateway import errors
-from gateway.cli import alerts, check, doctor, events, keys, routes, schema, serve, tunnel, users
+from gateway.cli import alerts, check, doctor, events, keys, routes, schema, selftest, serve, tunnel, users
 from gateway.cli import demo as demo_command
 from gateway.cli.output import complain
 
@@ -33,6 +33,7 @@ for command in (
     serve.serve,
     demo_command.demo,
     check.check,
+    selftest.selftest,
     routes.routes,
     tunnel.tunnel,
     schema.schema,
