@@ -54,14 +54,15 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
         raise
     event = parse_event(body)
 
-    new, opened = await billing.store.write(lambda conn: _record(conn, billing, event, body))
+    new, opened = await billing.store.write(lambda conn: record(conn, billing, event, body))
     billing.inbox_filled.set()
     log.info("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
     log_opened(opened)
     return new
 
 
-def _record(conn: Connection, billing: Billing, event: Received, body: bytes) -> tuple[bool, list[Concern]]:
+def record(conn: Connection, billing: Billing, event: Received, body: bytes) -> tuple[bool, list[Concern]]:
+    """Put an event into the inbox: whether it is new, and the alerts to log once that is committed."""
     now = billing.now()
     new = inbox.add(
         conn,

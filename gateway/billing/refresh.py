@@ -17,12 +17,13 @@ from gateway.billing.alerting import log_opened, log_resolved, open_alert, open_
 from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
 from gateway.billing.holdings import Holdings, fetch_holdings
+from gateway.billing.notify import write_notice
 from gateway.billing.prices import know_prices
 from gateway.catalog.model import App
 from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, entitlements, grants, outbox, prices, refreshes
-from gateway.store.entitlements import Change
+from gateway.store.entitlements import Change, Stored
 from gateway.store.refreshes import Lease
 from gateway.tiers.decide import decide
 from gateway.tiers.model import Concern, Entitlement, Subscription
@@ -39,6 +40,15 @@ ASK_BEFORE_SECONDS = 5
 
 class LeaseLostError(Exception):
     """Somebody else refreshes this user now; what we fetched may be older than what they will write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What Stripe's holdings mean now. `learned`: price id → (tier id, lookup key) of prices not known before."""
+
+    decided: Entitlement
+    stored: Stored | None
+    learned: Mapping[str, tuple[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +95,46 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     now = billing.now()
     for customer_id in holdings.deleted_customers:
         customers.mark_deleted(conn, customer_id, now)
-    known = billing.known_prices.get(app.app_id, {})
-    learned = _learned_prices(app, known, holdings.subscriptions)
-    for price_id, (tier_id, lookup_key) in learned.items():
+    concluded = conclude(conn, billing, app, lease.user_id, holdings, now)
+    decided, stored = concluded.decided, concluded.stored
+    for price_id, (tier_id, lookup_key) in concluded.learned.items():
         prices.remember(conn, price_id, app.app_id, tier_id, lookup_key, now)
-    tiers_learned = {price_id: tier_id for price_id, (tier_id, _) in learned.items()}
-    stored = entitlements.get(conn, lease.app_id, lease.user_id)
-    decided = decide(
-        app,
-        holdings.subscriptions,
-        holdings.invoices,
-        grants.live(conn, lease.app_id, lease.user_id, now),
-        {**known, **tiers_learned},
-        stored.entitlement if stored else None,
-        now,
-    )
+    tiers_learned = {price_id: tier_id for price_id, (tier_id, _) in concluded.learned.items()}
     if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
         raise LeaseLostError
     change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
     if app.litellm is not None and (change is not None or stored is None):
         outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+    if change is not None:
+        write_notice(conn, app, change, now)
     raised = {(each.kind, each.subject) for each in decided.concerns}
     before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
     over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
     return _Outcome(decided, change, tiers_learned, open_all(conn, decided.concerns, now), resolve_all(conn, over, now))
 
 
+def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
+    """Decide, and write nothing: what a refresh would store of this user, beside what is stored."""
+    known = billing.known_prices.get(app.app_id, {})
+    learned = _learned_prices(app, known, holdings.subscriptions)
+    stored = entitlements.get(conn, app.app_id, user_id)
+    decided = decide(
+        app,
+        holdings.subscriptions,
+        holdings.invoices,
+        grants.live(conn, app.app_id, user_id, now),
+        {**known, **{price_id: tier_id for price_id, (tier_id, _) in learned.items()}},
+        stored.entitlement if stored else None,
+        now,
+    )
+    return Conclusion(decided, stored, learned)
+
+
 def _tell(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
     """Everybody who must hear of what has just been committed."""
     billing.tell_gate(lease.app_id, lease.user_id, outcome.decided.tier)
     billing.wish_made.set()
+    billing.notice_written.set()
     know_prices(billing, lease.app_id, outcome.learned)
     log_opened(outcome.opened)
     log_resolved(outcome.resolved)

@@ -97,18 +97,23 @@ class Stripe:
 
     async def each(self, path: str, params: Params | None = None) -> AsyncIterator[StripeObject]:
         """Every object of a list, page by page."""
+        async for page in self.pages(path, params):
+            for item in page:
+                yield item
+
+    async def pages(self, path: str, params: Params | None = None) -> AsyncIterator[list[StripeObject]]:
+        """Every page of a list, at most 100 objects each. Raises `UpstreamFailed` rather than leave one out."""
         after: str | None = None
         while True:
             page = await self.get(path, {**(params or {}), "limit": _PAGE, "starting_after": after})
             items = page.get("data")
             if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise UpstreamFailed("Stripe answered something that is no list.", detail=path)
-            for item in items:
-                yield item
-            if not page.get("has_more") or not items:
+            yield items
+            if not page.get("has_more"):
                 return
-            last = items[-1].get("id")
-            if not isinstance(last, str) or last == after:  # the same page would come for ever
+            last = items[-1].get("id") if items else None
+            if not isinstance(last, str) or last == after:  # nothing, or the same page for ever
                 raise UpstreamFailed("Stripe answered a list that does not go on.", detail=path)
             after = last
 
