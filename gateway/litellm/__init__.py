@@ -2,6 +2,6 @@
 
 from gateway.litellm.client import LiteLLM
 from gateway.litellm.ids import check_litellm_id
-from gateway.litellm.wish import Provisioned
+from gateway.litellm.wish import Held, Provisioned
 
-__all__ = ["LiteLLM", "Provisioned", "check_litellm_id"]
+__all__ = ["Held", "LiteLLM", "Provisioned", "check_litellm_id"]

@@ -12,16 +12,16 @@ from gateway.errors import UpstreamFailed
 from gateway.litellm import wish
 from gateway.litellm.ids import check_litellm_id
 from gateway.litellm.wire import Wire
-from gateway.litellm.wish import Provisioned
+from gateway.litellm.wish import Held, Provisioned
 from gateway.settings import Secret
 
 
 class LiteLLM:
     """LiteLLM's admin API, bound to its address and key.
 
-    Needs a key that may call /user/update, /user/info, /v2/user/info, /customer/new, /customer/update, /budget/new,
-    /budget/update and /budget/info (the master key, or one of a proxy admin with these `allowed_routes`). Every method
-    raises `UpstreamFailed`; every one may be repeated, which changes nothing. `clock` gives epoch seconds.
+    Needs a key that may call /user/update, /user/info, /v2/user/info, /customer/new, /customer/update, /customer/info,
+    /budget/new, /budget/update and /budget/info (the master key, or one of a proxy admin with these `allowed_routes`).
+    Every method raises `UpstreamFailed`; every one may be repeated, which changes nothing. `clock` gives epoch seconds.
     """
 
     def __init__(
@@ -118,6 +118,27 @@ class LiteLLM:
             row = await self._update_budget(budget_id, wish.without_nulls(missing), row)
             missing = wish.different(wanted, row)
         return Provisioned(wish.budget_answer(row), wish.lines(missing, row), changed)
+
+    async def holds_internal_user(self, litellm_id: str, limits: Limits) -> Held | None:
+        """What LiteLLM holds of an internal user, beside these limits; None if it knows none. Nothing is written."""
+        row = await self._user(litellm_id)
+        return wish.held(wish.user_wish(limits), row, wish.user_answer(row)) if row else None
+
+    async def holds_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Held | None:
+        """What LiteLLM holds of a customer, beside this budget with these limits; None if it knows none.
+
+        Nothing is written.
+        """
+        answer = await self._wire.call("GET", "/customer/info", query={"end_user_id": litellm_id}, expect=(404,))
+        if answer.status == 404:
+            return None
+        row = _own_row(answer.row, "user_id", litellm_id, "/customer/info")
+        budget = row.get("litellm_budget_table")
+        found = budget if isinstance(budget, dict) else {}
+        wanted = {"budget_id": budget_id, "models": wish.models_wish(limits), **wish.budget_wish(limits)}
+        # A customer's answer has the limits in its budget only; the id of the budget stands in both.
+        merged = {**found, "budget_id": row.get("budget_id"), "models": row.get("models")}
+        return wish.held(wanted, merged, wish.customer_answer(row, wish.budget_answer(found)))
 
     async def _user(self, litellm_id: str) -> Mapping[str, object]:
         """The user's row, empty if LiteLLM knows none. The newer route is absent from old versions: 404 as well."""

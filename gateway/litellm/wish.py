@@ -42,6 +42,26 @@ class Provisioned:
         return not self.differences
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What LiteLLM holds of somebody now, beside what it should.
+
+    `differences` are lines for an operator. `less` and `more`: somewhere it allows less, or more, than it should.
+    """
+
+    answer: Json
+    differences: tuple[str, ...]
+    less: bool
+    more: bool
+
+
+def held(wish: Json, row: Json, answer: Json) -> Held:
+    """`row` compared with `wish`; `answer` is what is worth keeping of it."""
+    missing = different(wish, row)
+    signs = {_sign(name, wanted, row.get(name)) for name, wanted in missing.items()}
+    return Held(answer, lines(missing, row), less=-1 in signs, more=1 in signs)
+
+
 def budget_wish(limits: Limits) -> dict[str, object]:
     """The limits of a budget; None is unlimited."""
     return {
@@ -115,3 +135,19 @@ def _holds(name: str, wanted: object, got: object) -> bool:
         # No list at all is every model too; 1.80 has none for customers, and so cannot limit theirs.
         return set(got if isinstance(got, list) and got else ALL_MODELS) == set(wanted)
     return got == wanted and not isinstance(got, bool)
+
+
+def _sign(name: str, wanted: object, got: object) -> int:
+    """-1 where less is allowed than wanted, 1 where more, 0 where that cannot be said."""
+    if name == "models" and isinstance(wanted, list):
+        have, want = set(got if isinstance(got, list) and got else ALL_MODELS), set(wanted)
+        if have == set(ALL_MODELS):
+            return 1
+        return 1 if have > want and want != set(ALL_MODELS) else -1
+    if name not in _AS_GOOD_AS_UNLIMITED:
+        return 0
+    if got is None:
+        return 1
+    if not isinstance(got, int | float):
+        return 0
+    return 1 if isinstance(wanted, int | float) and got > wanted else -1
