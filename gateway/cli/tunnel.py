@@ -130,12 +130,19 @@ def _tunnel_of(environ: Mapping[str, str], problems: list[str]) -> _Tunnel | Non
     account_id = _id_of(environ, "CLOUDFLARE_ACCOUNT_ID", _ACCOUNT_ID, "32 hexadecimal digits", problems)
     tunnel_id = _id_of(environ, "CLOUDFLARE_TUNNEL_ID", _TUNNEL_ID, "a UUID", problems)
     api_base = environ.get("CLOUDFLARE_API_BASE", "").strip() or API_BASE
-    parts = urlsplit(api_base)
-    if api_base != API_BASE and (parts.scheme not in ("http", "https") or parts.hostname not in _LOOPBACK):
+    if api_base != API_BASE and not _on_this_machine(api_base):
         # It is for a sandbox on this machine; a token sent anywhere else is a token lost.
         problems.append("CLOUDFLARE_API_BASE: only an address of this machine may stand in for Cloudflare's; unset it")
         return None
     return _Tunnel(token, account_id, tunnel_id, api_base) if token else None
+
+
+def _on_this_machine(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.hostname in _LOOPBACK
 
 
 def _token_of(environ: Mapping[str, str], problems: list[str]) -> Secret | None:

@@ -156,6 +156,14 @@ async def test_what_is_wrong_is_told_without_a_value(place: Place, skpay: Skpay)
     assert place.sandbox.requests == []
 
 
+@pytest.mark.parametrize(
+    "base", ["https://api.example.com", "http://127.0.0.1.example.com", "http://[", "file://localhost/etc", "localhost"]
+)
+async def test_the_token_goes_to_cloudflare_or_to_this_machine(place: Place, skpay: Skpay, base: str) -> None:
+    code, printed = await skpay("apply", {**_environment(place), "CLOUDFLARE_API_BASE": base})
+    assert (code, printed.startswith("error: CLOUDFLARE_API_BASE: ")) == (2, True)
+
+
 async def test_the_token_may_stand_in_a_file(place: Place, skpay: Skpay, tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text(f"{TOKEN}\n")
