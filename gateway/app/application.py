@@ -200,6 +200,7 @@ class Application:
         document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
         gone = [app_id for app_id in self._access if app_id not in catalog.apps]
         self._catalog, self._secrets, self._billing.catalog = catalog, secrets, catalog
+        self._billing.catalog_secrets = secrets
         await load_known_prices(self._billing)
         await self._load_table(catalog)
         await self._load_keys()

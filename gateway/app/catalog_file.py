@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.billing.notice_signature import signing_key
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog, SecretRef
 from gateway.errors import ConfigError
@@ -49,6 +50,9 @@ class CatalogFile:
         for path, ref in catalog.secret_refs():
             try:
                 secrets[ref] = read_secret_ref(ref, self._environ)
+                if path.endswith(".notify.secret"):
+                    for secret in secrets[ref]:
+                        signing_key(secret)
             except ValueError as exc:
                 problems.append(f"{name}: {path}: {ref} {exc}")
             else:
@@ -94,5 +98,5 @@ def read_secret_ref(ref: SecretRef, environ: Mapping[str, str]) -> Secrets:
 
 
 def _warn_if_short(path: str, ref: SecretRef, secrets: Secrets) -> None:
-    if path.endswith(".secret") and any(len(secret.reveal().encode()) < HS256_BYTES for secret in secrets):
+    if path.endswith("].secret") and any(len(secret.reveal().encode()) < HS256_BYTES for secret in secrets):
         log.warning("secret_short", extra=fields(where=path, name=str(ref), wanted_bytes=HS256_BYTES))

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.catalog.model import App, Catalog, Price, Tier
+from gateway.catalog.model import App, Catalog, Price, SecretRef, Tier
 from gateway.errors import InvalidInput, NotFound
 from gateway.litellm import LiteLLM
 from gateway.settings import Secrets
@@ -33,6 +33,7 @@ class Billing:
     """One per process. `catalog` and `known_prices` are replaced whole by a reload, never changed in place.
 
     `tell_gate(app_id, user_id, tier)` is called after a tier is committed, on the event loop.
+    `catalog_secrets`: every secret that `catalog` names, newest first; replaced together with it.
     `app_keys`: app id → SHA-256 of each key its backend may use, from apps.json and from `skpay keys create`.
     `known_prices`: app id → price id → tier id, for every price that ever resolved for a tier of that app.
     """
@@ -45,12 +46,14 @@ class Billing:
     public_url: str
     clock: Callable[[], float]
     tell_gate: Callable[[str, str, str], None]
+    catalog_secrets: Mapping[SecretRef, Secrets] = field(default_factory=dict)
     app_keys: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     known_prices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     resolved_prices: dict[Price, ResolvedPrice] = field(default_factory=dict)
     inbox_filled: asyncio.Event = field(default_factory=asyncio.Event)
     refresh_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     wish_made: asyncio.Event = field(default_factory=asyncio.Event)
+    notice_written: asyncio.Event = field(default_factory=asyncio.Event)
     _locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=weakref.WeakValueDictionary
     )

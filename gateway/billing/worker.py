@@ -1,4 +1,4 @@
-"""The work behind the requests: route events, refresh users, carry out wishes. Every job may run twice."""
+"""The work behind requests: route events, refresh users, carry out wishes, tell apps. Every job may run twice."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
+from gateway.billing.notice_sender import NoticeSender
 from gateway.billing.provision import provision
 from gateway.billing.refresh import LEASE_SECONDS, refresh
 from gateway.billing.route_events import route_events
@@ -31,6 +32,7 @@ class Worker:
     def __init__(self, billing: Billing) -> None:
         self._billing = billing
         self._owner = uuid.uuid4().hex
+        self._notices = NoticeSender(billing)
         self._stopping = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         # Refreshes of which the store could not say whether they were written.
@@ -44,19 +46,22 @@ class Worker:
             asyncio.create_task(self._loop("route_events", billing.inbox_filled, self._route)),
             asyncio.create_task(self._loop("refresh", billing.refresh_wanted, self._refresh)),
             asyncio.create_task(self._loop("provision", billing.wish_made, self._provision)),
+            asyncio.create_task(self._loop("notify", billing.notice_written, self._notices.turn)),
         ]
 
     async def stop(self) -> None:
         """Let what is under way finish, for 4 s at most; what is cut off then is done again at the next start."""
         self._stopping.set()
+        self._notices.close()
         billing = self._billing
-        for event in (billing.inbox_filled, billing.refresh_wanted, billing.wish_made):
+        for event in (billing.inbox_filled, billing.refresh_wanted, billing.wish_made, billing.notice_written):
             event.set()
-        if self._loops:
-            _, late = await asyncio.wait(self._loops, timeout=DRAIN_SECONDS)
+        work = [*self._loops, *self._notices.tasks]
+        if work:
+            _, late = await asyncio.wait(work, timeout=DRAIN_SECONDS)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*self._loops, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
 
     async def _loop(self, name: str, wake: asyncio.Event, once: Callable[[], Awaitable[int]]) -> None:
         while not self._stopping.is_set():

@@ -88,6 +88,14 @@ class LiteLLMMode:
 
 
 @dataclass(frozen=True, slots=True)
+class Notify:
+    """Where an app is told of each change of tier, and where the secret is that signs it (Standard Webhooks)."""
+
+    url: str
+    secret: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """One entry of apps.json. `hosts` are lower-case ASCII (punycode). `tiers` are in rank order, at least one."""
 
@@ -106,6 +114,7 @@ class App:
     routes: tuple[Route, ...]
     enforce: bool = True
     sign_in_url: str | None = None
+    notify: Notify | None = None
     was: tuple[str, ...] = ()
 
     @property
@@ -168,6 +177,8 @@ class Catalog:
                 for place, kind in enumerate(app.identity)
                 if kind.secret is not None
             )
+            if app.notify is not None:
+                found.append((f"apps[{number}].notify.secret", app.notify.secret))
         return tuple(found)
 
 

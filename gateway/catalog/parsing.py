@@ -19,6 +19,7 @@ from gateway.catalog.model import (
     IdentityKind,
     Limits,
     LiteLLMMode,
+    Notify,
     Price,
     Route,
     Routing,
@@ -130,8 +131,11 @@ def _app(app: shape.AppShape) -> App:
         name=app.name,
         hosts=tuple(values.ascii_host(host) for host in app.hosts),
         upstream=app.upstream.rstrip("/"),
-        api_key=_secret_ref(app.api_key),
-        identity=tuple(IdentityKind(identity.kind, _secret_ref(identity.secret)) for identity in app.identity),
+        api_key=_secret_ref(app.api_key) if app.api_key else None,
+        identity=tuple(
+            IdentityKind(identity.kind, _secret_ref(identity.secret) if identity.secret else None)
+            for identity in app.identity
+        ),
         litellm=LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users) if litellm else None,
         success_url=app.urls.success,
         cancel_url=app.urls.cancel,
@@ -144,6 +148,7 @@ def _app(app: shape.AppShape) -> App:
         ),
         enforce=app.enforce,
         sign_in_url=app.sign_in_url,
+        notify=Notify(app.notify.url, _secret_ref(app.notify.secret)) if app.notify else None,
         was=tuple(app.was),
     )
 
@@ -169,8 +174,6 @@ def _limits(limits: shape.LimitsShape) -> Limits:
     return Limits(limits.max_budget, limits.budget_duration, limits.tpm_limit, limits.rpm_limit, models)
 
 
-def _secret_ref(text: str | None) -> SecretRef | None:
-    if text is None:
-        return None
+def _secret_ref(text: str) -> SecretRef:
     prefix, _, name = text.partition(":")
     return SecretRef("env" if prefix == "env" else "file", name)

@@ -107,6 +107,18 @@ def _identity_secrets(apps: Apps) -> Iterator[Problem]:
     return _twice(claims(), "the same secret, by which each app would take the other's sign-ins,")
 
 
+def _notify_secrets(apps: Apps) -> Iterator[Problem]:
+    """An app that can sign another's notices could raise tiers there."""
+
+    def claims() -> Claims:
+        for path, app in apps:
+            notify = app.get("notify")
+            if isinstance(notify, dict):
+                yield from _text(notify, (*path, "notify", "secret"))
+
+    return _twice(claims(), "the same secret, by which each app could sign the other's notices,")
+
+
 def _litellm_users(apps: Apps) -> Iterator[Problem]:
     """One (mode, LiteLLM id) is one person of one app, unless each app says that users are shared."""
     first: dict[tuple[str, str], tuple[Path, bool]] = {}
@@ -236,7 +248,7 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
-    _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _litellm_users,
+    _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _notify_secrets, _litellm_users,
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
     _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, _each_identity, _each_route, _route_paths,

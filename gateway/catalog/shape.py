@@ -226,6 +226,13 @@ class UrlsShape(_Shape):
     cancel: WebUrl
 
 
+class NotifyShape(_Shape):
+    """Where the app itself is told of each change of a user's tier, by a signed POST (Standard Webhooks)."""
+
+    url: WebUrl
+    secret: SecretText = Field(description="Where the signing secret is: whsec_ and 24 to 64 bytes in base64.")
+
+
 class AppShape(_Shape):
     """One app behind the gate."""
 
@@ -254,6 +261,7 @@ class AppShape(_Shape):
     routes: list[RouteShape] = Field(default_factory=list, max_length=2000)
     enforce: Flag = Field(True, description="false: tag, never refuse.")
     sign_in_url: WebUrl | None = None
+    notify: NotifyShape | None = None
     was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
 
 

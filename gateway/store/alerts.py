@@ -49,6 +49,11 @@ def resolve(conn: Connection, kind: str, subject: str, now: int) -> bool:
     return resolved.rowcount == 1
 
 
+def is_open(conn: Connection, kind: str, subject: str) -> bool:
+    found = select(1).where(alerts.c.kind == kind, alerts.c.subject == subject, alerts.c.resolved_at.is_(None))
+    return conn.execute(found).scalar() is not None
+
+
 def live(conn: Connection) -> list[Alert]:
     """Every open alert, the oldest first."""
     rows = conn.execute(
