@@ -27,6 +27,8 @@ check: $(VENV)/.dev
 test-servers:
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT)
+	# Only the client is needed; Debian has it as a package of its own since 13.
+	command -v docker >/dev/null || $(SUDO) apt-get install -y -qq --no-install-recommends docker-cli
 	tests/servers/litellm/run_litellm.sh install
 
 bench: $(VENV)/.dev

@@ -84,7 +84,7 @@ def test_the_constraints_hold_the_images_versions() -> None:
     image, constraints = _pins(IMAGE_LIST), _pins(ROOT / "constraints.txt")
     names = _needed()
     needed = {name: version for name, version in image.items() if name in names}
-    assert {"aiohttp", "yarl", "psycopg-binary", "cryptography", "pydantic-core"} <= set(needed)
+    assert {"aiohttp", "yarl", "psycopg-binary", "pydantic-core"} <= set(needed)
     assert {name: constraints.get(name) for name in needed} == needed
 
 

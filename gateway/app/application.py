@@ -26,6 +26,7 @@ from gateway.billing.first_sight import FirstSight
 from gateway.billing.keys import hash_key
 from gateway.billing.prices import load_known_prices, resolve_prices
 from gateway.billing.provision import renew_limits
+from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
 from gateway.errors import ConfigError, SkpayError
@@ -38,7 +39,7 @@ from gateway.settings import Secrets, Settings
 from gateway.store import Store, alerts, entitlements, inbox, keys, outbox
 from gateway.stripe.client import Stripe
 from gateway.web.context import Site
-from gateway.web.server import web_application
+from gateway.web.server import web_application, web_runner
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Application:
             public_url=settings.public_url,
             clock=self._clock,
             tell_gate=self._tell_gate,
+            signing_keys=signing_keys(settings.admin_token),
         )
         first_sight = FirstSight(self._billing)
         link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
@@ -140,9 +142,7 @@ class Application:
             reload_catalog=self.reload,
             keys_changed=self._load_keys,
         )
-        runner = web.AppRunner(
-            web_application(self._billing, site), access_log=None, handle_signals=False, shutdown_timeout=3.0
-        )
+        runner = web_runner(web_application(self._billing, site))
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         site_server = web.TCPSite(runner, settings.host, settings.port)
@@ -200,6 +200,7 @@ class Application:
         document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
         gone = [app_id for app_id in self._access if app_id not in catalog.apps]
         self._catalog, self._secrets, self._billing.catalog = catalog, secrets, catalog
+        self._billing.prices_resolved = False
         self._billing.catalog_secrets = secrets
         await load_known_prices(self._billing)
         await self._load_table(catalog)

@@ -23,6 +23,7 @@ from gateway.billing.provision import provision
 from gateway.billing.receive import receive
 from gateway.billing.refresh import LEASE_SECONDS, refresh
 from gateway.billing.route_events import route_events
+from gateway.billing.signing import signing_keys
 from gateway.catalog.model import App, Catalog
 from gateway.litellm import LiteLLM
 from gateway.sandbox.litellm import LiteLLMSandbox
@@ -69,14 +70,15 @@ class Rehearsal:
     async def settle(self) -> None:
         """Do all the work there is, and let time pass for what is put off, until nothing waits."""
         for _ in range(_SETTLE_ROUNDS):
-            if await self._work():
+            if await self.work_once():
                 continue
             if not await self._waits():
                 return
             self.stripe.advance(_STEP_SECONDS)
         raise AssertionError(f"work still waits after {_SETTLE_ROUNDS} rounds")
 
-    async def _work(self) -> int:
+    async def work_once(self) -> int:
+        """One round of whatever is due now; how much there was."""
         billing = self.billing
         done = await route_events(billing)
         leases = await billing.store.write(lambda conn: refreshes.lease(conn, _OWNER, billing.now(), LEASE_SECONDS, 8))
@@ -117,6 +119,7 @@ async def open_rehearsal(catalog: Catalog, public_url: str = "https://pay.exampl
             public_url=public_url,
             clock=lambda: float(stripe.world.time()),
             tell_gate=lambda app_id, user_id, tier_id: None,
+            signing_keys=signing_keys((Secret(key),)),
         )
         await load_known_prices(billing)
         await resolve_prices(billing)

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from gateway.billing.reconciling import Reconciling
 from gateway.catalog.model import App, Catalog, Price, SecretRef, Tier
 from gateway.errors import InvalidInput, NotFound
 from gateway.litellm import LiteLLM
@@ -36,6 +37,14 @@ class Billing:
     `catalog_secrets`: every secret that `catalog` names, newest first; replaced together with it.
     `app_keys`: app id → SHA-256 of each key its backend may use, from apps.json and from `skpay keys create`.
     `known_prices`: app id → price id → tier id, for every price that ever resolved for a tier of that app.
+    `known_products`: app id → product id → tier id, for products whose prices are all one tier's.
+    `prices_resolved`: whether Stripe has answered for every price of the catalog since it was installed.
+    `forget_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
+    `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.signing`.
+    `account`: the Stripe account that the store is bound to, '' while it is not known.
+    `wrong_account`: our key is of another account or mode than the store's; nothing may be created there.
+    `strangers`: customers that events named and that are not ours → until when they are not asked about again.
+    `recovering`: who is ours is still being found out from Stripe; nobody's limits are written until it is.
     """
 
     store: Store
@@ -46,14 +55,23 @@ class Billing:
     public_url: str
     clock: Callable[[], float]
     tell_gate: Callable[[str, str, str], None]
+    signing_keys: tuple[bytes, ...]
+    forget_gate: Callable[[str, str], None] = lambda app_id, user_id: None
+    account: str = ""
+    wrong_account: bool = False
+    recovering: bool = False
+    strangers: dict[str, int] = field(default_factory=dict)
     catalog_secrets: Mapping[SecretRef, Secrets] = field(default_factory=dict)
     app_keys: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     known_prices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    known_products: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    prices_resolved: bool = False
     resolved_prices: dict[Price, ResolvedPrice] = field(default_factory=dict)
     inbox_filled: asyncio.Event = field(default_factory=asyncio.Event)
     refresh_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     wish_made: asyncio.Event = field(default_factory=asyncio.Event)
     notice_written: asyncio.Event = field(default_factory=asyncio.Event)
+    reconciling: Reconciling = field(default_factory=Reconciling)
     _locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=weakref.WeakValueDictionary
     )

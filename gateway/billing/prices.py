@@ -11,7 +11,7 @@ from gateway.billing.alerting import log_resolved, open_alert, resolve_all
 from gateway.billing.context import Billing, ResolvedPrice
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict, InvalidInput
-from gateway.store import alerts, prices
+from gateway.store import alerts, entitlements, prices, refreshes
 from gateway.stripe.client import StripeError
 
 MISSING, DIFFERS = "price_missing", "price_differs"
@@ -49,15 +49,38 @@ async def resolve_prices(billing: Billing) -> None:
     for app, tier, price in catalog.prices():
         right |= await _look_at(billing, app, tier, price)
     await load_known_prices(billing)
+    billing.known_products = _known_products(billing)
+    billing.prices_resolved = billing.catalog is catalog
     subjects = {_subject(app, tier, price) for app, tier, price in catalog.prices()}
 
-    def resolve_alerts(conn: Connection) -> list[tuple[str, str]]:
+    def conclude(conn: Connection) -> list[tuple[str, str]]:
+        # Who pays a price that was nobody's may pay a tier's now: an edit, or Stripe's answer, has named it.
+        for app_id, user_id in entitlements.with_concern(conn, "unknown_price"):
+            refreshes.want(conn, app_id, user_id, billing.now())
         raised = [(each.kind, each.subject) for each in alerts.live(conn) if each.kind in (MISSING, DIFFERS)]
         # A price that apps.json does not name any more is nobody's concern.
         over = [each for each in raised if each in right or each[1] not in subjects]
         return resolve_all(conn, over, billing.now())
 
-    log_resolved(await billing.store.write(resolve_alerts))
+    log_resolved(await billing.store.write(conclude))
+    billing.refresh_wanted.set()
+
+
+def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
+    """App id → product id → tier id, where every price of the product that apps.json names is that one tier's.
+
+    What still tells the tier of an old price after its lookup key has moved on and the database was lost (T15).
+    """
+    owners: dict[str, set[tuple[str, str]]] = {}
+    for app, tier, price in billing.catalog.prices():
+        if price in billing.resolved_prices:
+            owners.setdefault(billing.resolved_prices[price].product_id, set()).add((app.app_id, tier.tier_id))
+    known: dict[str, dict[str, str]] = {}
+    for product_id, owning in owners.items():
+        if len(owning) == 1:
+            ((app_id, tier_id),) = owning
+            known.setdefault(app_id, {})[product_id] = tier_id
+    return known
 
 
 async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[tuple[str, str]]:

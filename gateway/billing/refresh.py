@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -18,7 +18,7 @@ from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
 from gateway.billing.holdings import Holdings, fetch_holdings
 from gateway.billing.notify import write_notice
-from gateway.billing.prices import know_prices
+from gateway.billing.prices import know_prices, resolve_prices
 from gateway.catalog.model import App
 from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.log import fields
@@ -26,13 +26,14 @@ from gateway.store import customers, entitlements, grants, outbox, prices, refre
 from gateway.store.entitlements import Change, Stored
 from gateway.store.refreshes import Lease
 from gateway.tiers.decide import decide
-from gateway.tiers.model import Concern, Entitlement, Subscription
+from gateway.tiers.model import Concern, Entitlement, Reason, Subscription
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60
 FETCH_SECONDS = 45
 FAILURES_UNTIL_ALERT = 5
+KEPT_SECONDS = 72 * 3600
 MAX_TIMER_SECONDS = 30 * 86_400
 ASK_BEFORE_SECONDS = 5
 """A payer whom the clock alone would cut off is looked up at Stripe again this long before."""
@@ -87,7 +88,12 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
 
 async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     known = await billing.store.read(lambda conn: customers.of_user(conn, lease.app_id, lease.user_id))
-    return await fetch_holdings(billing, known)
+    holdings = await fetch_holdings(billing, known)
+    prices_known = billing.known_prices.get(lease.app_id, {})
+    items = [item for subscription in holdings.subscriptions for item in subscription.items]
+    if not billing.prices_resolved and any(item.price_id not in prices_known for item in items):
+        await resolve_prices(billing)  # or somebody who pays would look like somebody who does not
+    return holdings
 
 
 def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
@@ -102,9 +108,7 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     tiers_learned = {price_id: tier_id for price_id, (tier_id, _) in concluded.learned.items()}
     if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
         raise LeaseLostError
-    change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
-    if app.litellm is not None and (change is not None or stored is None):
-        outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+    change = _save(conn, app, lease, stored, decided, now)
     if change is not None:
         write_notice(conn, app, change, now)
     raised = {(each.kind, each.subject) for each in decided.concerns}
@@ -113,9 +117,19 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     return _Outcome(decided, change, tiers_learned, open_all(conn, decided.concerns, now), resolve_all(conn, over, now))
 
 
+def _save(
+    conn: Connection, app: App, lease: Lease, stored: Stored | None, decided: Entitlement, now: int
+) -> Change | None:
+    """Entitlement, history, and what the world must be told of the change, all in this transaction."""
+    change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
+    if app.litellm is not None and (change is not None or stored is None):
+        outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+    return change
+
+
 def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
     """Decide, and write nothing: what a refresh would store of this user, beside what is stored."""
-    known = billing.known_prices.get(app.app_id, {})
+    known = {**billing.known_products.get(app.app_id, {}), **billing.known_prices.get(app.app_id, {})}
     learned = _learned_prices(app, known, holdings.subscriptions)
     stored = entitlements.get(conn, app.app_id, user_id)
     decided = decide(
@@ -188,8 +202,36 @@ async def _put_off(billing: Billing, lease: Lease, owner: str, exc: Exception) -
         extra=fields(app_id=lease.app_id, user_id=lease.user_id, attempts=attempts, detail=detail),
         exc_info=None if expected else exc,
     )
-    await billing.store.write(lambda conn: refreshes.fail(conn, lease, owner, retry_at, detail))
+
+    def job(conn: Connection) -> _Outcome | None:
+        outcome = _overdue(conn, billing, lease, owner)
+        refreshes.fail(conn, lease, owner, retry_at, detail)
+        return outcome
+
+    outcome = await billing.store.write(job)
+    if outcome is not None:
+        _tell(billing, lease, outcome)
     refused = isinstance(exc, UpstreamFailed) and not exc.retryable
     if refused or attempts >= FAILURES_UNTIL_ALERT:
         message = f"cannot be refreshed from Stripe, keeps the last tier: {detail}"
         await open_alert(billing, "refresh_failing", f"{lease.app_id}/{lease.user_id}", message)
+
+
+def _overdue(conn: Connection, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:
+    """What the clock alone would have changed long ago, while Stripe could not be asked whether it should.
+
+    A payer keeps the tier for 72 h past that instant (T20): the payment may be there, only its news is not. A grant
+    needs nobody's word.
+    """
+    app, now = billing.catalog.app(lease.app_id), billing.now()
+    stored = entitlements.get(conn, lease.app_id, lease.user_id)
+    if app is None or stored is None or not refreshes.holds(conn, lease, owner, now):
+        return None
+    kept_seconds = 0 if stored.entitlement.source == "grant" else KEPT_SECONDS
+    past = [tier_id for at, tier_id in stored.entitlement.then if at + kept_seconds <= now]
+    if not past:
+        return None
+    ahead = stored.entitlement.then[len(past) :]
+    source = stored.entitlement.source if past[-1] != app.default_tier.tier_id else "default"
+    decided = replace(stored.entitlement, tier=past[-1], reason=Reason.UNCONFIRMED, source=source, then=ahead)
+    return _Outcome(decided, _save(conn, app, lease, stored, decided, now), {}, [], [])

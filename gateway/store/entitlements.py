@@ -120,6 +120,14 @@ def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: i
     return list(rows.scalars())
 
 
+def with_concern(conn: Connection, kind: str) -> list[tuple[str, str]]:
+    """(app_id, user_id) of everybody whose last decision had a concern of this kind."""
+    rows = conn.execute(
+        select(entitlements.c.app_id, entitlements.c.user_id).where(entitlements.c.concerns.contains(f'"{kind}"'))
+    )
+    return [(app_id, user_id) for app_id, user_id in rows]
+
+
 def _record(
     conn: Connection, app_id: str, user_id: str, from_tier: str | None, entitlement: Entitlement, now: int
 ) -> Change:

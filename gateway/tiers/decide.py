@@ -46,7 +46,8 @@ def decide(
     """The best tier that any granting subscription or grant gives at `now`, why, and what the clock will change.
 
     `invoices`: open and paid ones of past_due subscriptions. `known_prices`: price id → tier id of this app, for every
-    price that ever was one of its tiers'. `previous`: the last decision, which what is unknown falls back to.
+    price that ever was one of its tiers'; and product id → tier id where all of a product's prices are one tier's.
+    `previous`: the last decision, which what is unknown falls back to.
     """
     claims = [_subscription_claim(app, each, invoices, known_prices, previous, now) for each in subscriptions]
     claims += [claim for grant in grants if (claim := _grant_claim(app, grant, now))]
@@ -103,8 +104,9 @@ def _subscription_claim(
         return _kept(
             app, subscription, previous, now, "unknown_status", f"Stripe's status is {subscription.status[:40]!r}"
         )
+    own = [invoice for invoice in invoices if invoice.subscription_id == subscription.subscription_id]
     if subscription.status == "past_due":
-        grants, reason, until = _past_due(app, subscription, invoices, now)
+        grants, reason, until = _past_due(app, own, now)
     else:
         grants, reason = STATUS[subscription.status]
         until = subscription.ends_at
@@ -122,15 +124,12 @@ def _subscription_claim(
         return replace(kept, until=min((at for at in (kept.until, until) if at is not None), default=None))
     rank, item = best
     if subscription.status == "past_due":
-        rank = min(rank, _rank_before(app, subscription, previous, rank))
+        rank = min(rank, _rank_before(app, subscription, previous, rank), _rank_paid(app, own, known_prices, rank))
     return _claim(app, subscription, rank, reason, until, price_id=item.price_id)
 
 
-def _past_due(
-    app: App, subscription: Subscription, invoices: Sequence[Invoice], now: int
-) -> tuple[bool, Reason, int | None]:
+def _past_due(app: App, own: Sequence[Invoice], now: int) -> tuple[bool, Reason, int | None]:
     """Grace counts from the oldest open invoice's first attempt, and only for who paid something before."""
-    own = [invoice for invoice in invoices if invoice.subscription_id == subscription.subscription_id]
     if not any(invoice.status == "paid" and invoice.amount_paid > 0 for invoice in own):
         return False, Reason.NEVER_PAID, None
     attempts = [each.first_attempt_at for each in own if each.status == "open" and each.first_attempt_at is not None]
@@ -146,6 +145,18 @@ def _rank_before(app: App, subscription: Subscription, previous: Entitlement | N
         return otherwise
     tier = app.tier(previous.tier)
     return tier.rank if tier else otherwise
+
+
+def _rank_paid(app: App, invoices: Sequence[Invoice], known_prices: Mapping[str, str], otherwise: int) -> int:
+    """The tier of what was paid last: an upgrade whose invoice is open is not in force."""
+    paid = [invoice for invoice in invoices if invoice.status == "paid" and invoice.amount_paid > 0]
+    newest = max(paid, key=lambda invoice: invoice.created_at, default=None)
+    tiers = (
+        [app.tier(known_prices[price_id]) for price_id in newest.price_ids if price_id in known_prices]
+        if newest
+        else []
+    )
+    return max((tier.rank for tier in tiers if tier), default=otherwise)
 
 
 def _best_item(app: App, subscription: Subscription, known_prices: Mapping[str, str]) -> tuple[int, Item] | None:
@@ -165,7 +176,7 @@ def _tier_of_item(app: App, item: Item, known_prices: Mapping[str, str]) -> str 
         for price in tier.prices:
             if price.price_id == item.price_id or (price.lookup_key and price.lookup_key == item.lookup_key):
                 return tier.tier_id
-    return None
+    return known_prices.get(item.product_id or "")
 
 
 def _kept(app: App, subscription: Subscription, previous: Entitlement | None, now: int, kind: str, why: str) -> _Claim:

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     GRANT = "grant"
     KEPT = "kept_last_good_tier"  # something unknown to us: a payer is not cut off for that
     PAST_DUE_OVER = "past_due_grace_over"
+    UNCONFIRMED = "not_confirmed_by_stripe_in_time"  # the clock said so, and Stripe could not be asked for 72 h
     NEVER_PAID = "past_due_never_paid"
     NOT_PAID_YET = "incomplete"
     UNPAID = "unpaid"
@@ -76,7 +77,10 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """A Stripe invoice in one shape. Amounts are minor units; `first_attempt_at` None if never attempted."""
+    """A Stripe invoice in one shape. Amounts are minor units; `first_attempt_at` None if never attempted.
+
+    `price_ids` are what it charges for: lines that credit something back are left out.
+    """
 
     invoice_id: str
     subscription_id: str | None
@@ -87,6 +91,7 @@ class Invoice:
     created_at: int
     first_attempt_at: int | None
     hosted_invoice_url: str | None
+    price_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,17 @@ def invoice(raw: Raw) -> Invoice:
         # The first attempt comes with finalization; Stripe names no instant of its own for it.
         first_attempt_at=(finalized_at or created_at) if attempt_count else None,
         hosted_invoice_url=raw.get("hosted_invoice_url") if isinstance(raw.get("hosted_invoice_url"), str) else None,
+        price_ids=tuple(price_id for line in _list(raw.get("lines")) if (price_id := _charged_price(line))),
     )
+
+
+def _charged_price(line: Any) -> str | None:
+    """The price that an invoice line charges for; None for a credit, and for what has no price."""
+    if not isinstance(line, Mapping) or _amount(line.get("amount")) <= 0:
+        return None
+    pricing = line.get("pricing")
+    details = pricing.get("price_details") if isinstance(pricing, Mapping) else None
+    return _id(details.get("price")) if isinstance(details, Mapping) else _id(line.get("price"))
 
 
 def _item(raw: Any, of: Raw) -> Item:

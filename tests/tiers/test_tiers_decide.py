@@ -168,6 +168,33 @@ def test_t15_a_price_that_once_was_the_tiers_still_is() -> None:
     assert decided(subscription("active", "price_pro_2024")).tier == "pro"
 
 
+def test_t15_a_price_of_a_product_that_is_one_tiers_is_that_tiers() -> None:
+    """Its lookup key has moved on and the database was lost: the product is all that is left."""
+    stranger = replace(subscription(), items=(item("price_of_2023"),))
+    assert decided(stranger).tier == "free"
+    assert decide(APP, [stranger], (), (), {**KNOWN, "prod_1": "pro"}, None, NOW).tier == "pro"
+
+
+def test_t15_a_known_price_outweighs_its_product() -> None:
+    entitlement = decide(APP, [subscription("active", "price_ent")], (), (), {**KNOWN, "prod_1": "pro"}, None, NOW)
+    assert entitlement.tier == "enterprise"
+
+
+def test_t18_grace_is_at_the_tier_that_was_paid_last() -> None:
+    """Nothing is remembered, and the upgrade's invoice is open: what was paid last was pro."""
+    paid = replace(PAID_BEFORE, price_ids=("price_pro",))
+    older = replace(PAID_BEFORE, invoice_id="in_older", created_at=0, price_ids=("price_ent",))
+    failed = replace(invoice("open", at=NOW - DAY), price_ids=("price_ent",))
+    unpaid_upgrade = subscription("past_due", "price_ent")
+    assert decided(unpaid_upgrade, invoices=(failed, older, paid)).tier == "pro"
+    assert decided(unpaid_upgrade, invoices=(failed, replace(paid, price_ids=("price_ent",)))).tier == "enterprise"
+
+
+def test_t18_a_downgrade_that_is_past_due_stays_down() -> None:
+    paid = replace(PAID_BEFORE, price_ids=("price_ent",))
+    assert decided(subscription("past_due"), invoices=(paid, invoice("open", at=NOW - DAY))).tier == "pro"
+
+
 def test_an_unknown_price_keeps_the_last_good_tier_of_that_subscription() -> None:
     before = decided(subscription())
     forgotten = {"price_ent": "enterprise"}

@@ -42,6 +42,17 @@ def test_both_shapes_of_an_invoice_are_one_value() -> None:
     assert invoice(since_basil).first_attempt_at == 110
 
 
+def test_both_shapes_of_a_line_name_what_is_charged_and_credits_name_nothing() -> None:
+    common = {"id": "in_1", "status": "paid"}
+    since_basil = [
+        {"amount": 2000, "pricing": {"price_details": {"price": "price_1"}}},
+        {"amount": -900, "pricing": {"price_details": {"price": "price_0"}}},
+    ]
+    up_to_2024 = [{"amount": 2000, "price": {"id": "price_1"}}, {"amount": -900, "price": {"id": "price_0"}}]
+    for lines in (since_basil, up_to_2024):
+        assert invoice({**common, "lines": {"data": lines}}).price_ids == ("price_1",)
+
+
 def test_an_invoice_that_was_never_attempted_has_no_first_attempt() -> None:
     raw = {"id": "in_1", "status": "open", "attempt_count": 0, "created": 100}
     assert invoice(raw).first_attempt_at is None

@@ -1,0 +1,107 @@
+"""What time alone, a moved lookup key or a lost database must not do to somebody who pays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.app.rehearsal import Rehearsal, open_rehearsal
+from gateway.app.story_player import DAY, Player, Telling
+from gateway.billing.prices import resolve_prices
+from gateway.catalog import parse
+from gateway.store import customers
+from gateway.store.schema import entitlements, prices
+
+SHIPPED = parse((Path(__file__).parents[2] / "apps.json").read_bytes())
+APP = SHIPPED.apps["skai"]
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Rehearsal]:
+    async with open_rehearsal(SHIPPED) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def person(stage: Rehearsal) -> AsyncIterator[Player]:
+    async with aiohttp.ClientSession() as session:
+        yield Player(stage, APP, Telling(0), session)
+
+
+async def _move_lookup_key(stage: Rehearsal) -> None:
+    """A new price of the same product takes the lookup key, as an operator raises a price."""
+    old = next(each for each in stage.stripe.state()["price"] if each["lookup_key"] == "skai_pro_month")
+    await stage.billing.stripe.post(
+        "/v1/prices",
+        {
+            "product": old["product"], "currency": "usd", "unit_amount": 2500, "recurring": {"interval": "month"},
+            "lookup_key": "skai_pro_month", "transfer_lookup_key": True,
+        },
+    )  # fmt: skip
+
+
+async def test_t15_who_pays_the_old_price_keeps_the_tier(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"expect": {"tier": "paid"}})
+    await _move_lookup_key(stage)
+    await resolve_prices(stage.billing)
+    await person.do({"do": "refresh"})
+    await person.do({"expect": {"tier": "paid", "status": "active"}})
+
+
+async def test_t15_even_with_the_database_empty(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"expect": {"tier": "paid"}})
+    await _move_lookup_key(stage)
+    billing = stage.billing
+
+    def lose_everything_but_the_customer(conn: object) -> None:
+        conn.execute(entitlements.delete())  # type: ignore[attr-defined]
+        conn.execute(prices.delete())  # type: ignore[attr-defined]
+        assert customers.newest(conn) is not None  # type: ignore[arg-type]
+
+    await billing.store.write(lose_everything_but_the_customer)
+    billing.known_prices, billing.known_products, billing.prices_resolved = {}, {}, False
+    billing.resolved_prices.clear()
+    await person.do({"do": "refresh"})
+    await person.do({"expect": {"tier": "paid", "status": "active"}})
+
+
+async def test_t20_the_clock_alone_cuts_nobody_off_while_stripe_is_away(stage: Rehearsal, person: Player) -> None:
+    """They canceled, then changed their mind; the news is lost and Stripe cannot be asked for two days."""
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"do": "portal", "action": "cancel"})
+    await person.do({"expect": {"tier": "paid", "ends": True}})
+    await person.do({"do": "portal", "action": "keep"})
+    await person.do({"do": "lose_events"})
+    stage.stripe.fault("status", times=1_000_000)
+    for _ in range(32):  # two days and a bit past the end of the period
+        stage.stripe.advance(DAY)
+        await stage.work_once()
+    await person.expect({"tier": "paid"})
+    stage.stripe.faults.clear()
+    await person.do({"expect": {"tier": "paid", "status": "active", "ends": False}})
+
+
+async def test_t20_but_not_for_longer_than_72_hours(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"do": "portal", "action": "cancel"})
+    await person.do({"expect": {"tier": "paid", "ends": True}})
+    stage.stripe.fault("status", times=1_000_000)
+    for _ in range(34):
+        stage.stripe.advance(DAY)
+        await stage.work_once()
+    await person.expect({"tier": "first"})
+
+
+async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "open_checkout", "tier": "paid"})
+    await person.do({"do": "grant", "tier": "given", "days": 3})
+    await person.do({"expect": {"tier": "given"}})
+    stage.stripe.fault("status", times=1_000_000)
+    stage.stripe.advance(3 * DAY + 60)
+    await stage.work_once()
+    await person.expect({"tier": "first"})
