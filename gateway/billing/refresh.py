@@ -109,8 +109,6 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
         raise LeaseLostError
     change = _save(conn, app, lease, stored, decided, now)
-    if change is not None:
-        write_notice(conn, app, change, now)
     raised = {(each.kind, each.subject) for each in decided.concerns}
     before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
     over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
@@ -124,6 +122,8 @@ def _save(
     change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
     if app.litellm is not None and (change is not None or stored is None):
         outbox.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+    if change is not None:
+        write_notice(conn, app, change, now)
     return change
 
 
