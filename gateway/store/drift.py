@@ -1,0 +1,95 @@
+"""What reconcile compares with Stripe and LiteLLM, read in pages so that memory does not grow with the customers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+from sqlalchemy.sql.selectable import Select
+
+from gateway.store.schema import customers, entitlements
+from gateway.tiers.model import Entitlement, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A customer with what was decided for its owner, without concerns; `entitlement` None: nothing is stored."""
+
+    customer_id: str
+    app_id: str
+    user_id: str
+    entitlement: Entitlement | None
+
+
+_OWNED = (entitlements.c.app_id == customers.c.app_id) & (entitlements.c.user_id == customers.c.user_id)
+_KNOWN = select(
+    customers.c.customer_id,
+    customers.c.app_id,
+    customers.c.user_id,
+    entitlements.c.tier,
+    entitlements.c.reason,
+    entitlements.c.source,
+    entitlements.c.status,
+    entitlements.c.customer_id.label("decided_customer_id"),
+    entitlements.c.subscription_id,
+    entitlements.c.price_id,
+    entitlements.c.changes_to_come,
+    entitlements.c.ends_at,
+).select_from(customers.outerjoin(entitlements, _OWNED))
+
+
+def of_customers(conn: Connection, customer_ids: Sequence[str]) -> dict[str, Known]:
+    """Those of these customers that are ours, by customer id, deleted or not."""
+    return _by_id(conn, _KNOWN.where(customers.c.customer_id.in_(customer_ids)))
+
+
+def known_after(conn: Connection, after: str, limit: int) -> dict[str, Known]:
+    """The next `limit` customers behind `after`, in byte order, deleted or not; '' starts, an empty dict ends."""
+    return _by_id(conn, _KNOWN.where(customers.c.customer_id > after).order_by(customers.c.customer_id).limit(limit))
+
+
+def count_customers(conn: Connection) -> int:
+    return conn.execute(select(func.count()).select_from(customers)).scalar_one()
+
+
+def count_payers(conn: Connection, app_id: str | None) -> int:
+    """How many users have their tier by a subscription; of one app where given."""
+    query = select(func.count()).select_from(entitlements).where(entitlements.c.source == "subscription")
+    if app_id is not None:
+        query = query.where(entitlements.c.app_id == app_id)
+    return conn.execute(query).scalar_one()
+
+
+def entitled_after(conn: Connection, app_id: str, after: str, limit: int) -> list[tuple[str, str]]:
+    """The next `limit` (user id, tier) of an app behind `after`, in byte order; '' starts, an empty list ends."""
+    rows = conn.execute(
+        select(entitlements.c.user_id, entitlements.c.tier)
+        .where(entitlements.c.app_id == app_id, entitlements.c.user_id > after)
+        .order_by(entitlements.c.user_id)
+        .limit(limit)
+    )
+    return [(user_id, tier) for user_id, tier in rows]
+
+
+def _by_id(conn: Connection, query: Select[Any]) -> dict[str, Known]:
+    return {row.customer_id: _known(row) for row in conn.execute(query)}
+
+
+def _known(row: Row[Any]) -> Known:
+    if row.tier is None:
+        return Known(row.customer_id, row.app_id, row.user_id, None)
+    entitlement = Entitlement(
+        tier=row.tier,
+        reason=Reason(row.reason),
+        source=row.source,
+        status=row.status,
+        customer_id=row.decided_customer_id,
+        subscription_id=row.subscription_id,
+        price_id=row.price_id,
+        then=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
+        ends_at=row.ends_at,
+    )
+    return Known(row.customer_id, row.app_id, row.user_id, entitlement)
