@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from gateway.billing.context import Billing, check_user_id
 from gateway.catalog.model import App, Tier
-from gateway.store import customers, entitlements, inbox, outbox
+from gateway.store import customers, entitlements, inbox, notices, outbox
 from gateway.tiers.model import Entitlement, Reason
 
 
@@ -49,7 +49,7 @@ def limits(tier: Tier) -> dict[str, object]:
 
 
 async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
-    """The status, and the events, changes and provisioning behind it, newest first."""
+    """The status, and the events, changes, provisioning and notices behind it, newest first."""
     answer = await status(billing, app_id, user_id)
     changes = await billing.store.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
     events = await billing.store.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
@@ -66,4 +66,7 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
         {"kind": each.kind, "state": each.state, "attempts": each.attempts, "error": each.error, "answer": each.answer}
         for each in wishes
     ]
+    told = await billing.store.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
+    shown = ("change_id", "state", "attempts", "last_status", "error", "due_at", "created_at", "done_at")
+    answer["notices"] = [{name: getattr(each, name) for name in shown} for each in told]
     return answer

@@ -18,6 +18,8 @@ from gateway.cli.output import as_json, good, instant, say, table
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
 from gateway.errors import InvalidInput
 
+_BEHIND = ("changes", "events", "provisioning", "notices")
+
 
 def _explained(app_id: str, user_id: str) -> Any:
     found = settings()
@@ -33,7 +35,7 @@ def _explained(app_id: str, user_id: str) -> Any:
 def status(app_id: str, user_id: str) -> None:
     """The user's tier, as JSON."""
     found = _explained(app_id, user_id)
-    as_json({key: value for key, value in found.items() if key not in ("changes", "events", "provisioning")})
+    as_json({key: value for key, value in found.items() if key not in _BEHIND})
 
 
 @click.command()
@@ -58,6 +60,8 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     table(("received (UTC)", "event", "id", "state"), rows, empty="No event yet.")
     rows = [(each["kind"], each["state"], each["attempts"], each["error"]) for each in found["provisioning"]]
     table(("told", "state", "attempts", "error"), rows, empty="LiteLLM was never told.")
+    rows = [(instant(each["created_at"]), each["state"], each["attempts"], each["error"]) for each in found["notices"]]
+    table(("app told of (UTC)", "state", "attempts", "error"), rows, empty="The app was never told.")
 
 
 def _until_at(until: str | None) -> int | None:

@@ -110,10 +110,22 @@ class WishAnswer(BaseModel):
     answer: dict[str, object] | None
 
 
+class NoticeAnswer(BaseModel):
+    change_id: Annotated[str, Field(description="The `webhook-id` under which the app was told.")]
+    state: Literal["waiting", "done", "dead"]
+    attempts: int
+    last_status: Annotated[int | None, Field(description="What the app answered last; null: nothing.")]
+    error: str
+    due_at: Instant
+    created_at: int
+    done_at: Instant
+
+
 class ExplainAnswer(StatusAnswer):
     changes: list[ChangeAnswer]
     events: list[EventAnswer]
     provisioning: list[WishAnswer]
+    notices: list[NoticeAnswer]
 
 
 class ErrorAnswer(BaseModel):
@@ -154,3 +166,9 @@ class GrantRequest(Body):
 class UserRequest(Body):
     app_id: Annotated[str, Field(min_length=1, max_length=63)]
     user_id: UserId
+
+
+class ReplayRequest(Body):
+    change_id: Annotated[Text | None, Field(min_length=1, max_length=100)] = None
+    dead: bool = False
+    app_id: Annotated[str | None, Field(min_length=1, max_length=63)] = None

@@ -9,7 +9,7 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from gateway.web import admin, apps_api, buy, health, models, stripe_webhook
+from gateway.web import admin, admin_notices, apps_api, buy, health, models, stripe_webhook
 
 Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "stripe"]
 
@@ -56,5 +56,8 @@ API = (
     Route("GET", "/admin/events", admin.list_events, "operator", None, None, (503,)),
     Route("POST", "/admin/refresh", admin.refresh_user, "operator", models.UserRequest, None, (*_BODY, 404, 503), 202),
     Route("POST", "/admin/outbox/retry", admin.retry_wishes, "operator", None, None, (503,)),
+    Route("GET", "/admin/notices", admin_notices.list_notices, "operator", None, None, (400, 503)),
+    Route("POST", "/admin/notices/replay", admin_notices.replay_notices, "operator", models.ReplayRequest, None,
+          (*_BODY, 404, 503)),
     Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
 )  # fmt: skip

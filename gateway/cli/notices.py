@@ -1,0 +1,51 @@
+"""`skpay notices`: what apps were told of their users' changes of tier."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlencode
+
+import click
+from sqlalchemy import Connection
+
+from gateway.cli.environment import settings
+from gateway.cli.output import good, instant, table
+from gateway.cli.server import ask_or_write
+from gateway.store import notices as stored
+from gateway.web.admin_notices import SHOWN, replay, shown_notice
+
+
+@click.group()
+def notices() -> None:
+    """What apps were told of their users' changes of tier."""
+
+
+@notices.command(name="list")
+@click.option("--app", "app_id", help="Only those of this app.")
+@click.option("--state", type=click.Choice(stored.STATES), help="Only those in this state.")
+def list_(app_id: str | None, state: str | None) -> None:
+    """The newest notices and what the apps answered."""
+
+    def job(conn: Connection) -> dict[str, object]:
+        return {"notices": [shown_notice(each) for each in stored.recent(conn, SHOWN, app_id, state)]}
+
+    query = urlencode({name: value for name, value in (("app", app_id), ("state", state)) if value is not None})
+    found = ask_or_write(settings(), "GET", f"/admin/notices{'?' if query else ''}{query}", None, job)["notices"]
+    names = ("change_id", "app_id", "user_id", "state", "attempts", "error")
+    rows = [(instant(each["created_at"]), *(each[name] for name in names)) for each in found]
+    table(("changed (UTC)", "change", "app", "user", "state", "attempts", "error"), rows, empty="No notice.")
+
+
+@notices.command(name="replay")
+@click.argument("change_id", required=False)
+@click.option("--dead", is_flag=True, help="All that were given up, instead of one.")
+@click.option("--app", "app_id", help="With --dead: only those of this app.")
+def replay_(change_id: str | None, dead: bool, app_id: str | None) -> None:
+    """Send a notice again, under the same webhook-id and with the same text."""
+
+    def job(conn: Connection) -> dict[str, object]:
+        return {"replayed": replay(conn, change_id, app_id, dead, int(time.time()))}
+
+    body = {"change_id": change_id, "dead": dead, "app_id": app_id}
+    replayed = ask_or_write(settings(), "POST", "/admin/notices/replay", body, job)["replayed"]
+    good(f"{replayed} notice(s) are sent again; see: skpay notices list")
