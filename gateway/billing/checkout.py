@@ -149,7 +149,8 @@ async def _create(billing: Billing, app: App, user_id: str, customer_id: str, be
         "metadata": metadata,
         "subscription_data": {"metadata": metadata},
     }
-    key = idempotency_key("checkout", app.app_id, user_id, begun.price_id, begun.attempt)
+    # With the time: after a restore, or for somebody forgotten who comes back, attempts are counted anew.
+    key = idempotency_key("checkout", app.app_id, user_id, begun.price_id, begun.attempt, billing.now())
     return await billing.stripe.post("/v1/checkout/sessions", params, idempotency_key=key)
 
 

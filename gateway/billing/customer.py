@@ -8,9 +8,10 @@ import logging
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
+from gateway.billing.signing import signed_metadata
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers
+from gateway.store import customers, tombstones
 from gateway.stripe.client import StripeError, StripeObject
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
         if not await is_deleted(billing, known.customer_id):
             return known.customer_id
         await mark_deleted(billing, known.customer_id)
+    if billing.wrong_account:
+        raise UpstreamFailed("Payments cannot be taken right now.", detail="the key is of another Stripe account")
     created = await _create(billing, app_id, user_id)
     customer_id = str(created["id"])
 
@@ -48,10 +51,15 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
     # A deleted customer is followed by a new one: the count of all there ever were is part of the key.
     ever = await billing.store.read(lambda conn: customers.count_ever(conn, app_id, user_id))
-    # Nothing but the ids: whatever else differed between two tries would make Stripe refuse the second one's key.
-    params = {"metadata": {"app_id": app_id, "user_id": user_id}}
+    # Who was forgotten and comes back has none that count, and must not be answered the one that was deleted.
+    forgotten_at = await billing.store.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
+    # Nothing but who it is: whatever else differed between two tries would make Stripe refuse the second one's key.
+    metadata = signed_metadata(billing.signing_keys, app_id, user_id)
+    params = {"metadata": metadata}
+    since = [] if forgotten_at is None else [f"since {forgotten_at}"]
+    who: list[str | int] = ["customer", *metadata.values(), ever, *since]
     for spare in range(KEYS_TO_TRY):
-        key = idempotency_key("customer", app_id, user_id, ever, *([spare] if spare else []))
+        key = idempotency_key(*who, *([spare] if spare else []))
         try:
             return await billing.stripe.post("/v1/customers", params, idempotency_key=key)
         except StripeError as exc:

@@ -84,6 +84,25 @@ def mark_deleted(conn: Connection, customer_id: str, now: int) -> None:
     )
 
 
+def page(conn: Connection, after: str, limit: int) -> list[Customer]:
+    """The next `limit` customers behind `after` that are not deleted, in byte order; '' starts, an empty list ends."""
+    rows = conn.execute(
+        _ALL.where(customers.c.deleted_at.is_(None), customers.c.customer_id > after)
+        .order_by(customers.c.customer_id)
+        .limit(limit)
+    )
+    return [_customer(row) for row in rows]
+
+
+def ids_of_user(conn: Connection, app_id: str, user_id: str) -> list[str]:
+    """The id of every customer this user ever had, deleted ones too."""
+    return list(
+        conn.execute(
+            select(customers.c.customer_id).where(customers.c.app_id == app_id, customers.c.user_id == user_id)
+        ).scalars()
+    )
+
+
 def newest(conn: Connection) -> Customer | None:
     """The customer recorded last that is not deleted; None in an empty store."""
     row = conn.execute(

@@ -273,6 +273,14 @@ alerts = Table(
     Column("resolved_at", _instant),
 )
 
+tombstones = Table(
+    "tombstones",
+    metadata,
+    # A hash of whom it is of: the row must not itself remember the person.
+    Column("digest", LargeBinary, primary_key=True),
+    Column("forgotten_at", _instant, nullable=False),
+)
+
 instance = Table(
     "instance",
     metadata,
