@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gateway.billing.account import event_concern
 from gateway.billing.alerting import log_opened, open_all
 from gateway.billing.context import Billing
 from gateway.errors import BadSignature, InvalidInput
@@ -75,11 +76,8 @@ def record(conn: Connection, billing: Billing, event: Received, body: bytes) -> 
         body,
         now,
     )
-    if not new or event.livemode == billing.stripe.livemode:
-        return new, []
-    mode = "live" if event.livemode else "test"
-    message = f"{event.event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
-    return new, open_all(conn, [Concern("livemode_mismatch", mode, message)], now)
+    concern = event_concern(billing, event.event_id, event.livemode, event.account) if new else None
+    return new, open_all(conn, [concern] if concern else [], now)
 
 
 def parse_event(body: bytes) -> Received:
@@ -104,8 +102,11 @@ def parse_event(body: bytes) -> Received:
 
 
 def related_path(body: bytes) -> str | None:
-    """Where Stripe's API has the object of a thin event that names no customer; None for any other event."""
-    related = json.loads(body).get("related_object")
+    """Where Stripe's API has the object of a thin event that names no customer; None for any other event.
+
+    The body of an old event is empty: it was purged.
+    """
+    related = json.loads(body).get("related_object") if body else None
     if not isinstance(related, Mapping):
         return None
     folder, object_id = _FOLDERS.get(str(related.get("type"))), related.get("id")

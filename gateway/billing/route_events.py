@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from gateway.billing.account import event_concern
+from gateway.billing.adopt import adopt_unknown
 from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
 from gateway.billing.receive import customer_of, related_path
@@ -22,6 +24,8 @@ from gateway.stripe.client import StripeError
 log = logging.getLogger(__name__)
 
 BATCH = 100
+OF_BUYERS = ("customer.subscription.", "customer.updated", "checkout.session.", "invoice.")
+"""After these somebody may have another tier: whose customer they name is found out. Of other events it is not."""
 LOOK_UP_SECONDS = 10
 
 
@@ -41,18 +45,31 @@ async def route_events(billing: Billing) -> int:
     """
     events = await billing.store.read(lambda conn: inbox.waiting(conn, billing.now(), BATCH))
     paths = [_path(event, billing) for event in events]
-    await _route(
-        billing,
-        [_Found(event, event.customer_id) for event, path in zip(events, paths, strict=True) if path is None],
-    )
+    named = [_Found(event, event.customer_id) for event, path in zip(events, paths, strict=True) if path is None]
+    unknown = await billing.store.read(lambda conn: [each for each in named if _may_be_ours(conn, each, billing)])
+    await _route(billing, [each for each in named if each not in unknown])
     looked_up = (_look_up(billing, event, path) for event, path in zip(events, paths, strict=True) if path is not None)
-    await _route(billing, await asyncio.gather(*looked_up))
+    await _route(billing, await _adopt(billing, [*unknown, *await asyncio.gather(*looked_up)]))
     return len(events)
+
+
+def _may_be_ours(conn: Connection, found: _Found, billing: Billing) -> bool:
+    """Nobody knows this event's customer, but our own signature may be on it: after a restore, or a lost answer."""
+    event = found.event
+    if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+        return False
+    return event.type.removeprefix("v1.").startswith(OF_BUYERS) and customers.owner(conn, found.customer_id) is None
+
+
+async def _adopt(billing: Billing, found: Sequence[_Found]) -> list[_Found]:
+    """The same events, after those of their customers that are ours were stored."""
+    failed = await adopt_unknown(billing, (each.customer_id for each in found if each.customer_id is not None))
+    return [replace(each, failed=each.failed or failed.get(each.customer_id or "", "")) for each in found]
 
 
 def _path(event: Event, billing: Billing) -> str | None:
     """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
-    ours = event.livemode == billing.stripe.livemode
+    ours = event_concern(billing, event.event_id, event.livemode, event.account) is None
     return related_path(event.body) if ours and event.customer_id is None else None
 
 
@@ -99,7 +116,7 @@ def _end(conn: Connection, found: _Found, billing: Billing, now: int) -> Custome
         inbox.retry(conn, event.account, event.event_id, now + backoff_seconds(event.attempts + 1), found.failed)
         return None
     owner = customers.owner(conn, found.customer_id) if found.customer_id else None
-    if owner is None or event.livemode != billing.stripe.livemode:
+    if owner is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         inbox.finish(conn, event.account, event.event_id, "ignored", now)
         return None
     refreshes.want(conn, owner.app_id, owner.user_id, now)

@@ -1,0 +1,238 @@
+"""Customers that exist at Stripe and not in our store: found again by the metadata that we signed, or by an operator.
+
+Only the signature makes a customer ours by itself; whose an unsigned one is, an operator says (`skpay adopt`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing, check_user_id
+from gateway.billing.signing import SIGNATURE, signed_metadata, signed_owner
+from gateway.errors import InvalidInput, UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, refreshes, tombstones
+from gateway.stripe.client import StripeError, StripeObject
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_SECONDS = 10
+AT_ONCE = 8
+STRANGER_SECONDS = 3600
+MAX_STRANGERS = 10_000
+MAX_LISTED = 100_000
+
+_CUSTOMER_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
+
+State = Literal["new", "known", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An operator says: this customer is that user of the app."""
+
+    customer_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a claim. `why` is of a refused one."""
+
+    customer_id: str
+    user_id: str
+    state: State
+    why: str = ""
+
+
+async def adopt_unknown(billing: Billing, customer_ids: Iterable[str]) -> dict[str, str]:
+    """Look customers up that events name and nobody knows; who carries our signature is ours from now on.
+
+    Who does not is not asked about again for an hour. Returns, by customer id, why it could not be found out.
+    """
+    now = billing.now()
+    wanted = [each for each in dict.fromkeys(customer_ids) if billing.strangers.get(each, 0) <= now]
+    if not wanted:
+        return {}
+    wanted = await billing.store.read(lambda conn: [each for each in wanted if not _settled(conn, each)])
+    at_once, failed = asyncio.Semaphore(AT_ONCE), dict[str, str]()
+
+    async def look_up(customer_id: str) -> None:
+        async with at_once:
+            try:
+                async with asyncio.timeout(LOOK_UP_SECONDS):
+                    found = await billing.stripe.get(f"/v1/customers/{customer_id}")
+            except StripeError as exc:
+                if exc.stripe_code == "resource_missing":
+                    _remember_stranger(billing, customer_id)
+                else:
+                    failed[customer_id] = exc.detail
+                return
+            except (UpstreamFailed, TimeoutError) as exc:
+                failed[customer_id] = getattr(exc, "detail", "") or "Stripe did not answer in time"
+                return
+        if not await adopt_signed(billing, [found]):
+            _remember_stranger(billing, customer_id)
+
+    await asyncio.gather(*map(look_up, wanted))
+    return failed
+
+
+def _settled(conn: Connection, customer_id: str) -> bool:
+    return customers.owner(conn, customer_id) is not None or tombstones.is_forgotten_customer(conn, customer_id)
+
+
+def _remember_stranger(billing: Billing, customer_id: str) -> None:
+    strangers = billing.strangers
+    strangers.pop(customer_id, None)
+    strangers[customer_id] = billing.now() + STRANGER_SECONDS
+    while len(strangers) > MAX_STRANGERS:
+        del strangers[next(iter(strangers))]
+
+
+async def adopt_signed(billing: Billing, found: Sequence[StripeObject]) -> int:
+    """Store those of these customers that carry our signature and ask for their owners' refreshes; how many are new."""
+    owners = [(str(each.get("id")), signed_owner(billing.signing_keys, each.get("metadata"))) for each in found]
+    ours = [(cid, *owner) for cid, owner in owners if owner is not None and billing.catalog.app(owner[0]) is not None]
+    if not ours:
+        return 0
+
+    def job(conn: Connection) -> list[tuple[str, str, str]]:
+        now = billing.now()
+        new = [each for each in ours if not _settled(conn, each[0])]
+        for customer_id, app_id, user_id in new:
+            customers.add(conn, app_id, user_id, customer_id, None, now)
+            refreshes.want(conn, app_id, user_id, now)
+        return new
+
+    new = await billing.store.write(job)
+    for customer_id, app_id, user_id in new:
+        log.info("customer_adopted", extra=fields(customer_id=customer_id, app_id=app_id, user_id=user_id))
+    if new:
+        billing.refresh_wanted.set()
+    return len(new)
+
+
+async def adopt_listed(billing: Billing) -> int:
+    """Go through the account's customers, newest first, and adopt what we signed; how many were. `UpstreamFailed`."""
+    adopted, listed, page = 0, 0, list[StripeObject]()
+    async for customer in billing.stripe.each("/v1/customers"):
+        listed += 1
+        page.append(customer)
+        if len(page) == 100:
+            adopted += await adopt_signed(billing, page)
+            page.clear()
+        if listed >= MAX_LISTED:
+            # The others are adopted one by one, by their next event.
+            log.warning("adoption_stopped", extra=fields(customers=listed))
+            break
+    adopted += await adopt_signed(billing, page)
+    log.info("customers_listed", extra=fields(customers=listed, adopted=adopted))
+    return adopted
+
+
+async def adopt_claimed(billing: Billing, app_id: str, claims: Sequence[Claim], *, apply: bool) -> list[Verdict]:
+    """Judge an operator's claims, in their order; with `apply`, sign those that hold at Stripe and store them.
+
+    Repeating it changes nothing. Raises `NotFound` for the app, `UpstreamFailed`; what was applied before stays.
+    """
+    billing.app(app_id)
+    if billing.wrong_account:
+        raise UpstreamFailed("The key is of another Stripe account than the store.", retryable=False)
+    at_once, twice = asyncio.Semaphore(AT_ONCE), _claimed_twice(claims)
+
+    async def settle(claim: Claim) -> Verdict:
+        if claim in twice:
+            return Verdict(claim.customer_id, claim.user_id, "refused", "is claimed for two users")
+        async with at_once:
+            return await _settle(billing, app_id, claim, apply=apply)
+
+    return await asyncio.gather(*map(settle, claims))
+
+
+def _claimed_twice(claims: Sequence[Claim]) -> set[Claim]:
+    users: dict[str, set[str]] = {}
+    for each in claims:
+        users.setdefault(each.customer_id, set()).add(each.user_id)
+    return {each for each in claims if len(users[each.customer_id]) > 1}
+
+
+async def _settle(billing: Billing, app_id: str, claim: Claim, *, apply: bool) -> Verdict:
+    def verdict(state: State, why: str = "") -> Verdict:
+        return Verdict(claim.customer_id, claim.user_id, state, why)
+
+    try:
+        check_user_id(claim.user_id)
+    except InvalidInput as exc:
+        return verdict("refused", exc.message)
+    owner = await billing.store.read(lambda conn: customers.owner(conn, claim.customer_id))
+    if owner is not None and (owner.app_id, owner.user_id) != (app_id, claim.user_id):
+        return verdict("refused", f"is {owner.app_id}/{owner.user_id} already")
+    if await billing.store.read(lambda conn: tombstones.is_forgotten_customer(conn, claim.customer_id)):
+        return verdict("refused", "belonged to somebody who was forgotten")
+    found = await _customer(billing, claim.customer_id)
+    why = _objection(billing, app_id, claim, found)
+    if why or found is None:
+        return verdict("refused", why)
+    metadata = signed_metadata(billing.signing_keys, app_id, claim.user_id)
+    signed = _metadata(found).get(SIGNATURE) == metadata[SIGNATURE]
+    if owner is not None and signed:
+        return verdict("known")
+    if apply:
+        if not signed:
+            await billing.stripe.post(f"/v1/customers/{claim.customer_id}", {"metadata": metadata})
+        await _store(billing, app_id, claim, found)
+    return verdict("new")
+
+
+async def _store(billing: Billing, app_id: str, claim: Claim, found: StripeObject) -> None:
+    email = found.get("email")
+
+    def job(conn: Connection) -> None:
+        now = billing.now()
+        kept = email if isinstance(email, str) else None
+        customers.add(conn, app_id, claim.user_id, claim.customer_id, kept, now)
+        refreshes.want(conn, app_id, claim.user_id, now)
+
+    await billing.store.write(job)
+    billing.strangers.pop(claim.customer_id, None)
+    billing.refresh_wanted.set()
+
+
+async def _customer(billing: Billing, customer_id: str) -> StripeObject | None:
+    if not _CUSTOMER_ID.fullmatch(customer_id):
+        return None
+    try:
+        return await billing.stripe.get(f"/v1/customers/{customer_id}")
+    except StripeError as exc:
+        if exc.stripe_code == "resource_missing":
+            return None
+        raise
+
+
+def _objection(billing: Billing, app_id: str, claim: Claim, found: StripeObject | None) -> str:
+    """Why this customer may not become this user; '' if it may."""
+    if found is None:
+        return "Stripe has no such customer"
+    if found.get("deleted") is True:
+        return "was deleted at Stripe"
+    signed = signed_owner(billing.signing_keys, found.get("metadata"))
+    if signed is not None and signed != (app_id, claim.user_id):
+        return f"is signed as {signed[0]}/{signed[1]}"
+    metadata = _metadata(found)
+    for name, wanted in (("app_id", app_id), ("user_id", claim.user_id)):
+        if metadata.get(name, wanted) != wanted:
+            return f"its metadata has the {name} {str(metadata[name])[:80]!r} already, which would be overwritten"
+    return ""
+
+
+def _metadata(found: StripeObject) -> Mapping[str, Any]:
+    metadata = found.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
