@@ -140,6 +140,15 @@ class LiteLLM:
         merged = {**found, "budget_id": row.get("budget_id"), "models": row.get("models")}
         return wish.held(wanted, merged, wish.customer_answer(row, wish.budget_answer(found)))
 
+    async def delete_user(self, mode: str, litellm_id: str) -> None:
+        """Delete a `customer` or `internal_user`; one that LiteLLM does not know is no error.
+
+        Needs a key that may call /customer/delete and /user/delete too.
+        """
+        check_litellm_id(litellm_id)
+        path = "/customer/delete" if mode == "customer" else "/user/delete"
+        await self._wire.call("POST", path, body={"user_ids": [litellm_id]}, expect=(404,))
+
     async def _user(self, litellm_id: str) -> Mapping[str, object]:
         """The user's row, empty if LiteLLM knows none. The newer route is absent from old versions: 404 as well."""
         query = {"user_id": litellm_id}

@@ -1,0 +1,114 @@
+"""Removing rows that must not be there any more: of one person, of another Stripe account, or of old events."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_, update
+
+from gateway.store.schema import (
+    EVENT_WAITS,
+    alerts,
+    checkouts,
+    customers,
+    entitlements,
+    grants,
+    inbox,
+    instance,
+    keys,
+    litellm_ids,
+    notices,
+    outbox,
+    prices,
+    refreshes,
+)
+
+_OF_USERS = (entitlements, refreshes, outbox, notices, checkouts, customers, grants, keys)
+
+
+def remove_user(conn: Connection, app_id: str, user_id: str) -> int:
+    """Remove every row of this user but the ids at LiteLLM, and whom their events are about; how many rows went.
+
+    The history of tiers goes with the entitlement. The events stay as empty rows: each must be known as received.
+    """
+    customer_ids = select(customers.c.customer_id).where(customers.c.app_id == app_id, customers.c.user_id == user_id)
+    own = and_(inbox.c.app_id == app_id, inbox.c.user_id == user_id)
+    conn.execute(
+        update(inbox)
+        .where(or_(own, inbox.c.customer_id.in_(customer_ids)))
+        .values(body=b"", customer_id=None, app_id="", user_id="", state="forgotten")
+    )
+    conn.execute(delete(alerts).where(alerts.c.subject == f"{app_id}/{user_id}"))
+    removed = 0
+    for table in _OF_USERS:
+        removed += conn.execute(delete(table).where(table.c.app_id == app_id, table.c.user_id == user_id)).rowcount
+    return removed
+
+
+def remove_litellm_ids(conn: Connection, app_id: str, user_id: str) -> None:
+    """LiteLLM knows this user no more: anybody may claim the ids."""
+    conn.execute(delete(litellm_ids).where(litellm_ids.c.app_id == app_id, litellm_ids.c.user_id == user_id))
+
+
+def litellm_ids_of(conn: Connection, app_id: str, user_id: str) -> list[tuple[str, str]]:
+    """(mode, LiteLLM id) of every id that is this user's."""
+    rows = conn.execute(
+        select(litellm_ids.c.mode, litellm_ids.c.litellm_id).where(
+            litellm_ids.c.app_id == app_id, litellm_ids.c.user_id == user_id
+        )
+    )
+    return [(row.mode, row.litellm_id) for row in rows]
+
+
+def remove_account(conn: Connection, facts: tuple[str, ...], alert_kinds: tuple[str, ...]) -> dict[str, int]:
+    """Forget everything that only a Stripe account gives a meaning; how many of each went.
+
+    Users, grants, keys and LiteLLM ids stay. `facts` are names in `instance`, or beginnings of them that end with ":".
+    """
+    ignored = conn.execute(update(inbox).where(EVENT_WAITS).values(state="ignored"))
+    gone = {
+        "customers": conn.execute(delete(customers)).rowcount,
+        "checkouts": conn.execute(delete(checkouts)).rowcount,
+        "prices": conn.execute(delete(prices)).rowcount,
+        "entitlements": conn.execute(delete(entitlements).where(entitlements.c.source == "subscription")).rowcount,
+        "events": ignored.rowcount,
+    }
+    gone["portals"] = 0
+    for name in facts:
+        which = instance.c.key.startswith(name, autoescape=True) if name.endswith(":") else instance.c.key == name
+        gone["portals"] += conn.execute(delete(instance).where(which)).rowcount * name.startswith("portal:")
+    conn.execute(delete(alerts).where(alerts.c.kind.in_(alert_kinds)))
+    return gone
+
+
+def subscribers(conn: Connection) -> list[tuple[str, str]]:
+    """(app id, user id) of everybody who has a customer or a tier by a subscription."""
+    paying = select(entitlements.c.app_id, entitlements.c.user_id).where(entitlements.c.source == "subscription")
+    rows = conn.execute(select(customers.c.app_id, customers.c.user_id).union(paying))
+    return [(row.app_id, row.user_id) for row in rows]
+
+
+def empty_events(conn: Connection, received_before: int, after: tuple[int, str], limit: int) -> tuple[int, str] | None:
+    """Empty the bodies of the next `limit` finished events behind `after`, (received at, event id), in that order.
+
+    Returns the last one looked at, None at the end. The rows stay, so that a late repetition is known as one.
+    """
+    place = tuple_(inbox.c.received_at, inbox.c.event_id)
+    rows = conn.execute(
+        select(inbox.c.received_at, inbox.c.event_id, inbox.c.account, func.length(inbox.c.body).label("size"))
+        .where(inbox.c.received_at < received_before, place > after)
+        .order_by(inbox.c.received_at, inbox.c.event_id)
+        .limit(limit)
+    ).all()
+    for row in rows:
+        if row.size:
+            conn.execute(
+                update(inbox)
+                .where(inbox.c.account == row.account, inbox.c.event_id == row.event_id, ~EVENT_WAITS)
+                .values(body=b"")
+            )
+    return (rows[-1].received_at, rows[-1].event_id) if rows else None
+
+
+def remove_done_notices(conn: Connection, done_before: int, limit: int) -> int:
+    """Remove notices that the apps took before then, at most `limit`; how many went."""
+    old = select(notices.c.change_id).where(notices.c.state == "done", notices.c.done_at < done_before).limit(limit)
+    return conn.execute(delete(notices).where(notices.c.change_id.in_(old))).rowcount
