@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.billing.context import Billing
 from gateway.web.context import BILLING, SITE, Site
 from gateway.web.errors import errors_as_json, guarded_headers
 from gateway.web.openapi import OPENAPI_PATH, serve_openapi
 from gateway.web.routes import API
+
+# A client that takes longer to hang up than this is hung up on.
+LINGER_SECONDS = 5.0
+SHUTDOWN_SECONDS = 3.0
 
 
 def web_application(billing: Billing, site: Site) -> web.Application:
@@ -17,6 +25,34 @@ def web_application(billing: Billing, site: Site) -> web.Application:
     application[BILLING] = billing
     application[SITE] = site
     for route in API:
-        application.router.add_route(route.method, route.path, route.handler)
+        # aiohttp's own pattern of a part has no braces, but a user id may.
+        path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
+        application.router.add_route(route.method, path, route.handler)
     application.router.add_route("GET", OPENAPI_PATH, serve_openapi)
     return application
+
+
+def web_runner(application: web.Application) -> web.AppRunner:
+    """How it is served: no body is unpacked, since we ask nobody to pack one and a small one may hold gigabytes."""
+    return web.AppRunner(
+        application,
+        access_log=None,
+        handle_signals=False,
+        logger=_http_logger(),
+        auto_decompress=False,
+        lingering_time=LINGER_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+
+
+def _http_logger() -> logging.Logger:
+    """aiohttp's words about a connection, without those about bytes that are no HTTP: they quote what was sent, and
+    the 400 that they got is nobody's concern."""
+    logger = logging.getLogger("gateway.web.http")
+    if _is_no_junk not in logger.filters:
+        logger.addFilter(_is_no_junk)
+    return logger
+
+
+def _is_no_junk(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
