@@ -38,6 +38,7 @@ from gateway.routing import plan, traefik_document
 from gateway.settings import Secrets, Settings
 from gateway.store import Store, alerts, entitlements, inbox, keys, outbox
 from gateway.stripe.client import Stripe
+from gateway.stripe.pacing import Pacer
 from gateway.web.context import Site
 from gateway.web.server import web_application, web_runner
 
@@ -91,7 +92,7 @@ class Application:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         self._billing = Billing(
             store=self._store,
-            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base),
+            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base, pacer=Pacer()),
             litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
             if settings.litellm_url
             else None,

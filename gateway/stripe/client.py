@@ -1,6 +1,7 @@
 """Calls to Stripe's API: one request, retried as Stripe says, its errors translated.
 
-Source of the retry order: stripe-python `_http_client.py`; 429 is backed off by us, the library leaves it.
+Source of the retry order: stripe-python `_http_client.py`; 429 is backed off by us, the library leaves it. 409 and 429
+`lock_timeout` (another request changes the same object) are tried again as any other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import json
 import logging
 import random
 import secrets as random_secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -19,10 +23,13 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.settings import Secrets
 from gateway.stripe.forms import Params, encode
+from gateway.stripe.pacing import Pacer, endpoint
 
 API_VERSION = "2026-10-28.endive"
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.5, 5.0
+_MAX_RETRY_AFTER_SECONDS = 10
+"""Told to wait longer, a call fails at once: whoever made it has a calendar of its own."""
 _PAGE = 100
 
 log = logging.getLogger(__name__)
@@ -33,8 +40,9 @@ StripeObject = dict[str, Any]
 class StripeError(UpstreamFailed):
     """Stripe answered with an error. `stripe_code` is Stripe's own (`resource_missing`, `rate_limit` …).
 
-    `retryable`: a later try may succeed. `retry_now`: Stripe does not object to one at once. `replayed`: the answer is
-    the one that was saved under our idempotency key, and stays the same for a day.
+    `retryable`: a later try may succeed. `retry_now`: Stripe does not object to one at once, or, if it said so, after
+    `retry_after_seconds`. `replayed`: the answer is the one that was saved under our idempotency key, and stays the
+    same for a day.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class StripeError(UpstreamFailed):
         param: str,
         request_id: str,
         retry_now: bool,
+        retry_after_seconds: int = 0,
         replayed: bool = False,
     ) -> None:
         super().__init__(
@@ -57,12 +66,17 @@ class StripeError(UpstreamFailed):
         )
         self.stripe_code = stripe_code
         self.param = param
-        self.retry_now = retry_now
+        self.retry_now = retry_now and retry_after_seconds <= _MAX_RETRY_AFTER_SECONDS
+        self.retry_after_seconds = retry_after_seconds
         self.replayed = replayed
 
 
 class Stripe:
-    """One account of Stripe. Every POST carries an idempotency key; one is made up when the caller has none."""
+    """One account of Stripe. Every POST carries an idempotency key; one is made up when the caller has none.
+
+    With a `pacer` calls wait for their turn. `clock_ahead_seconds` is how far `clock` was ahead of Stripe's `Date` when
+    Stripe last answered, to the second; None before that.
+    """
 
     def __init__(
         self,
@@ -72,7 +86,14 @@ class Stripe:
         api_base: str,
         attempts: int = 3,
         timeout_seconds: float = 20.0,
+        pacer: Pacer | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.clock_ahead_seconds: int | None = None
+        self._pacer = pacer
+        self._clock = clock
+        self._sleep = sleep
         self._session = session
         self._keys = keys
         self._api_base = api_base.rstrip("/")
@@ -119,9 +140,11 @@ class Stripe:
 
     async def _request(self, method: str, path: str, body: str | None, idempotency_key: str | None) -> StripeObject:
         for attempt in range(1, self._attempts + 1):
+            await self._turn(method, path)
             try:
                 return await self._with_rolled_keys(method, path, body, idempotency_key)
             except UpstreamFailed as exc:
+                retry_after = self._asked_to_wait(exc, method, path)
                 again = exc.retry_now if isinstance(exc, StripeError) else exc.retryable
                 if not again or attempt == self._attempts:
                     raise
@@ -130,8 +153,23 @@ class Stripe:
                     extra=fields(method=method, path=path.partition("?")[0], attempt=attempt, detail=exc.detail),
                 )
             wait = min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _MAX_WAIT_SECONDS)
-            await asyncio.sleep(max(_FIRST_WAIT_SECONDS, wait * random.uniform(0.5, 1.0)))  # noqa: S311  # jitter
+            wait = max(_FIRST_WAIT_SECONDS, wait * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+            await self._sleep(max(wait, retry_after))
         raise AssertionError("the last attempt returns or raises")
+
+    async def _turn(self, method: str, path: str) -> None:
+        """Wait until the endpoint has room for one more request."""
+        wait = self._pacer.reserve(endpoint(method, path)) if self._pacer else 0
+        if wait:
+            await self._sleep(wait)
+
+    def _asked_to_wait(self, exc: UpstreamFailed, method: str, path: str) -> int:
+        """For how long Stripe does not want to see us; where it is about the endpoint, everybody waits."""
+        if not isinstance(exc, StripeError):
+            return 0
+        if self._pacer and exc.status == 429 and exc.stripe_code == "rate_limit":
+            self._pacer.hold(endpoint(method, path), max(exc.retry_after_seconds, 1))
+        return exc.retry_after_seconds
 
     async def _with_rolled_keys(
         self, method: str, path: str, body: str | None, idempotency_key: str | None
@@ -162,10 +200,16 @@ class Stripe:
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
+                self._note_clock(response)
                 raw = await _read(response)
                 return _answer(response, raw)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise UpstreamFailed("Stripe cannot be reached.", detail=f"{type(exc).__name__} {method}") from exc
+
+    def _note_clock(self, response: aiohttp.ClientResponse) -> None:
+        with suppress(ValueError):  # no Date, or none that can be read
+            there = parsedate_to_datetime(response.headers.get("Date", ""))
+            self.clock_ahead_seconds = int(self._clock()) - int(there.timestamp())
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -198,6 +242,7 @@ def _answer(response: aiohttp.ClientResponse, raw: bytes) -> StripeObject:
         param=str(error.get("param") or ""),
         request_id=request_id,
         retry_now=_retry_now(response),
+        retry_after_seconds=_retry_after(response),
         replayed=_replayed(response),
     )
 
@@ -209,6 +254,12 @@ def _retry_now(response: aiohttp.ClientResponse) -> bool:
     if _replayed(response):
         return False
     return response.status in (409, 429) or response.status >= 500
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> int:
+    """Seconds; 0 where nothing is said, or no number."""
+    told = response.headers.get("Retry-After", "")
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 7 else 0
 
 
 def _replayed(response: aiohttp.ClientResponse) -> bool:

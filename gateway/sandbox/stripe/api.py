@@ -9,6 +9,7 @@ import logging
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
@@ -219,7 +220,12 @@ class Api:
 
     def _answer(self, seen: Seen, status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
         seen.status = status
-        every = {"Request-Id": seen.request_id, "Stripe-Version": seen.version, "Cache-Control": "no-cache, no-store"}
+        every = {
+            "Request-Id": seen.request_id,
+            "Stripe-Version": seen.version,
+            "Cache-Control": "no-cache, no-store",
+            "Date": formatdate(self.world.wall(), usegmt=True),
+        }
         if seen.idempotency_key:
             every["Idempotency-Key"] = seen.idempotency_key
         return web.Response(
