@@ -34,6 +34,7 @@ class Line:
     """One user on whom the three do not agree: what each says, and what applying would do.
 
     `refresh` and `provision` are that doing; both False where only a person can help. `lowers`: the tier would fall.
+    `due_tier` is the tier that is right, where Stripe was asked and says another than the store.
     """
 
     kind: Kind
@@ -46,6 +47,7 @@ class Line:
     refresh: bool = False
     provision: bool = False
     lowers: bool = False
+    due_tier: str | None = None
 
 
 @dataclass(slots=True)
@@ -174,9 +176,17 @@ def stripe_line(app: App, user_id: str, decided: Entitlement, stored: Entitlemen
     if not changed:
         return None
     rise = _rank(app, decided.tier) - _rank(app, before.tier)
-    kind = Kind.PAID_BUT_BLOCKED if rise > 0 else Kind.UNPAID_BUT_ACTIVE if rise < 0 else Kind.OTHER
     return Line(
-        kind, app.app_id, user_id, told(decided), told(stored), "", "; ".join(changed), refresh=True, lowers=rise < 0
+        kind=Kind.PAID_BUT_BLOCKED if rise > 0 else Kind.UNPAID_BUT_ACTIVE if rise < 0 else Kind.OTHER,
+        app_id=app.app_id,
+        user_id=user_id,
+        stripe=told(decided),
+        store=told(stored),
+        litellm="",
+        repair="; ".join(changed),
+        refresh=True,
+        lowers=rise < 0,
+        due_tier=decided.tier if decided.tier != before.tier else None,
     )
 
 

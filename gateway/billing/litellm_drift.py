@@ -93,7 +93,9 @@ class _Comparison:
             )
 
     async def _look_at_one(self, user_id: str, tier_id: str) -> None:
-        tier = self._app.tier(tier_id) or self._app.default_tier
+        known = self._report.found.get((self._app.app_id, user_id))
+        due = (known.due_tier if known else None) or tier_id
+        tier = self._app.tier(due) or self._app.default_tier
         own_id = litellm_id(self._app, user_id)
         try:
             check_litellm_id(own_id)
@@ -105,14 +107,17 @@ class _Comparison:
             self._last_failure = f"{exc.message} {exc.detail}".strip()
             return
         self._report.checked.litellm += 1
-        known = self._report.found.get((self._app.app_id, user_id))
         if held is not None and not held.differences:
             if known is not None:
                 self._report.add(replace(known, litellm=f"{tier.tier_id}'s limits"))
-            return
-        line = await self._billing.store.read(partial(self._line, user_id=user_id, tier=tier, own_id=own_id, held=held))
-        if line is not None:
-            self._report.add(_merged(known, line) if known else line)
+        elif known is not None and known.due_tier is not None:
+            # The refresh that brings the tier brings its limits too.
+            self._report.add(replace(known, kind=_worse(known.kind, _kind(tier, held)), litellm=_told(held)))
+        else:
+            ask = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, held=held)
+            line = await self._billing.store.read(ask)
+            if line is not None:
+                self._report.add(_merged(known, line) if known else line)
 
     async def _held(self, own_id: str, tier: Tier) -> Held | None:
         if self._app.litellm is not None and self._app.litellm.mode == "customer":
@@ -150,7 +155,10 @@ def _told(held: Held | None) -> str:
 
 
 def _merged(stripe: Line, litellm: Line) -> Line:
-    """Both differ: Stripe's difference says what kind it is, unless LiteLLM's is worse."""
-    worse = min(stripe.kind, litellm.kind, key=list(Kind).index)
-    repair = f"{stripe.repair}; {litellm.repair}"
-    return replace(stripe, kind=worse, litellm=litellm.litellm, repair=repair, provision=litellm.provision)
+    """One user, the right tier, but both its status and its limits differ."""
+    kind, repair = _worse(stripe.kind, litellm.kind), f"{stripe.repair}; {litellm.repair}"
+    return replace(stripe, kind=kind, litellm=litellm.litellm, repair=repair, provision=litellm.provision)
+
+
+def _worse(one: Kind, other: Kind) -> Kind:
+    return min(one, other, key=list(Kind).index)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from gateway.billing.alerting import log_opened
 from gateway.billing.context import Billing
 from gateway.billing.receive import Received, parse_event, record
-from gateway.errors import InvalidInput
+from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.stripe.client import StripeObject
@@ -54,6 +54,8 @@ async def check_account(billing: Billing) -> None:
 
     With another account's key every list is empty and every customer unknown: it looks as if nobody paid (T16).
     """
+    if billing.wrong_account:
+        raise UpstreamFailed("Our key is of another Stripe account than the store.", retryable=False)
     newest = await billing.store.read(customers.newest)
     if newest is not None:
         await billing.stripe.get(f"/v1/customers/{newest.customer_id}")

@@ -68,7 +68,8 @@ async def _apply(billing: Billing, asked: Asked, report: Report) -> None:
     billing.refresh_wanted.set()
     billing.wish_made.set()
     report.applied = True
-    await fill_inbox(billing)  # the state is right without them; `explain` should know them all the same
+    if asked.app_id is None:  # the list knows no apps
+        await fill_inbox(billing)  # the state is right without it; `explain` should know the events all the same
 
 
 def _ask_for_repairs(conn: Connection, *, lines: Sequence[Line], now: int) -> None:
@@ -125,8 +126,11 @@ class _Pass:
                 continue
             self._seen.add(row.customer_id)
             self._seen.add(row.subscription_id)
-            prices = billing.known_prices.get(app.app_id, {})
-            if is_suspect(app, row, owner.entitlement, prices, now):
+            known_prices = {
+                **billing.known_products.get(app.app_id, {}),
+                **billing.known_prices.get(app.app_id, {}),
+            }
+            if is_suspect(app, row, owner.entitlement, known_prices, now):
                 found.append((owner.app_id, owner.user_id))
         return found
 
