@@ -245,3 +245,15 @@ async def test_t3_the_shared_keys_own_budget_catches_customers_nobody_told_litel
 
 async def _blocked(proxy: Proxy, customer: str) -> bool:
     return await proxy.chat(customer) == (422, "budget_exceeded")
+
+
+async def test_who_is_deleted_is_gone_and_a_second_time_changes_nothing(proxy: Proxy) -> None:
+    customer, user = f"{proxy.mark}-gone", f"{proxy.mark}-gone-too"
+    await proxy.litellm.provision_customer(customer, f"{proxy.mark}-budget", FREE)
+    await proxy.litellm.provision_internal_user(user, FREE)
+    assert (await proxy.call("GET", f"/customer/info?end_user_id={customer}"))[0] == 200
+    for _ in range(2):
+        await proxy.litellm.delete_user("customer", customer)
+        await proxy.litellm.delete_user("internal_user", user)
+    assert (await proxy.call("GET", f"/customer/info?end_user_id={customer}"))[0] == 404
+    assert (await proxy.call("GET", f"/v2/user/info?user_id={user}"))[0] == 404

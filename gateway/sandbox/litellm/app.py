@@ -23,11 +23,13 @@ Handler = Callable[[State, Body], object]
 _ADMIN: dict[tuple[str, str], Handler] = {
     ("POST", "/user/new"): users.new,
     ("POST", "/user/update"): users.update,
+    ("POST", "/user/delete"): users.delete,
     ("GET", "/user/info"): users.info,
     ("GET", "/v2/user/info"): users.info_v2,
     ("POST", "/key/generate"): users.generate_key,
     ("POST", "/customer/new"): customers.new,
     ("POST", "/customer/update"): customers.update,
+    ("POST", "/customer/delete"): customers.delete,
     ("GET", "/customer/info"): customers.info,
     ("POST", "/budget/new"): customers.new_budget,
     ("POST", "/budget/update"): customers.update_budget,

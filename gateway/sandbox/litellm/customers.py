@@ -57,6 +57,18 @@ def update(state: State, body: Body) -> Json:
     return customer.answer(state.budgets.get(customer.budget_id or ""))
 
 
+def delete(state: State, body: Body) -> Json:
+    """404 if one of them is unknown, and then none is deleted."""
+    user_ids = fields.user_ids(body)
+    if missing := [user_id for user_id in user_ids if user_id not in state.customers]:
+        raise proxy_error(404, f"End User Id(s)={', '.join(missing)} do not exist in db", "not_found", "user_ids")
+    for user_id in user_ids:
+        del state.customers[user_id]
+        state.forget_customer(user_id)
+    message = f"Successfully deleted customers with ids: {user_ids}"
+    return {"deleted_customers": len(user_ids), "message": message}
+
+
 def info(state: State, query: Body) -> Json:
     user_id = str(query.get("end_user_id") or "")
     customer = state.customers.get(user_id)

@@ -14,6 +14,7 @@ BUDGET = {
     "budget_reset_at": "string", "tpm_limit": "int", "rpm_limit": "int", "max_parallel_requests": "int",
 }  # fmt: skip
 BUDGETS = {"budgets": "list"}
+USER_IDS = {"user_ids": "list"}
 CUSTOMER_UPDATE = {
     "user_id": "string", "alias": "string", "blocked": "bool", "budget_id": "string", "max_budget": "float",
     "models": "list", "default_model": "string", "allowed_model_region": "string",
@@ -59,6 +60,12 @@ def read(body: Body, kinds: Mapping[str, str], *, required: str | None = None) -
     if required is not None and required not in body:
         raise invalid("missing", ["body", required], "Field required")
     return {name: _typed(name, body[name], kind) for name, kind in kinds.items() if name in body}
+
+
+def user_ids(body: Body) -> list[str]:
+    """The `user_ids` of a /delete."""
+    found = read(body, USER_IDS, required="user_ids")["user_ids"]
+    return [str(each) for each in found] if isinstance(found, list) else []
 
 
 def _typed(name: str, value: object, kind: str) -> object:

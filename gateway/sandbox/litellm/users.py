@@ -55,6 +55,19 @@ def update(state: State, body: Body) -> Json:
     return {"user_id": user_id, "data": user.row()}
 
 
+def delete(state: State, body: Body) -> int:
+    """How many; 404 if one of them is unknown, and then none is deleted. Their keys go too."""
+    user_ids = fields.user_ids(body)
+    for user_id in user_ids:
+        if user_id not in state.users:
+            raise detail(404, {"error": f"User not found, passed user_id={user_id}"})
+    for user_id in user_ids:
+        del state.users[user_id]
+        for token in [key.token for key in state.keys.values() if key.user_id == user_id]:
+            del state.keys[token]
+    return len(user_ids)
+
+
 def info(state: State, query: Body) -> Json:
     user_id = str(query.get("user_id") or "")
     user = state.users.get(user_id)
