@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -26,6 +27,7 @@ from gateway.billing.first_sight import FirstSight
 from gateway.billing.keys import hash_key
 from gateway.billing.prices import load_known_prices, resolve_prices
 from gateway.billing.provision import renew_limits
+from gateway.billing.reconcile_job import fill_for_ever, pass_for_ever
 from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
@@ -124,6 +126,8 @@ class Application:
         self._background.start("first sight", first_sight.run)
         self._background.start("watch", self._watch)
         self._background.start("count", self._count)
+        self._background.start("missed events", partial(fill_for_ever, self._billing))
+        self._background.start("reconcile", partial(pass_for_ever, self._billing))
         self._follow_catalog()
         self._gate.ready = True
         log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))

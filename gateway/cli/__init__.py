@@ -10,7 +10,21 @@ import click
 
 import gateway
 from gateway import errors
-from gateway.cli import alerts, check, doctor, events, keys, notices, routes, schema, selftest, serve, tunnel, users
+from gateway.cli import (
+    alerts,
+    check,
+    doctor,
+    events,
+    keys,
+    notices,
+    reconcile,
+    routes,
+    schema,
+    selftest,
+    serve,
+    tunnel,
+    users,
+)
 from gateway.cli import demo as demo_command
 from gateway.cli.output import complain
 
@@ -46,6 +60,7 @@ for command in (
     events.events,
     alerts.alerts,
     alerts.retry,
+    reconcile.reconcile,
     notices.notices,
     doctor.doctor,
 ):

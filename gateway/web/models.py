@@ -172,3 +172,9 @@ class ReplayRequest(Body):
     change_id: Annotated[Text | None, Field(min_length=1, max_length=100)] = None
     dead: bool = False
     app_id: Annotated[str | None, Field(min_length=1, max_length=63)] = None
+
+
+class ReconcileRequest(Body):
+    app_id: Annotated[str | None, Field(min_length=1, max_length=63)] = None
+    apply: bool = False
+    yes: Annotated[bool, Field(description="Apply even if it lowers many payers at once.")] = False

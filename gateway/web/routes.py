@@ -9,7 +9,7 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from gateway.web import admin, admin_notices, apps_api, buy, health, models, stripe_webhook
+from gateway.web import admin, admin_notices, admin_reconcile, apps_api, buy, health, models, stripe_webhook
 
 Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "stripe"]
 
@@ -59,5 +59,8 @@ API = (
     Route("GET", "/admin/notices", admin_notices.list_notices, "operator", None, None, (400, 503)),
     Route("POST", "/admin/notices/replay", admin_notices.replay_notices, "operator", models.ReplayRequest, None,
           (*_BODY, 404, 503)),
+    Route("POST", "/admin/reconcile", admin_reconcile.start_reconcile, "operator", models.ReconcileRequest, None,
+          (*_BODY, 404, 409), 202),
+    Route("GET", "/admin/reconcile", admin_reconcile.show_reconcile, "operator"),
     Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
 )  # fmt: skip

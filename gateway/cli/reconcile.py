@@ -1,0 +1,97 @@
+"""`skpay reconcile`: where Stripe, our store and LiteLLM disagree."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from gateway.cli.environment import settings
+from gateway.cli.output import as_json, bad, complain, err, good, say, table
+from gateway.cli.server import NoServerError, ask, server_needed
+from gateway.errors import InvalidInput, UpstreamFailed
+from gateway.settings import Settings
+
+POLL_SECONDS = 0.3
+_PATH = "/admin/reconcile"
+_TITLES = {
+    "paid_but_blocked": "paid but blocked",
+    "unpaid_but_active": "unpaid but active",
+    "other": "other difference",
+}
+
+
+@click.command()
+@click.option("--app", "app_id", help="This app only.")
+@click.option("--apply", is_flag=True, help="Repair what differs, as an event from Stripe would.")
+@click.option("--yes", is_flag=True, help="With --apply: lower even many payers at once.")
+@click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool, wants_json: bool) -> None:
+    """Compare Stripe, the store and LiteLLM; exit 1 if they differ and it was not repaired."""
+    if yes and not apply:
+        raise InvalidInput("--yes goes with --apply only: without it nothing is changed.")
+    found = settings()
+    try:
+        ask(found, "POST", _PATH, {"app_id": app_id, "apply": apply, "yes": yes})
+        job = _done(found)
+    except NoServerError:
+        raise server_needed(found) from None
+    if job["error"] is not None:
+        raise UpstreamFailed(f"Nothing was compared or changed: {job['error']}")
+    report = job["report"]
+    if wants_json:
+        as_json(report)
+    else:
+        _tell(report)
+    if report["lines"] and not report["applied"]:
+        context.exit(1)
+    if report["problems"]:
+        context.exit(3)
+
+
+def _done(found: Settings) -> Any:
+    """The job, once it is over; its progress on a terminal meanwhile."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("waiting", total=None)
+        while True:
+            job = ask(found, "GET", _PATH)
+            if not job["under_way"]:
+                return job
+            total = max(job["total"], job["done"]) or None
+            bar.update(task, description=job["phase"], completed=job["done"], total=total)
+            time.sleep(POLL_SECONDS)
+
+
+def _tell(report: Any) -> None:
+    rows = [
+        (
+            _TITLES[line["kind"]],
+            line["app_id"],
+            line["user_id"],
+            line["stripe"],
+            line["store"],
+            line["litellm"],
+            line["repair"],
+        )
+        for line in report["lines"]
+    ]
+    headings = ("what", "app", "user", "Stripe", "store", "LiteLLM", "repair")
+    table(headings, rows, empty="Stripe, the store and LiteLLM agree.")
+    if report["left_out"]:
+        say(f"… and {report['left_out']} more")
+    checked = report["checked"]
+    say(
+        f"{checked['subscriptions']} subscriptions and {checked['customers']} customers compared, "
+        f"{checked['one_by_one']} looked up one by one, {checked['litellm']} users compared with LiteLLM"
+    )
+    complain(*report["problems"])
+    if report["stopped"]:
+        bad(report["stopped"])
+    elif report["applied"] and rows:
+        good("the repairs are under way; run it again to see what is left")
+    elif rows:
+        say("Nothing was changed; repair with: skpay reconcile --apply")
