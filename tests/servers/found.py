@@ -28,8 +28,9 @@ _TOOLS = {
     "traefik": _Tool(("traefik",), "pip install 'skpayments[demo]'"),
     # Debian keeps the server's programs out of PATH.
     "postgresql": _Tool(("postgres",), "apt-get install postgresql", ("/usr/lib/postgresql/*/bin",)),
-    "litellm": _Tool(("litellm",), "pip install 'litellm[proxy]' into an environment on PATH"),
+    "litellm": _Tool(("litellm",), "make test-servers"),
     "chromium": _Tool(("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
+    "chromedriver": _Tool(("chromedriver",), "apt-get install chromium-driver"),
     "docker": _Tool(("docker",), "apt-get install docker-cli"),
     "strace": _Tool(("strace",), "apt-get install strace"),
     "nginx": _Tool(("nginx",), "apt-get install nginx-light", ("/usr/sbin",)),
