@@ -1,0 +1,252 @@
+"""Events as they arrive: on disk before they are acknowledged, each once, and never believed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from servers.world import DAY, START, World
+
+from gateway.billing.receive import MAX_EVENT_BYTES, receive
+from gateway.billing.route_events import route_events
+from gateway.errors import BadSignature, InvalidInput, StoreUnavailable
+from gateway.sandbox.stripe.deliveries import signature
+from gateway.store import inbox, refreshes
+
+EVENT = {
+    "id": "evt_1",
+    "object": "event",
+    "type": "customer.subscription.updated",
+    "api_version": "2026-10-28.endive",
+    "livemode": False,
+    "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1"}},
+}
+
+
+def thin(kind: str, related_type: str, object_id: str, event_id: str = "evt_thin") -> dict[str, Any]:
+    return {
+        "id": event_id,
+        "object": "v2.core.event",
+        "type": kind,
+        "livemode": False,
+        "related_object": {"id": object_id, "type": related_type, "url": "http://127.0.0.1:1/elsewhere"},
+    }
+
+
+async def stored(world: World, event_id: str = "evt_1") -> inbox.Event | None:
+    return await world.query(lambda conn: inbox.get(conn, "", event_id))
+
+
+async def wanted(world: World) -> int:
+    return await world.query(refreshes.count_waiting)
+
+
+async def test_an_event_is_on_disk_when_receive_returns(world: World) -> None:
+    assert await world.post(EVENT) is True
+    await world.restart()
+    event = await stored(world)
+    assert event is not None
+    assert (event.state, event.customer_id, json.loads(event.body)) == ("waiting", "cus_1", EVENT)
+
+
+async def test_a_repetition_is_acknowledged_and_changes_nothing(world: World) -> None:
+    assert [await world.post(EVENT) for _ in range(3)] == [True, False, False]
+    await world.settle()
+    assert await world.post(EVENT) is False
+    event = await stored(world)
+    assert event is not None
+    assert event.state == "ignored"
+    assert await world.query(inbox.count_waiting) == 0
+
+
+async def test_nothing_is_acknowledged_that_the_disk_did_not_take(world: World) -> None:
+    """A full disk: SQLite may use no page more than it has."""
+
+    def fill(conn: Any) -> None:
+        pages = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
+        conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+    await world.store.write(fill)
+    big = {**EVENT, "padding": "x" * 100_000}
+    with pytest.raises(StoreUnavailable):
+        await world.post(big)
+    assert await stored(world) is None
+    await world.store.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count=1000000").scalar_one())
+    assert await world.post(big) is True
+
+
+async def test_a_store_that_is_closing_acknowledges_nothing(world: World) -> None:
+    await world.store.close()
+    with pytest.raises(StoreUnavailable):
+        await world.post(EVENT)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "t=1", f"t={START},v1={'0' * 64}", f"t={START},v0={'0' * 64}", "\r\n", "t=x,v1=é", "v1=" + "0" * 5000],
+    ids=["none", "no signature", "wrong", "only v0", "line break", "not ASCII", "huge"],
+)
+async def test_what_stripe_did_not_sign_is_not_recorded(world: World, header: str) -> None:
+    with pytest.raises(BadSignature):
+        await receive(world.billing, json.dumps(EVENT).encode(), header)
+    assert await stored(world) is None
+
+
+@pytest.mark.parametrize(("too_much", "enough"), [(-301, -300), (301, 300)])
+async def test_a_signature_of_another_time_is_refused_by_its_own_code(world: World, too_much: int, enough: int) -> None:
+    body = json.dumps(EVENT).encode()
+    with pytest.raises(BadSignature) as refused:
+        await receive(world.billing, body, signature("whsec_b7d20e", body, START + too_much))
+    assert refused.value.code == "stale_signature"
+    assert await receive(world.billing, body, signature("whsec_b7d20e", body, START + enough))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"\xff\xfe\x00",
+        b"null",
+        b"[]",
+        b'"event"',
+        b"[" * 100_000,
+        b'{"object": "event"' + b"," * 10 + b"}",
+        b"{" + b'"a":' * 5 + b"1" * 5000 + b"}",
+        json.dumps({**EVENT, "object": "charge"}).encode(),
+        json.dumps({**EVENT, "id": None}).encode(),
+        json.dumps({**EVENT, "id": ""}).encode(),
+        json.dumps({**EVENT, "id": 7}).encode(),
+        json.dumps({**EVENT, "id": {"id": "evt_1"}}).encode(),
+        json.dumps({**EVENT, "id": "e" * 256}).encode(),
+        json.dumps({**EVENT, "id": "evt_\x00"}).encode(),
+        json.dumps({**EVENT, "id": "evt_\ud800"}).encode(),
+        json.dumps({**EVENT, "type": None}).encode(),
+        json.dumps({**EVENT, "type": "a\nb"}).encode(),
+    ],
+)
+async def test_signed_rubbish_is_refused_as_such_and_not_recorded(world: World, body: bytes) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await world.post(body)
+    assert refused.value.code == "invalid_event"
+    assert await world.query(inbox.count_waiting) == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"data": None},
+        {"data": []},
+        {"data": {"object": []}},
+        {"data": {"object": {"customer": 5}}},
+        {"data": {"object": {"customer": "cus_\ud800"}}},
+        {"data": {"object": {"customer": {"id": ["cus_1"]}}}},
+        {"data": {"object": {"customer": "c" * 300}}},
+        {"account": {"a": 1}, "api_version": 3},
+        {"account": "acct_\x00", "api_version": "\ud83d"},
+        {"related_object": "cus_1"},
+        {"related_object": {"type": ["customer"], "id": None}},
+        {"related_object": {"type": "subscription", "id": "../customers"}},
+        {"related_object": {"type": "subscription", "id": 1}},
+    ],
+)
+async def test_an_event_of_odd_parts_is_kept_and_ignored_without_a_question(world: World, odd: dict[str, Any]) -> None:
+    assert await world.post({**EVENT, "data": None, **odd}) is True
+    await world.settle()
+    event = await stored(world)
+    assert event is not None
+    assert event.state == "ignored"
+    assert list(world.stripe.api.log) == []
+
+
+async def test_an_event_of_the_largest_size_is_taken(world: World) -> None:
+    frame = len(json.dumps({**EVENT, "padding": ""}))
+    event = {**EVENT, "padding": "x" * (MAX_EVENT_BYTES - frame)}
+    assert await world.post(event) is True
+
+
+async def test_an_event_of_the_other_mode_is_acknowledged_ignored_and_alerted_once(world: World) -> None:
+    await world.subscribed("u1")
+    live = {**EVENT, "livemode": True, "data": {"object": {"customer": await world.customer_id("u1")}}}
+    world.forget_requests()
+    assert [await world.post(live), await world.post(live)] == [True, False]
+    await world.settle()
+    event = await stored(world)
+    assert event is not None
+    assert event.state == "ignored"
+    assert await world.alerts() == {("livemode_mismatch", "live")}
+    assert world.asked("GET", "/") == []
+
+
+async def test_an_event_of_an_unknown_customer_makes_no_refresh(world: World) -> None:
+    await world.post(EVENT)
+    assert await route_events(world.billing) == 1
+    event = await stored(world)
+    assert event is not None
+    assert (event.state, await wanted(world)) == ("ignored", 0)
+
+
+async def test_an_event_goes_to_the_owner_of_its_customer_and_to_nobody_else(world: World) -> None:
+    await world.checkout("u1")
+    await world.checkout("u1", "plus", app_id="studio")
+    await world.deliver()
+    await world.settle()
+    customer_id = await world.customer_id("u1", "studio")
+    await world.post({**EVENT, "data": {"object": {"object": "invoice", "customer": {"id": customer_id}}}})
+    await route_events(world.billing)
+    event = await stored(world)
+    assert event is not None
+    assert (event.state, event.app_id, event.user_id) == ("handled", "studio", "u1")
+    assert [(lease.app_id, lease.user_id) for lease in await world.lease()] == [("studio", "u1")]
+
+
+@pytest.mark.parametrize("about", ["subscription", "invoice", "checkout.session", "customer"])
+async def test_a_thin_event_leads_to_whose_object_it_names(world: World, about: str) -> None:
+    subscription_id = await world.buy("u1")
+    world.events()
+    subscription = world.stripe.world.find("subscription", subscription_id)
+    ids = {
+        "subscription": subscription_id,
+        "invoice": subscription["latest_invoice"],
+        "checkout.session": world.stripe.world.all("checkout.session")[-1]["id"],
+        "customer": subscription["customer"],
+    }
+    await world.post(thin(f"v1.{about}.updated", about, ids[about]))
+    await world.settle()
+    assert await world.tier("u1") == "pro"
+
+
+async def test_a_thin_event_waits_while_stripe_cannot_be_asked_and_holds_nobody_up(world: World) -> None:
+    subscription_id = await world.buy("u1")
+    other = await world.buy("u2")
+    world.events()
+    fault = world.stripe.fault("status", f"/v1/subscriptions/{subscription_id}", times=99, status=503)
+    await world.post(thin("v1.customer.subscription.created", "subscription", subscription_id))
+    customer_id = world.stripe.world.find("subscription", other)["customer"]
+    await world.post({**EVENT, "data": {"object": {"object": "subscription", "customer": customer_id}}})
+    await world.settle()
+    assert (await world.tier("u1"), await world.tier("u2")) == ("free", "pro")
+    event = await stored(world, "evt_thin")
+    assert event is not None
+    assert (event.state, event.attempts) == ("waiting", 1)
+    fault.times = 0
+    world.move(DAY)
+    await world.settle()
+    assert await world.tier("u1") == "pro"
+
+
+async def test_a_thin_event_about_nothing_that_exists_is_ignored(world: World) -> None:
+    await world.post(thin("v1.customer.subscription.created", "subscription", "sub_gone"))
+    await world.settle()
+    event = await stored(world, "evt_thin")
+    assert event is not None
+    assert event.state == "ignored"
+
+
+async def test_a_thin_events_own_url_is_never_followed(world: World) -> None:
+    event = thin("v1.customer.subscription.created", "subscription", "sub_gone")
+    event["related_object"]["url"] = "/v1/customers?limit=100"
+    await world.post(event)
+    await world.settle()
+    assert [seen.path for seen in world.stripe.api.log] == ["/v1/subscriptions/sub_gone"]

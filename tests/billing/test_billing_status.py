@@ -1,0 +1,182 @@
+"""What apps, operators and buyers are told: exact, complete, and never of a secret or an internal tier."""
+
+from __future__ import annotations
+
+import pytest
+from servers.world import DAY, START, World
+
+from gateway.billing.offer import offer
+from gateway.billing.status import explain
+from gateway.errors import InvalidInput, NotFound
+
+FREE_LIMITS = {"max_budget": 1, "budget_duration": "1d", "tpm_limit": 1000, "rpm_limit": 10, "models": None}
+PRO_LIMITS = {"max_budget": 10, "budget_duration": "1d", "tpm_limit": 5000, "rpm_limit": 60, "models": None}
+ENTERPRISE_LIMITS = {"max_budget": 50, "budget_duration": "1d", "tpm_limit": 9000, "rpm_limit": 120, "models": None}
+
+
+async def test_somebody_unknown_has_the_default_tier_and_nulls(world: World) -> None:
+    assert await world.status("never-seen") == {
+        "app_id": "skai",
+        "user_id": "never-seen",
+        "tier": "free",
+        "stripe_customer_id": None,
+        "stripe_subscription_id": None,
+        "status": None,
+        "reason": "default",
+        "source": "default",
+        "until": None,
+        "then": [],
+        "ends_at": None,
+        "limits": FREE_LIMITS,
+        "features": [],
+    }
+
+
+async def test_a_payer_is_told_everything_of_the_subscription(world: World) -> None:
+    subscription_id = await world.subscribed("u1")
+    assert await world.status("u1") == {
+        "app_id": "skai",
+        "user_id": "u1",
+        "tier": "pro",
+        "stripe_customer_id": await world.customer_id("u1"),
+        "stripe_subscription_id": subscription_id,
+        "status": "active",
+        "reason": "active",
+        "source": "subscription",
+        "until": None,
+        "then": [],
+        "ends_at": None,
+        "limits": PRO_LIMITS,
+        "features": ["images"],
+    }
+
+
+async def test_who_has_only_been_to_the_checkout_has_a_customer(world: World) -> None:
+    await world.checkout("u1")
+    seen = await world.status("u1")
+    assert (seen["tier"], seen["stripe_customer_id"]) == ("free", await world.customer_id("u1"))
+
+
+async def test_a_canceled_subscription_says_when_it_ended(world: World) -> None:
+    subscription_id = await world.subscribed("u1")
+    world.move(DAY)
+    world.stripe.cancel(subscription_id)
+    await world.catch_up()
+    seen = await world.status("u1")
+    assert (seen["tier"], seen["status"], seen["reason"], seen["ends_at"], seen["source"]) == (
+        "free",
+        "canceled",
+        "canceled",
+        START + DAY,
+        "default",
+    )
+
+
+@pytest.mark.parametrize("ask", [World.status, lambda world, *who: explain(world.billing, who[1], who[0])])
+async def test_an_unknown_app_and_an_impossible_user_are_refused(world: World, ask: object) -> None:
+    with pytest.raises(NotFound) as unknown:
+        await ask(world, "u1", "nobody")  # type: ignore[operator]  # one of the two functions above
+    assert unknown.value.code == "unknown_app"
+    with pytest.raises(InvalidInput):
+        await ask(world, "a\nb", "skai")  # type: ignore[operator]  # likewise
+
+
+async def test_explain_shows_what_is_behind_the_tier(world: World) -> None:
+    subscription_id = await world.buy("u1")
+    events = world.events()
+    mine = [each for each in events if each["data"]["object"].get("customer")]
+    await world.deliver(events)
+    await world.settle()
+    world.move(60)
+    world.stripe.cancel(subscription_id)
+    [ended] = world.events()
+    await world.deliver([ended])
+    await world.settle()
+    told = await explain(world.billing, "skai", "u1")
+    assert told["tier"] == "free"
+    shown = told["changes"]
+    assert isinstance(shown, list)
+    assert [(each["from"], each["to"], each["reason"], each["at"]) for each in shown] == [
+        ("pro", "free", "canceled", START + 60),
+        (None, "pro", "active", START),
+    ]
+    assert len({each["change_id"] for each in shown}) == 2
+    seen = told["events"]
+    assert isinstance(seen, list)
+    assert seen[0] == {
+        "received_at": START + 60,
+        "event_id": ended["id"],
+        "type": "customer.subscription.deleted",
+        "state": "handled",
+    }
+    assert {each["event_id"] for each in seen} >= {each["id"] for each in (*mine, ended)}
+    provisioning = told["provisioning"]
+    assert isinstance(provisioning, list)
+    [wish] = provisioning
+    assert (wish["kind"], wish["state"], wish["attempts"], wish["error"]) == ("litellm", "done", 0, "")
+    assert wish["answer"]["answer"]["budget_id"] == "skai.free"
+
+
+async def test_nobody_is_told_of_another_persons_events(world: World) -> None:
+    await world.subscribed("u1")
+    await world.subscribed("u1", "plus", app_id="studio")
+    told = await explain(world.billing, "skai", "u2")
+    assert (told["changes"], told["events"], told["provisioning"]) == ([], [], [])
+
+
+async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(world: World) -> None:
+    for price in world.stripe.world.all("price"):
+        price["unit_amount"] += 1 if price["id"] == "price_pro_month" else 0
+    await world.checkout("u1")
+    assert await offer(world.billing, "skai", "u1") == {
+        "app": {"id": "skai", "name": "SKAI", "url": "https://chat.example.com/"},
+        "user_id": "u1",
+        "current": {"tier": "free", "status": None, "source": "default", "until": None, "ends_at": None},
+        "current_name": "Free",
+        "subscribed": False,
+        "has_customer": True,
+        "tiers": [
+            {"id": "free", "name": "Free", "features": [], "limits": FREE_LIMITS, "prices": []},
+            {
+                "id": "pro",
+                "name": "Pro",
+                "features": ["images"],
+                "limits": PRO_LIMITS,
+                "prices": [
+                    {"unit_amount": 2001, "currency": "usd", "interval": "month"},
+                    {"unit_amount": 20000, "currency": "usd", "interval": "year"},
+                ],
+            },
+            {
+                "id": "enterprise",
+                "name": "Enterprise",
+                "features": ["images", "sso"],
+                "limits": ENTERPRISE_LIMITS,
+                "prices": [{"unit_amount": 10000, "currency": "usd", "interval": "month"}],
+            },
+        ],
+    }
+
+
+async def test_the_offer_to_somebody_on_an_internal_tier_names_it_but_sells_it_not(world: World) -> None:
+    from gateway.billing.grants import give
+
+    now = world.billing.now()
+    await world.store.write(
+        lambda conn: give(conn, world.billing.catalog, "skai", "u1", "sovereign", "founder", None, now)
+    )
+    await world.settle()
+    shown = await offer(world.billing, "skai", "u1")
+    assert (shown["current_name"], shown["subscribed"], shown["has_customer"]) == ("Sovereign", False, False)
+    tiers = shown["tiers"]
+    assert isinstance(tiers, list)
+    assert [each["id"] for each in tiers] == ["free", "pro", "enterprise"]
+
+
+async def test_without_stripe_the_offer_shows_what_apps_json_says(world: World) -> None:
+    await world.restart()  # nothing is resolved yet
+    world.stripe.fault("status", times=99, status=503)
+    tiers = (await offer(world.billing, "skai", "u1"))["tiers"]
+    assert isinstance(tiers, list)
+    assert tiers[1]["prices"][0] == {"unit_amount": 2000, "currency": "usd", "interval": "month"}
+    assert tiers[2]["prices"] == [{"unit_amount": None, "currency": None, "interval": None}]
