@@ -38,7 +38,7 @@ from gateway.log import fields
 from gateway.metrics import Registry
 from gateway.routing import plan, traefik_document
 from gateway.settings import Secrets, Settings
-from gateway.store import Store, alerts, entitlements, inbox, keys, outbox
+from gateway.store import Store, alerts, entitlements, inbox, keys, notices, outbox
 from gateway.stripe.client import Stripe
 from gateway.stripe.pacing import Pacer
 from gateway.web.context import Site
@@ -308,12 +308,15 @@ class Application:
         open_alerts = self.registry.gauge("skpay_alerts", "Open alerts.").of()
         waiting = self.registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
         wishes = self.registry.gauge("skpay_outbox", "Wishes to LiteLLM by state.", ("state",))
+        told = self.registry.gauge("skpay_notices", "Notices to apps that wait or were given up.", ("state",))
         while True:
             with contextlib.suppress(SkpayError):
                 open_alerts.set(len(await self._store.read(alerts.live)))
                 waiting.set(await self._store.read(inbox.count_waiting))
                 for state, count in (await self._store.read(outbox.counts)).items():
                     wishes.of(state).set(count)
+                for state, count in (await self._store.read(notices.counts)).items():
+                    told.of(state).set(count)
             await asyncio.sleep(COUNT_SECONDS)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import time
 from dataclasses import dataclass
 
@@ -144,12 +145,8 @@ async def _attempt(billing: Billing, notice: Notice) -> Attempt:
         status, answer = await _post(
             app.notify.url, body, signed_headers(secrets, notice.change_id, billing.now(), body)
         )
-    except TimeoutError:
-        return Attempt(None, f"no answer within {TIMEOUT_SECONDS:g} seconds")
-    except aiohttp.ClientConnectorError as exc:
-        return Attempt(None, f"cannot be reached: {exc.os_error.strerror or type(exc.os_error).__name__}")
-    except (aiohttp.ClientError, OSError) as exc:  # their texts may quote the whole address
-        return Attempt(None, f"the connection failed: {type(exc).__name__}")
+    except (aiohttp.ClientError, OSError) as exc:
+        return Attempt(None, _no_answer(exc))
     except Exception as exc:  # a bug: this notice waits, the others go on
         log.warning("notice_attempt_crashed", extra=fields(change_id=notice.change_id), exc_info=exc)
         return Attempt(None, type(exc).__name__)
@@ -158,6 +155,19 @@ async def _attempt(billing: Billing, notice: Notice) -> Attempt:
     if 300 <= status < 400:
         return Attempt(status, f"answered {status}, a redirect, which is not followed: put its target into apps.json")
     return Attempt(status, _said(status, answer, secrets), final=status == GONE)
+
+
+def _no_answer(exc: Exception) -> str:
+    """Why there is none, in words that quote no address: a part of it may be secret."""
+    if isinstance(exc, TimeoutError):
+        return f"no answer within {TIMEOUT_SECONDS:g} seconds"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is refused: {getattr(exc.certificate_error, 'verify_message', '') or 'not valid'}"
+    if isinstance(exc, aiohttp.ClientConnectorError) and not isinstance(exc, aiohttp.ClientSSLError):
+        number = exc.os_error.errno or 0
+        # A name that is not found has a number below 0 and words of its own.
+        return f"cannot be reached: {os.strerror(number) if number > 0 else exc.os_error.strerror}"
+    return f"the connection failed: {type(exc).__name__}"
 
 
 async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:

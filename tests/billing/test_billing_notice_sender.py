@@ -1,0 +1,154 @@
+"""The worker's part: many notices at once, few for each app, none twice at a time; a stop waits, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver, receiver
+from servers.world import World, until
+from sqlalchemy import Connection
+
+from gateway.billing.notice_sender import AT_ONCE, AT_ONCE_PER_APP, NoticeSender
+from gateway.billing.notify import write_notice
+from gateway.billing.worker import Worker
+from gateway.catalog.model import SecretRef
+from gateway.settings import Secret
+from gateway.store import entitlements, notices
+from gateway.tiers.model import Entitlement, Reason
+
+
+@pytest.fixture
+async def apps(world: World) -> AsyncIterator[tuple[Receiver, Receiver]]:
+    """The backends of skai and studio."""
+    async with receiver() as skai, receiver() as studio:
+
+        def tell(document: dict[str, list[dict[str, object]]]) -> None:
+            document["apps"][0]["notify"] = {"url": skai.url, "secret": "env:SKAI_HOOK"}
+            document["apps"][1]["notify"] = {"url": studio.url, "secret": "env:STUDIO_HOOK"}
+
+        await world.edit(tell)
+        world.billing.catalog_secrets = {
+            SecretRef("env", "SKAI_HOOK"): (Secret(SECRET),),
+            SecretRef("env", "STUDIO_HOOK"): (Secret(OLD_SECRET),),
+        }
+        yield skai, studio
+
+
+async def _change(world: World, app_id: str, tier: str, *user_ids: str) -> None:
+    app = world.billing.app(app_id)
+
+    def job(conn: Connection) -> None:
+        for user_id in user_ids:
+            decided = Entitlement(tier=tier, reason=Reason.GRANT, source="grant")
+            change = entitlements.save(conn, app_id, user_id, decided, world.billing.now())
+            assert change is not None
+            write_notice(conn, app, change, world.billing.now())
+
+    await world.store.write(job)
+    world.billing.notice_written.set()
+
+
+async def _finish(sender: NoticeSender) -> None:
+    sender.close()
+    for task in sender.tasks:
+        task.cancel()
+    await asyncio.gather(*sender.tasks, return_exceptions=True)
+
+
+async def test_an_app_that_hangs_keeps_no_other_waiting(world: World, apps: tuple[Receiver, Receiver]) -> None:
+    skai, studio = apps
+    skai.hang_next(times=AT_ONCE * 2)
+    await _change(world, "skai", "pro", *(f"u{number}" for number in range(AT_ONCE * 2)))
+    await _change(world, "studio", "plus", "u1")
+    sender = NoticeSender(world.billing)
+    assert await sender.turn() == AT_ONCE_PER_APP + 1
+    await until(lambda: len(studio.seen) == 1 and len(skai.seen) == AT_ONCE_PER_APP, "both were told")
+    assert await sender.turn() == 0
+    assert studio.seen[0].signed_with(OLD_SECRET)
+    assert len(skai.seen) == AT_ONCE_PER_APP
+    await _finish(sender)
+
+
+async def test_what_is_under_way_is_not_begun_again(world: World, apps: tuple[Receiver, Receiver]) -> None:
+    skai, _ = apps
+    skai.hang_next(times=3)
+    await _change(world, "skai", "pro", "u1", "u2")
+    sender = NoticeSender(world.billing)
+    assert [await sender.turn() for _ in range(3)] == [2, 0, 0]
+    await until(lambda: len(skai.seen) == 2, "both were told")
+    assert len(set(skai.ids)) == 2
+    await _finish(sender)
+
+
+async def test_the_worker_sends_all_in_order_as_soon_as_it_is_written(
+    world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only being woken can make it so quick.
+    monkeypatch.setattr("gateway.billing.worker.POLL_SECONDS", 60.0)
+    skai, _ = apps
+    worker = Worker(world.billing)
+    await worker.start()
+    users = [f"u{number}" for number in range(40)]
+    for tier in ("pro", "free", "enterprise"):
+        await _change(world, "skai", tier, *users)
+    await until(lambda: len(skai.seen) == 120, "everybody was told")
+    await worker.stop()
+    for user_id in users:
+        told = [each.data["to"] for each in skai.seen if each.data["user_id"] == user_id]
+        assert told == ["pro", "free", "enterprise"]
+    assert len(set(skai.ids)) == 120
+    assert await world.query(notices.counts) == {"waiting": 0, "dead": 0}
+
+
+async def test_a_stop_waits_for_an_answer_and_begins_nothing(world: World, apps: tuple[Receiver, Receiver]) -> None:
+    skai, _ = apps
+    skai.hang_next()
+    worker = Worker(world.billing)
+    await worker.start()
+    await _change(world, "skai", "pro", "u1")
+    await until(lambda: len(skai.seen) == 1, "the notice is under way")
+    stopping = asyncio.create_task(worker.stop())
+    await asyncio.sleep(0)
+    await _change(world, "skai", "pro", "u2")
+    skai.closing.set()
+    await stopping
+    states = {each.user_id: each.state for each in await world.query(lambda conn: notices.recent(conn, 10))}
+    assert states == {"u1": "done", "u2": "waiting"}
+    assert len(skai.seen) == 1
+
+
+async def test_a_stop_does_not_wait_for_ever(
+    world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.billing.worker.DRAIN_SECONDS", 0.05)
+    skai, _ = apps
+    skai.hang_next()
+    worker = Worker(world.billing)
+    await worker.start()
+    await _change(world, "skai", "pro", "u1")
+    await until(lambda: len(skai.seen) == 1, "the notice is under way")
+    began = time.monotonic()
+    await worker.stop()
+    assert time.monotonic() - began < 2
+    [notice] = await world.query(lambda conn: notices.recent(conn, 10))
+    assert (notice.state, notice.attempts) == ("waiting", 0)
+
+
+async def test_a_bug_is_told_and_does_not_flood_the_app(
+    world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("cannot record")
+
+    skai, _ = apps
+    monkeypatch.setattr("gateway.billing.notify._record", broken)
+    await _change(world, "skai", "pro", "u1")
+    sender = NoticeSender(world.billing)
+    assert await sender.turn() == 1
+    await until(lambda: "worker_loop_failed" in caplog.text, "the bug was told")
+    assert await sender.turn() == 0
+    assert len(skai.seen) == 1
+    await _finish(sender)
