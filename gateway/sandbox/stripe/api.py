@@ -16,9 +16,11 @@ from aiohttp import web
 
 from gateway.sandbox.stripe import (
     account,
+    charges,
     checkout,
     clock,
     customers,
+    disputes,
     invoices,
     items,
     portal,
@@ -46,6 +48,8 @@ ROUTES: tuple[Route, ...] = (
     *schedules.ROUTES,
     *invoices.ROUTES,
     *portal.ROUTES,
+    *charges.ROUTES,
+    *disputes.ROUTES,
     *account.ROUTES,
 )
 _LOG_LENGTH = 10_000

@@ -63,6 +63,22 @@ def _cancel(sandbox: StripeSandbox, sent: Json) -> Json:
     return {"canceled": sent["subscription"]}
 
 
+def _dispute(sandbox: StripeSandbox, sent: Json) -> Json:
+    status, reason = sent.get("status", "needs_response"), sent.get("reason", "fraudulent")
+    return {"dispute": sandbox.dispute(_text(sent, "subscription"), status, reason)}
+
+
+def _refund(sandbox: StripeSandbox, sent: Json) -> Json:
+    amount = sent.get("amount")
+    if amount is not None and (not isinstance(amount, int) or amount < 1):
+        raise invalid("amount must be a whole number >= 1 of minor units", param="amount")
+    return {"refund": sandbox.refund(_text(sent, "subscription"), amount)}
+
+
+def _fraud_warning(sandbox: StripeSandbox, sent: Json) -> Json:
+    return {"early_fraud_warning": sandbox.warn_of_fraud(_text(sent, "subscription"))}
+
+
 def _emit(sandbox: StripeSandbox, sent: Json) -> Json:
     obj = sent.get("object")
     if not isinstance(obj, dict):
@@ -131,6 +147,9 @@ CONTROLS: dict[tuple[str, str], Control] = {
     ("POST", "/_sandbox/fail_renewal"): _fail_renewal,
     ("POST", "/_sandbox/pay_invoice"): _pay_invoice,
     ("POST", "/_sandbox/cancel"): _cancel,
+    ("POST", "/_sandbox/dispute"): _dispute,
+    ("POST", "/_sandbox/refund"): _refund,
+    ("POST", "/_sandbox/fraud_warning"): _fraud_warning,
     ("POST", "/_sandbox/emit"): _emit,
     ("GET", "/_sandbox/deliveries"): _deliveries,
     ("POST", "/_sandbox/deliveries/pause"): _pause,

@@ -96,6 +96,7 @@ def list_payments(world: World, call: Call) -> Json:
         payment
         for payment in reversed(world.all("invoice_payment"))
         if all(payment[name] == value for name, value in chosen(params, "invoice", "status").items())
+        and params.get("payment", {}).items() <= payment["payment"].items()
     ]
     return page(world, found, params, "/v1/invoice_payments")
 
@@ -130,12 +131,18 @@ _FILTERS = {
     "status": OneOf("draft", "open", "paid", "uncollectible", "void"),
     "subscription": TEXT_KEPT,
 }
+_PAYMENT_FILTERS = {
+    **PAGE,
+    "invoice": TEXT_KEPT,
+    "payment": Hash({"payment_intent": TEXT_KEPT, "type": OneOf("payment_intent", "payment_record")}, needs=("type",)),
+    "status": TEXT_KEPT,
+}
 ROUTES = (
     Route("GET", "/v1/invoices", list_all, Spec(_FILTERS)),
     Route("POST", "/v1/invoices/create_preview", preview, Spec(_PREVIEW)),
     Route("GET", "/v1/invoices/{}", retrieve),
     Route("POST", "/v1/invoices/{}/pay", pay, Spec({"off_session": FLAG, "paid_out_of_band": FLAG})),
     Route("POST", "/v1/invoices/{}/void", void),
-    Route("GET", "/v1/invoice_payments", list_payments, Spec({**PAGE, "invoice": TEXT_KEPT, "status": TEXT_KEPT})),
+    Route("GET", "/v1/invoice_payments", list_payments, Spec(_PAYMENT_FILTERS)),
     Route("GET", "/v1/invoice_payments/{}", retrieve_payment),
 )

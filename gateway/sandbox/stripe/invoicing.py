@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.sandbox.stripe import charges
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.render import whole_list
 from gateway.sandbox.stripe.world import DAY, World
@@ -237,6 +238,8 @@ def _set_paid(world: World, invoice: Json) -> None:
 def _announce_paid(world: World, invoice: Json) -> None:
     now = world.time()
     if invoice["amount_paid"] > 0:
+        payment_intent_id = new_id("pi")
+        charges.charged(world, invoice, payment_intent_id)
         payment: Json = {
             "id": new_id("inpay"),
             "object": "invoice_payment",
@@ -247,7 +250,7 @@ def _announce_paid(world: World, invoice: Json) -> None:
             "invoice": invoice["id"],
             "is_default": True,
             "livemode": False,
-            "payment": {"type": "payment_intent", "payment_intent": new_id("pi")},
+            "payment": {"type": "payment_intent", "payment_intent": payment_intent_id},
             "status": "paid",
             "status_transitions": {"canceled_at": None, "paid_at": now},
         }

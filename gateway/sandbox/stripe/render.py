@@ -18,6 +18,7 @@ _POINTS_AT = {
     "subscription": "subscription",
     "latest_invoice": "invoice",
     "invoice": "invoice",
+    "charge": "charge",
     "product": "product",
     "price": "price",
     "default_price": "price",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from gateway.sandbox.stripe import account, billing, clock, products
+from gateway.sandbox.stripe import account, billing, charges, clock, disputes, products
 from gateway.sandbox.stripe.api import Api
 from gateway.sandbox.stripe.control import control_routes
 from gateway.sandbox.stripe.deliveries import Deliverer
@@ -170,8 +170,23 @@ class StripeSandbox:
         """End a subscription at once, as from the Dashboard or by a dispute."""
         billing.cancel_now(self.world, self.world.find("subscription", subscription_id), reason)
 
+    def dispute(self, subscription_id: str, status: str = "needs_response", reason: str = "fraudulent") -> Json:
+        """Dispute what was charged last for a subscription, or move that dispute on; `status` as Stripe's."""
+        charge = charges.newest_of(self.world, self.world.find("subscription", subscription_id))
+        return self._copy(disputes.bring(self.world, charge, status, reason))
+
+    def refund(self, subscription_id: str, amount: int | None = None) -> Json:
+        """Give back what was charged last for a subscription, or a part of it."""
+        charge = charges.newest_of(self.world, self.world.find("subscription", subscription_id))
+        return self._copy(charges.give_back(self.world, charge, amount))
+
+    def warn_of_fraud(self, subscription_id: str) -> Json:
+        """An early fraud warning about what was charged last for a subscription."""
+        charge = charges.newest_of(self.world, self.world.find("subscription", subscription_id))
+        return self._copy(charges.warn_of_fraud(self.world, charge))
+
     def emit(self, event_type: str, obj: Json) -> Json:
-        """An event of any type about any object: what the sandbox does not act out, such as charge.dispute.created."""
+        """An event of any type about any object: what the sandbox does not act out, such as payout.paid."""
         return self._copy(self.world.emit(event_type, obj))
 
     def fault(self, effect: Effect, path: str = ".*", method: str = ".*", **more: Any) -> Fault:

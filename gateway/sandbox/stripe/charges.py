@@ -1,0 +1,206 @@
+"""Charges: made when an invoice is paid by card, refunded in part or in full, and warned of as fraud."""
+
+from __future__ import annotations
+
+from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
+from gateway.sandbox.stripe.ids import new_id
+from gateway.sandbox.stripe.params import METADATA, PAGE, TEXT_KEPT, TIMES, OneOf, Spec, Whole
+from gateway.sandbox.stripe.refusal import invalid
+from gateway.sandbox.stripe.render import in_times, page
+from gateway.sandbox.stripe.world import World
+
+WARNING = "radar.early_fraud_warning"
+_NOBODY = {
+    "address": {"city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None},
+    "email": None,
+    "name": None,
+    "phone": None,
+    "tax_id": None,
+}
+
+
+def charged(world: World, invoice: Json, payment_intent_id: str) -> Json:
+    """The charge that has just paid an invoice. Since basil it does not name the invoice: its payments do."""
+    return world.add(
+        {
+            "id": new_id("ch"),
+            "object": "charge",
+            "amount": invoice["amount_paid"],
+            "amount_captured": invoice["amount_paid"],
+            "amount_refunded": 0,
+            "application": None,
+            "application_fee": None,
+            "application_fee_amount": None,
+            "balance_transaction": new_id("txn"),
+            "billing_details": {**_NOBODY, "email": invoice["customer_email"], "name": invoice["customer_name"]},
+            "calculated_statement_descriptor": "SANDBOX",
+            "captured": True,
+            "created": world.time(),
+            "currency": invoice["currency"],
+            "customer": invoice["customer"],
+            "description": "Subscription update",
+            "disputed": False,
+            "failure_balance_transaction": None,
+            "failure_code": None,
+            "failure_message": None,
+            "fraud_details": {},
+            "livemode": False,
+            "metadata": {},
+            "on_behalf_of": None,
+            "outcome": None,
+            "paid": True,
+            "payment_intent": payment_intent_id,
+            "payment_method": new_id("pm"),
+            "payment_method_details": {"type": "card", "card": {"brand": "visa", "last4": "4242"}},
+            "receipt_email": None,
+            "receipt_number": None,
+            "receipt_url": f"{world.public_url}/receipts/{payment_intent_id}",
+            "refunded": False,
+            "review": None,
+            "shipping": None,
+            "source": None,
+            "source_transfer": None,
+            "statement_descriptor": None,
+            "statement_descriptor_suffix": None,
+            "status": "succeeded",
+            "transfer_data": None,
+            "transfer_group": None,
+        }
+    )
+
+
+def newest_of(world: World, subscription: Json) -> Json:
+    """The charge that paid last for a subscription; ApiError where nothing was charged."""
+    invoices = {
+        invoice["id"]
+        for invoice in world.all("invoice")
+        if invoice["parent"]["subscription_details"]["subscription"] == subscription["id"]
+    }
+    paid_with = {
+        payment["payment"]["payment_intent"]
+        for payment in world.all("invoice_payment")
+        if payment["invoice"] in invoices
+    }
+    own = [charge for charge in world.all("charge") if charge["payment_intent"] in paid_with]
+    if not own:
+        raise invalid(f"Nothing was ever charged for {subscription['id']}.", param="subscription")
+    return own[-1]
+
+
+def give_back(world: World, charge: Json, amount: int | None, reason: str | None = None) -> Json:
+    """Refund an amount, or all that is left. Events as Stripe sends them: the refund's, then the charge's."""
+    left = charge["amount"] - charge["amount_refunded"]
+    if left <= 0:
+        raise invalid(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
+    amount = left if amount is None else amount
+    if amount > left:
+        raise invalid(f"Refund amount is greater than unrefunded amount on charge (${left / 100:.2f})", param="amount")
+    refund = world.add(
+        {
+            "id": new_id("re"),
+            "object": "refund",
+            "amount": amount,
+            "balance_transaction": new_id("txn"),
+            "charge": charge["id"],
+            "created": world.time(),
+            "currency": charge["currency"],
+            "destination_details": {"type": "card"},
+            "metadata": {},
+            "payment_intent": charge["payment_intent"],
+            "reason": reason,
+            "receipt_number": None,
+            "source_transfer_reversal": None,
+            "status": "succeeded",
+            "transfer_reversal": None,
+        }
+    )
+    world.emit("refund.created", refund)
+    with world.changing(charge, "charge.refunded"):
+        charge["amount_refunded"] += amount
+        charge["refunded"] = charge["amount_refunded"] == charge["amount"]
+    if charge["refunded"]:
+        acted_on(world, charge)
+    return refund
+
+
+def warn_of_fraud(world: World, charge: Json) -> Json:
+    """The issuer believes that the card's owner did not pay this."""
+    warning = world.add(
+        {
+            "id": new_id("issfr"),
+            "object": WARNING,
+            "actionable": not charge["refunded"] and not charge["disputed"],
+            "charge": charge["id"],
+            "created": world.time(),
+            "fraud_type": "unauthorized_use_of_card",
+            "livemode": False,
+            "payment_intent": charge["payment_intent"],
+        }
+    )
+    world.emit(f"{WARNING}.created", warning)
+    return warning
+
+
+def acted_on(world: World, charge: Json) -> None:
+    """Its warnings ask for nothing any more: it was refunded in full, or is disputed."""
+    for warning in world.all(WARNING):
+        if warning["charge"] == charge["id"]:
+            with world.changing(warning, f"{WARNING}.updated"):
+                warning["actionable"] = False
+
+
+def create_refund(world: World, call: Call) -> Json:
+    """POST /v1/refunds."""
+    params = call.params
+    if "charge" in params:
+        charge = world.find("charge", params["charge"], param="charge")
+    elif "payment_intent" in params:
+        found = [each for each in world.all("charge") if each["payment_intent"] == params["payment_intent"]]
+        charge = found[0] if found else world.find("charge", params["payment_intent"], param="payment_intent")
+    else:
+        raise invalid("One of the following params should be provided for this request: payment_intent or charge.")
+    return give_back(world, charge, params.get("amount"), params.get("reason"))
+
+
+def retrieve(world: World, call: Call) -> Json:
+    """GET /v1/charges/{}."""
+    return world.find("charge", call.object_id)
+
+
+def list_all(world: World, call: Call) -> Json:
+    """GET /v1/charges, newest first."""
+    params = call.params
+    found = [
+        charge
+        for charge in reversed(world.all("charge"))
+        if all(charge[name] == value for name, value in chosen(params, "customer", "payment_intent").items())
+        and ("created" not in params or in_times(charge["created"], params["created"]))
+    ]
+    return page(world, found, params, "/v1/charges")
+
+
+def retrieve_refund(world: World, call: Call) -> Json:
+    """GET /v1/refunds/{}."""
+    return world.find("refund", call.object_id)
+
+
+def retrieve_warning(world: World, call: Call) -> Json:
+    """GET /v1/radar/early_fraud_warnings/{}."""
+    return world.find(WARNING, call.object_id)
+
+
+_REFUND = {
+    "amount": Whole(1, 99_999_999),
+    "charge": TEXT_KEPT,
+    "metadata": METADATA,
+    "payment_intent": TEXT_KEPT,
+    "reason": OneOf("duplicate", "fraudulent", "requested_by_customer"),
+}
+_FILTERS = {**PAGE, "created": TIMES, "customer": TEXT_KEPT, "payment_intent": TEXT_KEPT}
+ROUTES = (
+    Route("GET", "/v1/charges", list_all, Spec(_FILTERS)),
+    Route("GET", "/v1/charges/{}", retrieve),
+    Route("POST", "/v1/refunds", create_refund, Spec(_REFUND)),
+    Route("GET", "/v1/refunds/{}", retrieve_refund),
+    Route("GET", "/v1/radar/early_fraud_warnings/{}", retrieve_warning),
+)

@@ -1,0 +1,153 @@
+"""Disputes: a bank takes a charge's money back, or only asks about it; and what comes of it."""
+
+from __future__ import annotations
+
+from gateway.sandbox.stripe import charges
+from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
+from gateway.sandbox.stripe.ids import new_id
+from gateway.sandbox.stripe.params import PAGE, TEXT_KEPT, TIMES, Spec
+from gateway.sandbox.stripe.refusal import invalid
+from gateway.sandbox.stripe.render import in_times, page
+from gateway.sandbox.stripe.world import DAY, World
+
+INQUIRY = ("warning_needs_response", "warning_under_review", "warning_closed")
+CLOSED = ("won", "lost", "warning_closed", "prevented")
+STATUSES = (
+    *INQUIRY,
+    "needs_response",
+    "under_review",
+    "won",
+    "lost",
+    "prevented",
+    "appeal_needs_response",
+    "appeal_under_review",
+)
+_FEE = 1500
+
+
+def bring(world: World, charge: Json, status: str, reason: str) -> Json:
+    """Open a dispute over a charge, or move the one that is open to another status, with the events of that."""
+    if status not in STATUSES:
+        raise invalid(f"status must be one of {', '.join(STATUSES)}", param="status")
+    own = [dispute for dispute in world.all("dispute") if dispute["charge"] == charge["id"]]
+    dispute = own[-1] if own else _open(world, charge, reason, inquiry=status in INQUIRY)
+    if dispute["status"] != status:
+        _move(world, dispute, status)
+    return dispute
+
+
+def _open(world: World, charge: Json, reason: str, *, inquiry: bool) -> Json:
+    """As it begins: an inquiry takes no money, a chargeback takes it at once."""
+    now = world.time()
+    dispute = world.add(
+        {
+            "id": new_id("du"),
+            "object": "dispute",
+            "amount": charge["amount"] - charge["amount_refunded"],
+            "balance_transactions": [],
+            "charge": charge["id"],
+            "created": now,
+            "currency": charge["currency"],
+            "enhanced_eligibility_types": [],
+            "evidence": {"enhanced_evidence": {}},
+            "evidence_details": {
+                "due_by": now + 9 * DAY,
+                "enhanced_eligibility": {},
+                "has_evidence": False,
+                "past_due": False,
+                "submission_count": 0,
+                "submission_method": "not_submitted",
+            },
+            "is_charge_refundable": inquiry,
+            "livemode": False,
+            "metadata": {},
+            "network_reason_code": "10.4",
+            "payment_intent": charge["payment_intent"],
+            "payment_method_details": {
+                "type": "card",
+                "card": {
+                    "brand": "visa",
+                    "case_type": "inquiry" if inquiry else "chargeback",
+                    "network": "visa",
+                    "network_reason_code": "10.4",
+                },
+            },
+            "reason": reason,
+            "status": "warning_needs_response" if inquiry else "needs_response",
+        }
+    )
+    charge["disputed"] = True
+    world.emit("charge.dispute.created", dispute)
+    if not inquiry:
+        _balance(world, dispute, -dispute["amount"], _FEE)
+        world.emit("charge.dispute.funds_withdrawn", dispute)
+    charges.acted_on(world, charge)
+    return dispute
+
+
+def _move(world: World, dispute: Json, status: str) -> None:
+    """Evidence was sent, or the bank has decided; what was won comes back."""
+    closes = status in CLOSED
+    with world.changing(dispute, "charge.dispute.closed" if closes else "charge.dispute.updated"):
+        dispute["status"] = status
+        if status in ("under_review", "warning_under_review", "appeal_under_review"):
+            dispute["evidence_details"].update(has_evidence=True, submission_count=1, submission_method="manual")
+    if status == "won":
+        _balance(world, dispute, dispute["amount"], 0)
+        world.emit("charge.dispute.funds_reinstated", dispute)
+
+
+def _balance(world: World, dispute: Json, amount: int, fee: int) -> None:
+    dispute["balance_transactions"].append(
+        {
+            "id": new_id("txn"),
+            "object": "balance_transaction",
+            "amount": amount,
+            "available_on": world.time(),
+            "created": world.time(),
+            "currency": dispute["currency"],
+            "fee": fee,
+            "net": amount - fee,
+            "source": dispute["id"],
+            "status": "available",
+            "type": "adjustment",
+        }
+    )
+
+
+def retrieve(world: World, call: Call) -> Json:
+    """GET /v1/disputes/{}."""
+    return world.find("dispute", call.object_id)
+
+
+def list_all(world: World, call: Call) -> Json:
+    """GET /v1/disputes, newest first. There is no filter by customer."""
+    params = call.params
+    found = [
+        dispute
+        for dispute in reversed(world.all("dispute"))
+        if all(dispute[name] == value for name, value in chosen(params, "charge", "payment_intent").items())
+        and ("created" not in params or in_times(dispute["created"], params["created"]))
+    ]
+    return page(world, found, params, "/v1/disputes")
+
+
+def close(world: World, call: Call) -> Json:
+    """POST /v1/disputes/{}/close: give in, which loses it."""
+    dispute = world.find("dispute", call.object_id)
+    if dispute["status"] in CLOSED:
+        raise invalid("This dispute is already closed.")
+    _move(world, dispute, "warning_closed" if dispute["status"] in INQUIRY else "lost")
+    return dispute
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/disputes",
+        list_all,
+        Spec({**PAGE, "charge": TEXT_KEPT, "created": TIMES, "payment_intent": TEXT_KEPT}),
+    ),
+    Route("GET", "/v1/disputes/{}", retrieve),
+    Route("POST", "/v1/disputes/{}/close", close),
+)
