@@ -42,11 +42,13 @@ _STEP_SECONDS = 5
 class Rehearsal:
     """The stage of stories: the use cases wired as in the service, without its ports."""
 
-    def __init__(self, billing: Billing, stripe: StripeSandbox, litellm: LiteLLMSandbox, litellm_url: str) -> None:
+    def __init__(
+        self, billing: Billing, stripe: StripeSandbox, litellm: LiteLLMSandbox, litellm_at: tuple[str, str]
+    ) -> None:
         self.billing = billing
         self.stripe = stripe
         self.litellm = litellm
-        self.litellm_url = litellm_url
+        self.litellm_url, self.litellm_key = litellm_at
         self.gate: dict[tuple[str, str], str] = {}
         billing.tell_gate = self._tell_gate
         self._told = len(stripe.world.all("event"))
@@ -95,8 +97,13 @@ class Rehearsal:
 
 
 @contextlib.asynccontextmanager
-async def open_rehearsal(catalog: Catalog, public_url: str = "https://pay.example.com") -> AsyncIterator[Rehearsal]:
-    """A stage for `catalog`: its prices exist at the pretend Stripe, its LiteLLM is empty. Nothing outlives it."""
+async def open_rehearsal(
+    catalog: Catalog, *, public_url: str = "https://pay.example.com", litellm_at: tuple[str, str] | None = None
+) -> AsyncIterator[Rehearsal]:
+    """A stage for `catalog`: its prices exist at the pretend Stripe, its LiteLLM is empty. Nothing outlives it.
+
+    `litellm_at` (URL, key) tells a LiteLLM that is there already instead of the pretend one.
+    """
     key, master, webhook = (prefix + secrets.token_hex(24) for prefix in ("sk_test_", "sk-", "whsec_"))
     stripe = StripeSandbox(secret_key=key)
     litellm = LiteLLMSandbox(master, clock=lambda: float(stripe.world.time()))
@@ -105,7 +112,7 @@ async def open_rehearsal(catalog: Catalog, public_url: str = "https://pay.exampl
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpayments-rehearsal-")))
         stripe.public_url = await _serve(stack, stripe.application())
-        litellm_url = await _serve(stack, litellm.application())
+        litellm_url, litellm_key = litellm_at or (await _serve(stack, litellm.application()), master)
         store = Store.open(f"sqlite:///{folder / 'rehearsal.db'}")
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -113,7 +120,7 @@ async def open_rehearsal(catalog: Catalog, public_url: str = "https://pay.exampl
             store=store,
             # One attempt: an ordered failure is for the worker to mend, and nobody waits for it.
             stripe=Stripe(session, (Secret(key),), api_base=stripe.public_url, attempts=1),
-            litellm=LiteLLM(session, litellm_url, (Secret(master),), clock=lambda: float(stripe.world.time())),
+            litellm=LiteLLM(session, litellm_url, (Secret(litellm_key),), clock=lambda: float(stripe.world.time())),
             catalog=catalog,
             webhook_secrets=(Secret(webhook),),
             public_url=public_url,
@@ -123,7 +130,7 @@ async def open_rehearsal(catalog: Catalog, public_url: str = "https://pay.exampl
         )
         await load_known_prices(billing)
         await resolve_prices(billing)
-        yield Rehearsal(billing, stripe, litellm, litellm_url)
+        yield Rehearsal(billing, stripe, litellm, (litellm_url, litellm_key))
 
 
 async def _serve(stack: contextlib.AsyncExitStack, application: web.Application) -> str:

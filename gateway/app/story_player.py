@@ -81,7 +81,7 @@ class Player:
         self._app = app
         self._telling = telling
         self._session = session
-        self._user_id = f"user-{secrets.token_hex(8)}"
+        self.user_id = f"user-{secrets.token_hex(8)}"
         self._parts = tiers_of(app)
         self._last: CheckoutLink | None = None
         self.events_handed_over = 0
@@ -116,23 +116,23 @@ class Player:
 
     async def expect(self, wanted: dict[str, Any]) -> None:
         """The tier as our status, the gate and LiteLLM have it, and what else is wanted."""
-        found = await status(self._stage.billing, self._app.app_id, self._user_id)
+        found = await status(self._stage.billing, self._app.app_id, self.user_id)
         tier = self._parts[wanted["tier"]]
         _same("tier", tier.tier_id, found["tier"])
         if "status" in wanted:
             _same("Stripe's status", wanted["status"], found["status"])
         if "ends" in wanted:
             _same("whether it ends", wanted["ends"], found["ends_at"] is not None)
-        told = self._stage.gate.get((self._app.app_id, self._user_id), self._app.default_tier.tier_id)
+        told = self._stage.gate.get((self._app.app_id, self.user_id), self._app.default_tier.tier_id)
         _same("what the gate was told", tier.tier_id, told)
-        if self._app.litellm is not None and (self._app.app_id, self._user_id) in self._stage.gate:
+        if self._app.litellm is not None and (self._app.app_id, self.user_id) in self._stage.gate:
             _same("LiteLLM's limits", _comparable(limits(tier)), _comparable(await self._litellm_limits()))
 
     async def _litellm_limits(self) -> dict[str, Any]:
-        own_id = litellm_id(self._app, self._user_id)
+        own_id = litellm_id(self._app, self.user_id)
         customer = self._app.litellm is not None and self._app.litellm.mode == "customer"
         path = f"/customer/info?end_user_id={own_id}" if customer else f"/v2/user/info?user_id={own_id}"
-        headers = {"Authorization": f"Bearer {self._stage.litellm.state.master_key}"}
+        headers = {"Authorization": f"Bearer {self._stage.litellm_key}"}
         async with self._session.get(self._stage.litellm_url + path, headers=headers) as answer:
             row: dict[str, Any] = await answer.json()
         return {**(row.get("litellm_budget_table") or row), "models": row.get("models")}
@@ -140,7 +140,7 @@ class Player:
     async def open_checkout(self, act: Act) -> None:
         tier = self._parts[act["tier"]]
         link = await open_checkout(
-            self._stage.billing, self._app.app_id, self._user_id, None, tier.tier_id, tier.prices[0].interval
+            self._stage.billing, self._app.app_id, self.user_id, None, tier.tier_id, tier.prices[0].interval
         )
         _same("the kind of link", act.get("kind", "checkout"), link.kind)
         if "same" in act:
@@ -166,7 +166,7 @@ class Player:
         await self._click_in_portal(self._last.url if self._last else "", "change_plan")
 
     async def portal(self, act: Act) -> None:
-        url = await open_portal(self._stage.billing, self._app, self._user_id)
+        url = await open_portal(self._stage.billing, self._app, self.user_id)
         await self._click_in_portal(url, act["action"])
 
     async def fail_renewal(self, act: Act) -> None:
@@ -189,7 +189,7 @@ class Player:
 
     async def refresh(self, act: Act) -> None:
         billing = self._stage.billing
-        await billing.store.write(lambda conn: refreshes.want(conn, self._app.app_id, self._user_id, billing.now()))
+        await billing.store.write(lambda conn: refreshes.want(conn, self._app.app_id, self.user_id, billing.now()))
 
     async def grant(self, act: Act) -> None:
         billing = self._stage.billing
@@ -197,13 +197,13 @@ class Player:
         until_at = now + act["days"] * DAY if "days" in act else None
         await billing.store.write(
             lambda conn: grants.give(
-                conn, billing.catalog, self._app.app_id, self._user_id, tier_id, "a story", until_at, now
+                conn, billing.catalog, self._app.app_id, self.user_id, tier_id, "a story", until_at, now
             )
         )
 
     async def take_back(self, act: Act) -> None:
         billing = self._stage.billing
-        await billing.store.write(lambda conn: grants.take_back(conn, self._app.app_id, self._user_id, billing.now()))
+        await billing.store.write(lambda conn: grants.take_back(conn, self._app.app_id, self.user_id, billing.now()))
 
     async def stripe_fault(self, act: Act) -> None:
         self._stage.stripe.fault(**{key: value for key, value in act.items() if key != "do"})
@@ -234,9 +234,7 @@ class Player:
 
     def _newest(self, kind: str) -> dict[str, Any]:
         own = [
-            each
-            for each in self._stage.stripe.state()[kind]
-            if each.get("metadata", {}).get("user_id") == self._user_id
+            each for each in self._stage.stripe.state()[kind] if each.get("metadata", {}).get("user_id") == self.user_id
         ]
         if not own:
             raise StoryFailedError(f"the user has no {kind}")
@@ -244,7 +242,7 @@ class Player:
 
     def _own(self, kind: str) -> list[dict[str, Any]]:
         found = self._stage.stripe.state()[kind]
-        return [each for each in found if each.get("metadata", {}).get("user_id") == self._user_id]
+        return [each for each in found if each.get("metadata", {}).get("user_id") == self.user_id]
 
     def customer_ids(self) -> set[str]:
         """Every customer that this user ever was."""

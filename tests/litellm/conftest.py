@@ -8,7 +8,6 @@ from typing import Any
 import aiohttp
 import pytest
 from litellm_place import MASTER_KEY, Clock, Place, Serve
-from servers.litellm_server import real_litellm  # noqa: F401  # a fixture, found by its name
 
 from gateway.sandbox.litellm import LiteLLMSandbox
 
