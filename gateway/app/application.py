@@ -21,6 +21,7 @@ from gateway.access.keys import KeyOwner
 from gateway.access.table import TierTable
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
+from gateway.app.first_contact import FirstContact
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.context import Billing
 from gateway.billing.first_sight import FirstSight
@@ -31,7 +32,7 @@ from gateway.billing.reconcile_job import fill_for_ever, pass_for_ever
 from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
-from gateway.errors import ConfigError, SkpayError
+from gateway.errors import ConfigError, SkpayError, UpstreamFailed
 from gateway.gate import Gate, Listener, listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
@@ -104,6 +105,7 @@ class Application:
             clock=self._clock,
             tell_gate=self._tell_gate,
             signing_keys=signing_keys(settings.admin_token),
+            forget_gate=self._forget_gate,
         )
         first_sight = FirstSight(self._billing)
         link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
@@ -119,6 +121,8 @@ class Application:
         )
         await self._install(self._catalog, self._secrets)
         await resolve_alert(self._billing, "catalog_refused", str(settings.apps_file))
+        first_contact = FirstContact(self._billing, self._problems)
+        await first_contact.begin()
         await self._serve(link_keys)
         worker = Worker(self._billing)
         await worker.start()
@@ -126,6 +130,8 @@ class Application:
         self._background.start("first sight", first_sight.run)
         self._background.start("watch", self._watch)
         self._background.start("count", self._count)
+        self._background.start("first contact", first_contact.go_on)
+        self._background.start("purge", first_contact.purge_for_ever)
         self._background.start("missed events", partial(fill_for_ever, self._billing))
         self._background.start("reconcile", partial(pass_for_ever, self._billing))
         self._follow_catalog()
@@ -253,6 +259,13 @@ class Application:
         if self._told is not None:
             self._told[app_id, user_id] = tier_id
 
+    def _forget_gate(self, app_id: str, user_id: str) -> None:
+        self._table.remove(app_id, user_id)
+        app = self._catalog.app(app_id)
+        if self._told is not None and app is not None:
+            # The load that is under way may have read the tier that was forgotten.
+            self._told[app_id, user_id] = app.default_tier.tier_id
+
     async def _load_keys(self) -> None:
         """Every live key into the gate and the public listener; a revoked one stops with the next request."""
         async with self._loading_keys:  # or an older look at the keys could be installed after a newer one
@@ -293,7 +306,7 @@ class Application:
                 await resolve_prices(self._billing)
                 self._problems.pop("prices", None)
                 return
-            except SkpayError as exc:
+            except UpstreamFailed as exc:
                 self._problems["prices"] = f"not resolved at Stripe yet: {exc.message}"
                 log.warning("prices_not_resolved", extra=fields(detail=exc.detail))
             await asyncio.sleep(PRICES_AGAIN_SECONDS)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 SIGNATURE = "skpay_sig"
 _PURPOSE = b"skpayments customer metadata v1"
-_SIGNED_WITH = "signed_with"
+SIGNED_WITH = "signed_with"
 _PAGE = 100
 _PER_SECOND = 5
 """Far below Stripe's limit: nobody waits for it, and each write makes Stripe send an event."""
@@ -67,7 +67,7 @@ async def sign_customers(billing: Billing) -> int:
     goes on where it stopped. Raises `UpstreamFailed`.
     """
     fingerprint = hashlib.sha256(billing.signing_keys[0]).hexdigest()[:16]
-    told = (await billing.store.read(lambda conn: instance.get(conn, _SIGNED_WITH)) or "").partition(" ")
+    told = (await billing.store.read(lambda conn: instance.get(conn, SIGNED_WITH)) or "").partition(" ")
     after = told[2] if told[0] == fingerprint else ""
     if told[0] == fingerprint and not after:
         return 0
@@ -97,6 +97,6 @@ async def _sign(billing: Billing, customer: customers.Customer) -> bool:
 
 async def _note(billing: Billing, text: str) -> None:
     def job(conn: Connection) -> None:
-        instance.put(conn, _SIGNED_WITH, text)
+        instance.put(conn, SIGNED_WITH, text)
 
     await billing.store.write(job)

@@ -107,7 +107,7 @@ class Worker:
 
     async def _provision(self) -> int:
         billing = self._billing
-        if billing.litellm is None:
+        if billing.litellm is None or billing.recovering:  # old tiers must not be written over newer ones
             return 0
         wishes = await billing.store.read(lambda conn: outbox.due(conn, billing.now(), AT_ONCE))
         await _all_of(provision(billing, wish) for wish in wishes)

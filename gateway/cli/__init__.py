@@ -11,10 +11,14 @@ import click
 import gateway
 from gateway import errors
 from gateway.cli import (
+    account,
+    adopt,
     alerts,
+    backup,
     check,
     doctor,
     events,
+    forget,
     keys,
     notices,
     reconcile,
@@ -57,6 +61,11 @@ for command in (
     users.grant,
     users.revoke,
     users.refresh,
+    forget.users,
+    account.account,
+    adopt.adopt,
+    backup.backup,
+    backup.restore,
     events.events,
     alerts.alerts,
     alerts.retry,

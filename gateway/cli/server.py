@@ -15,7 +15,7 @@ from gateway.settings import Settings
 from gateway.store import Store
 
 T = TypeVar("T")
-_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_SECONDS = 15.0
 _ERROR_OF: dict[int, type[errors.SkpayError]] = {
     400: errors.InvalidInput,
     401: errors.NotAuthenticated,
@@ -33,18 +33,21 @@ class NoServerError(Exception):
     """Nothing listens on our port."""
 
 
-def ask(settings: Settings, method: str, path: str, body: object = None) -> Any:
-    """What the running server answers. Raises `NoServerError`, or the error that the server told."""
-    return asyncio.run(_ask(settings, method, path, body))
+def ask(settings: Settings, method: str, path: str, body: object = None, *, seconds: float = _SECONDS) -> Any:
+    """What the running server answers within `seconds`. Raises `NoServerError`, or the error that the server told."""
+    return asyncio.run(ask_async(settings, method, path, body, seconds=seconds))
 
 
-async def _ask(settings: Settings, method: str, path: str, body: object) -> Any:
+async def ask_async(
+    settings: Settings, method: str, path: str, body: object = None, *, seconds: float = _SECONDS
+) -> Any:
+    """The same as `ask` in an event loop."""
     # Encoded already: a user id such as ".." must arrive as it is.
     url = URL(f"http://{settings.own_host}:{settings.port}{path}", encoded=True)
     headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session,
             session.request(method, url, json=body, headers=headers) as response,
         ):
             answer = await response.json(content_type=None)

@@ -117,6 +117,14 @@ def count_waiting(conn: Connection) -> int:
     return conn.execute(select(func.count()).select_from(refreshes).where(REFRESH_WAITS)).scalar_one()
 
 
+def waiting(conn: Connection) -> dict[tuple[str, str], tuple[int, int]]:
+    """(wanted, done) of every (app_id, user_id) whose refresh is wanted and not done."""
+    rows = conn.execute(
+        select(refreshes.c.app_id, refreshes.c.user_id, refreshes.c.wanted, refreshes.c.done).where(REFRESH_WAITS)
+    )
+    return {(row.app_id, row.user_id): (row.wanted, row.done) for row in rows}
+
+
 def of_user(conn: Connection, app_id: str, user_id: str) -> Pending | None:
     """None if a refresh was never wanted."""
     row = conn.execute(

@@ -30,11 +30,11 @@ class SQLite:
     """A database file. Raises `ConfigError` where it cannot be kept durable, written or held alone."""
 
     def __init__(self, url: URL) -> None:
-        path, mode = _file(url)
+        path, mode = file_of(url)
         self.where = str(path)
         _make_folder(path.parent)
         _refuse_network(path)
-        self._lock = _take_lock(path)
+        self._lock = take_lock(path)
         self._writer = _writer_engine(path, mode)
         self.reader = _reader_engine(path)
 
@@ -52,7 +52,8 @@ class SQLite:
         os.close(self._lock)
 
 
-def _file(url: URL) -> tuple[Path, str]:
+def file_of(url: URL) -> tuple[Path, str]:
+    """The file that a SQLite URL names, and in which mode to open it. Raises `ConfigError`."""
     mode = url.query.get("mode", "rwc")
     if not url.database or url.database == ":memory:":
         raise ConfigError(["DATABASE_URL: a database in memory loses everything; use sqlite:////data/skpayments.db"])
@@ -101,7 +102,7 @@ def network_file_system(path: Path, mounts: str) -> str | None:
     return kind if kind in _NETWORK else None
 
 
-def _take_lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
     """The descriptor of the lock file, held until it is closed. It is never deleted: a new file would be a new lock."""
     name = path.with_name(path.name + ".lock")
     try:

@@ -127,11 +127,11 @@ def _closed() -> StoreUnavailable:
 
 
 def _backend(database_url: str) -> Backend:
-    url = _url(database_url)
+    url = store_url(database_url)
     return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url)
 
 
-def _url(database_url: str) -> URL:
+def store_url(database_url: str) -> URL:
     """The address with the drivers we use. An error does not quote it: a password may be in it."""
     try:
         url = make_url(database_url)

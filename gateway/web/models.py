@@ -168,6 +168,17 @@ class UserRequest(Body):
     user_id: UserId
 
 
+class ClaimRequest(Body):
+    customer_id: Annotated[Text, Field(min_length=1, max_length=255)]
+    user_id: Annotated[Text, Field(max_length=1000)]
+
+
+class AdoptRequest(Body):
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    claims: Annotated[list[ClaimRequest], Field(min_length=1, max_length=100)]
+    apply: bool = False
+
+
 class ReplayRequest(Body):
     change_id: Annotated[Text | None, Field(min_length=1, max_length=100)] = None
     dead: bool = False

@@ -9,7 +9,17 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from gateway.web import admin, admin_notices, admin_reconcile, apps_api, buy, health, models, stripe_webhook
+from gateway.web import (
+    admin,
+    admin_customers,
+    admin_notices,
+    admin_reconcile,
+    apps_api,
+    buy,
+    health,
+    models,
+    stripe_webhook,
+)
 
 Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "stripe"]
 
@@ -52,7 +62,7 @@ API = (
     Route("POST", "/admin/keys", admin.make_key, "operator", models.KeyRequest, None, (*_BODY, 404, 409, 503), 201),
     Route("DELETE", "/admin/keys/{key_id}", admin.revoke_key, "operator", None, None, (400, 404, 503)),
     Route("POST", "/admin/grants", admin.give_grant, "operator", models.GrantRequest, None, (*_BODY, 404, 503), 201),
-    Route("DELETE", "/admin/grants/{app_id}/{user_id}", admin.take_grants, "operator", None, None, (404, 503)),
+    Route("DELETE", "/admin/grants/{app_id}/{user_id}", admin.take_grants, "operator", None, None, (400, 404, 503)),
     Route("GET", "/admin/events", admin.list_events, "operator", None, None, (503,)),
     Route("POST", "/admin/refresh", admin.refresh_user, "operator", models.UserRequest, None, (*_BODY, 404, 503), 202),
     Route("POST", "/admin/outbox/retry", admin.retry_wishes, "operator", None, None, (503,)),
@@ -62,5 +72,12 @@ API = (
     Route("POST", "/admin/reconcile", admin_reconcile.start_reconcile, "operator", models.ReconcileRequest, None,
           (*_BODY, 404, 409), 202),
     Route("GET", "/admin/reconcile", admin_reconcile.show_reconcile, "operator"),
+    Route("GET", "/admin/account", admin_customers.show_account, "operator", None, None, (503,)),
+    Route("POST", "/admin/adopt", admin_customers.adopt, "operator", models.AdoptRequest, None,
+          (*_BODY, 404, 409, 502, 503)),
+    Route("GET", "/admin/users/{app_id}/{user_id}", admin_customers.show_traces, "operator", None, None,
+          (400, 404, 502, 503)),
+    Route("DELETE", "/admin/users/{app_id}/{user_id}", admin_customers.forget, "operator", None, None,
+          (400, 404, 502, 503)),
     Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
 )  # fmt: skip

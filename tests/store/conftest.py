@@ -15,7 +15,7 @@ from gateway.store import Store
 from gateway.store.migrate import migrate
 from gateway.store.postgresql import PostgreSQL
 from gateway.store.sqlite import SQLite
-from gateway.store.store import _url
+from gateway.store.store import store_url
 
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)]
 
@@ -46,7 +46,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def _sqlite_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    backend = SQLite(_url(f"sqlite:///{tmp_path_factory.mktemp('store')}/contract.db"))
+    backend = SQLite(store_url(f"sqlite:///{tmp_path_factory.mktemp('store')}/contract.db"))
     with backend.connect_writer() as connection:
         migrate(connection)
         yield connection
@@ -55,7 +55,7 @@ def _sqlite_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Con
 
 @pytest.fixture(scope="session")
 def _postgresql_connection(postgresql: Cluster) -> Iterator[Connection]:
-    backend = PostgreSQL(_url(postgresql.new_database()))
+    backend = PostgreSQL(store_url(postgresql.new_database()))
     with backend.connect_writer() as connection:
         migrate(connection)
         yield connection

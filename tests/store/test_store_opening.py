@@ -35,7 +35,7 @@ def _refused(url: str) -> str:
     ],
 )
 def test_schemes_are_rewritten_to_our_drivers(url: str, driver: str, database: str) -> None:
-    rewritten = store._url(url)
+    rewritten = store.store_url(url)
     assert (rewritten.drivername, rewritten.database) == (driver, database)
 
 
@@ -182,7 +182,7 @@ else:
 _WITHOUT_LOCK = """
 import os
 from gateway.store import postgresql, sqlite
-sqlite._take_lock = lambda path: os.open(os.devnull, os.O_RDONLY)
+sqlite.take_lock = lambda path: os.open(os.devnull, os.O_RDONLY)
 postgresql.PostgreSQL._take_lock = lambda self, conn: None
 """
 _KILLED_IN_THE_MIDDLE = """

@@ -1,0 +1,48 @@
+"""The use cases without a server: for a command while none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+
+from gateway.app.catalog_file import CatalogFile
+from gateway.billing.account import AccountCheck, binding
+from gateway.billing.context import Billing
+from gateway.billing.prices import load_known_prices
+from gateway.billing.signing import signing_keys
+from gateway.litellm import LiteLLM
+from gateway.settings import Settings
+from gateway.store import Store
+from gateway.stripe.client import Stripe
+
+
+@contextlib.asynccontextmanager
+async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Billing]:
+    """Billing that nobody else shares; the instance lock keeps a server from starting meanwhile.
+
+    What it leaves to be done (refreshes, wishes), the next server does. Raises `ConfigError`, also for a key of another
+    Stripe account, and `UpstreamFailed` while Stripe cannot say whose it is.
+    """
+    catalog, _ = CatalogFile(settings, environ).read()
+    async with contextlib.AsyncExitStack() as stack:
+        store = await asyncio.to_thread(Store.open, settings.database_url)
+        stack.push_async_callback(store.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        billing = Billing(
+            store=store,
+            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base),
+            litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key) if settings.litellm_url else None,
+            catalog=catalog,
+            webhook_secrets=settings.stripe_webhook_secret,
+            public_url=settings.public_url,
+            clock=time.time,
+            tell_gate=lambda app_id, user_id, tier_id: None,
+            signing_keys=signing_keys(settings.admin_token),
+        )
+        await AccountCheck(billing, await store.read(binding)).ask()
+        await load_known_prices(billing)
+        yield billing

@@ -1,0 +1,49 @@
+"""Leaving one Stripe account for another, as from a sandbox to live: what the old one gave is forgotten, on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.account import ACCOUNT, MISMATCH, MODE, Binding, binding
+from gateway.billing.backup import RECOVERY
+from gateway.billing.missed_events import CURSOR
+from gateway.billing.reconcile_job import RECONCILED_AT
+from gateway.billing.signing import SIGNED_WITH
+from gateway.store import forgetting, refreshes
+
+_FACTS = (ACCOUNT, MODE, "portal:", CURSOR, RECONCILED_AT, RECOVERY, SIGNED_WITH)
+_ALERTS = (
+    MISMATCH,
+    "livemode_mismatch",
+    "refresh_failing",
+    "unknown_status",
+    "unknown_price",
+    "duplicate_subscription",
+    "subscription_vanished",
+    "price_missing",
+    "price_differs",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What was, or in a dry run would be, forgotten. `users` lose what the old account gave them."""
+
+    bound: Binding
+    users: int
+    forgotten: dict[str, int]
+
+
+def move_account(conn: Connection, now: int) -> Moved:
+    """Forget the Stripe account: the next start binds the store to the account of its key.
+
+    Grants, keys, tombstones and LiteLLM ids stay. Whoever had a tier by a subscription is refreshed by the next
+    server: they get what their grants give, or the first tier, and LiteLLM is told.
+    """
+    bound, affected = binding(conn), forgetting.subscribers(conn)
+    forgotten = forgetting.remove_account(conn, _FACTS, _ALERTS)
+    for app_id, user_id in affected:
+        refreshes.want(conn, app_id, user_id, now)
+    return Moved(bound, len(affected), forgotten)

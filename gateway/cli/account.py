@@ -1,0 +1,78 @@
+"""`skpay account`: the Stripe account that the database belongs to."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import click
+from sqlalchemy import Connection
+
+from gateway.billing.account import binding, mode_of
+from gateway.billing.account_move import Moved, move_account
+from gateway.cli.environment import settings
+from gateway.cli.output import good, say
+from gateway.cli.server import alone, ask_or_write
+from gateway.settings import Settings
+
+
+@click.group()
+def account() -> None:
+    """The Stripe account and mode that the database is bound to."""
+
+
+@account.command("show")
+def show() -> None:
+    """Which account and mode the database belongs to, and which mode the key has."""
+    found = settings()
+
+    def job(conn: Connection) -> dict[str, object]:
+        bound = binding(conn)
+        newest = None if bound.newest is None else bound.newest.customer_id
+        return asdict(bound) | {"newest_customer": newest, "key_mode": _key_mode(found), "wrong_account": False}
+
+    told: Any = ask_or_write(found, "GET", "/admin/account", None, job)
+    say(f"database: {told['account'] or 'account not known'}, {told['mode'] or 'not bound yet'}")
+    say(f"newest customer: {told['newest_customer'] or 'none'}")
+    say(f"key: {told['key_mode']}{', of ANOTHER account' if told['wrong_account'] else ''}")
+
+
+def _key_mode(found: Settings) -> str:
+    return mode_of("_live_" in found.stripe_secret_key[0].reveal())
+
+
+class _DryRunError(Exception):
+    """Carries what would be forgotten out of a transaction that must not be committed."""
+
+    def __init__(self, moved: Moved) -> None:
+        self.moved = moved
+
+
+@account.command("move")
+@click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
+def move(yes: bool) -> None:
+    """Forget what came from one Stripe account, so that the next start binds the database to the key's.
+
+    For going from test to live. Stripe customers, checkouts, prices, portals and tiers by subscription are forgotten;
+    grants, keys and LiteLLM ids stay. Only while no server runs.
+    """
+
+    def job(conn: Connection) -> Moved:
+        moved = move_account(conn, int(time.time()))
+        if not yes:
+            raise _DryRunError(moved)
+        return moved
+
+    try:
+        moved = alone(settings(), job)
+    except _DryRunError as dry:
+        moved = dry.moved
+    was = f"{moved.bound.account or 'account not known'}, {moved.bound.mode or 'not bound'}"
+    counts = ", ".join(f"{count} {name}" for name, count in moved.forgotten.items())
+    say(f"bound to: {was}")
+    if not yes:
+        say(f"would forget: {counts}; {moved.users} user(s) would lose what that account gave them")
+        say("nothing was changed; do it with: skpay account move --yes")
+        return
+    good(f"forgotten: {counts}; {moved.users} user(s) are looked up anew by the next start")

@@ -1,0 +1,65 @@
+"""`skpay backup` and `skpay restore`."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+from sqlalchemy import Connection
+
+from gateway.billing.backup import mark_restored
+from gateway.cli.environment import settings
+from gateway.cli.output import good, say
+from gateway.cli.server import alone
+from gateway.errors import InvalidInput
+from gateway.store import backup as files
+from gateway.store.backup import sqlite_file
+
+_file = click.argument("file", required=False, type=click.Path(path_type=Path))
+
+
+@click.command()
+@_file
+def backup(file: Path | None) -> None:
+    """Write a whole copy of the database to FILE, while the server runs or not.
+
+    Without FILE: beside the database, with the time in its name. Keep it as safe as the secrets.
+    """
+    database = sqlite_file(settings().database_url)
+    if database is None:
+        raise InvalidInput("The database is on a PostgreSQL server: back it up with pg_dump --format=custom.")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = file or database.with_name(f"{database.stem}-{stamp}.backup")
+    size = files.back_up(database, target.absolute())
+    good(f"{target}: {size} bytes, checked")
+
+
+@click.command()
+@_file
+def restore(file: Path | None) -> None:
+    """Put a backup in the database's place, while no server runs.
+
+    The old database is kept beside it. What the backup still wished to tell LiteLLM and the apps is dropped, and the
+    next start looks everybody up at Stripe before /ready says so. With PostgreSQL: run pg_restore first, then this
+    without FILE.
+    """
+    found, now = settings(), int(time.time())
+    if sqlite_file(found.database_url) is None:
+        if file is not None:
+            raise InvalidInput("The database is on a PostgreSQL server: pg_restore first, then skpay restore, no FILE.")
+        good(f"marked as restored; {alone(found, partial(mark_restored, now=now))} user(s) will be looked up at Stripe")
+        return
+    if file is None:
+        raise InvalidInput("Name the backup: skpay restore FILE")
+    counted: list[int] = []
+
+    def prepare(conn: Connection) -> None:
+        counted.append(mark_restored(conn, now))
+
+    kept = files.restore(found.database_url, file.absolute(), prepare, now)
+    good(f"restored from {file}; {counted[0]} user(s) will be looked up at Stripe by the next start")
+    if kept is not None:
+        say(f"the old database is kept as {kept}")
+    say("keys that were revoked and people who were forgotten since the backup are back: revoke and forget them again")

@@ -1,0 +1,65 @@
+"""`skpay users`: a person as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from gateway.app.offline import offline_billing
+from gateway.billing import forget
+from gateway.billing.context import Billing
+from gateway.cli.environment import settings
+from gateway.cli.output import good, say
+from gateway.cli.server import NoServerError, ask
+from gateway.settings import Settings
+
+_SECONDS = 90.0
+"""Stripe and LiteLLM are called one after the other; each may take its time."""
+
+
+@click.group()
+def users() -> None:
+    """The users of the apps."""
+
+
+@users.command("delete")
+@click.argument("app_id")
+@click.argument("user_id")
+@click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
+def delete(app_id: str, user_id: str, yes: bool) -> None:
+    """Forget a person: end subscriptions, delete them at Stripe, in LiteLLM and here.
+
+    If it fails half way, run it again: it goes on where it stopped.
+    """
+    found = settings()
+    path = f"/admin/users/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
+    use_case = forget.forget if yes else forget.traces
+    try:
+        told: Any = ask(found, "DELETE" if yes else "GET", path, seconds=_SECONDS)
+    except NoServerError:
+        told = asyncio.run(_alone(found, lambda billing: use_case(billing, app_id, user_id)))
+    for name, each in _shown(told):
+        say(f"  {name}: {each}")
+    if yes:
+        good(f"{user_id} of {app_id} is forgotten")
+    else:
+        say(f"nothing was changed; do it with: skpay users delete {app_id} {user_id} --yes")
+
+
+async def _alone(found: Settings, use_case: Callable[[Billing], Awaitable[forget.Traces]]) -> dict[str, object]:
+    async with offline_billing(found, os.environ) as billing:
+        return asdict(await use_case(billing))
+
+
+def _shown(told: Any) -> list[tuple[str, str]]:
+    """Each thing with its kind, one a line."""
+    shown = [("subscription to cancel", each) for each in told["subscriptions"]]
+    shown += [("Stripe customer", each) for each in told["customers"]]
+    shown += [(f"LiteLLM {mode.replace('_', ' ')}", own_id) for mode, own_id in told["litellm"]]
+    return [*shown, ("keys", str(told["keys"]))]

@@ -1,0 +1,62 @@
+"""What the command line does to a running server about Stripe's customers: whose account, whose customer, who goes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+
+from gateway.billing import forget as forgetting
+from gateway.billing.account import binding, mode_of
+from gateway.billing.adopt import Claim, adopt_claimed
+from gateway.billing.context import Billing
+from gateway.web.auth import require_operator
+from gateway.web.bodies import read_json
+from gateway.web.context import BILLING, SITE
+from gateway.web.models import AdoptRequest
+
+
+async def show_account(request: web.Request) -> web.Response:
+    """The Stripe account and mode that the store is bound to, and those of the key."""
+    require_operator(request)
+    return web.json_response(await shown_account(request.app[BILLING]))
+
+
+async def shown_account(billing: Billing) -> dict[str, object]:
+    """What `skpay account show` prints."""
+    bound = await billing.store.read(binding)
+    return {
+        "account": bound.account or None,
+        "mode": bound.mode or None,
+        "newest_customer": None if bound.newest is None else bound.newest.customer_id,
+        "key_mode": mode_of(billing.stripe.livemode),
+        "wrong_account": billing.wrong_account,
+    }
+
+
+async def adopt(request: web.Request) -> web.Response:
+    """Judge claims that customers of Stripe are users of an app, and with `apply` carry them out."""
+    require_operator(request)
+    wanted = await read_json(request, AdoptRequest)
+    claims = [Claim(each.customer_id, each.user_id) for each in wanted.claims]
+    verdicts = await adopt_claimed(request.app[BILLING], wanted.app_id, claims, apply=wanted.apply)
+    return web.json_response({"verdicts": [asdict(each) for each in verdicts]})
+
+
+async def show_traces(request: web.Request) -> web.Response:
+    """What forgetting a user would end and delete."""
+    require_operator(request)
+    found = await forgetting.traces(
+        request.app[BILLING], request.match_info["app_id"], request.match_info["user_id"]
+    )  # fmt: skip
+    return web.json_response(asdict(found))
+
+
+async def forget(request: web.Request) -> web.Response:
+    """End a user's subscriptions and delete them at Stripe, in LiteLLM and here."""
+    require_operator(request)
+    found = await forgetting.forget(
+        request.app[BILLING], request.match_info["app_id"], request.match_info["user_id"]
+    )  # fmt: skip
+    await request.app[SITE].keys_changed()
+    return web.json_response(asdict(found))
