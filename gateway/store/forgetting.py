@@ -9,6 +9,7 @@ from gateway.store.schema import (
     alerts,
     checkouts,
     customers,
+    disputes,
     entitlements,
     grants,
     inbox,
@@ -21,7 +22,7 @@ from gateway.store.schema import (
     refreshes,
 )
 
-_OF_USERS = (entitlements, refreshes, outbox, notices, checkouts, customers, grants, keys)
+_OF_USERS = (entitlements, refreshes, outbox, notices, checkouts, customers, disputes, grants, keys)
 
 
 def remove_user(conn: Connection, app_id: str, user_id: str) -> int:
@@ -67,6 +68,7 @@ def remove_account(conn: Connection, facts: tuple[str, ...], alert_kinds: tuple[
     gone = {
         "customers": conn.execute(delete(customers)).rowcount,
         "checkouts": conn.execute(delete(checkouts)).rowcount,
+        "disputes": conn.execute(delete(disputes)).rowcount,
         "prices": conn.execute(delete(prices)).rowcount,
         "entitlements": conn.execute(delete(entitlements).where(entitlements.c.source == "subscription")).rowcount,
         "events": ignored.rowcount,

@@ -273,6 +273,25 @@ alerts = Table(
     Column("resolved_at", _instant),
 )
 
+disputes = Table(
+    "disputes",
+    metadata,
+    # Of the dispute, the refunded charge or the fraud warning.
+    Column("object_id", _text, primary_key=True),
+    # Stripe's name of that kind of object.
+    Column("kind", _text, nullable=False),
+    Column("customer_id", _text, nullable=False),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("remembered_at", _instant, nullable=False),
+    # Counts events about it, so that one that comes during a question is asked about again.
+    Column("wanted", BigInteger, nullable=False),
+    Column("open", Boolean, nullable=False),
+    # What Stripe said last, as JSON; '' before the first answer.
+    Column("found", _text, nullable=False),
+    Index("ix_disputes_user", "app_id", "user_id"),
+)
+
 tombstones = Table(
     "tombstones",
     metadata,

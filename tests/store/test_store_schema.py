@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Text, event, text
 
-from gateway.store import customers, entitlements, grants, inbox, keys, notices, outbox, refreshes
+from gateway.store import customers, disputes, entitlements, grants, inbox, keys, notices, outbox, refreshes
 from gateway.store.schema import metadata
 
 
@@ -58,6 +58,7 @@ HOT = {
     "notices.failing": lambda conn: notices.failing(conn, "skai", 5),
     "notices.of_user": lambda conn: notices.of_user(conn, "skai", "u1", 10),
     "notices.recent": lambda conn: notices.recent(conn, 10),
+    "disputes.of_user": lambda conn: disputes.of_user(conn, "skai", "u1"),
     "notices.replay_dead": lambda conn: notices.replay_dead(conn, "skai", 100),
     "entitlements.get": lambda conn: entitlements.get(conn, "skai", "u1"),
     "entitlements.changes": lambda conn: entitlements.changes(conn, "skai", "u1", 10),

@@ -1,0 +1,85 @@
+"""Contested charges: disputes, refunds and fraud warnings that an event told of, until Stripe says they are over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select, text, update
+
+from gateway.store.schema import disputes
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """`kind` is Stripe's name of the object. `found` is what Stripe said last, empty before the first answer.
+
+    `wanted` counts the events about it; `open`: Stripe is asked again with the next refresh.
+    """
+
+    object_id: str
+    kind: str
+    customer_id: str
+    wanted: int
+    open: bool
+    found: Mapping[str, Any]
+
+
+_REMEMBER = text(
+    "INSERT INTO disputes (object_id, kind, customer_id, app_id, user_id, remembered_at, wanted, open, found)"
+    " VALUES (:object_id, :kind, :customer_id, :app_id, :user_id, :now, 1, :true, '')"
+    " ON CONFLICT (object_id) DO UPDATE SET wanted = disputes.wanted + 1, open = excluded.open"
+)
+
+
+def remember(
+    conn: Connection, object_id: str, kind: str, customer_id: str, app_id: str, user_id: str, now: int
+) -> None:  # fmt: skip
+    """An event told of it: the user's next refresh asks Stripe, also if it seemed to be over. Whose it is stays."""
+    conn.execute(
+        _REMEMBER,
+        {
+            "object_id": object_id,
+            "kind": kind,
+            "customer_id": customer_id,
+            "app_id": app_id,
+            "user_id": user_id,
+            "now": now,
+            "true": True,
+        },
+    )
+
+
+def of_user(conn: Connection, app_id: str, user_id: str) -> list[Remembered]:
+    """Everything of this user, over or not, in the order in which it was remembered."""
+    rows = conn.execute(
+        select(
+            disputes.c.object_id,
+            disputes.c.kind,
+            disputes.c.customer_id,
+            disputes.c.wanted,
+            disputes.c.open,
+            disputes.c.found,
+        )
+        .where(disputes.c.app_id == app_id, disputes.c.user_id == user_id)
+        .order_by(disputes.c.remembered_at, disputes.c.object_id)
+    )
+    return [_remembered(row) for row in rows]
+
+
+def note(conn: Connection, remembered: Remembered, found: Mapping[str, Any], still_open: bool) -> None:
+    """What Stripe answered about it. It stays open if another event came since it was read from here."""
+    nothing_new = disputes.c.wanted == remembered.wanted
+    conn.execute(
+        update(disputes)
+        .where(and_(disputes.c.object_id == remembered.object_id, nothing_new))
+        .values(found=json.dumps(dict(found), sort_keys=True), open=still_open)
+    )
+
+
+def _remembered(row: Row[Any]) -> Remembered:
+    return Remembered(
+        row.object_id, row.kind, row.customer_id, row.wanted, row.open, json.loads(row.found) if row.found else {}
+    )
