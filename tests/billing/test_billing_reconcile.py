@@ -8,6 +8,7 @@ from servers.world import DAY, World
 from sqlalchemy import text
 
 from gateway.billing.drift import Kind, Line, Report
+from gateway.billing.holdings import fetch_holdings
 from gateway.billing.pace import Pace
 from gateway.billing.reconcile import reconcile
 from gateway.billing.reconciling import Asked
@@ -206,6 +207,15 @@ async def test_a_free_user_on_a_paid_budget_is_unpaid_but_active(world: World) -
     assert world.limits("u1") == {"budget_id": "skai.free", "max_budget": 1, "rpm_limit": 10}
 
 
+async def test_less_than_the_first_tier_blocks_nobody_who_paid(world: World) -> None:
+    world.stripe.cancel(await world.subscribed("u1", "pro"))
+    await world.catch_up()
+    world.litellm.state.budgets["skai.free"].rpm_limit = 1
+    assert kinds(await dry(world)) == {"u1": Kind.OTHER}
+    del world.litellm.state.customers["u1"]  # LiteLLM leaves whom it does not know unlimited
+    assert kinds(await dry(world)) == {"u1": Kind.UNPAID_BUT_ACTIVE}
+
+
 async def test_a_line_says_what_each_of_the_three_says(world: World) -> None:
     subscription_id = await world.subscribed("u1", "pro")
     world.stripe.cancel(subscription_id)
@@ -292,6 +302,25 @@ async def test_who_is_being_refreshed_is_not_reported(world: World) -> None:
     assert (await dry(world)).found == {}
 
 
+async def test_what_changes_while_it_is_looked_up_is_not_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The subscription is canceled and refreshed between our fetch and our comparison: ours is the older truth."""
+    subscription_id = await world.buy("u1", "pro")
+    fetch = fetch_holdings
+
+    async def overtaken(*asked: Any) -> Any:
+        holdings = await fetch(*asked)
+        world.stripe.cancel(subscription_id)
+        await world.catch_up()
+        return holdings
+
+    monkeypatch.setattr("gateway.billing.reconcile.fetch_holdings", overtaken)
+    world.events()
+    assert (await dry(world)).found == {}
+    assert (await world.status("u1"))["status"] == "canceled"
+
+
 async def test_a_refresh_that_keeps_failing_does_not_hide_the_drift(world: World) -> None:
     await world.buy("u1", "pro")
     world.events()
@@ -318,9 +347,10 @@ async def test_another_accounts_key_lowers_nobody(world: World) -> None:
     # To that account all our customers are unknown, and it has no subscription at all.
     world.stripe.world.objects["customer"].clear()
     world.stripe.world.objects["subscription"].clear()
-    with pytest.raises(UpstreamFailed) as refused:
-        await reconcile(world.billing, Asked(apply=True, yes=True))
-    assert "No such customer" in refused.value.detail
+    for asked in (Asked(), Asked(apply=True, yes=True)):
+        with pytest.raises(UpstreamFailed) as refused:
+            await reconcile(world.billing, asked)
+        assert "No such customer" in refused.value.detail
     assert dump(world) == before
 
 
