@@ -65,7 +65,10 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
         return model.model_validate(document)
     except ValidationError as exc:
         # Field and reason only: what was sent could be a secret in the wrong place.
-        problems = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in exc.errors()]
+        problems = [
+            f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg'].removeprefix('Value error, ')}"
+            for each in exc.errors()
+        ]
         raise InvalidInput("; ".join(problems), fields={"problems": problems}) from exc
 
 

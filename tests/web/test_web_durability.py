@@ -1,0 +1,81 @@
+"""T10: the 200 to Stripe leaves only after the log of the database was synced to disk, seen from the outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+from servers.found import require
+from servers.running import environ_of, event, stripe_signature, write_apps
+from servers.traefik import free_port, until
+
+
+async def test_t10_the_events_write_is_synced_before_its_200_is_sent(tmp_path: Path) -> None:
+    strace = require("strace")
+    write_apps(tmp_path)
+    port = free_port()
+    # Nobody answers there: what is on disk depends on no vendor.
+    nobody = "http://127.0.0.1:9"
+    environ = environ_of(tmp_path, stripe_url=nobody, litellm_url=nobody, PORT=str(port))
+    trace = tmp_path / "trace"
+    watched = "trace=fdatasync,fsync,pwrite64,write,sendto,sendmsg,writev"
+    process = await asyncio.create_subprocess_exec(
+        str(strace), "-f", "-y", "-s", "60", "-e", watched, "-o", str(trace), sys.executable, "-m", "gateway", "serve",
+        env={**os.environ, **environ}, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def up() -> bool:
+                try:
+                    async with session.get(f"http://127.0.0.1:{port}/health") as answer:
+                        return answer.status == 200
+                except aiohttp.ClientConnectionError:
+                    return False
+
+            await until(up, "skpay serve under strace", 60)
+            body = event("evt_durable", padding="durable-event-marker" * 300)
+            before = len(trace.read_text(errors="replace"))
+            headers = {"Stripe-Signature": stripe_signature(body)}
+            async with session.post(f"http://127.0.0.1:{port}/webhook/stripe", data=body, headers=headers) as answer:
+                assert answer.status == 200
+    finally:
+        # strace keeps a signal to itself; what it traces gets it.
+        children = _children(process.pid)
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), 20)
+        except TimeoutError:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+            process.kill()
+            await process.wait()
+    steps = steps_of(trace.read_text(errors="replace")[before:])
+    assert "answer 200" in steps, steps
+    until_answered = steps[: steps.index("answer 200")]
+    assert "write to WAL" in until_answered, steps
+    last_write = len(until_answered) - 1 - until_answered[::-1].index("write to WAL")
+    assert "sync of WAL" in until_answered[last_write:], steps
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def steps_of(trace: str) -> list[str]:
+    """The system calls that matter, in the order in which they ended."""
+    found = []
+    for line in trace.splitlines():
+        if re.search(r"\bf(data)?sync\(\d+<[^>]*-wal>\)\s+= 0", line):
+            found.append("sync of WAL")
+        elif re.search(r"pwrite64\(\d+<[^>]*-wal>", line):
+            found.append("write to WAL")
+        elif "HTTP/1.1 200 OK" in line:
+            found.append("answer 200")
+    return found
