@@ -1,27 +1,62 @@
-"""`skpay events`."""
+"""`skpay events`: what Stripe sent and what became of it."""
 
 from __future__ import annotations
+
+import time
+from urllib.parse import quote, urlencode
 
 import click
 from sqlalchemy import Connection
 
 from gateway.cli.environment import settings
-from gateway.cli.output import instant, table
+from gateway.cli.output import as_json, good, instant, table
 from gateway.cli.server import ask_or_write
 from gateway.store import inbox
-from gateway.web.admin import shown_event
+from gateway.web.admin_events import SHOWN, replay, shown_event, whole_event
+
+account_option = click.option("--account", default="", help="The connected account it came from, if any.")
 
 
-@click.command()
+@click.group()
 def events() -> None:
-    """The newest events from Stripe and what became of them."""
+    """What Stripe sent and what became of it."""
+
+
+@events.command("list")
+@click.option("--app", "app_id", help="Only those of this app.")
+@click.option("--user", "user_id", help="Only those of this user.")
+def list_(app_id: str | None, user_id: str | None) -> None:
+    """The newest events."""
 
     def job(conn: Connection) -> dict[str, object]:
-        return {"events": [shown_event(event) for event in inbox.recent(conn, 200)]}
+        return {"events": [shown_event(event) for event in inbox.recent(conn, SHOWN, app_id, user_id)]}
 
-    found = ask_or_write(settings(), "GET", "/admin/events", None, job)["events"]
-    rows = [
-        (instant(each["received_at"]), each["type"], each["event_id"], each["state"], each["app_id"], each["user_id"])
-        for each in found
-    ]
+    query = urlencode({name: value for name, value in (("app", app_id), ("user", user_id)) if value is not None})
+    found = ask_or_write(settings(), "GET", f"/admin/events{'?' if query else ''}{query}", None, job)["events"]
+    names = ("type", "event_id", "state", "app_id", "user_id")
+    rows = [(instant(each["received_at"]), *(each[name] for name in names)) for each in found]
     table(("received (UTC)", "type", "id", "state", "app", "user"), rows, empty="No event was received yet.")
+
+
+@events.command()
+@click.argument("event_id")
+@account_option
+def show(event_id: str, account: str) -> None:
+    """One event with its body, as JSON."""
+    path = f"/admin/events/{quote(event_id, safe='')}?{urlencode({'account': account})}"
+    as_json(ask_or_write(settings(), "GET", path, None, lambda conn: whole_event(conn, account, event_id)))
+
+
+@events.command("replay")
+@click.argument("event_id")
+@account_option
+def replay_(event_id: str, account: str) -> None:
+    """Route an event again, as if it came now."""
+
+    def job(conn: Connection) -> dict[str, object]:
+        replay(conn, account, event_id, int(time.time()))
+        return {}
+
+    path = f"/admin/events/{quote(event_id, safe='')}/replay?{urlencode({'account': account})}"
+    ask_or_write(settings(), "POST", path, None, job)
+    good(f"{event_id} is routed again; see: skpay events show {event_id}")

@@ -13,7 +13,9 @@ from rich.table import Table
 from gateway.log import redact
 
 out = Console(highlight=False, soft_wrap=True)
+
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+PIPE_WIDTH = 1000
 
 
 def complain(*lines: str) -> None:
@@ -44,10 +46,13 @@ def table(headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], *, empt
     if not rows:
         say(empty)
         return
-    shown = Table(*headings, box=None, pad_edge=False)
+    shown = Table(box=None, pad_edge=False)
+    for heading in headings:
+        shown.add_column(heading, overflow="fold")
     for row in rows:
         shown.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    out.print(shown)
+    # Ids are there to be copied: folded where a terminal is narrow, and never cut in a pipe.
+    out.print(shown, width=None if out.is_terminal else PIPE_WIDTH)
 
 
 def instant(at: object) -> str:

@@ -11,8 +11,7 @@ from gateway.billing import grants as granting
 from gateway.billing.context import check_user_id
 from gateway.billing.keys import create_key
 from gateway.errors import ConfigError, InvalidInput
-from gateway.store import alerts, inbox, keys, outbox, refreshes
-from gateway.store.inbox import Event
+from gateway.store import alerts, keys, refreshes
 from gateway.store.keys import Key
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
@@ -102,19 +101,6 @@ async def take_grants(request: web.Request) -> web.Response:
     return web.json_response({"ended": ended})
 
 
-async def list_events(request: web.Request) -> web.Response:
-    """The newest events, without their bodies."""
-    require_operator(request)
-    found = await request.app[BILLING].store.read(lambda conn: inbox.recent(conn, SHOWN))
-    return web.json_response({"events": [shown_event(event) for event in found]})
-
-
-def shown_event(event: Event) -> dict[str, object]:
-    """An event without its body."""
-    names = ("event_id", "type", "received_at", "state", "attempts", "error", "app_id", "user_id", "customer_id")
-    return {name: getattr(event, name) for name in names}
-
-
 async def refresh_user(request: web.Request) -> web.Response:
     """Ask Stripe about a user now, as an event would."""
     require_operator(request)
@@ -125,15 +111,6 @@ async def refresh_user(request: web.Request) -> web.Response:
     await billing.store.write(lambda conn: refreshes.want(conn, wanted.app_id, wanted.user_id, billing.now()))
     billing.refresh_wanted.set()
     return web.json_response({"wanted": True}, status=202)
-
-
-async def retry_wishes(request: web.Request) -> web.Response:
-    """Try every wish again that was given up, after its cause was mended."""
-    require_operator(request)
-    billing = request.app[BILLING]
-    revived = await billing.store.write(lambda conn: outbox.revive(conn, None, billing.now()))
-    billing.wish_made.set()
-    return web.json_response({"revived": revived})
 
 
 async def reload_catalog(request: web.Request) -> web.Response:

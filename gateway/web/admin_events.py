@@ -1,0 +1,68 @@
+"""What the operator sees of the inbox, and does with it."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from gateway.errors import NotFound
+from gateway.store import inbox
+from gateway.store.inbox import Event
+from gateway.web.auth import require_operator
+from gateway.web.context import BILLING
+
+SHOWN = 200
+_NAMES = (
+    "event_id", "type", "account", "api_version", "livemode", "received_at", "finished_at", "state", "attempts",
+    "error", "app_id", "user_id", "customer_id",
+)  # fmt: skip
+
+
+async def list_events(request: web.Request) -> web.Response:
+    """The newest events, without their bodies; of one app or one user (`?app=…&user=…`) if asked."""
+    require_operator(request)
+    app_id, user_id = request.query.get("app"), request.query.get("user")
+    found = await request.app[BILLING].store.read(lambda conn: inbox.recent(conn, SHOWN, app_id, user_id))
+    return web.json_response({"events": [shown_event(event) for event in found]})
+
+
+async def show_event(request: web.Request) -> web.Response:
+    """One event with its body, as Stripe sent it; null after it was purged."""
+    require_operator(request)
+    account, event_id = request.query.get("account", ""), request.match_info["event_id"]
+    return web.json_response(await request.app[BILLING].store.read(lambda conn: whole_event(conn, account, event_id)))
+
+
+async def replay_event(request: web.Request) -> web.Response:
+    """Route an event again, as if it came now. It only asks for a refresh, so repeating it changes nothing."""
+    require_operator(request)
+    billing = request.app[BILLING]
+    account, event_id = request.query.get("account", ""), request.match_info["event_id"]
+    await billing.store.write(lambda conn: replay(conn, account, event_id, billing.now()))
+    billing.inbox_filled.set()
+    return web.json_response({"replayed": event_id}, status=202)
+
+
+def shown_event(event: Event) -> dict[str, object]:
+    """An event without its body."""
+    return {name: getattr(event, name) for name in _NAMES}
+
+
+def whole_event(conn: Connection, account: str, event_id: str) -> dict[str, object]:
+    """Raises `NotFound`."""
+    event = inbox.get(conn, account, event_id)
+    if event is None:
+        raise _unknown(event_id)
+    return {**shown_event(event), "body": json.loads(event.body) if event.body else None}
+
+
+def replay(conn: Connection, account: str, event_id: str, now: int) -> None:
+    """Raises `NotFound`."""
+    if not inbox.reopen(conn, account, event_id, now):
+        raise _unknown(event_id)
+
+
+def _unknown(event_id: str) -> NotFound:
+    return NotFound(f"There is no event {event_id[:80]!r} in the inbox.", code="unknown_event")
