@@ -24,8 +24,8 @@ FREE = Limits(max_budget_usd=1, tpm_limit=100_000, rpm_limit=2, models=("gpt-sma
 PRO = Limits(max_budget_usd=10, tpm_limit=500_000, rpm_limit=60)
 SOVEREIGN = Limits()
 ROUTES = [
-    "/user/update", "/user/info", "/v2/user/info", "/customer/new", "/customer/update", "/budget/new",
-    "/budget/update", "/budget/info",
+    "/user/update", "/user/info", "/v2/user/info", "/customer/new", "/customer/update", "/customer/info",
+    "/budget/new", "/budget/update", "/budget/info",
 ]  # fmt: skip
 
 
@@ -198,8 +198,38 @@ async def test_a_key_that_may_do_only_this_is_enough(proxy: Proxy) -> None:
     assert done.matches
     assert (await litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", FREE)).matches
     assert (await litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", PRO)).matches
+    assert await litellm.holds_internal_user(f"u-{proxy.mark}", PRO) is not None
+    assert await litellm.holds_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", PRO) is not None
     status, _ = await proxy.call("POST", "/key/generate", {}, key=key)
     assert status == 403
+
+
+async def test_what_is_held_is_told_without_a_write(proxy: Proxy) -> None:
+    litellm, budget = proxy.litellm, f"pro-{proxy.mark}"
+    for limits in (PRO, FREE, SOVEREIGN):
+        user, customer, own = (f"{kind}-{proxy.mark}-{limits.rpm_limit}" for kind in ("u", "c", "b"))
+        await litellm.provision_internal_user(user, limits, previous_budget_duration=None)
+        await litellm.provision_customer(customer, own, limits)
+        for held in (
+            await litellm.holds_internal_user(user, limits),
+            await litellm.holds_customer(customer, own, limits),
+        ):
+            assert held is not None
+            assert (held.differences, held.less, held.more) == ((), False, False)
+    await litellm.provision_customer(f"c-{proxy.mark}", budget, PRO)
+    await litellm.provision_internal_user(f"u-{proxy.mark}", PRO, previous_budget_duration=None)
+    for wanted, less, more in ((FREE, False, True), (SOVEREIGN, True, False)):
+        for held in (
+            await litellm.holds_internal_user(f"u-{proxy.mark}", wanted),
+            await litellm.holds_customer(f"c-{proxy.mark}", budget, wanted),
+        ):
+            assert held is not None
+            assert (held.less, held.more) == (less, more), held
+
+
+async def test_nothing_is_held_of_whom_litellm_does_not_know(proxy: Proxy) -> None:
+    assert await proxy.litellm.holds_internal_user(f"nobody-{proxy.mark}", PRO) is None
+    assert await proxy.litellm.holds_customer(f"nobody-{proxy.mark}", f"pro-{proxy.mark}", PRO) is None
 
 
 async def test_a_users_own_key_may_not_raise_its_limits(proxy: Proxy) -> None:
