@@ -35,8 +35,9 @@ TYPES = (
     "customer.subscription.resumed", "customer.subscription.trial_will_end",
     "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired", "invoice.paid",
     "invoice.payment_failed", "invoice.payment_action_required", "charge.refunded", "charge.dispute.created",
-    "charge.dispute.closed", "radar.early_fraud_warning.created", "subscription_schedule.updated",
-    "subscription_schedule.released", "subscription_schedule.canceled",
+    "charge.dispute.updated", "charge.dispute.closed", "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated", "radar.early_fraud_warning.created", "radar.early_fraud_warning.updated",
+    "subscription_schedule.updated", "subscription_schedule.released", "subscription_schedule.canceled",
 )  # fmt: skip
 """What SOP.md subscribes the webhook endpoint to: only this would have been delivered."""
 

@@ -115,6 +115,8 @@ class App:
     enforce: bool = True
     sign_in_url: str | None = None
     notify: Notify | None = None
+    on_dispute: Literal["hold", "keep"] = "hold"
+    on_full_refund: Literal["keep", "hold"] = "keep"
     was: tuple[str, ...] = ()
 
     @property

@@ -149,6 +149,8 @@ def _app(app: shape.AppShape) -> App:
         enforce=app.enforce,
         sign_in_url=app.sign_in_url,
         notify=Notify(app.notify.url, _secret_ref(app.notify.secret)) if app.notify else None,
+        on_dispute=app.on_dispute,
+        on_full_refund=app.on_full_refund,
         was=tuple(app.was),
     )
 

@@ -254,6 +254,12 @@ class AppShape(_Shape):
         ),
         Leaf('a duration, such as "7d", "12h" or "0d"', values.grace_problem),
     ] = "7d"
+    on_dispute: Annotated[Literal["hold", "keep"], Leaf('one of "hold", "keep"')] = Field(
+        "hold", description="While a payment is disputed, and after a dispute was lost: the first tier, or no change."
+    )
+    on_full_refund: Annotated[Literal["keep", "hold"], Leaf('one of "keep", "hold"')] = Field(
+        "keep", description="A payment was refunded in full: no change, or the first tier for what it had paid for."
+    )
     anonymous: Annotated[Literal["tag", "refuse"], Leaf('one of "tag", "refuse"')] = Field(
         "tag", description="Whoever is not signed in: passed on with the first tier, or asked to sign in."
     )

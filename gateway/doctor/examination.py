@@ -14,6 +14,8 @@ from gateway.settings import Settings
 from gateway.stripe.client import Stripe
 
 EVENTS = (
+    "charge.dispute.closed",
+    "charge.dispute.created",
     "checkout.session.completed",
     "checkout.session.expired",
     "customer.deleted",

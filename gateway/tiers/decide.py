@@ -10,7 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.catalog.model import App
-from gateway.tiers.model import OVER, Concern, Entitlement, Grant, Invoice, Item, Reason, Subscription
+from gateway.tiers.contested import HELD, reason_to_hold
+from gateway.tiers.contested import concerns as contested_concerns
+from gateway.tiers.model import (
+    OVER,
+    RUNNING,
+    Concern,
+    Contested,
+    Entitlement,
+    Grant,
+    Invoice,
+    Item,
+    Reason,
+    Subscription,
+)
 
 # Stripe's status → (grants, the reason shown). past_due is decided by `_past_due`, an unknown status by `_kept`.
 STATUS: Mapping[str, tuple[bool, Reason]] = {
@@ -42,20 +55,25 @@ def decide(
     known_prices: Mapping[str, str],
     previous: Entitlement | None,
     now: int,
+    contested: Sequence[Contested] = (),
 ) -> Entitlement:
     """The best tier that any granting subscription or grant gives at `now`, why, and what the clock will change.
 
-    `invoices`: open and paid ones of past_due subscriptions. `known_prices`: price id → tier id of this app, for every
-    price that ever was one of its tiers'; and product id → tier id where all of a product's prices are one tier's.
-    `previous`: the last decision, which what is unknown falls back to.
+    `invoices`: open and paid ones of past_due subscriptions, and of several that run at once. `known_prices`: price
+    id → tier id of this app, for every price that ever was one of its tiers'; and product id → tier id where all of a
+    product's prices are one tier's. `previous`: the last decision, which what is unknown falls back to. `contested`:
+    disputes, refunds and fraud warnings of this user's charges; they hold subscriptions back, never a grant.
     """
-    claims = [_subscription_claim(app, each, invoices, known_prices, previous, now) for each in subscriptions]
+    claims = [
+        _unless_held(app, each, _subscription_claim(app, each, invoices, known_prices, previous, now), contested, now)
+        for each in subscriptions
+    ]
     claims += [claim for grant in grants if (claim := _grant_claim(app, grant, now))]
     concerns = tuple(concern for claim in claims for concern in claim.entitlement.concerns)
-    concerns += _duplicates(subscriptions)
+    concerns += _duplicates(subscriptions, invoices) + contested_concerns(app, subscriptions, contested, now)
     best = max(claims, key=_merit, default=None)
     if best is None:
-        return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default")
+        return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default", concerns=concerns)
     return replace(best.entitlement, then=_then(app, claims, now), concerns=concerns)
 
 
@@ -128,6 +146,17 @@ def _subscription_claim(
     return _claim(app, subscription, rank, reason, until, price_id=item.price_id)
 
 
+def _unless_held(
+    app: App, subscription: Subscription, claim: _Claim, contested: Sequence[Contested], now: int
+) -> _Claim:
+    """The claim, or the first tier for as long as its money is contested."""
+    reason = reason_to_hold(app, subscription, contested, now) if claim.rank else None
+    if reason is None:
+        return claim
+    held = replace(claim.entitlement, tier=app.default_tier.tier_id, reason=reason, source="default")
+    return _Claim(0, None, held)
+
+
 def _past_due(app: App, own: Sequence[Invoice], now: int) -> tuple[bool, Reason, int | None]:
     """Grace counts from the oldest open invoice's first attempt, and only for who paid something before."""
     if not any(invoice.status == "paid" and invoice.amount_paid > 0 for invoice in own):
@@ -140,8 +169,8 @@ def _past_due(app: App, own: Sequence[Invoice], now: int) -> tuple[bool, Reason,
 
 
 def _rank_before(app: App, subscription: Subscription, previous: Entitlement | None, otherwise: int) -> int:
-    """past_due never raises: at most the tier this subscription gave before."""
-    if previous is None or previous.subscription_id != subscription.subscription_id:
+    """past_due never raises: at most the tier this subscription gave before it was held, if it was."""
+    if previous is None or previous.subscription_id != subscription.subscription_id or previous.reason in HELD:
         return otherwise
     tier = app.tier(previous.tier)
     return tier.rank if tier else otherwise
@@ -214,9 +243,19 @@ def _claim(
     )
 
 
-def _duplicates(subscriptions: Sequence[Subscription]) -> tuple[Concern, ...]:
-    running = sorted(s.subscription_id for s in subscriptions if s.status in ("active", "trialing", "past_due"))
+def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoice]) -> tuple[Concern, ...]:
+    """Paid for more than once: the newest is the one to give back, because everything else hangs on the oldest."""
+    running = sorted(
+        (each for each in subscriptions if each.status in RUNNING),
+        key=lambda each: (each.created_at, each.subscription_id),
+    )
     if len(running) < 2:
         return ()
-    message = f"pays for {len(running)} subscriptions at once: {', '.join(running)}; cancel and refund all but one"
-    return (Concern("duplicate_subscription", running[0], message),)
+    ids = ", ".join(each.subscription_id for each in running)
+    newest = running[-1].subscription_id
+    message = f"pays for {len(running)} subscriptions at once, the oldest first: {ids}; cancel {newest}"
+    paid = [each for each in invoices if each.subscription_id == newest and each.status == "paid" and each.amount_paid]
+    last = max(paid, key=lambda each: each.created_at, default=None)
+    if last is not None:
+        message += f" and refund {last.invoice_id}, {last.amount_paid} {last.currency} (minor units)"
+    return (Concern("duplicate_subscription", min(each.subscription_id for each in running), message),)

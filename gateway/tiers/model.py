@@ -23,8 +23,13 @@ class Reason(StrEnum):
     UNPAID = "unpaid"
     PAUSED = "paused"
     CANCELED = "canceled"
+    DISPUTE_OPEN = "dispute_open"  # held at the first tier, as on_dispute wants it
+    DISPUTE_LOST = "dispute_lost"
+    REFUNDED = "refunded"
 
 
+RUNNING = ("active", "trialing", "past_due")
+"""Statuses in which somebody pays, or soon will."""
 OVER = ("canceled", "incomplete_expired")
 """Stripe's final statuses: it will never charge for such a subscription again."""
 
@@ -92,6 +97,52 @@ class Invoice:
     first_attempt_at: int | None
     hosted_invoice_url: str | None
     price_ids: tuple[str, ...] = ()
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A charge that its payer's bank contests. `due_at` None: Stripe takes no answer."""
+
+    dispute_id: str
+    customer_id: str
+    charge_id: str
+    status: str
+    reason: str
+    amount: int
+    currency: str
+    created_at: int
+    due_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A charge of which something was given back. `until_at` is when that ends which it had paid for.
+
+    `subscription_id` None: it paid for none.
+    """
+
+    charge_id: str
+    customer_id: str
+    amount: int
+    currency: str
+    in_full: bool
+    subscription_id: str | None
+    until_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FraudWarning:
+    """A charge that the card's issuer calls fraud. `actionable` until it is refunded in full or disputed."""
+
+    warning_id: str
+    customer_id: str
+    charge_id: str
+    fraud_type: str
+    actionable: bool
+
+
+Contested = Dispute | Refund | FraudWarning
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.errors import UpstreamFailed
-from gateway.tiers.model import Invoice, Item, Subscription
+from gateway.tiers.model import Dispute, FraudWarning, Invoice, Item, Refund, Subscription
 
 Raw = Mapping[str, Any]
+_MONTH_SECONDS = 31 * 86_400
 
 
 def subscription(raw: Raw) -> Subscription:
@@ -58,6 +59,55 @@ def invoice(raw: Raw) -> Invoice:
         first_attempt_at=(finalized_at or created_at) if attempt_count else None,
         hosted_invoice_url=raw.get("hosted_invoice_url") if isinstance(raw.get("hosted_invoice_url"), str) else None,
         price_ids=tuple(price_id for line in _list(raw.get("lines")) if (price_id := _charged_price(line))),
+        currency=str(raw.get("currency") or ""),
+    )
+
+
+def dispute(raw: Raw, customer_id: str) -> Dispute:
+    """A `dispute` object, which names no customer. Raises `UpstreamFailed` if it has no id or no status."""
+    details = raw.get("evidence_details")
+    return Dispute(
+        dispute_id=_text(raw, "id", "dispute"),
+        customer_id=customer_id,
+        charge_id=_id(raw.get("charge")) or "",
+        status=_text(raw, "status", "dispute"),
+        reason=str(raw.get("reason") or ""),
+        amount=_amount(raw.get("amount")),
+        currency=str(raw.get("currency") or ""),
+        created_at=_instant(raw.get("created")) or 0,
+        # 0 where the bank takes no answer.
+        due_at=(_instant(details.get("due_by")) or None) if isinstance(details, Mapping) else None,
+    )
+
+
+def refund(raw: Raw, customer_id: str, paid: Raw | None) -> Refund:
+    """A `charge` object of which something was given back; `paid` is the invoice that it paid, None if it paid none.
+
+    Raises `UpstreamFailed` if it has no id.
+    """
+    periods = [line.get("period") for line in _list(paid.get("lines")) if isinstance(line, Mapping)] if paid else []
+    ends = [_instant(period.get("end")) for period in periods if isinstance(period, Mapping)]
+    return Refund(
+        charge_id=_text(raw, "id", "charge"),
+        customer_id=customer_id,
+        amount=_amount(raw.get("amount_refunded")),
+        currency=str(raw.get("currency") or ""),
+        in_full=raw.get("refunded") is True,
+        subscription_id=_subscription_of_invoice(paid) if paid else None,
+        until_at=max(
+            (end for end in ends if end is not None), default=(_instant(raw.get("created")) or 0) + _MONTH_SECONDS
+        ),
+    )
+
+
+def fraud_warning(raw: Raw, customer_id: str) -> FraudWarning:
+    """A `radar.early_fraud_warning` object. Raises `UpstreamFailed` if it has no id."""
+    return FraudWarning(
+        warning_id=_text(raw, "id", "fraud warning"),
+        customer_id=customer_id,
+        charge_id=_id(raw.get("charge")) or "",
+        fraud_type=str(raw.get("fraud_type") or ""),
+        actionable=raw.get("actionable") is True,
     )
 
 
