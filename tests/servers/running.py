@@ -6,11 +6,14 @@ async with running_application(tmp_path) as running:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import hashlib
 import hmac
 import json
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -219,3 +222,62 @@ async def running_application(
                 yield running
         finally:
             await application.stop()
+
+
+class Served:
+    """`skpay serve` as a process of its own, as an operator starts it; `log` is what it wrote."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environ = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environ}
+        self.port, self.gate_port = int(environ["PORT"]), int(environ["GATE_PORT"])
+        self.process: asyncio.subprocess.Process
+
+    async def start(self) -> None:
+        """Start it, without waiting for anything."""
+        with (self.folder / "serve.log").open("ab") as file:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway", "serve", env=self.environ, stdout=file, stderr=file
+            )
+
+    async def until_up(self) -> None:
+        """Wait until it answers; fails if it has ended."""
+
+        async def up() -> bool:
+            assert self.process.returncode is None, self.log
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                return False
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            return answer.startswith(b"HTTP/1.1 200 ")
+
+        await until(up, "skpay serve answers", 60)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text(encoding="utf-8", errors="replace")
+
+    async def ended(self, seconds: float = 30) -> int:
+        """Its exit code, which must come within `seconds`."""
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+    async def stop(self) -> None:
+        """End it, whatever it does."""
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Served]:
+    """`skpay serve`, up, and gone after the block."""
+    served_ = Served(folder, environ)
+    await served_.start()
+    try:
+        await served_.until_up()
+        yield served_
+    finally:
+        await served_.stop()
