@@ -24,6 +24,7 @@ from gateway.tiers.model import (
     Reason,
     Subscription,
 )
+from gateway.tiers.vanished import VANISHED
 
 # Stripe's status → (grants, the reason shown). past_due is decided by `_past_due`, an unknown status by `_kept`.
 STATUS: Mapping[str, tuple[bool, Reason]] = {
@@ -118,6 +119,10 @@ def _subscription_claim(
     previous: Entitlement | None,
     now: int,
 ) -> _Claim:
+    if subscription.status == VANISHED:
+        why = "Stripe lists it no more, although its customer is there; ask Stripe, then grant or end the tier by hand"
+        kept = _kept(app, subscription, previous, now, "subscription_vanished", why)
+        return replace(kept, entitlement=replace(kept.entitlement, status=previous.status if previous else None))
     if subscription.status not in STATUS and subscription.status != "past_due":
         return _kept(
             app, subscription, previous, now, "unknown_status", f"Stripe's status is {subscription.status[:40]!r}"
