@@ -25,6 +25,7 @@ from gateway.app.first_contact import FirstContact
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.context import Billing
 from gateway.billing.first_sight import FirstSight
+from gateway.billing.forget import SESSIONS_LAST_SECONDS
 from gateway.billing.keys import hash_key
 from gateway.billing.prices import load_known_prices, resolve_prices
 from gateway.billing.provision import renew_limits
@@ -261,6 +262,8 @@ class Application:
 
     def _forget_gate(self, app_id: str, user_id: str) -> None:
         self._table.remove(app_id, user_id)
+        # Who still comes after that has come back, and must have limits in LiteLLM again.
+        asyncio.get_running_loop().call_later(SESSIONS_LAST_SECONDS, self._gate.unsee, app_id, user_id)
         app = self._catalog.app(app_id)
         if self._told is not None and app is not None:
             # The load that is under way may have read the tier that was forgotten.

@@ -9,9 +9,10 @@ import logging
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
+from gateway.billing.forget import SESSIONS_LAST_SECONDS
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
-from gateway.store import outbox
+from gateway.store import outbox, tombstones
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,13 @@ class FirstSight:
 
         One that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
         """
-        app = self._billing.catalog.app(app_id)
+        app, now = self._billing.catalog.app(app_id), self._billing.now()
         if app is None or app.litellm is None:
             return False
+        forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)
+        if forgotten_at is not None and now < forgotten_at + SESSIONS_LAST_SECONDS:
+            return False  # a session that is still open, not a person who has come back
         if any(wish.state != outbox.DONE or wish.answer for wish in outbox.of_user(conn, app_id, user_id)):
             return False
-        outbox.put(conn, "litellm", app_id, user_id, {}, self._billing.now())
+        outbox.put(conn, "litellm", app_id, user_id, {}, now)
         return True

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 BODIES_KEPT_SECONDS = 35 * 86_400
 """Longer than the 30 days for which Stripe's API has an event, and than the 28 of a month's dispute about it."""
 PURGE_BATCH = 500
+SESSIONS_LAST_SECONDS = 3600
+"""For so long a session of somebody forgotten may still be open: being seen with it does not bring them back."""
 
 
 @dataclass(frozen=True, slots=True)

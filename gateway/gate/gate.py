@@ -206,6 +206,10 @@ class Gate:
         self._seen.add((app_id, user_id))
         asyncio.get_running_loop().call_soon(self._tell, app_id, user_id)
 
+    def unsee(self, app_id: str, user_id: str) -> None:
+        """Their next request is a first sight again."""
+        self._seen.discard((app_id, user_id))
+
     def _tell(self, app_id: str, user_id: str) -> None:
         try:
             if self._first_sight(app_id, user_id) is False:
