@@ -20,7 +20,8 @@ _SECRET_KEY = re.compile(r"(?i)(secret|password|passwd|authorization|cookie|api_
 # What secrets look like wherever they stand: Stripe, LiteLLM and our own keys, JWTs, upgrade links, credentials of a
 # header, URLs with a password in them.
 _SECRET_SHAPE = re.compile(
-    r"\b(?:sk|rk|pk|whsec|skp|ska)[_-][A-Za-z0-9_\-]{6,}"
+    r"\bwhsec_[A-Za-z0-9_\-+/=]{6,}"
+    r"|\b(?:sk|rk|pk|whsec|skp|ska)[_-][A-Za-z0-9_\-]{6,}"
     r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"
     r"|\b1\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{40,}"
     r"|(?i:(?<=\bbearer )|(?<=\bbasic ))[A-Za-z0-9._~+/=\-]{8,}"

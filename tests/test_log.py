@@ -90,6 +90,7 @@ def test_a_secret_is_known_by_its_shape_wherever_it_stands(lines: io.StringIO, s
         ("postgresql://db/skpay?user=a&password=hunter2&x=1", "postgresql://db/skpay?user=a&password=********&x=1"),
         ("Authorization: Bearer 0123456789abcdef", "Authorization: Bearer ********"),
         ("proxy-authorization: basic dXNlcjpwYXNz", "proxy-authorization: basic ********"),
+        ("made whsec_C2FVsBQIhrsc+b5sS/spob7oDGHmq=.", "made ********."),
         ("GET /buy/skai?t=" + links.sign(b"k", "skai", "u1", 0), "GET /buy/skai?t=********"),
     ],
 )

@@ -177,12 +177,11 @@ async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, by
     """
     headers = headers | {
         "Content-Type": "application/json",
-        "Accept-Encoding": "identity",
         "User-Agent": f"SKPayments/{gateway.__version__}",
     }
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     async with (
-        aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+        aiohttp.ClientSession(timeout=timeout) as session,
         session.post(URL(url, encoded=True), data=body, headers=headers, allow_redirects=False) as response,
     ):
         answer = bytearray()

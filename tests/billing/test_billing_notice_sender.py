@@ -120,6 +120,13 @@ async def test_a_stop_waits_for_an_answer_and_begins_nothing(world: World, apps:
     assert len(skai.seen) == 1
 
 
+async def test_a_closed_sender_begins_nothing(world: World, apps: tuple[Receiver, Receiver]) -> None:
+    await _change(world, "skai", "pro", "u1")
+    sender = NoticeSender(world.billing)
+    sender.close()
+    assert (await sender.turn(), sender.tasks) == (0, [])
+
+
 async def test_a_stop_does_not_wait_for_ever(
     world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,27 +18,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver, receiver
-from servers.world import DAY, START, World, until
+from notify_stage import REF, every, give, only, send, take_back, told_app, told_at
+from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver
+from servers.world import START, World, until
 
-from gateway.billing import grants as granting
 from gateway.billing import notify as notifying
 from gateway.billing.notify import notify
-from gateway.catalog.model import SecretRef
 from gateway.errors import StoreUnavailable
 from gateway.settings import Secret
-from gateway.store import entitlements, notices
-from gateway.store.notices import Notice
-
-REF = SecretRef("env", "HOOK")
+from gateway.store import entitlements
 
 
 @pytest.fixture
 async def app(world: World) -> AsyncIterator[Receiver]:
-    """The backend of skai, told of its users."""
-    async with receiver() as found:
-        await _told_at(world, found.url)
-        world.billing.catalog_secrets = {REF: (Secret(SECRET),)}
+    async with told_app(world) as found:
         yield found
 
 
@@ -63,46 +56,9 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
-async def _told_at(world: World, url: str | None) -> None:
-    notify_at = {"url": url, "secret": "env:HOOK"} if url else None
-    await world.edit(lambda apps: apps["apps"][0].update(notify=notify_at))
-
-
-async def _give(world: World, tier: str = "pro", user_id: str = "u1", app_id: str = "skai") -> None:
-    """A grant, through the refresh that all changes of tier go through."""
-    billing = world.billing
-    await world.store.write(
-        lambda conn: granting.give(conn, billing.catalog, app_id, user_id, tier, "a test", None, billing.now())
-    )
-    await world.refresh()
-
-
-async def _take_back(world: World, user_id: str = "u1") -> None:
-    await world.store.write(lambda conn: granting.take_back(conn, "skai", user_id, world.billing.now()))
-    await world.refresh()
-
-
-async def _send(world: World) -> int:
-    """Send what is due now; how many."""
-    due = await world.query(lambda conn: notices.due(conn, world.billing.now(), 100))
-    for notice in due:
-        await notify(world.billing, notice)
-    return len(due)
-
-
-async def _all(world: World) -> list[Notice]:
-    """Every notice, the oldest first."""
-    return (await world.query(lambda conn: notices.recent(conn, 100)))[::-1]
-
-
-async def _only(world: World) -> Notice:
-    [found] = await _all(world)
-    return found
-
-
 async def test_an_app_is_told_who_has_which_tier_why_and_what_it_allows(world: World, app: Receiver) -> None:
-    await _give(world)
-    assert await _send(world) == 1
+    await give(world)
+    assert await send(world) == 1
     [seen] = app.seen
     [change] = await world.query(lambda conn: entitlements.changes(conn, "skai", "u1", 10))
     assert json.loads(seen.body) == {
@@ -129,23 +85,23 @@ async def test_an_app_is_told_who_has_which_tier_why_and_what_it_allows(world: W
     assert seen.headers["Content-Type"] == "application/json"
     assert seen.signed_with(SECRET)
     assert not seen.signed_with(OLD_SECRET)
-    notice = await _only(world)
+    notice = await only(world)
     assert (notice.state, notice.attempts, notice.last_status, notice.error) == ("done", 1, 204, "")
 
 
 async def test_the_official_library_takes_it(world: World, app: Receiver) -> None:
     world.clock.now = time.time()
-    await _give(world)
-    await _send(world)
+    await give(world)
+    await send(world)
     assert app.seen[0].verified(SECRET)["data"]["to"] == "pro"
 
 
 async def test_a_purchase_and_its_end_are_told_from_and_to(world: World, app: Receiver) -> None:
     subscription_id = await world.subscribed("u1")
-    await _send(world)
+    await send(world)
     world.stripe.cancel(subscription_id)
     await world.catch_up()
-    await _send(world)
+    await send(world)
     told = [(each.data["from"], each.data["to"], each.data["reason"]) for each in app.seen]
     assert told == [(None, "pro", "active"), ("pro", "free", "canceled")]
     assert len(set(app.ids)) == 2
@@ -154,11 +110,11 @@ async def test_a_purchase_and_its_end_are_told_from_and_to(world: World, app: Re
 async def test_who_stays_on_a_tier_and_an_app_without_notify_are_no_news(world: World, app: Receiver) -> None:
     await world.want("u9")
     await world.refresh()
-    await _give(world, "plus", "u1", "studio")
+    await give(world, "plus", "u1", "studio")
     assert await world.tier("u1", "studio") == "plus"
-    await _give(world)
-    await _give(world)
-    assert [(each.app_id, each.user_id) for each in await _all(world)] == [("skai", "u1")]
+    await give(world)
+    await give(world)
+    assert [(each.app_id, each.user_id) for each in await every(world)] == [("skai", "u1")]
 
 
 async def test_a_notice_is_written_with_the_change_or_not_at_all(
@@ -168,13 +124,13 @@ async def test_a_notice_is_written_with_the_change_or_not_at_all(
         raise RuntimeError("no notice today")
 
     monkeypatch.setattr("gateway.billing.refresh.write_notice", broken)
-    await _give(world)
+    await give(world)
     assert await world.query(lambda conn: entitlements.get(conn, "skai", "u1")) is None
     monkeypatch.undo()
     world.move(5)
     await world.refresh()
     assert await world.tier("u1") == "pro"
-    assert (await _only(world)).state == "waiting"
+    assert (await only(world)).state == "waiting"
 
 
 def _unused_url() -> str:
@@ -208,20 +164,20 @@ async def test_what_is_not_taken_is_sent_again_the_same_to_the_byte(
     error: str,
 ) -> None:
     monkeypatch.setattr(notifying, "TIMEOUT_SECONDS", 0.1)
-    await _give(world)
+    await give(world)
     fail(app)
-    assert await _send(world) == 1
-    notice = await _only(world)
+    assert await send(world) == 1
+    notice = await only(world)
     assert (notice.state, notice.attempts, notice.last_status) == ("waiting", 1, status)
     assert notice.error.startswith(error)
     assert len(notice.error) <= 300
     assert (notice.due_at, notice.first_failed_at) == (START + 1, START)
-    assert await _send(world) == 0
+    assert await send(world) == 0
     # What apps.json says of the tier by then is not what it said at the change.
     await world.edit(lambda apps: apps["apps"][0]["tiers"][1]["limits"].update(rpm_limit=61))
     world.move(1)
-    assert await _send(world) == 1
-    assert (await _only(world)).state == "done"
+    assert await send(world) == 1
+    assert (await only(world)).state == "done"
     first, again = app.seen
     assert (first.webhook_id, first.body) == (again.webhook_id, again.body)
     assert int(again.headers["webhook-timestamp"]) == START + 1
@@ -231,33 +187,43 @@ async def test_what_is_not_taken_is_sent_again_the_same_to_the_byte(
 
 
 async def test_an_app_that_is_not_there_is_told_when_it_is(world: World, app: Receiver) -> None:
-    await _give(world)
-    await _told_at(world, _unused_url())
-    await _send(world)
-    notice = await _only(world)
+    await give(world)
+    await told_at(world, _unused_url())
+    await send(world)
+    notice = await only(world)
     assert (notice.last_status, notice.error) == (None, "cannot be reached: Connection refused")
     # The address is the one of the catalog of now.
-    await _told_at(world, app.url)
+    await told_at(world, app.url)
     world.move(1)
-    await _send(world)
+    await send(world)
     assert app.ids == [notice.change_id]
 
 
 async def test_success_is_success_before_its_body_has_come(world: World, app: Receiver) -> None:
-    await _give(world)
-    app.flood_next(200)
-    await _send(world)
-    assert (await _only(world)).state == "done"
-    assert app.written < 32 * 1024 * 1024
+    await give(world)
+    app.stall_next(200)
+    async with asyncio.timeout(notifying.TIMEOUT_SECONDS / 2):
+        await send(world)
+    assert (await only(world)).state == "done"
+
+
+async def test_a_refusal_counts_although_its_words_do_not_come(
+    world: World, app: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifying, "TIMEOUT_SECONDS", 0.1)
+    await give(world)
+    app.stall_next(410)
+    await send(world)
+    assert ((await only(world)).state, (await only(world)).error) == ("dead", "answered 410")
 
 
 async def test_the_pauses_double_up_to_ten_minutes(world: World, app: Receiver) -> None:
-    await _give(world)
+    await give(world)
     app.answer_next(500, times=13)
     pauses = []
     for _ in range(13):
-        assert await _send(world) == 1
-        due_at = (await _only(world)).due_at
+        assert await send(world) == 1
+        due_at = (await only(world)).due_at
         assert due_at is not None
         pauses.append(due_at - world.billing.now())
         world.move(pauses[-1])
@@ -265,107 +231,11 @@ async def test_the_pauses_double_up_to_ten_minutes(world: World, app: Receiver) 
     assert len(set(app.ids)) == 1
 
 
-async def test_one_alert_for_an_app_that_does_not_take_them_until_it_takes_all(world: World, app: Receiver) -> None:
-    await _give(world, user_id="u1")
-    await _give(world, user_id="u2")
-    for attempt in range(5):
-        assert await world.alerts() == set(), attempt
-        app.answer_next(500, times=2)
-        assert await _send(world) == 2
-        world.move(600)
-    assert await world.alerts() == {("notice_failing", "skai")}
-    app.answer_next(204)
-    app.answer_next(500)
-    await _send(world)
-    assert await world.alerts() == {("notice_failing", "skai")}
-    world.move(600)
-    assert await _send(world) == 1
-    assert await world.alerts() == set()
-
-
-async def test_a_replay_that_is_taken_closes_the_alert_of_the_app(world: World, app: Receiver) -> None:
-    await _give(world)
-    app.answer_next(500, times=5)
-    for _ in range(5):
-        await _send(world)
-        world.move(600)
-    notice = await _only(world)
-    await world.store.write(lambda conn: notices.replay(conn, notice.change_id, world.billing.now()))
-    await _send(world)
-    assert await world.alerts() == set()
-
-
-async def test_after_three_days_it_is_given_up_and_the_next_one_goes_out(world: World, app: Receiver) -> None:
-    await _give(world)
-    await _take_back(world)
-    first, second = await _all(world)
-    app.answer_next(500, times=6)
-    for _ in range(5):
-        await _send(world)
-        world.move(600)
-    world.move(3 * DAY - 3000 - 1)
-    await _send(world)
-    assert [each.state for each in await _all(world)] == ["waiting", "waiting"]
-    app.answer_next(500)
-    world.move(601)
-    await _send(world)
-    assert [each.state for each in await _all(world)] == ["dead", "waiting"]
-    assert await world.alerts() == {("notice_dead", "skai/u1")}
-    assert set(app.ids) == {first.change_id}
-    await _send(world)
-    assert app.ids[-1] == second.change_id
-    assert await world.alerts() == set()
-
-
-async def test_an_app_that_answers_gone_is_not_asked_again(world: World, app: Receiver) -> None:
-    await _give(world)
-    app.answer_next(410)
-    await _send(world)
-    world.move(DAY)
-    assert await _send(world) == 0
-    assert (await _only(world)).state == "dead"
-    assert await world.alerts() == {("notice_dead", "skai/u1")}
-
-
-async def test_a_replay_goes_out_under_the_same_id_with_the_same_text(world: World, app: Receiver) -> None:
-    await _give(world)
-    app.answer_next(410)
-    await _send(world)
-    change_id = (await _only(world)).change_id
-    for _ in range(2):
-        await world.store.write(lambda conn: notices.replay(conn, change_id, world.billing.now()))
-        assert await _send(world) == 1
-    assert app.ids == [change_id] * 3
-    assert len({each.body for each in app.seen}) == 1
-    assert await world.alerts() == set()
-
-
-async def test_a_replay_of_an_earlier_one_does_not_hide_that_a_later_one_died(world: World, app: Receiver) -> None:
-    await _give(world)
-    await _send(world)
-    await _take_back(world)
-    app.answer_next(410)
-    await _send(world)
-    first, _ = await _all(world)
-    await world.store.write(lambda conn: notices.replay(conn, first.change_id, world.billing.now()))
-    await _send(world)
-    assert await world.alerts() == {("notice_dead", "skai/u1")}
-
-
-async def test_an_app_that_wants_no_notices_any_more_raises_no_alert(world: World, app: Receiver) -> None:
-    await _give(world)
-    await _told_at(world, None)
-    await _send(world)
-    notice = await _only(world)
-    assert (notice.state, notice.error) == ("dead", "apps.json has no notify for this app any more")
-    assert (app.seen, await world.alerts()) == ([], set())
-
-
 async def test_a_rolled_secret_signs_with_both(world: World, app: Receiver) -> None:
     world.billing.catalog_secrets = {REF: (Secret(SECRET), Secret(OLD_SECRET))}
     world.clock.now = time.time()
-    await _give(world)
-    await _send(world)
+    await give(world)
+    await send(world)
     [seen] = app.seen
     assert len(seen.headers["webhook-signature"].split(" ")) == 2
     assert seen.verified(SECRET) == seen.verified(OLD_SECRET)
@@ -373,9 +243,9 @@ async def test_a_rolled_secret_signs_with_both(world: World, app: Receiver) -> N
 
 async def test_without_its_secret_nothing_is_sent(world: World, app: Receiver) -> None:
     world.billing.catalog_secrets = {}
-    await _give(world)
-    await _send(world)
-    assert ((await _only(world)).error, app.seen) == ("the secret env:HOOK is not there", [])
+    await give(world)
+    await send(world)
+    assert ((await only(world)).error, app.seen) == ("the secret env:HOOK is not there", [])
 
 
 async def test_a_secret_that_the_app_sends_back_is_kept_nowhere(
@@ -383,10 +253,10 @@ async def test_a_secret_that_the_app_sends_back_is_kept_nowhere(
 ) -> None:
     bare = SECRET.removeprefix("whsec_")
     app.answer_next(500, f"cannot verify with {SECRET} or {bare}; Authorization: Bearer abcdefgh12345678")
-    await _give(world)
+    await give(world)
     with caplog.at_level(logging.DEBUG):
-        await _send(world)
-    error = (await _only(world)).error
+        await send(world)
+    error = (await only(world)).error
     assert error.startswith("answered 500: cannot verify with ")
     logged = [str(vars(record)) for record in caplog.records]
     for part in (bare, bare[-12:], "abcdefgh12345678"):
@@ -396,47 +266,47 @@ async def test_a_secret_that_the_app_sends_back_is_kept_nowhere(
 
 async def test_cookies_of_an_app_are_not_sent_back(world: World, app: Receiver) -> None:
     app.answer_next(500, "", **{"Set-Cookie": "session=1; Path=/"})
-    await _give(world)
-    await _send(world)
+    await give(world)
+    await send(world)
     world.move(1)
-    await _send(world)
+    await send(world)
     assert [each.headers.get("Cookie") for each in app.seen] == [None, None]
 
 
 async def test_a_user_hears_in_order_and_waits_for_no_other(world: World, app: Receiver) -> None:
-    await _give(world)
-    await _take_back(world)
-    await _give(world, "enterprise")
-    await _give(world, "pro", "u2")
+    await give(world)
+    await take_back(world)
+    await give(world, "enterprise")
+    await give(world, "pro", "u2")
     app.answer_next(500)
-    assert await _send(world) == 2
+    assert await send(world) == 2
     assert [(each.data["user_id"], each.data["to"]) for each in app.seen] == [("u1", "pro"), ("u2", "pro")]
-    while await _send(world) or world.billing.now() < START + 10:
+    while await send(world) or world.billing.now() < START + 10:
         world.move(1)
     told = [each.data["to"] for each in app.seen if each.data["user_id"] == "u1"]
     assert told == ["pro", "pro", "free", "enterprise"]
 
 
 async def test_t24_a_kill_between_sending_and_recording_repeats_the_same(world: World, app: Receiver) -> None:
-    await _give(world)
-    notice = await _only(world)
+    await give(world)
+    notice = await only(world)
     task = asyncio.create_task(notify(world.billing, notice))
     app.hang_next()
     await until(lambda: bool(app.seen), "the notice arrived")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await world.restart()
-    await _told_at(world, app.url)
+    await told_at(world, app.url)
     world.billing.catalog_secrets = {REF: (Secret(SECRET),)}
-    assert await _send(world) == 1
+    assert await send(world) == 1
     assert [(each.webhook_id, each.body) for each in app.seen] == [(notice.change_id, notice.body.encode())] * 2
 
 
 async def test_a_store_that_is_out_sends_nothing_twice(
     world: World, app: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _give(world)
-    notice, write, refusals = await _only(world), world.store.write, [1, 2, 3]
+    await give(world)
+    notice, write, refusals = await only(world), world.store.write, [1, 2, 3]
 
     async def flaky(job: Callable[..., Any]) -> Any:
         if refusals:
@@ -447,7 +317,7 @@ async def test_a_store_that_is_out_sends_nothing_twice(
     monkeypatch.setattr(notifying, "AGAIN_SECONDS", 0.001)
     monkeypatch.setattr(world.store, "write", flaky)
     await notify(world.billing, notice)
-    assert (len(app.seen), refusals, (await _only(world)).state) == (1, [], "done")
+    assert (len(app.seen), refusals, (await only(world)).state) == (1, [], "done")
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(
@@ -456,17 +326,17 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=self_signed)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        await _told_at(world, f"https://127.0.0.1:{port}/hooks/tiers?token=hunter2")
-        await _give(world)
-        await _send(world)
-    notice = await _only(world)
+        await told_at(world, f"https://127.0.0.1:{port}/hooks/tiers?token=hunter2")
+        await give(world)
+        await send(world)
+    notice = await only(world)
     assert (notice.state, notice.error) == ("waiting", "its certificate is refused: self-signed certificate")
 
 
 async def test_a_name_that_is_not_found_is_told_without_the_address(world: World, app: Receiver) -> None:
-    await _told_at(world, "https://nowhere.invalid/hooks/hunter2")
-    await _give(world)
-    await _send(world)
-    notice = await _only(world)
+    await told_at(world, "https://nowhere.invalid/hooks/hunter2")
+    await give(world)
+    await send(world)
+    notice = await only(world)
     assert notice.error.startswith("cannot be reached: ")
     assert "hunter2" not in notice.error

@@ -90,6 +90,17 @@ class Receiver:
 
         self.answers.extend([answer] * times)
 
+    def stall_next(self, status: int) -> None:
+        """A status, and a body that does not come."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(status=status)
+            await response.prepare(request)
+            await self.closing.wait()
+            return response
+
+        self.answers.append(answer)
+
     def flood_next(self, status: int) -> None:
         """A body without an end."""
 
