@@ -115,7 +115,8 @@ async def test_the_plan_one_has_leads_to_the_whole_portal(world: World) -> None:
 
 
 async def test_the_change_goes_to_the_customer_that_has_the_subscription(world: World) -> None:
-    await world.subscribed("u1", "pro")
+    """Even before any event has told us which of two that is."""
+    await world.buy("u1", "pro")
     paying = await world.customer_id("u1")
     world.stripe.world.add({**world.stripe.world.objects["customer"][paying], "id": "cus_newer"})
     await world.store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, world.billing.now() + 1))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from servers.world import World
 
-from gateway.billing.prices import load_known_prices, resolve_prices
+from gateway.billing.prices import know_prices, load_known_prices, resolve_prices
 from gateway.errors import UpstreamFailed
-from gateway.store import prices
+from gateway.store import alerts, prices
 
 
 def price(world: World, price_id: str) -> dict[str, Any]:
@@ -48,8 +48,6 @@ async def test_every_price_that_ever_resolved_is_kept(world: World) -> None:
 async def test_what_stripe_charges_otherwise_than_we_say_is_alerted(
     world: World, field: str, value: object, said: str
 ) -> None:
-    from gateway.store import alerts
-
     real = price(world, "price_pro_month")[field]
     price(world, "price_pro_month")[field] = value
     await resolve_prices(world.billing)
@@ -111,8 +109,6 @@ async def test_while_stripe_cannot_be_asked_nothing_that_was_known_is_lost(world
 async def test_what_is_learned_while_the_store_is_read_stays_known(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateway.billing.prices import know_prices
-
     real = world.store.read
 
     async def slow_read(query: Any) -> Any:

@@ -208,6 +208,7 @@ async def test_a_reserved_id_is_refused_before_litellm_is_asked(world: World) ->
     await world.settle()
     assert (await wish_of(world, "default_user_id")).state == "dead"
     assert await world.alerts() == {("litellm_refused", "skai/default_user_id")}
+    assert await world.query(lambda conn: litellm_ids.get(conn, "customer", "default_user_id")) is None
     assert world.litellm_calls() == {}
 
 

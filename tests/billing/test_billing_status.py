@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from servers.world import DAY, START, World
 
+from gateway.billing.grants import give
 from gateway.billing.offer import offer
 from gateway.billing.status import explain
 from gateway.errors import InvalidInput, NotFound
@@ -159,8 +160,6 @@ async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(world: World) 
 
 
 async def test_the_offer_to_somebody_on_an_internal_tier_names_it_but_sells_it_not(world: World) -> None:
-    from gateway.billing.grants import give
-
     now = world.billing.now()
     await world.store.write(
         lambda conn: give(conn, world.billing.catalog, "skai", "u1", "sovereign", "founder", None, now)

@@ -12,7 +12,7 @@ import pytest
 from servers.world import World, until
 from sqlalchemy import Connection
 
-from gateway.billing import worker
+from gateway.billing import provision, refresh, worker
 from gateway.billing.worker import Worker
 from gateway.errors import StoreUnavailable
 from gateway.store import inbox
@@ -64,8 +64,6 @@ async def test_a_lease_of_a_killed_process_is_nobodys(world: World) -> None:
 
 async def test_a_job_that_fails_stops_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug in deciding one user, and in provisioning another."""
-    from gateway.billing import provision, refresh
-
     decide, litellm_id = refresh.decide, provision.litellm_id
 
     def cannot_decide(app: Any, subscriptions: Any, *more: Any) -> Any:
@@ -119,16 +117,16 @@ async def test_a_disk_that_was_full_for_a_while_delays_and_loses_nothing(world: 
     with contextlib.suppress(StoreUnavailable):
         await world.store.write(fill)
     async with at_work(world):
-        await asyncio.sleep(0.1)  # a few turns in vain
+        await until(lambda: world.store.problem is not None, "the worker meets the full disk")
         await world.store.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count=1000000").scalar_one())
         await until(lambda: gate_says(world, "u1", "pro"), "the gate hears of it")
 
 
 async def test_the_gate_hears_of_a_commit_whose_answer_was_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store says "unavailable", but has written: nothing is due any more, and yet somebody must be told."""
-    from gateway.billing import refresh
-
     await world.buy("u1")
+    world.events()
+    await world.want("u1")  # once: no later event may do what is asked for here
     real, lost = world.store.write, []
 
     async def write(job: Any) -> Any:
@@ -140,7 +138,6 @@ async def test_the_gate_hears_of_a_commit_whose_answer_was_lost(world: World, mo
 
     monkeypatch.setattr(world.store, "write", write)
     async with at_work(world):
-        await world.deliver()
         await until(lambda: gate_says(world, "u1", "pro"), "the gate hears of it")
     assert len(lost) == 1
     assert await world.tier("u1") == "pro"
@@ -170,11 +167,11 @@ async def test_stopping_does_not_wait_for_ever(world: World, monkeypatch: pytest
 
 
 async def test_after_the_stop_nothing_is_taken_any_more(world: World) -> None:
-    async with at_work(world):
+    async with at_work(world) as working:
         pass
+    assert [loop.done() for loop in working._loops] == [True] * len(working._loops)
     await world.buy("u1")
     await world.deliver()
-    await asyncio.sleep(0.1)
     assert await world.query(inbox.count_waiting) > 0
 
 
