@@ -39,7 +39,7 @@ EXIT: dict[type[errors.SkpayError], int] = {
     errors.TooMany: 3,
     errors.SkpayError: 2,
 }
-EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_BUG = 130, 141, 70
+EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_BUG = 130, 1, 70  # a closed pipe as click itself tells it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,7 +91,7 @@ def main() -> None:
 def _run() -> int:
     try:
         # Outside of its standalone mode click returns what `Context.exit` was given, instead of raising it.
-        code = skpay(standalone_mode=False)
+        code = skpay(prog_name="skpay", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Abort:

@@ -1,0 +1,221 @@
+"""Every command that asks or changes something, with a running server and without one."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+import pytest
+from cli_said import Skpay
+from servers.running import ADMIN_TOKEN, Running, event, running_application, write_apps
+from servers.traefik import until
+from sqlalchemy import Connection
+
+from gateway.cli import skpay as root
+from gateway.cli import users
+from gateway.cli.server import alone as alone_in_the_store
+from gateway.errors import InvalidInput
+from gateway.settings import read_settings
+from gateway.store import alerts, grants
+
+GRANT = ("grant", "skai", "u1", "pro", "--reason", "a gift")
+
+
+def commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, command in root.commands.items():
+        found.append((name,))
+        if isinstance(command, click.Group):
+            found += [(name, sub) for sub in command.commands]
+    return found
+
+
+async def test_the_help_names_every_command_with_a_line_about_it(skpay: Skpay) -> None:
+    said = await skpay("--help")
+    assert said.code == 0
+    for (name,) in (words for words in commands() if len(words) == 1):
+        (line,) = [line for line in said.out.splitlines() if line.split()[:1] == [name]]
+        assert len(line.split()) > 3, name
+
+
+async def test_the_help_of_each_command_says_what_it_does(skpay: Skpay) -> None:
+    for words in commands():
+        said = await skpay(*words, "--help")
+        assert said.code == 0
+        assert f"Usage: skpay {' '.join(words)}" in said.out.replace("\n", " ")
+        assert len(said.out.splitlines()[2].split()) >= 3, words
+
+
+async def test_a_command_or_option_that_is_unknown_is_wrong_input(skpay: Skpay) -> None:
+    for words in (("nothing",), ("grant",), ("grant", "skai"), ("keys", "revoke", "x"), ("routes", "--odd")):
+        said = await skpay(*words)
+        assert (said.code, said.out) == (2, "")
+        assert "Usage" in said.err
+
+
+async def test_without_an_environment_everything_missing_is_told(skpay: Skpay) -> None:
+    for words in (("serve",), ("check",), ("doctor",), ("alerts",), ("events", "list"), ("keys", "list"), GRANT):
+        said = await skpay(*words)
+        assert said.code == 2
+        assert said.err.count("error: ") == 5
+        assert "ADMIN_TOKEN: not set" in said.err
+
+
+async def test_t4_a_grant_through_the_server_is_known_to_the_gate_at_once(skpay: Skpay, running: Running) -> None:
+    _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
+
+    async def tier(wanted: str) -> bool:
+        return (await running.gate(Authorization=f"Bearer {made['key']}"))[1]["X-SK-Tier"] == wanted
+
+    assert await tier("free")
+    said = await skpay(*GRANT, "--until", "2099-01-31", env=running.environ)
+    assert (said.code, said.out.strip()) == (0, "✓ u1 is given pro of skai until 2099-01-31")
+    await until(lambda: tier("pro"), "the gate heard of the grant")
+    said = await skpay("status", "skai", "u1", env=running.environ)
+    assert (said.code, json.loads(said.out)["tier"]) == (0, "pro")
+    said = await skpay("explain", "skai", "u1", env=running.environ)
+    assert "skai/u1 has pro" in said.out
+    assert "(new) → pro" in said.out
+    said = await skpay("revoke", "skai", "u1", env=running.environ)
+    assert said.out.strip() == "✓ 1 grant(s) of u1 ended"
+    await until(lambda: tier("free"), "the gate heard of its end")
+
+
+async def test_t4_a_grant_without_a_server_is_there_when_one_starts(skpay: Skpay, alone: dict[str, str]) -> None:
+    from pathlib import Path
+
+    said = await skpay(*GRANT, env=alone)
+    assert (said.code, said.err) == (0, "")
+    async with running_application(Path(alone["APPS_FILE"]).parent) as running:
+
+        async def given() -> bool:
+            return (await running.json("GET", "/status/skai/u1"))[1]["tier"] == "pro"
+
+        await until(given, "u1 is pro")
+
+
+async def test_t4_while_a_server_holds_the_database_nobody_else_writes(skpay: Skpay, running: Running) -> None:
+    said = await skpay(*GRANT, env={**running.environ, "PORT": "9"})
+    assert said.code == 2
+    assert "another instance" in said.err
+
+
+async def test_what_a_grant_may_not_be_is_told_the_same_with_and_without_a_server(
+    skpay: Skpay, running: Running, alone: dict[str, str]
+) -> None:
+    from servers.traefik import free_port
+
+    lonely = {**alone, "DATABASE_URL": alone["DATABASE_URL"] + "-2", "PORT": str(free_port())}
+    for words, part in (
+        (("grant", "nope", "u1", "pro", "--reason", "x"), "no app 'nope'"),
+        (("grant", "skai", "u1", "gold", "--reason", "x"), "no tier 'gold'"),
+        (("grant", "skai", "u1", "pro", "--reason", "x", "--until", "2001-01-01"), "over already"),
+        (("grant", "skai", "u1", "pro", "--reason", "x", "--until", "soon"), "--until: expected a date"),
+        (("revoke", "skai", "nobody"), "has no grant"),
+        (("keys", "create", "--app", "nope"), "no app 'nope'"),
+        (("keys", "revoke", "77"), "no key 77"),
+    ):
+        for env in (running.environ, lonely):
+            said = await skpay(*words, env=env)
+            assert (said.code, said.out) == (2, ""), words
+            assert part in said.err
+            assert "Traceback" not in said.err
+
+
+async def test_a_date_with_an_offset_is_that_instant() -> None:
+    assert users._until_at("2027-01-31") == users._until_at("2027-01-31T02:00:00+02:00") == 1801353600
+    assert users._until_at(None) is None
+    with pytest.raises(InvalidInput):
+        users._until_at("31.1.2027")
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "..", "a%2Fb", "ünï", "a b?c#d", "{x}", "-"])
+async def test_any_user_id_arrives_as_it_is(skpay: Skpay, running: Running, user_id: str) -> None:
+    said = await skpay("grant", "--reason", "x", "--", "skai", user_id, "pro", env=running.environ)
+    assert said.code == 0
+    said = await skpay("status", "--", "skai", user_id, env=running.environ)
+    assert json.loads(said.out)["user_id"] == user_id
+    assert (await skpay("revoke", "--", "skai", user_id, env=running.environ)).code == 0
+
+
+async def test_keys_are_made_listed_and_revoked(skpay: Skpay, running: Running) -> None:
+    said = await skpay("keys", "create", "--app", "skai", "--name", "backend", env=running.environ)
+    key = said.out.splitlines()[-1]
+    assert said.code == 0
+    assert key.startswith("ska_")
+    assert (await running.json("GET", "/status/skai/u1", key))[0] == 200
+    said = await skpay("keys", "list", env=running.environ)
+    assert "backend" in said.out
+    assert key not in said.out
+    assert (await skpay("keys", "revoke", "1", env=running.environ)).code == 0
+    assert (await running.json("GET", "/status/skai/u1", key))[0] == 401
+
+
+async def test_keys_work_without_a_server_too(skpay: Skpay, alone: dict[str, str]) -> None:
+    said = await skpay("keys", "list", env=alone)
+    assert (said.code, said.out.strip()) == (0, "There are no keys.")
+    said = await skpay("keys", "create", "--app", "skai", "--user", "u1", env=alone)
+    assert said.out.splitlines()[-1].startswith("skp_")
+    assert (await skpay("keys", "revoke", "1", env=alone)).code == 0
+
+
+async def test_alerts_are_exit_1_while_there_are_any(skpay: Skpay, alone: dict[str, str]) -> None:
+    assert (await skpay("alerts", env=alone)).code == 0
+
+    def raise_one(conn: Connection) -> bool:
+        return alerts.open_(conn, "price_missing", "skai/pro/x", "Stripe has no [bold]price", int(time.time()))
+
+    alone_in_the_store(read_settings(alone), raise_one)
+    said = await skpay("alerts", env=alone)
+    assert said.code == 1
+    assert "price_missing" in said.out
+    assert "Stripe has no [bold]price" in said.out
+
+
+async def test_events_and_refresh_and_retry(skpay: Skpay, running: Running) -> None:
+    await running.webhook(event("evt_seen"))
+    said = await skpay("events", "list", env=running.environ)
+    assert said.code == 0
+    assert "evt_seen" in said.out
+    assert (await skpay("refresh", "skai", "u1", env=running.environ)).code == 0
+    assert (await skpay("retry", env=running.environ)).out.strip() == "✓ 0 wish(es) are tried again"
+
+
+async def test_what_needs_a_server_says_so_without_one(skpay: Skpay, alone: dict[str, str]) -> None:
+    for words in (("status", "skai", "u1"), ("explain", "skai", "u1"), ("refresh", "skai", "u1")):
+        said = await skpay(*words, env=alone)
+        assert said.code == 3
+        assert "start it with: skpay serve" in said.err
+
+
+async def test_another_admin_token_than_the_servers_is_told(skpay: Skpay, running: Running) -> None:
+    said = await skpay("keys", "list", env={**running.environ, "ADMIN_TOKEN": "another-1a2b3c"})
+    assert said.code == 2
+    assert "The admin token is missing or wrong." in said.err
+
+
+async def test_a_grant_of_the_past_is_not_stored(skpay: Skpay, alone: dict[str, str]) -> None:
+    await skpay("grant", "skai", "u1", "pro", "--reason", "x", "--until", "2001-01-01", env=alone)
+    found = alone_in_the_store(read_settings(alone), lambda conn: grants.live(conn, "skai", "u1", 0))
+    assert list(found) == []
+
+
+async def test_check_reads_what_serve_would_read(skpay: Skpay, alone: dict[str, str]) -> None:
+    from pathlib import Path
+
+    said = await skpay("check", env=alone)
+    assert (said.code, "2 app(s), 6 tier(s)" in said.out) == (0, True)
+    without = {name: value for name, value in alone.items() if name != "BLOG_KEY"}
+    said = await skpay("check", env=without)
+    assert said.code == 2
+    assert "apps[1].api_key: env:BLOG_KEY is not set in the environment" in said.err
+
+    def odd(apps: dict[str, object]) -> None:
+        apps["surprise"] = 1
+
+    write_apps(Path(alone["APPS_FILE"]).parent, odd)
+    said = await skpay("check", env=alone)
+    assert said.code == 2
+    assert "surprise: unknown key" in said.err
+    assert ADMIN_TOKEN not in said.err
