@@ -149,8 +149,9 @@ async def _create(billing: Billing, app: App, user_id: str, customer_id: str, be
         "metadata": metadata,
         "subscription_data": {"metadata": metadata},
     }
-    # With the time: after a restore, or for somebody forgotten who comes back, attempts are counted anew.
-    key = idempotency_key("checkout", app.app_id, user_id, begun.price_id, begun.attempt, billing.now())
+    # With customer and time: after a restore, or for somebody forgotten who comes back, attempts are counted anew.
+    who = ("checkout", app.app_id, user_id, customer_id)
+    key = idempotency_key(*who, begun.price_id, begun.attempt, billing.now())
     return await billing.stripe.post("/v1/checkout/sessions", params, idempotency_key=key)
 
 
