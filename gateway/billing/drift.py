@@ -173,6 +173,8 @@ def stripe_line(app: App, user_id: str, decided: Entitlement, stored: Entitlemen
         )
         if old != new
     ]
+    raised, standing = ({concern.kind for concern in each.concerns} for each in (decided, before))
+    changed += [f"alert {kind} is {'raised' if kind in raised else 'over'}" for kind in sorted(raised ^ standing)]
     if not changed:
         return None
     rise = _rank(app, decided.tier) - _rank(app, before.tier)

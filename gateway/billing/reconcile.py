@@ -130,7 +130,8 @@ class _Pass:
                 **billing.known_products.get(app.app_id, {}),
                 **billing.known_prices.get(app.app_id, {}),
             }
-            if is_suspect(app, row, owner.entitlement, known_prices, now):
+            # What a concern is about may be over, and no row of its own would say so.
+            if owner.concerned or is_suspect(app, row, owner.entitlement, known_prices, now):
                 found.append((owner.app_id, owner.user_id))
         return found
 

@@ -16,12 +16,16 @@ from gateway.tiers.model import Entitlement, Reason
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A customer with what was decided for its owner, without concerns; `entitlement` None: nothing is stored."""
+    """A customer with what was decided for its owner; `entitlement` None: nothing is stored.
+
+    The entitlement is without its concerns; `concerned` says whether there are any.
+    """
 
     customer_id: str
     app_id: str
     user_id: str
     entitlement: Entitlement | None
+    concerned: bool = False
 
 
 _OWNED = (entitlements.c.app_id == customers.c.app_id) & (entitlements.c.user_id == customers.c.user_id)
@@ -38,6 +42,7 @@ _KNOWN = select(
     entitlements.c.price_id,
     entitlements.c.changes_to_come,
     entitlements.c.ends_at,
+    entitlements.c.concerns,
 ).select_from(customers.outerjoin(entitlements, _OWNED))
 
 
@@ -92,4 +97,4 @@ def _known(row: Row[Any]) -> Known:
         then=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
         ends_at=row.ends_at,
     )
-    return Known(row.customer_id, row.app_id, row.user_id, entitlement)
+    return Known(row.customer_id, row.app_id, row.user_id, entitlement, concerned=row.concerns != "[]")

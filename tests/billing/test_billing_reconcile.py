@@ -98,6 +98,25 @@ async def test_a_cancellation_to_come_is_another_difference(world: World) -> Non
     assert (await dry(world)).found == {}
 
 
+async def test_a_second_subscription_that_nobody_told_of_raises_its_alert(world: World) -> None:
+    await world.subscribed("u1", "pro")
+    customer_id = await world.customer_id("u1")
+    items = [{"price": "price_pro_month"}]
+    second = await world.billing.stripe.post("/v1/subscriptions", {"customer": customer_id, "items": items})
+    world.events()
+    line = (await dry(world)).found["skai", "u1"]
+    assert line.kind is Kind.OTHER
+    assert "alert duplicate_subscription is raised" in line.repair
+    await applied(world)
+    assert "duplicate_subscription" in {kind for kind, _ in await world.alerts()}
+    assert (await dry(world)).found == {}
+    world.stripe.cancel(second["id"])
+    world.events()
+    assert "alert duplicate_subscription is over" in (await dry(world)).found["skai", "u1"].repair
+    await applied(world)
+    assert await world.alerts() == set()
+
+
 async def test_a_switch_to_another_price_is_found(world: World) -> None:
     subscription_id = await world.subscribed("u1", "pro")
     item_id = world.stripe.world.objects["subscription"][subscription_id]["items"]["data"][0]["id"]
@@ -131,17 +150,15 @@ async def test_a_tier_that_the_store_made_up_is_unpaid_but_active(world: World) 
     assert (await dry(world)).found == {}
 
 
-async def test_a_tier_of_a_subscription_that_stripe_never_had_is_found(world: World) -> None:
-    """The bulk list shows nothing of it: with a live key only the store knows whom to look up."""
+async def test_a_payer_whom_the_bulk_list_does_not_show_is_looked_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else: with a live key a customer without a subscription costs no request."""
     await world.subscribed("u1", "pro")
-    await world.checkout("u2")
-    await tamper(
-        world,
-        "INSERT INTO entitlements (app_id, user_id, tier, reason, source, status, customer_id, subscription_id,"
-        " changes_to_come, concerns, version, changed_at, updated_at) VALUES ('skai', 'u2', 'pro', 'active',"
-        " 'subscription', 'active', :customer_id, 'sub_gone', '[]', '[]', 1, 0, 0)",
-        customer_id=await world.customer_id("u2"),
-    )
+    world.stripe.cancel(await world.subscribed("u2", "pro"))
+    await world.checkout("u3")
+    world.events()
+    hide_from_bulk_lists(monkeypatch, await world.customer_id("u2"))
     live = "sk_live_" + "a" * 8
     world.stripe.secret_keys.add(live)
     world.billing.stripe = Stripe(world.http, (Secret(live),), api_base=world.stripe_url)
