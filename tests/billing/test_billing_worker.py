@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from servers.world import World, until
-from sqlalchemy import Connection
 
 from gateway.billing import provision, refresh, worker
 from gateway.billing.worker import Worker
@@ -101,25 +101,21 @@ async def test_a_loop_that_crashes_goes_on(world: World, monkeypatch: pytest.Mon
         await until(lambda: gate_says(world, "u1", "pro"), "the gate hears of it")
 
 
-async def test_a_disk_that_was_full_for_a_while_delays_and_loses_nothing(world: World) -> None:
+async def test_a_database_that_was_locked_for_a_while_delays_and_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.sqlite.BUSY_TIMEOUT_SECONDS", 0.02)
+    await world.restart()
     await world.buy("u1")
     await world.deliver()
-
-    def fill(conn: Connection) -> None:
-        pages = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
-        conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-        with contextlib.suppress(Exception):
-            conn.exec_driver_sql("CREATE TABLE filler (body BLOB)")
-        with contextlib.suppress(Exception):
-            while True:
-                conn.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(500))")
-
-    with contextlib.suppress(StoreUnavailable):
-        await world.store.write(fill)
     async with at_work(world):
-        await until(lambda: world.store.problem is not None, "the worker meets the full disk")
-        await world.store.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count=1000000").scalar_one())
+        with contextlib.closing(sqlite3.connect(world.folder / "world.db", isolation_level=None)) as somebody:
+            somebody.execute("BEGIN IMMEDIATE")
+            await until(lambda: world.store.problem is not None, "the worker meets the lock")
+            with pytest.raises(StoreUnavailable):
+                await world.want("u1")
         await until(lambda: gate_says(world, "u1", "pro"), "the gate hears of it")
+        await until(lambda: world.store.problem is None, "the store is well again")
 
 
 async def test_the_gate_hears_of_a_commit_whose_answer_was_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
