@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.billing.contested import Answer
 from gateway.billing.context import Billing
 from gateway.billing.customer import is_deleted
 from gateway.store.customers import Customer
 from gateway.stripe.client import StripeError, StripeObject
 from gateway.tiers import shapes
-from gateway.tiers.model import Invoice, Subscription
+from gateway.tiers.model import RUNNING, Invoice, Subscription
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`."""
+    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`.
+
+    `contested` is what Stripe says now of the disputes, refunds and fraud warnings that were not over.
+    """
 
     subscriptions: tuple[Subscription, ...] = ()
     invoices: tuple[Invoice, ...] = ()
     deleted_customers: tuple[str, ...] = ()
+    contested: tuple[Answer, ...] = ()
 
 
 async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
-    """Every subscription of these customers, and the invoices that grace is counted from. Raises `UpstreamFailed`."""
+    """Every subscription of these customers, and the invoices that grace is counted from. Raises `UpstreamFailed`.
+
+    Where several run at once, also the invoices that say what is to be refunded.
+    """
     subscriptions: list[Subscription] = []
     invoices: list[Invoice] = []
     deleted: list[str] = []
@@ -37,8 +45,9 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
             if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
                 raise
             deleted.append(customer.customer_id)
-    for subscription in subscriptions:
-        if subscription.status == "past_due":
+    running = [each for each in subscriptions if each.status in RUNNING]
+    for subscription in running:
+        if subscription.status == "past_due" or len(running) > 1:
             query = {"subscription": subscription.subscription_id}
             invoices += [shapes.invoice(raw) async for raw in billing.stripe.each("/v1/invoices", query)]
     return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted))

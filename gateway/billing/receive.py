@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection
 
 from gateway.billing.account import event_concern
 from gateway.billing.alerting import log_opened, open_all
 from gateway.billing.context import Billing
+from gateway.billing.event_subjects import customer_id_in, word
 from gateway.errors import BadSignature, InvalidInput
 from gateway.log import fields
 from gateway.store import inbox
@@ -23,10 +21,6 @@ from gateway.tiers.model import Concern
 log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 1024 * 1024
-MAX_WORD = 255
-# What a thin event may be about, and where the API has it. The event's own `url` is not followed.
-_FOLDERS = {"subscription": "subscriptions", "invoice": "invoices", "checkout.session": "checkout/sessions"}
-_OBJECT_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,48 +82,14 @@ def parse_event(body: bytes) -> Received:
         raise InvalidInput("The event is not JSON.", code="invalid_event") from exc
     if not isinstance(document, dict) or document.get("object") not in ("event", "v2.core.event"):
         raise InvalidInput("The body is not a Stripe event.", code="invalid_event")
-    event_id, event_type = _text(document.get("id")), _text(document.get("type"))
+    event_id, event_type = word(document.get("id")), word(document.get("type"))
     if event_id is None or event_type is None:
         raise InvalidInput("The event has no id or no type.", code="invalid_event")
     return Received(
         event_id=event_id,
         event_type=event_type,
-        account=_text(document.get("account")) or "",
-        api_version=_text(document.get("api_version")) or "",
+        account=word(document.get("account")) or "",
+        api_version=word(document.get("api_version")) or "",
         livemode=document.get("livemode") is True,
-        customer_id=_customer_id(document),
+        customer_id=customer_id_in(document),
     )
-
-
-def related_path(body: bytes) -> str | None:
-    """Where Stripe's API has the object of a thin event that names no customer; None for any other event.
-
-    The body of an old event is empty: it was purged.
-    """
-    related = json.loads(body).get("related_object") if body else None
-    if not isinstance(related, Mapping):
-        return None
-    folder, object_id = _FOLDERS.get(str(related.get("type"))), related.get("id")
-    if folder is None or not isinstance(object_id, str) or not _OBJECT_ID.fullmatch(object_id):
-        return None
-    return f"/v1/{folder}/{object_id}"
-
-
-def _customer_id(document: Mapping[str, Any]) -> str | None:
-    related = document.get("related_object")
-    if isinstance(related, Mapping) and related.get("type") == "customer":
-        return _text(related.get("id"))
-    data = document.get("data")
-    subject = data.get("object") if isinstance(data, Mapping) else None
-    return customer_of(subject) if isinstance(subject, Mapping) else None
-
-
-def customer_of(subject: Mapping[str, Any]) -> str | None:
-    """The customer that an object of Stripe's belongs to, or is; None where it names none."""
-    found = subject.get("id") if subject.get("object") == "customer" else subject.get("customer")
-    return _text(found.get("id") if isinstance(found, Mapping) else found)
-
-
-def _text(value: Any) -> str | None:
-    """A word of Stripe's: short and printable. Anything else is as good as none: no database takes every text."""
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_WORD and value.isprintable() else None

@@ -15,6 +15,8 @@ from sqlalchemy import Connection
 
 from gateway.billing.alerting import log_opened, log_resolved, open_alert, open_all, resolve_all
 from gateway.billing.backoff import backoff_seconds
+from gateway.billing.contested import ask, note_all
+from gateway.billing.contested import known as known_contested
 from gateway.billing.context import Billing
 from gateway.billing.holdings import Holdings, fetch_holdings
 from gateway.billing.notify import write_notice
@@ -93,7 +95,7 @@ async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     items = [item for subscription in holdings.subscriptions for item in subscription.items]
     if not billing.prices_resolved and any(item.price_id not in prices_known for item in items):
         await resolve_prices(billing)  # or somebody who pays would look like somebody who does not
-    return holdings
+    return replace(holdings, contested=await ask(billing, lease.app_id, lease.user_id))
 
 
 def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
@@ -101,6 +103,7 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     now = billing.now()
     for customer_id in holdings.deleted_customers:
         customers.mark_deleted(conn, customer_id, now)
+    readable = note_all(conn, holdings.contested, now)
     concluded = conclude(conn, billing, app, lease.user_id, holdings, now)
     decided, stored = concluded.decided, concluded.stored
     for price_id, (tier_id, lookup_key) in concluded.learned.items():
@@ -112,7 +115,8 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     raised = {(each.kind, each.subject) for each in decided.concerns}
     before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
     over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
-    return _Outcome(decided, change, tiers_learned, open_all(conn, decided.concerns, now), resolve_all(conn, over, now))
+    resolved = readable + resolve_all(conn, over, now)
+    return _Outcome(decided, change, tiers_learned, open_all(conn, decided.concerns, now), resolved)
 
 
 def _save(
@@ -140,6 +144,7 @@ def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holding
         {**known, **{price_id: tier_id for price_id, (tier_id, _) in learned.items()}},
         stored.entitlement if stored else None,
         now,
+        known_contested(conn, app.app_id, user_id),
     )
     return Conclusion(decided, stored, learned)
 

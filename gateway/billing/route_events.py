@@ -11,15 +11,18 @@ from sqlalchemy import Connection
 
 from gateway.billing.account import event_concern
 from gateway.billing.adopt import adopt_unknown
+from gateway.billing.alerting import log_opened, log_resolved, open_all, resolve_all
 from gateway.billing.backoff import backoff_seconds
+from gateway.billing.contested import UNREADABLE, is_contested
 from gateway.billing.context import Billing
-from gateway.billing.receive import customer_of, related_path
+from gateway.billing.event_subjects import Meaning, Subject, customer_of, meaning
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, inbox, refreshes
+from gateway.store import customers, disputes, inbox, refreshes
 from gateway.store.customers import Customer
 from gateway.store.inbox import Event
 from gateway.stripe.client import StripeError
+from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
@@ -27,30 +30,62 @@ BATCH = 100
 OF_BUYERS = ("customer.subscription.", "customer.updated", "checkout.session.", "invoice.")
 """After these somebody may have another tier: whose customer they name is found out. Of other events it is not."""
 LOOK_UP_SECONDS = 10
+FAILURES_UNTIL_ALERT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An event with the customer it is about, None if it is about none; `failed` says why that is not known yet."""
+    """An event with the customer it is about, None if it is about none; `failed` says why that is not known yet.
+
+    `meaning` is None where nothing of the body matters. `asked`: Stripe was, for the event's object. `refused`: it will
+    not answer a later try either. `twin` is the handled event that told of the same already.
+    """
 
     event: Event
     customer_id: str | None
+    meaning: Meaning | None = None
     failed: str = ""
+    asked: bool = False
+    refused: bool = False
+    twin: Event | None = None
+
+    @property
+    def question(self) -> Subject | None:
+        """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
+        return self.meaning.question if self.meaning and self.customer_id is None and self.twin is None else None
 
 
 async def route_events(billing: Billing) -> int:
     """Mark the owner of each waiting event for a refresh, in one transaction with the event's end. Returns how many.
 
-    What names its customer goes first; thin events, of which Stripe must be asked, hold nobody up.
+    What names its customer goes first; events of which Stripe must be asked (thin ones, disputes) hold nobody up.
     """
     events = await billing.store.read(lambda conn: inbox.waiting(conn, billing.now(), BATCH))
-    paths = [_path(event, billing) for event in events]
-    named = [_Found(event, event.customer_id) for event, path in zip(events, paths, strict=True) if path is None]
+    found = [_Found(event, event.customer_id, _meaning(event, billing)) for event in events]
+    named = [each for each in found if each.question is None]
     unknown = await billing.store.read(lambda conn: [each for each in named if _may_be_ours(conn, each, billing)])
     await _route(billing, [each for each in named if each not in unknown])
-    looked_up = (_look_up(billing, event, path) for event, path in zip(events, paths, strict=True) if path is not None)
-    await _route(billing, await _adopt(billing, [*unknown, *await asyncio.gather(*looked_up)]))
+    asked = [each for each in found if each.question is not None]
+    asked = await billing.store.read(lambda conn: [replace(each, twin=_twin(conn, each)) for each in asked])
+    looked_up = await asyncio.gather(*(_look_up(billing, each) for each in asked))
+    await _route(billing, await _adopt(billing, [*unknown, *looked_up]))
     return len(events)
+
+
+def _meaning(event: Event, billing: Billing) -> Meaning | None:
+    """What its body says, of an event that is ours and either names no customer or tells of a charge."""
+    if event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+        return None
+    of_a_charge = event.type.removeprefix("v1.").startswith(("charge.", "radar."))
+    return meaning(event.body) if event.customer_id is None or of_a_charge else None
+
+
+def _twin(conn: Connection, found: _Found) -> Event | None:
+    """The snapshot event of a thin one, if that was handled. What an operator replays is done again all the same."""
+    event, twin_id = found.event, found.meaning.snapshot_event_id if found.meaning else None
+    replayed = event.attempts == 0 and event.due_at > event.received_at
+    twin = inbox.get(conn, event.account, twin_id) if twin_id and not replayed else None
+    return twin if twin is not None and twin.state == "handled" else None
 
 
 def _may_be_ours(conn: Connection, found: _Found, billing: Billing) -> bool:
@@ -67,34 +102,39 @@ async def _adopt(billing: Billing, found: Sequence[_Found]) -> list[_Found]:
     return [replace(each, failed=each.failed or failed.get(each.customer_id or "", "")) for each in found]
 
 
-def _path(event: Event, billing: Billing) -> str | None:
-    """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
-    ours = event_concern(billing, event.event_id, event.livemode, event.account) is None
-    return related_path(event.body) if ours and event.customer_id is None else None
-
-
-async def _look_up(billing: Billing, event: Event, path: str) -> _Found:
+async def _look_up(billing: Billing, found: _Found) -> _Found:
+    """The same with its customer: one bounded question. One that has a twin asks none."""
+    subject = found.question
+    if subject is None:
+        return found
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            return _Found(event, customer_of(await billing.stripe.get(path)))
+            answer = await billing.stripe.get(subject.path, subject.params)
+        return replace(found, customer_id=customer_of(answer), asked=True)
     except (UpstreamFailed, TimeoutError) as exc:
         if isinstance(exc, StripeError) and exc.stripe_code == "resource_missing":
-            return _Found(event, None)
+            return replace(found, asked=True)
         detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
-        return _Found(event, None, failed=detail or "Stripe cannot be asked")
+        refused = isinstance(exc, UpstreamFailed) and not exc.retryable
+        return replace(found, failed=detail or "Stripe cannot be asked", asked=True, refused=refused)
 
 
 async def _route(billing: Billing, found: Sequence[_Found]) -> None:
     if not found:
         return
 
-    def job(conn: Connection) -> list[tuple[_Found, Customer]]:
+    def job(conn: Connection) -> tuple[list[tuple[_Found, Customer]], list[Concern], list[tuple[str, str]]]:
         now = billing.now()
-        return [(each, owner) for each in found if (owner := _end(conn, each, billing, now)) is not None]
+        routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, now)) is not None]
+        readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
+        opened = open_all(conn, (concern for each in found if (concern := _concern(each)) is not None), now)
+        return routed, opened, resolve_all(conn, sorted(readable), now)
 
-    routed = await billing.store.write(job)
+    routed, opened, resolved = await billing.store.write(job)
     if routed:
         billing.refresh_wanted.set()
+    log_opened(opened)
+    log_resolved(resolved)
     for each, owner in routed:
         event = each.event
         log.info(
@@ -106,6 +146,18 @@ async def _route(billing: Billing, found: Sequence[_Found]) -> None:
             log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
 
 
+def _concern(found: _Found) -> Concern | None:
+    """A question that Stripe will not answer, or has not for a while, needs a person."""
+    if not found.asked or not (found.refused or found.event.attempts + 1 >= FAILURES_UNTIL_ALERT):
+        return None
+    message = f"{found.event.event_id} ({found.event.type}): whose it is cannot be asked of Stripe: {found.failed}"
+    return Concern("event_unreadable", _kind(found), message) if found.failed else None
+
+
+def _kind(found: _Found) -> str:
+    return found.meaning.subject.kind if found.meaning and found.meaning.subject else found.event.type
+
+
 def _end(conn: Connection, found: _Found, billing: Billing, now: int) -> Customer | None:
     """Whose refresh the event asks for now, if anybody's.
 
@@ -115,10 +167,16 @@ def _end(conn: Connection, found: _Found, billing: Billing, now: int) -> Custome
     if found.failed:
         inbox.retry(conn, event.account, event.event_id, now + backoff_seconds(event.attempts + 1), found.failed)
         return None
+    if found.twin is not None:
+        inbox.finish(conn, event.account, event.event_id, "duplicate", now, found.twin.app_id, found.twin.user_id)
+        return None
     owner = customers.owner(conn, found.customer_id) if found.customer_id else None
     if owner is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         inbox.finish(conn, event.account, event.event_id, "ignored", now)
         return None
+    subject = found.meaning.subject if found.meaning else None
+    if subject is not None and is_contested(event.type, subject):
+        disputes.remember(conn, subject.object_id, subject.kind, owner.customer_id, owner.app_id, owner.user_id, now)
     refreshes.want(conn, owner.app_id, owner.user_id, now)
     inbox.finish(conn, event.account, event.event_id, "handled", now, owner.app_id, owner.user_id)
     return owner

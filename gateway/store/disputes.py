@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select, text, update
+from sqlalchemy import Connection, Row, case, select, text, update
 
 from gateway.store.schema import disputes
 
@@ -74,8 +74,11 @@ def note(conn: Connection, remembered: Remembered, found: Mapping[str, Any], sti
     nothing_new = disputes.c.wanted == remembered.wanted
     conn.execute(
         update(disputes)
-        .where(and_(disputes.c.object_id == remembered.object_id, nothing_new))
-        .values(found=json.dumps(dict(found), sort_keys=True), open=still_open)
+        .where(disputes.c.object_id == remembered.object_id)
+        .values(
+            found=json.dumps(dict(found), sort_keys=True) if found else "",
+            open=case((nothing_new, still_open), else_=True),
+        )
     )
 
 

@@ -39,7 +39,9 @@ def test_an_answer_that_is_older_than_the_last_event_closes_nothing(conn: Connec
     [asked_then] = remembered(conn)
     disputes.remember(conn, "du_1", "dispute", "cus_1", "skai", "u1", 101)
     disputes.note(conn, asked_then, {"status": "won"}, still_open=False)
-    assert remembered(conn) == [Remembered("du_1", "dispute", "cus_1", 2, open=True, found={})]
+    assert remembered(conn) == [Remembered("du_1", "dispute", "cus_1", 2, open=True, found={"status": "won"})]
+    disputes.note(conn, asked_then, {}, still_open=False)
+    assert remembered(conn)[0].found == {}
 
 
 def test_each_user_has_their_own_in_the_order_of_time(conn: Connection) -> None:
