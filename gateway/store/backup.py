@@ -126,14 +126,17 @@ def _keep(database: Path, now: int) -> Path | None:
     if not database.exists():
         _remove_beside(database)
         return None
+    kept = database.with_name(f"{database.name}.before-restore-{now}")
+    kept_log = kept.with_name(f"{kept.name}-wal")
+    for source, name in ((database, kept), (database.with_name(f"{database.name}-wal"), kept_log)):
+        if source.exists():
+            _link(source, name)
+    _sync_folder(database.parent)
+    # Both names are of one file: what the log holds is in it afterwards. One that is damaged keeps its log beside it.
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(database)) as conn:
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    kept = database.with_name(f"{database.name}.before-restore-{now}")
-    for end in ("", *_BESIDE[:1]):
-        source = database.with_name(database.name + end)
-        if source.exists():
-            _link(source, kept.with_name(kept.name + end))
-    _sync_folder(database.parent)
+    if kept_log.exists() and kept_log.stat().st_size == 0:
+        kept_log.unlink()
     _remove_beside(database)
     return kept
 
