@@ -170,6 +170,12 @@ async def serve_bare(port_file: Path, log: Path) -> None:
     await asyncio.Event().wait()
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def pinned(core: int, command: list[str]) -> list[str]:
     cores = os.cpu_count() or 1
     return ["taskset", "-c", str(core), *command] if cores > 1 and shutil.which("taskset") else command
@@ -190,7 +196,7 @@ def running(command: list[str], says: Path, log: Path, env: dict[str, str]) -> I
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
-        yield started[0]
+        yield {**started[0], "pid": process.pid}
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(15)
@@ -258,35 +264,42 @@ async def until(true: Callable[[], Awaitable[bool]], what: str) -> float:
     return time.perf_counter()
 
 
-async def load(port: int, connections: int, seconds: float, name: str, customer_ids: list[str]) -> dict[str, float]:
-    arguments = ["--load", json.dumps([port, connections, seconds, name, customer_ids])]
+async def load(
+    server: dict[str, Any], connections: int, seconds: float, name: str, customer_ids: list[str]
+) -> dict[str, float]:
+    arguments = ["--load", json.dumps([server["port"], connections, seconds, name, customer_ids])]
+    before = cpu_seconds(server["pid"])
     process = await asyncio.create_subprocess_exec(
         *pinned(1, [sys.executable, __file__, *arguments]), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), seconds + 30)
     measured: dict[str, float] = json.loads(output)
     assert not measured["refused"], measured
-    return measured
+    return measured | {"cpu": 1e6 * (cpu_seconds(server["pid"]) - before) / (measured["rate"] * seconds)}
 
 
-async def measure(stage: Stage, bare_port: int, options: argparse.Namespace) -> bool:
+async def measure(stage: Stage, servers: dict[str, dict[str, Any]], options: argparse.Namespace) -> bool:
     """Alternate between the two, so that a busy moment of the machine hits both; print medians. True: marks kept."""
-    print(f"{'connections':>12} {'server':>8} {'events/s':>9} {'p50 ms':>7} {'p99 ms':>7} {'of bare':>8} {'mark':>6}")
+    print(
+        f"{'connections':>12} {'server':>8} {'events/s':>9} {'p50 ms':>7} {'p99 ms':>7} {'CPU us':>7} {'of bare':>8} "
+        f"{'mark':>5}"
+    )
     kept = True
     for connections in CONNECTIONS:
-        rounds: dict[str, list[dict[str, float]]] = {"bare": [], "service": []}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
         for number in range(options.rounds):
-            for name, port in (("bare", bare_port), ("service", stage.port)):
+            for name, server in servers.items():
                 unique = f"{connections}_{number}"
-                rounds[name].append(await load(port, connections, options.seconds, unique, stage.customer_ids))
+                rounds[name].append(await load(server, connections, options.seconds, unique, stage.customer_ids))
         medians = {
-            name: {key: statistics.median(each[key] for each in found) for key in ("rate", "p50", "p99")}
+            name: {key: statistics.median(each[key] for each in found) for key in ("rate", "p50", "p99", "cpu")}
             for name, found in rounds.items()
         }
         for name, found in medians.items():
             ratio = found["rate"] / medians["bare"]["rate"]
-            told = f"{ratio:>8.2f} {MARKS[connections]:>6.2f}" if name == "service" else ""
-            print(f"{connections:>12} {name:>8} {found['rate']:>9.0f} {found['p50']:>7.2f} {found['p99']:>7.2f} {told}")
+            told = f"{ratio:>8.2f} {MARKS[connections]:>5.2f}" if name == "service" else ""
+            times = f"{found['p50']:>7.2f} {found['p99']:>7.2f} {found['cpu']:>7.0f}"
+            print(f"{connections:>12} {name:>8} {found['rate']:>9.0f} {times} {told}", flush=True)
         kept &= ratio >= MARKS[connections] and medians["service"]["p99"] < MARK_P99_MS
     return kept
 
@@ -339,7 +352,7 @@ async def compare(folder: Path, options: argparse.Namespace) -> bool:
             await asyncio.gather(*(stage.sell(number) for number in range(CUSTOMERS)))
             stage.customer_ids = [customer["id"] for customer in stage.stripe.state()["customer"]]
             await measure_effect(stage)
-            return await measure(stage, peer["port"], options)
+            return await measure(stage, {"bare": peer, "service": service}, options)
 
 
 def main() -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from random import Random
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -52,12 +51,12 @@ LITELLM_FAULTS: tuple[dict[str, Any], ...] = (
 class People:
     """`buying`: who is at the checkout now; their own calls look like a refresh's from outside."""
 
-    def __init__(self, stage: CrashStage, random: Random, session: aiohttp.ClientSession, count: int = PEOPLE) -> None:
+    def __init__(self, stage: CrashStage, session: aiohttp.ClientSession, count: int) -> None:
         self.user_ids = [f"user-{number}" for number in range(count)]
         self.buying: dict[str, asyncio.Task[None]] = {}
+        self.session = session
         self._stage = stage
-        self._random = random
-        self._session = session
+        self._random = stage.random
 
     async def act(self, count: int) -> None:
         """So many of them do something."""
@@ -109,11 +108,11 @@ class People:
 
     async def _checkout(self, wanted: dict[str, str]) -> bool:
         url, headers = f"http://127.0.0.1:{self._stage.port}/checkout/skai", {"Authorization": f"Bearer {SKAI_KEY}"}
-        async with self._session.post(url, json=wanted, headers=headers) as answer:
+        async with self.session.post(url, json=wanted, headers=headers) as answer:
             link = await answer.json()
         if answer.status != 200 or link["kind"] != "checkout":
             return False
-        async with self._session.post(link["checkout_url"], data={"action": "pay"}, allow_redirects=False) as paid:
+        async with self.session.post(link["checkout_url"], data={"action": "pay"}, allow_redirects=False) as paid:
             return paid.status == 303
 
     async def _step(self, subscription: dict[str, Any]) -> None:
@@ -137,8 +136,22 @@ class People:
         form = {"items[0][id]": item["id"], "items[0][price]": other, "proration_behavior": "always_invoice"}
         url = f"{self._stage.stripe.public_url}/v1/subscriptions/{subscription['id']}"
         headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
-        async with self._session.post(url, data=form, headers=headers) as answer:
+        async with self.session.post(url, data=form, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
+
+
+@contextlib.asynccontextmanager
+async def crowd(stage: CrashStage, count: int = PEOPLE) -> AsyncIterator[People]:
+    """So many people; who is still at a checkout at the end of the block leaves."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        people = People(stage, session, count)
+        try:
+            yield people
+        finally:
+            left = list(people.buying.values())
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
 
 def _fails_to_pay(subscription_id: str) -> bool:

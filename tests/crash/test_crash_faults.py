@@ -12,9 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
-from crash_people import People
+from crash_people import People, crowd
 from crash_reading import waiting
 from crash_verdict import BUDGETS, problems, tags, tiers_by_stripe
 from servers.crash_stage import CrashStage, opened_crash_stage
@@ -26,17 +25,15 @@ FOR_EVER = 1_000_000
 
 
 @contextlib.asynccontextmanager
-async def customers(folder: Path) -> AsyncIterator[tuple[CrashStage, People, aiohttp.ClientSession]]:
+async def customers(folder: Path) -> AsyncIterator[tuple[CrashStage, People]]:
     """A service that runs, with eight people who have bought, and nothing left to do."""
-    timeout = aiohttp.ClientTimeout(total=20)
-    async with opened_crash_stage(folder, 7) as stage, aiohttp.ClientSession(timeout=timeout) as session:
-        people = People(stage, stage.random, session, count=CUSTOMERS)
+    async with opened_crash_stage(folder, 7) as stage, crowd(stage, CUSTOMERS) as people:
         await stage.start()
         await people.act(CUSTOMERS)
         await people.leave_checkout()
         await until(lambda: not waiting(stage), "everybody has what they bought")
         assert "free" not in tiers_by_stripe(stage, people.user_ids).values()
-        yield stage, people, session
+        yield stage, people
 
 
 async def until(true: Callable[[], bool], what: str, seconds: float = 40) -> None:
@@ -58,11 +55,11 @@ def everybody_leaves(stage: CrashStage) -> None:
         stage.stripe.cancel(subscription["id"])
 
 
-async def heals(stage: CrashStage, people: People, session: aiohttp.ClientSession) -> None:
+async def heals(stage: CrashStage, people: People) -> None:
     """Without a restart all is as Stripe says."""
     life = stage.pid
     await until(lambda: not waiting(stage), "everything settles")
-    assert await problems(stage, session, people.user_ids) == []
+    assert await problems(stage, people.session, people.user_ids) == []
     assert stage.pid == life
     assert stage.alive
 
@@ -99,7 +96,7 @@ def fill(folder: Path) -> Path:
 
 async def test_a_full_disk_answers_503_and_heals(small_disk: Path) -> None:
     """What cannot be recorded is not acknowledged; with room on the disk all of it comes in, without a restart."""
-    async with customers(small_disk) as (stage, people, session):
+    async with customers(small_disk) as (stage, people):
         filler = fill(small_disk)
         before = set(stage.acknowledged)
         everybody_leaves(stage)
@@ -107,12 +104,12 @@ async def test_a_full_disk_answers_503_and_heals(small_disk: Path) -> None:
         assert set(refused(stage)) == {503}
         assert stage.acknowledged == before
         filler.unlink()
-        await heals(stage, people, session)
+        await heals(stage, people)
 
 
 async def test_a_locked_database_answers_503_and_heals(tmp_path: Path) -> None:
     """Another process holds the write lock for longer than we wait for it."""
-    async with customers(tmp_path) as (stage, people, session):
+    async with customers(tmp_path) as (stage, people):
         other = sqlite3.connect(stage.database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         before = set(stage.acknowledged)
@@ -122,12 +119,12 @@ async def test_a_locked_database_answers_503_and_heals(tmp_path: Path) -> None:
         assert stage.acknowledged == before
         other.execute("ROLLBACK")
         other.close()
-        await heals(stage, people, session)
+        await heals(stage, people)
 
 
 async def test_sigterm_under_load_drains(tmp_path: Path) -> None:
     """Exit 0 within 10 s in the middle of webhooks, refreshes and provisioning; the next start finishes the rest."""
-    async with customers(tmp_path) as (stage, people, session):
+    async with customers(tmp_path) as (stage, people):
         for event in stage.stripe.state()["event"]:
             stage.stripe.deliveries.resend(event["id"])
         everybody_leaves(stage)
@@ -140,38 +137,38 @@ async def test_sigterm_under_load_drains(tmp_path: Path) -> None:
         with contextlib.closing(stage.connect()) as conn:
             assert answered <= {event_id for (event_id,) in conn.execute("SELECT event_id FROM inbox")}
         await stage.start()
-        await heals(stage, people, session)
+        await heals(stage, people)
 
 
 async def test_without_litellm_the_tiers_follow_and_the_limits_come_later(tmp_path: Path) -> None:
     """LiteLLM away: the gate and /status know the new tier at once, LiteLLM when it is back."""
-    async with customers(tmp_path) as (stage, people, session):
+    async with customers(tmp_path) as (stage, people):
         stage.litellm.faults.add(Fault(kind="reset", times=FOR_EVER))
         everybody_leaves(stage)
         await until(lambda: waiting(stage).keys() == {"wishes"}, "all but LiteLLM is told")
-        assert set((await tags(stage, session, people.user_ids)).values()) == {"free"}
+        assert set((await tags(stage, people.session, people.user_ids)).values()) == {"free"}
         held = [stage.litellm.state.budgets[each.budget_id] for each in stage.litellm.state.customers.values()]
         assert BUDGETS["free"] not in [budget.max_budget for budget in held]
         stage.litellm.faults.clear()
-        await heals(stage, people, session)
+        await heals(stage, people)
 
 
 async def test_without_stripe_the_gate_keeps_the_last_tiers(tmp_path: Path) -> None:
     """Stripe away: events are taken, nobody's tier moves, not even over a kill; it moves when Stripe answers again."""
-    async with customers(tmp_path) as (stage, people, session):
-        before = await tags(stage, session, people.user_ids)
+    async with customers(tmp_path) as (stage, people):
+        before = await tags(stage, people.session, people.user_ids)
         stage.stripe.fault("reset", times=FOR_EVER)
         everybody_leaves(stage)
         await until(lambda: stage.stripe.deliveries.idle, "every webhook is answered 200")
         await until(lambda: _failed(stage) >= 2, "refreshes fail")
-        assert await tags(stage, session, people.user_ids) == before
+        assert await tags(stage, people.session, people.user_ids) == before
         stage.kill()
         await stage.dead(5)
         await stage.start()
-        assert await tags(stage, session, people.user_ids) == before
+        assert await tags(stage, people.session, people.user_ids) == before
         stage.stripe.faults.clear()
-        await heals(stage, people, session)
-        assert set((await tags(stage, session, people.user_ids)).values()) == {"free"}
+        await heals(stage, people)
+        assert set((await tags(stage, people.session, people.user_ids)).values()) == {"free"}
 
 
 def _failed(stage: CrashStage) -> int:

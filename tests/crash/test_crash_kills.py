@@ -8,9 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import aiohttp
 import pytest
-from crash_people import People
+from crash_people import People, crowd
 from crash_reading import Left, left_behind, waiting
 from crash_verdict import problems, see_everybody
 from servers.crash_stage import STAGES, CrashStage, opened_crash_stage
@@ -95,15 +94,15 @@ async def settled(stage: CrashStage, seconds: float) -> None:
         await asyncio.sleep(0.05)
 
 
-async def verdict(stage: CrashStage, people: People, session: aiohttp.ClientSession) -> list[str]:
+async def verdict(stage: CrashStage, people: People) -> list[str]:
     """Mend everything, start the service once more, let it settle, and look; empty is well."""
     people.mend()
     await stage.start(cold=True)
     await people.leave_checkout()
     await settled(stage, SETTLE_SECONDS)
-    await see_everybody(stage, session, people.user_ids)
+    await see_everybody(stage, people.session, people.user_ids)
     await settled(stage, SETTLE_SECONDS)
-    return await problems(stage, session, people.user_ids)
+    return await problems(stage, people.session, people.user_ids)
 
 
 async def test_nothing_is_lost_by_kill_9(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,9 +110,7 @@ async def test_nothing_is_lost_by_kill_9(tmp_path: Path, capsys: pytest.CaptureF
     app heard of each change once."""
     seed = int(os.environ.get("SKPAY_CRASH_SEED", time.time_ns() % 1_000_000))
     began = time.monotonic()
-    timeout = aiohttp.ClientTimeout(total=20)
-    async with opened_crash_stage(tmp_path, seed) as stage, aiohttp.ClientSession(timeout=timeout) as session:
-        people = People(stage, stage.random, session)
+    async with opened_crash_stage(tmp_path, seed) as stage, crowd(stage) as people:
         storm = Storm(stage, people)
         try:
             while not storm.enough and time.monotonic() - began < STORM_SECONDS:
@@ -122,14 +119,13 @@ async def test_nothing_is_lost_by_kill_9(tmp_path: Path, capsys: pytest.CaptureF
             with capsys.disabled():
                 print(f"\nSKPAY_CRASH_SEED={seed}, {time.monotonic() - began:.0f} s\n{storm.table()}")  # noqa: T201
         assert storm.enough
-        assert await verdict(stage, people, session) == []
+        assert await verdict(stage, people) == []
         assert await stage.terminate(10) == 0
 
 
 async def test_an_answer_before_the_commit_is_found_out(tmp_path: Path) -> None:
     """The crash test can fail: with the 200 moved before the commit an acknowledged event is soon missing."""
-    async with opened_crash_stage(tmp_path, 1, "answer before the commit") as stage, aiohttp.ClientSession() as session:
-        people = People(stage, stage.random, session)
+    async with opened_crash_stage(tmp_path, 1, "answer before the commit") as stage, crowd(stage) as people:
         for _ in range(SPOILT_LIVES):
             if (await one_kill(stage, people, "inbox")).lost:
                 return
@@ -139,9 +135,8 @@ async def test_an_answer_before_the_commit_is_found_out(tmp_path: Path) -> None:
 async def test_telling_outside_the_transaction_is_found_out(tmp_path: Path) -> None:
     """The crash test can fail: with outbox and notice written after the commit some change is never told."""
     spoilt = "tell outside the transaction"
-    async with opened_crash_stage(tmp_path, 1, spoilt) as stage, aiohttp.ClientSession() as session:
-        people = People(stage, stage.random, session)
+    async with opened_crash_stage(tmp_path, 1, spoilt) as stage, crowd(stage) as people:
         for _ in range(SPOILT_LIVES):
             assert not (await one_kill(stage, people, "committed")).lost
-        found = await verdict(stage, people, session)
+        found = await verdict(stage, people)
         assert any("the app heard" in each for each in found), found
