@@ -182,7 +182,11 @@ def _static(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "api": {"insecure": True},
         "entryPoints": {
-            "web": {"address": f"127.0.0.1:{ports['web']}"},
+            # A browser keeps its connections open, and Traefik would wait ten seconds for their end.
+            "web": {
+                "address": f"127.0.0.1:{ports['web']}",
+                "transport": {"lifeCycle": {"graceTimeOut": "1s"}},
+            },
             "traefik": {"address": f"127.0.0.1:{ports['traefik']}"},
         },
         "providers": {"file": {"directory": str(folder / "traefik" / "dynamic"), "watch": True}},

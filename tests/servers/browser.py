@@ -1,194 +1,172 @@
-"""A real browser, headless, driven over the W3C WebDriver protocol by Debian's chromedriver.
+"""A real Chromium, driven over W3C WebDriver by the chromedriver that comes with it.
 
-with Browser(profile_folder) as browser:
-    browser.open("http://chat.localhost:8000/")
-    browser.find("button").click()
+async with Browser() as browser:
+    await browser.go("http://chat.localhost:8000/")
+    await browser.press(TAB, ENTER)
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import json
-import subprocess
+import shutil
+import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import aiohttp
 from servers.found import require
-from servers.traefik import free_port
+from servers.traefik import free_port, until
 
+TAB, ENTER = "\ue004", "\ue007"
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-_FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+_FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en-US",
     "--host-resolver-rules=MAP *.localhost 127.0.0.1",
-]  # fmt: skip
-KEYS = {"tab": "\ue004", "enter": "\ue007", "space": " "}
+)  # fmt: skip
 
 
 class Browser:
-    """One window. Every wait polls with a deadline; every failure says what was there instead."""
+    """One window with an empty profile, as wide as a desktop's unless `viewport` says otherwise."""
 
-    def __init__(self, folder: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        self._folder, self._size, self._dark = folder, (width, height), dark
-        self._session = ""
+    def __init__(self) -> None:
+        self._chromium = require("chromium")
+        driver = shutil.which("chromedriver", path=f"{self._chromium.parent}:/usr/bin:/usr/lib/chromium")
+        assert driver is not None, "chromedriver not found; to get it: apt-get install chromium-driver"
+        self._driver = driver
+        self._process: asyncio.subprocess.Process | None = None
+        self._http: aiohttp.ClientSession | None = None
+        self._profile = tempfile.TemporaryDirectory(prefix="skpay-browser-", ignore_cleanup_errors=True)
+        self._url = self._session = ""
 
-    def __enter__(self) -> Browser:
-        chromium, driver = require("chromium"), require("chromedriver")
+    async def __aenter__(self) -> Browser:
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
-        with (self._folder / "chromedriver.log").open("wb") as log:
-            self._process = subprocess.Popen([str(driver), f"--port={port}"], stdout=log, stderr=log)
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         try:
-            self._start(chromium)
+            self._process = await asyncio.create_subprocess_exec(
+                self._driver, f"--port={port}", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            )
+            await until(self._up, "chromedriver up")
+            options = {"binary": str(self._chromium), "args": [*_FLAGS, f"--user-data-dir={self._profile.name}"]}
+            wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            made = await self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+            self._session = f"/session/{made['sessionId']}"
         except BaseException:
-            self._end_driver()
+            await self._close()
             raise
         return self
 
-    def _start(self, chromium: Path) -> None:
-        until(lambda: self._is_up(), "chromedriver is up", 20)
-        width, height = self._size
-        arguments = [*_FLAGS, f"--user-data-dir={self._folder / 'profile'}", f"--window-size={width},{height}"]
-        arguments += ["--force-dark-mode"] if self._dark else []
-        options = {"binary": str(chromium), "args": arguments}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        self._session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-        # A headless window has no less than 500 px; a phone is narrower.
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}]}
-        self.devtools("Emulation.setEmulatedMedia", scheme)
-
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._call("DELETE", f"/session/{self._session}")
-        finally:
-            self._end_driver()
+        await self._close()
 
-    def _end_driver(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
+    async def go(self, url: str) -> None:
+        """Open a page and wait until it has loaded."""
+        await self._post("/url", {"url": url})
 
-    def open(self, url: str) -> None:
-        self._do("POST", "/url", {"url": url})
+    async def reload(self) -> None:
+        await self._post("/refresh", {})
 
-    @property
-    def url(self) -> str:
-        return str(self._do("GET", "/url"))
+    async def url(self) -> str:
+        """What the address bar shows."""
+        return str(await self._ask("GET", f"{self._session}/url"))
 
-    def find(self, css: str, text: str = "", seconds: float = 15) -> Element:
-        """The first element of this kind whose text holds `text`, once there is one."""
+    async def run(self, script: str, *words: Any) -> Any:
+        """The value of a script's `return`."""
+        return await self._post("/execute/sync", {"script": script, "args": list(words)})
 
-        def look() -> Element | None:
-            for raw in self._do("POST", "/elements", {"using": "css selector", "value": css}):
-                element = Element(self, raw[_ELEMENT])
-                try:
-                    if text in element.text:
-                        return element
-                except StaleError:
-                    continue
-            return None
+    async def text(self) -> str:
+        """What a person can read on the page."""
+        return str(await self.run("return document.body.innerText"))
 
-        return until(look, f"{css} with the text {text!r}; the page says: {self.text()[:500]!r}", seconds)
+    async def press(self, *keys: str) -> None:
+        """Press keys one after the other, wherever the focus is."""
+        steps = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        await self._post("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": steps}]})
 
-    def text(self) -> str:
-        return str(self.run("return document.body ? document.body.innerText : ''"))
+    async def focused(self) -> str:
+        """The accessible name of what has the focus."""
+        element = await self._ask("GET", f"{self._session}/element/active")
+        return await self._name(element)
 
-    def run(self, script: str, *arguments: object) -> Any:
-        return self._do("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+    async def names(self, selector: str) -> list[str]:
+        """The accessible name of each visible element of a CSS selector."""
+        found = await self._post("/elements", {"using": "css selector", "value": selector})
+        shown = [each for each in found if await self._ask("GET", self._element(each, "displayed"))]
+        return [await self._name(each) for each in shown]
 
-    def press(self, *names: str) -> None:
-        """Keys, one after the other, to whatever has the focus."""
-        actions = [step for name in names for step in _strokes(KEYS.get(name, name))]
-        self._do("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
-
-    def tab_to(self, text: str, limit: int = 40) -> None:
-        """Press Tab until what has the focus holds `text`."""
-        for _ in range(limit):
-            self.press("tab")
-            if text in str(self.run("return document.activeElement ? document.activeElement.innerText : ''")):
+    async def tab_to(self, name: str, most: int = 30) -> None:
+        """Press Tab until what has this accessible name has the focus; fails after `most` presses."""
+        seen = []
+        for _ in range(most):
+            await self.press(TAB)
+            seen.append(await self.focused())
+            if seen[-1] == name:
                 return
-        raise AssertionError(f"Tab does not reach {text!r}; the page says: {self.text()[:500]!r}")
+        raise AssertionError(f"Tab never reached {name!r}, but {seen}")
 
-    def complaints(self) -> list[str]:
-        """What the console said above a notice since it was last asked."""
-        return [
-            entry["message"] for entry in self._do("POST", "/se/log", {"type": "browser"}) if entry["level"] == "SEVERE"
-        ]
+    async def until_text(self, part: str, seconds: float = 20) -> str:
+        """Wait until a person can read `part`; the whole text."""
+        deadline = time.monotonic() + seconds
+        while part not in (text := await self.text()):
+            assert time.monotonic() < deadline, f"{part!r} not seen at {await self.url()}: {text[:1000]}"
+            await asyncio.sleep(0.05)
+        return text
 
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self._do("GET", "/screenshot")))
+    async def viewport(self, width: int, height: int, *, mobile: bool = False, dark: bool = False) -> None:
+        """The size of the page's own area, and the person's colours."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        await self._devtools("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self._devtools("Emulation.setEmulatedMedia", {"features": [scheme]})
 
-    def reload(self) -> None:
-        self._do("POST", "/refresh", {})
+    async def errors(self) -> list[str]:
+        """What the console complained about since this was asked last."""
+        lines = await self._post("/se/log", {"type": "browser"})
+        return [line["message"] for line in lines if line["level"] in ("SEVERE", "WARNING")]
 
-    def devtools(self, command: str, parameters: object) -> None:
-        self._do("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+    async def screenshot(self, path: Path) -> None:
+        """The whole page as PNG."""
+        shot = await self._devtools("Page.captureScreenshot", {"captureBeyondViewport": True})
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(shot["data"]))
 
-    def _is_up(self) -> bool:
+    async def _devtools(self, command: str, params: Mapping[str, Any]) -> Any:
+        return await self._post("/goog/cdp/execute", {"cmd": command, "params": params})
+
+    async def _name(self, element: Mapping[str, str]) -> str:
+        return str(await self._ask("GET", self._element(element, "computedlabel")))
+
+    def _element(self, element: Mapping[str, str], what: str) -> str:
+        return f"{self._session}/element/{element[_ELEMENT]}/{what}"
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return await self._ask("POST", self._session + path, body)
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        assert self._http is not None
+        async with self._http.request(method, self._url + path, json=body) as answer:
+            value = (await answer.json())["value"]
+            assert answer.status == 200, f"{path}: {value.get('error')}: {value.get('message')}"
+            return value
+
+    async def _up(self) -> bool:
         try:
-            return bool(self._call("GET", "/status")["ready"])
-        except OSError:
+            return bool((await self._ask("GET", "/status"))["ready"])
+        except aiohttp.ClientConnectionError:
             return False
 
-    def _do(self, method: str, path: str, body: object = None) -> Any:
-        return self._call(method, f"/session/{self._session}{path}", body)
-
-    def _call(self, method: str, path: str, body: object = None) -> Any:
-        data = json.dumps(body).encode() if body is not None else None
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310  # our own driver
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  # our own driver
-                return json.load(response)["value"]
-        except urllib.error.HTTPError as exc:
-            with exc:
-                problem = json.load(exc)["value"]
-            if problem["error"] in ("stale element reference", "no such element"):
-                raise StaleError(problem["message"]) from exc
-            raise AssertionError(f"{path}: {problem['error']}: {problem['message'][:500]}") from exc
-
-
-class StaleError(Exception):
-    """The page has moved on under an element."""
-
-
-@dataclass(frozen=True)
-class Element:
-    """One element of the page that is open now."""
-
-    browser: Browser
-    element_id: str
-
-    @property
-    def text(self) -> str:
-        return str(self.browser._do("GET", f"/element/{self.element_id}/text"))
-
-    def click(self) -> None:
-        self.browser._do("POST", f"/element/{self.element_id}/click", {})
-
-    def type(self, text: str) -> None:
-        self.browser._do("POST", f"/element/{self.element_id}/value", {"text": text})
-
-
-def until(ask: Callable[[], Any], what: str, seconds: float = 15) -> Any:
-    """Ask until the answer is true and give it; `AssertionError` at the deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def _strokes(key: str) -> list[dict[str, str]]:
-    return [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+    async def _close(self) -> None:
+        if self._session:
+            await self._ask("DELETE", self._session)
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        if self._http is not None:
+            await self._http.close()
+        self._profile.cleanup()

@@ -20,7 +20,8 @@ async function call(action, body) {
   });
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) {
-    throw new Error(document.message ?? `The server answered ${answer.status}.`);
+    const message = document.message ?? `The server answered ${answer.status}. Please try again.`;
+    throw Object.assign(new Error(message), { app: document.app });
   }
   return document;
 }
@@ -33,17 +34,29 @@ function element(name, properties = {}, ...children) {
 
 function money(price) {
   if (price.unit_amount === null || !price.currency) {
-    return "";
+    return "Price at the checkout";
   }
-  const format = new Intl.NumberFormat(undefined, { style: "currency", currency: price.currency.toUpperCase() });
+  const format = new Intl.NumberFormat(undefined, {
+    style: "currency",
+    currency: price.currency.toUpperCase(),
+    trailingZeroDisplay: "stripIfInteger",
+  });
   // Stripe counts in the currency's smallest unit: cents for most, whole yen for JPY.
   const digits = format.resolvedOptions().maximumFractionDigits;
-  const amount = format.format(price.unit_amount / 10 ** digits);
-  return price.interval ? `${amount} per ${price.interval}` : amount;
+  return format.format(price.unit_amount / 10 ** digits);
 }
 
+function priceLine(price, place) {
+  const line = element("p", { className: "price" }, place ? "or " : "", element("strong", {}, money(price)));
+  line.append(price.interval ? ` per ${price.interval}` : "");
+  return line;
+}
+
+// Features are words of apps.json, such as image_generation.
+const inWords = (feature) => (feature.charAt(0).toUpperCase() + feature.slice(1)).replaceAll(/[_-]/g, " ");
+
 function allowances({ features, limits }) {
-  const lines = [...features];
+  const lines = features.map(inWords);
   const each = { "1d": "a day", "7d": "a week", "30d": "a month", "1mo": "a month", "1h": "an hour" };
   lines.push(
     limits.max_budget === null
@@ -62,6 +75,16 @@ function showProblem(error) {
   const problem = byId("problem");
   problem.textContent = error.message;
   problem.hidden = false;
+  if (error.app) {
+    showWayBack(error.app);
+  }
+}
+
+function showWayBack(app) {
+  const back = byId("back");
+  back.href = app.url;
+  back.textContent = `Back to ${app.name}`;
+  back.hidden = false;
 }
 
 // Send the person on to Stripe; while that happens no second click is possible.
@@ -90,17 +113,16 @@ function priceButton(offer, tier, price) {
 function card(offer, tier, isFirst) {
   const current = tier.id === offer.current.tier;
   const made = element("li", { className: "tier" }, element("h2", {}, tier.name));
-  for (const price of tier.prices) {
-    made.append(element("p", { className: "price" }, money(price)));
-  }
-  if (isFirst) {
-    made.append(element("p", { className: "price" }, "Free"));
-  }
-  made.append(allowances(tier));
   if (current) {
     made.setAttribute("aria-current", "true");
-    made.append(element("p", { className: "here" }, "Your plan"));
-  } else {
+    made.firstChild.append(" ", element("span", { className: "here" }, "Your plan"));
+  }
+  made.append(...tier.prices.map(priceLine));
+  if (isFirst && tier.prices.length === 0) {
+    made.append(element("p", { className: "price" }, element("strong", {}, "No charge")));
+  }
+  made.append(allowances(tier));
+  if (!current) {
     made.append(...tier.prices.map((price) => priceButton(offer, tier, price)));
   }
   return made;
@@ -126,9 +148,7 @@ function show(offer) {
   const manage = byId("manage");
   manage.hidden = !offer.has_customer;
   manage.addEventListener("click", () => go("portal", undefined, "portal_url"));
-  const back = byId("back");
-  back.href = offer.app.url;
-  back.hidden = false;
+  showWayBack(offer.app);
 }
 
 // Back from Stripe by the browser's own button, the page may come out of its cache with every button disabled.
