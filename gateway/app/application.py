@@ -96,7 +96,9 @@ class Application:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         self._billing = Billing(
             store=self._store,
-            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base, pacer=Pacer()),
+            stripe=Stripe(
+                session, settings.stripe_secret_key, api_base=settings.stripe_api_base, pacer=Pacer(), clock=self._clock
+            ),
             litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
             if settings.litellm_url
             else None,

@@ -35,6 +35,8 @@ class Billing:
 
     `tell_gate(app_id, user_id, tier)` is called after a tier is committed, on the event loop.
     `catalog_secrets`: every secret that `catalog` names, newest first; replaced together with it.
+    `skews`: how often events of another time were alerted, one more at a start, since an older alert may stand; a good
+    event has come since the first `skews_settled` of them.
     `app_keys`: app id → SHA-256 of each key its backend may use, from apps.json and from `skpay keys create`.
     `known_prices`: app id → price id → tier id, for every price that ever resolved for a tier of that app.
     `known_products`: app id → product id → tier id, for products whose prices are all one tier's.
@@ -72,6 +74,8 @@ class Billing:
     wish_made: asyncio.Event = field(default_factory=asyncio.Event)
     notice_written: asyncio.Event = field(default_factory=asyncio.Event)
     reconciling: Reconciling = field(default_factory=Reconciling)
+    skews: int = 1
+    skews_settled: int = 0
     _locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=weakref.WeakValueDictionary
     )

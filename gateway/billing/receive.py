@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gateway.billing.account import event_concern
-from gateway.billing.alerting import log_opened, open_all
+from gateway.billing.alerting import log_opened, log_resolved, open_all
+from gateway.billing.clock_skew import alert_skew, end_skew
 from gateway.billing.context import Billing
 from gateway.billing.event_subjects import customer_id_in, word
 from gateway.errors import BadSignature, InvalidInput
@@ -44,15 +45,21 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
         verify(body, signature, billing.webhook_secrets, billing.clock())
     except BadSignature as exc:
         if exc.code == "stale_signature":
-            skew = exc.fields["skew_seconds"]
-            log.warning("webhook_signature_stale", extra=fields(skew_seconds=skew))
+            await alert_skew(billing, int(str(exc.fields["skew_seconds"])))
         raise
     event = parse_event(body)
 
-    new, opened = await billing.store.write(lambda conn: record(conn, billing, event, body))
+    skews = billing.skews
+
+    def job(conn: Connection) -> tuple[bool, list[Concern], list[tuple[str, str]]]:
+        return *record(conn, billing, event, body), end_skew(conn, billing, skews)
+
+    new, opened, resolved = await billing.store.write(job)
+    billing.skews_settled = skews
     billing.inbox_filled.set()
     log.info("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
     log_opened(opened)
+    log_resolved(resolved)
     return new
 
 

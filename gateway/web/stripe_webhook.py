@@ -14,6 +14,7 @@ async def stripe_webhook(request: web.Request) -> web.Response:
     """200 once recorded, new or not; 400 only for what Stripe did not sign."""
     billing = request.app[BILLING]
     signature = request.headers.get("Stripe-Signature", "")
-    check_header(signature, billing.clock())  # before the body is read: junk costs nothing
+    # Before the body is read: junk costs nothing.
+    check_header(signature, billing.clock(), billing.stripe.clock_ahead_seconds)
     await receive(billing, await read_body(request, MAX_EVENT_BYTES, of_stranger=True), signature)
     return web.json_response({"received": True})
