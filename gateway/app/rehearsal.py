@@ -6,11 +6,13 @@ order, twice over, and in either shape of Stripe's objects. The clock is the san
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,21 @@ import aiohttp
 from aiohttp import web
 
 from gateway.billing.context import Billing
+from gateway.billing.notify import notify
 from gateway.billing.prices import load_known_prices, resolve_prices
 from gateway.billing.provision import provision
 from gateway.billing.receive import receive
 from gateway.billing.refresh import LEASE_SECONDS, refresh
 from gateway.billing.route_events import route_events
 from gateway.billing.signing import signing_keys
-from gateway.catalog.model import App, Catalog
+from gateway.catalog.model import App, Catalog, Notify, SecretRef
 from gateway.litellm import LiteLLM
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.sandbox.stripe.deliveries import signature
 from gateway.sandbox.stripe.old_shape import as_version
 from gateway.settings import Secret
-from gateway.store import Store, outbox, refreshes
+from gateway.store import Store, notices, outbox, refreshes
 from gateway.stripe.client import Stripe
 
 _OWNER = "rehearsal"
@@ -50,6 +53,7 @@ class Rehearsal:
         self.litellm = litellm
         self.litellm_url, self.litellm_key = litellm_at
         self.gate: dict[tuple[str, str], str] = {}
+        self.told: dict[str, dict[str, Any]] = {}
         billing.tell_gate = self._tell_gate
         self._told = len(stripe.world.all("event"))
 
@@ -89,11 +93,27 @@ class Rehearsal:
         wishes = await billing.store.read(lambda conn: outbox.due(conn, billing.now(), 8))
         for wish in wishes:
             await provision(billing, wish)
-        return done + len(leases) + len(wishes)
+        news = await billing.store.read(lambda conn: notices.due(conn, billing.now(), 8))
+        for notice in news:
+            await notify(billing, notice)
+        return done + len(leases) + len(wishes) + len(news)
 
     async def _waits(self) -> bool:
-        counts = await self.billing.store.read(outbox.counts)
-        return bool(counts["waiting"] or await self.billing.store.read(refreshes.count_waiting))
+        read = self.billing.store.read
+        wishes, news = await read(outbox.counts), await read(notices.counts)
+        return bool(wishes["waiting"] or news["waiting"] or await read(refreshes.count_waiting))
+
+    def application(self) -> web.Application:
+        """The apps' backends: each takes its notices, and keeps every one by its id."""
+        backends = web.Application()
+        backends.router.add_post("/notices", self._take)
+        return backends
+
+    async def _take(self, request: web.Request) -> web.Response:
+        notice = await request.json()
+        earlier = self.told.setdefault(request.headers["webhook-id"], notice)
+        # A resend is the same to the byte; anything else under a known id would be a lie.
+        return web.Response(status=200 if earlier == notice else 409)
 
 
 @contextlib.asynccontextmanager
@@ -116,21 +136,31 @@ async def open_rehearsal(
         store = Store.open(f"sqlite:///{folder / 'rehearsal.db'}")
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
+        secret = SecretRef("env", "REHEARSAL")
         billing = Billing(
             store=store,
             # One attempt: an ordered failure is for the worker to mend, and nobody waits for it.
             stripe=Stripe(session, (Secret(key),), api_base=stripe.public_url, attempts=1),
             litellm=LiteLLM(session, litellm_url, (Secret(litellm_key),), clock=lambda: float(stripe.world.time())),
             catalog=catalog,
+            catalog_secrets={secret: (Secret("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),)},
             webhook_secrets=(Secret(webhook),),
             public_url=public_url,
             clock=lambda: float(stripe.world.time()),
             tell_gate=lambda app_id, user_id, tier_id: None,
             signing_keys=signing_keys((Secret(key),)),
         )
+        stage = Rehearsal(billing, stripe, litellm, (litellm_url, litellm_key))
+        backends = await _serve(stack, stage.application())
+        billing.catalog = _telling(catalog, Notify(f"{backends}/notices", secret))
         await load_known_prices(billing)
         await resolve_prices(billing)
-        yield Rehearsal(billing, stripe, litellm, (litellm_url, litellm_key))
+        yield stage
+
+
+def _telling(catalog: Catalog, notify_at: Notify) -> Catalog:
+    """The same catalog, whose apps are told of each change at our own address."""
+    return replace(catalog, apps={app_id: replace(app, notify=notify_at) for app_id, app in catalog.apps.items()})
 
 
 async def _serve(stack: contextlib.AsyncExitStack, application: web.Application) -> str:

@@ -68,9 +68,10 @@ def tiers_of(app: App) -> dict[str, Tier]:
 
 
 def can_play(app: App, story: Story) -> bool:
-    """Whether the app has every tier that the story needs."""
+    """Whether the app has every tier that the story needs, and holds disputes where it is about that."""
     parts = tiers_of(app)
-    return "paid" in parts and story.needs <= parts.keys()
+    has = parts.keys() | ({"holds disputes"} if app.on_dispute == "hold" else set())
+    return "paid" in parts and story.needs <= has
 
 
 class Player:
@@ -123,10 +124,27 @@ class Player:
             _same("Stripe's status", wanted["status"], found["status"])
         if "ends" in wanted:
             _same("whether it ends", wanted["ends"], found["ends_at"] is not None)
+        if "concerns" in wanted:
+            _same("what a person must look at", wanted["concerns"], await self._concerns())
         told = self._stage.gate.get((self._app.app_id, self.user_id), self._app.default_tier.tier_id)
         _same("what the gate was told", tier.tier_id, told)
+        self._expect_notices(tier)
         if self._app.litellm is not None and (self._app.app_id, self.user_id) in self._stage.gate:
             _same("LiteLLM's limits", _comparable(limits(tier)), _comparable(await self._litellm_limits()))
+
+    def _expect_notices(self, tier: Tier) -> None:
+        """The app was told of every change, each from where the one before had led, and the last of this tier."""
+        data = (notice["data"] for notice in self._stage.told.values())
+        own = [each for each in data if (each["app_id"], each["user_id"]) == (self._app.app_id, self.user_id)]
+        default = self._app.default_tier.tier_id
+        _same("the tier the app was told last", tier.tier_id, own[-1]["to"] if own else default)
+        for before, after in itertools.pairwise(own):
+            _same("where a notice starts from", before["to"], after["from"])
+
+    async def _concerns(self) -> list[str]:
+        app_id, user_id = self._app.app_id, self.user_id
+        stored = await self._stage.billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
+        return sorted(each.kind for each in stored.entitlement.concerns) if stored else []
 
     async def _litellm_limits(self) -> dict[str, Any]:
         own_id = litellm_id(self._app, self.user_id)
@@ -138,14 +156,27 @@ class Player:
         return {**(row.get("litellm_budget_table") or row), "models": row.get("models")}
 
     async def open_checkout(self, act: Act) -> None:
+        if act.get("lost_reply"):
+            await self._lose_a_checkout({"tier": act["tier"]})
         tier = self._parts[act["tier"]]
         link = await open_checkout(
             self._stage.billing, self._app.app_id, self.user_id, None, tier.tier_id, tier.prices[0].interval
         )
+        open_now = [each for each in self._own("checkout.session") if each["status"] == "open"]
+        _same("how many checkouts are open", 1 if link.kind == "checkout" else 0, len(open_now))
         _same("the kind of link", act.get("kind", "checkout"), link.kind)
         if "same" in act:
             _same("whether it is the same session", act["same"], self._last is not None and link.url == self._last.url)
         self._last = link
+
+    async def _lose_a_checkout(self, act: Act) -> None:
+        """Stripe opens the session, but its answer never arrives: whoever asked must ask again."""
+        self._stage.stripe.fault("lost_reply", "/v1/checkout/sessions", "POST")
+        try:
+            await self.open_checkout(act)
+        except UpstreamFailed:
+            return
+        raise StoryFailedError("the lost reply was not noticed")
 
     async def pay(self, act: Act) -> None:
         if self._last is None:
@@ -175,6 +206,20 @@ class Player:
     async def pay_invoice(self, act: Act) -> None:
         self._stage.stripe.set_card(self._customer_id(), "ok")
         self._stage.stripe.pay_open_invoice(self._subscription_id())
+
+    async def dispute(self, act: Act) -> None:
+        self._stage.stripe.dispute(self._subscription_id(), act["status"])
+
+    async def second_subscription(self, act: Act) -> None:
+        """What a race at Stripe leaves, which no checkout of ours could have stopped."""
+        first = self._newest("subscription")
+        price_id = first["items"]["data"][0]["price"]["id"]
+        await self.wait({"days": 1})
+        params = {"customer": first["customer"], "items": [{"price": price_id}], "metadata": first["metadata"]}
+        await self._stage.billing.stripe.post("/v1/subscriptions", params)
+
+    async def cancel_newest(self, act: Act) -> None:
+        self._stage.stripe.cancel(self._subscription_id())
 
     async def delete_customer(self, act: Act) -> None:
         await self._stage.billing.stripe.delete(f"/v1/customers/{self._customer_id()}")
@@ -266,7 +311,7 @@ _ACTS: dict[str, Callable[[Player, Act], Awaitable[None]]] = {
     name: getattr(Player, name)
     for name in (
         "open_checkout", "pay", "buy", "declined", "change_plan", "portal", "fail_renewal", "pay_invoice",
-        "delete_customer", "wait", "lose_events", "refresh", "grant", "take_back", "stripe_fault", "litellm_fault",
+        "dispute", "second_subscription", "cancel_newest", "delete_customer", "wait", "lose_events", "refresh", "grant", "take_back", "stripe_fault", "litellm_fault",
     )
 }  # fmt: skip
 
