@@ -22,6 +22,13 @@ _ALERTS = (
     "unknown_price",
     "duplicate_subscription",
     "subscription_vanished",
+    "dispute_open",
+    "dispute_lost",
+    "refunded",
+    "fraud_warning",
+    "event_unreadable",
+    "reconcile_failing",
+    "reconcile_stopped",
     "price_missing",
     "price_differs",
 )
