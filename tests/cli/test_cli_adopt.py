@@ -1,0 +1,104 @@
+"""`skpay adopt`: existing Stripe customers become users of an app."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from cli_said import Skpay
+from servers.running import STRIPE_KEY, Running
+
+from gateway.store import Store, customers
+
+
+async def made(running: Running, **metadata: str) -> str:
+    """A customer with a running subscription that somebody else made."""
+    headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
+    form = {f"metadata[{name}]": value for name, value in metadata.items()}
+    async with running.session.post(f"{running.stripe.public_url}/v1/customers", data=form, headers=headers) as answer:
+        customer_id = str((await answer.json())["id"])
+    running.stripe.set_card(customer_id, "ok")
+    price = next(each for each in running.stripe.world.all("price") if each["lookup_key"] == "skai_pro_month")
+    form = {"customer": customer_id, "items[0][price]": price["id"]}
+    url = f"{running.stripe.public_url}/v1/subscriptions"
+    async with running.session.post(url, data=form, headers=headers) as answer:
+        assert answer.status == 200
+    return customer_id
+
+
+async def test_customers_are_found_by_their_metadata_dry_and_then_for_real(skpay: Skpay, running: Running) -> None:
+    ada, bob = await made(running, uid="ada"), await made(running, uid="bob")
+    await made(running)
+    dry = await skpay("adopt", "--app", "skai", "--metadata-key", "uid", env=running.environ)
+    assert dry.code == 0, dry
+    assert "2 to adopt, 0 known already, 0 refused" in dry.out
+    assert "nothing was changed" in dry.out
+    assert ada in dry.out
+    assert bob in dry.out
+    assert (await running.json("GET", "/status/skai/ada"))[1]["stripe_customer_id"] is None
+
+    done = await skpay("adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
+    assert done.code == 0, done
+    assert "2 adopted, 0 known already, 0 refused" in done.out
+    deadline = time.monotonic() + 10
+    while (await running.json("GET", "/status/skai/ada"))[1]["tier"] != "pro":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+    again = await skpay("adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
+    assert "0 adopted, 2 known already, 0 refused" in again.out
+
+
+async def test_a_csv_with_a_contradiction_is_refused_there_and_only_there(
+    skpay: Skpay, running: Running, tmp_path: Path
+) -> None:
+    ada, twice = await made(running), await made(running)
+    many = "".join(f"cus_none_{number},user{number}\n" for number in range(30))
+    file = tmp_path / "users.csv"
+    file.write_text(f"customer_id,user_id\n{twice},one\n{many}\n{ada},ada\n{ada},ada\n{twice},other\n")
+    said = await skpay("adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
+    assert said.code == 1
+    assert "1 adopted, 0 known already, 32 refused" in said.out
+    assert said.out.count("is claimed for two users") == 2
+    assert (await running.json("GET", "/status/skai/ada"))[1]["stripe_customer_id"] == ada
+
+
+async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
+    ada = await made(running)
+    await running.application.stop()
+    file = tmp_path / "users.csv"
+    file.write_text(f"{ada},ada\n")
+    said = await skpay("adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
+    assert said.code == 0, said
+    store = Store.open(running.environ["DATABASE_URL"])
+    assert store.read_now(lambda conn: customers.owner(conn, ada)) is not None
+    store.close_now()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--app", "skai"), "either --metadata-key or --csv"),
+        (("--app", "skai", "--metadata-key", "uid", "--csv", "x"), "either --metadata-key or --csv"),
+        (("--app", "skai", "--csv", "nowhere.csv"), "nowhere.csv"),
+        (("--app", "skai", "--csv", "{csv}"), "{csv}:2: expected customer_id,user_id"),
+    ],
+)
+async def test_what_cannot_be_used_is_told(
+    skpay: Skpay, alone: dict[str, str], tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("cus_1,u1\ncus_2\n")
+    said = await skpay("adopt", *(each.format(csv=file) for each in words), env=alone)
+    assert said.code == 2
+    assert told.format(csv=file) in said.err
+
+
+async def test_an_unknown_app_is_told(skpay: Skpay, running: Running, tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("cus_1,u1\n")
+    said = await skpay("adopt", "--app", "nowhere", "--csv", str(file), env=running.environ)
+    assert said.code == 2
+    assert "nowhere" in said.err
