@@ -78,4 +78,5 @@ async def guarded_headers(request: web.Request, handler: Handler) -> web.StreamR
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Server"] = "skpayments"  # and not the versions of what it is made of
     return response

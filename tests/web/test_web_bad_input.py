@@ -183,6 +183,12 @@ async def test_a_body_that_breaks_off_is_no_bug_of_ours(
     assert not [record for record in caplog.records if record.message == "request_crashed"]
 
 
+@pytest.mark.parametrize("path", ["/status/skai/u1", "/explain/skai/u1", "/admin/keys", "/buy/skai/offer"])
+async def test_a_credential_that_is_no_text_is_a_wrong_one(running: Running, path: str) -> None:
+    answer = await raw(running, head(path, "Connection: close", method="GET", key="\xff\xfe\x80"))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
 HOSTILE: Iterable[bytes] = [
     b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + SKAI_KEY.encode() + b"\r\n bad : header\r\n\r\n",
     b"GET /buy/skai?t=" + b"A" * 9000 + SKAI_KEY.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -240,6 +246,7 @@ async def test_every_answer_forbids_keeping_it(running: Running) -> None:
             assert answer.headers["Cache-Control"] == "no-store", path
             assert answer.headers["X-Content-Type-Options"] == "nosniff", path
             assert answer.headers["Referrer-Policy"] == "no-referrer", path
+            assert answer.headers["Server"] == "skpayments", path
 
 
 async def test_stripe_down_is_told_as_such_and_nothing_is_kept(running: Running) -> None:
