@@ -30,6 +30,7 @@ from gateway.billing.keys import hash_key
 from gateway.billing.prices import load_known_prices, resolve_prices
 from gateway.billing.provision import renew_limits
 from gateway.billing.reconcile_job import fill_for_ever, pass_for_ever
+from gateway.billing.rederive import rederive
 from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
@@ -207,6 +208,7 @@ class Application:
         """What a catalog asks of the vendors, until they have answered."""
         self._background.start("prices", self._resolve_prices)
         self._background.start("renew", self._renew)
+        self._background.start("rederive", self._rederive)
 
     async def _install(self, catalog: Catalog, secrets: Mapping[SecretRef, Secrets]) -> None:
         """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
@@ -315,6 +317,11 @@ class Application:
                 self._problems["prices"] = f"not resolved at Stripe yet: {exc.message}"
                 log.warning("prices_not_resolved", extra=fields(detail=exc.detail))
             await asyncio.sleep(PRICES_AGAIN_SECONDS)
+
+    async def _rederive(self) -> None:
+        wanted = await rederive(self._billing)
+        if wanted:
+            log.info("users_rederived", extra=fields(users=wanted))
 
     async def _renew(self) -> None:
         renewed = await renew_limits(self._billing)

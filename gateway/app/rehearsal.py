@@ -53,6 +53,7 @@ class Rehearsal:
         self.litellm = litellm
         self.litellm_url, self.litellm_key = litellm_at
         self.gate: dict[tuple[str, str], str] = {}
+        self.notify_at: Notify | None = None
         self.told: dict[str, dict[str, Any]] = {}
         billing.tell_gate = self._tell_gate
         self._told = len(stripe.world.all("event"))
@@ -103,6 +104,12 @@ class Rehearsal:
         wishes, news = await read(outbox.counts), await read(notices.counts)
         return bool(wishes["waiting"] or news["waiting"] or await read(refreshes.count_waiting))
 
+    async def install(self, catalog: Catalog) -> None:
+        """Go on with this catalog, its apps told of each change at our own address."""
+        apps = {app_id: replace(app, notify=self.notify_at) for app_id, app in catalog.apps.items()}
+        self.billing.catalog = replace(catalog, apps=apps)
+        await load_known_prices(self.billing)
+
     def application(self) -> web.Application:
         """The apps' backends: each takes its notices, and keeps every one by its id."""
         backends = web.Application()
@@ -151,16 +158,10 @@ async def open_rehearsal(
             signing_keys=signing_keys((Secret(key),)),
         )
         stage = Rehearsal(billing, stripe, litellm, (litellm_url, litellm_key))
-        backends = await _serve(stack, stage.application())
-        billing.catalog = _telling(catalog, Notify(f"{backends}/notices", secret))
-        await load_known_prices(billing)
+        stage.notify_at = Notify(f"{await _serve(stack, stage.application())}/notices", secret)
+        await stage.install(catalog)
         await resolve_prices(billing)
         yield stage
-
-
-def _telling(catalog: Catalog, notify_at: Notify) -> Catalog:
-    """The same catalog, whose apps are told of each change at our own address."""
-    return replace(catalog, apps={app_id: replace(app, notify=notify_at) for app_id, app in catalog.apps.items()})
 
 
 async def _serve(stack: contextlib.AsyncExitStack, application: web.Application) -> str:

@@ -28,7 +28,8 @@ from gateway.store import customers, entitlements, grants, outbox, prices, refre
 from gateway.store.entitlements import Change, Stored
 from gateway.store.refreshes import Lease
 from gateway.tiers.decide import decide
-from gateway.tiers.model import Concern, Entitlement, Reason, Subscription
+from gateway.tiers.model import OVER, Concern, Entitlement, Reason, Subscription
+from gateway.tiers.vanished import vanished
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ LEASE_SECONDS = 60
 FETCH_SECONDS = 45
 FAILURES_UNTIL_ALERT = 5
 KEPT_SECONDS = 72 * 3600
+LATE_SECONDS = 600
 MAX_TIMER_SECONDS = 30 * 86_400
 ASK_BEFORE_SECONDS = 5
 """A payer whom the clock alone would cut off is looked up at Stripe again this long before."""
@@ -136,13 +138,14 @@ def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holding
     known = {**billing.known_products.get(app.app_id, {}), **billing.known_prices.get(app.app_id, {})}
     learned = _learned_prices(app, known, holdings.subscriptions)
     stored = entitlements.get(conn, app.app_id, user_id)
+    previous = stored.entitlement if stored else None
     decided = decide(
         app,
-        holdings.subscriptions,
+        (*holdings.subscriptions, *vanished(previous, holdings.subscriptions, holdings.living_customers)),
         holdings.invoices,
         grants.live(conn, app.app_id, user_id, now),
         {**known, **{price_id: tier_id for price_id, (tier_id, _) in learned.items()}},
-        stored.entitlement if stored else None,
+        previous,
         now,
         known_contested(conn, app.app_id, user_id),
     )
@@ -190,7 +193,9 @@ def _learned_prices(
 def _timer_at(decided: Entitlement, now: int) -> int | None:
     """When to look again although no event came: just before the clock alone would change the tier."""
     if decided.until is None:
-        return None
+        # It should have ended by now, and Stripe does not say so yet.
+        late = decided.ends_at is not None and decided.ends_at <= now and decided.status not in OVER
+        return now + LATE_SECONDS if late else None
     soon = decided.until - ASK_BEFORE_SECONDS
     # Inside the last seconds: look again right after the instant itself.
     at = soon if soon > now else decided.until + 1

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gateway.store.schema import TIER_IN_USE, entitlements, tier_changes
-from gateway.tiers.model import Concern, Entitlement, Reason
+from gateway.tiers.model import OVER, Concern, Entitlement, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,24 @@ def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: i
     rows = conn.execute(
         select(entitlements.c.user_id)
         .where(entitlements.c.app_id == app_id, entitlements.c.tier == tier, entitlements.c.user_id > after)
+        .order_by(entitlements.c.user_id)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def followed(conn: Connection, app_id: str, after: str, limit: int) -> list[str]:
+    """The next `limit` user ids behind `after`, in byte order, whom an edit of the rules could move.
+
+    Those with a grant or with a subscription that is not over; an empty list ends.
+    """
+    rows = conn.execute(
+        select(entitlements.c.user_id)
+        .where(
+            entitlements.c.app_id == app_id,
+            entitlements.c.user_id > after,
+            (entitlements.c.source == "grant") | entitlements.c.status.not_in(OVER),
+        )
         .order_by(entitlements.c.user_id)
         .limit(limit)
     )

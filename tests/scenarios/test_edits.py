@@ -1,0 +1,87 @@
+"""An edit of apps.json reaches whoever it moves, without any news from Stripe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.app.rehearsal import Rehearsal, open_rehearsal
+from gateway.app.story_player import DAY, Player, Telling
+from gateway.billing.rederive import rederive, rules_digest
+from gateway.catalog import parse
+from gateway.catalog.model import Catalog
+
+RAW = json.loads((Path(__file__).parents[2] / "apps.json").read_text(encoding="utf-8"))
+SHIPPED = parse(json.dumps(RAW).encode())
+APP = SHIPPED.apps["skai"]
+
+
+def _edited(**values: Any) -> Catalog:
+    raw = json.loads(json.dumps(RAW))
+    raw["apps"][0].update(values)
+    return parse(json.dumps(raw).encode())
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Rehearsal]:
+    async with open_rehearsal(SHIPPED) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def person(stage: Rehearsal) -> AsyncIterator[Player]:
+    async with aiohttp.ClientSession() as session:
+        yield Player(stage, APP, Telling(0), session)
+
+
+async def _install(stage: Rehearsal, catalog: Catalog) -> int:
+    await stage.install(catalog)
+    wanted = await rederive(stage.billing)
+    await stage.settle()
+    return wanted
+
+
+async def test_a_longer_grace_lets_in_again_whom_the_shorter_had_put_out(stage: Rehearsal, person: Player) -> None:
+    await _install(stage, SHIPPED)
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"do": "fail_renewal"})
+    await person.do({"expect": {"tier": "paid", "status": "past_due"}})
+    stage.stripe.advance(DAY)
+    assert await _install(stage, _edited(grace="0d")) == 1
+    await person.expect({"tier": "first"})
+    await _install(stage, _edited(grace="30d"))
+    # past_due never raises: what they had before this is the first tier, until they pay.
+    await person.expect({"tier": "first"})
+    await person.do({"do": "pay_invoice"})
+    await person.do({"expect": {"tier": "paid", "status": "active"}})
+
+
+async def test_a_tier_renamed_with_was_keeps_its_payers(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"expect": {"tier": "paid"}})
+    tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
+    tiers[1].update({"id": "plus", "was": ["pro"]})
+    renamed = _edited(tiers=tiers, routes=[])
+    assert await _install(stage, renamed) == 1
+    assert stage.gate["skai", person.user_id] == "plus"
+
+
+async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"expect": {"tier": "paid"}})
+    assert await _install(stage, SHIPPED) == 1  # the first time everybody is looked at once
+    assert await _install(stage, SHIPPED) == 0
+    assert await _install(stage, _edited(hosts=["other.example.com"], name="Other", routes=[])) == 0
+    assert await _install(stage, _edited(grace="1d")) == 1
+
+
+def test_the_digest_sees_each_rule_and_nothing_else() -> None:
+    same = [_edited(name="Other"), _edited(hosts=["a.example.com"]), _edited(routes=[])]
+    other = [_edited(grace="8d"), _edited(on_dispute="keep"), _edited(on_full_refund="hold")]
+    assert {rules_digest(catalog.apps["skai"]) for catalog in same} == {rules_digest(APP)}
+    assert len({rules_digest(catalog.apps["skai"]) for catalog in other} | {rules_digest(APP)}) == 4
