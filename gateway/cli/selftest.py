@@ -48,7 +48,7 @@ async def _selftest(catalog: Catalog, apps: list[App], orders: int) -> int:
             for app, story in plays:
                 progress.update(task, advance=1, description=app.app_id)
                 if not can_play(app, story):
-                    say(f"- {app.app_id}: {story.name}: needs a tier that this app does not have")
+                    say(f"- {app.app_id}: {story.name}: needs what this app does not have")
                     continue
                 try:
                     for shape in ("endive", "2024"):

@@ -14,7 +14,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """`acts` in order. `needs` names the parts that an app must have for it, besides `first` and `paid`."""
+    """`acts` in order. `needs` names what an app must have for it: the parts besides `first` and `paid`, and
+    "holds disputes".
+    """
 
     name: str
     acts: tuple[dict[str, Any], ...]
@@ -34,4 +36,5 @@ def stories() -> list[Story]:
 def _story(raw: dict[str, Any]) -> Story:
     acts = tuple(raw["acts"])
     text = json.dumps(acts)
-    return Story(raw["name"], acts, frozenset(part for part in ("higher", "given") if f'"{part}"' in text))
+    parts = frozenset(part for part in ("higher", "given") if f'"{part}"' in text)
+    return Story(raw["name"], acts, parts | frozenset(raw.get("needs", ())))
