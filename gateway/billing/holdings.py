@@ -16,7 +16,8 @@ from gateway.tiers.model import RUNNING, Invoice, Subscription
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`.
+    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`, the
+    `living_customers` all others that were asked about.
 
     `contested` is what Stripe says now of the disputes, refunds and fraud warnings that were not over.
     """
@@ -25,6 +26,7 @@ class Holdings:
     invoices: tuple[Invoice, ...] = ()
     deleted_customers: tuple[str, ...] = ()
     contested: tuple[Answer, ...] = ()
+    living_customers: tuple[str, ...] = ()
 
 
 async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
@@ -50,7 +52,8 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
         if subscription.status == "past_due" or len(running) > 1:
             query = {"subscription": subscription.subscription_id}
             invoices += [shapes.invoice(raw) async for raw in billing.stripe.each("/v1/invoices", query)]
-    return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted))
+    living = tuple(each.customer_id for each in known_customers if each.customer_id not in deleted)
+    return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted), living_customers=living)
 
 
 async def _with_every_item(billing: Billing, raw: StripeObject) -> StripeObject:
