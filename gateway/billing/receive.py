@@ -57,7 +57,8 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
     new, opened, resolved = await billing.store.write(job)
     billing.skews_settled = skews
     billing.inbox_filled.set()
-    log.info("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
+    # What became of it is told when it is routed. A line costs 39 µs here, five times what the signature does.
+    log.debug("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
     log_opened(opened)
     log_resolved(resolved)
     return new

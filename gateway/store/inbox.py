@@ -59,6 +59,11 @@ _ADD = text(
     " :now, 'waiting', 0, :now, '', '', '') ON CONFLICT (account, event_id) DO NOTHING"
 )
 
+_FINISH = text(
+    "UPDATE inbox SET state = :outcome, finished_at = :now, error = '', app_id = :app_id, user_id = :user_id"
+    " WHERE account = :account AND event_id = :event_id"
+)
+
 
 def add(
     conn: Connection,
@@ -105,11 +110,8 @@ def finish(
     conn: Connection, account: str, event_id: str, outcome: str, now: int, app_id: str = "", user_id: str = ""
 ) -> None:
     """Close an event with its outcome ("handled", "ignored", …) and, where known, whose it was."""
-    conn.execute(
-        update(inbox)
-        .where(inbox.c.account == account, inbox.c.event_id == event_id)
-        .values(state=outcome, finished_at=now, error="", app_id=app_id, user_id=user_id)
-    )
+    whose = {"account": account, "event_id": event_id, "app_id": app_id, "user_id": user_id}
+    conn.execute(_FINISH, {**whose, "outcome": outcome, "now": now})
 
 
 def retry(conn: Connection, account: str, event_id: str, at: int, error: str) -> None:
