@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def test_every_admin_route_is_the_operators() -> None:
 
 @pytest.mark.parametrize(("method", "path"), OPERATORS)
 async def test_an_admin_route_refuses_everybody_else(running: Running, method: str, path: str) -> None:
-    path = path.format(app_id="skai", user_id="u1", key_id="1")
+    path = re.sub(r"{\w+}", "1", path)
     for key in (None, "", "wrong", SKAI_KEY, GATE_SECRET, ADMIN_TOKEN[:-1], ADMIN_TOKEN + "x", "\xff\xfe"):
         status, answer = await running.json(method, path, key, json={})
         assert (status, answer["error"]) == (401, "invalid_admin_token"), key
