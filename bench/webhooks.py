@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import json
 import os
 import shutil
@@ -34,18 +32,18 @@ import aiohttp
 import jwt
 import uvloop
 from aiohttp import web
+from clients.stripe_sender import WEBHOOK_SECRET
 
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.stripe import StripeSandbox
 
 CONNECTIONS = (1, 16, 64)
 CUSTOMERS = 20
-EVENT_BYTES = 3000
+SENDER = Path(__file__).parent / "clients" / "stripe_sender.py"
 CHANGES = 40
 # Connections → the least ratio to the bare handler.
 MARKS = {1: 0.70, 16: 1.5, 64: 1.5}
 MARK_P99_MS = 50.0
-WEBHOOK_SECRET = "whsec_0123456789abcdef0123456789abcdef"
 SESSION_SECRET = "0123456789abcdef0123456789abcdef"
 KEYS = {
     "STRIPE_SECRET_KEY": "sk_test_0123456789abcdef", "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
@@ -69,87 +67,6 @@ APPS: dict[str, Any] = {
         ],
     }]
 }  # fmt: skip
-
-
-def signed(event_id: str, customer_id: str) -> bytes:
-    """A whole HTTP request with an event of 3 kB about this customer, in one line, signed now."""
-    subject = {"id": "sub_x", "object": "subscription", "customer": customer_id, "description": ""}
-    event = {"id": event_id, "object": "event", "type": "customer.subscription.updated", "livemode": False,
-             "api_version": "2026-10-28.endive", "data": {"object": subject}}  # fmt: skip
-    subject["description"] = "x" * (EVENT_BYTES - len(json.dumps(event)))
-    body, at = json.dumps(event).encode(), int(time.time())
-    mac = hmac.new(WEBHOOK_SECRET.encode(), b"%d.%s" % (at, body), hashlib.sha256).hexdigest()
-    head = (
-        "POST /webhook/stripe HTTP/1.1\r\nHost: pay.example.com\r\nUser-Agent: Stripe/1.0\r\nAccept: */*\r\n"
-        f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
-        f"Stripe-Signature: t={at},v1={mac}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-@dataclass
-class Load:
-    """What the connections share: when to stop, and how long each answer took."""
-
-    name: str
-    customer_ids: list[str]
-    until: float = 0.0
-    sent: int = 0
-    took: list[float] = field(default_factory=list)
-    refused: int = 0
-
-    def next_request(self) -> bytes:
-        self.sent += 1
-        return signed(f"evt_{self.name}_{self.sent}", self.customer_ids[self.sent % len(self.customer_ids)])
-
-
-class Connection(asyncio.Protocol):
-    """Sends the next event when the last one was answered."""
-
-    def __init__(self, load: Load) -> None:
-        self.load = load
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.seen = b""
-        self.at = 0.0
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.send()
-
-    def send(self) -> None:
-        request = self.load.next_request()
-        self.at = time.perf_counter()
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self.seen += data
-        head, found, body = self.seen.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]):
-            return
-        now = time.perf_counter()
-        self.load.took.append(now - self.at)
-        self.load.refused += not self.seen.startswith(b"HTTP/1.1 200")
-        self.seen = b""
-        if now < self.load.until:
-            self.send()
-        else:
-            self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.over.set_result(None)
-
-
-async def put_load(port: int, connections: int, seconds: float, name: str, customer_ids: list[str]) -> None:
-    """Run in a process of its own; prints what it measured as JSON."""
-    load = Load(name, customer_ids, until=time.perf_counter() + seconds)
-    began, loop = time.perf_counter(), asyncio.get_running_loop()
-    opened = [await loop.create_connection(lambda: Connection(load), "127.0.0.1", port) for _ in range(connections)]
-    await asyncio.gather(*(protocol.over for _, protocol in opened))
-    took = sorted(load.took)
-    print(json.dumps({
-        "rate": len(took) / (time.perf_counter() - began), "refused": load.refused,
-        "p50": 1000 * took[len(took) // 2], "p99": 1000 * took[int(len(took) * 0.99)],
-    }))  # fmt: skip
 
 
 async def serve_bare(port_file: Path, log: Path) -> None:
@@ -267,10 +184,10 @@ async def until(true: Callable[[], Awaitable[bool]], what: str) -> float:
 async def load(
     server: dict[str, Any], connections: int, seconds: float, name: str, customer_ids: list[str]
 ) -> dict[str, float]:
-    arguments = ["--load", json.dumps([server["port"], connections, seconds, name, customer_ids])]
+    arguments = json.dumps([server["port"], connections, seconds, name, customer_ids])
     before = cpu_seconds(server["pid"])
     process = await asyncio.create_subprocess_exec(
-        *pinned(1, [sys.executable, __file__, *arguments]), stdout=asyncio.subprocess.PIPE
+        *pinned(1, [sys.executable, str(SENDER), arguments]), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), seconds + 30)
     measured: dict[str, float] = json.loads(output)
@@ -362,12 +279,9 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="on the disk to measure; a new folder is made in it"
     )
-    parser.add_argument("--load", help=argparse.SUPPRESS)
     parser.add_argument("--bare", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.load:
-        uvloop.run(put_load(*json.loads(options.load)))
-    elif options.bare:
+    if options.bare:
         uvloop.run(serve_bare(*map(Path, json.loads(options.bare))))
     else:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
