@@ -7,12 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from servers.running import running_application
 
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.sandbox.stripe.api import ROUTES
@@ -153,12 +155,21 @@ async def test_where_stripe_says_not_to_it_is_not_tried_again(place: Place) -> N
     assert refused.value.retryable  # later, by who called
 
 
-async def test_retry_after_is_kept(place: Place) -> None:
-    place.sandbox.fault("status", status=429, code="rate_limit", retry_after=7)
+@pytest.mark.parametrize(("status", "code"), [(429, "rate_limit"), (429, "lock_timeout"), (503, "api_error")])
+@pytest.mark.parametrize("paced", [True, False])
+async def test_retry_after_is_kept(place: Place, status: int, code: str, paced: bool) -> None:
+    place.sandbox.fault("status", status=status, code=code, retry_after=7)
     began = place.clock.now
-    await place.client().get("/v1/products")
+    await place.client(**({} if paced else {"pacer": None})).get("/v1/products")
     assert place.clock.now - began >= 7
-    assert place.statuses() == [429, 200]
+    assert place.statuses() == [status, 200]
+
+
+async def test_the_service_itself_keeps_to_it_and_watches_its_clock(tmp_path: Path) -> None:
+    async with running_application(tmp_path) as running:
+        stripe = running.application._billing.stripe
+        assert isinstance(stripe._pacer, Pacer)
+        assert stripe._clock is running.application._clock
 
 
 async def test_after_a_limit_the_others_of_that_endpoint_wait_too(place: Place) -> None:
