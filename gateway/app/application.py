@@ -18,10 +18,11 @@ from aiohttp import web
 from gateway.access import links
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.keys import KeyOwner
-from gateway.access.table import TierTable
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.first_contact import FirstContact
+from gateway.app.gate_table import GateTable
+from gateway.app.gauges import keep_gauges
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.context import Billing
 from gateway.billing.first_sight import FirstSight
@@ -41,7 +42,7 @@ from gateway.log import fields
 from gateway.metrics import Registry
 from gateway.routing import plan, traefik_document
 from gateway.settings import Secrets, Settings
-from gateway.store import Store, alerts, entitlements, inbox, keys, notices, outbox
+from gateway.store import Store, entitlements, keys
 from gateway.stripe.client import Stripe
 from gateway.stripe.pacing import Pacer
 from gateway.web.context import Site
@@ -52,9 +53,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WATCH_SECONDS = 1.0
-COUNT_SECONDS = 5.0
 PRICES_AGAIN_SECONDS = 30.0
-ROWS_A_CHUNK = 5_000
 
 
 class Application:
@@ -74,10 +73,9 @@ class Application:
         self._stack = contextlib.AsyncExitStack()
         self._background = Background()
         self._reloading, self._loading_keys = asyncio.Lock(), asyncio.Lock()
-        self._told: dict[tuple[str, str], str] | None = None
         self._access: dict[str, AppAccess] = {}
         self._traefik: bytes | None = None
-        self._table = TierTable()
+        self._tiers = GateTable()
         self.registry = Registry()
         self.web_port = 0
         self.gate_port = 0
@@ -107,7 +105,7 @@ class Application:
             webhook_secrets=settings.stripe_webhook_secret,
             public_url=settings.public_url,
             clock=self._clock,
-            tell_gate=self._tell_gate,
+            tell_gate=self._tiers.tell,
             signing_keys=signing_keys(settings.admin_token),
             forget_gate=self._forget_gate,
         )
@@ -116,7 +114,7 @@ class Application:
         self._gate = Gate(
             secrets=settings.gate_secret,
             public_url=settings.public_url,
-            table=self._table,
+            table=self._tiers.table,
             sign_link=lambda app_id, user_id, now: links.sign(link_keys[0], app_id, user_id, now),
             registry=self.registry,
             first_sight=first_sight.saw,
@@ -133,7 +131,7 @@ class Application:
         self._stack.push_async_callback(worker.stop)
         self._background.start("first sight", first_sight.run)
         self._background.start("watch", self._watch)
-        self._background.start("count", self._count)
+        self._background.start("gauges", lambda: keep_gauges(self.registry, self._store))
         self._background.start("first contact", first_contact.go_on)
         self._background.start("purge", first_contact.purge_for_ever)
         self._background.start("missed events", partial(fill_for_ever, self._billing))
@@ -219,11 +217,11 @@ class Application:
         self._billing.prices_resolved = False
         self._billing.catalog_secrets = secrets
         await load_known_prices(self._billing)
-        await self._load_table(catalog)
+        await self._tiers.load(self._store, catalog)
         await self._load_keys()
         self._traefik = json.dumps(document).encode()
         for app_id in gone:
-            self._table.drop(app_id)
+            self._tiers.table.drop(app_id)
 
     async def _refuse_lost_tiers(self, catalog: Catalog) -> None:
         """An edit must not take a tier away that somebody has: they would be cut off by a slip of the keyboard."""
@@ -241,37 +239,12 @@ class Application:
         if lost:
             raise ConfigError(lost)
 
-    async def _load_table(self, catalog: Catalog) -> None:
-        """Every user's tier into the gate's table, in slices that let the loop run in between."""
-        rows: dict[str, list[tuple[str, str]]] = {app_id: [] for app_id in catalog.apps}
-        # Whoever changes tier after the snapshot was taken must not get the old one back from it.
-        told = self._told = {}
-        try:
-            stored = await self._store.read(lambda conn: list(entitlements.each(conn, ROWS_A_CHUNK)))
-            for app_id, user_id, tier_id, _ in stored:
-                app = catalog.app(app_id)
-                if app is not None and (tier := app.tier(tier_id)) is not None:
-                    rows[app_id].append((user_id, tier.tier_id))
-            for app_id, users in rows.items():
-                users += [(user_id, tier_id) for (told_of, user_id), tier_id in told.items() if told_of == app_id]
-                for _ in self._table.load(app_id, users):
-                    await asyncio.sleep(0)
-        finally:
-            self._told = None
-
-    def _tell_gate(self, app_id: str, user_id: str, tier_id: str) -> None:
-        self._table.set(app_id, user_id, tier_id)
-        if self._told is not None:
-            self._told[app_id, user_id] = tier_id
-
     def _forget_gate(self, app_id: str, user_id: str) -> None:
-        self._table.remove(app_id, user_id)
         # Who still comes after that has come back, and must have limits in LiteLLM again.
         asyncio.get_running_loop().call_later(SESSIONS_LAST_SECONDS, self._gate.unsee, app_id, user_id)
         app = self._catalog.app(app_id)
-        if self._told is not None and app is not None:
-            # The load that is under way may have read the tier that was forgotten.
-            self._told[app_id, user_id] = app.default_tier.tier_id
+        if app is not None:
+            self._tiers.forget(app_id, user_id, app.default_tier.tier_id)
 
     async def _load_keys(self) -> None:
         """Every live key into the gate and the public listener; a revoked one stops with the next request."""
@@ -327,22 +300,6 @@ class Application:
         renewed = await renew_limits(self._billing)
         if renewed:
             log.info("limits_renewed", extra=fields(users=renewed))
-
-    async def _count(self) -> None:
-        """Gauges of what waits and what a person must look at."""
-        open_alerts = self.registry.gauge("skpay_alerts", "Open alerts.").of()
-        waiting = self.registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
-        wishes = self.registry.gauge("skpay_outbox", "Wishes to LiteLLM by state.", ("state",))
-        told = self.registry.gauge("skpay_notices", "Notices to apps that wait or were given up.", ("state",))
-        while True:
-            with contextlib.suppress(SkpayError):
-                open_alerts.set(len(await self._store.read(alerts.live)))
-                waiting.set(await self._store.read(inbox.count_waiting))
-                for state, count in (await self._store.read(outbox.counts)).items():
-                    wishes.of(state).set(count)
-                for state, count in (await self._store.read(notices.counts)).items():
-                    told.of(state).set(count)
-            await asyncio.sleep(COUNT_SECONDS)
 
 
 async def _bound(name: str, port: int, opening: Awaitable[T]) -> T:
