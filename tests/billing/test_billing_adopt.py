@@ -12,7 +12,7 @@ from gateway.billing.forget import forget
 from gateway.billing.signing import sign_customers, signed_metadata, signed_owner, signing_keys
 from gateway.errors import NotFound, UpstreamFailed
 from gateway.settings import Secret
-from gateway.store import customers, instance, refreshes
+from gateway.store import customers, refreshes
 
 KEYS = signing_keys((Secret(ADMIN_TOKEN),))
 NEW_KEYS = signing_keys((Secret("admin-rolled"), Secret(ADMIN_TOKEN)))
@@ -152,14 +152,17 @@ async def test_rolling_the_token_signs_everybody_anew_and_once(world: World) -> 
     assert await sign_customers(world.billing) == 0
 
 
-async def test_signing_goes_on_where_it_was_cut_off(world: World) -> None:
+async def test_signing_goes_on_where_it_was_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.billing.signing._PAGE", 1)
     await world.subscribed("u1")
     await world.subscribed("u2")
-    ids = sorted([await world.customer_id("u1"), await world.customer_id("u2")])
-    await sign_customers(world.billing)
-    fingerprint = await world.query(lambda conn: instance.get(conn, "signed_with"))
-    await world.store.write(lambda conn: instance.put(conn, "signed_with", f"{fingerprint} {ids[0]}"))
+    first, second = sorted([await world.customer_id("u1"), await world.customer_id("u2")])
+    world.stripe.fault("status", f"/v1/customers/{second}", "POST", status=500, times=3)
+    with pytest.raises(UpstreamFailed):
+        await sign_customers(world.billing)
+    world.forget_requests()
     assert await sign_customers(world.billing) == 1
+    assert world.asked("POST", f"/v1/customers/{first}") == []
 
 
 # An operator's word.

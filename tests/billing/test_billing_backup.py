@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -17,9 +16,10 @@ from sqlalchemy import Connection
 
 from gateway.app import Application
 from gateway.billing.backup import begin_recovery, mark_restored, recover
+from gateway.billing.worker import Worker
 from gateway.errors import UpstreamFailed
 from gateway.settings import read_settings
-from gateway.store import alerts, entitlements, instance, refreshes
+from gateway.store import instance, outbox
 from gateway.store.backup import back_up, restore
 
 
@@ -128,21 +128,38 @@ async def test_while_stripe_is_away_recovery_is_tried_again(world: World) -> Non
 
 
 @asynccontextmanager
-async def started(around: Vendors, folder: Path) -> AsyncIterator[Application]:
+async def started(around: Vendors, folder: Path) -> AsyncIterator[Running]:
     full = environ_of(folder, stripe_url=around.stripe_url, litellm_url=around.litellm_url)
     application = Application(read_settings(full), full)
     await application.start()
     try:
-        yield application
+        async with aiohttp.ClientSession() as session:
+            yield Running(application, full, folder, around.stripe, around.litellm, session)
     finally:
         await application.stop()
 
 
-async def eventually(true: Callable[[], Any], what: str) -> None:
+async def eventually(true: Callable[[], Awaitable[bool]], what: str) -> None:
     deadline = time.monotonic() + 20
-    while not true():
+    while not await true():
         assert time.monotonic() < deadline, f"never happened: {what}"
         await asyncio.sleep(0.02)
+
+
+async def problems(running: Running) -> dict[str, str]:
+    return dict((await running.admin("GET", "/ready"))[1]["problems"])
+
+
+async def is_over(running: Running) -> bool:
+    return "recovery" not in await problems(running)
+
+
+async def tier_at_gate(running: Running) -> str:
+    """What the app is told of u1, who comes with a key of their own."""
+    _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
+    status, headers, _ = await running.gate("/", Authorization=f"Bearer {made['key']}")
+    assert (status, headers["X-SK-User"]) == (200, "u1")
+    return str(headers["X-SK-Tier"])
 
 
 def lose_database(folder: Path) -> None:
@@ -151,13 +168,11 @@ def lose_database(folder: Path) -> None:
 
 
 async def bought(around: Vendors, folder: Path) -> None:
-    """Somebody who pays and whom we signed, made by a first life of the service."""
-    full = environ_of(folder, stripe_url=around.stripe_url, litellm_url=around.litellm_url)
-    async with started(around, folder) as application, aiohttp.ClientSession() as session:
-        running = Running(application, full, folder, around.stripe, around.litellm, session)
+    """Somebody who pays and whom we signed, made by a first life of the service that has seen nothing of it."""
+    async with started(around, folder) as running:
         status, answer = await running.json("POST", "/checkout/skai", json={"user_id": "u1", "tier": "pro"})
         assert status == 200
-        async with session.post(answer["checkout_url"], data={"action": "pay"}, allow_redirects=False) as paid:
+        async with running.session.post(answer["checkout_url"], data={"action": "pay"}, allow_redirects=False) as paid:
             assert paid.status == 303
 
 
@@ -169,18 +184,23 @@ async def test_an_empty_database_with_our_subscribers_is_not_ready_until_they_ar
     async with vendors() as around:
         await bought(around, tmp_path)
         lose_database(tmp_path)
-        fault = around.stripe.fault("status", "/v1/subscriptions", "GET", status=500, times=10_000)
-        async with started(around, tmp_path) as application:
-            assert "recovery" in application.problems()
+        fault = around.stripe.fault("status", "/v1/customers", "GET", status=500, times=10_000)
+        async with started(around, tmp_path) as running:
+            assert "recovery" in await problems(running)
+            assert (await running.json("GET", "/ready", None))[0] == 503
             around.stripe.faults.waiting.remove(fault)
-            await eventually(lambda: "recovery" not in application.problems(), "ready again")
-            assert application._table.tier_of("skai", "u1", "free") == "pro"
+            await eventually(lambda: is_over(running), "ready again")
+            assert await tier_at_gate(running) == "pro"
 
 
 async def test_a_new_installation_in_an_empty_account_is_ready_at_once(tmp_path: Path) -> None:
     write_apps(tmp_path)
-    async with vendors() as around, started(around, tmp_path) as application:
-        await eventually(lambda: not application.problems(), "ready")
+    async with vendors() as around, started(around, tmp_path) as running:
+
+        async def ready() -> bool:
+            return (await running.json("GET", "/ready", None))[0] == 200
+
+        await eventually(ready, "ready")
 
 
 async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
@@ -191,18 +211,33 @@ async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
     database = tmp_path / "skpayments.db"
     async with vendors() as around:
         await bought(around, tmp_path)
-        async with started(around, tmp_path) as application:
-            await application._store.write(lambda conn: refreshes.want(conn, "skai", "u1", int(time.time())))
-            application._billing.refresh_wanted.set()
-            await eventually(lambda: application._table.tier_of("skai", "u1", "free") == "pro", "the tier arrives")
+        async with started(around, tmp_path) as running:
+            await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"})
+
+            async def is_pro() -> bool:
+                return bool((await running.json("GET", "/status/skai/u1"))[1]["tier"] == "pro")
+
+            await eventually(is_pro, "the tier arrives")
             back_up(database, tmp_path / "a.backup")
         restore(f"sqlite:///{database}", tmp_path / "a.backup", lambda conn: mark(conn, 1), 1)
-        fault = around.stripe.fault("status", "/v1/subscriptions", "GET", status=500, times=10_000)
-        async with started(around, tmp_path) as application:
-            assert "recovery" in application.problems()
-            assert application._gate.ready
-            assert application._table.tier_of("skai", "u1", "free") == "pro"
+        fault = around.stripe.fault("status", "/v1/customers", "GET", status=500, times=10_000)
+        async with started(around, tmp_path) as running:
+            assert "recovery" in await problems(running)
+            assert await tier_at_gate(running) == "pro"
             around.stripe.faults.waiting.remove(fault)
-            await eventually(lambda: "recovery" not in application.problems(), "ready again")
-            assert await application._store.read(alerts.live) == []
-            assert await application._store.read(lambda conn: entitlements.get(conn, "skai", "u1")) is not None
+            await eventually(lambda: is_over(running), "ready again")
+            assert await tier_at_gate(running) == "pro"
+            assert (await running.admin("GET", "/admin/alerts"))[1]["alerts"] == []
+
+
+async def test_nothing_is_written_to_litellm_before_a_restore_is_over(world: World) -> None:
+    await world.subscribed("u1")
+    await world.store.write(lambda conn: outbox.put(conn, "litellm", "skai", "u1", {}, world.billing.now()))
+    world.forget_requests()
+    worker = Worker(world.billing)
+    world.billing.recovering = True
+    assert await worker._provision() == 0
+    assert world.litellm_calls() == {}
+    world.billing.recovering = False
+    assert await worker._provision() == 1
+    assert world.litellm_calls()["/customer/update"] == 1

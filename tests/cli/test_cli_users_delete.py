@@ -51,7 +51,6 @@ async def test_a_person_is_shown_first_and_forgotten_when_confirmed(skpay: Skpay
     assert "ada of skai is forgotten" in done.out
     assert [each["status"] for each in running.stripe.world.all("subscription")] == ["canceled"]
     assert "ada" not in running.litellm.state.customers
-    assert running.application._table.known("skai", "ada") is False
     _, headers, _ = await running.gate("/", Authorization=f"Bearer {key}")
     assert "X-SK-User" not in headers  # the key is nobody's
 
@@ -63,6 +62,9 @@ async def test_a_person_is_shown_first_and_forgotten_when_confirmed(skpay: Skpay
     assert "ada" not in running.litellm.state.customers
     again = await skpay("users", "delete", "skai", "ada", "--yes", env=running.environ)
     assert (again.code, "keys: 0" in again.out) == (0, True)
+    _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "ada"})
+    _, headers, _ = await running.gate("/", Authorization=f"Bearer {made['key']}")
+    assert (headers["X-SK-User"], headers["X-SK-Tier"]) == ("ada", "free")  # the gate remembers no tier of theirs
 
 
 async def quiet(running: Running) -> bool:

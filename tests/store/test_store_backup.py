@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from gateway.errors import ConfigError, InvalidInput
 from gateway.store import Store, inbox, instance
+from gateway.store import backup as files
 from gateway.store.backup import back_up, restore, sqlite_file
 
 
@@ -160,6 +161,30 @@ def test_a_restore_over_nothing_and_over_rubbish(tmp_path: Path, database: Path)
     assert kept is not None
     assert kept.read_bytes().startswith(b"rubbish")
     assert Path(f"{kept}-wal").exists()
+    assert word_of(database) == "backed up"
+
+
+def test_an_old_log_never_stays_beside_the_new_file(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(url(database))
+    put(store, "backed up")
+    back_up(database, tmp_path / "a.backup")
+    put(store, "since then")
+    log = Path(f"{database}-wal").read_bytes()
+    store.close_now()
+    Path(f"{database}-wal").write_bytes(log)
+    opened = files._open
+
+    def fails(path: Path) -> sqlite3.Connection:
+        if path == database:
+            raise sqlite3.OperationalError
+        return opened(path)
+
+    monkeypatch.setattr(files, "_open", fails)
+    kept = restore(url(database), tmp_path / "a.backup", nothing, 1)
+    assert Path(f"{kept}-wal").read_bytes() == log
+    assert not Path(f"{database}-wal").exists()
     assert word_of(database) == "backed up"
 
 
