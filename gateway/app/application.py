@@ -24,6 +24,7 @@ from gateway.app.first_contact import FirstContact
 from gateway.app.gate_table import GateTable
 from gateway.app.gauges import keep_gauges
 from gateway.billing.alerting import open_alert, resolve_alert
+from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.context import Billing
 from gateway.billing.first_sight import FirstSight
 from gateway.billing.forget import SESSIONS_LAST_SECONDS
@@ -284,6 +285,7 @@ class Application:
         while True:
             try:
                 await resolve_prices(self._billing)
+                await expire_withdrawn(self._billing)
                 self._problems.pop("prices", None)
                 return
             except UpstreamFailed as exc:

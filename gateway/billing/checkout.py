@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -153,6 +154,33 @@ async def _create(billing: Billing, app: App, user_id: str, customer_id: str, be
     who = ("checkout", app.app_id, user_id, customer_id)
     key = idempotency_key(*who, begun.price_id, begun.attempt, billing.now())
     return await billing.stripe.post("/v1/checkout/sessions", params, idempotency_key=key)
+
+
+async def expire_withdrawn(billing: Billing) -> int:
+    """Take back every open session for what an edit took from sale, so that nobody pays for it any more; how many.
+
+    Call it once the prices are resolved. A session that was paid in this very moment is a purchase like any other.
+    """
+    taken = 0
+    for checkout in await billing.store.read(lambda conn: checkouts.live(conn, billing.now())):
+        if checkout.session_id is None or _on_sale(billing, checkout):
+            continue
+        async with billing.lock(checkout.app_id, checkout.user_id):
+            if await _expire(billing, checkout.session_id):
+                await billing.store.write(partial(checkouts.clear, app_id=checkout.app_id, user_id=checkout.user_id))
+                taken += 1
+            else:
+                await _want_refresh(billing, checkout.app_id, checkout.user_id)
+    return taken
+
+
+def _on_sale(billing: Billing, checkout: Checkout) -> bool:
+    app = billing.catalog.app(checkout.app_id)
+    tier = app.tier(checkout.tier) if app is not None else None
+    if tier is None or not tier.for_sale:
+        return False
+    offered = [billing.resolved_prices.get(price) for price in tier.prices]
+    return None in offered or any(each is not None and each.price_id == checkout.price_id for each in offered)
 
 
 async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:

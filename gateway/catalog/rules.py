@@ -119,6 +119,24 @@ def _notify_secrets(apps: Apps) -> Iterator[Problem]:
     return _twice(claims(), "the same secret, by which each app could sign the other's notices,")
 
 
+def _litellm_modes(apps: Apps) -> Iterator[Problem]:
+    """Who holds a LiteLLM key of their own may name another person as the customer of a call (T23)."""
+    first: tuple[str, bool] | None = None
+    for path, app in apps:
+        litellm = app.get("litellm")
+        mode = litellm.get("mode") if isinstance(litellm, dict) else None
+        if not isinstance(litellm, dict) or not isinstance(mode, str):
+            continue
+        known = litellm.get("mixed_modes") is True
+        first = first or (mode, known)
+        if mode != first[0] and not (known and first[1]):
+            yield (
+                (*path, "litellm", "mode"),
+                f'both modes on one LiteLLM: a user with a key of their own ("internal_user") may spend another\'s '
+                f'budget as a customer; use "{first[0]}", or accept it with "mixed_modes": true in each app',
+            )
+
+
 def _litellm_users(apps: Apps) -> Iterator[Problem]:
     """One (mode, LiteLLM id) is one person of one app, unless each app says that users are shared."""
     first: dict[tuple[str, str], tuple[Path, bool]] = {}
@@ -248,7 +266,7 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
-    _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _notify_secrets, _litellm_users,
+    _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _notify_secrets, _litellm_modes, _litellm_users,
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
     _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, _each_identity, _each_route, _route_paths,

@@ -217,6 +217,7 @@ class LiteLLMShape(_Shape):
         Leaf('a template such as "{app_id}:{user_id}"', values.user_id_template_problem),
     ] = "{user_id}"
     shared_users: Flag = Field(False, description="On each of them: apps may share their users at LiteLLM.")
+    mixed_modes: Flag = Field(False, description="On each app: both modes may stand on one LiteLLM.")
 
 
 class UrlsShape(_Shape):

@@ -55,6 +55,13 @@ def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
     return None if row is None else Checkout(*row)
 
 
+def live(conn: Connection, now: int) -> list[Checkout]:
+    """Every checkout whose session somebody could still pay, or whose session we never heard of."""
+    over = checkouts.c.expires_at.is_not(None) & (checkouts.c.expires_at <= now)
+    rows = conn.execute(select(*_ALL).where(checkouts.c.open, ~over).order_by(checkouts.c.app_id, checkouts.c.user_id))
+    return [Checkout(*row) for row in rows]
+
+
 def begin(conn: Connection, app_id: str, user_id: str, tier: str, price_id: str, now: int) -> Checkout:
     """Start a new attempt, without a session yet, in place of any before it."""
     begun = {"app_id": app_id, "user_id": user_id, "tier": tier, "price_id": price_id, "now": now}

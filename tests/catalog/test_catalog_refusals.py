@@ -301,7 +301,7 @@ def test_two_apps_must_not_claim_the_same(change: Callable[[Tree], None], told: 
     [
         [{"mode": "customer", "user_id": "{app_id}:{user_id}"}] * 2,
         [{"mode": "customer", "shared_users": True}] * 2,
-        [{"mode": "customer"}, {"mode": "internal_user"}],
+        [{"mode": "customer", "mixed_modes": True}, {"mode": "internal_user", "mixed_modes": True}],
         [{"mode": "customer"}, {"mode": "customer", "user_id": "b-{user_id}"}],
     ],
 )

@@ -12,6 +12,8 @@ import pytest
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
 from gateway.app.story_player import DAY, Player, Telling
+from gateway.billing.checkout import expire_withdrawn
+from gateway.billing.prices import resolve_prices
 from gateway.billing.rederive import rederive, rules_digest
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog
@@ -85,3 +87,30 @@ def test_the_digest_sees_each_rule_and_nothing_else() -> None:
     other = [_edited(grace="8d"), _edited(on_dispute="keep"), _edited(on_full_refund="hold")]
     assert {rules_digest(catalog.apps["skai"]) for catalog in same} == {rules_digest(APP)}
     assert len({rules_digest(catalog.apps["skai"]) for catalog in other} | {rules_digest(APP)}) == 4
+
+
+async def test_t21_what_an_edit_takes_from_sale_cannot_be_paid_any_more(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "open_checkout", "tier": "paid"})
+    (session,) = stage.stripe.state()["checkout.session"]
+    assert await expire_withdrawn(stage.billing) == 0
+    tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
+    tiers[1]["prices"] = [{"price_id": "price_123"}]  # pro is sold at another price now,
+    tiers[2]["prices"] = []  # which was enterprise's
+    await stage.install(_edited(tiers=tiers))
+    await resolve_prices(stage.billing)
+    assert await expire_withdrawn(stage.billing) == 1
+    assert await expire_withdrawn(stage.billing) == 0
+    (session,) = stage.stripe.state()["checkout.session"]
+    assert session["status"] == "expired"
+
+
+async def test_t21_what_was_paid_before_the_edit_is_a_purchase(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    stage.held_back()
+    tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
+    tiers[1]["prices"] = []
+    await stage.install(_edited(tiers=tiers))
+    await resolve_prices(stage.billing)
+    assert await expire_withdrawn(stage.billing) == 0
+    await stage.settle()
+    await person.expect({"tier": "paid", "status": "active"})
