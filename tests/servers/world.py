@@ -58,7 +58,7 @@ APPS: Json = {
     "apps": [
         {
             "id": "skai", "name": "SKAI", "hosts": ["chat.example.com"], "upstream": "http://127.0.0.1:9",
-            "identity": [{"kind": "user_key"}], "litellm": {"mode": "customer"}, "grace": "7d",
+            "identity": [{"kind": "user_key"}], "litellm": {"mode": "customer", "mixed_modes": True}, "grace": "7d",
             "urls": {"success": "https://chat.example.com/?upgraded=1", "cancel": "https://chat.example.com/"},
             "tiers": [
                 {"id": "free", "name": "Free", "limits": {"max_budget": 1, "tpm_limit": 1000, "rpm_limit": 10, **_DAY}},
@@ -77,7 +77,8 @@ APPS: Json = {
         },
         {
             "id": "studio", "name": "Studio", "hosts": ["studio.example.com"], "upstream": "http://127.0.0.1:9",
-            "identity": [{"kind": "user_key"}], "litellm": {"mode": "internal_user"}, "grace": "3d",
+            "identity": [{"kind": "user_key"}], "grace": "3d",
+            "litellm": {"mode": "internal_user", "mixed_modes": True},
             "urls": {"success": "https://studio.example.com/paid", "cancel": "https://studio.example.com/"},
             "tiers": [
                 {"id": "basic", "name": "Basic", "limits": {"max_budget": 2, "tpm_limit": 100, "rpm_limit": 5, **_DAY}},
