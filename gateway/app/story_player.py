@@ -183,7 +183,7 @@ class Player:
     async def pay(self, act: Act) -> None:
         if self._last is None:
             raise StoryFailedError("there is no checkout to pay")
-        await self._click(self._last.url, {"action": "pay_fail" if act.get("card") == "fail" else "pay"})
+        await self._click(self._last.url, {"action": _PAYING[act.get("card", "ok")]})
 
     async def declined(self, act: Act) -> None:
         await self.open_checkout({"tier": "paid"})
@@ -308,6 +308,7 @@ class Player:
         self._stage.litellm.faults.clear()
 
 
+_PAYING = {"ok": "pay", "fail": "pay_fail", "bank debit": "pay_later", "bank debit that bounces": "pay_later_fail"}
 _OVER = ("canceled", "incomplete_expired")
 _ACTS: dict[str, Callable[[Player, Act], Awaitable[None]]] = {
     name: getattr(Player, name)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from gateway.billing.context import Billing, check_user_id
 from gateway.catalog.model import App, Tier
-from gateway.store import customers, entitlements, inbox, notices, outbox
+from gateway.store import customers, entitlements, inbox, notices, outbox, refreshes
 from gateway.tiers.model import Entitlement, Reason
 
 
@@ -49,7 +49,7 @@ def limits(tier: Tier) -> dict[str, object]:
 
 
 async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
-    """The status, and the events, changes, provisioning and notices behind it, newest first."""
+    """The status, and the events, changes, provisioning, notices and timers behind it, newest first."""
     answer = await status(billing, app_id, user_id)
     changes = await billing.store.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
     events = await billing.store.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
@@ -66,7 +66,19 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
         {"kind": each.kind, "state": each.state, "attempts": each.attempts, "error": each.error, "answer": each.answer}
         for each in wishes
     ]
+    pending = await billing.store.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
+    # When Stripe is asked again although no event came, and what keeps it from being asked now.
+    timers = ("due_at", "timer_at", "attempts", "last_error")
+    answer["refresh"] = {name: getattr(pending, name) for name in timers} if pending else None
+    answer["concerns"] = await _concerns(billing, app_id, user_id)
     told = await billing.store.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
     shown = ("change_id", "state", "attempts", "last_status", "error", "due_at", "created_at", "done_at")
     answer["notices"] = [{name: getattr(each, name) for name in shown} for each in told]
     return answer
+
+
+async def _concerns(billing: Billing, app_id: str, user_id: str) -> list[dict[str, str]]:
+    """What the last decision found that a person must look at."""
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
+    found = stored.entitlement.concerns if stored else ()
+    return [{"kind": each.kind, "message": each.message} for each in found]

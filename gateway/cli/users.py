@@ -18,7 +18,7 @@ from gateway.cli.output import as_json, good, instant, say, table
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
 from gateway.errors import InvalidInput
 
-_BEHIND = ("changes", "events", "provisioning", "notices")
+_BEHIND = ("changes", "events", "provisioning", "notices", "refresh", "concerns")
 
 
 def _explained(app_id: str, user_id: str) -> Any:
@@ -52,6 +52,9 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     say(f"{app_id}/{user_id} has {found['tier']}: {found['reason']} ({found['source']}{stripe})")
     for change in found["then"]:
         say(f"  from {instant(change['at'])} UTC by the clock alone: {change['tier']}")
+    for concern in found["concerns"]:
+        say(f"  look at this: {concern['kind']}: {concern['message']}")
+    _say_timers(found["refresh"])
     rows: list[tuple[object, ...]] = [
         (instant(each["at"]), f"{each['from'] or '(new)'} → {each['to']}", each["reason"]) for each in found["changes"]
     ]
@@ -62,6 +65,16 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     table(("told", "state", "attempts", "error"), rows, empty="LiteLLM was never told.")
     rows = [(instant(each["created_at"]), each["state"], each["attempts"], each["error"]) for each in found["notices"]]
     table(("app told of (UTC)", "state", "attempts", "error"), rows, empty="The app was never told.")
+
+
+def _say_timers(refresh: Any) -> None:
+    """When Stripe is asked again by itself."""
+    if refresh is None:
+        return
+    for name in ("due_at", "timer_at"):
+        if refresh[name] is not None:
+            failed = f", failed {refresh['attempts']} times: {refresh['last_error']}" if refresh["attempts"] else ""
+            say(f"  Stripe is asked again at {instant(refresh[name])} UTC{failed}")
 
 
 def _until_at(until: str | None) -> int | None:

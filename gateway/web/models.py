@@ -121,11 +121,27 @@ class NoticeAnswer(BaseModel):
     done_at: Instant
 
 
+class RefreshAnswer(BaseModel):
+    """When Stripe is asked about the user again although no event came, and what failed the last time."""
+
+    due_at: Instant
+    timer_at: Instant
+    attempts: int
+    last_error: str
+
+
+class ConcernAnswer(BaseModel):
+    kind: str
+    message: str
+
+
 class ExplainAnswer(StatusAnswer):
     changes: list[ChangeAnswer]
     events: list[EventAnswer]
     provisioning: list[WishAnswer]
     notices: list[NoticeAnswer]
+    refresh: RefreshAnswer | None
+    concerns: list[ConcernAnswer]
 
 
 class ErrorAnswer(BaseModel):

@@ -11,6 +11,7 @@ import pytest
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
 from gateway.app.story_player import DAY, Player, Telling
 from gateway.billing.prices import resolve_prices
+from gateway.billing.status import explain
 from gateway.catalog import parse
 from gateway.store import customers
 from gateway.store.schema import entitlements, prices
@@ -106,3 +107,19 @@ async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Rehearsal, person
     stage.stripe.advance(3 * DAY + 60)
     await stage.work_once()
     await person.expect({"tier": "first"})
+
+
+async def test_explain_says_when_stripe_is_asked_again_and_what_is_odd(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"expect": {"tier": "paid"}})
+    told = await explain(stage.billing, "skai", person.user_id)
+    assert (told["refresh"]["timer_at"], told["concerns"]) == (None, [])  # type: ignore[index]
+    await person.do({"do": "portal", "action": "cancel"})
+    await person.do({"expect": {"tier": "paid", "ends": True}})
+    told = await explain(stage.billing, "skai", person.user_id)
+    assert told["refresh"]["timer_at"] == told["ends_at"] - 5  # type: ignore[index,operator]
+    await person.do({"do": "portal", "action": "keep"})
+    await person.do({"do": "second_subscription"})
+    await person.do({"expect": {"tier": "paid"}})
+    told = await explain(stage.billing, "skai", person.user_id)
+    assert [each["kind"] for each in told["concerns"]] == ["duplicate_subscription"]  # type: ignore[attr-defined]
