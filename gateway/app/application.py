@@ -94,34 +94,10 @@ class Application:
         self._store = await asyncio.to_thread(Store.open, settings.database_url, clock=self._clock)
         self._stack.push_async_callback(self._store.close)
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        self._billing = Billing(
-            store=self._store,
-            stripe=Stripe(
-                session, settings.stripe_secret_key, api_base=settings.stripe_api_base, pacer=Pacer(), clock=self._clock
-            ),
-            litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
-            if settings.litellm_url
-            else None,
-            catalog=EMPTY,
-            webhook_secrets=settings.stripe_webhook_secret,
-            public_url=settings.public_url,
-            clock=self._clock,
-            tell_gate=self._tiers.tell,
-            signing_keys=signing_keys(settings.admin_token),
-            forget_gate=self._forget_gate,
-        )
+        self._billing = self._billing_over(session)
         first_sight = FirstSight(self._billing)
         link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
-        self._gate = Gate(
-            secrets=settings.gate_secret,
-            public_url=settings.public_url,
-            table=self._tiers.table,
-            sign_link=lambda app_id, user_id, now: links.sign(link_keys[0], app_id, user_id, now),
-            registry=self.registry,
-            first_sight=first_sight.saw,
-            traefik_document=lambda: self._traefik,
-            clock=self._clock,
-        )
+        self._gate = self._gate_over(first_sight, link_keys[0])
         await self._install(self._catalog, self._secrets)
         await resolve_alert(self._billing, "catalog_refused", str(settings.apps_file))
         first_contact = FirstContact(self._billing, self._problems)
@@ -140,6 +116,40 @@ class Application:
         self._follow_catalog()
         self._gate.ready = True
         log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))
+
+    def _billing_over(self, session: aiohttp.ClientSession) -> Billing:
+        """The use cases with their vendors; the catalog comes with `_install`."""
+        settings, clock = self._settings, self._clock
+        litellm = None
+        if settings.litellm_url:
+            litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=clock)
+        return Billing(
+            store=self._store,
+            stripe=Stripe(
+                session, settings.stripe_secret_key, api_base=settings.stripe_api_base, pacer=Pacer(), clock=clock
+            ),
+            litellm=litellm,
+            catalog=EMPTY,
+            webhook_secrets=settings.stripe_webhook_secret,
+            public_url=settings.public_url,
+            clock=clock,
+            tell_gate=self._tiers.tell,
+            signing_keys=signing_keys(settings.admin_token),
+            forget_gate=self._forget_gate,
+        )
+
+    def _gate_over(self, first_sight: FirstSight, link_key: bytes) -> Gate:
+        """The gate, not ready yet; it reads the table and nothing else."""
+        return Gate(
+            secrets=self._settings.gate_secret,
+            public_url=self._settings.public_url,
+            table=self._tiers.table,
+            sign_link=lambda app_id, user_id, now: links.sign(link_key, app_id, user_id, now),
+            registry=self.registry,
+            first_sight=first_sight.saw,
+            traefik_document=lambda: self._traefik,
+            clock=self._clock,
+        )
 
     async def _serve(self, link_keys: tuple[bytes, ...]) -> None:
         settings = self._settings
