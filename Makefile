@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-APT := postgresql chromium chromium-driver strace nginx-light wrk nodejs npm curl
+APT := postgresql chromium chromium-driver strace nginx-light wrk curl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 .PHONY: demo test check test-servers bench clean
 
@@ -26,9 +27,10 @@ check: $(VENV)/.dev
 
 test-servers:
 	$(SUDO) apt-get update -qq
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT)
-	# Only the client is needed; Debian has it as a package of its own since 13.
-	command -v docker >/dev/null || $(SUDO) apt-get install -y -qq --no-install-recommends docker-cli
+	$(INSTALL) $(APT)
+	# A Node or a Docker client from elsewhere stays; Debian has the client as a package of its own since 13.
+	command -v npm >/dev/null || $(INSTALL) nodejs npm
+	command -v docker >/dev/null || $(INSTALL) docker-cli
 	tests/servers/litellm/run_litellm.sh install
 
 bench: $(VENV)/.dev
