@@ -62,13 +62,17 @@ class Checked:
 
 @dataclass(slots=True)
 class Report:
-    """What a pass found. `stopped` and `problems` are for a person; `lines` may be the first of many."""
+    """What a pass found. `stopped` and `problems` are for a person; `lines` may be the first of many.
+
+    `strangers`: who spends at LiteLLM as a customer that nobody here is.
+    """
 
     app_id: str | None
     found: dict[tuple[str, str], Line] = field(default_factory=dict)
     checked: Checked = field(default_factory=Checked)
     payers: int = 0
     problems: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     applied: bool = False
     stopped: str | None = None
 
@@ -97,6 +101,7 @@ class Report:
             "applied": self.applied,
             "stopped": self.stopped,
             "problems": self.problems,
+            "strangers": self.strangers[:LINES_SHOWN],
             "counts": self.counts(),
             "lowered": self.lowered,
             "payers": self.payers,

@@ -21,6 +21,7 @@ from gateway.billing.missed_events import check_account, fill_inbox
 from gateway.billing.provision import KIND as LITELLM
 from gateway.billing.reconciling import Asked, Progress
 from gateway.billing.refresh import conclude
+from gateway.billing.strangers import alert_strangers, find_strangers
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
@@ -48,7 +49,9 @@ async def reconcile(billing: Billing, asked: Asked, progress: Progress | None = 
     one_pass = _Pass(billing, asked, report, progress or Progress())
     await one_pass.compare_stripe()
     await compare_litellm(billing, report, one_pass.progress)
+    await find_strangers(billing, report)
     if asked.apply:
+        await alert_strangers(billing, report)
         await _apply(billing, asked, report)
     log.info("reconciled", extra=fields(app_id=asked.app_id, applied=report.applied, **report.counts()))
     return report

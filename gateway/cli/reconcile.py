@@ -46,7 +46,7 @@ def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool
         as_json(report)
     else:
         _tell(report)
-    if report["lines"] and not report["applied"]:
+    if report["strangers"] or (report["lines"] and not report["applied"]):
         context.exit(1)
     if report["problems"]:
         context.exit(3)
@@ -88,6 +88,8 @@ def _tell(report: Any) -> None:
         f"{checked['subscriptions']} subscriptions and {checked['customers']} customers compared, "
         f"{checked['one_by_one']} looked up one by one, {checked['litellm']} users compared with LiteLLM"
     )
+    for stranger in report["strangers"]:
+        bad(f"LiteLLM counts spend of {stranger!r}, who is nobody here")
     complain(*report["problems"])
     if report["stopped"]:
         bad(report["stopped"])

@@ -15,6 +15,8 @@ from gateway.litellm.wire import Wire
 from gateway.litellm.wish import Held, Provisioned
 from gateway.settings import Secret
 
+_MAX_LIST_BYTES = 64 * 1024 * 1024
+
 
 class LiteLLM:
     """LiteLLM's admin API, bound to its address and key.
@@ -139,6 +141,20 @@ class LiteLLM:
         # A customer's answer has the limits in its budget only; the id of the budget stands in both.
         merged = {**found, "budget_id": row.get("budget_id"), "models": row.get("models")}
         return wish.held(wanted, merged, wish.customer_answer(row, wish.budget_answer(found)))
+
+    async def spending_customers(self) -> list[str]:
+        """The id of every customer that LiteLLM has counted spend for; '' stands for calls that named nobody.
+
+        LiteLLM has no pages for this list: up to 64 MiB of it are read, some 100 000 customers. Needs a key that may
+        call /customer/list too.
+        """
+        answer = await self._wire.call("GET", "/customer/list", max_bytes=_MAX_LIST_BYTES)
+        rows = answer.body if isinstance(answer.body, list) else []
+        return [
+            str(row.get("user_id") or "")
+            for row in rows
+            if isinstance(row, dict) and isinstance(row.get("spend"), int | float) and row["spend"] > 0
+        ]
 
     async def delete_user(self, mode: str, litellm_id: str) -> None:
         """Delete a `customer` or `internal_user`; one that LiteLLM does not know is no error.

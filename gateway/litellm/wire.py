@@ -71,11 +71,12 @@ class Wire:
         body: Mapping[str, object] | None = None,
         query: Mapping[str, str] | None = None,
         expect: tuple[int, ...] = (),
+        max_bytes: int = _MAX_BODY_BYTES,
     ) -> Answer:
         """The answer, if its status is 2xx or in `expect`. Raises `UpstreamFailed`, never with a key in it."""
         answer = Answer(401, {"error": {"message": "no key is set"}})
         for key in self._keys:
-            answer = await self._once(method, path, body, query, key)
+            answer = await self._once(method, path, body, query, key, max_bytes)
             if answer.status != 401 or is_outage(401, answer.reason):
                 break
         if answer.ok or (answer.status in expect and not is_outage(answer.status, answer.reason)):
@@ -84,7 +85,7 @@ class Wire:
 
     async def open_call(self, path: str) -> Answer:
         """GET without a key; any status but a broken answer."""
-        return await self._once("GET", path, None, None, None)
+        return await self._once("GET", path, None, None, None, _MAX_BODY_BYTES)
 
     async def _once(
         self,
@@ -93,6 +94,7 @@ class Wire:
         body: Mapping[str, object] | None,
         query: Mapping[str, str] | None,
         key: Secret | None,
+        max_bytes: int,
     ) -> Answer:
         headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
         try:
@@ -105,7 +107,7 @@ class Wire:
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             ) as response:
-                return await _read(response, path)
+                return await _read(response, path, max_bytes)
         except TimeoutError as exc:
             raise UpstreamFailed("LiteLLM did not answer in time.", detail=path) from exc
         except (aiohttp.ClientError, OSError) as exc:
@@ -128,7 +130,7 @@ class Wire:
         return text
 
 
-async def _read(response: aiohttp.ClientResponse, path: str) -> Answer:
+async def _read(response: aiohttp.ClientResponse, path: str, max_bytes: int) -> Answer:
     if 300 <= response.status < 400:
         # A sign-in page or another host stands before LiteLLM: asking again leads to the same place.
         raise UpstreamFailed(
@@ -137,8 +139,9 @@ async def _read(response: aiohttp.ClientResponse, path: str) -> Answer:
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk
-        if len(data) > _MAX_BODY_BYTES:
-            raise UpstreamFailed("LiteLLM's answer is larger than 1 MiB.", status=response.status, detail=path)
+        if len(data) > max_bytes:
+            told = f"LiteLLM's answer is larger than {max_bytes >> 20} MiB."
+            raise UpstreamFailed(told, status=response.status, detail=path)
     try:
         body: object = json.loads(data)
     except (ValueError, RecursionError) as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text, update
@@ -66,6 +67,14 @@ def get(conn: Connection, mode: str, litellm_id: str) -> Provisioned | None:
         return None
     owner = Owner(row.app_id, row.user_id)
     return Provisioned(row.mode, row.litellm_id, owner, row.digest, row.budget_duration, row.provisioned_at)
+
+
+def claimed(conn: Connection, mode: str, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that somebody has claimed."""
+    rows = conn.execute(
+        select(litellm_ids.c.litellm_id).where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id.in_(ids))
+    )
+    return set(rows.scalars())
 
 
 @dataclass(frozen=True, slots=True)

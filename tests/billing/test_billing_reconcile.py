@@ -285,7 +285,7 @@ async def test_looking_writes_nothing(world: World) -> None:
     assert len((await dry(world)).found) == 2
     assert dump(world) == before
     asked = world.litellm.requests[requests:]
-    assert {entry["path"] for entry in asked} == {"/customer/info"}
+    assert {entry["path"] for entry in asked} == {"/customer/info", "/customer/list"}
     assert not world.asked("POST", "/v1/subscriptions")
 
 

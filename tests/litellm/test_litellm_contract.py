@@ -25,6 +25,7 @@ PRO = Limits(max_budget_usd=10, tpm_limit=500_000, rpm_limit=60)
 SOVEREIGN = Limits()
 ROUTES = [
     "/user/update", "/user/info", "/v2/user/info", "/customer/new", "/customer/update", "/customer/info",
+    "/customer/list",
     "/budget/new", "/budget/update", "/budget/info",
 ]  # fmt: skip
 
@@ -287,3 +288,16 @@ async def test_who_is_deleted_is_gone_and_a_second_time_changes_nothing(proxy: P
         await proxy.litellm.delete_user("internal_user", user)
     assert (await proxy.call("GET", f"/customer/info?end_user_id={customer}"))[0] == 404
     assert (await proxy.call("GET", f"/v2/user/info?user_id={user}"))[0] == 404
+
+
+async def test_who_has_spent_is_listed_and_who_has_not_is_not(proxy: Proxy) -> None:
+    quiet, spender = f"quiet-{proxy.mark}", f"spender-{proxy.mark}"
+    for customer in (quiet, spender):
+        await proxy.litellm.provision_customer(customer, f"b-{proxy.mark}", PRO)
+    assert (await proxy.chat(spender))[0] == 200
+
+    async def listed() -> bool:  # spend lands in LiteLLM's database in batches
+        return spender in await proxy.litellm.spending_customers()
+
+    await until(listed, "the spend is counted")
+    assert quiet not in await proxy.litellm.spending_customers()

@@ -31,6 +31,7 @@ _ADMIN: dict[tuple[str, str], Handler] = {
     ("POST", "/customer/update"): customers.update,
     ("POST", "/customer/delete"): customers.delete,
     ("GET", "/customer/info"): customers.info,
+    ("GET", "/customer/list"): customers.list_all,
     ("POST", "/budget/new"): customers.new_budget,
     ("POST", "/budget/update"): customers.update_budget,
     ("POST", "/budget/info"): customers.info_budgets,

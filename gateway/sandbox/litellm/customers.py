@@ -77,6 +77,10 @@ def info(state: State, query: Body) -> Json:
     return customer.answer(state.budgets.get(customer.budget_id or ""))
 
 
+def list_all(state: State, query: Body) -> list[Json]:
+    return [each.answer(state.budgets.get(each.budget_id or "")) for each in state.customers.values()]
+
+
 def new_budget(state: State, body: Body) -> Json:
     sent = fields.read(body, fields.BUDGET)
     budget_id = str(sent.get("budget_id") or secrets.token_hex(16))
