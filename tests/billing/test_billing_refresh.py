@@ -89,7 +89,7 @@ async def test_an_event_during_the_fetch_is_not_lost(world: World) -> None:
     assert await world.tier("u1") == "free"
 
 
-async def test_a_lease_that_was_lost_writes_nothing(world: World) -> None:
+async def test_t22_a_lease_that_was_lost_writes_nothing(world: World) -> None:
     subscription_id = await world.subscribed("u1")
     world.stripe.cancel(subscription_id)
     await world.want("u1")
@@ -274,7 +274,7 @@ async def test_a_cancellation_keeps_the_tier_until_it_ends(world: World) -> None
     assert await world.tier("u1") == "free"
 
 
-async def test_of_two_customers_of_one_user_both_count(world: World) -> None:
+async def test_t22_two_customers_of_one_user_are_read_under_one_lease(world: World) -> None:
     first = await world.subscribed("u1", "pro")
     customer = world.stripe.world.objects["customer"][await world.customer_id("u1")]
     other = {**customer, "id": "cus_second"}

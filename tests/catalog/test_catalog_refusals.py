@@ -1,4 +1,4 @@
-"""Everything that apps.json may not say, each with the line that an operator reads."""
+"""Everything that apps.json may not say, each with the line that an operator reads; T9: one bad field hides no other."""
 
 # ruff: noqa: E501  # a row of a table is one line, however long the message
 from __future__ import annotations
