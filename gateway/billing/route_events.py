@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,7 @@ from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
+OwnerOf = Callable[[str], Customer | None]
 BATCH = 100
 OF_BUYERS = ("customer.subscription.", "customer.updated", "checkout.session.", "invoice.")
 """After these somebody may have another tier: whose customer they name is found out. Of other events it is not."""
@@ -63,7 +65,7 @@ async def route_events(billing: Billing) -> int:
     events = await billing.store.read(lambda conn: inbox.waiting(conn, billing.now(), BATCH))
     found = [_Found(event, event.customer_id, _meaning(event, billing)) for event in events]
     named = [each for each in found if each.question is None]
-    unknown = await billing.store.read(lambda conn: [each for each in named if _may_be_ours(conn, each, billing)])
+    unknown = await billing.store.read(lambda conn: _perhaps_ours(conn, named, billing))
     await _route(billing, [each for each in named if each not in unknown])
     asked = [each for each in found if each.question is not None]
     asked = await billing.store.read(lambda conn: [replace(each, twin=_twin(conn, each)) for each in asked])
@@ -88,12 +90,17 @@ def _twin(conn: Connection, found: _Found) -> Event | None:
     return twin if twin is not None and twin.state == "handled" else None
 
 
-def _may_be_ours(conn: Connection, found: _Found, billing: Billing) -> bool:
-    """Nobody knows this event's customer, but our own signature may be on it: after a restore, or a lost answer."""
+def _perhaps_ours(conn: Connection, found: Sequence[_Found], billing: Billing) -> list[_Found]:
+    """Those whose customer nobody knows, but may carry our own signature: after a restore, or a lost answer."""
+    owner_of = cache(partial(customers.owner, conn))
+    return [each for each in found if _may_be_ours(each, billing, owner_of)]
+
+
+def _may_be_ours(found: _Found, billing: Billing, owner_of: OwnerOf) -> bool:
     event = found.event
     if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return False
-    return event.type.removeprefix("v1.").startswith(OF_BUYERS) and customers.owner(conn, found.customer_id) is None
+    return event.type.removeprefix("v1.").startswith(OF_BUYERS) and owner_of(found.customer_id) is None
 
 
 async def _adopt(billing: Billing, found: Sequence[_Found]) -> list[_Found]:
@@ -125,7 +132,11 @@ async def _route(billing: Billing, found: Sequence[_Found]) -> None:
 
     def job(conn: Connection) -> tuple[list[tuple[_Found, Customer]], list[Concern], list[tuple[str, str]]]:
         now = billing.now()
-        routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, now)) is not None]
+        # One purchase makes many events of one customer: each is looked for, and wanted, once a pass.
+        owner_of = cache(partial(customers.owner, conn))
+        routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, owner_of, now)) is not None]
+        for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
+            refreshes.want(conn, app_id, user_id, now)
         readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
         opened = open_all(conn, (concern for each in found if (concern := _concern(each)) is not None), now)
         return routed, opened, resolve_all(conn, sorted(readable), now)
@@ -158,8 +169,8 @@ def _kind(found: _Found) -> str:
     return found.meaning.subject.kind if found.meaning and found.meaning.subject else found.event.type
 
 
-def _end(conn: Connection, found: _Found, billing: Billing, now: int) -> Customer | None:
-    """Whose refresh the event asks for now, if anybody's.
+def _end(conn: Connection, found: _Found, billing: Billing, owner_of: OwnerOf, now: int) -> Customer | None:
+    """Whose refresh the event asks for now, if anybody's; the event itself is over with that.
 
     An event of a customer that is not ours is none of our business: other products share the Stripe account.
     """
@@ -170,13 +181,12 @@ def _end(conn: Connection, found: _Found, billing: Billing, now: int) -> Custome
     if found.twin is not None:
         inbox.finish(conn, event.account, event.event_id, "duplicate", now, found.twin.app_id, found.twin.user_id)
         return None
-    owner = customers.owner(conn, found.customer_id) if found.customer_id else None
+    owner = owner_of(found.customer_id) if found.customer_id else None
     if owner is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         inbox.finish(conn, event.account, event.event_id, "ignored", now)
         return None
     subject = found.meaning.subject if found.meaning else None
     if subject is not None and is_contested(event.type, subject):
         disputes.remember(conn, subject.object_id, subject.kind, owner.customer_id, owner.app_id, owner.user_id, now)
-    refreshes.want(conn, owner.app_id, owner.user_id, now)
     inbox.finish(conn, event.account, event.event_id, "handled", now, owner.app_id, owner.user_id)
     return owner
