@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from gateway.catalog.model import Tier
 
-NAMES = ("X-SK-App", "X-SK-User", "X-SK-Tier", "X-SK-Features")
 # `%` itself is encoded, or the users "a%0A" and "a\n" would be one to the app (T1, T31).
 _SAFE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+-]+")

@@ -157,13 +157,6 @@ class Catalog:
     def app(self, app_id: str) -> App | None:
         return self.apps.get(app_id)
 
-    def app_of_host(self, host: str) -> App | None:
-        """The app that has this host (lower-case, no port), or None."""
-        for app in self.apps.values():
-            if host in app.hosts:
-                return app
-        return None
-
     def prices(self) -> tuple[tuple[App, Tier, Price], ...]:
         """Every price of every tier, in the file's order."""
         return tuple((app, tier, price) for app in self.apps.values() for tier in app.tiers for price in tier.prices)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.routing.planning import INCOMING, Plan, Router
 from gateway.routing.traefik import Tree, as_yaml, document_of
+from gateway.routing.tunnel import dockflare_labels
 
 Incoming = Literal["own", "file"]
 _REFERENCE = "${GATE_SECRET}"
@@ -51,7 +52,8 @@ def compose_fragment(plan: Plan, app_id: str | None, provider: Literal["labels",
     if provider == "file":
         docker = swarm = {"traefik.enable": "false"}
     else:
-        docker, swarm = docker_labels(plan, app_id), swarm_labels(plan, app_id)
+        tunnel = dockflare_labels(plan, app_id)  # DockFlare alone reads them; they lead to Traefik, never to the app
+        docker, swarm = {**docker_labels(plan, app_id), **tunnel}, {**swarm_labels(plan, app_id), **tunnel}
     service = {"labels": docker, "deploy": {"labels": swarm}, "networks": [plan.network]}
     name = urlsplit(url).hostname
     return as_yaml({"services": {name: service}, "networks": {plan.network: {"external": True}}})

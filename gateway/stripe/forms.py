@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlencode
 
-Scalar = str | int | bool | None
 Params = Mapping[str, object]
 
 

@@ -29,9 +29,9 @@ def two_apps() -> Catalog:
     return parse(json.dumps({"apps": [app("blog", api_key="env:BLOG_KEY"), app("shop", was=["store"])]}).encode())
 
 
-def test_an_app_is_found_by_any_of_its_hosts() -> None:
+def test_an_app_is_found_by_its_id_and_not_by_a_former_one() -> None:
     catalog = two_apps()
-    found = [catalog.app_of_host(host) for host in ("blog.example", "www.shop.example", "BLOG.example", "")]
+    found = [catalog.app(app_id) for app_id in ("blog", "shop", "BLOG", "")]
     assert [app and app.app_id for app in found] == ["blog", "shop", None, None]
     assert catalog.app("store") is None
 
@@ -66,4 +66,3 @@ def test_each_secret_is_told_with_its_place() -> None:
 
 def test_the_empty_catalog_has_nothing() -> None:
     assert EMPTY.prices() == EMPTY.secret_refs() == ()
-    assert EMPTY.app_of_host("a.example") is None

@@ -14,6 +14,7 @@ from gateway.routing import (
     cloudflared,
     compose_fragment,
     docker_labels,
+    dockflare_labels,
     ingress_problems,
     plan,
     swarm_labels,
@@ -137,8 +138,10 @@ def test_our_own_labels_hold_nothing_of_the_apps() -> None:
 def test_the_fragment_serves_compose_and_stack() -> None:
     routes = plan(catalog(), PUBLIC_URL)
     document = yaml.safe_load(compose_fragment(routes, "blog"))
-    assert document["services"]["blog"]["labels"] == docker_labels(routes, "blog")
-    assert document["services"]["blog"]["deploy"]["labels"] == swarm_labels(routes, "blog")
+    tunnel = dockflare_labels(routes, "blog")
+    assert tunnel["dockflare.0.service"] == "http://traefik:80"
+    assert document["services"]["blog"]["labels"] == {**docker_labels(routes, "blog"), **tunnel}
+    assert document["services"]["blog"]["deploy"]["labels"] == {**swarm_labels(routes, "blog"), **tunnel}
     assert document["networks"] == {"proxy": {"external": True}}
     by_file = yaml.safe_load(compose_fragment(routes, "blog", "file"))["services"]["blog"]
     assert by_file["labels"] == by_file["deploy"]["labels"] == {"traefik.enable": "false"}
