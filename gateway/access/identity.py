@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.access import jwt
 from gateway.access.cookies import AGAIN, session_cookie
@@ -13,7 +13,9 @@ from gateway.access.who import ANONYMOUS, Known, Refused, Source, Who
 from gateway.errors import NotAuthenticated
 
 MAX_USER_ID = 200
+SESSION_COOKIE: Source = "cookie:token"
 _USER_KEY = USER_KEY_PREFIX.encode()
+_AUTHORIZATION, _COOKIE, _API_KEY = b"Authorization", b"Cookie", b"X-Api-Key"
 
 
 def is_user_id(value: object) -> bool:
@@ -55,15 +57,16 @@ class Identity:
         self.user_keys = user_keys
         self.remembered = Remembered() if remembered is None else remembered
 
-    def who(self, authorization: bytes | None, cookies: bytes | None, api_key: bytes | None, now: int) -> Who:
+    def who(self, headers: Mapping[bytes, bytes], now: int) -> Who:
         """Whom the first credential present belongs to. One present that does not verify never falls through (T29).
 
-        The three headers that may hold one, None if absent; one sent more than once is joined by `AGAIN`. The order
+        `headers` by the names that Go gives them; one sent more than once has its values joined by `AGAIN`. The order
         is Open WebUI's own: Bearer, cookie `token`, `x-api-key`. A Bearer `skp_…` is a user key where the app lists
         that kind; without `openwebui` nothing else counts as a credential.
         """
         source: Source = "authorization"
         try:
+            authorization = headers.get(_AUTHORIZATION)
             if authorization is not None:
                 token = bearer(authorization)
                 if token is not None:
@@ -73,11 +76,13 @@ class Identity:
                         return self._session(token, now)
             if self.openwebui_secrets is None:
                 return ANONYMOUS
+            cookies = headers.get(_COOKIE)
             if cookies is not None:
-                source = "cookie"
+                source = SESSION_COOKIE
                 token = session_cookie(cookies)
                 if token is not None:
                     return self._session(token, now)
+            api_key = headers.get(_API_KEY)
             if api_key is not None:
                 source = "x-api-key"
                 return self._session(api_key, now)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.access.paths import Path, read_path
-from gateway.access.who import Known, Refused, Who
+from gateway.access.who import Known, Refused, Told
 from gateway.catalog.model import App, Route, Tier
 
 UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
@@ -121,7 +121,7 @@ class Policy:
         self._paid = [rule for rule in rules if not rule.public]
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
 
-    def decide(self, who: Who, tier_id: str, method: str, path: Path, *, preflight: bool = False) -> Decision:
+    def decide(self, who: Told, tier_id: str, method: str, path: Path, *, preflight: bool = False) -> Decision:
         """What happens to a request of `who`, whose tier is `tier_id` if known; an id that the app does not have is
         its first tier.
 
@@ -151,7 +151,7 @@ class Policy:
             return allows.named_instead
         return TierRequired(who.user_id, self._reaching(paid or (), tier), tier)
 
-    def _unknown(self, who: Who, method: str, path: Path) -> Decision:
+    def _unknown(self, who: Told, method: str, path: Path) -> Decision:
         """Nobody is let into what is paid; a credential that does not verify opens what is public, no more."""
         paid = self._asked_for(method, path)
         if paid is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Source = Literal["authorization", "cookie", "x-api-key"]
+Source = str
+"""Where a credential stood: a header's name in lower case, or `cookie:` and the cookie's name."""
 
 
 class Known(NamedTuple):
@@ -30,5 +32,21 @@ class Refused:
     source: Source
 
 
-Who = Known | Anonymous | Refused
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Only somebody else can tell whose credential this is: ask them (`Resolve`), then answer.
+
+    `kind` is the identity kind, `number` its place in the app's list. `credential` is what they are asked with.
+    """
+
+    kind: str
+    number: int
+    credential: bytes
+    source: Source
+
+
+Told = Known | Anonymous | Refused
+Who = Told | Ask
+Resolve = Callable[[str, Ask], Awaitable[Known | Refused]]
+"""`(app_id, ask)` → whose it is. Raises `UpstreamFailed` while those who know do not answer."""
 ANONYMOUS = Anonymous()

@@ -12,11 +12,12 @@ from urllib.parse import parse_qsl, quote
 
 from gateway.access.app_access import AppAccess
 from gateway.access.cookies import AGAIN
+from gateway.access.identity import SESSION_COOKIE
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequired, wants_page
 from gateway.access.table import TierTable
 from gateway.access.tags import encode, user_line
-from gateway.access.who import Known, Refused, Who
+from gateway.access.who import Ask, Known, Refused, Resolve, Told
 from gateway.gate import answers
 from gateway.gate import request as names
 from gateway.gate.memory import Memory
@@ -40,7 +41,7 @@ class Gate:
 
     `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once,
     after the answer, for a person who is not in the table; again with a later request if it answers False.
-    `traefik_document()` is the whole dynamic configuration, None while there is none.
+    `traefik_document()` is the whole dynamic configuration, None while there is none. `resolve` answers an `Ask`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Gate:
         registry: Registry,
         first_sight: Callable[[str, str], object] = lambda app_id, user_id: None,
         traefik_document: Callable[[], bytes | None] = lambda: None,
+        resolve: Resolve | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not secrets or not all(secret.reveal() for secret in secrets):
@@ -63,6 +65,7 @@ class Gate:
         self._sign_link = sign_link
         self._first_sight = first_sight
         self._traefik_document = traefik_document
+        self._resolve = resolve
         self._clock = clock
         self.registry = registry
         self._requests = registry.counter(
@@ -146,8 +149,10 @@ class Gate:
 
     def _decide(self, app: PreparedApp, headers: Headers, method: str, path: Path) -> bytes:
         now = int(self._clock())
-        credentials = headers.get(names.AUTHORIZATION), headers.get(names.COOKIE), headers.get(names.API_KEY)
-        who = app.access.identity.who(*credentials, now)
+        who = app.access.identity.who(headers, now)
+        if isinstance(who, Ask):
+            app.count("identity_unavailable")
+            return answers.IDENTITY_UNAVAILABLE
         tier_id = ""
         if isinstance(who, Known):
             tier_id = self._table.tier_of(app.app_id, who.user_id, "")
@@ -170,7 +175,7 @@ class Gate:
     def _buy_url(self, app_id: str, user_id: str, now: int) -> str:
         return f"{self._public_url}/buy/{quote(app_id, safe='')}?t={self._sign_link(app_id, user_id, now)}"
 
-    def _upgrade(self, app: PreparedApp, who: Who, page: bool, now: int) -> bytes:
+    def _upgrade(self, app: PreparedApp, who: Told, page: bool, now: int) -> bytes:
         """`/.skpayments/upgrade`: on to the buyer's page, as the person the gate saw."""
         if isinstance(who, Known):
             app.count("upgrade")
@@ -224,7 +229,7 @@ def _verb(method: bytes | None) -> str | None:
     return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
 
 
-def _allow(app: PreparedApp, decision: Allow, who: Who) -> bytes:
+def _allow(app: PreparedApp, decision: Allow, who: Told) -> bytes:
     tier_id = decision.tier.tier_id
     start, allowed, anonymous = app.tiers[tier_id]
     user_id = who.user_id if decision.named and isinstance(who, Known) else None
@@ -237,9 +242,9 @@ def _allow(app: PreparedApp, decision: Allow, who: Who) -> bytes:
     return start + b"\r\n" if user_id is None else start + user_line(user_id) + b"\r\n"
 
 
-def _sign_in(app: PreparedApp, who: Who, reason: str, page: bool) -> bytes:
+def _sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
     app.count("sign_in_required")
-    headers = _CLEAR_COOKIE if isinstance(who, Refused) and who.source == "cookie" else ()
+    headers = _CLEAR_COOKIE if isinstance(who, Refused) and who.source == SESSION_COOKIE else ()
     if page and app.app.sign_in_url is not None:
         return answers.see_other(app.app.sign_in_url, headers)
     return answers.refusal(401, "sign_in_required", reason, headers=headers)

@@ -32,7 +32,18 @@ def who(
     now: int = NOW,
     **changes: object,
 ) -> Who:
-    return identity(**changes).who(authorization, cookies, api_key, now)
+    return asked(identity(**changes), authorization, cookies, api_key, now)
+
+
+def asked(
+    by: Identity,
+    authorization: bytes | None = None,
+    cookies: bytes | None = None,
+    api_key: bytes | None = None,
+    now: int = NOW,
+) -> Who:
+    sent = {b"Authorization": authorization, b"Cookie": cookies, b"X-Api-Key": api_key}
+    return by.who({name: value for name, value in sent.items() if value is not None}, now)
 
 
 def user(answer: Who) -> str | None:
@@ -103,17 +114,17 @@ def test_a_credential_that_does_not_verify_never_falls_through(headers: dict[str
 
 def test_a_kind_that_the_app_does_not_list_is_no_credential() -> None:
     only_keys = identity(openwebui_secrets=None)
-    assert only_keys.who(b"Bearer " + A, b"token=" + A, A, NOW) == Anonymous()
-    assert user(only_keys.who(b"Bearer skp_alice", None, None, NOW)) == "alice"
+    assert asked(only_keys, b"Bearer " + A, b"token=" + A, A) == Anonymous()
+    assert user(asked(only_keys, b"Bearer skp_alice")) == "alice"
     assert code(who(b"Bearer skp_alice", user_keys=None)) == "malformed_token"
 
 
 def test_a_revoked_key_is_refused_by_the_next_request() -> None:
     keys = dict(KEYS)
-    asked = identity(user_keys=keys)
-    assert asked.who(b"Bearer skp_alice", None, None, NOW) == Known("alice", None)
+    by = identity(user_keys=keys)
+    assert asked(by, b"Bearer skp_alice") == Known("alice", None)
     del keys[key_hash("skp_alice")]
-    assert code(asked.who(b"Bearer skp_alice", None, None, NOW)) == "unknown_key"
+    assert code(asked(by, b"Bearer skp_alice")) == "unknown_key"
 
 
 def test_an_empty_secret_verifies_nothing() -> None:
@@ -223,19 +234,19 @@ def test_while_a_secret_is_rolled_both_verify() -> None:
 
 
 def test_t32_a_remembered_token_is_seen_anew_after_an_hour_at_most() -> None:
-    asked = identity()
+    by = identity()
     never_expires = b"token=" + token({"id": "alice"})
-    assert asked.who(None, never_expires, None, NOW) == Known("alice", NOW + 3600)
-    assert asked.who(None, never_expires, None, NOW + 3599) == Known("alice", NOW + 3600)
-    assert asked.who(None, never_expires, None, NOW + 3600) == Known("alice", NOW + 7200)
+    assert asked(by, cookies=never_expires) == Known("alice", NOW + 3600)
+    assert asked(by, cookies=never_expires, now=NOW + 3599) == Known("alice", NOW + 3600)
+    assert asked(by, cookies=never_expires, now=NOW + 3600) == Known("alice", NOW + 7200)
 
 
 def test_a_remembered_token_still_expires() -> None:
-    asked = identity()
+    by = identity()
     soon = b"token=" + session("alice", expires_at=NOW + 60)
-    assert asked.who(None, soon, None, NOW) == Known("alice", NOW + 90)
-    assert user(asked.who(None, soon, None, NOW + 89)) == "alice"
-    assert code(asked.who(None, soon, None, NOW + 90)) == "expired_token"
+    assert asked(by, cookies=soon) == Known("alice", NOW + 90)
+    assert user(asked(by, cookies=soon, now=NOW + 89)) == "alice"
+    assert code(asked(by, cookies=soon, now=NOW + 90)) == "expired_token"
 
 
 def test_the_memory_is_bounded_and_forgets_the_unused_first() -> None:

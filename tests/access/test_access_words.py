@@ -135,13 +135,13 @@ def test_an_app_without_its_secret_is_refused() -> None:
 
 
 def test_t32_new_secrets_forget_every_token_and_the_same_ones_none() -> None:
-    cookie = b"token=" + session("alice")
+    cookie = {b"Cookie": b"token=" + session("alice")}
     before = app_access(APP, SECRETS, {})
-    assert before.identity.who(None, cookie, None, NOW) == Known("alice", NOW + 3600)
+    assert before.identity.who(cookie, NOW) == Known("alice", NOW + 3600)
     same = app_access(APP, SECRETS, {}, before)
     assert len(same.identity.remembered) == 1
     rolled = app_access(APP, {SESSION_REF: (Secret(OLD_SECRET),)}, {}, same)
     assert len(rolled.identity.remembered) == 0
-    assert isinstance(rolled.identity.who(None, cookie, None, NOW), Refused)
+    assert isinstance(rolled.identity.who(cookie, NOW), Refused)
     both = app_access(APP, {SESSION_REF: (Secret(OLD_SECRET), Secret(SESSION_SECRET))}, {}, rolled)
-    assert both.identity.who(None, cookie, None, NOW) == Known("alice", NOW + 3600)
+    assert both.identity.who(cookie, NOW) == Known("alice", NOW + 3600)
