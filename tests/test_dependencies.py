@@ -21,6 +21,7 @@ COMES_WITH = {
     "yarl": "aiohttp",  # the URLs of its client
     "pydantic_core": "pydantic",  # its errors
     "idna": "aiohttp",  # by yarl, for hosts in Unicode
+    "cryptography": "PyJWT",  # its [crypto], whose keys it takes
 }
 
 

@@ -18,6 +18,7 @@ from aiohttp import web
 from gateway.access import links
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.keys import KeyOwner
+from gateway.app.assertion_keys import AssertionKeys
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.first_contact import FirstContact
@@ -77,6 +78,7 @@ class Application:
         self._access: dict[str, AppAccess] = {}
         self._traefik: bytes | None = None
         self._tiers = GateTable()
+        self._assertion_keys = AssertionKeys(settings)
         self.registry = Registry()
         self.web_port = 0
         self.gate_port = 0
@@ -165,6 +167,7 @@ class Application:
             readiness=self.problems,
             reload_catalog=self.reload,
             keys_changed=self._load_keys,
+            jwks=self._assertion_keys.jwks,
         )
         runner = web_runner(web_application(self._billing, site))
         await runner.setup()
@@ -222,6 +225,7 @@ class Application:
     async def _install(self, catalog: Catalog, secrets: Mapping[SecretRef, Secrets]) -> None:
         """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
         await self._refuse_lost_tiers(catalog)
+        await self._assertion_keys.prepare(catalog)
         document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
         gone = [app_id for app_id in self._access if app_id not in catalog.apps]
         self._catalog, self._secrets, self._billing.catalog = catalog, secrets, catalog
@@ -275,7 +279,7 @@ class Application:
             app.app_id: app_access(app, self._secrets, owners, self._access.get(app.app_id))
             for app in self._catalog.apps.values()
         }
-        self._gate.install(self._access)
+        self._gate.install(self._access, self._assertion_keys.signer)
 
     async def _watch(self) -> None:
         """Look at apps.json each second: a stat always works, where notifications are lost behind some mounts."""

@@ -117,6 +117,7 @@ class App:
     notify: Notify | None = None
     on_dispute: Literal["hold", "keep"] = "hold"
     on_full_refund: Literal["keep", "hold"] = "keep"
+    assertion: bool = False
     was: tuple[str, ...] = ()
 
     @property

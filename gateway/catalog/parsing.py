@@ -151,6 +151,7 @@ def _app(app: shape.AppShape) -> App:
         notify=Notify(app.notify.url, _secret_ref(app.notify.secret)) if app.notify else None,
         on_dispute=app.on_dispute,
         on_full_refund=app.on_full_refund,
+        assertion=app.assertion,
         was=tuple(app.was),
     )
 

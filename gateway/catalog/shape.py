@@ -269,6 +269,9 @@ class AppShape(_Shape):
     enforce: Flag = Field(True, description="false: tag, never refuse.")
     sign_in_url: WebUrl | None = None
     notify: NotifyShape | None = None
+    assertion: Flag = Field(
+        False, description="true: each request carries X-SK-Assertion too, a signed token that says what the tags say."
+    )
     was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
 
 

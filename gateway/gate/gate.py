@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl, quote
 
 from gateway.access.app_access import AppAccess
+from gateway.access.assertion import Signer
 from gateway.access.cookies import AGAIN
 from gateway.access.identity import SESSION_COOKIE
 from gateway.access.paths import Path, read_path
@@ -79,9 +80,10 @@ class Gate:
         self._memory = Memory(registry, table)
         self.ready = False
 
-    def install(self, apps: Mapping[str, AppAccess]) -> None:
-        """Answer by these apps from the next request on: all of them change at once."""
-        prepared = {app_id: PreparedApp(access, self._requests) for app_id, access in apps.items()}
+    def install(self, apps: Mapping[str, AppAccess], signer: Signer | None = None) -> None:
+        """Answer by these apps from the next request on: all of them change at once. `signer` must be there if any of
+        them wants assertions."""
+        prepared = {app_id: PreparedApp(access, self._requests, signer) for app_id, access in apps.items()}
         self._memory.watch(apps)
         self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
@@ -163,7 +165,7 @@ class Gate:
         preflight = method == "OPTIONS" and _is_preflight(headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
-            return _allow(app, decision, who)
+            return _allow(app, decision, who, now)
         if isinstance(decision, MethodRefused):
             app.count("method_refused")
             return answers.METHOD_REFUSED
@@ -229,7 +231,7 @@ def _verb(method: bytes | None) -> str | None:
     return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
 
 
-def _allow(app: PreparedApp, decision: Allow, who: Told) -> bytes:
+def _allow(app: PreparedApp, decision: Allow, who: Told, now: int) -> bytes:
     tier_id = decision.tier.tier_id
     start, allowed, anonymous = app.tiers[tier_id]
     user_id = who.user_id if decision.named and isinstance(who, Known) else None
@@ -239,6 +241,8 @@ def _allow(app: PreparedApp, decision: Allow, who: Told) -> bytes:
         anonymous.value += 1
     else:
         allowed.value += 1
+    if app.assertions is not None:
+        start += app.assertions.current(decision.tier, user_id, now)[0]
     return start + b"\r\n" if user_id is None else start + user_line(user_id) + b"\r\n"
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from gateway.access.app_access import AppAccess
+from gateway.access.assertion import Signer
 from gateway.access.hosts import host_name
 from gateway.access.paths import Path, read_path
 from gateway.access.tags import tier_block
+from gateway.catalog.model import App
 from gateway.gate.answers import OK_START
+from gateway.gate.assertions import Assertions
 from gateway.metrics import Metric, Value
 
 
 class PreparedApp:
     """One app: the head of the 200 of each tier, counters at hand, hosts as bytes."""
 
-    def __init__(self, access: AppAccess, requests: Metric[Value]) -> None:
+    def __init__(self, access: AppAccess, requests: Metric[Value], signer: Signer | None = None) -> None:
         self.access = access
         self.app = access.app
         self.app_id = access.app.app_id
         self.requests = requests
+        self.assertions = _assertions(self.app, signer)
         self._hosts = frozenset(self.app.hosts)
         self.host_bytes = frozenset(host.encode("ascii") for host in self.app.hosts)
         self._sign_in = _own_page(self.app.sign_in_url, self._hosts)
@@ -44,6 +48,14 @@ class PreparedApp:
     def count(self, outcome: str, tier_id: str = "") -> None:
         """One more request that did not simply pass."""
         self.requests.of(self.app_id, tier_id, outcome).value += 1
+
+
+def _assertions(app: App, signer: Signer | None) -> Assertions | None:
+    if not app.assertion:
+        return None
+    if signer is None:
+        raise ValueError(f"app {app.app_id}: there is nothing to sign its assertions with")
+    return Assertions(signer, app.app_id)
 
 
 def _own_page(url: str | None, hosts: frozenset[str]) -> str | None:

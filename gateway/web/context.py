@@ -18,7 +18,8 @@ class Site:
 
     `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists what is not well, by name; empty is
     ready. `reload_catalog()` reads apps.json again and raises `ConfigError` if it cannot be used. `keys_changed()` is
-    called after a key was made or revoked, so that gate and listener learn of it at once.
+    called after a key was made or revoked, so that gate and listener learn of it at once. `jwks()` is the key set with
+    which apps verify assertions.
     """
 
     admin_tokens: Secrets
@@ -27,6 +28,7 @@ class Site:
     readiness: Callable[[], dict[str, str]]
     reload_catalog: Callable[[], Awaitable[None]]
     keys_changed: Callable[[], Awaitable[None]]
+    jwks: Callable[[], dict[str, list[dict[str, str]]]]
 
     @property
     def origin(self) -> str:

@@ -160,6 +160,22 @@ class ReadyAnswer(BaseModel):
     problems: Annotated[dict[str, str] | None, Field(description="Only with the admin token.")] = None
 
 
+class KeyAnswer(BaseModel):
+    """A public key, RFC 7517."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    kid: str
+    alg: Literal["ES256"]
+    use: Literal["sig"]
+
+
+class KeySetAnswer(BaseModel):
+    keys: Annotated[list[KeyAnswer], Field(description="Newest first; none while no app has `assertion`.")]
+
+
 class BuyRequest(Body):
     tier: Annotated[str, Field(min_length=1, max_length=63)]
     interval: Literal["day", "week", "month", "year"] | None = None

@@ -19,6 +19,7 @@ from gateway.web import (
     apps_api,
     buy,
     health,
+    jwks,
     models,
     stripe_webhook,
 )
@@ -53,6 +54,7 @@ API = (
     Route("POST", "/webhook/stripe", stripe_webhook.stripe_webhook, "stripe", None, None, (400, 413, 429, 503)),
     Route("GET", "/health", health.health, "anyone", None, models.HealthAnswer),
     Route("GET", "/ready", health.ready, "anyone", None, models.ReadyAnswer, (503,)),
+    Route("GET", "/.well-known/jwks.json", jwks.key_set, "anyone", None, models.KeySetAnswer),
     Route("GET", "/buy/{app_id}", buy.page, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}/offer", buy.offer, "buyer", None, None, (404, 503)),
     Route("POST", "/buy/{app_id}/checkout", buy.buy, "buyer", models.BuyRequest, models.CheckoutAnswer,

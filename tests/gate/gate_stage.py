@@ -13,6 +13,7 @@ from access.access_samples import APP, NOW, SECRETS, session
 
 from gateway.access import links
 from gateway.access.app_access import app_access
+from gateway.access.assertion import Signer, assertion_keys
 from gateway.access.keys import KeyOwner, key_hash
 from gateway.access.table import TierTable
 from gateway.catalog.model import App
@@ -23,6 +24,7 @@ from gateway.settings import Secret
 GATE_SECRET = "gate-secret-0123456789abcdef01234567"
 OLD_GATE_SECRET = "old-gate-secret-89abcdef0123456789ab"
 LINK_KEY = b"link-key-of-thirty-two-bytes-long!!"
+SIGNER = Signer("https://pay.example.com", assertion_keys((Secret("admin-token-0123456789abcdef"),)))
 USER_KEYS = {key_hash("skp_alice"): KeyOwner("skai", "alice")}
 
 
@@ -71,7 +73,7 @@ async def stage(
         traefik_document=lambda: held[0].document,
         clock=lambda: held[0].now,
     )
-    gate.install({app.app_id: app_access(app, SECRETS, USER_KEYS) for app in apps or (APP,)})
+    gate.install({app.app_id: app_access(app, SECRETS, USER_KEYS) for app in apps or (APP,)}, SIGNER)
     gate.ready = ready
     listener = await listen(gate, "127.0.0.1", 0, max_connections=max_connections, tick_seconds=tick_seconds)
     held.append(Stage(gate, listener, table))

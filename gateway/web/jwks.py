@@ -1,0 +1,15 @@
+"""The keys with which an app verifies X-SK-Assertion."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.web.context import SITE
+
+# Verifiers ask anew for a `kid` that they do not know, so this only spares them the usual asking.
+_CACHEABLE = {"Cache-Control": "public, max-age=300"}
+
+
+async def key_set(request: web.Request) -> web.Response:
+    """The public keys of assertions (JWKS); to be kept for five minutes."""
+    return web.json_response(request.app[SITE].jwks(), headers=_CACHEABLE)

@@ -1,0 +1,125 @@
+"""The signed assertion in the gate's answers: whose it is, how long it is served, and when a new one is made."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import jwt
+import pytest
+from access.access_samples import APP, FREE, NOW, PRO, SECRETS, with_app
+from gate.gate_stage import SIGNER, Answer, ask, stage
+
+from gateway.access.app_access import app_access
+from gateway.gate.assertions import Assertions
+
+KEY = jwt.PyJWKSet.from_dict(SIGNER.jwks).keys[0]  # type: ignore[arg-type]  # a dict it is
+SIGNING = with_app(assertion=True)
+
+
+def claims(answer: Answer) -> dict[str, object]:
+    token = answer.header("X-SK-Assertion")
+    assert token is not None
+    options = {"verify_exp": False, "verify_iat": False}
+    found: dict[str, object] = jwt.decode(token, KEY, algorithms=["ES256"], audience="skai", options=options)
+    return found
+
+
+async def test_an_app_without_it_is_never_told() -> None:
+    async with stage() as on:
+        for uri, user in (("/", "alice"), ("/", None), ("/static/x", "bob"), ("/pro", "bob")):
+            assert (await ask(on.port, uri=uri, user=user)).header("X-SK-Assertion") is None
+
+
+async def test_it_says_what_the_tags_beside_it_say() -> None:
+    async with stage(SIGNING) as on:
+        for uri, user in (("/", "alice"), ("/", "bob"), ("/", None), ("/static/x", None), ("/", "Zo\u00eb 100%")):
+            answer = await ask(on.port, uri=uri, user=user)
+            said, (_, _, tier, features) = claims(answer), answer.tags
+            assert (said["aud"], said.get("sub"), said["tier"]) == ("skai", user, tier)
+            assert ",".join(said["features"]) == features  # type: ignore[arg-type]  # a list of words
+            assert (said["iat"], said["exp"]) == (NOW, NOW + 60)
+
+
+async def test_a_refused_credential_on_a_public_path_is_nobody_in_it_either() -> None:
+    async with stage(SIGNING) as on:
+        answer = await ask(on.port, uri="/static/x", more=[("Cookie", "token=forged")])
+        assert answer.status == 200
+        assert "sub" not in claims(answer)
+
+
+async def test_no_refusal_carries_one() -> None:
+    async with stage(with_app(assertion=True, anonymous="refuse")) as on:
+        for changes in ({"uri": "/pro", "user": "bob"}, {"uri": "/"}, {"method": "TRACE"}, {"host": "evil.example"}):
+            answer = await ask(on.port, **changes)
+            assert answer.status >= 400
+            assert answer.header("X-SK-Assertion") is None
+
+
+async def test_a_downgraded_user_never_gets_the_old_one_again() -> None:
+    async with stage(SIGNING) as on:
+        assert claims(await ask(on.port, user="alice"))["tier"] == "pro"
+        for tier in ("free", "max", "free"):
+            on.table.set("skai", "alice", tier)
+            for later in (0, 1, 31, 35):
+                on.now = NOW + later
+                assert claims(await ask(on.port, user="alice"))["tier"] == tier
+            on.now = NOW
+
+
+async def test_a_reload_signs_anew_with_what_the_tiers_are_now() -> None:
+    async with stage(SIGNING) as on:
+        assert claims(await ask(on.port, user="bob"))["features"] == []
+        changed = with_app(assertion=True, tiers=(replace(FREE, features=("beta",)), *APP.tiers[1:]))
+        on.gate.install({"skai": app_access(changed, SECRETS, {})}, SIGNER)
+        assert claims(await ask(on.port, user="bob"))["features"] == ["beta"]
+
+
+def issued_at(held: tuple[bytes, int]) -> int:
+    token = held[0].partition(b": ")[2].strip()
+    issued: int = jwt.decode(token, options={"verify_signature": False})["iat"]
+    assert held[1] == issued + 60
+    return issued
+
+
+@pytest.mark.parametrize(
+    ("seconds", "served", "next_served"),
+    [(0, 0, 0), (29, 0, 0), (30, 0, 0), (31, 0, 31), (40, 0, 40), (41, 41, 41), (3600, 3600, 3600), (-1, -1, -1)],
+)
+async def test_it_is_served_with_20_s_left_and_renewed_after_30(seconds: int, served: int, next_served: int) -> None:
+    held = Assertions(SIGNER, "skai")
+    held.current(PRO, "alice", NOW)
+    assert issued_at(held.current(PRO, "alice", NOW + seconds)) == NOW + served
+    await asyncio.sleep(0)
+    assert issued_at(held.current(PRO, "alice", NOW + seconds)) == NOW + next_served
+
+
+async def test_many_requests_at_once_renew_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Assertions(SIGNER, "skai")
+    held.current(PRO, "alice", NOW)
+    signed = []
+    sign = SIGNER.sign
+    monkeypatch.setattr(SIGNER, "sign", lambda *told: signed.append(told) or sign(*told))
+    for _ in range(50):
+        held.current(PRO, "alice", NOW + 31)
+    assert signed == []
+    await asyncio.sleep(0)
+    held.current(PRO, "alice", NOW + 31)
+    assert len(signed) == 1
+
+
+async def test_however_many_people_come_it_holds_a_bounded_number() -> None:
+    held = Assertions(SIGNER, "skai", max_half=8)
+    for number in range(100):
+        held.current(PRO, f"user {number}", NOW)
+        assert len(held) <= 16
+    # who was among the last is still held
+    first = held.current(PRO, "user 99", NOW)
+    assert held.current(PRO, "user 99", NOW + 1) is first
+
+
+async def test_an_app_that_wants_it_and_nothing_to_sign_with_is_a_bug_told_at_once() -> None:
+    async with stage() as on:
+        with pytest.raises(ValueError, match="skai"):
+            on.gate.install({"skai": app_access(SIGNING, SECRETS, {})})
+        assert (await ask(on.port, user="alice")).status == 200  # and what was installed serves on
