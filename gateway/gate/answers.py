@@ -32,10 +32,18 @@ def refusal(
 
 
 def see_other(location: str, headers: Headers = ()) -> bytes:
-    """303. No Referrer: a location may hold a signed link. What cannot stand in a header is percent-encoded."""
-    return answer(
-        303, b"", "", (("Location", quote(location, safe=_URL_SAFE)), ("Referrer-Policy", "no-referrer"), *headers)
-    )
+    """303. No Referrer: a location may hold a signed link."""
+    return answer(303, b"", "", (("Location", _url(location)), ("Referrer-Policy", "no-referrer"), *headers))
+
+
+def link(url: str, relation: str) -> Headers:
+    """Where to go from here, for programs (RFC 8288)."""
+    return (("Link", f'<{_url(url)}>; rel="{relation}"'),)
+
+
+def _url(url: str) -> str:
+    """What cannot stand in a header is percent-encoded."""
+    return quote(url, safe=_URL_SAFE)
 
 
 def closing(whole: bytes) -> bytes:

@@ -19,6 +19,7 @@ from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequir
 from gateway.access.table import TierTable
 from gateway.access.tags import encode, user_line
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
+from gateway.catalog.model import Tier
 from gateway.gate import answers
 from gateway.gate import request as names
 from gateway.gate.memory import Memory
@@ -161,7 +162,7 @@ class Gate:
             if not tier_id:
                 self._meet(app.app_id, who.user_id)
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
-            return self._upgrade(app, who, _wants_page(method, headers), now)
+            return self._upgrade(app, who, tier_id, _wants_page(method, headers), now)
         preflight = method == "OPTIONS" and _is_preflight(headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
@@ -177,20 +178,21 @@ class Gate:
     def _buy_url(self, app_id: str, user_id: str, now: int) -> str:
         return f"{self._public_url}/buy/{quote(app_id, safe='')}?t={self._sign_link(app_id, user_id, now)}"
 
-    def _upgrade(self, app: PreparedApp, who: Told, page: bool, now: int) -> bytes:
+    def _upgrade(self, app: PreparedApp, who: Told, tier_id: str, page: bool, now: int) -> bytes:
         """`/.skpayments/upgrade`: on to the buyer's page, as the person the gate saw."""
         if isinstance(who, Known):
             app.count("upgrade")
-            return answers.see_other(self._buy_url(app.app_id, who.user_id, now))
+            tier = app.app.tier(tier_id) or app.app.default_tier
+            return answers.see_other(self._buy_url(app.app_id, who.user_id, now), _tier_header(tier))
         return _sign_in(app, who, who.reason if isinstance(who, Refused) else "sign in to upgrade", page)
 
     def _tier_required(self, app: PreparedApp, decision: TierRequired, page: bool, now: int) -> bytes:
         current, required = decision.current_tier, decision.required_tier
         app.count("tier_required", current.tier_id)
         url = self._buy_url(app.app_id, decision.user_id, now)
-        tier_header = (("X-SK-Tier", encode(current.tier_id).decode()),)
+        headers = _tier_header(current) + answers.link(url, "payment")
         if page:
-            return answers.see_other(url, tier_header)
+            return answers.see_other(url, headers)
         message = "no tier of this app allows this" if required is None else f"this needs the tier {required.name}"
         return answers.refusal(
             402,
@@ -201,7 +203,7 @@ class Gate:
                 "current_tier": current.tier_id,
                 "upgrade_url": url,
             },
-            tier_header,
+            headers,
         )
 
     def _meet(self, app_id: str, user_id: str) -> None:
@@ -248,10 +250,19 @@ def _allow(app: PreparedApp, decision: Allow, who: Told, now: int) -> bytes:
 
 def _sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
     app.count("sign_in_required")
-    headers = _CLEAR_COOKIE if isinstance(who, Refused) and who.source == SESSION_COOKIE else ()
-    if page and app.app.sign_in_url is not None:
-        return answers.see_other(app.app.sign_in_url, headers)
-    return answers.refusal(401, "sign_in_required", reason, headers=headers)
+    url = app.app.sign_in_url
+    headers: answers.Headers = () if url is None else answers.link(url, "login")
+    if isinstance(who, Refused) and who.source == SESSION_COOKIE:
+        headers += _CLEAR_COOKIE
+    if page and url is not None:
+        return answers.see_other(url, headers)
+    challenge = (("WWW-Authenticate", f'Bearer realm="{app.app_id}"'),)  # RFC 9110: no 401 without one
+    return answers.refusal(401, "sign_in_required", reason, headers=challenge + headers)
+
+
+def _tier_header(tier: Tier) -> answers.Headers:
+    """For the access log and for programs; a refusal reaches the visitor, so it says nothing else about them."""
+    return (("X-SK-Tier", encode(tier.tier_id).decode()),)
 
 
 def _is_preflight(headers: Headers) -> bool:

@@ -1,0 +1,130 @@
+"""The gate behind the real Traefik, which logs as we say: what arrives at the app, at the client and in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import yaml
+from access.access_samples import token
+from routing.routing_stage import Headers, Stage, serve
+from servers.running import GATE_SECRET, PUBLIC_URL, SESSION_SECRET, Running, running_application, write_apps
+from servers.traefik import Traefik, until
+
+from gateway.catalog import parse
+from gateway.routing import plan, traefik_file
+
+pytestmark = pytest.mark.needs_traefik
+
+STATIC = yaml.safe_load((Path(__file__).parents[2] / "traefik/traefik.yml").read_text(encoding="utf-8"))
+SKAI, BLOG = "chat.example.com", "blog.example.com"
+SIGN_IN = "https://chat.example.com/auth"
+FORGED = [
+    (name, "forged")
+    for name in (
+        "X-SK-Assertion", "x-sk-assertion", "X_SK_Assertion", "X.SK.Assertion", "X-SK_Assertion", "X!SK!Assertion",
+        "XSK-Assertion", "X--SK--Assertion",
+    )
+]  # fmt: skip
+# What a browser or a library sends to open a WebSocket; Sec-Fetch-Mode only browsers do.
+HANDSHAKE = [
+    ("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+]  # fmt: skip
+
+
+@dataclass
+class Place:
+    running: Running
+    stage: Stage
+
+    def access_log(self) -> list[dict[str, Any]]:
+        assert self.stage.traefik is not None
+        return [json.loads(line) for line in self.stage.traefik.log().splitlines() if line.startswith('{"Client')]
+
+
+@asynccontextmanager
+async def place(folder: Path) -> AsyncIterator[Place]:
+    """skai with assertions, blog without; Traefik has the generated file and logs as traefik/traefik.yml says."""
+    stage = Stage()
+    async with AsyncExitStack() as stack:
+        app_url = await serve(stack, stage.app)
+
+        def change(apps: dict[str, Any]) -> None:
+            apps["apps"][0].update(assertion=True, sign_in_url=SIGN_IN, upstream=app_url)
+            apps["apps"][1].update(upstream=app_url)
+
+        write_apps(folder, change)
+        running = await stack.enter_async_context(running_application(folder))
+        document = json.loads((folder / "apps.json").read_bytes())
+        document["routing"] = {"gate_url": running.gate_url, "public_service_url": running.url}
+        planned = plan(parse(json.dumps(document).encode()), PUBLIC_URL)
+        dynamic = folder / "dynamic"
+        dynamic.mkdir()
+        (dynamic / "skpayments.yml").write_text(traefik_file(planned), encoding="utf-8")
+        static = {"accessLog": STATIC["accessLog"]}
+        stage.traefik = await stack.enter_async_context(Traefik(static, dynamic, {"GATE_SECRET": GATE_SECRET}))
+        await stage.traefik.until_routers(*(f"{router.name}@file" for router in planned.routers))
+        yield Place(running, stage)
+
+
+def session(user_id: str) -> tuple[str, str]:
+    made = token({"id": user_id, "exp": int(time.time()) + 600}, secret=SESSION_SECRET)
+    return "Cookie", f"token={made.decode()}"
+
+
+def assertions(headers: Headers) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in headers if "assertion" in name.lower()]
+
+
+async def test_the_assertion_arrives_and_a_forged_one_does_not_in_any_spelling(tmp_path: Path) -> None:
+    async with place(tmp_path) as on:
+        for more in ([], FORGED, [("Connection", "close, X-SK-Assertion"), *FORGED]):
+            assert (await on.stage.ask(SKAI, "/", [session("bob"), *more])).status == 200
+            ((name, value),) = assertions(on.stage.app_got[-1][2])
+            assert name == "X-Sk-Assertion"
+            keys = jwt.PyJWKClient(f"{on.running.url}/.well-known/jwks.json")
+            key = await asyncio.to_thread(keys.get_signing_key_from_jwt, value)
+            claims = jwt.decode(value, key, algorithms=["ES256"], audience="skai", issuer=PUBLIC_URL)
+            assert (claims["sub"], claims["tier"]) == ("bob", "free")
+            assert (await on.stage.ask(BLOG, "/", more)).status == 200
+            assert assertions(on.stage.app_got[-1][2]) == []
+
+
+async def test_refusals_reach_the_client_whole_and_the_log_with_their_tier(tmp_path: Path) -> None:
+    async with place(tmp_path) as on:
+        paid = await on.stage.ask(SKAI, "/api/v1/images", [session("bob")])
+        assert (paid.status, paid.headers["x-sk-tier"]) == (402, "free")
+        assert paid.headers["link"] == f'<{paid.json()["upgrade_url"]}>; rel="payment"'
+        page = await on.stage.ask(SKAI, "/api/v1/images", [session("bob"), ("Sec-Fetch-Mode", "navigate")])
+        assert (page.status, page.headers["x-sk-tier"]) == (303, "free")
+        assert page.headers["link"] == f'<{page.headers["location"]}>; rel="payment"'
+        nobody = await on.stage.ask(SKAI, "/api/v1/images")
+        assert (nobody.status, nobody.headers["www-authenticate"]) == (401, 'Bearer realm="skai"')
+        assert nobody.headers["link"] == f'<{SIGN_IN}>; rel="login"'
+        assert (await on.stage.ask(SKAI, "/", [session("bob")])).status == 200
+        for mode in ([("Sec-Fetch-Mode", "websocket")], []):
+            socket = await on.stage.ask(SKAI, "/api/v1/images", [session("bob"), *HANDSHAKE, *mode])
+            assert (socket.status, socket.json()["error"]) == (402, "tier_required")
+            socket = await on.stage.ask(SKAI, "/api/v1/images", [*HANDSHAKE, *mode])
+            assert (socket.status, socket.json()["error"]) == (401, "sign_in_required")
+        assert len(on.stage.app_got) == 1
+
+        async def logged() -> list[dict[str, Any]]:
+            lines = on.access_log()
+            return lines if len(lines) >= 8 else []
+
+        lines = await until(logged, "eight lines in the access log")
+        seen = [(each["DownstreamStatus"], each.get("downstream_X-Sk-Tier")) for each in lines[:4]]
+        assert seen == [(402, "free"), (303, "free"), (401, None), (200, None)]
+        assert lines[3]["request_X-Sk-Tier"] == "free"
+        assert on.stage.traefik is not None
+        assert str(paid.json()["upgrade_url"]).partition("?t=")[2] not in on.stage.traefik.log()

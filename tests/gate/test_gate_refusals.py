@@ -1,0 +1,92 @@
+"""What a refusal tells a program, a browser and a proxy besides its status."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from access.access_samples import with_app
+from gate.gate_stage import Answer, ask, stage
+
+SIGN_IN = "https://chat.example.com/auth?x=1"
+HTML, NAVIGATE = ("Accept", "text/html,application/xhtml+xml"), ("Sec-Fetch-Mode", "navigate")
+WEBSOCKET = [("Sec-Fetch-Mode", "websocket"), ("Accept", "*/*")]
+
+
+def link(answer: Answer) -> tuple[str, str]:
+    """URL and relation of the one link."""
+    found = re.fullmatch(r'<([^<>"\s]+)>; rel="([a-z]+)"', answer.header("Link") or "")
+    assert found is not None, answer.headers
+    return found[1], found[2]
+
+
+async def test_402_links_to_where_it_is_paid() -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro", user="bob")
+        assert (answer.status, link(answer)) == (402, (answer.json["upgrade_url"], "payment"))
+        assert (answer.header("X-SK-Tier"), answer.header("WWW-Authenticate")) == ("free", None)
+
+
+async def test_a_browsers_way_to_the_buyers_page_has_the_link_and_the_tier_too() -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro", user="bob", more=[NAVIGATE])
+        assert (answer.status, link(answer)) == (303, (answer.header("Location"), "payment"))
+        assert answer.header("X-SK-Tier") == "free"
+
+
+@pytest.mark.parametrize(("user", "tier"), [("alice", "pro"), ("bob", "free")])
+async def test_the_upgrade_path_tells_the_tier_for_the_log(user: str, tier: str) -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/.skpayments/upgrade", user=user)
+        assert (answer.status, answer.header("X-SK-Tier")) == (303, tier)
+
+
+async def test_401_says_how_to_sign_in_and_where() -> None:
+    async with stage(with_app(anonymous="refuse", sign_in_url=SIGN_IN)) as on:
+        for more in ([], [("Cookie", "token=x")], [("Authorization", "Bearer x")]):
+            answer = await ask(on.port, more=more)
+            assert (answer.status, answer.json["error"]) == (401, "sign_in_required")
+            assert answer.header("WWW-Authenticate") == 'Bearer realm="skai"'
+            assert link(answer) == (SIGN_IN, "login")
+            assert answer.header("X-SK-Tier") is None  # nobody's
+        page = await ask(on.port, more=[NAVIGATE])
+        assert (page.status, page.header("Location"), link(page)) == (303, SIGN_IN, (SIGN_IN, "login"))
+        assert page.header("WWW-Authenticate") is None
+
+
+async def test_401_of_an_app_without_a_sign_in_page_has_no_link() -> None:
+    async with stage(with_app(anonymous="refuse")) as on:
+        answer = await ask(on.port, more=[NAVIGATE])
+        assert (answer.status, answer.header("Link")) == (401, None)
+        assert answer.header("WWW-Authenticate") == 'Bearer realm="skai"'
+
+
+async def test_a_link_cannot_write_a_header_or_end_itself() -> None:
+    url = 'https://chat.example.com/\u00e9>; rel="x"\r\nX-SK-Tier: max'
+    async with stage(with_app(anonymous="refuse", sign_in_url=url)) as on:
+        answer = await ask(on.port)
+        assert link(answer) == ("https://chat.example.com/%C3%A9%3E;%20rel=%22x%22%0D%0AX-SK-Tier:%20max", "login")
+        assert answer.header("X-SK-Tier") is None
+
+
+@pytest.mark.parametrize(
+    ("more", "page"),
+    [
+        (WEBSOCKET, False),
+        ([("Sec-Fetch-Mode", "websocket"), HTML], False),
+        ([("Accept", "*/*")], False),
+        ([], False),
+        ([HTML], True),
+    ],
+)
+@pytest.mark.parametrize(("uri", "user", "status"), [("/pro/ws", "bob", 402), ("/pro/ws", None, 401)])
+async def test_a_websocket_handshake_gets_json_and_is_never_sent_elsewhere(
+    more: list[tuple[str, str]], page: bool, uri: str, user: str | None, status: int
+) -> None:
+    """No WebSocket client follows a redirect: it would see an error without a reason. Programs send no text/html."""
+    async with stage(with_app(sign_in_url=SIGN_IN)) as on:
+        answer = await ask(on.port, uri=uri, user=user, more=more)
+        assert (answer.status, answer.header("Location") is not None) == (303 if page else status, page)
+        if not page:
+            assert answer.header("Content-Type") == "application/json"
+            assert answer.json["error"] in ("tier_required", "sign_in_required")
