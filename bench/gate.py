@@ -31,7 +31,7 @@ import uvloop
 from gateway.access import links
 from gateway.access.app_access import app_access
 from gateway.access.table import TierTable
-from gateway.catalog.model import App, IdentityKind, Limits, Price, Route, SecretRef, Tier
+from gateway.catalog.model import App, Limits, OpenWebUIIdentity, Price, Route, SecretRef, Tier, UserKeyIdentity
 from gateway.gate import Gate, listen
 from gateway.metrics import Registry
 from gateway.settings import Secret
@@ -42,7 +42,7 @@ SESSION_SECRET = "0123456789abcdef0123456789abcdef"
 GATE_SECRET = "fedcba9876543210fedcba9876543210"
 APP = App(
     app_id="skai", name="SKAI", hosts=("chat.example.com",), upstream="http://app:8080", api_key=None,
-    identity=(IdentityKind("openwebui", SecretRef("env", "WEBUI_SECRET_KEY")), IdentityKind("user_key")), litellm=None,
+    identity=(OpenWebUIIdentity(SecretRef("env", "WEBUI_SECRET_KEY")), UserKeyIdentity()), litellm=None,
     success_url="", cancel_url="", grace_seconds=0, anonymous="tag",
     tiers=(
         Tier("free", "Free", 0, (), (), Limits(), internal=False),

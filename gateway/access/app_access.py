@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.access.identity import Identity
 from gateway.access.keys import UserKeys
 from gateway.access.policy import Policy
-from gateway.catalog.model import App, SecretRef
+from gateway.catalog.model import App, OpenWebUIIdentity, SecretRef, UserKeyIdentity
 from gateway.errors import ConfigError
 from gateway.settings import Secrets
 
@@ -33,13 +33,15 @@ def app_access(
     session_secrets: tuple[bytes, ...] | None = None
     keys: UserKeys | None = None
     for kind in app.identity:
-        if kind.kind == "user_key":
+        if isinstance(kind, UserKeyIdentity):
             keys = user_keys
-        elif kind.secret is None or not secrets.get(kind.secret):
+            continue
+        if not isinstance(kind, OpenWebUIIdentity) or kind.introspect is not None or kind.namespace:
+            raise ConfigError([f"app {app.app_id}: identity {kind.kind}: this way of using it is not built yet"])
+        if not secrets.get(kind.secret):
             raise ConfigError([f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"])
-        else:
-            found = tuple(secret.reveal().encode() for secret in secrets[kind.secret])
-            session_secrets = (session_secrets or ()) + found
+        found = tuple(secret.reveal().encode() for secret in secrets[kind.secret])
+        session_secrets = (session_secrets or ()) + found
     same = previous is not None and previous.identity.openwebui_secrets == session_secrets
     remembered = previous.identity.remembered if previous is not None and same else None
     identity = Identity(app.app_id, openwebui_secrets=session_secrets, user_keys=keys, remembered=remembered)

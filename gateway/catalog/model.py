@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,57 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityKind:
-    """One way to find the user in a request. `secret` is for `openwebui` (HS256)."""
+class OpenWebUIIdentity:
+    """Open WebUI's own sessions, signed with `secret`. `introspect` is where Open WebUI is asked about each, too."""
 
-    kind: Literal["openwebui", "user_key"]
-    secret: SecretRef | None = None
+    kind: ClassVar = "openwebui"
+    secret: SecretRef
+    introspect: str | None = None
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtIdentity:
+    """Tokens of an OpenID provider, in a header (`Authorization`: as Bearer), a cookie or both."""
+
+    kind: ClassVar = "jwt"
+    issuer: str
+    audience: str
+    jwks_url: str
+    algorithms: tuple[str, ...]
+    header: str | None
+    cookie: str | None
+    claim: str = "sub"
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderIdentity:
+    """A header that the Traefik middleware `after` sets; what a client sends under its name is taken away first."""
+
+    kind: ClassVar = "header"
+    name: str
+    after: str
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LiteLLMKeyIdentity:
+    """LiteLLM's virtual keys; the user they belong to there is ours by the app's `litellm.user_id`, read backwards."""
+
+    kind: ClassVar = "litellm_key"
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeyIdentity:
+    """Our own keys, of which each names an id of the app."""
+
+    kind: ClassVar = "user_key"
+
+
+IdentityKind = OpenWebUIIdentity | JwtIdentity | HeaderIdentity | LiteLLMKeyIdentity | UserKeyIdentity
+"""One way to find the user in a request. `namespace` goes before the ids it finds; "" is the app's own ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +217,7 @@ class Catalog:
             found.extend(
                 (f"apps[{number}].identity[{place}].secret", kind.secret)
                 for place, kind in enumerate(app.identity)
-                if kind.secret is not None
+                if isinstance(kind, OpenWebUIIdentity)
             )
             if app.notify is not None:
                 found.append((f"apps[{number}].notify.secret", app.notify.secret))

@@ -13,18 +13,26 @@ from pydantic_core import ErrorDetails
 
 from gateway.catalog import document, rules, shape, values
 from gateway.catalog.document import Path, Problem, kind, quoted
+from gateway.catalog.identity_headers import AUTHORIZATION
+from gateway.catalog.identity_shape import IdentityShape
+from gateway.catalog.leaves import BROKEN
 from gateway.catalog.model import (
     App,
     Catalog,
+    HeaderIdentity,
     IdentityKind,
+    JwtIdentity,
     Limits,
+    LiteLLMKeyIdentity,
     LiteLLMMode,
     Notify,
+    OpenWebUIIdentity,
     Price,
     Route,
     Routing,
     SecretRef,
     Tier,
+    UserKeyIdentity,
 )
 from gateway.errors import ConfigError
 
@@ -71,7 +79,7 @@ def _order(path: Path) -> tuple[tuple[int, str], ...]:
 def _problem(error: ErrorDetails) -> Problem:
     """One of pydantic's errors in our words; never quotes a secret, nor anything of a key that is unknown."""
     path, value, name = tuple(error["loc"]), error["input"], error["type"]
-    if name == shape.BROKEN:
+    if name == BROKEN:
         context = error["ctx"]
         return path, _broken(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
     if name == "missing":
@@ -132,10 +140,7 @@ def _app(app: shape.AppShape) -> App:
         hosts=tuple(values.ascii_host(host) for host in app.hosts),
         upstream=app.upstream.rstrip("/"),
         api_key=_secret_ref(app.api_key) if app.api_key else None,
-        identity=tuple(
-            IdentityKind(identity.kind, _secret_ref(identity.secret) if identity.secret else None)
-            for identity in app.identity
-        ),
+        identity=tuple(map(_identity, app.identity)),
         litellm=LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users) if litellm else None,
         success_url=app.urls.success,
         cancel_url=app.urls.cancel,
@@ -154,6 +159,28 @@ def _app(app: shape.AppShape) -> App:
         assertion=app.assertion,
         was=tuple(app.was),
     )
+
+
+def _identity(identity: IdentityShape) -> IdentityKind:
+    """One kind. What it must have is there: `identity_rules` has looked."""
+    namespace = identity.namespace or ""
+    if identity.kind == "openwebui":
+        introspect = identity.introspect.rstrip("/") if identity.introspect else None
+        return OpenWebUIIdentity(_secret_ref(identity.secret or ""), introspect, namespace)
+    if identity.kind == "jwt":
+        return JwtIdentity(
+            issuer=identity.issuer or "",
+            audience=identity.audience or "",
+            jwks_url=identity.jwks_url or "",
+            algorithms=tuple(identity.algorithms or ("RS256", "ES256", "EdDSA")),
+            header=AUTHORIZATION if identity.header is None and identity.cookie is None else identity.header,
+            cookie=identity.cookie,
+            claim=identity.claim or "sub",
+            namespace=namespace,
+        )
+    if identity.kind == "header":
+        return HeaderIdentity(identity.name or "", identity.after or "", namespace)
+    return LiteLLMKeyIdentity(namespace) if identity.kind == "litellm_key" else UserKeyIdentity()
 
 
 def _tier(rank: int, tier: shape.TierShape) -> Tier:

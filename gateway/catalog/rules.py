@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from itertools import islice
 
 from gateway.catalog.document import Path, Problem, path_text, quoted
+from gateway.catalog.identity_rules import identity_problems
 from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
 
 Raw = Mapping[str, object]
@@ -201,21 +202,6 @@ def _limits_told(path: Path, app: Raw) -> Iterator[Problem]:
                 yield (*tier_path, "limits"), "required, as the app has litellm; {} is unlimited"
 
 
-def _each_identity(path: Path, app: Raw) -> Iterator[Problem]:
-    for kind_path, kind in _objects(app, (*path, "identity")):
-        name, secret = kind.get("kind"), kind.get("secret")
-        if name == "openwebui" and secret is None:
-            yield (*kind_path, "secret"), "required for openwebui: where its WEBUI_SECRET_KEY is"
-        if name == "user_key" and secret is not None:
-            yield (*kind_path, "secret"), "user_key has no secret; its keys are kept hashed"
-    user_keys = (
-        ((*kind_path, "kind"), "user_key")
-        for kind_path, kind in _objects(app, (*path, "identity"))
-        if kind.get("kind") == "user_key"
-    )
-    yield from _twice(user_keys, "the same kind")
-
-
 def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
     tiers = [tier for _, tier in _objects(app, (*path, "tiers"))]
     tier_ids = dict.fromkeys(tier_id for tier in tiers for _, tier_id in _text(tier, ("id",)))
@@ -269,5 +255,5 @@ _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
     _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _notify_secrets, _litellm_modes, _litellm_users,
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
-    _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, _each_identity, _each_route, _route_paths,
+    _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, identity_problems, _each_route, _route_paths,
 )  # fmt: skip

@@ -5,108 +5,34 @@ Rules between values are in `rules`; they run over the raw tree, because pydanti
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import ConfigDict, Field
 
 from gateway.catalog import values
-
-BROKEN = "broken"
-_MAX_LIMIT = 2**53  # what JSON numbers hold exactly, and far over any limit
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """One value: what is `expected`, in words, and a closer look at a text that pydantic has let through."""
-
-    expected: str
-    problem: Callable[[str], str | None] | None = None
-    secret: bool = False
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_wrap_validator_function(self._check, handler(source))
-
-    def _check(self, value: object, inner: Callable[[object], object]) -> object:
-        why = self.problem(value) if self.problem is not None and isinstance(value, str) else None
-        try:
-            result = inner(value)
-        except ValidationError:
-            raise self._broken(why or "") from None
-        if why:
-            raise self._broken(why)
-        return result
-
-    def _broken(self, why: str) -> PydanticCustomError:
-        context = {"expected": self.expected, "why": why, "secret": self.secret}
-        return PydanticCustomError(BROKEN, "expected {expected}", context)
+from gateway.catalog.identity_shape import IdentityShape
+from gateway.catalog.leaves import (
+    MAX_LIMIT,
+    AppId,
+    Feature,
+    Flag,
+    Host,
+    Leaf,
+    Limit,
+    Method,
+    Name,
+    Origin,
+    PlainName,
+    ResolverName,
+    RoutePath,
+    SecretText,
+    Shape,
+    TierId,
+    WebUrl,
+)
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=False)
-
-
-AppId = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
-    Leaf('an id of a-z, 0-9 and -, 63 characters at most, such as "my-app"'),
-]
-TierId = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$"),
-    Leaf('an id of a-z, 0-9, _ and -, 63 characters at most, such as "pro"'),
-]
-Feature = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$"),
-    Leaf('a feature of a-z, 0-9, _ . and -, 63 characters at most, such as "images"'),
-]
-Name = Annotated[str, Field(min_length=1, max_length=100), Leaf("a name of 1 to 100 characters", values.text_problem)]
-Host = Annotated[str, Field(min_length=1), Leaf('a host name, such as "chat.example.com"', values.host_problem)]
-Origin = Annotated[
-    str,
-    Field(min_length=1, max_length=1000),
-    Leaf('the URL of a service, such as "http://open-webui:8080"', values.origin_problem),
-]
-WebUrl = Annotated[
-    str,
-    Field(min_length=1, max_length=2000),
-    Leaf('a URL, such as "https://chat.example.com/"', values.url_problem),
-]
-RoutePath = Annotated[
-    str, Field(min_length=1, max_length=500), Leaf('a path, such as "/api/v1/images"', values.route_path_problem)
-]
-SecretText = Annotated[
-    str,
-    Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"),
-    Leaf('"env:NAME" or "file:/path" where the secret is', values.secret_ref_problem, secret=True),
-]
-Limit = Annotated[int | None, Field(ge=0, le=_MAX_LIMIT), Leaf("a whole number >= 0 or null")]
-PlainName = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"),
-    Leaf('a name of A-Z, a-z, 0-9, _ . and -, such as "websecure"'),
-]
-# Traefik reads a dot or @ in these as the start of something else.
-ResolverName = Annotated[
-    str | None,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"),
-    Leaf('a name of A-Z, a-z, 0-9, _ and -, such as "letsencrypt", or null'),
-]
-# A verb mistyped here would leave the real one unguarded, so only known ones are taken.
-Method = Annotated[
-    Literal[
-        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",
-        "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY",
-    ],
-    Leaf('an HTTP method in upper case, such as "POST"'),
-]  # fmt: skip
-Flag = Annotated[bool, Leaf("true or false")]
-
-
-class LimitsShape(_Shape):
+class LimitsShape(Shape):
     """What LiteLLM allows on a tier. A key that is left out or null is unlimited."""
 
     max_budget: Annotated[
@@ -132,7 +58,7 @@ class LimitsShape(_Shape):
     )
 
 
-class PriceShape(_Shape):
+class PriceShape(Shape):
     """One Stripe price, by `price_id` or by `lookup_key`."""
 
     model_config = ConfigDict(
@@ -150,7 +76,7 @@ class PriceShape(_Shape):
     ] = ""
     unit_amount: Annotated[
         int | None,
-        Field(ge=0, le=_MAX_LIMIT, description="In minor units (cents); compared with Stripe's and warned about."),
+        Field(ge=0, le=MAX_LIMIT, description="In minor units (cents); compared with Stripe's and warned about."),
         Leaf("a whole number of minor units (cents) >= 0"),
     ] = None
     currency: Annotated[str | None, Field(pattern=r"^[a-z]{3}$"), Leaf('three lower-case letters, such as "usd"')] = (
@@ -161,7 +87,7 @@ class PriceShape(_Shape):
     ] = None
 
 
-class TierShape(_Shape):
+class TierShape(Shape):
     """A level of an app. The first tier is what everybody has without paying."""
 
     id: TierId
@@ -177,7 +103,7 @@ class TierShape(_Shape):
     was: list[TierId] = Field(default_factory=list, max_length=100, description="Former ids of this tier.")
 
 
-class RouteShape(_Shape):
+class RouteShape(Shape):
     """What it takes to pass below a path: nothing (`public`), or a tier, features or both."""
 
     path: RoutePath = Field(description="A prefix by whole segments: /a matches /a and /a/b, not /ab.")
@@ -189,23 +115,7 @@ class RouteShape(_Shape):
     )
 
 
-class IdentityShape(_Shape):
-    """One way to find the user in a request; the first that is present decides."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "if": {"properties": {"kind": {"const": "openwebui"}}},
-            "then": {"required": ["secret"]},
-            "else": {"properties": {"secret": False}},
-        }
-    )
-    kind: Annotated[Literal["openwebui", "user_key"], Leaf('one of "openwebui", "user_key"')] = Field(
-        description="openwebui: Open WebUI's own sign-in. user_key: keys made with skpay keys create --user."
-    )
-    secret: SecretText | None = Field(None, description="openwebui: where its WEBUI_SECRET_KEY is.")
-
-
-class LiteLLMShape(_Shape):
+class LiteLLMShape(Shape):
     """How limits reach LiteLLM for the users of this app."""
 
     mode: Annotated[Literal["customer", "internal_user"], Leaf('one of "customer", "internal_user"')] = Field(
@@ -220,21 +130,21 @@ class LiteLLMShape(_Shape):
     mixed_modes: Flag = Field(False, description="On each app: both modes may stand on one LiteLLM.")
 
 
-class UrlsShape(_Shape):
+class UrlsShape(Shape):
     """Where Stripe sends people back to."""
 
     success: WebUrl
     cancel: WebUrl
 
 
-class NotifyShape(_Shape):
+class NotifyShape(Shape):
     """Where the app itself is told of each change of a user's tier, by a signed POST (Standard Webhooks)."""
 
     url: WebUrl
     secret: SecretText = Field(description="Where the signing secret is: whsec_ and 24 to 64 bytes in base64.")
 
 
-class AppShape(_Shape):
+class AppShape(Shape):
     """One app behind the gate."""
 
     id: AppId
@@ -275,7 +185,7 @@ class AppShape(_Shape):
     was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
 
 
-class RoutingShape(_Shape):
+class RoutingShape(Shape):
     """How Traefik and the tunnel reach things."""
 
     entry_points: list[PlainName] = Field(
@@ -291,7 +201,7 @@ class RoutingShape(_Shape):
     network: PlainName = Field("proxy", description="The Docker network that Traefik shares with the apps.")
 
 
-class DocumentShape(_Shape):
+class DocumentShape(Shape):
     """SKPayments: the apps, their tiers and who may what."""
 
     model_config = ConfigDict(title="apps.json")

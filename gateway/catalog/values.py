@@ -21,6 +21,15 @@ _URL_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa
 _ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,7})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
+# What Traefik, the gate or HTTP itself puts there, or what says how a request is read rather than whose it is.
+_TAKEN_HEADERS = re.compile(
+    r"x-*sk-.*|x-forwarded-(for|host|method|port|prefix|proto|server|uri)|x-real-ip|cookie|host|accept(-.*)?|origin|"
+    r"sec-.*|access-control-.*|connection|content-.*|transfer-encoding|te|trailers?|upgrade|keep-alive|proxy-.*|range|"
+    r"expect|if-.*|user-agent|forwarded|via|referer|date|cache-control",
+    re.IGNORECASE,
+)
+_MIDDLEWARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}@[a-z][a-z0-9-]{0,30}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 # What means something to the programs that read our files: Traefik's templates, compose, Traefik's rules.
 _FORBIDDEN = {
@@ -189,3 +198,24 @@ def user_id_template_problem(text: str) -> str | None:
     if not re.fullmatch(r"[A-Za-z0-9_.:@|/-]*", rest) or len(rest) > 100:
         return "besides these only A-Z a-z 0-9 and _ . : @ | / - are allowed"
     return None
+
+
+def header_name_problem(text: str) -> str | None:
+    """Why no credential can be looked for in this header."""
+    if not _HEADER_NAME.fullmatch(text):
+        return "only letters, digits and - are allowed, as backends read anything else in several ways"
+    return "this header says something else" if _TAKEN_HEADERS.fullmatch(text) else None
+
+
+def trusted_header_problem(text: str) -> str | None:
+    """Why no middleware can hand over the user in this header."""
+    if text.lower() in ("authorization", "x-api-key"):
+        return "clients send their own credentials in it"
+    return header_name_problem(text)
+
+
+def middleware_problem(text: str) -> str | None:
+    """Why this is no name of a Traefik middleware that means the same in a file and in labels."""
+    if not _MIDDLEWARE.fullmatch(text):
+        return "its name, @ and the provider that defines it"
+    return "sk-… are ours, and none of them knows a user" if text.startswith("sk-") else None

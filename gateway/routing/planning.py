@@ -11,8 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from gateway.catalog.model import App, Catalog
-from gateway.catalog.values import app_id_problem, ascii_host, host_problem, origin_problem
+from gateway.catalog.identity_headers import canonical, request_headers
+from gateway.catalog.model import App, Catalog, HeaderIdentity
+from gateway.catalog.values import (
+    app_id_problem,
+    ascii_host,
+    host_problem,
+    middleware_problem,
+    origin_problem,
+    trusted_header_problem,
+)
 from gateway.errors import ConfigError
 
 # Over any default rule of Traefik's (their priority is the rule's length).
@@ -21,11 +29,7 @@ INCOMING = "sk-in"
 PUBLIC = "sk-public"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
-# What each identity kind reads. All else a client sends stays away from the gate.
-_HEADERS_OF_KIND = {
-    "openwebui": ("Authorization", "Cookie", "X-Api-Key"),
-    "user_key": ("Authorization",),
-}
+# What the gate reads of every request; all else a client sends stays away from it, except what identity kinds read.
 _HEADERS_OF_ALL = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
 
 
@@ -34,6 +38,14 @@ class Incoming:
     """First on every gated router: proves Traefik to the gate and takes away what a client says about its request."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Takes away what a client sends under the name of a header that a middleware of the operator's will set (T30)."""
+
+    name: str
+    headers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class BodyLimit:
     max_bytes: int
 
 
-Middleware = Incoming | HostHeader | Gate | RateLimit | BodyLimit
+Middleware = Incoming | Strip | HostHeader | Gate | RateLimit | BodyLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +136,17 @@ def plan(catalog: Catalog, public_url: str) -> Plan:
     services: list[Service] = []
     for app in catalog.apps.values():
         gate = _gate(app, catalog.routing.gate_url)
+        strip, after = _trusted_headers(app)
+        before = (*(middleware.name for middleware in strip), *after)
         service = Service(f"sk-app-{app.app_id}", app.upstream)
-        middlewares.append(gate)
+        middlewares += [*strip, gate]
         services.append(service)
         for number, host in enumerate(app.hosts, 1):
             # No app id has an underscore, so a second host's name is no other app's.
             suffix = app.app_id if number == 1 else f"{app.app_id}_{number}"
             header = HostHeader(f"sk-host-{suffix}", host)
             middlewares.append(header)
-            chain = (INCOMING, header.name, gate.name)
+            chain = (*before, INCOMING, header.name, gate.name)
             routers.append(Router(f"sk-app-{suffix}", host, app.app_id, chain, service.name))
     ours = (RateLimit(f"{PUBLIC}-rate", average=100, burst=200), BodyLimit(f"{PUBLIC}-body", 2 * 1024 * 1024))
     chain_names = tuple(middleware.name for middleware in ours)
@@ -150,10 +164,21 @@ def plan(catalog: Catalog, public_url: str) -> Plan:
 
 
 def _gate(app: App, gate_url: str) -> Gate:
-    kinds = (_HEADERS_OF_KIND[identity.kind] for identity in app.identity)
-    read = dict.fromkeys(header for headers in kinds for header in headers)
     address = f"{gate_url}/gate?app={quote(app.app_id, safe='')}"
-    return Gate(f"sk-gate-{app.app_id}", app.app_id, address, (*read, *_HEADERS_OF_ALL))
+    return Gate(f"sk-gate-{app.app_id}", app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL))
+
+
+def _trusted_headers(app: App) -> tuple[tuple[Strip, ...], tuple[str, ...]]:
+    """What stands before everything else where an app trusts headers: first they are taken from the client, then the
+    operator's own middlewares set them."""
+    kinds = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
+    if not kinds:
+        return (), ()
+    # To a CGI or WSGI backend Remote_User is Remote-User.
+    names = dict.fromkeys(
+        name for kind in kinds for name in (canonical(kind.name), canonical(kind.name).replace("-", "_"))
+    )
+    return (Strip(f"sk-strip-{app.app_id}", tuple(names)),), tuple(dict.fromkeys(kind.after for kind in kinds))
 
 
 def _public_host(public_url: str) -> str:
@@ -178,6 +203,10 @@ def _problems(catalog: Catalog) -> Iterator[str]:
     for number, app in enumerate(catalog.apps.values()):
         checks.append((f"apps[{number}].id", app.app_id, app_id_problem))
         checks.append((f"apps[{number}].upstream", app.upstream, origin_problem))
+        for place, kind in enumerate(app.identity):
+            if isinstance(kind, HeaderIdentity):
+                checks.append((f"apps[{number}].identity[{place}].name", kind.name, trusted_header_problem))
+                checks.append((f"apps[{number}].identity[{place}].after", kind.after, middleware_problem))
         for place, host in enumerate(app.hosts):
             checks.append((f"apps[{number}].hosts[{place}]", host, _ready_host_problem))
             if host in hosts:

@@ -18,6 +18,7 @@ from gateway.routing.planning import (
     Plan,
     RateLimit,
     Router,
+    Strip,
 )
 
 HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
@@ -108,6 +109,10 @@ def _incoming(_: Incoming, gate_secret: str) -> Tree:
     }
 
 
+def _strip(middleware: Strip, _: str) -> Tree:
+    return {"headers": {"customRequestHeaders": dict.fromkeys(middleware.headers, "")}}
+
+
 def _host_header(middleware: HostHeader, _: str) -> Tree:
     return {"headers": {"customRequestHeaders": {"X-Forwarded-Host": middleware.host}}}
 
@@ -135,6 +140,7 @@ def _body_limit(middleware: BodyLimit, _: str) -> Tree:
 
 _RENDERED: dict[type, Callable[[Any, str], Tree]] = {
     Incoming: _incoming,
+    Strip: _strip,
     HostHeader: _host_header,
     Gate: _gate,
     RateLimit: _rate_limit,

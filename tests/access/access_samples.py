@@ -7,7 +7,7 @@ import hmac
 import json
 from dataclasses import replace
 
-from gateway.catalog.model import App, IdentityKind, Limits, Price, Route, SecretRef, Tier
+from gateway.catalog.model import App, Limits, OpenWebUIIdentity, Price, Route, SecretRef, Tier, UserKeyIdentity
 from gateway.settings import Secret
 
 NOW = 1_800_000_000
@@ -27,7 +27,7 @@ APP = App(
     hosts=("chat.example.com", "sk.test"),
     upstream="http://app:8080",
     api_key=None,
-    identity=(IdentityKind("openwebui", SESSION_REF), IdentityKind("user_key")),
+    identity=(OpenWebUIIdentity(SESSION_REF), UserKeyIdentity()),
     litellm=None,
     success_url="https://chat.example.com/?upgraded=1",
     cancel_url="https://chat.example.com/",

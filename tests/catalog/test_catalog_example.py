@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from gateway.catalog import json_schema, json_schema_text, parse
-from gateway.catalog.model import IdentityKind, Limits, Price, Route, SecretRef
+from gateway.catalog.model import Limits, OpenWebUIIdentity, Price, Route, SecretRef
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "apps.json").read_bytes()
@@ -33,7 +33,7 @@ def test_the_example_says_the_tiers_of_the_product() -> None:
     assert app.tiers[1].prices == (Price(None, "skai_pro_month", 2000, "usd", "month"),)
     assert app.hosts == ("chat.example.com",)
     assert app.api_key == SecretRef("env", "SKAI_API_KEY")
-    assert app.identity == (IdentityKind("openwebui", SecretRef("env", "WEBUI_SECRET_KEY")),)
+    assert app.identity == (OpenWebUIIdentity(SecretRef("env", "WEBUI_SECRET_KEY")),)
     assert app.grace_seconds == 7 * 86400
     assert app.routes == (Route("/api/v1/images", min_tier="pro"), Route("/static", public=True))
     assert app.enforce

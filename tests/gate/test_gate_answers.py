@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.access import links
 from gateway.access.app_access import app_access
-from gateway.catalog.model import IdentityKind
+from gateway.catalog.model import UserKeyIdentity
 from gateway.gate import Gate
 from gateway.metrics import Registry
 from gateway.settings import Secret
@@ -330,7 +330,7 @@ async def test_a_tier_change_is_seen_by_the_next_request() -> None:
 async def test_a_reload_changes_all_apps_at_once() -> None:
     async with stage() as on:
         blog = with_app(
-            app_id="blog", hosts=("blog.example.com",), routes=(), identity=(IdentityKind("user_key"),), enforce=False
+            app_id="blog", hosts=("blog.example.com",), routes=(), identity=(UserKeyIdentity(),), enforce=False
         )
         on.gate.install({"blog": app_access(blog, {}, {})})
         assert (await ask(on.port)).status == 404

@@ -17,7 +17,7 @@ from hypothesis.strategies import DrawFn, composite
 from routing_apps import PUBLIC_URL, apps_json, catalog
 
 from gateway.catalog import parse
-from gateway.catalog.model import Catalog
+from gateway.catalog.model import Catalog, HeaderIdentity
 from gateway.errors import ConfigError
 from gateway.routing import (
     cloudflared,
@@ -35,7 +35,12 @@ from gateway.routing.planning import Gate, HostHeader
 
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-IDENTITIES: list[dict[str, str]] = [{"kind": "openwebui", "secret": "env:A"}, {"kind": "user_key"}]
+IDENTITIES: list[dict[str, str]] = [
+    {"kind": "openwebui", "secret": "env:A", "namespace": ""},
+    {"kind": "user_key"},
+    {"kind": "header", "name": "Remote-User", "after": "authelia@file", "namespace": "sso"},
+    {"kind": "header", "name": "x-auth-request-user", "after": "oauth2-proxy@docker", "namespace": "proxy"},
+]
 
 
 @composite
@@ -169,6 +174,7 @@ def test_a_fresh_install_still_routes_our_own_host() -> None:
         ([0], {"Authorization", "Cookie", "X-Api-Key"}),
         ([1], {"Authorization"}),
         ([0, 1], {"Authorization", "Cookie", "X-Api-Key"}),
+        ([2, 0], {"Remote-User", "Authorization", "Cookie", "X-Api-Key"}),
     ],
 )
 def test_the_gate_is_shown_what_the_identity_kinds_read_and_no_more(kinds: list[int], headers: set[str]) -> None:
@@ -178,6 +184,30 @@ def test_the_gate_is_shown_what_the_identity_kinds_read_and_no_more(kinds: list[
     always = {"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate"}
     assert set(gates[0].request_headers) == headers | always
     assert len(gates[0].request_headers) == len(headers | always)
+
+
+def test_t30_a_trusted_header_is_taken_from_the_client_then_set_then_shown_to_the_gate() -> None:
+    tree = json.loads(apps_json([("blog", ["a.example", "b.example"]), ("shop", ["c.example"])]))
+    tree["apps"][0]["identity"] = [IDENTITIES[2], IDENTITIES[3]]
+    routes = plan(parse(json.dumps(tree).encode()), PUBLIC_URL)
+    http = traefik_document(routes, "s")["http"]
+    first, after = "sk-strip-blog", ["authelia@file", "oauth2-proxy@docker"]
+    assert http["routers"]["sk-app-blog"]["middlewares"] == [first, *after, "sk-in", "sk-host-blog", "sk-gate-blog"]
+    assert http["routers"]["sk-app-blog_2"]["middlewares"] == [first, *after, "sk-in", "sk-host-blog_2", "sk-gate-blog"]
+    assert http["routers"]["sk-app-shop"]["middlewares"] == ["sk-in", "sk-host-shop", "sk-gate-shop"]
+    taken = {"Remote-User": "", "Remote_User": "", "X-Auth-Request-User": "", "X_Auth_Request_User": ""}
+    assert http["middlewares"][first] == {"headers": {"customRequestHeaders": taken}}
+    labels = docker_labels(routes, "blog")
+    chain = ["sk-strip-blog", *after, "sk-in-blog", "sk-host-blog", "sk-gate-blog"]
+    assert labels["traefik.http.routers.sk-app-blog.middlewares"] == ",".join(chain)
+
+
+@pytest.mark.parametrize(("name", "after"), [("Remote_User", "a@file"), ("X-SK-User", "a@file"), ("Remote-User", "a")])
+def test_a_trusted_header_is_looked_at_again_whoever_made_the_catalog(name: str, after: str) -> None:
+    good = catalog()
+    app = replace(good.apps["blog"], identity=(HeaderIdentity(name, after),))
+    with pytest.raises(ConfigError, match=re.escape("apps[0].identity[0].")):
+        plan(replace(good, apps=MappingProxyType({"blog": app})), PUBLIC_URL)
 
 
 def test_names_never_meet_though_ids_and_numbers_look_alike() -> None:
