@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "traefik/traefik.yml"
 SECRET = "0123456789abcdef0123456789abcdef"
 APP, PUBLIC = "chat.example.com", "pay.example.com"
-ROUTERS = ("sk-app-skai@file", "sk-public@file")
+ROUTERS = ("sk-app-skai@file", "sk-arrived-skai@file", "sk-public@file")
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import TypeVar
 import aiohttp
 from aiohttp import web
 
-from gateway.access import links
+from gateway.access import arrival, links
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.keys import KeyOwner
 from gateway.app.assertion_keys import AssertionKeys
@@ -150,6 +150,7 @@ class Application:
             registry=self.registry,
             first_sight=first_sight.saw,
             traefik_document=lambda: self._traefik,
+            arrival_keys=arrival.pass_keys(self._settings.admin_token),
             clock=self._clock,
         )
 

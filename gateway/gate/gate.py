@@ -7,9 +7,10 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl, quote
 
+from gateway.access import arrival
 from gateway.access.app_access import AppAccess
 from gateway.access.assertion import Signer
 from gateway.access.cookies import AGAIN
@@ -20,6 +21,7 @@ from gateway.access.table import TierTable
 from gateway.access.tags import encode, user_line
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
 from gateway.catalog.model import Tier
+from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.gate import answers
 from gateway.gate import request as names
 from gateway.gate.memory import Memory
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 _METHOD = re.compile(rb"[A-Za-z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_FIRST_SIGHTS = 100_000
+_ARRIVED = ARRIVED_PATH + "/"  # in normal form
 # What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
 _CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
 
@@ -44,6 +47,7 @@ class Gate:
     `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once,
     after the answer, for a person who is not in the table; again with a later request if it answers False.
     `traefik_document()` is the whole dynamic configuration, None while there is none. `resolve` answers an `Ask`.
+    `arrival_keys` verify doctor's passes.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Gate:
         first_sight: Callable[[str, str], object] = lambda app_id, user_id: None,
         traefik_document: Callable[[], bytes | None] = lambda: None,
         resolve: Resolve | None = None,
+        arrival_keys: Sequence[bytes] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not secrets or not all(secret.reveal() for secret in secrets):
@@ -68,6 +73,7 @@ class Gate:
         self._first_sight = first_sight
         self._traefik_document = traefik_document
         self._resolve = resolve
+        self._arrival_keys = arrival_keys
         self._clock = clock
         self.registry = registry
         self._requests = registry.counter(
@@ -147,7 +153,10 @@ class Gate:
         if verb is None or uri is None or uri[:1] != b"/" or AGAIN in uri:
             app.count("bad_request")
             return answers.BAD_REQUEST
-        path = read_path(uri.decode("utf-8", "surrogateescape"))
+        target = uri.decode("utf-8", "surrogateescape")
+        path = read_path(target)
+        if path.literal == _ARRIVED:
+            return self._arrival(app, target)
         return self._decide(app, headers, verb, path)
 
     def _decide(self, app: PreparedApp, headers: Headers, method: str, path: Path) -> bytes:
@@ -174,6 +183,12 @@ class Gate:
         if isinstance(decision, TierRequired):
             return self._tier_required(app, decision, page, now)
         return _sign_in(app, who, decision.reason, page and not app.is_sign_in_page(path))
+
+    def _arrival(self, app: PreparedApp, target: str) -> bytes:
+        """`/.skpayments/arrived`: doctor passes as nobody on the first tier, everybody else finds nothing there."""
+        passes = arrival.may_see(self._arrival_keys, target, app.app_id, int(self._clock()))
+        app.count("arrived" if passes else "not_found")
+        return app.tiers[app.app.default_tier.tier_id][0] + b"\r\n" if passes else answers.NOT_FOUND
 
     def _buy_url(self, app_id: str, user_id: str, now: int) -> str:
         return f"{self._public_url}/buy/{quote(app_id, safe='')}?t={self._sign_link(app_id, user_id, now)}"

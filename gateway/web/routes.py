@@ -9,6 +9,7 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel
 
+from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.web import (
     admin,
     admin_customers,
@@ -17,6 +18,7 @@ from gateway.web import (
     admin_outbox,
     admin_reconcile,
     apps_api,
+    arrived,
     buy,
     health,
     jwks,
@@ -55,6 +57,7 @@ API = (
     Route("GET", "/health", health.health, "anyone", None, models.HealthAnswer),
     Route("GET", "/ready", health.ready, "anyone", None, models.ReadyAnswer, (503,)),
     Route("GET", "/.well-known/jwks.json", jwks.key_set, "anyone", None, models.KeySetAnswer),
+    Route("GET", ARRIVED_PATH, arrived.arrived, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}", buy.page, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}/offer", buy.offer, "buyer", None, None, (404, 503)),
     Route("POST", "/buy/{app_id}/checkout", buy.buy, "buyer", models.BuyRequest, models.CheckoutAnswer,

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.billing.context import Billing
+from gateway.web.arrived import ARRIVALS, Arrivals
 from gateway.web.context import BILLING, SITE, Site
 from gateway.web.errors import errors_as_json, guarded_headers
 from gateway.web.openapi import OPENAPI_PATH, serve_openapi
@@ -24,6 +25,7 @@ def web_application(billing: Billing, site: Site) -> web.Application:
     application = web.Application(middlewares=[guarded_headers, errors_as_json])
     application[BILLING] = billing
     application[SITE] = site
+    application[ARRIVALS] = Arrivals()
     for route in API:
         # aiohttp's own pattern of a part has no braces, but a user id may.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)

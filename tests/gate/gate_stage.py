@@ -25,6 +25,7 @@ GATE_SECRET = "gate-secret-0123456789abcdef01234567"
 OLD_GATE_SECRET = "old-gate-secret-89abcdef0123456789ab"
 LINK_KEY = b"link-key-of-thirty-two-bytes-long!!"
 SIGNER = Signer("https://pay.example.com", assertion_keys((Secret("admin-token-0123456789abcdef"),)))
+ARRIVAL_KEYS = (b"arrival-key-of-thirty-two-bytes!!", b"the-arrival-key-before-that-one!")
 USER_KEYS = {key_hash("skp_alice"): KeyOwner("skai", "alice")}
 
 
@@ -71,6 +72,7 @@ async def stage(
         registry=Registry(),
         first_sight=lambda app_id, user_id: held[0].seen.append((app_id, user_id)),
         traefik_document=lambda: held[0].document,
+        arrival_keys=ARRIVAL_KEYS,
         clock=lambda: held[0].now,
     )
     gate.install({app.app_id: app_access(app, SECRETS, USER_KEYS) for app in apps or (APP,)}, SIGNER)

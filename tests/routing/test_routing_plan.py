@@ -65,11 +65,22 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
     http = traefik_document(routes, "the secret")["http"]
     hosts = {host: app.app_id for app in catalog.apps.values() for host in app.hosts}
     assert len({middleware.name for middleware in routes.middlewares}) == len(routes.middlewares)
-    assert len(http["routers"]) == len(hosts) + 1
+    assert len(http["routers"]) == 2 * len(hosts) + 1
+    seen_by_doctor = {name: router for name, router in http["routers"].items() if name.startswith("sk-arrived-")}
+    assert len(seen_by_doctor) == len(hosts)
     for name, router in http["routers"].items():
         if name == "sk-public":
             assert router["rule"] == "Host(`pay.example.com`)"
             continue
+        if name.startswith("sk-arrived-"):
+            continue
+        # Its neighbour is as strict, leads to us and nowhere else, and differs in one path only.
+        assert seen_by_doctor.pop(name.replace("sk-app-", "sk-arrived-", 1)) == {
+            **router,
+            "rule": f"Path(`/.skpayments/arrived`) && {router['rule']}",
+            "service": "sk-public",
+            "priority": 1001,
+        }
         incoming, header, gate = (http["middlewares"][used] for used in router["middlewares"])
         host = router["rule"].removeprefix("Host(`").removesuffix("`)")
         app_id = hosts.pop(host)
@@ -80,7 +91,7 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         assert gate["forwardAuth"]["address"] == f"http://skpayments:8081/gate?app={app_id}"
         assert gate["forwardAuth"]["trustForwardHeader"] is False
         assert http["services"][router["service"]]["loadBalancer"]["servers"] == [{"url": f"http://{app_id}:3000"}]
-    assert hosts == {}
+    assert hosts == seen_by_doctor == {}
 
 
 @UNHURRIED
@@ -97,7 +108,7 @@ def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> 
     for app_id, app in catalog.apps.items():
         for labels in (docker_labels(routes, app_id), swarm_labels(routes, app_id)):
             chains = [value for key, value in labels.items() if key.endswith(".middlewares")]
-            assert len(chains) == len(app.hosts)
+            assert len(chains) == 2 * len(app.hosts)
             for chain in chains:
                 incoming, _, gate = chain.split(",")
                 assert labels[f"traefik.http.middlewares.{incoming}.headers.customRequestHeaders.X-SK-Gate"] == (
@@ -136,7 +147,7 @@ def test_a_hostile_text_is_refused_or_stays_a_text(place: str, text: str) -> Non
     assert yaml.safe_load(written) == traefik_document(routes, '{{ env "GATE_SECRET" }}')
     assert written.count("{{") == 1
     for router in traefik_document(routes, "s")["http"]["routers"].values():
-        assert re.fullmatch(r"Host\(`[a-z0-9.-]+`\)", router["rule"])
+        assert re.fullmatch(r"(Path\(`/\.skpayments/arrived`\) && )?Host\(`[a-z0-9.-]+`\)", router["rule"])
     fragment = compose_fragment(routes, app.app_id)
     assert fragment.count("$") == 2
     assert fragment.count("${GATE_SECRET}") == 2

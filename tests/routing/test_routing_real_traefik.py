@@ -43,6 +43,7 @@ async def the_matrix(stage: Stage) -> None:
     await forwarded_headers_are_the_truth(stage)
     await refusals_reach_the_client_and_nothing_the_app(stage)
     await our_own_router_is_the_one_without_a_gate(stage)
+    await doctors_path_comes_to_us_through_the_apps_chain(stage)
 
 
 async def tags_arrive_and_forged_ones_do_not(stage: Stage) -> None:
@@ -105,6 +106,22 @@ async def our_own_router_is_the_one_without_a_gate(stage: Stage) -> None:
     assert (await stage.ask(PUBLIC_HOST, "/webhook", body=b"x" * 2_100_000)).status == 413
     assert [target for _, target, _ in stage.public_got] == ["/health", "/webhook"]
     assert len(stage.gate_got) == asked
+
+
+async def doctors_path_comes_to_us_through_the_apps_chain(stage: Stage) -> None:
+    before = len(stage.app_got)
+    for host in (HOST, SECOND_HOST):
+        forged = [(name, "forged") for name in FORGED]
+        assert (await stage.ask(host, "/.skpayments/arrived?pass=x", [("Cookie", "tier=pro"), *forged])).status == 200
+        method, target, headers = stage.public_got[-1]
+        assert (method, target) == ("GET", "/.skpayments/arrived?pass=x")
+        assert named(headers, "Host") == [host]
+        ours = sorted((key.lower(), value) for key, value in headers if OURS.match(key))
+        assert ours == [("x-sk-app", "blog"), ("x-sk-features", ""), ("x-sk-tier", "pro")]
+        assert named(stage.gate_got[-1][2], "X-Forwarded-Uri") == ["/.skpayments/arrived?pass=x"]
+    assert len(stage.app_got) == before
+    assert (await stage.ask(HOST, "/.skpayments/arrived/more")).status == 200
+    assert len(stage.app_got) == before + 1
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)
@@ -175,7 +192,7 @@ async def test_a_thousand_apps_load_without_an_error(tmp_path: Path) -> None:
     (tmp_path / "skpayments.yml").write_text(traefik_file(plan(many, PUBLIC_URL)))
     async with Traefik(dynamic_dir=tmp_path, env={"GATE_SECRET": SECRET}) as traefik:
         routers = await traefik.until_routers("sk-app-app-999@file")
-        assert len(routers) == 1001
+        assert len(routers) == 2001
         assert {router["status"] for router in routers.values()} == {"enabled"}
         assert await traefik.errors() == 0
 

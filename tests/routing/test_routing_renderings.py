@@ -38,6 +38,18 @@ http:
       priority: 1000
       tls:
         certResolver: letsencrypt
+    sk-arrived-blog:
+      rule: Path(`/.skpayments/arrived`) && Host(`blog.example.com`)
+      entryPoints:
+      - websecure
+      middlewares:
+      - sk-in
+      - sk-host-blog
+      - sk-gate-blog
+      service: sk-public
+      priority: 1001
+      tls:
+        certResolver: letsencrypt
     sk-public:
       rule: Host(`pay.example.com`)
       entryPoints:

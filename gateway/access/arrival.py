@@ -1,0 +1,42 @@
+"""The pass with which `skpay doctor` asks what arrives behind an app's gate; good for a minute. Pure.
+
+Without one that path is a 404 like any other: it would tell a stranger nothing, but it is nobody's business either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+from gateway.access import links
+from gateway.errors import BadSignature
+from gateway.settings import Secrets
+
+LIFETIME_SECONDS = 60
+_PURPOSE = b"skpayments arrival pass v1"
+
+
+def pass_keys(admin_tokens: Secrets) -> tuple[bytes, ...]:
+    """One key for each ADMIN_TOKEN, newest first: the first signs, all of them verify."""
+    return tuple(hmac.digest(token.reveal().encode(), _PURPOSE, hashlib.sha256) for token in admin_tokens)
+
+
+def make_pass(key: bytes, app_id: str, nonce: str, now: int) -> str:
+    """The text of a pass for one app; `nonce` is a word that no other pass has."""
+    return links.sign(key, app_id, nonce, now, LIFETIME_SECONDS)
+
+
+def nonce_of(keys: Sequence[bytes], text: str, app_id: str, now: int) -> str:
+    """The nonce of a good pass. Raises `BadSignature`."""
+    return links.verify(keys, text, app_id, now)
+
+
+def may_see(keys: Sequence[bytes], uri: str, app_id: str, now: int) -> bool:
+    """Whether this request target (`/.skpayments/arrived?app=…&pass=…`) carries a good pass for the app."""
+    shown = [value for name, value in parse_qsl(uri.partition("?")[2]) if name == "pass"]
+    try:
+        return len(shown) == 1 and bool(nonce_of(keys, shown[0], app_id, now))
+    except BadSignature:
+        return False
