@@ -33,7 +33,8 @@ from gateway.settings import Secrets
 
 log = logging.getLogger(__name__)
 
-_METHOD = re.compile(rb"[A-Za-z-]{1,32}")
+# Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
+_METHOD = re.compile(rb"[A-Z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_FIRST_SIGHTS = 100_000
 _ARRIVED = ARRIVED_PATH + "/"  # in normal form

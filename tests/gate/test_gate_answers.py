@@ -348,6 +348,15 @@ async def test_without_enforce_what_would_be_refused_is_counted() -> None:
         assert on.count("skai", "free", "allowed") == 0
 
 
+async def test_a_method_in_lower_case_slips_past_no_rule() -> None:
+    """`/upload` asks for a tier with POST and PUT; many frameworks take `post` for POST."""
+    async with stage() as on:
+        for method in ("post", "Post", "pUT", "patch", "propfind"):
+            assert (await ask(on.port, uri="/upload", user="bob", method=method)).status == 400
+        for method, status in (("POST", 402), ("PUT", 402), ("PROPFIND", 200), ("M-SEARCH", 200)):
+            assert (await ask(on.port, uri="/upload", user="bob", method=method)).status == status
+
+
 ORIGIN, ASKED = ("Origin", "https://other.example"), ("Access-Control-Request-Method", "POST")
 
 
