@@ -28,6 +28,12 @@ HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
 # X-SK_Tier, …), then copies the gate's; X-Skate stays. No $ in it, so labels need no escaping.
 TAG_HEADERS = "(?i)^x[^a-z0-9]*sk[^a-z0-9]"
 MAX_GATE_ANSWER_BYTES = 64 * 1024
+# What a visitor could say of a request instead of making it. IIS and older Symfony and Zend take the path from the
+# last ones; an app sees no difference between _ and - where headers become environment variables.
+_LIES = (
+    "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix",
+    "X-Original-Url", "X_Original_Url", "X-Original-Uri", "X_Original_Uri", "X-Rewrite-Url", "X_Rewrite_Url",
+)  # fmt: skip
 _FROM_ENVIRONMENT = '{{ env "GATE_SECRET" }}'
 _LITERAL_BRACES = "{{`{{`}}"
 Tree = dict[str, Any]
@@ -109,12 +115,7 @@ def _incoming(_: Incoming, gate_secret: str) -> Tree:
     """Traefik takes an empty text for "delete this header"."""
     return {
         "headers": {
-            "customRequestHeaders": {
-                "X-SK-Gate": gate_secret,
-                "X-Forwarded-Uri": "",
-                "X-Forwarded-Method": "",
-                "X-Forwarded-Prefix": "",
-            },
+            "customRequestHeaders": {"X-SK-Gate": gate_secret, **dict.fromkeys(_LIES, "")},
             # Cloudflare caches by file extension before Traefik is asked: a paid file would be everybody's.
             "customResponseHeaders": {"Cloudflare-CDN-Cache-Control": "no-store"},
         }

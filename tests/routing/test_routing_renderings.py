@@ -69,6 +69,12 @@ http:
           X-Forwarded-Uri: ''
           X-Forwarded-Method: ''
           X-Forwarded-Prefix: ''
+          X-Original-Url: ''
+          X_Original_Url: ''
+          X-Original-Uri: ''
+          X_Original_Uri: ''
+          X-Rewrite-Url: ''
+          X_Rewrite_Url: ''
         customResponseHeaders:
           Cloudflare-CDN-Cache-Control: no-store
     sk-gate-blog:
