@@ -1,0 +1,155 @@
+"""The whole product behind the real Traefik, and beside it the naive configuration, in one Traefik process.
+
+Two entry points each: `untrusted`, where anybody may connect, and `trusted`, whose peer Traefik believes, as it must
+believe a Cloudflare Tunnel, which passes the visitor's own headers on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from access.access_samples import session
+from aiohttp import web
+from hostile.echo_backend import EchoBackend, echo_backend
+from hostile.naive import NaiveAuth, naive_document
+from hostile.raw_client import Reply, ask
+from servers.running import GATE_SECRET, PUBLIC_URL, SESSION_SECRET, Running, running_application, served, write_apps
+from servers.traefik import Traefik, free_port, until
+
+from gateway.catalog import parse
+from gateway.routing import plan, traefik_file
+
+Entry = Literal["untrusted", "trusted"]
+ENTRIES: tuple[Entry, ...] = ("untrusted", "trusted")
+# What may stand between Traefik and the app, beside nothing good ("naive").
+GATES = ("forward_auth",)
+
+FREE, PRO, MAX = "bob", "alice", "mike"
+YEAR = 365 * 86_400
+
+
+def apps(upstream: str) -> list[dict[str, Any]]:
+    """Two apps: one with every kind of rule, one with none."""
+    urls = {"success": "https://sk.test/", "cancel": "https://sk.test/"}
+    skai = {
+        "id": "skai", "name": "SKAI", "hosts": ["sk.test"], "upstream": upstream, "urls": urls, "anonymous": "tag",
+        "identity": [{"kind": "openwebui", "secret": "env:SESSION_SECRET"}, {"kind": "user_key"}],
+        "tiers": [
+            {"id": "free", "name": "Free"},
+            {"id": "pro", "name": "Pro", "features": ["images"], "prices": [{"lookup_key": "skai_pro_month"}]},
+            {"id": "max", "name": "Max", "features": ["images", "video"], "internal": True},
+        ],
+        "routes": [
+            {"path": "/pro", "min_tier": "pro"}, {"path": "/pro/logo", "public": True},
+            {"path": "/video", "features": ["video"]}, {"path": "/static", "public": True},
+            {"path": "/upload", "min_tier": "pro", "methods": ["POST", "PUT"]},
+        ],
+    }  # fmt: skip
+    blog = {
+        "id": "blog", "name": "Blog", "hosts": ["blog.test"], "upstream": upstream, "urls": urls, "anonymous": "tag",
+        "identity": [{"kind": "user_key"}],
+        "tiers": [{"id": "reader", "name": "Reader"}, {"id": "patron", "name": "Patron", "internal": True}],
+    }  # fmt: skip
+    return [skai, blog]
+
+
+@dataclass
+class HostileStage:
+    """`ports`: (gate kind or "naive", entry) → port. `keys`: user → their user key."""
+
+    running: Running
+    backend: EchoBackend
+    naive: NaiveAuth
+    naive_url: str
+    ports: dict[tuple[str, Entry], int]
+    traefik: Traefik
+    keys: dict[str, str]
+
+    async def ask(self, gate: str, entry: Entry, raw: bytes) -> Reply:
+        """One request through Traefik."""
+        return await ask(self.ports[gate, entry], raw)
+
+
+def token(user_id: str, lives_seconds: int = YEAR, secret: str = SESSION_SECRET) -> str:
+    """A session of Open WebUI's, for the real clock."""
+    return session(user_id, int(time.time()) + lives_seconds, secret).decode()
+
+
+def cookie(user_id: str) -> tuple[str, str]:
+    return "Cookie", f"token={token(user_id)}"
+
+
+@asynccontextmanager
+async def hostile_stage(folder: Path) -> AsyncIterator[HostileStage]:
+    """Everything up, alice on pro and mike on max; the backend has met nothing that it could not read."""
+    async with AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(echo_backend())
+        write_apps(folder, lambda tree: tree.update(apps=apps(backend.url)))
+        running = await stack.enter_async_context(running_application(folder))
+        naive = NaiveAuth(SESSION_SECRET, {"sk.test": {PRO: "pro", MAX: "max"}, "blog.test": {FREE: "patron"}})
+        server = web.Application()
+        server.router.add_route("*", "/{tail:.*}", naive.answer)
+        naive_url = await stack.enter_async_context(served(server))
+        ports = {(kind, entry): free_port() for kind in ("naive", *GATES) for entry in ENTRIES}
+        dynamic = folder / "dynamic"
+        dynamic.mkdir()
+        naive_tree = naive_document(naive_url, backend.url, [_name("naive", entry) for entry in ENTRIES])
+        (dynamic / "naive.yml").write_text(yaml.safe_dump(naive_tree))
+        for kind in GATES:
+            (dynamic / f"{kind}.yml").write_text(_ours(kind, backend.url, running))
+        static = {
+            "entryPoints": {_name(kind, entry): _entry_point(entry, port) for (kind, entry), port in ports.items()}
+        }
+        traefik = await stack.enter_async_context(
+            Traefik(static, dynamic_dir=dynamic, env={"GATE_SECRET": GATE_SECRET})
+        )
+        await traefik.until_routers("naive-app@file", "sk-app-skai@file", "sk-app-blog@file")
+        stage = HostileStage(running, backend, naive, naive_url, ports, traefik, {})
+        await _people(stage)
+        yield stage
+        assert backend.problems == []
+
+
+def _name(kind: str, entry: Entry) -> str:
+    return f"{kind.replace('_', '-')}-{entry}"
+
+
+def _entry_point(entry: Entry, port: int) -> dict[str, Any]:
+    """Traefik's defaults, and none of the hardening that our static snippet has: the gate must hold without it."""
+    trusted = {"forwardedHeaders": {"trustedIPs": ["127.0.0.1/32"]}} if entry == "trusted" else {}
+    return {"address": f"127.0.0.1:{port}", **trusted}
+
+
+def _ours(kind: str, upstream: str, running: Running) -> str:
+    """What `skpay routes write` writes, for this gate's entry points."""
+    routing = {
+        "gate_url": running.gate_url,
+        "public_service_url": running.url,
+        "entry_points": [_name(kind, entry) for entry in ENTRIES],
+    }
+    catalog = parse(json.dumps({"apps": apps(upstream), "routing": routing}).encode())
+    return traefik_file(plan(catalog, PUBLIC_URL))
+
+
+async def _people(stage: HostileStage) -> None:
+    for user, tier in ((PRO, "pro"), (MAX, "max")):
+        grant = {"app_id": "skai", "user_id": user, "tier": tier, "reason": "a person of the tests"}
+        status, _ = await stage.running.admin("POST", "/admin/grants", grant)
+        assert status == 201
+    for user in (FREE, PRO):
+        status, made = await stage.running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": user})
+        assert status == 201
+        stage.keys[user] = made["key"]
+
+    async def known() -> bool:
+        answers = [await stage.running.gate(host="sk.test", Cookie=cookie(user)[1]) for user in (PRO, MAX)]
+        return [headers.get("X-SK-Tier") for _, headers, _ in answers] == ["pro", "max"]
+
+    await until(known, "the gate knows everybody's tier")
