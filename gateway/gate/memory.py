@@ -17,9 +17,9 @@ class Memory:
         self._apps: Mapping[str, AppAccess] = {}
         label = ("app",)
         self._users = registry.gauge("skpay_tier_table_users", "Users whose tier the gate knows.", label)
-        self._table_bytes = registry.gauge("skpay_tier_table_bytes", "About what those take in memory.", label)
+        self._table_bytes = registry.gauge("skpay_tier_table_bytes", "Memory that those take, about.", label)
         self._tokens = registry.gauge("skpay_remembered_tokens", "Verified tokens the gate remembers.", label)
-        self._token_bytes = registry.gauge("skpay_remembered_bytes", "About what those take in memory.", label)
+        self._token_bytes = registry.gauge("skpay_remembered_bytes", "Memory that those tokens take, about.", label)
         registry.before_render(self._read)
 
     def watch(self, apps: Mapping[str, AppAccess]) -> None:

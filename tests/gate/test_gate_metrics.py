@@ -1,0 +1,152 @@
+"""/metrics after everything that can happen to a request, as Prometheus' own parser reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from access.access_samples import APP, NOW, with_app
+from gate.gate_stage import ARRIVAL_KEYS, GATE_SECRET, Stage, ask, exchange, head, raw, stage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from servers.running import running_application
+
+from gateway.access.arrival import make_pass
+from gateway.access.identity import Identity
+from gateway.access.who import Ask
+
+SOP = (Path(__file__).parents[2] / "SOP.md").read_text(encoding="utf-8")
+REQUESTS = "skpay_gate_requests_total"
+TRIAL = with_app(app_id="trial", hosts=("trial.example.com",), enforce=False)
+OUTCOMES = {
+    ("skai", "pro", "allowed"): 2, ("skai", "free", "anonymous"): 1, ("skai", "free", "tier_required"): 1,
+    ("skai", "", "sign_in_required"): 1, ("skai", "", "upgrade"): 1, ("skai", "", "method_refused"): 1,
+    ("skai", "", "wrong_host"): 1, ("skai", "", "bad_request"): 1, ("skai", "", "arrived"): 1,
+    ("skai", "", "not_found"): 1, ("skai", "", "identity_unavailable"): 1, ("trial", "free", "would_tier_required"): 1,
+    ("trial", "free", "would_sign_in_required"): 1, ("", "", "forbidden"): 1, ("", "", "not_ready"): 1,
+    ("", "", "unknown_app"): 1,
+}  # fmt: skip
+"""(app, tier, outcome) → how often `everything_happens` makes it happen."""
+
+
+async def everything_happens(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each outcome there is."""
+    arrived = f"/.skpayments/arrived?pass={make_pass(ARRIVAL_KEYS[0], 'skai', 'once', NOW)}"
+    for _ in range(2):
+        await ask(on.port, user="alice")
+    for changes in (
+        {}, {"uri": "/pro", "user": "bob"}, {"uri": "/pro"}, {"uri": "/.skpayments/upgrade", "user": "bob"},
+        {"method": "TRACE"}, {"host": "evil.example"}, {"uri": "pro"}, {"secret": None},
+        {"uri": arrived}, {"uri": "/.skpayments/arrived"},
+    ):  # fmt: skip
+        await ask(on.port, **changes)
+    await ask(on.port, "/gate?app=nowhere")
+    for user in ("bob", None):
+        await ask(on.port, "/gate?app=trial", host="trial.example.com", uri="/pro", user=user)
+    with monkeypatch.context() as patched:
+        patched.setattr(Identity, "who", lambda *_: Ask("jwt", 0, b"", "authorization"))
+        await ask(on.port)
+    on.gate.ready = False
+    await ask(on.port)
+    on.gate.ready = True
+
+
+async def scrape(on: Stage) -> str:
+    lines = [("Host", "x"), ("Authorization", f"Bearer {GATE_SECRET}")]
+    (answer,) = await exchange(on.port, raw(lines, "/metrics"))
+    assert answer.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+    return answer.body.decode()
+
+
+def counted(text: str) -> dict[tuple[str, ...], float]:
+    (family,) = (each for each in text_string_to_metric_families(text) if each.name == REQUESTS.removesuffix("_total"))
+    assert family.type == "counter"
+    return {
+        tuple(sample.labels[name] for name in ("app", "tier", "outcome")): sample.value
+        for sample in family.samples
+        if sample.value
+    }
+
+
+async def test_every_outcome_is_counted_once_under_its_app_and_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage(APP, TRIAL) as on:
+        await everything_happens(on, monkeypatch)
+        text = await scrape(on)
+        assert counted(text) == OUTCOMES
+        (seconds,) = (each for each in text_string_to_metric_families(text) if each.name == "skpay_gate_seconds")
+        assert seconds.type == "histogram"
+        buckets = [each.value for each in seconds.samples if each.name == "skpay_gate_seconds_bucket"]
+        assert buckets == sorted(buckets)
+        assert seconds.samples[-1].value == buckets[-1] == sum(OUTCOMES.values())
+
+
+async def test_the_text_is_what_the_format_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each family once, its HELP and TYPE before its samples, counters and they alone ending in _total."""
+    async with stage(APP, TRIAL) as on:
+        await everything_happens(on, monkeypatch)
+        text = await scrape(on)
+    assert text.endswith("\n")
+    announced: dict[str, str] = {}
+    helped = ""
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            helped, about = line.split(" ", 3)[2:]
+            assert helped not in announced
+            assert about.endswith(".")
+        elif line.startswith("# TYPE "):
+            name, kind = line.split(" ")[2:]
+            assert name == helped
+            assert (kind == "counter") == name.endswith("_total")
+            announced[name] = kind
+        else:
+            sample = re.match(r"[a-z_]+", line)
+            assert sample is not None
+            name = next(reversed(announced))
+            ends = ("_bucket", "_sum", "_count") if announced[name] == "histogram" else ("",)
+            assert sample[0] in {name + end for end in ends}, line
+    assert len(set(text.splitlines())) == len(text.splitlines())
+
+
+ODD = st.one_of(st.none(), st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30))
+
+
+async def test_no_visitor_can_make_a_label() -> None:
+    """Whatever hosts, paths, methods, people, apps and tags are sent: every label is of the catalog or of our code."""
+    async with stage(APP, TRIAL) as on:
+
+        @settings(
+            max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        )
+        @given(host=ODD, uri=ODD, method=ODD, user=ODD, app=ODD, secret=st.sampled_from([GATE_SECRET, "wrong"]))
+        def visit(host: str | None, uri: str | None, method: str | None, user: str | None, app: str | None,
+                  secret: str) -> None:  # fmt: skip
+            lines = head(
+                host=host or "chat.example.com", uri=f"/{uri}", method=method or "GET", user=user, secret=secret,
+                more=[("X-SK-Tier", str(user)), ("X-SK-App", str(app))],
+            )  # fmt: skip
+            headers = {name.encode().title(): value.encode() for name, value in lines}
+            on.gate.answer(b"GET", b"/gate?app=" + (app or "skai").encode(), headers)
+
+        visit()
+        series = set(on.gate._requests._children)
+    assert len(series) > 5
+    tiers = {tier.tier_id for tier in APP.tiers} | {""}
+    assert series <= {(app, tier, outcome) for app in ("skai", "trial", "") for tier in tiers
+                      for _, _, outcome in OUTCOMES}  # fmt: skip
+
+
+async def test_the_sop_lists_every_metric_with_its_labels_and_its_help(tmp_path: Path) -> None:
+    section = SOP.split("### Metrics")[1].split("\n#")[0]
+    told = re.findall(r"^- `(\w+)(?:\{([\w,]+)\})?`: (.+)$", section, re.MULTILINE)
+    async with running_application(tmp_path) as running:
+        metrics = running.application.registry._metrics.values()
+        served = [(metric.name, ",".join(metric.label_names), metric.text) for metric in metrics]
+    assert sorted(told) == sorted(served)
+
+
+def test_the_sop_says_of_every_outcome_what_it_means() -> None:
+    section = SOP.split("### What the gate answers")[1].split("\n#")[0]
+    told = [name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted({outcome for _, _, outcome in OUTCOMES})
