@@ -79,6 +79,8 @@ class EchoBackend:
         if got.values("Upgrade") == ["websocket"]:
             await _web_socket(got, reader, writer)
             return False
+        if got.values("Expect"):
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             got.body = await _body(got, reader)
         except (asyncio.IncompleteReadError, ValueError):

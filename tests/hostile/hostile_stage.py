@@ -31,8 +31,17 @@ ENTRIES: tuple[Entry, ...] = ("untrusted", "trusted")
 # What may stand between Traefik and the app, beside nothing good ("naive").
 GATES = ("forward_auth",)
 
+ON_OURS = [(gate, entry) for gate in GATES for entry in ENTRIES]
+
 FREE, PRO, MAX = "bob", "alice", "mike"
 YEAR = 365 * 86_400
+# What the app must get of ours, and nothing else that may be read as ours.
+TAGS = {
+    "nobody": {"x-sk-app": "skai", "x-sk-tier": "free", "x-sk-features": ""},
+    "bob": {"x-sk-app": "skai", "x-sk-user": "bob", "x-sk-tier": "free", "x-sk-features": ""},
+    "alice": {"x-sk-app": "skai", "x-sk-user": "alice", "x-sk-tier": "pro", "x-sk-features": "images"},
+    "mike": {"x-sk-app": "skai", "x-sk-user": "mike", "x-sk-tier": "max", "x-sk-features": "images,video"},
+}
 
 
 def apps(upstream: str) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from hostile.echo_backend import Got
-from hostile.hostile_stage import ENTRIES, FREE, GATES, PRO, Entry, HostileStage, cookie, token
+from hostile.hostile_stage import ENTRIES, FREE, ON_OURS, PRO, TAGS, Entry, HostileStage, cookie, token
 from hostile.raw_client import ask, request
 from servers.running import GATE_SECRET
 
@@ -39,7 +39,6 @@ pytestmark = [pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="session
 
 BOTH: tuple[Entry, ...] = ENTRIES
 TUNNEL: tuple[Entry, ...] = ("trusted",)
-ON_OURS = [(gate, entry) for gate in GATES for entry in ENTRIES]
 
 BOB, ALICE = cookie(FREE), cookie(PRO)
 BOBS_BEARER = ("Authorization", f"Bearer {token(FREE)}")
@@ -135,11 +134,6 @@ FORGED_TAGS = (
     "X^SK^Tier", "X`SK`Tier", "X|SK|Tier", "X--SK--Tier", "XSK-Tier", "X_SK_User", "x_sk_features", "X-SK-Assertion",
     "X-SK-Anything", "X_SK_Gate", "X-Sk-Keep", "X-SK-Plugin",
 )  # fmt: skip
-TAGS = {
-    "nobody": {"x-sk-app": "skai", "x-sk-tier": "free", "x-sk-features": ""},
-    "bob": {"x-sk-app": "skai", "x-sk-user": "bob", "x-sk-tier": "free", "x-sk-features": ""},
-    "alice": {"x-sk-app": "skai", "x-sk-user": "alice", "x-sk-tier": "pro", "x-sk-features": "images"},
-}
 
 
 @pytest.mark.parametrize("entry", BOTH)
