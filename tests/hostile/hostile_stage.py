@@ -71,7 +71,7 @@ def apps(upstream: str) -> list[dict[str, Any]]:
 
 @dataclass
 class HostileStage:
-    """`ports`: (gate kind or "naive", entry) → port. `keys`: user → their user key."""
+    """`ports`: (gate kind or "naive", entry) → port. `keys`: user → their user key for skai, and `erin at blog`."""
 
     running: Running
     backend: EchoBackend
@@ -152,10 +152,10 @@ async def _people(stage: HostileStage) -> None:
         grant = {"app_id": "skai", "user_id": user, "tier": tier, "reason": "a person of the tests"}
         status, _ = await stage.running.admin("POST", "/admin/grants", grant)
         assert status == 201
-    for user in (FREE, PRO):
-        status, made = await stage.running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": user})
+    for app_id, user, name in (("skai", FREE, FREE), ("skai", PRO, PRO), ("blog", "erin", "erin at blog")):
+        status, made = await stage.running.admin("POST", "/admin/keys", {"app_id": app_id, "user_id": user})
         assert status == 201
-        stage.keys[user] = made["key"]
+        stage.keys[name] = made["key"]
 
     async def known() -> bool:
         answers = [await stage.running.gate(host="sk.test", Cookie=cookie(user)[1]) for user in (PRO, MAX)]

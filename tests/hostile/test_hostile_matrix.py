@@ -1,0 +1,145 @@
+"""Everybody, every kind of rule, every spelling, both entry points and each gate, against tables written by hand.
+
+The tables say what an operator would say of apps.json; nothing in them is computed by what they test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from access.access_samples import b64
+from hostile.hostile_stage import FREE, MAX, ON_OURS, PRO, TAGS, Entry, HostileStage, token
+from hostile.raw_client import request, send
+
+pytestmark = [pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="session")]
+
+# What a rule answers to whom: nobody, a credential that does not verify, free (bob), pro (alice), max (mike).
+WHO = ("nobody", "refused", "bob", "alice", "mike")
+ANSWERS = {
+    "none":   (200, 401, 200, 200, 200),
+    "public": (200, 200, 200, 200, 200),
+    "pro":    (401, 401, 402, 200, 200),
+    "video":  (401, 401, 402, 402, 200),
+}  # fmt: skip
+
+# method, path, its rule, and its rule where the path could be read in another way too: then nothing is public.
+ROUTES = {
+    "free":           ("GET", "/x/y", "none", "none"),
+    "public":         ("GET", "/static/y", "public", "none"),
+    "paid":           ("GET", "/pro/y", "pro", "pro"),
+    "public in paid": ("GET", "/pro/logo/y", "public", "pro"),
+    "feature":        ("GET", "/video/y", "video", "video"),
+    "paid to send":   ("POST", "/upload/y", "pro", "pro"),
+    "free to read":   ("GET", "/upload/y", "none", "none"),
+    "not a preflight": ("OPTIONS", "/video/y", "video", "video"),
+}  # fmt: skip
+
+# Spelling of a path → can it be read in one way only? Traefik itself resolves the first ones before anybody is asked.
+SPELLINGS: dict[str, tuple[Callable[[str], str], bool]] = {
+    "plain": (lambda path: path, True),
+    "a slash behind": (lambda path: f"{path}/", True),
+    "a query": (lambda path: f"{path}?a=/static/..&b=%2f;%00", True),
+    "an encoded letter": (lambda path: f"/%{ord(path[1]):02x}{path[2:]}", True),
+    "two slashes": (lambda path: f"/{path}", True),
+    "two slashes inside": (lambda path: path.replace("/y", "//y"), True),
+    "a dot": (lambda path: f"/.{path}", True),
+    "up and back": (lambda path: f"/static/..{path}", True),
+    "encoded dots": (lambda path: f"/static/%2e%2E{path}", True),
+    "an absolute target": (lambda path: f"http://sk.test{path}", True),
+    "capitals": (str.upper, False),
+    "encoded capitals": (lambda path: f"/%{ord(path[1].upper()):02x}{path[2:]}", False),
+    "a parameter": (lambda path: f"{path};x=/static", False),
+    "a parameter inside": (lambda path: path.replace("/y", ";a=b/y"), False),
+    "an encoded semicolon": (lambda path: path.replace("/y", "%3Ba/y"), False),
+    "an encoded slash": (lambda path: path.replace("/y", "%2fy"), False),
+    "an encoded way up": (lambda path: f"/static%2f..{path}", False),
+    "twice encoded dots": (lambda path: f"/static/%252e%252e{path}", False),
+    "twice encoded slash": (lambda path: path.replace("/y", "%252fy"), False),
+    "a backslash": (lambda path: path.replace("/y", "\\y"), False),
+    "an encoded backslash": (lambda path: f"/static%5c..{path}", False),
+    "dots with a parameter": (lambda path: f"/static/..;{path}", False),
+    "a null byte": (lambda path: path.replace("/y", "%00/y"), False),
+    "a tab": (lambda path: path.replace("/y", "%09/y"), False),
+    "a line feed": (lambda path: path.replace("/y", "%0a/y"), False),
+    "an encoded question mark": (lambda path: path.replace("/y", "%3f/y"), False),
+    "an encoded fragment": (lambda path: path.replace("/y", "%23/y"), False),
+    "overlong dots": (lambda path: f"/static/%c0%ae%c0%ae{path}", False),
+    "an overlong slash": (lambda path: path.replace("/y", "%c0%afy"), False),
+    "a full-width slash": (lambda path: path.replace("/y", "%ef%bc%8fy"), False),
+    "full-width letters": (lambda path: f"/{chr(ord(path[1]) + 0xFEE0)}{path[2:]}".encode().decode("latin-1"), False),
+}
+
+# A forged tag of each sort goes with every request.
+FORGED = [("X-SK-Tier", "max"), ("X_SK_Tier", "max"), ("X.SK.User", "mike"), ("x-sk-features", "video")]
+_ALG_NONE = b'{"alg": "none"}'
+EXPIRED, FOREIGN = token(PRO, -3600), token(PRO, secret="another-secret-of-32-bytes-at-least!")
+UNSIGNED = f"{b64(_ALG_NONE)}.{token(PRO).split('.')[1]}."
+
+
+def _bearer(value: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {value}"
+
+
+def _session(*values: str) -> tuple[str, str]:
+    return "Cookie", "; ".join(f"token={value}" for value in values)
+
+
+def everybody(stage: HostileStage) -> dict[str, tuple[list[tuple[str, str]], str]]:
+    """What is sent, and who that is."""
+    bob, alice, mike = token(FREE), token(PRO), token(MAX)
+    return {
+        "no credential": ([], "nobody"),
+        "a cookie of the app's own": ([("Cookie", "theme=dark; tokens=x; Token=y")], "nobody"),
+        "another scheme": ([("Authorization", "Basic YWxpY2U6cHc=")], "nobody"),
+        "free": ([_session(bob)], "bob"),
+        "pro": ([_session(alice)], "alice"),
+        "max": ([_session(mike)], "mike"),
+        "a Bearer": ([_bearer(alice)], "alice"),
+        "a bearer": ([("authorization", f"bEARER {mike}")], "mike"),
+        "an x-api-key": ([("X-Api-Key", alice)], "alice"),
+        "a user key": ([_bearer(stage.keys[PRO])], "alice"),
+        "a free user's key": ([_bearer(stage.keys[FREE])], "bob"),
+        "expired": ([_session(EXPIRED)], "refused"),
+        "another secret": ([_session(FOREIGN)], "refused"),
+        "unsigned": ([_session(UNSIGNED)], "refused"),
+        "signature cut short": ([_session(alice[:-1])], "refused"),
+        "an empty Bearer": ([("Authorization", "Bearer ")], "refused"),
+        "a key nobody has": ([_bearer("skp_" + "A" * 43)], "refused"),
+        "a key of another app": ([_bearer(stage.keys["erin at blog"])], "refused"),
+        "two cookies": ([_session(bob, alice)], "refused"),
+        "two lines of cookies": ([_session(alice), _session(bob)], "refused"),
+        "two Bearers": ([_bearer(alice), _bearer(alice)], "refused"),
+        "a Bearer before a cookie": ([_session(alice), _bearer(bob)], "bob"),
+        "a user key before a cookie": ([_session(mike), _bearer(stage.keys[FREE])], "bob"),
+        "a cookie before an x-api-key": ([_session(bob), ("X-Api-Key", mike)], "bob"),
+        "a Basic beside a cookie": ([("Authorization", "Basic YTpi"), _session(alice)], "alice"),
+        "a bad Bearer, a good cookie": ([_bearer("x.y.z"), _session(alice)], "refused"),
+        "a bad cookie, a good x-api-key": ([_session(EXPIRED), ("X-Api-Key", alice)], "refused"),
+    }  # fmt: skip
+
+
+def _expected(route: str, one_way: bool, who: str) -> tuple[int, dict[str, str] | None]:
+    rule = ROUTES[route][2 if one_way else 3]
+    status = ANSWERS[rule][WHO.index(who)]
+    # Where a bad credential is let through, nobody is named.
+    return status, TAGS["nobody" if who == "refused" else who] if status == 200 else None
+
+
+def _requests(spell: Callable[[str], str], sent: Iterable[tuple[str, str]]) -> bytes:
+    return b"".join(request(spell(path), [*FORGED, *sent], method=method) for method, path, _, _ in ROUTES.values())
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(("gate", "entry"), ON_OURS)
+async def test_everybody_everywhere(stage: HostileStage, gate: str, entry: Entry, spelling: str) -> None:
+    spell, one_way = SPELLINGS[spelling]
+    wrong = []
+    for name, (sent, who) in everybody(stage).items():
+        replies = await send(stage.ports[gate, entry], _requests(spell, sent), answers=len(ROUTES))
+        for route, reply in zip(ROUTES, replies, strict=True):
+            got = reply.status, reply.got.tags if reply.got is not None else None
+            if got != _expected(route, one_way, who):
+                wrong.append(f"{name} at {route}: {got}, not {_expected(route, one_way, who)}")
+    assert wrong == []
+    assert stage.backend.problems == []
