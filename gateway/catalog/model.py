@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
+from gateway.catalog.values import OLDEST_TRAEFIK
+
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
@@ -42,6 +44,23 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many requests per `period` (`1s`), `burst` of them at once, for each user or, without one, each address."""
+
+    average: int
+    period: str
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What Traefik allows the users of a tier; None is no limit. `in_flight` is how many at the same time."""
+
+    rate: Rate | None = None
+    in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tier:
     """A named level of an app. `rank` is its place in the list: 0 is the default tier."""
 
@@ -53,6 +72,7 @@ class Tier:
     limits: Limits
     internal: bool
     was: tuple[str, ...] = ()
+    traffic: Traffic | None = None
 
     @property
     def for_sale(self) -> bool:
@@ -143,7 +163,10 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One entry of apps.json. `hosts` are lower-case ASCII (punycode). `tiers` are in rank order, at least one."""
+    """One entry of apps.json. `hosts` are lower-case ASCII (punycode). `tiers` are in rank order, at least one.
+
+    `tier_upstreams` are (tier id, URL) of the tiers that have another upstream than the rest.
+    """
 
     app_id: str
     name: str
@@ -165,6 +188,7 @@ class App:
     on_full_refund: Literal["keep", "hold"] = "keep"
     assertion: bool = False
     was: tuple[str, ...] = ()
+    tier_upstreams: tuple[tuple[str, str], ...] = ()
 
     @property
     def default_tier(self) -> Tier:
@@ -191,6 +215,9 @@ class Routing:
     public_service_url: str = "http://skpayments:8080"
     traefik_url: str = "http://traefik:80"
     network: str = "proxy"
+    provider: Literal["file", "http", "docker", "swarm"] = "file"
+    traefik_version: str = OLDEST_TRAEFIK
+    trusted_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,16 @@ from gateway.catalog.model import (
     Notify,
     OpenWebUIIdentity,
     Price,
+    Rate,
     Route,
     Routing,
     SecretRef,
     Tier,
+    Traffic,
     UserKeyIdentity,
 )
+from gateway.catalog.routing_shape import RateShape, TrafficShape
+from gateway.catalog.tree import suggestion
 from gateway.errors import ConfigError
 
 _MAX_TOLD = 200
@@ -85,7 +89,7 @@ def _problem(error: ErrorDetails) -> Problem:
     if name == "missing":
         return path, "required, but missing"
     if name == "extra_forbidden":
-        return path, "unknown key" + rules.suggestion(str(path[-1]), _keys(path[:-1]))
+        return path, "unknown key" + suggestion(str(path[-1]), _keys(path[:-1]))
     if name == "too_short":
         return path, "expected at least one, got an empty list"
     if name == "too_long":
@@ -127,6 +131,9 @@ def _catalog(shaped: shape.DocumentShape, digest: str) -> Catalog:
             public_service_url=routing.public_service_url.rstrip("/"),
             traefik_url=routing.traefik_url.rstrip("/"),
             network=routing.network,
+            provider=routing.provider,
+            traefik_version=routing.traefik_version,
+            trusted_ips=tuple(routing.trusted_ips),
         ),
         digest=digest,
     )
@@ -134,11 +141,13 @@ def _catalog(shaped: shape.DocumentShape, digest: str) -> Catalog:
 
 def _app(app: shape.AppShape) -> App:
     litellm = app.litellm
+    upstreams = app.upstream if isinstance(app.upstream, dict) else {"default": app.upstream}
     return App(
         app_id=app.id,
         name=app.name,
         hosts=tuple(values.ascii_host(host) for host in app.hosts),
-        upstream=app.upstream.rstrip("/"),
+        upstream=upstreams["default"].rstrip("/"),
+        tier_upstreams=tuple((tier_id, url.rstrip("/")) for tier_id, url in upstreams.items() if tier_id != "default"),
         api_key=_secret_ref(app.api_key) if app.api_key else None,
         identity=tuple(map(_identity, app.identity)),
         litellm=LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users) if litellm else None,
@@ -194,6 +203,7 @@ def _tier(rank: int, tier: shape.TierShape) -> Tier:
         ),
         features=tuple(tier.features),
         limits=_limits(tier.limits or shape.LimitsShape()),
+        traffic=_traffic(tier.traffic) if tier.traffic else None,
         internal=tier.internal,
         was=tuple(tier.was),
     )
@@ -202,6 +212,19 @@ def _tier(rank: int, tier: shape.TierShape) -> Tier:
 def _limits(limits: shape.LimitsShape) -> Limits:
     models = None if limits.models is None else tuple(limits.models)
     return Limits(limits.max_budget, limits.budget_duration, limits.tpm_limit, limits.rpm_limit, models)
+
+
+def _traffic(traffic: TrafficShape) -> Traffic:
+    rate = traffic.rate
+    return Traffic(
+        rate=Rate(rate.average, rate.period, rate.burst or _two_seconds_of(rate)) if rate else None,
+        in_flight=traffic.in_flight,
+    )
+
+
+def _two_seconds_of(rate: RateShape) -> int:
+    """Traefik forgets who is idle for that long, so no more can come at once without coming to more in the mean."""
+    return max(1, 2 * rate.average // values.seconds(rate.period))
 
 
 def _secret_ref(text: str) -> SecretRef:

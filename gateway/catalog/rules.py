@@ -5,95 +5,60 @@ Each rule looks at what it can use and passes over the rest, which `shape` has t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import islice
+from collections.abc import Callable, Iterator
 
-from gateway.catalog.document import Path, Problem, path_text, quoted
+from gateway.catalog.document import Path, Problem, path_text
 from gateway.catalog.identity_rules import identity_problems
+from gateway.catalog.routing_rules import label_problems, tier_traffic, upstreams
+from gateway.catalog.tree import Apps, Claims, Raw, known, objects, text, texts, twice
 from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
-
-Raw = Mapping[str, object]
 
 
 def problems(tree: Raw) -> Iterator[Problem]:
     """What every rule finds, as it is found: a file that is something else altogether may have very many."""
-    apps = list(_objects(tree, ("apps",)))
+    apps = list(objects(tree, ("apps",)))
     for rule in _OVER_ALL:
         yield from rule(apps)
     for app_path, app in apps:
         for app_rule in _PER_APP:
             yield from app_rule(app_path, app)
-
-
-Apps = Sequence[tuple[Path, Raw]]
-Claims = Iterator[tuple[Path, Hashable]]
-
-
-def _objects(parent: Raw, path: Path) -> Iterator[tuple[Path, Raw]]:
-    """The objects in the list `parent[path[-1]]`, each with its path."""
-    items = parent.get(str(path[-1]))
-    for number, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, dict):
-            yield (*path, number), item
-
-
-def _texts(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
-    items = parent.get(str(path[-1]))
-    for number, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, str):
-            yield (*path, number), item
-
-
-def _text(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
-    item = parent.get(str(path[-1]))
-    if isinstance(item, str):
-        yield path, item
-
-
-def _twice(claims: Claims, what: str) -> Iterator[Problem]:
-    """A problem for each value that was there before, naming the first place."""
-    first: dict[Hashable, Path] = {}
-    for path, value in claims:
-        before = first.setdefault(value, path)
-        if before != path:
-            yield path, f"{what} stands at {path_text(before)} too"
+    yield from label_problems(tree)
 
 
 def _app_ids(apps: Apps) -> Iterator[Problem]:
     def claims() -> Claims:
         for path, app in apps:
-            yield from _text(app, (*path, "id"))
+            yield from text(app, (*path, "id"))
         for path, app in apps:
-            yield from _texts(app, (*path, "was"))
+            yield from texts(app, (*path, "was"))
 
-    return _twice(claims(), "the same app id")
+    return twice(claims(), "the same app id")
 
 
 def _hosts(apps: Apps) -> Iterator[Problem]:
     def claims() -> Claims:
         for path, app in apps:
-            for place, host in _texts(app, (*path, "hosts")):
+            for place, host in texts(app, (*path, "hosts")):
                 if host_problem(host) is None:
                     yield place, ascii_host(host)
 
-    return _twice(claims(), "the same host")
+    return twice(claims(), "the same host")
 
 
 def _prices(apps: Apps) -> Iterator[Problem]:
     def claims(key: str) -> Claims:
         for path, app in apps:
-            for tier_path, tier in _objects(app, (*path, "tiers")):
-                for price_path, price in _objects(tier, (*tier_path, "prices")):
-                    yield from _text(price, (*price_path, key))
+            for tier_path, tier in objects(app, (*path, "tiers")):
+                for price_path, price in objects(tier, (*tier_path, "prices")):
+                    yield from text(price, (*price_path, key))
 
-    yield from _twice(claims("price_id"), "the same price")
-    yield from _twice(claims("lookup_key"), "the same price")
+    yield from twice(claims("price_id"), "the same price")
+    yield from twice(claims("lookup_key"), "the same price")
 
 
 def _api_keys(apps: Apps) -> Iterator[Problem]:
     """One key for two apps would let each act for the other."""
-    return _twice((claim for path, app in apps for claim in _text(app, (*path, "api_key"))), "the same key")
+    return twice((claim for path, app in apps for claim in text(app, (*path, "api_key"))), "the same key")
 
 
 def _identity_secrets(apps: Apps) -> Iterator[Problem]:
@@ -101,11 +66,11 @@ def _identity_secrets(apps: Apps) -> Iterator[Problem]:
 
     def claims() -> Claims:
         for path, app in apps:
-            for kind_path, kind in _objects(app, (*path, "identity")):
+            for kind_path, kind in objects(app, (*path, "identity")):
                 if kind.get("kind") == "openwebui":
-                    yield from _text(kind, (*kind_path, "secret"))
+                    yield from text(kind, (*kind_path, "secret"))
 
-    return _twice(claims(), "the same secret, by which each app would take the other's sign-ins,")
+    return twice(claims(), "the same secret, by which each app would take the other's sign-ins,")
 
 
 def _notify_secrets(apps: Apps) -> Iterator[Problem]:
@@ -115,9 +80,9 @@ def _notify_secrets(apps: Apps) -> Iterator[Problem]:
         for path, app in apps:
             notify = app.get("notify")
             if isinstance(notify, dict):
-                yield from _text(notify, (*path, "notify", "secret"))
+                yield from text(notify, (*path, "notify", "secret"))
 
-    return _twice(claims(), "the same secret, by which each app could sign the other's notices,")
+    return twice(claims(), "the same secret, by which each app could sign the other's notices,")
 
 
 def _litellm_modes(apps: Apps) -> Iterator[Problem]:
@@ -159,15 +124,15 @@ def _litellm_users(apps: Apps) -> Iterator[Problem]:
 
 
 def _tier_ids(path: Path, app: Raw) -> Iterator[Problem]:
-    tiers = list(_objects(app, (*path, "tiers")))
+    tiers = list(objects(app, (*path, "tiers")))
 
     def claims() -> Claims:
         for tier_path, tier in tiers:
-            yield from _text(tier, (*tier_path, "id"))
+            yield from text(tier, (*tier_path, "id"))
         for tier_path, tier in tiers:
-            yield from _texts(tier, (*tier_path, "was"))
+            yield from texts(tier, (*tier_path, "was"))
 
-    return _twice(claims(), "the same tier id")
+    return twice(claims(), "the same tier id")
 
 
 def _first_tier(path: Path, app: Raw) -> Iterator[Problem]:
@@ -182,63 +147,52 @@ def _first_tier(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 def _each_price(path: Path, app: Raw) -> Iterator[Problem]:
-    for tier_path, tier in _objects(app, (*path, "tiers")):
-        for price_path, price in _objects(tier, (*tier_path, "prices")):
+    for tier_path, tier in objects(app, (*path, "tiers")):
+        for price_path, price in objects(tier, (*tier_path, "prices")):
             named = [key for key in ("price_id", "lookup_key") if key in price]
             if len(named) != 1:
                 yield price_path, f"expected either price_id or lookup_key, got {'both' if named else 'neither'}"
 
 
 def _tier_features(path: Path, app: Raw) -> Iterator[Problem]:
-    for tier_path, tier in _objects(app, (*path, "tiers")):
-        yield from _twice(_texts(tier, (*tier_path, "features")), "the same feature")
+    for tier_path, tier in objects(app, (*path, "tiers")):
+        yield from twice(texts(tier, (*tier_path, "features")), "the same feature")
 
 
 def _limits_told(path: Path, app: Raw) -> Iterator[Problem]:
     """A tier whose limits were forgotten would be unlimited, at the operator's cost."""
     if isinstance(app.get("litellm"), dict):
-        for tier_path, tier in _objects(app, (*path, "tiers")):
+        for tier_path, tier in objects(app, (*path, "tiers")):
             if tier.get("limits") is None:
                 yield (*tier_path, "limits"), "required, as the app has litellm; {} is unlimited"
 
 
 def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
-    tiers = [tier for _, tier in _objects(app, (*path, "tiers"))]
-    tier_ids = dict.fromkeys(tier_id for tier in tiers for _, tier_id in _text(tier, ("id",)))
-    features = dict.fromkeys(feature for tier in tiers for _, feature in _texts(tier, ("features",)))
-    for route_path, route in _objects(app, (*path, "routes")):
+    tiers = [tier for _, tier in objects(app, (*path, "tiers"))]
+    tier_ids = dict.fromkeys(tier_id for tier in tiers for _, tier_id in text(tier, ("id",)))
+    features = dict.fromkeys(feature for tier in tiers for _, feature in texts(tier, ("features",)))
+    for route_path, route in objects(app, (*path, "routes")):
         wants = route.get("min_tier") is not None or bool(route.get("features"))
         if route.get("public") is True and wants:
             yield route_path, "expected either public or min_tier and features, got both"
         if route.get("public") in (False, None) and not wants:
             yield route_path, "expected public, min_tier or features, got none"
-        for place, tier_id in _text(route, (*route_path, "min_tier")):
+        for place, tier_id in text(route, (*route_path, "min_tier")):
             # Tiers that cannot be read at all are told once, not for each route again.
-            yield from _known(place, tier_id, tier_ids or {tier_id: None}, "tier of this app")
-        for place, feature in _texts(route, (*route_path, "features")):
-            yield from _known(place, feature, features, "feature of a tier of this app")
-
-
-def _known(path: Path, name: str, names: Mapping[str, None], what: str) -> Iterator[Problem]:
-    if name not in names:
-        yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, names)}"
-
-
-def suggestion(name: str, names: Iterable[str]) -> str:
-    """`; did you mean "tier"?`, or nothing where none of the first hundred is near."""
-    near = get_close_matches(name[:100], islice(names, 100), 1)
-    return f'; did you mean "{near[0]}"?' if near else ""
+            yield from known(place, tier_id, tier_ids or {tier_id: None}, "tier of this app")
+        for place, feature in texts(route, (*route_path, "features")):
+            yield from known(place, feature, features, "feature of a tier of this app")
 
 
 def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
     """Two routes with one path must differ in methods, or nobody could say which holds."""
 
     def claims() -> Claims:
-        for route_path, route in _objects(app, (*path, "routes")):
-            methods = [method for _, method in _texts(route, ("methods",))]
-            for place, text in _text(route, (*route_path, "path")):
+        for route_path, route in objects(app, (*path, "routes")):
+            methods = [method for _, method in texts(route, ("methods",))]
+            for place, route_text in text(route, (*route_path, "path")):
                 for method in dict.fromkeys(methods) or ("",):
-                    yield place, (text, method)
+                    yield place, (route_text, method)
 
     def all_and_some() -> Iterator[Problem]:
         found = list(claims())
@@ -247,7 +201,7 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
             if isinstance(claim, tuple) and claim[1] and claim[0] in all_methods:
                 yield place, f"the same path stands at {path_text(all_methods[claim[0]])} too, for all methods"
 
-    yield from _twice(claims(), "the same path")
+    yield from twice(claims(), "the same path")
     yield from dict.fromkeys(all_and_some())
 
 
@@ -256,4 +210,5 @@ _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
     _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, identity_problems, _each_route, _route_paths,
+    upstreams, tier_traffic,
 )  # fmt: skip

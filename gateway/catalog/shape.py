@@ -21,15 +21,13 @@ from gateway.catalog.leaves import (
     Limit,
     Method,
     Name,
-    Origin,
-    PlainName,
-    ResolverName,
     RoutePath,
     SecretText,
     Shape,
     TierId,
     WebUrl,
 )
+from gateway.catalog.routing_shape import RoutingShape, TrafficShape, Upstream
 
 
 class LimitsShape(Shape):
@@ -99,6 +97,7 @@ class TierShape(Shape):
         default_factory=list, max_length=500, description="Words for what this tier may do."
     )
     limits: LimitsShape | None = None
+    traffic: TrafficShape | None = None
     internal: Flag = Field(False, description="Only granted by an operator; never sold or shown.")
     was: list[TierId] = Field(default_factory=list, max_length=100, description="Former ids of this tier.")
 
@@ -150,7 +149,7 @@ class AppShape(Shape):
     id: AppId
     name: Name
     hosts: list[Host] = Field(min_length=1, max_length=500, description="The host names at which people reach it.")
-    upstream: Origin = Field(description="Where Traefik finds it.")
+    upstream: Upstream
     api_key: SecretText | None = Field(
         None, description="Where its key for our API is; left out: keys are made with skpay keys create --app."
     )
@@ -183,22 +182,6 @@ class AppShape(Shape):
         False, description="true: each request carries X-SK-Assertion too, a signed token that says what the tags say."
     )
     was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
-
-
-class RoutingShape(Shape):
-    """How Traefik and the tunnel reach things."""
-
-    entry_points: list[PlainName] = Field(
-        default_factory=lambda: ["web"],
-        min_length=1,
-        max_length=20,
-        description="Traefik's entry points that serve the apps.",
-    )
-    cert_resolver: ResolverName = Field(None, description="Traefik's certificate resolver; null: no TLS on routers.")
-    gate_url: Origin = Field("http://skpayments:8081", description="Where Traefik finds the gate's port.")
-    public_service_url: Origin = Field("http://skpayments:8080", description="Where Traefik finds the public port.")
-    traefik_url: Origin = Field("http://traefik:80", description="Where the tunnel finds Traefik.")
-    network: PlainName = Field("proxy", description="The Docker network that Traefik shares with the apps.")
 
 
 class DocumentShape(Shape):

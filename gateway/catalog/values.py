@@ -7,14 +7,20 @@ gets into another program's configuration.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from urllib.parse import SplitResult, urlsplit
 
 import idna
 
 MAX_GRACE_SECONDS = 90 * 86400
 UPGRADE_PATH = "/.skpayments"
+# The one that mends what was known around ForwardAuth. Every option that we write is in it.
+OLDEST_TRAEFIK = "3.7.13"
+# The widest network that may speak for visitors: Docker's own bridge networks are that wide, by IP version.
+_WIDEST = {4: 16, 6: 48}
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TIER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Service names in Docker may have an underscore.
 _URL_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]{1,44}")
@@ -51,6 +57,10 @@ def text_problem(text: str) -> str | None:
 
 def app_id_problem(text: str) -> str | None:
     return None if _ID.fullmatch(text) else "only a-z, 0-9 and - are allowed, 63 characters at most"
+
+
+def tier_id_problem(text: str) -> str | None:
+    return None if _TIER_ID.fullmatch(text) else "only a-z, 0-9, _ and - are allowed, 63 characters at most"
 
 
 def ascii_host(text: str) -> str:
@@ -163,10 +173,15 @@ def grace_seconds(text: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("a whole number and s, m, h or d")
-    seconds = int(match[1]) * _SECONDS[match[2]]
-    if seconds > MAX_GRACE_SECONDS:
+    result = seconds(text)
+    if result > MAX_GRACE_SECONDS:
         raise ValueError("90d at most")
-    return seconds
+    return result
+
+
+def seconds(text: str) -> int:
+    """`5m` as seconds."""
+    return int(text[:-1]) * _SECONDS[text[-1]]
 
 
 def grace_problem(text: str) -> str | None:
@@ -219,3 +234,23 @@ def middleware_problem(text: str) -> str | None:
     if not _MIDDLEWARE.fullmatch(text):
         return "its name, @ and the provider that defines it"
     return "sk-… are ours, and none of them knows a user" if text.startswith("sk-") else None
+
+
+def traefik_version_problem(text: str) -> str | None:
+    """Why routes for this Traefik would be unsafe, or not what it reads."""
+    parts = text.split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        return "three numbers with dots between them"
+    if [int(part) for part in parts] < [int(part) for part in OLDEST_TRAEFIK.split(".")]:
+        return f"{OLDEST_TRAEFIK} at least: older ones can be led past the gate"
+    return None if int(parts[0]) == 3 else "what a Traefik after 3 reads is not known here"
+
+
+def net_problem(text: str) -> str | None:
+    """Why this is no address or network whose word about the visitor could be taken."""
+    try:
+        network = ip_network(text)
+    except ValueError:
+        return "an IP address, or a network in which the bits after / are 0"
+    widest = _WIDEST[network.version]
+    return None if network.prefixlen >= widest else f"/{widest} at least: anybody in it could be anybody"

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from gateway.routing.planning import INCOMING, Plan, Router
+from gateway.errors import ConfigError
+from gateway.routing.model import INCOMING, Plan, Router, Service
 from gateway.routing.traefik import Tree, as_yaml, document_of
 from gateway.routing.tunnel import dockflare_labels
 
@@ -48,7 +49,7 @@ def compose_fragment(plan: Plan, app_id: str | None, provider: Literal["labels",
 
     `provider="file"`: the routes come from a file, and Traefik must not make one of its own for the container.
     """
-    url = _service_url(plan, plan.of(app_id)[0])
+    url = _service(plan, plan.of(app_id)[0]).url
     if provider == "file":
         docker = swarm = {"traefik.enable": "false"}
     else:
@@ -61,6 +62,14 @@ def compose_fragment(plan: Plan, app_id: str | None, provider: Literal["labels",
 
 def _http_labels(plan: Plan, app_id: str | None, incoming: Incoming) -> Iterator[tuple[str, str]]:
     routers = plan.of(app_id)
+    if any(lane.app_id == app_id for lane in plan.lanes):
+        # Seen: Traefik overlooks a label's parentRefs, and the lane would be an open router of its own.
+        raise ConfigError(
+            [
+                f'{app_id}: labels cannot tell tiers apart; set routing.provider to "file" or "http", or take '
+                "traffic and the upstreams of single tiers out of apps.json"
+            ]
+        )
     # Two containers with one middleware name and different values would lose both, so each app has its own.
     own = f"{INCOMING}-{app_id}"
     names = {INCOMING: f"{INCOMING}@file" if incoming == "file" else own}
@@ -81,15 +90,18 @@ def _http_labels(plan: Plan, app_id: str | None, incoming: Incoming) -> Iterator
 
 def _services(plan: Plan, routers: tuple[Router, ...]) -> Tree:
     """A container's service has a port; where it is, Traefik asks Docker."""
-    url = urlsplit(_service_url(plan, routers[0]))
+    service = _service(plan, routers[0])
+    url = urlsplit(service.url)
     server: Tree = {"port": url.port or _PORTS[url.scheme]}
     if url.scheme != "http":
         server["scheme"] = url.scheme
-    return {routers[0].service: {"loadBalancer": {"server": server}}}
+    return {service.name: {"loadBalancer": {"server": server}}}
 
 
-def _service_url(plan: Plan, router: Router) -> str:
-    return next(service.url for service in plan.services if service.name == router.service)
+def _service(plan: Plan, router: Router) -> Service:
+    """Where the router's requests go, or most of them."""
+    name = router.service or next(lane.service for lane in plan.lanes if lane.app_id == router.app_id and lane.besides)
+    return next(service for service in plan.services if service.name == name)
 
 
 def _flattened(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -8,14 +8,16 @@ from typing import Any
 import yaml
 
 from gateway.catalog.reserved import ARRIVED_PATH
-from gateway.routing.planning import (
+from gateway.routing.model import (
     INCOMING,
-    PRIORITY,
     PUBLIC,
     BodyLimit,
     Gate,
     HostHeader,
     Incoming,
+    InFlight,
+    Key,
+    Lane,
     Middleware,
     Plan,
     RateLimit,
@@ -27,6 +29,8 @@ HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
 # Takes our headers from the client in every spelling that a backend might read as ours (X_SK_Tier, X.SK.Tier,
 # X-SK_Tier, …), then copies the gate's; X-Skate stays. No $ in it, so labels need no escaping.
 TAG_HEADERS = "(?i)^x[^a-z0-9]*sk[^a-z0-9]"
+# Over any default rule of Traefik's (their priority is the rule's length).
+PRIORITY = 1000
 MAX_GATE_ANSWER_BYTES = 64 * 1024
 # What a visitor could say of a request instead of making it. IIS and older Symfony and Zend take the path from the
 # last ones; an app sees no difference between _ and - where headers become environment variables.
@@ -50,7 +54,9 @@ def traefik_document(plan: Plan, gate_secret: str) -> Tree:
 
     Never without a router: Traefik takes an empty document for "no routes".
     """
-    return document_of(plan, plan.routers, plan.middlewares, gate_secret)
+    document = document_of(plan, plan.routers, plan.middlewares, gate_secret)
+    document["http"]["routers"] |= {lane.name: _lane(lane) for lane in plan.lanes}
+    return document
 
 
 def traefik_file(plan: Plan) -> str:
@@ -66,8 +72,9 @@ def traefik_secret_file() -> str:
 
 
 def document_of(plan: Plan, routers: Sequence[Router], middlewares: Sequence[Middleware], gate_secret: str) -> Tree:
-    """The part of the configuration that these routers need."""
-    services = {router.service for router in routers}
+    """The part of the configuration that these routers need; without lanes, which labels cannot say."""
+    apps = {router.app_id for router in routers}
+    services = {router.service for router in routers} | {lane.service for lane in plan.lanes if lane.app_id in apps}
     return {
         "http": {
             "routers": {name: options for router in routers for name, options in _routers(plan, router)},
@@ -98,17 +105,39 @@ def _routers(plan: Plan, router: Router) -> Iterator[tuple[str, Tree]]:
         yield name, _router(plan, router, f"Path(`{ARRIVED_PATH}`) && {rule}", PUBLIC, PRIORITY + 1)
 
 
-def _router(plan: Plan, router: Router, rule: str, service: str, priority: int) -> Tree:
+def _router(plan: Plan, router: Router, rule: str, service: str | None, priority: int) -> Tree:
     options: Tree = {
         "rule": rule,
         "entryPoints": list(plan.entry_points),
         "middlewares": list(router.middlewares),
-        "service": service,
+        **({} if service is None else {"service": service}),
         "priority": priority,
     }
     if plan.cert_resolver is not None:
         options["tls"] = {"certResolver": plan.cert_resolver}
     return options
+
+
+def _lane(lane: Lane) -> Tree:
+    """Traefik takes neither entry points nor TLS on it; without `parentRefs` it would be a router of its own."""
+    return {
+        "rule": _lane_rule(lane),
+        "parentRefs": list(lane.parents),
+        **({"middlewares": list(lane.middlewares)} if lane.middlewares else {}),
+        "service": lane.service,
+        "priority": PRIORITY,
+    }
+
+
+def _lane_rule(lane: Lane) -> str:
+    """Tier ids are of a-z, 0-9, _ and - only."""
+    if lane.tier_id is None:
+        terms = ["HeaderRegexp(`X-SK-Tier`, `.`)", *(f"!Header(`X-SK-Tier`, `{tier_id}`)" for tier_id in lane.besides)]
+    else:
+        terms = [f"Header(`X-SK-Tier`, `{lane.tier_id}`)"]
+    if lane.signed_in is not None:
+        terms.append(("" if lane.signed_in else "!") + "HeaderRegexp(`X-SK-User`, `.`)")
+    return " && ".join(terms)
 
 
 def _incoming(_: Incoming, gate_secret: str) -> Tree:
@@ -144,7 +173,26 @@ def _gate(middleware: Gate, _: str) -> Tree:
 
 
 def _rate_limit(middleware: RateLimit, _: str) -> Tree:
-    return {"rateLimit": {"average": middleware.average, "burst": middleware.burst, "period": "1s"}}
+    return {
+        "rateLimit": {
+            "average": middleware.average,
+            "burst": middleware.burst,
+            "period": middleware.period,
+            "sourceCriterion": _criterion(middleware.by),
+        }
+    }
+
+
+def _in_flight(middleware: InFlight, _: str) -> Tree:
+    return {"inFlightReq": {"amount": middleware.amount, "sourceCriterion": _criterion(middleware.by)}}
+
+
+def _criterion(by: Key) -> Tree:
+    """Of addresses in IPv6 the first 64 bits: the rest is the visitor's to choose."""
+    if by == "user":
+        return {"requestHeaderName": "X-SK-User"}
+    # The last address in X-Forwarded-For is what the tunnel's edge has seen; before it stand the client's own words.
+    return {"ipStrategy": {"ipv6Subnet": 64, **({"depth": 1} if by == "forwarded" else {})}}
 
 
 def _body_limit(middleware: BodyLimit, _: str) -> Tree:
@@ -157,6 +205,7 @@ _RENDERED: dict[type, Callable[[Any, str], Tree]] = {
     HostHeader: _host_header,
     Gate: _gate,
     RateLimit: _rate_limit,
+    InFlight: _in_flight,
     BodyLimit: _body_limit,
 }
 

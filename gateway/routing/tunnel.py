@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.routing.planning import Plan
+from gateway.routing.model import Plan
 from gateway.routing.traefik import as_yaml
 
 _CATCH_ALL = {"service": "http_status:404"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,14 +34,20 @@ class Answer:
 
 @dataclass
 class Stage:
-    """`gate_got` and `app_got`: (method, path with query, raw headers) of each request, in order."""
+    """`gate_got` and `app_got`: (method, path with query, raw headers) of each request, in order.
+
+    `edit(tree, stage)` changes the one app's apps.json before it is parsed. Requests to /hold wait for `let_go`.
+    """
 
     gate_secret: str = SECRET
+    edit: Callable[[Any, Stage], object] = lambda tree, stage: None
     gate_got: list[tuple[str, str, Headers]] = field(default_factory=list)
     app_got: list[tuple[str, str, Headers]] = field(default_factory=list)
     public_got: list[tuple[str, str, Headers]] = field(default_factory=list)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
     gate_url: str = ""
     app_url: str = ""
+    fast_url: str = ""
     public_url: str = ""
     traefik: Traefik | None = None
 
@@ -57,7 +63,9 @@ class Stage:
             "tiers": [{"id": "free", "name": "Free"}],
         }
         routing = {"gate_url": self.gate_url, "public_service_url": self.public_url}
-        return json.dumps({"apps": [app], "routing": routing}).encode()
+        tree = {"apps": [app], "routing": routing}
+        self.edit(tree, self)
+        return json.dumps(tree).encode()
 
     def plan(self) -> Plan:
         return plan(parse(self.document()), f"https://{PUBLIC_HOST}/base")
@@ -81,7 +89,7 @@ class Stage:
             writer.close()
 
     async def gate(self, request: web.Request) -> web.Response:
-        """Who has the cookie `tier=x` is on tier x; anything below /paid is refused, /up leads to a page."""
+        """Who has the cookies `tier=x; user=y` is y on tier x; anything below /paid is refused, /up leads to a page."""
         self.gate_got.append(_seen(request))
         if request.headers.getall("X-SK-Gate", []) != [self.gate_secret]:
             return web.json_response({"error": "forbidden"}, status=403)
@@ -93,11 +101,17 @@ class Stage:
         if path.startswith("/large"):
             return web.Response(text="x" * 100_000)
         tier = request.cookies.get("tier", "free")
-        return web.Response(headers={"X-SK-App": request.query["app"], "X-SK-Tier": tier, "X-SK-Features": ""})
+        user = {"X-SK-User": request.cookies["user"]} if "user" in request.cookies else {}
+        return web.Response(headers={"X-SK-App": request.query["app"], **user, "X-SK-Tier": tier, "X-SK-Features": ""})
 
     async def app(self, request: web.Request) -> web.Response:
         self.app_got.append(_seen(request))
+        if request.path == "/hold":
+            await self.let_go.wait()
         return web.json_response([list(pair) for pair in _seen(request)[2]])
+
+    async def fast(self, _: web.Request) -> web.Response:
+        return web.Response(text="fast")
 
     async def public(self, request: web.Request) -> web.Response:
         self.public_got.append(_seen(request))
@@ -134,17 +148,24 @@ RENDERINGS = ("file", "http", "docker", "swarm", "docker with sk-in@file")
 
 @asynccontextmanager
 async def staged(
-    rendering: str, folder: Path, *, behind_tunnel: bool = False, traefik_secret: str = SECRET
+    rendering: str,
+    folder: Path,
+    *,
+    behind_tunnel: bool = False,
+    traefik_secret: str = SECRET,
+    edit: Callable[[Any, Stage], object] = lambda tree, stage: None,
+    entry_point: dict[str, Any] | None = None,
 ) -> AsyncIterator[Stage]:
     """The stage with the real Traefik, which has the plan from this provider; `behind_tunnel` it trusts its peer."""
-    stage = Stage()
+    stage = Stage(edit=edit)
     async with AsyncExitStack() as stack:
         stage.gate_url = await serve(stack, stage.gate)
         stage.app_url = await serve(stack, stage.app)
+        stage.fast_url = await serve(stack, stage.fast)
         stage.public_url = await serve(stack, stage.public)
         static = await _provider(stack, rendering, stage.plan(), folder, traefik_secret)
-        if behind_tunnel:
-            static["entryPoints"] = {"web": {"forwardedHeaders": {"trustedIPs": ["127.0.0.1/32"]}}}
+        trusted = {"forwardedHeaders": {"trustedIPs": ["127.0.0.1/32"]}} if behind_tunnel else {}
+        static["entryPoints"] = {"web": {**trusted, **(entry_point or {})}}
         dynamic_dir = folder if "file" in rendering else None
         stage.traefik = await stack.enter_async_context(
             Traefik(static, dynamic_dir=dynamic_dir, env={"GATE_SECRET": traefik_secret})

@@ -13,8 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn, composite
-from routing_apps import PUBLIC_URL, apps_json, catalog
+from routing_apps import PUBLIC_URL, apps_json, catalog, catalogs
 
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog, HeaderIdentity
@@ -31,7 +30,7 @@ from gateway.routing import (
     traefik_document,
     traefik_file,
 )
-from gateway.routing.planning import Gate, HostHeader
+from gateway.routing.model import Gate, HostHeader
 
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,21 +42,6 @@ IDENTITIES: list[dict[str, str]] = [
 ]
 
 
-@composite
-def catalogs(draw: DrawFn) -> Catalog:
-    ids = draw(st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?", fullmatch=True), unique=True, max_size=5))
-    label = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?", fullmatch=True) | st.sampled_from(
-        ["bücher", "日本語", "sk", "in"]
-    )
-    number = iter(range(1000))
-    apps = []
-    for app_id in ids:
-        labels = draw(st.lists(label.filter(lambda text: not text.lower().startswith("xn--")), min_size=1, max_size=3))
-        apps.append((app_id, [f"{text}.h{next(number)}.example" for text in labels]))
-    resolver = draw(st.none() | st.just("letsencrypt"))
-    return parse(apps_json(apps, cert_resolver=resolver, entry_points=draw(st.sampled_from([["web"], ["a", "b"]]))))
-
-
 @UNHURRIED
 @given(catalogs())
 def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(catalog: Catalog) -> None:
@@ -65,10 +49,11 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
     http = traefik_document(routes, "the secret")["http"]
     hosts = {host: app.app_id for app in catalog.apps.values() for host in app.hosts}
     assert len({middleware.name for middleware in routes.middlewares}) == len(routes.middlewares)
-    assert len(http["routers"]) == 2 * len(hosts) + 1
-    seen_by_doctor = {name: router for name, router in http["routers"].items() if name.startswith("sk-arrived-")}
+    roots = {name: router for name, router in http["routers"].items() if "parentRefs" not in router}
+    assert len(roots) == 2 * len(hosts) + 1
+    seen_by_doctor = {name: router for name, router in roots.items() if name.startswith("sk-arrived-")}
     assert len(seen_by_doctor) == len(hosts)
-    for name, router in http["routers"].items():
+    for name, router in roots.items():
         if name == "sk-public":
             assert router["rule"] == "Host(`pay.example.com`)"
             continue
@@ -90,8 +75,17 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         assert header["headers"]["customRequestHeaders"] == {"X-Forwarded-Host": host}
         assert gate["forwardAuth"]["address"] == f"http://skpayments:8081/gate?app={app_id}"
         assert gate["forwardAuth"]["trustForwardHeader"] is False
-        assert http["services"][router["service"]]["loadBalancer"]["servers"] == [{"url": f"http://{app_id}:3000"}]
+        below = [lane for lane in routes.lanes if name in lane.parents]
+        assert {lane.app_id for lane in below} <= {app_id}
+        assert ("service" in router) is (not below)
+        for service in [lane.service for lane in below] or [router["service"]]:
+            (server,) = http["services"][service]["loadBalancer"]["servers"]
+            assert server["url"] in (f"http://{app_id}:3000", f"http://{app_id}-fast:1")
     assert hosts == seen_by_doctor == {}
+    for name, router in http["routers"].items():
+        if name not in roots:
+            assert set(router["parentRefs"]) <= set(roots) - {"sk-public"}
+            assert not {"entryPoints", "tls"} & set(router)
 
 
 @UNHURRIED
@@ -105,7 +99,13 @@ def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> 
     assert [rule["hostname"] for rule in rules[:-1]] == hosts
     assert {rule["service"] for rule in rules[:-1]} == {"http://traefik:80"}
     assert ingress_problems(rules) == []
+    with_lanes = {lane.app_id for lane in routes.lanes}
     for app_id, app in catalog.apps.items():
+        if app_id in with_lanes:
+            for render in (docker_labels, swarm_labels, compose_fragment):
+                with pytest.raises(ConfigError, match="labels cannot tell tiers apart"):
+                    render(routes, app_id)
+            continue
         for labels in (docker_labels(routes, app_id), swarm_labels(routes, app_id)):
             chains = [value for key, value in labels.items() if key.endswith(".middlewares")]
             assert len(chains) == 2 * len(app.hosts)

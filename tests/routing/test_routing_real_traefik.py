@@ -16,7 +16,7 @@ from servers.traefik import Traefik, until
 from gateway.catalog import parse
 from gateway.files import write_atomically
 from gateway.routing import plan, traefik_file
-from gateway.routing.planning import HostHeader, Plan, Service
+from gateway.routing.model import HostHeader, Plan, Service
 
 pytestmark = pytest.mark.needs_traefik
 
@@ -168,6 +168,7 @@ async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(
     hostile = '{{ env "GATE_SECRET" }}"\'`$ {{"{{"}} {{{{ }} é'
     routes = Plan(
         routers=(),
+        lanes=(),
         middlewares=(HostHeader("a", hostile), HostHeader("b", f"\x07{hostile}")),
         services=(Service("a", "http://127.0.0.1:9"),),
         entry_points=("web",),

@@ -100,6 +100,9 @@ http:
         average: 100
         burst: 200
         period: 1s
+        sourceCriterion:
+          ipStrategy:
+            ipv6Subnet: 64
     sk-public-body:
       buffering:
         maxRequestBodyBytes: 2097152

@@ -1,0 +1,57 @@
+"""Walking the raw tree of apps.json, for the rules between its values; what has another type is passed over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import islice
+
+from gateway.catalog.document import Path, Problem, path_text, quoted
+
+Raw = Mapping[str, object]
+Apps = Sequence[tuple[Path, Raw]]
+Claims = Iterator[tuple[Path, Hashable]]
+
+
+def objects(parent: Raw, path: Path) -> Iterator[tuple[Path, Raw]]:
+    """The objects in the list `parent[path[-1]]`, each with its path."""
+    items = parent.get(str(path[-1]))
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield (*path, number), item
+
+
+def texts(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
+    """The texts in the list `parent[path[-1]]`, each with its path."""
+    items = parent.get(str(path[-1]))
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, str):
+            yield (*path, number), item
+
+
+def text(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
+    """`parent[path[-1]]` with its path, if it is a text."""
+    item = parent.get(str(path[-1]))
+    if isinstance(item, str):
+        yield path, item
+
+
+def twice(claims: Claims, what: str) -> Iterator[Problem]:
+    """A problem for each value that was there before, naming the first place."""
+    first: dict[Hashable, Path] = {}
+    for path, value in claims:
+        before = first.setdefault(value, path)
+        if before != path:
+            yield path, f"{what} stands at {path_text(before)} too"
+
+
+def known(path: Path, name: str, names: Mapping[str, None], what: str) -> Iterator[Problem]:
+    """A problem if `name` is none of `names`."""
+    if name not in names:
+        yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, names)}"
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`; did you mean "tier"?`, or nothing where none of the first hundred is near."""
+    near = get_close_matches(name[:100], islice(names, 100), 1)
+    return f'; did you mean "{near[0]}"?' if near else ""

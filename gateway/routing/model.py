@@ -1,0 +1,137 @@
+"""What a plan is made of: routers, what each request goes through, and where it ends. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.errors import ConfigError
+
+INCOMING = "sk-in"
+PUBLIC = "sk-public"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """First on every gated router: proves Traefik to the gate and takes away what a client says about its request."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Takes away what a client sends under the name of a header that a middleware of the operator's will set (T30)."""
+
+    name: str
+    headers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostHeader:
+    """Sets X-Forwarded-Host to the router's one host: behind a trusted tunnel the client's own would get through."""
+
+    name: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """ForwardAuth to the gate; which app it is stands in the address, where no client can touch it."""
+
+    name: str
+    app_id: str
+    address: str
+    request_headers: tuple[str, ...]
+
+
+Key = Literal["user", "peer", "forwarded"]
+"""Whose requests are counted together: the user's whom the gate has found; the address's that connected; or the
+address's that a trusted tunnel says has connected to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Requests per period, and how many at once above that, for each of what `by` tells apart."""
+
+    name: str
+    average: int
+    burst: int
+    by: Key
+    period: str = "1s"
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Requests at the same time, for each of what `by` tells apart."""
+
+    name: str
+    amount: int
+    by: Key
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    name: str
+    max_bytes: int
+
+
+Middleware = Incoming | Strip | HostHeader | Gate | RateLimit | InFlight | BodyLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """`app_id` None is our own public router, the one without a gate. `middlewares` are names, in order.
+
+    `service` None: its requests go on to the lanes of its app, after the gate has said who it is.
+    """
+
+    name: str
+    host: str
+    app_id: str | None
+    middlewares: tuple[str, ...]
+    service: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A router below the routers of an app, for some of its tiers; Traefik looks for it with the gate's own tags.
+
+    `tier_id` None: whatever tier is not in `besides`. `signed_in` None: whoever. No request matches two lanes of an
+    app, so a broken one leads nowhere, not to another.
+    """
+
+    name: str
+    app_id: str
+    parents: tuple[str, ...]
+    tier_id: str | None
+    besides: tuple[str, ...]
+    signed_in: bool | None
+    middlewares: tuple[str, ...]
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything in the order of apps.json, our own last. Its names, hosts and URLs are safe in any rendering."""
+
+    routers: tuple[Router, ...]
+    lanes: tuple[Lane, ...]
+    middlewares: tuple[Middleware, ...]
+    services: tuple[Service, ...]
+    entry_points: tuple[str, ...]
+    cert_resolver: str | None
+    network: str
+    traefik_url: str
+
+    def of(self, app_id: str | None) -> tuple[Router, ...]:
+        """The routers of one app, or our own for None. Raises `ConfigError` for an app that is not there."""
+        routers = tuple(router for router in self.routers if router.app_id == app_id)
+        if not routers:
+            raise ConfigError([f"no app {app_id!r} in apps.json"])
+        return routers

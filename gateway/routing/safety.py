@@ -1,0 +1,80 @@
+"""What must not reach another program's configuration, whoever made the catalog. Pure.
+
+`parse` has refused all of it already, except an app that claims our own host; it is asked again where it matters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from gateway.catalog.model import Catalog, HeaderIdentity
+from gateway.catalog.values import (
+    app_id_problem,
+    ascii_host,
+    host_problem,
+    middleware_problem,
+    origin_problem,
+    tier_id_problem,
+    trusted_header_problem,
+)
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PERIOD = re.compile(r"[1-9][0-9]{0,3}[smh]")
+
+
+def claims(catalog: Catalog, public_host: str) -> Iterator[str]:
+    """Hosts of apps that are ours alone."""
+    for number, app in enumerate(catalog.apps.values()):
+        for place, host in enumerate(app.hosts):
+            if host == public_host:
+                yield f"apps.json: apps[{number}].hosts[{place}]: {host} is PUBLIC_URL's host, which is ours alone"
+
+
+def problems(catalog: Catalog) -> Iterator[str]:
+    """What `parse` has refused already, asked again: a plan must be safe whoever made the catalog."""
+    checks: list[tuple[str, str, Callable[[str], str | None]]] = []
+    hosts: set[str] = set()
+    for number, app in enumerate(catalog.apps.values()):
+        checks.append((f"apps[{number}].id", app.app_id, app_id_problem))
+        checks.append((f"apps[{number}].upstream", app.upstream, origin_problem))
+        for place, kind in enumerate(app.identity):
+            if isinstance(kind, HeaderIdentity):
+                checks.append((f"apps[{number}].identity[{place}].name", kind.name, trusted_header_problem))
+                checks.append((f"apps[{number}].identity[{place}].after", kind.after, middleware_problem))
+        for tier in app.tiers:
+            checks.append((f"apps[{number}].tiers[{tier.rank}].id", tier.tier_id, tier_id_problem))
+            if tier.traffic is not None and tier.traffic.rate is not None:
+                where = f"apps[{number}].tiers[{tier.rank}].traffic.rate.period"
+                checks.append((where, tier.traffic.rate.period, _period_problem))
+        for tier_id, url in app.tier_upstreams:
+            checks.append((f"apps[{number}].upstream.{tier_id}", url, origin_problem))
+            if app.tier(tier_id) is None:
+                yield f"apps.json: apps[{number}].upstream: {tier_id!r} is no tier of this app"
+        for place, host in enumerate(app.hosts):
+            checks.append((f"apps[{number}].hosts[{place}]", host, _ready_host_problem))
+            if host in hosts:
+                yield f"apps.json: apps[{number}].hosts[{place}]: the same host stands there twice"
+            hosts.add(host)
+    routing = catalog.routing
+    urls = {"gate_url": routing.gate_url, "public_service_url": routing.public_service_url}
+    checks += [(f"routing.{key}", url, origin_problem) for key, url in urls.items()]
+    checks.append(("routing.traefik_url", routing.traefik_url, origin_problem))
+    names = [*routing.entry_points, routing.network, routing.cert_resolver or "none"]
+    checks += [("routing", name, _name_problem) for name in names]
+    for where, value, problem_of in checks:
+        problem = problem_of(value)
+        if problem:
+            yield f"apps.json: {where}: {problem}"
+
+
+def _ready_host_problem(host: str) -> str | None:
+    return host_problem(host) or (None if ascii_host(host) == host else "not in lower-case ASCII")
+
+
+def _name_problem(name: str) -> str | None:
+    return None if _PLAIN_NAME.fullmatch(name) else "a name may hold A-Z, a-z, 0-9, _ . and - only"
+
+
+def _period_problem(period: str) -> str | None:
+    return None if _PERIOD.fullmatch(period) else "a whole number and s, m or h"

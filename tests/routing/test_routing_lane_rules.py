@@ -1,0 +1,73 @@
+"""Laws of the lanes: each request that the gate has let through takes exactly one, and is counted as who it is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from routing_apps import PUBLIC_URL, catalogs
+
+from gateway.catalog.model import App, Catalog, Tier
+from gateway.routing import plan, traefik_document
+
+# A busy machine is no failure.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TERM = re.compile(r"(!?)Header(Regexp)?\(`(X-SK-Tier|X-SK-User)`, `([a-z0-9_.-]+)`\)")
+
+
+def matches(rule: str, headers: dict[str, str]) -> bool:
+    """The rule as Traefik reads it; nothing but what is written out here may stand in one."""
+    for term in rule.split(" && "):
+        found = TERM.fullmatch(term)
+        assert found is not None, term
+        negated, regexp, name, value = found.groups()
+        assert (value == ".") is bool(regexp), term
+        here = bool(headers.get(name)) if regexp else headers.get(name) == value
+        if here is bool(negated):
+            return False
+    return True
+
+
+@UNHURRIED
+@given(catalogs())
+def test_each_request_takes_one_lane_to_its_upstream_and_is_counted_by_user_or_by_address(catalog: Catalog) -> None:
+    http = traefik_document(plan(catalog, PUBLIC_URL), "s")["http"]
+    address = {"ipStrategy": {"ipv6Subnet": 64, **({"depth": 1} if catalog.routing.trusted_ips else {})}}
+    for app in catalog.apps.values():
+        lanes = _lanes(http, app)
+        if not lanes:
+            assert app.tier_upstreams == ()
+            assert all(tier.traffic is None for tier in app.tiers)
+            continue
+        for tier_id in (*(tier.tier_id for tier in app.tiers), "new"):
+            tier = app.tier(tier_id)
+            # Whoever is not signed in has the first tier.
+            for user in ["u", *([""] if tier is app.default_tier else [])]:
+                (lane,) = [one for one in lanes if matches(one["rule"], {"X-SK-Tier": tier_id, "X-SK-User": user})]
+                (server,) = http["services"][lane["service"]]["loadBalancer"]["servers"]
+                assert server["url"] == dict(app.tier_upstreams).get(tier_id, app.upstream)
+                limits = [http["middlewares"][name] for name in lane.get("middlewares", ())]
+                assert limits == _limits(tier, {"requestHeaderName": "X-SK-User"} if user else address)
+        assert not any(matches(lane["rule"], {"X-SK-User": "u"}) for lane in lanes), "no tier, no lane"
+
+
+def _lanes(http: Any, app: App) -> list[Any]:
+    """The routers below those of the app, all of which are below all of them."""
+    rules = {f"Host(`{host}`)" for host in app.hosts}
+    parents = {name for name, router in http["routers"].items() if router["rule"] in rules}
+    lanes = [router for router in http["routers"].values() if parents & set(router.get("parentRefs", ()))]
+    assert all(set(lane["parentRefs"]) == parents for lane in lanes)
+    return lanes
+
+
+def _limits(tier: Tier | None, key: Any) -> list[Any]:
+    traffic = tier.traffic if tier else None
+    rate = traffic.rate if traffic else None
+    limits = []
+    if rate is not None:
+        options = {"average": rate.average, "burst": rate.burst, "period": rate.period, "sourceCriterion": key}
+        limits.append({"rateLimit": options})
+    if traffic is not None and traffic.in_flight is not None:
+        limits.append({"inFlightReq": {"amount": traffic.in_flight, "sourceCriterion": key}})
+    return limits

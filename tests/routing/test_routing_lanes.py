@@ -1,0 +1,173 @@
+"""Traffic by tier through the real Traefik: each has its own upstream and limits, and nobody chooses a lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from routing_stage import HOST, PUBLIC_HOST, SECOND_HOST, Headers, Stage, staged
+from servers.traefik import until
+
+from gateway.routing import traefik_file
+
+pytestmark = pytest.mark.needs_traefik
+
+THREE_A_MINUTE = {"average": 1, "period": "1m", "burst": 3}
+# Every header a client might hope to be put on another lane by.
+FORGED = [
+    (name, "pro")
+    for name in ("X-SK-Tier", "x-sk-tier", "X_SK_Tier", "X.SK.Tier", "X-SK_Tier", "Cookie2", "X-Forwarded-Tier")
+] + [("X-SK-User", "somebody-else"), ("X_SK_User", "somebody-else"), ("X-SK-App", "shop")]
+
+
+def tiers(tree: Any, stage: Stage) -> None:
+    """free: three a minute, two at once. pro: an upstream of its own, many. vip: only the upstream. gold: nothing."""
+    app = tree["apps"][0]
+    app["upstream"] = {"default": stage.app_url, "pro": stage.fast_url, "vip": stage.fast_url}
+    app["tiers"] = [
+        {"id": "free", "name": "Free", "traffic": {"rate": THREE_A_MINUTE, "in_flight": 2}},
+        {"id": "pro", "name": "Pro", "traffic": {"rate": {"average": 1000, "burst": 2000}}},
+        {"id": "vip", "name": "VIP"},
+        {"id": "gold", "name": "Gold"},
+    ]
+
+
+def behind_tunnel(tree: Any, stage: Stage) -> None:
+    tiers(tree, stage)
+    tree["routing"]["trusted_ips"] = ["127.0.0.1/32"]
+
+
+def by(tier: str, user: str = "") -> Headers:
+    return [("Cookie", f"tier={tier}; user={user}" if user else f"tier={tier}")]
+
+
+async def times(stage: Stage, number: int, headers: Headers, host: str = HOST, path: str = "/") -> Counter[int]:
+    return Counter([(await stage.ask(host, path, headers)).status for _ in range(number)])
+
+
+@pytest.mark.parametrize("rendering", ["file", "http"])
+async def test_traffic_by_tier(rendering: str, tmp_path: Path) -> None:
+    async with staged(rendering, tmp_path, edit=tiers) as stage:
+        assert stage.traefik is not None
+        assert await stage.traefik.errors() == 0
+        assert {router["status"] for router in (await stage.traefik.routers()).values()} == {"enabled"}
+        await each_tier_has_its_upstream(stage)
+        await a_limit_is_one_users_on_one_tier(stage)
+        await nobody_chooses_a_lane(stage)
+        await only_so_many_at_once(stage)
+        assert (await stage.ask(PUBLIC_HOST, "/health")).status == 200
+
+
+async def each_tier_has_its_upstream(stage: Stage) -> None:
+    for tier, upstream in (("pro", b"fast"), ("vip", b"fast"), ("gold", b"[["), ("not-heard-of-yet", b"[[")):
+        for host in (HOST, SECOND_HOST):
+            answer = await stage.ask(host, "/", by(tier, "u"))
+            assert (answer.status, answer.body[: len(upstream)]) == (200, upstream), tier
+    assert dict(stage.app_got[-1][2])["X-Sk-Tier"] == "not-heard-of-yet"
+    assert (await stage.ask(HOST, "/paid", by("pro", "u"))).status == 402
+
+
+async def a_limit_is_one_users_on_one_tier(stage: Stage) -> None:
+    assert await times(stage, 5, by("free", "alice")) == {200: 3, 429: 2}
+    # The app's other host is no second helping.
+    assert await times(stage, 2, by("free", "alice"), SECOND_HOST) == {429: 2}
+    assert await times(stage, 3, by("free", "bob")) == {200: 3}
+    assert await times(stage, 9, by("pro", "carol")) == {200: 9}
+    # Whoever is not signed in has no user: they are told apart by address, and take nothing from those who are.
+    assert await times(stage, 5, by("free")) == {200: 3, 429: 2}
+    assert await times(stage, 3, by("free", "dave")) == {200: 3}
+    # The very same person on a better tier.
+    assert await times(stage, 3, by("pro", "alice")) == {200: 3}
+
+
+async def nobody_chooses_a_lane(stage: Stage) -> None:
+    assert await times(stage, 1, [*by("free", "alice"), *FORGED]) == {429: 1}
+    assert await times(stage, 1, [*by("free"), *FORGED]) == {429: 1}
+    answer = await stage.ask(HOST, "/", [*by("free", "erin"), *FORGED])
+    assert answer.body[:2] == b"[["
+    assert await times(stage, 4, [*by("free", "erin"), *FORGED]) == {200: 2, 429: 2}
+
+
+async def only_so_many_at_once(stage: Stage) -> None:
+    held = [asyncio.create_task(stage.ask(HOST, "/hold", by("free", "frank"))) for _ in range(2)]
+
+    async def both_wait() -> bool:
+        return sum(path == "/hold" for _, path, _ in stage.app_got) == 2
+
+    await until(both_wait, "two requests at the app")
+    assert await times(stage, 1, by("free", "frank")) == {429: 1}
+    assert await times(stage, 1, by("free", "grace")) == {200: 1}
+    assert await times(stage, 1, by("pro", "heidi")) == {200: 1}
+    stage.let_go.set()
+    assert [answer.status for answer in await asyncio.gather(*held)] == [200, 200]
+
+
+async def test_behind_a_tunnel_strangers_are_told_apart_by_the_address_that_its_edge_has_seen(tmp_path: Path) -> None:
+    async with staged("file", tmp_path, behind_tunnel=True, edit=behind_tunnel) as stage:
+        one, two = [("X-Forwarded-For", "203.0.113.1")], [("X-Forwarded-For", "203.0.113.2")]
+        assert await times(stage, 4, one) == {200: 3, 429: 1}
+        assert await times(stage, 3, two) == {200: 3}
+        # What stands before it is the visitor's own invention.
+        assert await times(stage, 1, [("X-Forwarded-For", "198.51.100.9, 203.0.113.1")]) == {429: 1}
+        # In IPv6 a visitor has as many addresses as they like.
+        for number in range(3):
+            assert await times(stage, 1, [("X-Forwarded-For", f"2001:db8::{number:x}")]) == {200: 1}
+        assert await times(stage, 1, [("X-Forwarded-For", "2001:db8::ffff")]) == {429: 1}
+
+
+async def _with(stage: Stage, folder: Path, change: Any, mark: str = "mark") -> None:
+    """Let Traefik load the plan with something broken in it, and wait until it has; `mark` is another each time."""
+    document = yaml.safe_load(traefik_file(stage.plan()))
+    change(document["http"])
+    document["http"]["routers"][mark] = {"rule": f"Host(`{mark}`)", "service": "sk-public"}
+    (folder / "skpayments.yml").write_text(yaml.safe_dump(document))
+    assert stage.traefik is not None
+    await stage.traefik.until_routers(f"{mark}@file")
+    assert await stage.traefik.errors() > 0
+
+
+async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Path) -> None:
+    async with staged("file", tmp_path, edit=tiers) as stage:
+        await _with(stage, tmp_path, lambda http: http["middlewares"].pop("sk-rate-blog_free"))
+        assert await times(stage, 1, by("free", "alice")) == {404: 1}
+        assert await times(stage, 1, by("free")) == {200: 1}
+        assert await times(stage, 1, by("pro", "bob")) == {200: 1}
+        assert await times(stage, 1, by("gold", "carol")) == {200: 1}
+
+
+@pytest.mark.parametrize("entry_point", [{}, {"http": {"middlewares": ["sk-in@file"]}}])
+async def test_a_lane_whose_gate_is_broken_is_reached_by_nobody(entry_point: Any, tmp_path: Path) -> None:
+    """A lane has no gate of its own: all depends on Traefik asking at its parent first. With middlewares on the entry
+    point, Traefik forgets of a lane without parents that it ever had some."""
+    async with staged("file", tmp_path, edit=tiers, entry_point=entry_point) as stage:
+        for mark, change in (
+            ("gate", lambda http: http["middlewares"].pop("sk-gate-blog")),
+            ("parents", lambda http: [http["routers"].pop(name) for name in ("sk-app-blog", "sk-app-blog_2")]),
+        ):
+            await _with(stage, tmp_path, change, mark)
+            asked = len(stage.gate_got)
+            for host in (HOST, SECOND_HOST, "other.test"):
+                for headers in (by("pro", "u"), [("X-SK-Tier", "pro"), ("X-SK-User", "u")], []):
+                    assert (await stage.ask(host, "/", headers)).status == 404
+            assert len(stage.gate_got) == asked
+        assert stage.app_got == []
+
+
+@pytest.mark.parametrize("tunnel", [True, False])
+async def test_our_own_router_counts_by_visitor_and_not_by_tunnel(tunnel: bool, tmp_path: Path) -> None:
+    edit = behind_tunnel if tunnel else tiers
+    async with staged("file", tmp_path, behind_tunnel=tunnel, edit=edit) as stage:
+
+        async def visit(address: str) -> int:
+            return (await stage.ask(PUBLIC_HOST, "/health", [("X-Forwarded-For", address)])).status
+
+        # Two hundred at once and a hundred more each second are one visitor's.
+        same = Counter(await asyncio.gather(*(visit("203.0.113.1") for _ in range(500))))
+        assert same[429] > 0
+        others = Counter(await asyncio.gather(*(visit(f"203.0.113.{number % 250 + 2}") for number in range(500))))
+        # Where nobody is trusted the header is anybody's to invent, and all are one.
+        assert (others[429] > 0) is not tunnel
