@@ -38,6 +38,7 @@ async def test_a_good_pass_goes_through_as_nobody_on_the_first_tier() -> None:
         target(app_id="blog"),
         target(now=NOW - 60),
         target() + "&pass=x",
+        target() + "&a=b" * 1000,
         PATH + "/" + target().removeprefix(PATH) + "x",
     ],
 )
