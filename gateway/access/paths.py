@@ -10,12 +10,17 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 _PLAIN = re.compile(r"/[A-Za-z0-9_~!$&'()*+,=:@./-]*")
-_DOTS = re.compile(r"/\.\.?(?:/|$)")
+# `.` and `..`, and what Windows reads as the name without it: dots and spaces at the end of a part.
+_DOTS = re.compile(r"[. ](?:/|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What makes a path odd once it is decoded: another escape, another separator, a parameter, a control, no ASCII.
 _ODD = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
+# Whoever sends a path pays nothing for it, and the loop that reads it serves everybody: none may take much longer
+# than a millisecond.
+_MAX_LENGTH = 16_384
 _MAX_ODD_LENGTH = 2048
 _MAX_READINGS = 128
+_MAX_READ = 8192  # characters, of all readings together
 _MAX_KEPT_LENGTH = 256
 
 
@@ -71,6 +76,8 @@ _TRANSFORMS: tuple[Callable[[str], str], ...] = (
     lambda text: re.sub(r"/+", "/", text),
     lambda text: text.replace("\\", "/"),
     lambda text: re.sub(r";[^/]*", "", text),
+    lambda text: re.sub(r" +(?=/|$)", "", text),
+    lambda text: re.sub(r"(?<=[^/.])\.+(?=/|$)", "", text),
     lambda text: re.split(r"[?#]", text, maxsplit=1)[0],
     lambda text: text.split("\x00", 1)[0],
     lambda text: _CONTROL.sub("", text),
@@ -85,12 +92,14 @@ def _readings(path: str) -> tuple[str, ...] | None:
         return None
     seen = {path}
     todo = [path]
+    read = len(path)
     while todo:
         text = todo.pop()
         for transform in _TRANSFORMS:
             reading = transform(text)
             if reading not in seen:
-                if len(seen) >= _MAX_READINGS:
+                read += len(reading)
+                if len(seen) >= _MAX_READINGS or read > _MAX_READ:
                     return None
                 seen.add(reading)
                 todo.append(reading)
@@ -104,11 +113,13 @@ def read_path(uri: str) -> Path:
     so nothing public matches it.
     """
     path = uri.partition("?")[0] if "?" in uri else uri
-    return _read_again(path) if len(path) <= _MAX_KEPT_LENGTH else _read(path)
+    if len(path) <= _MAX_KEPT_LENGTH:
+        return _read_again(path)
+    return _read(path) if len(path) <= _MAX_LENGTH else Path(None, None)
 
 
 def _read(path: str) -> Path:
-    if _PLAIN.fullmatch(path) and "//" not in path and not ("/." in path and _DOTS.search(path)):
+    if _PLAIN.fullmatch(path) and "//" not in path and not (("./" in path or path[-1] == ".") and _DOTS.search(path)):
         literal = path if path[-1] == "/" else path + "/"
         return Path(literal, (literal.lower(),))
     decoded = _decode(path)

@@ -64,6 +64,8 @@ SPELLINGS: dict[str, tuple[Callable[[str], str], bool]] = {
     "a line feed": (lambda path: path.replace("/y", "%0a/y"), False),
     "an encoded question mark": (lambda path: path.replace("/y", "%3f/y"), False),
     "an encoded fragment": (lambda path: path.replace("/y", "%23/y"), False),
+    "a dot behind a part": (lambda path: path.replace("/y", "./y"), False),
+    "an encoded space behind": (lambda path: path.replace("/y", "%20/y"), False),
     "overlong dots": (lambda path: f"/static/%c0%ae%c0%ae{path}", False),
     "an overlong slash": (lambda path: path.replace("/y", "%c0%afy"), False),
     "a full-width slash": (lambda path: path.replace("/y", "%ef%bc%8fy"), False),
