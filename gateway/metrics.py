@@ -80,6 +80,10 @@ class Metric(Generic[Child]):
         """Drop the child of something that is no more, so that labels do not pile up."""
         self._children.pop(values, None)
 
+    def counted(self) -> list[tuple[str, ...]]:
+        """The label values of every child that is not at zero."""
+        return [values for values, child in self._children.items() if isinstance(child, Value) and child.value]
+
     def lines(self) -> Iterator[str]:
         yield f"# HELP {self.name} {_escaped_help(self.text)}"
         yield f"# TYPE {self.name} {self.kind}"

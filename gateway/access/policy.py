@@ -47,10 +47,12 @@ class MethodRefused:
 
 
 Decision = Allow | SignInRequired | TierRequired | MethodRefused
+Verdict = Literal["passes", "fails", "opens", "too shallow"]
+"""Of a paid route: the tier is enough for it or not. Of a public one: it is deeper than all paid ones or not."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class Rule:
     """One route, ready to match. `path` and `folded` are in normal form; `tiers` are the ids that pass."""
 
     path: str
@@ -89,7 +91,7 @@ def _passes(route: Route, tier: Tier, lowest: Tier | None) -> bool:
     return (lowest is None or tier.rank >= lowest.rank) and set(route.features) <= set(tier.features)
 
 
-def _rule(app: App, route: Route) -> _Rule:
+def _rule(app: App, route: Route) -> Rule:
     lowest = app.tier(route.min_tier) if route.min_tier is not None else None
     if route.min_tier is not None and lowest is None:
         raise ValueError(f"app {app.app_id}: route {route.path}: no tier {route.min_tier}")
@@ -99,7 +101,7 @@ def _rule(app: App, route: Route) -> _Rule:
     tiers = frozenset(tier.tier_id for tier in app.tiers if _passes(route, tier, lowest))
     # HEAD answers what GET does without the body: a rule for one is a rule for both.
     methods = frozenset(route.methods) | ({"HEAD"} if "GET" in route.methods else frozenset())
-    return _Rule(path, path.casefold(), route.public, methods, tiers)
+    return Rule(path, path.casefold(), route.public, methods, tiers)
 
 
 class Policy:
@@ -116,9 +118,9 @@ class Policy:
         by_id |= {tier.tier_id: tier for tier in app.tiers}
         self._allows = {tier_id: _allows(tier) for tier_id, tier in by_id.items()}
         self._default = self._allows[app.default_tier.tier_id]
-        rules = [_rule(app, route) for route in app.routes]
-        self._public = [rule for rule in rules if rule.public]
-        self._paid = [rule for rule in rules if not rule.public]
+        self.rules = tuple(_rule(app, route) for route in app.routes)
+        self._public = [rule for rule in self.rules if rule.public]
+        self._paid = [rule for rule in self.rules if not rule.public]
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
 
     def decide(self, who: Told, tier_id: str, method: str, path: Path, *, preflight: bool = False) -> Decision:
@@ -163,9 +165,9 @@ class Policy:
             return self._default.unnamed_instead
         return SignInRequired(who.reason if isinstance(who, Refused) else "sign in to use this")
 
-    def _asked_for(self, method: str, path: Path) -> list[_Rule] | None:
+    def _asked_for(self, method: str, path: Path) -> list[Rule] | None:
         """The rules that a request must satisfy, perhaps none; None where it is public."""
-        paid = [rule for rule in self._paid if rule.for_method(method) and rule.in_any(path)]
+        paid = self._covering(method, path)
         if path.literal is not None and self._public:
             deepest = max((len(rule.path) for rule in paid), default=0)
             for rule in self._public:
@@ -173,7 +175,22 @@ class Policy:
                     return None
         return paid
 
-    def _reaching(self, rules: Sequence[_Rule], current: Tier) -> Tier | None:
+    def _covering(self, method: str, path: Path) -> list[Rule]:
+        return [rule for rule in self._paid if rule.for_method(method) and rule.in_any(path)]
+
+    def judged(self, tier_id: str, method: str, path: Path) -> list[tuple[Route, Verdict]]:
+        """What each route that covers this request says of it, in the order of apps.json; for people who ask why."""
+        paid = self._covering(method, path)
+        deepest = max((len(rule.path) for rule in paid), default=0)
+        found: list[tuple[Route, Verdict]] = []
+        for route, rule in zip(self.app.routes, self.rules, strict=True):
+            if rule in paid:
+                found.append((route, "passes" if tier_id in rule.tiers else "fails"))
+            elif rule.public and rule.for_method(method) and (path.literal or "").startswith(rule.path):
+                found.append((route, "opens" if len(rule.path) > deepest else "too shallow"))
+        return found
+
+    def _reaching(self, rules: Sequence[Rule], current: Tier) -> Tier | None:
         """The tier to buy: the lowest one for sale above the current one that satisfies all, else any that does."""
         enough = [tier for tier in self.app.tiers if all(tier.tier_id in rule.tiers for rule in rules)]
         above = [tier for tier in enough if tier.rank > current.rank]

@@ -8,9 +8,9 @@ import errno
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -37,8 +37,8 @@ from gateway.billing.rederive import rederive
 from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
-from gateway.errors import ConfigError, SkpayError, UpstreamFailed
-from gateway.gate import Gate, Listener, listen
+from gateway.errors import ConfigError, NotFound, SkpayError, UpstreamFailed
+from gateway.gate import Gate, Listener, explain, listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
@@ -169,6 +169,7 @@ class Application:
             reload_catalog=self.reload,
             keys_changed=self._load_keys,
             jwks=self._assertion_keys.jwks,
+            explain_gate=self._explain_gate,
         )
         runner = web_runner(web_application(self._billing, site))
         await runner.setup()
@@ -176,6 +177,12 @@ class Application:
         site_server = web.TCPSite(runner, settings.host, settings.port)
         await _bound("PORT", settings.port, site_server.start())
         self.web_port = int(runner.addresses[0][1])
+
+    def _explain_gate(self, app_id: str, method: str, url: str, sent: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        access = self._access.get(app_id)
+        if access is None:  # a reload is under way
+            raise NotFound(f"The gate has no app {app_id!r} yet.", code="unknown_app")
+        return explain(self._gate, self._tiers.table, access, method, url, sent, int(self._clock()))
 
     async def stop(self) -> None:
         """Stop taking requests, finish what is under way, close the store. Twice is once."""

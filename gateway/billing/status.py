@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from gateway.billing.context import Billing, check_user_id
 from gateway.catalog.model import App, Tier
+from gateway.errors import StoreUnavailable
 from gateway.store import customers, entitlements, inbox, notices, outbox, refreshes
 from gateway.tiers.model import Entitlement, Reason
 
@@ -33,6 +34,24 @@ async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, objec
         "limits": limits(tier),
         "features": list(tier.features),
     }
+
+
+async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict[str, object]:
+    """What was last decided about this user (`in_store`; None: nothing, or nobody), since when and why, for whoever
+    compares it with what the gate has; `store_failed` if the store cannot tell, which the gate can do without."""
+    found: dict[str, object] = {"in_store": None, "store_failed": False}
+    if user_id is None:
+        return found
+    try:
+        stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    except StoreUnavailable:
+        return found | {"store_failed": True}
+    if stored is None:
+        return found
+    entitlement = stored.entitlement
+    tier = app.tier(entitlement.tier) or app.default_tier
+    why = {"reason": entitlement.reason, "source": entitlement.source, "status": entitlement.status}
+    return found | {"in_store": {"tier": tier.tier_id, "changed_at": stored.changed_at, **why}}
 
 
 def default_entitlement(app: App) -> Entitlement:

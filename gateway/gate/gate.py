@@ -29,11 +29,12 @@ from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers
 from gateway.log import fields
 from gateway.metrics import CONTENT_TYPE, Registry
-from gateway.settings import Secrets
+from gateway.settings import Secret, Secrets
 
 log = logging.getLogger(__name__)
 
 # Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
+REQUESTS = "skpay_gate_requests_total", "Requests the gate decided.", ("app", "tier", "outcome")
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_FIRST_SIGHTS = 100_000
@@ -77,9 +78,7 @@ class Gate:
         self._arrival_keys = arrival_keys
         self._clock = clock
         self.registry = registry
-        self._requests = registry.counter(
-            "skpay_gate_requests_total", "Requests the gate decided.", ("app", "tier", "outcome")
-        )
+        self._requests = registry.counter(*REQUESTS)
         self._forbidden = self._requests.of("", "", "forbidden")
         self._not_ready = self._requests.of("", "", "not_ready")
         self._unknown = self._requests.of("", "", "unknown_app")
@@ -95,6 +94,23 @@ class Gate:
         self._memory.watch(apps)
         self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
+
+    def unseen(self, access: AppAccess, registry: Registry, secret: Secret, signer: Signer, link: str) -> Gate:
+        """A gate for this app that answers as this one does, of which nobody hears: it counts into `registry`, tells
+        nobody whom it met, and signs with what it is given. `secret` opens it; every upgrade link is `link`."""
+        double = Gate(
+            secrets=(secret,),
+            public_url=self._public_url,
+            table=self._table,
+            sign_link=lambda app_id, user_id, now: link,
+            registry=registry,
+            resolve=self._resolve,
+            arrival_keys=self._arrival_keys,
+            clock=self._clock,
+        )
+        double.install({access.app.app_id: access}, signer)
+        double.ready = self.ready
+        return double
 
     def answer(self, method: bytes, url: bytes, headers: Headers) -> bytes:
         """The whole answer to a call. The secret comes first: without it nothing else is looked at."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from yarl import URL
@@ -19,7 +20,7 @@ class Site:
     `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists what is not well, by name; empty is
     ready. `reload_catalog()` reads apps.json again and raises `ConfigError` if it cannot be used. `keys_changed()` is
     called after a key was made or revoked, so that gate and listener learn of it at once. `jwks()` is the key set with
-    which apps verify assertions.
+    which apps verify assertions. `explain_gate(app_id, method, url, headers)` is what the gate would answer, and why.
     """
 
     admin_tokens: Secrets
@@ -29,6 +30,7 @@ class Site:
     reload_catalog: Callable[[], Awaitable[None]]
     keys_changed: Callable[[], Awaitable[None]]
     jwks: Callable[[], dict[str, list[dict[str, str]]]]
+    explain_gate: Callable[[str, str, str, Sequence[tuple[str, str]]], dict[str, Any]]
 
     @property
     def origin(self) -> str:

@@ -221,3 +221,17 @@ class ReconcileRequest(Body):
     app_id: Annotated[str | None, Field(min_length=1, max_length=63)] = None
     apply: bool = False
     yes: Annotated[bool, Field(description="Apply even if it lowers many payers at once.")] = False
+
+
+class HeaderLine(Body):
+    name: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$")]
+    value: Annotated[str, Field(max_length=16_384, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+
+
+class GateQuestion(Body):
+    """A visitor's request, as Traefik would ask the gate about it."""
+
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    url: Annotated[str, Field(min_length=1, max_length=16_384)]
+    method: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "GET"
+    headers: Annotated[list[HeaderLine], Field(max_length=200)] = []

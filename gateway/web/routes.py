@@ -14,6 +14,7 @@ from gateway.web import (
     admin,
     admin_customers,
     admin_events,
+    admin_gate,
     admin_notices,
     admin_outbox,
     admin_reconcile,
@@ -91,5 +92,7 @@ API = (
           (400, 404, 502, 503)),
     Route("DELETE", "/admin/users/{app_id}/{user_id}", admin_customers.forget, "operator", None, None,
           (400, 404, 502, 503)),
+    Route("POST", "/admin/gate/explain", admin_gate.explain_gate, "operator", models.GateQuestion, None,
+          (*_BODY, 404, 503)),
     Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
 )  # fmt: skip

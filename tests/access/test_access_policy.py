@@ -151,6 +151,33 @@ def test_a_rule_for_a_tier_that_is_not_there_is_refused() -> None:
         Policy(with_app(routes=(Route("/x", min_tier="gold"),)))
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "tier", "verdicts"),
+    [
+        ("/", "GET", "pro", []),
+        ("/pro", "GET", "pro", [("/pro", "passes")]),
+        ("/pro", "GET", "free", [("/pro", "fails")]),
+        ("/pro/logo/x", "GET", "free", [("/pro", "fails"), ("/pro/logo", "opens")]),
+        ("/pro%2flogo", "GET", "free", [("/pro", "fails")]),
+        ("/PRO/LOGO", "GET", "free", [("/pro", "fails")]),
+        ("/upload", "GET", "free", []),
+        ("/upload", "PUT", "free", [("/upload", "fails")]),
+        ("/report", "HEAD", "pro", [("/report", "fails")]),
+        ("/video", "GET", "staff", [("/video", "passes")]),
+        ("/static/x", "GET", "free", [("/static", "opens")]),
+    ],
+)
+def test_what_each_route_says_of_a_request(path: str, method: str, tier: str, verdicts: list[tuple[str, str]]) -> None:
+    judged = Policy(APP).judged(tier, method, read_path(path))
+    assert [(route.path, verdict) for route, verdict in judged] == verdicts
+
+
+def test_a_public_route_above_a_paid_one_is_too_shallow() -> None:
+    app = with_app(routes=(Route("/a", public=True), Route("/a/b", min_tier="pro"), Route("/a/b/c", public=True)))
+    judged = Policy(app).judged("free", "GET", read_path("/a/b/c"))
+    assert [verdict for _, verdict in judged] == ["too shallow", "fails", "opens"]
+
+
 PATHS = st.text("/.%25cfFprostaic;\\_-", max_size=20).map(lambda text: "/" + text)
 
 

@@ -100,7 +100,7 @@ def test_our_origin_is_spelled_as_browsers_spell_it(public_url: str, origin: str
     async def nothing() -> None:
         return None
 
-    site = Site((), public_url, (), dict, nothing, nothing, dict)
+    site = Site((), public_url, (), dict, nothing, nothing, dict, lambda *_: {})
     assert site.origin == origin
 
 

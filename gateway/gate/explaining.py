@@ -1,0 +1,150 @@
+"""What the gate would answer a request, and why, step by step."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+from gateway.access.app_access import AppAccess
+from gateway.access.assertion import Signer
+from gateway.access.cookies import AGAIN
+from gateway.access.hosts import host_name
+from gateway.access.identity import Identity
+from gateway.access.paths import Path, read_path
+from gateway.access.table import TierTable
+from gateway.access.who import Anonymous, Known, Who
+from gateway.catalog.model import App, Tier
+from gateway.errors import InvalidInput
+from gateway.gate import request as names
+from gateway.gate.gate import REQUESTS, Gate
+from gateway.gate.request import CANONICAL, Headers
+from gateway.metrics import Registry
+from gateway.settings import Secret
+
+NOT_SHOWN = "not-shown"
+_SECRET = Secret("of a gate that nobody else can ask")
+_OURS = re.compile(r"(?i)x[^a-z0-9]*sk[^a-z0-9]|x-forwarded-")
+_SCHEMES = ("http", "https", "ws", "wss")
+
+
+class NotSigning(Signer):
+    """In the place of a signer where what was signed would be shown."""
+
+    def __init__(self) -> None:
+        """Without any key."""
+
+    def sign(self, app_id: str, tier: Tier, user_id: str | None, now: int) -> bytes:
+        return NOT_SHOWN.encode()
+
+
+def explain(
+    gate: Gate, table: TierTable, access: AppAccess, method: str, url: str, sent: Iterable[tuple[str, str]], now: int
+) -> dict[str, object]:
+    """The steps to the answer, as JSON; it is the gate's own answer, though neither counted nor told of to anybody.
+
+    `sent` are the visitor's headers, `url` the address without what Traefik takes out of it (`/a/../b`). Headers that
+    Traefik takes away or makes itself (`X-SK-…`, `X-Forwarded-…`) are left out. Raises `InvalidInput`.
+    """
+    app, registry = access.app, Registry()
+    host, target = _asked(url)
+    headers = _headers(sent)
+    unseen = gate.unseen(access, registry, _SECRET, NotSigning(), NOT_SHOWN)
+    asked = {
+        names.GATE: _SECRET.reveal().encode(), names.HOST: host.encode(), names.URI: target.encode(),
+        names.METHOD: method.encode(), **headers,
+    }  # fmt: skip
+    answer = unseen.answer(b"GET", b"/gate?app=" + app.app_id.encode(), asked)
+    who, path = access.identity.who(headers, now), read_path(target)
+    tier_id = table.tier_of(app.app_id, who.user_id, "") if isinstance(who, Known) else ""
+    tier = app.tier(tier_id) or app.default_tier
+    return {
+        "app": _app(app),
+        "host": {"asked": host, "read_as": host_name(host), "ours": host_name(host) in app.hosts},
+        "path": _path(target, path),
+        "identity": _identity(access.identity, headers, who, now),
+        "tier": {"in_table": tier_id or None, "used": tier.tier_id},
+        "rules": [
+            {**asdict(route), "verdict": verdict} for route, verdict in access.policy.judged(tier.tier_id, method, path)
+        ],
+        "outcome": registry.counter(*REQUESTS).counted()[0][2],
+        "answer": _answer(answer),
+    }
+
+
+def _asked(url: str) -> tuple[str, str]:
+    """Host and request target, as Traefik hands them on."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in _SCHEMES or not parts.netloc or "@" in parts.netloc:
+        raise InvalidInput("url: expected one such as https://chat.example.com/path.")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise InvalidInput("url: expected what a browser sends: visible ASCII, anything else percent-encoded.")
+    return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _headers(sent: Iterable[tuple[str, str]]) -> Headers:
+    """Those that the gate reads, as it reads them."""
+    found: Headers = {}
+    for name, value in sent:
+        canonical = CANONICAL.get(name.lower().encode())
+        if canonical is None or _OURS.match(name):
+            continue
+        raw = value.strip(" \t").encode()
+        found[canonical] = found[canonical] + AGAIN + raw if canonical in found else raw
+    return found
+
+
+def _app(app: App) -> dict[str, object]:
+    return {
+        "app_id": app.app_id, "name": app.name, "hosts": list(app.hosts), "enforce": app.enforce,
+        "anonymous": app.anonymous,
+    }  # fmt: skip
+
+
+def _path(target: str, path: Path) -> dict[str, object]:
+    return {
+        "asked": target.partition("?")[0],
+        "literal": path.literal,
+        "readings": None if path.readings is None else sorted(path.readings),
+    }
+
+
+def _identity(identity: Identity, headers: Headers, who: Who, now: int) -> dict[str, object]:
+    found: dict[str, object] = {"from": None, "user_id": None, "until": None, "code": None, "reason": None}
+    if isinstance(who, Known):
+        found |= {"user_id": who.user_id, "until": who.credential_expires_at}
+        found["from"] = _deciding(identity, headers, who, now)
+    elif not isinstance(who, Anonymous):
+        found |= {"from": who.source, "code": getattr(who, "code", "ask"), "reason": getattr(who, "reason", None)}
+    return found
+
+
+def _deciding(identity: Identity, headers: Headers, who: Known, now: int) -> str | None:
+    """Where the credential stands that decided: a longer one in its place is somebody else's or nobody's."""
+    for name, value in headers.items():
+        if name != names.COOKIE:
+            if identity.who({**headers, name: value + b"x"}, now) != who:
+                return name.decode().lower()
+            continue
+        cookies = value.replace(AGAIN, b";").split(b";")
+        for number, cookie in enumerate(cookies):
+            longer = b";".join([*cookies[:number], cookie.rstrip() + b"x", *cookies[number + 1 :]])
+            if identity.who({**headers, name: longer}, now) != who:
+                return "cookie:" + cookie.partition(b"=")[0].strip().decode("latin-1")
+    return None
+
+
+def _answer(whole: bytes) -> dict[str, object]:
+    head, _, body = whole.partition(b"\r\n\r\n")
+    start, *lines = head.decode("ascii").split("\r\n")
+    headers = [line.split(": ", 1) for line in lines]
+    return {
+        "status": int(start.split()[1]),
+        "headers": headers,
+        "body": json.loads(body) if body else None,
+    }

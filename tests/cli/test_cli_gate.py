@@ -1,0 +1,109 @@
+"""`skpay gate explain`."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+
+import pytest
+from access.access_samples import token
+from cli_said import Skpay
+from servers.running import SESSION_SECRET, Running
+from servers.traefik import until
+
+IMAGES = "https://chat.example.com/api/v1/images/generations?x=1"
+
+
+def cookie(user_id: str) -> str:
+    made = token({"id": user_id, "exp": int(time.time()) + 600}, secret=SESSION_SECRET)
+    return f"token={made.decode()}"
+
+
+async def test_it_prints_every_step_and_no_secret(skpay: Skpay, running: Running) -> None:
+    mine = cookie("ada")
+    said = await skpay("gate", "explain", "skai", "--url", IMAGES, "--cookie", mine, env=running.environ)
+    assert (said.code, said.err) == (0, "")
+    assert [line.rstrip() for line in said.out.splitlines() if not line.startswith("            ")] == [
+        "  app       skai (SKAI) at chat.example.com",
+        "✓ host      chat.example.com",
+        "  path      /api/v1/images/generations is read as /api/v1/images/generations/",
+        said.out.splitlines()[3],
+        "  tier      free, as everybody whom the gate's table does not have; nothing was ever decided about this user",
+        "✗ rule      /api/v1/images needs pro: fails",
+        "  outcome   tier_required, as counted in skpay_gate_requests_total",
+        "  answer    402",
+    ]
+    assert said.out.splitlines()[3].startswith("✓ identity  ada, by cookie token, to be seen anew at 20")
+    assert "X-SK-Tier: free" in said.out
+    assert "required_tier: pro" in said.out
+    assert "upgrade_url: https://pay.example.com/buy/skai?t=not-shown" in said.out
+    assert mine[8:40] not in said.out
+
+
+async def test_as_json_for_a_program(skpay: Skpay, running: Running) -> None:
+    words = ("gate", "explain", "skai", "--url", IMAGES, "-X", "POST", "-H", "Accept: text/html", "--json")
+    said = await skpay(*words, env=running.environ)
+    told = json.loads(said.out)
+    assert (said.code, told["outcome"], told["answer"]["status"]) == (0, "sign_in_required", 401)
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("--cookie", "theme=dark\n{}\n"), ("--header", "Accept: */*\nCookie: {}\n")]
+)
+async def test_a_secret_comes_by_standard_input(
+    skpay: Skpay, running: Running, monkeypatch: pytest.MonkeyPatch, option: str, text: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text.format(cookie("ada"))))
+    said = await skpay("gate", "explain", "skai", "--url", IMAGES, option, "-", env=running.environ)
+    assert (said.code, "✓ identity  ada, by cookie token" in said.out) == (0, True)
+
+
+async def test_it_says_what_is_wrong(skpay: Skpay, running: Running) -> None:
+    for words, part in (
+        (("--cookie", "token=forged"), "✗ identity  cookie token does not verify: malformed_token: the token is malf"),
+        (("--url", "https://evil.example/"), "✗ host      evil.example is not one of skai's"),
+        (("--url", "https://chat.example.com/api%2fv1"), "can be read in more than one way"),
+        (("--url", "https://chat.example.com/" + "%2f" * 1000), "can be read in too many ways"),
+        (("--url", "https://chat.example.com/"), "  rule      no route of apps.json covers this path"),
+    ):
+        said = await skpay("gate", "explain", "skai", "--url", IMAGES, *words, env=running.environ)
+        assert said.code == 0
+        assert part in said.out
+
+
+async def test_a_table_that_differs_from_the_store_is_told(skpay: Skpay, running: Running) -> None:
+    await running.gate(Cookie=cookie("ada"))
+    words = ("gate", "explain", "skai", "--url", IMAGES, "--cookie", cookie("ada"))
+    await skpay("grant", "skai", "ada", "pro", "--reason", "x", env=running.environ)
+
+    async def granted() -> bool:
+        return (
+            "✓ tier      pro, in the gate's table and in the store, since 20"
+            in (await skpay(*words, env=running.environ)).out
+        )
+
+    await until(granted, "the gate heard of the grant")
+    running.application._tiers.tell("skai", "ada", "free")
+    said = await skpay(*words, env=running.environ)
+    assert "✗ tier      free, in the gate's table, but the store says pro: skpay refresh skai ada" in said.out
+
+
+async def test_what_cannot_be_asked_is_wrong_input_and_quotes_no_value(skpay: Skpay, running: Running) -> None:
+    for words, part in (
+        (("nope", "--url", IMAGES), "no app 'nope'"),
+        (("skai", "--url", "/api"), "url: expected"),
+        (("skai",), "--url"),
+        (("skai", "--url", IMAGES, "-H", "Bearer-of-a-secret"), "expected 'Name: value'"),
+        (("skai", "--url", IMAGES, "-b", "-", "-H", "-"), "read once"),
+    ):
+        said = await skpay("gate", "explain", *words, env=running.environ)
+        assert (said.code, said.out) == (2, "")
+        assert part in said.err
+        assert "Bearer-of-a-secret" not in said.err
+
+
+async def test_without_a_server_it_says_how_to_start_one(skpay: Skpay, alone: dict[str, str]) -> None:
+    said = await skpay("gate", "explain", "skai", "--url", IMAGES, env=alone)
+    assert (said.code, "skpay serve" in said.err) == (3, True)

@@ -1,0 +1,85 @@
+"""`/admin/gate/explain`: the gate's answer, and whether its table and the store say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from servers.running import GATE_SECRET, Running
+from servers.traefik import until
+
+from gateway.errors import StoreUnavailable
+from gateway.store import Store
+
+
+async def key_of(running: Running, user_id: str) -> str:
+    _, made = await running.admin("POST", "/admin/keys", {"app_id": "blog", "user_id": user_id})
+    return str(made["key"])
+
+
+def question(key: str, **more: Any) -> dict[str, Any]:
+    headers = [{"name": "Authorization", "value": f"Bearer {key}"}]
+    return {"app_id": "blog", "url": "https://blog.example.com/", "headers": headers, **more}
+
+
+async def test_it_answers_as_the_gate_does_and_shows_no_secret(running: Running) -> None:
+    key = await key_of(running, "u1")
+    status, told = await running.admin("POST", "/admin/gate/explain", question(key))
+    answered, headers, _ = await running.gate(app="blog", host="blog.example.com", Authorization=f"Bearer {key}")
+    assert (status, told["answer"]["status"], answered) == (200, 200, 200)
+    tags = [[name, value] for name, value in headers.items() if name.startswith("X-SK-")]
+    assert [pair for pair in told["answer"]["headers"] if pair[0].startswith("X-SK-")] == tags
+    assert told["identity"] == {"from": "authorization", "user_id": "u1", "until": None, "code": None, "reason": None}
+    assert key not in str(told)
+    assert GATE_SECRET not in str(told)
+
+
+async def test_it_tells_since_when_and_why_and_where_table_and_store_differ(running: Running) -> None:
+    key = await key_of(running, "u1")
+    grant = {"app_id": "blog", "user_id": "u1", "tier": "patron", "reason": "a gift"}
+    await running.admin("POST", "/admin/grants", grant)
+
+    async def tier() -> Any:
+        return (await running.admin("POST", "/admin/gate/explain", question(key)))[1]["tier"]
+
+    async def granted() -> bool:
+        return bool((await tier())["in_table"] == "patron")
+
+    await until(granted, "the gate heard of the grant")
+    told = await tier()
+    assert (told["used"], told["in_store"]["tier"], told["in_store"]["source"]) == ("patron", "patron", "grant")
+    assert abs(told["in_store"]["changed_at"] - running.application._clock()) < 60
+    running.application._tiers.tell("blog", "u1", "reader")
+    told = await tier()
+    assert (told["in_table"], told["used"], told["in_store"]["tier"]) == ("reader", "reader", "patron")
+
+
+async def test_while_the_store_is_gone_it_tells_what_the_gate_knows(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await key_of(running, "u1")
+
+    async def gone(self: Store, query: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(Store, "read", gone)
+    status, told = await running.admin("POST", "/admin/gate/explain", question(key))
+    assert (status, told["answer"]["status"]) == (200, 200)
+    assert told["tier"] == {"in_table": None, "used": "reader", "in_store": None, "store_failed": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "error"),
+    [
+        ({"app_id": "nope"}, 404, "unknown_app"),
+        ({"url": "/api"}, 400, "invalid_input"),
+        ({"url": "https://chat.example.com/\u00e9"}, 400, "invalid_input"),
+        ({"headers": [{"name": "A b", "value": "x"}]}, 400, "invalid_input"),
+        ({"headers": [{"name": "Cookie", "value": "a\r\nX-Sk-Gate: x"}]}, 400, "invalid_input"),
+        ({"method": ""}, 400, "invalid_input"),
+        ({"odd": 1}, 400, "invalid_input"),
+    ],
+)
+async def test_what_it_cannot_ask_is_told(running: Running, change: dict[str, Any], status: int, error: str) -> None:
+    answered, told = await running.admin("POST", "/admin/gate/explain", question("skp_x") | change)
+    assert (answered, told["error"]) == (status, error)
