@@ -12,4 +12,6 @@ _CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
 async def key_set(request: web.Request) -> web.Response:
     """The public keys of assertions (JWKS); to be kept for five minutes."""
-    return web.json_response(request.app[SITE].jwks(), headers=_CACHEABLE)
+    jwks = request.app[SITE].jwks()
+    # An empty one is over when the first app wants assertions; nobody should miss that for five minutes.
+    return web.json_response(jwks, headers=_CACHEABLE if jwks["keys"] else None)

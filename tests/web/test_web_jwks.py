@@ -56,7 +56,9 @@ async def test_the_key_set_may_be_kept_for_five_minutes_by_anybody(signing: Runn
 
 
 async def test_nothing_is_derived_from_the_admin_token_until_an_app_wants_it(running: Running) -> None:
-    assert await running.json("GET", "/.well-known/jwks.json", None) == (200, {"keys": []})
+    async with running.call("GET", "/.well-known/jwks.json", None) as answer:
+        assert (answer.status, await answer.json()) == (200, {"keys": []})
+        assert answer.headers["Cache-Control"] == "no-store"
     write_apps(running.folder, lambda apps: apps["apps"][1].update(assertion=True))
     assert (await running.admin("POST", "/admin/reload"))[0] == 200
     assert len((await running.json("GET", "/.well-known/jwks.json", None))[1]["keys"]) == 1
