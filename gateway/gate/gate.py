@@ -18,15 +18,17 @@ from gateway.access.identity import SESSION_COOKIE
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequired, wants_page
 from gateway.access.table import TierTable
-from gateway.access.tags import encode, user_line
+from gateway.access.tags import encode
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
 from gateway.catalog.model import Tier
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.gate import answers
 from gateway.gate import request as names
+from gateway.gate.allowed import allowed, last_lines
 from gateway.gate.memory import Memory
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers
+from gateway.gate.usual import Usual
 from gateway.log import fields
 from gateway.metrics import CONTENT_TYPE, Registry
 from gateway.settings import Secret, Secrets
@@ -85,7 +87,18 @@ class Gate:
         self._seen: set[tuple[str, str]] = set()
         self._targets: dict[bytes, PreparedApp] = {}
         self._memory = Memory(registry, table)
-        self.ready = False
+        self.usual = Usual(table, self._meet, clock)
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Every app and every user has been loaded; until then nobody is let through."""
+        return self._ready
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        self._ready = ready
+        self.usual.forget()
 
     def install(self, apps: Mapping[str, AppAccess], signer: Signer | None = None) -> None:
         """Answer by these apps from the next request on: all of them change at once. `signer` must be there if any of
@@ -94,6 +107,7 @@ class Gate:
         self._memory.watch(apps)
         self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
+        self.usual.forget()
 
     def unseen(self, access: AppAccess, registry: Registry, secret: Secret, signer: Signer, link: str) -> Gate:
         """A gate for this app that answers as this one does, of which nobody hears: it counts into `registry`, tells
@@ -112,8 +126,11 @@ class Gate:
         double.ready = self.ready
         return double
 
-    def answer(self, method: bytes, url: bytes, headers: Headers) -> bytes:
-        """The whole answer to a call. The secret comes first: without it nothing else is looked at."""
+    def answer(self, method: bytes, url: bytes, headers: Headers, whole: bytes | None = None) -> bytes:
+        """The whole answer to a call. The secret comes first: without it nothing else is looked at.
+
+        `whole`: the bytes of a request that came at once, for `usual` to know its like by.
+        """
         secret = headers.get(names.GATE)
         if secret is None:
             authorization = headers.get(names.AUTHORIZATION, b"")
@@ -126,13 +143,13 @@ class Gate:
         if method != b"GET" and method != b"HEAD":
             return answers.BAD_METHOD
         app = self._targets.get(url)
-        if app is not None and self.ready:
-            return self._gate(app, headers)
+        if app is not None and self._ready:
+            return self._gate(app, headers, whole)
         path, _, query = url.partition(b"?")
         if path == b"/gate":
             return self._gate_of(query, headers)
         if path == b"/traefik":
-            document = self._traefik_document() if self.ready else None
+            document = self._traefik_document() if self._ready else None
             return answers.NOT_READY if document is None else answers.answer(200, document, "application/json")
         if path == b"/metrics":
             return answers.answer(200, self.registry.render().encode(), CONTENT_TYPE)
@@ -146,7 +163,7 @@ class Gate:
 
     def _gate_of(self, query: bytes, headers: Headers) -> bytes:
         """The app that the middleware's address names in another spelling: exactly one `app`, nothing else."""
-        if not self.ready:
+        if not self._ready:
             self._not_ready.value += 1
             return answers.NOT_READY
         try:
@@ -160,7 +177,7 @@ class Gate:
             return answers.NO_SUCH_APP
         return self._gate(app, headers)
 
-    def _gate(self, app: PreparedApp, headers: Headers) -> bytes:
+    def _gate(self, app: PreparedApp, headers: Headers, whole: bytes | None = None) -> bytes:
         """The decision about one proxied request."""
         host, uri, method = headers.get(names.HOST), headers.get(names.URI), headers.get(names.METHOD)
         if host is None or not (host in app.host_bytes or app.has_host(host)):
@@ -174,25 +191,29 @@ class Gate:
         path = read_path(target)
         if path.literal == _ARRIVED:
             return self._arrival(app, target)
-        return self._decide(app, headers, verb, path)
+        return self._decide(app, headers, verb, path, whole)
 
-    def _decide(self, app: PreparedApp, headers: Headers, method: str, path: Path) -> bytes:
+    def _decide(self, app: PreparedApp, headers: Headers, method: str, path: Path, whole: bytes | None) -> bytes:
         now = int(self._clock())
         who = app.access.identity.who(headers, now)
         if isinstance(who, Ask):
             app.count("identity_unavailable")
             return answers.IDENTITY_UNAVAILABLE
-        tier_id = ""
+        tier_id, user_id = "", None
         if isinstance(who, Known):
-            tier_id = self._table.tier_of(app.app_id, who.user_id, "")
+            user_id = who.user_id
+            tier_id = self._table.tier_of(app.app_id, user_id, "")
             if not tier_id:
-                self._meet(app.app_id, who.user_id)
+                self._meet(app.app_id, user_id)
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
             return self._upgrade(app, who, tier_id, _wants_page(method, headers), now)
         preflight = method == "OPTIONS" and _is_preflight(headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
-            return _allow(app, decision, who, now)
+            # A preflight is known by more than its parts tell; a refused credential may be good one day.
+            if whole is not None and method != "OPTIONS" and not isinstance(who, Refused):
+                self.usual.remember(whole, app, method, who)
+            return allowed(app, decision, user_id, last_lines(user_id), now)
         if isinstance(decision, MethodRefused):
             app.count("method_refused")
             return answers.METHOD_REFUSED
@@ -263,21 +284,6 @@ class Gate:
 def _verb(method: bytes | None) -> str | None:
     """A method of an app's own, such as WebDAV's; None if it is none at all."""
     return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
-
-
-def _allow(app: PreparedApp, decision: Allow, who: Told, now: int) -> bytes:
-    tier_id = decision.tier.tier_id
-    start, allowed, anonymous = app.tiers[tier_id]
-    user_id = who.user_id if decision.named and isinstance(who, Known) else None
-    if decision.instead_of is not None:
-        app.count(f"would_{decision.instead_of}", tier_id)
-    elif user_id is None:
-        anonymous.value += 1
-    else:
-        allowed.value += 1
-    if app.assertions is not None:
-        start += app.assertions.current(decision.tier, user_id, now)[0]
-    return start + b"\r\n" if user_id is None else start + user_line(user_id) + b"\r\n"
 
 
 def _sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:

@@ -28,6 +28,7 @@ class Listener:
 
     def __init__(self, gate: Gate, max_connections: int, tick_seconds: float) -> None:
         self.gate = gate
+        self.usual_answer = gate.usual.answer
         self.tick = 0
         self.draining = False
         self.failed = gate.registry.counter("skpay_gate_failures_total", "Requests that met a bug of ours.").of()

@@ -7,11 +7,9 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
-import httptools
-
 from gateway.gate import answers
-from gateway.gate.reader import PIECE, LastAnswer, Reader
-from gateway.gate.request import USUAL, Headers
+from gateway.gate.reader import LastAnswer, Reader
+from gateway.gate.request import Headers
 
 if TYPE_CHECKING:
     from gateway.gate.listener import Listener
@@ -21,29 +19,18 @@ log = logging.getLogger(__name__)
 _MAX_DROPPED_BYTES = 1_048_576
 
 
-class _Unusual(Exception):
-    """The quick way cannot be sure about these bytes; they are read again, carefully."""
-
-
 class Connection(asyncio.Protocol):
     """Requests are answered in their order; the first odd thing ends the connection.
 
-    There are two ways to read. Traefik sends one whole request at a time, with headers from a known list, each once:
-    then httptools fills a dict without a call of ours per header, which is a quarter of all the work. Whatever does
-    not fit that exactly (a piece, two at once, an unknown or repeated header, an error) goes to the `Reader`, from
-    the first byte of the request.
+    Whole requests like others before them are answered `again`, at a third of the work; everything else goes to the
+    `Reader`, from the first byte of the request.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._transport: asyncio.Transport | None = None
-        self._quick_parser: httptools.HttpRequestParser | None = None
         self._reader: Reader | None = None
-        self._urls: list[bytes] = []
-        self._headers: Headers = {}
-        self.on_url = self._urls.append
-        self.on_header = self._headers.__setitem__
-        self._lines = 0
+        self._whole: bytes | None = None
         self._last = False
         self._out: list[bytes] = []
         self._dropped_bytes = 0
@@ -82,6 +69,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if self._reader is None and not self.closing and self._usual(data):
+            return
         self.active_at = self._listener.tick
         if self.closing:
             self._dropped_bytes += len(data)
@@ -89,8 +78,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
             return
         try:
-            if self._reader is not None or not self._quick(data):
-                self._carefully(data)
+            self._carefully(data)
         except LastAnswer as last:
             self.end(last.answer)
             return
@@ -99,46 +87,29 @@ class Connection(asyncio.Protocol):
         elif self._out:
             self._flush()
 
-    def _quick(self, data: bytes) -> bool:
-        """Read and answer exactly one usual request; False, with nothing done, if these bytes are anything else."""
-        if data[-4:] != b"\r\n\r\n" or len(data) > PIECE:
-            return False
-        parser = self._quick_parser
-        if parser is None:
-            parser = self._quick_parser = httptools.HttpRequestParser(self)
-        # Cleared when the request has been answered.
-        self._lines = data.count(b"\n")  # httptools takes no LF without its CR, nor one in a value
+    def _usual(self, data: bytes) -> bool:
+        """Answer a usual request; False, with nothing done, if these bytes are anything else."""
+        started = perf_counter()
+        listener = self._listener
         try:
-            parser.feed_data(data)
-            answered = self._lines == 0
-        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            answered = False
-        if answered:
-            return True
-        # Not answered: an error, something unusual, or a body that is still to come.
-        self._quick_parser = None
-        self._headers.clear()
-        self._urls.clear()
-        return False
-
-    def on_message_complete(self) -> None:
-        """The end of a request read quickly. Its line, each header and the empty line end in one CR LF each, so a
-        count that does not fit means a repeated header, a body or a second request."""
-        headers = self._headers
-        if len(headers) != self._lines - 2 or len(self._urls) != 1 or not headers.keys() <= USUAL:
-            raise _Unusual
-        parser = self._quick_parser
-        if parser is None or parser.get_method() != b"GET" or not parser.should_keep_alive():
-            raise _Unusual
-        answer = self._respond(b"GET", self._urls[0], headers)
-        headers.clear()
-        self._urls.clear()
-        self._lines = 0
-        self._out.append(answer)
+            answer = listener.usual_answer(data)
+        except Exception:
+            # A bug of ours; with care it may not happen.
+            log.exception("gate_request_failed")
+            listener.failed.value += 1
+            return False
+        if answer is None or self._transport is None:
+            return False
+        self._transport.write(answer)
+        self.active_at = listener.tick
+        listener.seconds.observe(perf_counter() - started)
+        return True
 
     def _carefully(self, data: bytes) -> None:
+        self._whole = None
         if self._reader is None:
             self._reader = Reader(self._receive)
+            self._whole = data
         completed = self._reader.feed(data)
         if self._reader.idle:
             self._reader = self.began_at = None
@@ -146,6 +117,8 @@ class Connection(asyncio.Protocol):
             self.began_at = self._listener.tick
 
     def _receive(self, method: bytes, url: bytes, headers: Headers, keep_alive: bool) -> None:
+        if not keep_alive or method != b"GET":
+            self._whole = None
         answer = self._respond(method, url, headers)
         if not keep_alive or self._last:
             raise LastAnswer(answer)
@@ -155,7 +128,7 @@ class Connection(asyncio.Protocol):
         """The gate's answer; a bug of ours is answered too, and the server lives on."""
         started = perf_counter()
         try:
-            answer = self._listener.gate.answer(method, url, headers)
+            answer = self._listener.gate.answer(method, url, headers, self._whole)
         except Exception:
             log.exception("gate_request_failed")
             self._listener.failed.value += 1

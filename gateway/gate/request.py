@@ -23,9 +23,4 @@ _READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_
 LENGTH = b"Content-Length"
 ENCODING = b"Transfer-Encoding"
 
-# What Traefik sends in exactly this spelling, read or not. Nothing here changes how a request is framed.
-USUAL = frozenset(_READ) | {
-    b"Host", b"User-Agent", b"Accept-Encoding", b"X-Forwarded-For", b"X-Forwarded-Port", b"X-Forwarded-Proto",
-    b"X-Forwarded-Server", b"X-Real-Ip",
-}  # fmt: skip
 CANONICAL: dict[bytes, bytes] = {name.lower(): name for name in (*_READ, LENGTH, ENCODING)}

@@ -18,6 +18,7 @@ from gateway.access.keys import KeyOwner, key_hash
 from gateway.access.table import TierTable
 from gateway.catalog.model import App
 from gateway.gate import Gate, Listener, listen
+from gateway.gate.protocol import Connection
 from gateway.metrics import Registry
 from gateway.settings import Secret
 
@@ -94,16 +95,14 @@ def head(
     secret: str | None = GATE_SECRET,
     more: Iterable[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
-    """The headers of a call as Traefik makes it."""
-    lines = [
-        ("Host", "skpayments:8081"), ("User-Agent", "Go-http-client/1.1"), ("Accept-Encoding", "gzip"),
-        ("X-Forwarded-For", "10.0.0.7"), ("X-Forwarded-Port", "443"), ("X-Forwarded-Proto", "https"),
-    ]  # fmt: skip
+    """The headers of a call as Traefik makes it, in the order in which Go writes them."""
+    lines = [("X-Forwarded-For", "10.0.0.7"), ("X-Forwarded-Port", "443"), ("X-Forwarded-Proto", "https"), *more]
     optional = [("X-Forwarded-Host", host), ("X-Forwarded-Uri", uri), ("X-Forwarded-Method", method)]
     lines += [(name, value) for name, value in (*optional, ("X-Sk-Gate", secret)) if value is not None]
     if user is not None:
         lines.append(("Cookie", f"token={session(user).decode()}"))
-    return [*lines, *more]
+    first = [("Host", "skpayments:8081"), ("User-Agent", "Go-http-client/1.1")]
+    return [*first, *sorted(lines, key=lambda line: line[0]), ("Accept-Encoding", "gzip")]
 
 
 def raw(lines: Iterable[tuple[str, str]], target: str = "/gate?app=skai", method: str = "GET") -> bytes:
@@ -186,3 +185,29 @@ async def ask(port: int, target: str = "/gate?app=skai", **changes: object) -> A
     """One call as Traefik makes it, changed."""
     (answer,) = await exchange(port, raw(head(**changes), target))  # type: ignore[arg-type]  # the names are head's
     return answer
+
+
+class _Written:
+    """A transport that only keeps what is written: for reading many requests without sockets."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def write_eof(self) -> None:
+        pass
+
+    close = abort = pause_reading = resume_reading = write_eof
+
+
+def read(on: Stage, pieces: list[bytes]) -> bytes:
+    """What one connection answers to these pieces."""
+    transport = _Written()
+    connection = Connection(on.listener)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
+    for piece in pieces:
+        connection.data_received(piece)
+    connection.connection_lost(None)
+    return transport.data

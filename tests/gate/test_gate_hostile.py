@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 import uvloop
 from access.access_samples import session
-from gate.gate_stage import GATE_SECRET, Answer, Stage, ask, exchange, head, raw, stage
+from gate.gate_stage import GATE_SECRET, Answer, Stage, ask, exchange, head, raw, read, stage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.gate import protocol, reader
+from gateway.gate import reader
 from gateway.gate.request import Headers
 
 ALICE, BOB = raw(head(user="alice")), raw(head(user="bob"))
@@ -313,10 +313,10 @@ async def test_a_bug_is_answered_logged_and_survived(caplog: pytest.LogCaptureFi
     async with stage() as on:
         whole = on.gate.answer
 
-        def broken(method: bytes, url: bytes, headers: Headers) -> bytes:
+        def broken(method: bytes, url: bytes, headers: Headers, data: bytes | None = None) -> bytes:
             if b"bug" in url:
                 raise RuntimeError("a bug")
-            return whole(method, url, headers)
+            return whole(method, url, headers, data)
 
         on.gate.answer = broken  # type: ignore[method-assign]  # a bug, on purpose
         for odd in ([], [("X-Odd", "1")]):
@@ -378,31 +378,6 @@ def test_it_is_the_same_on_uvloop() -> None:
     uvloop.run(play())
 
 
-class _Written:
-    """A transport that only keeps what is written: for reading many requests without sockets."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    def write_eof(self) -> None:
-        pass
-
-    close = abort = pause_reading = resume_reading = write_eof
-
-
-def _read(on: Stage, pieces: list[bytes]) -> bytes:
-    transport = _Written()
-    connection = protocol.Connection(on.listener)
-    connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
-    for piece in pieces:
-        connection.data_received(piece)
-    connection.connection_lost(None)
-    return transport.data
-
-
 ODD = [
     ("X-Odd", "1"), ("cookie", "a=b"), ("X-SK-GATE", "x"), ("Content-Length", "3"), ("Content-Length", "0"),
     ("Transfer-Encoding", "chunked"), ("Connection", "close"), ("Connection", "Upgrade"), ("Upgrade", "h2c"),
@@ -428,9 +403,9 @@ def test_the_quick_way_and_the_careful_one_answer_alike(
             whole = [raw(lines, method=method) + junk for method, lines, junk in requests]
             stream = b"".join(whole)
             cut = data.draw(st.integers(0, len(stream)))
-            at_once = _read(on, whole)
-            assert _read(on, [stream[:cut], stream[cut:]]) == at_once
-            assert _read(on, [stream]) == at_once
+            at_once = read(on, whole)
+            assert read(on, [stream[:cut], stream[cut:]]) == at_once
+            assert read(on, [stream]) == at_once
 
     asyncio.run(play())
 
@@ -440,7 +415,7 @@ def test_the_quick_way_and_the_careful_one_answer_alike(
 def test_no_bytes_make_it_fall_over_or_name_somebody_by_chance(pieces: list[bytes]) -> None:
     async def play() -> None:
         async with stage() as on:
-            written = _read(on, pieces)
+            written = read(on, pieces)
             assert on.listener.failed.value == 0
             assert written == b"" or written.startswith(b"HTTP/1.1 ")
             if b"alice" in written:

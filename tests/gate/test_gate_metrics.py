@@ -47,7 +47,7 @@ async def everything_happens(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None
         await ask(on.port, "/gate?app=trial", host="trial.example.com", uri="/pro", user=user)
     with monkeypatch.context() as patched:
         patched.setattr(Identity, "who", lambda *_: Ask("jwt", 0, b"", "authorization"))
-        await ask(on.port)
+        await ask(on.port, user="carol")
     on.gate.ready = False
     await ask(on.port)
     on.gate.ready = True
