@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.access.identity import Identity
-from gateway.access.keys import UserKeys
+from gateway.access.jwks import KeyRing
+from gateway.access.keys import UserKeyHolders, UserKeys
+from gateway.access.kinds import Kind
+from gateway.access.litellm_keys import LiteLLMKeys
+from gateway.access.oidc import OidcTokens
+from gateway.access.openwebui import OpenWebUI
 from gateway.access.policy import Policy
-from gateway.catalog.model import App, OpenWebUIIdentity, SecretRef, UserKeyIdentity
+from gateway.access.trusted_header import TrustedHeader
+from gateway.access.user_ids import Ids
+from gateway.catalog.identity_headers import claims_of
+from gateway.catalog.model import (
+    App,
+    HeaderIdentity,
+    JwtIdentity,
+    LiteLLMKeyIdentity,
+    OpenWebUIIdentity,
+    SecretRef,
+    UserKeyIdentity,
+)
 from gateway.errors import ConfigError
 from gateway.settings import Secrets
+
+Make = Callable[[], Kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +39,76 @@ class AppAccess:
     app: App
     identity: Identity
     policy: Policy
+    made: Mapping[Hashable, Kind] = field(default_factory=dict, repr=False)
+    """The identity kinds by all that each was made of: the same after a reload goes on, and remembers."""
 
 
 def app_access(
-    app: App, secrets: Mapping[SecretRef, Secrets], user_keys: UserKeys, previous: AppAccess | None = None
+    app: App,
+    secrets: Mapping[SecretRef, Secrets],
+    user_keys: UserKeys,
+    previous: AppAccess | None = None,
+    key_ring: Callable[[str], KeyRing] = KeyRing,
 ) -> AppAccess:
     """Prepare `app`. `secrets` has every secret that its identity kinds name, newest first; `user_keys` is live.
+    `key_ring` has the public keys at an address: one ring for each, the same every time.
 
-    With `previous`, the same app before a reload, verified tokens stay remembered if the secrets are the same; any
-    change of them forgets all (T32). Raises `ConfigError` for a secret that is missing or empty.
+    With `previous`, the same app before a reload, what a kind has verified stays remembered if nothing about the kind
+    has changed; any change of its secrets forgets all (T32). Raises `ConfigError` for a secret that is missing.
     """
-    session_secrets: tuple[bytes, ...] | None = None
-    keys: UserKeys | None = None
-    for kind in app.identity:
-        if isinstance(kind, UserKeyIdentity):
-            keys = user_keys
-            continue
-        if not isinstance(kind, OpenWebUIIdentity) or kind.introspect is not None or kind.namespace:
-            raise ConfigError([f"app {app.app_id}: identity {kind.kind}: this way of using it is not built yet"])
-        if not secrets.get(kind.secret):
-            raise ConfigError([f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"])
-        found = tuple(secret.reveal().encode() for secret in secrets[kind.secret])
-        session_secrets = (session_secrets or ()) + found
-    same = previous is not None and previous.identity.openwebui_secrets == session_secrets
-    remembered = previous.identity.remembered if previous is not None and same else None
-    identity = Identity(app.app_id, openwebui_secrets=session_secrets, user_keys=keys, remembered=remembered)
-    return AppAccess(app, identity, Policy(app))
+    before = {} if previous is None else previous.made
+    made: dict[Hashable, Kind] = {}
+    kinds: dict[int, Kind] = {}
+    namespaces = _namespaces(app)
+    for number, kind in enumerate(app.identity):
+        ids = Ids("" if isinstance(kind, UserKeyIdentity) else kind.namespace, namespaces)
+        if isinstance(kind, OpenWebUIIdentity):
+            made_of, make = _openwebui(app, ids, secrets)
+        elif isinstance(kind, UserKeyIdentity):
+            made_of, make = object(), partial(UserKeyHolders, app.app_id, user_keys)
+        else:
+            made_of, make = _other(number, app, kind, ids, key_ring)
+        if made_of not in made:
+            made[made_of] = before.get(made_of) or make()
+        kinds[number] = made[made_of]
+    claims = {number: tuple(claims_of(kind)) for number, kind in enumerate(app.identity)}
+    return AppAccess(app, Identity(kinds, claims), Policy(app), made)
+
+
+def _namespaces(app: App) -> tuple[str, ...]:
+    found = (kind.namespace for kind in app.identity if not isinstance(kind, UserKeyIdentity))
+    return tuple(dict.fromkeys(namespace for namespace in found if namespace))
+
+
+def _openwebui(app: App, ids: Ids, secrets: Mapping[SecretRef, Secrets]) -> tuple[Hashable, Make]:
+    """Two Open WebUIs in one app are one kind with the secrets of both."""
+    found: Secrets = ()
+    introspect: str | None = None
+    numbers: list[int] = []
+    for number, kind in enumerate(app.identity):
+        if isinstance(kind, OpenWebUIIdentity):
+            numbers.append(number)
+            introspect = introspect or kind.introspect
+            if not secrets.get(kind.secret):
+                told = f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"
+                raise ConfigError([told])
+            found += secrets[kind.secret]
+    raw = tuple(secret.reveal().encode() for secret in found)
+    make = partial(OpenWebUI, numbers[0], raw, ids, introspect)
+    return (OpenWebUI, numbers[0], found, ids, introspect), make
+
+
+def _other(
+    number: int,
+    app: App,
+    kind: JwtIdentity | HeaderIdentity | LiteLLMKeyIdentity,
+    ids: Ids,
+    key_ring: Callable[[str], KeyRing],
+) -> tuple[Hashable, Make]:
+    if isinstance(kind, JwtIdentity):
+        ring = key_ring(kind.jwks_url)
+        return (OidcTokens, number, kind, ids, ring), partial(OidcTokens, number, kind, ids, ring)
+    if isinstance(kind, HeaderIdentity):
+        return (TrustedHeader, kind, ids), partial(TrustedHeader, ids)
+    template = (app.litellm.user_id if app.litellm else "{user_id}").replace("{app_id}", app.app_id)
+    return (LiteLLMKeys, number, template, ids), partial(LiteLLMKeys, number, template, ids)

@@ -1,6 +1,8 @@
-"""The session cookie in raw Cookie lines. Pure."""
+"""One cookie in raw Cookie lines. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from gateway.errors import NotAuthenticated
 
@@ -12,21 +14,27 @@ AGAIN = b"\n"
 _SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
 
 
-def session_cookie(lines: bytes) -> bytes | None:
-    """The value of the one cookie `token`, None if there is none.
+def cookie_finder(name: str) -> Callable[[bytes], bytes | None]:
+    """What finds the value of the one cookie of this name, None if there is none.
 
-    `lines` is the Cookie header, several of them joined by `AGAIN`. Raises `NotAuthenticated` if it stands there
-    twice: backends differ in which one they take, so no choice is safe.
+    It is given the Cookie header, several of them joined by `AGAIN`, and raises `NotAuthenticated` if the cookie
+    stands there twice: backends differ in which one they take, so no choice is safe.
     """
-    if lines[:6] == b"token=" and b";" not in lines and AGAIN not in lines:
-        return lines[6:]
-    if b"token" not in lines:
-        return None
-    found: bytes | None = None
-    for part in lines.replace(AGAIN, b";").split(b";"):
-        name, equals, value = part.partition(b"=")
-        if equals and name.strip(_SPACE) == b"token":
-            if found is not None:
-                raise NotAuthenticated("the session cookie was sent twice", code="duplicate_cookie")
-            found = value.strip(_SPACE)
-    return found
+    wanted = name.encode("ascii")
+    start, length = wanted + b"=", len(wanted) + 1
+
+    def find(lines: bytes) -> bytes | None:
+        if lines[:length] == start and b";" not in lines and AGAIN not in lines:
+            return lines[length:]
+        if wanted not in lines:
+            return None
+        found: bytes | None = None
+        for part in lines.replace(AGAIN, b";").split(b";"):
+            key, equals, value = part.partition(b"=")
+            if equals and key.strip(_SPACE) == wanted:
+                if found is not None:
+                    raise NotAuthenticated("the session cookie was sent twice", code="duplicate_cookie")
+                found = value.strip(_SPACE)
+        return found
+
+    return find

@@ -1,4 +1,4 @@
-"""HS256 session tokens, checked by hand: 3 µs of HMAC and JSON where PyJWT takes 21 µs. Pure.
+"""HS256 session tokens, checked by hand: 3 µs of HMAC and JSON where PyJWT takes 21 µs; and what all JWTs share. Pure.
 
 Stricter than RFC 7515 asks: one algorithm, no parameter that could choose a key, canonical base64url, no duplicate
 JSON keys. What this refuses and the app takes costs a sign-in; the other way round would cost the paywall.
@@ -10,7 +10,8 @@ import hmac
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from gateway.errors import NotAuthenticated
 
@@ -23,6 +24,19 @@ _SIGNATURE_LENGTH = 43  # 32 bytes in base64url without padding
 _HEADER_KEYS = frozenset({"alg", "typ", "kid", "cty"})
 
 
+class Parts(NamedTuple):
+    """A token taken apart: the two signed segments, both with the dot between them, and the signature's segment."""
+
+    header: bytes
+    payload: bytes
+    signed: bytes
+    signature: bytes
+
+
+def malformed() -> NotAuthenticated:
+    return NotAuthenticated("the token is malformed", code="malformed_token")
+
+
 def b64url(data: bytes) -> bytes:
     """Base64url without padding."""
     return urlsafe_b64encode(data).rstrip(b"=")
@@ -31,10 +45,10 @@ def b64url(data: bytes) -> bytes:
 def un_b64url(segment: bytes) -> bytes:
     """The bytes of a base64url segment; only the one canonical spelling counts. Raises `NotAuthenticated`."""
     if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
-        raise NotAuthenticated("the token is malformed", code="malformed_token")
+        raise malformed()
     data = urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
     if b64url(data) != segment:
-        raise NotAuthenticated("the token is malformed", code="malformed_token")
+        raise malformed()
     return data
 
 
@@ -49,20 +63,38 @@ def _no_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _object(segment: bytes) -> dict[str, object]:
+def strict_object(data: bytes) -> dict[str, object]:
+    """A JSON object in UTF-8 without duplicate keys, NaN or Infinity. Raises `ValueError`."""
     try:
-        value = json.loads(
-            un_b64url(segment).decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
-        )
-    except (ValueError, RecursionError) as exc:
-        raise NotAuthenticated("the token is malformed", code="malformed_token") from exc
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except RecursionError as exc:
+        raise ValueError("nested too deep") from exc
     if not isinstance(value, dict):
-        raise NotAuthenticated("the token is malformed", code="malformed_token")
+        raise ValueError("not an object")
     return value
 
 
+def read_object(segment: bytes) -> dict[str, object]:
+    """The JSON object in a segment. Raises `NotAuthenticated`."""
+    try:
+        return strict_object(un_b64url(segment))
+    except ValueError as exc:
+        raise malformed() from exc
+
+
+def take_apart(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> Parts:
+    """The three segments of a token, unread. Raises `NotAuthenticated`."""
+    if len(token) > max_bytes:
+        raise NotAuthenticated("the token is too long", code="malformed_token")
+    signed, _, signature = token.rpartition(b".")
+    header, dot, payload = signed.partition(b".")
+    if not dot or b"." in payload:
+        raise malformed()
+    return Parts(header, payload, signed, signature)
+
+
 def _check_header(segment: bytes) -> None:
-    header = _object(segment)
+    header = read_object(segment)
     typ = header.get("typ", "JWT")
     if (
         header.get("alg") != "HS256"
@@ -73,8 +105,11 @@ def _check_header(segment: bytes) -> None:
         raise NotAuthenticated("only HS256 session tokens are accepted", code="wrong_algorithm")
 
 
-def _instant(claims: dict[str, object], name: str) -> float | None:
-    """A NumericDate (RFC 7519), whole or with a fraction; None if the claim is absent. `null` is not absent."""
+def instant(claims: Mapping[str, object], name: str) -> float | None:
+    """A NumericDate (RFC 7519), whole or with a fraction; None if the claim is absent. `null` is not absent.
+
+    Raises `NotAuthenticated`.
+    """
     if name not in claims:
         return None
     value = claims[name]
@@ -84,17 +119,27 @@ def _instant(claims: dict[str, object], name: str) -> float | None:
     return value
 
 
+def check_times(claims: Mapping[str, object], now: int) -> int | None:
+    """The second at which the token expires, None: never. `exp` and `nbf` are held with 30 s of skew.
+
+    Raises `NotAuthenticated`.
+    """
+    expires_at, not_before = instant(claims, "exp"), instant(claims, "nbf")
+    if expires_at is not None and now >= expires_at + SKEW_SECONDS:
+        raise NotAuthenticated("the session has expired", code="expired_token")
+    if not_before is not None and now < not_before - SKEW_SECONDS:
+        raise NotAuthenticated("the token is not valid yet", code="early_token")
+    return None if expires_at is None else int(expires_at)
+
+
 def verify(token: bytes, secrets: Sequence[bytes], now: int) -> tuple[dict[str, object], int | None]:
     """The claims of an HS256 token signed with any of `secrets`, and the second it expires (None: never).
 
-    `exp` and `nbf` are held with 30 s of skew. Raises `NotAuthenticated`; its code says what is wrong.
+    Raises `NotAuthenticated`; its code says what is wrong.
     """
-    if len(token) > MAX_TOKEN_BYTES:
-        raise NotAuthenticated("the token is too long", code="malformed_token")
-    signed, _, signature = token.rpartition(b".")
-    header, dot, payload = signed.partition(b".")
-    if not dot or b"." in payload or len(signature) != _SIGNATURE_LENGTH:
-        raise NotAuthenticated("the token is malformed", code="malformed_token")
+    header, payload, signed, signature = take_apart(token)
+    if len(signature) != _SIGNATURE_LENGTH:
+        raise malformed()
     _check_header(header)
     claimed = un_b64url(signature)
     good = False
@@ -102,10 +147,5 @@ def verify(token: bytes, secrets: Sequence[bytes], now: int) -> tuple[dict[str, 
         good |= hmac.compare_digest(hmac.digest(secret, signed, "sha256"), claimed)
     if not good:
         raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
-    claims = _object(payload)
-    expires_at, not_before = _instant(claims, "exp"), _instant(claims, "nbf")
-    if expires_at is not None and now >= expires_at + SKEW_SECONDS:
-        raise NotAuthenticated("the session has expired", code="expired_token")
-    if not_before is not None and now < not_before - SKEW_SECONDS:
-        raise NotAuthenticated("the token is not valid yet", code="early_token")
-    return claims, None if expires_at is None else int(expires_at)
+    claims = read_object(payload)
+    return claims, check_times(claims, now)

@@ -6,6 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gateway.access.remembered import Remembered
+from gateway.access.who import Known
+from gateway.errors import NotAuthenticated
+
 USER_KEY_PREFIX = "skp_"
 
 
@@ -23,3 +27,19 @@ UserKeys = Mapping[str, KeyOwner]
 def key_hash(key: str) -> str:
     """SHA-256 in hex: keys are long and random, so nothing slower is needed."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class UserKeyHolders:
+    """Who holds which of our keys; `keys` is live."""
+
+    memories: tuple[Remembered, ...] = ()
+
+    def __init__(self, app_id: str, keys: UserKeys) -> None:
+        self._app_id = app_id
+        self._keys = keys
+
+    def read(self, credential: bytes, source: str, now: int) -> Known:
+        owner = self._keys.get(key_hash(credential.decode("latin-1")))
+        if owner is None or owner.app_id != self._app_id:
+            raise NotAuthenticated("this user key is unknown or was revoked", code="unknown_key")
+        return Known(owner.user_id, None)

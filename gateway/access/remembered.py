@@ -1,4 +1,4 @@
-"""The memory of verified tokens: verifying costs more than a whole request. Pure."""
+"""The memory of verified credentials: verifying costs more than a whole request. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHARDS = 256
 
 
 class Remembered:
-    """Digest of a verified token → (user_id, until). One for each app and set of secrets, so a new secret forgets all.
+    """Digest of a credential → (user_id, until). One for each app and set of secrets, so a new secret forgets all.
 
     Bounded: each of 256 shards has a young and an old half; a full young half becomes the old one, and what was in
     use is carried over when it is next asked for. No step touches more than 1/512 of it, so none holds the loop
@@ -53,6 +53,15 @@ class Remembered:
         else:
             self._until = until
         self._keep(digest[0], digest, user_id, until)
+
+    def forget(self, digest: bytes) -> str | None:
+        """Whose token it was, if it was remembered."""
+        found = None
+        for half in (self._old, self._young):
+            users, untils = half[digest[0]]
+            if untils.pop(digest, None) is not None:
+                found = users.pop(digest)
+        return found
 
     def _keep(self, shard: int, digest: bytes, user_id: str, until: int) -> None:
         users, untils = self._young[shard]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from gateway.catalog.model import App, Tier
 from gateway.errors import InvalidInput
 from gateway.gate import request as names
 from gateway.gate.gate import REQUESTS, Gate
-from gateway.gate.request import CANONICAL, Headers
+from gateway.gate.request import Headers, canonical_names
 from gateway.metrics import Registry
 from gateway.settings import Secret
 
@@ -50,7 +50,7 @@ def explain(
     """
     app, registry = access.app, Registry()
     host, target = _asked(url)
-    headers = _headers(sent)
+    headers = _headers(sent, canonical_names(access.identity.request_headers))
     unseen = gate.unseen(access, registry, _SECRET, NotSigning(), NOT_SHOWN)
     asked = {
         names.GATE: _SECRET.reveal().encode(), names.HOST: host.encode(), names.URI: target.encode(),
@@ -87,11 +87,11 @@ def _asked(url: str) -> tuple[str, str]:
     return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _headers(sent: Iterable[tuple[str, str]]) -> Headers:
+def _headers(sent: Iterable[tuple[str, str]], reads: Mapping[bytes, bytes]) -> Headers:
     """Those that the gate reads, as it reads them."""
     found: Headers = {}
     for name, value in sent:
-        canonical = CANONICAL.get(name.lower().encode())
+        canonical = reads.get(name.lower().encode())
         if canonical is None or _OURS.match(name):
             continue
         raw = value.strip(" \t").encode()

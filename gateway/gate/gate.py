@@ -27,7 +27,7 @@ from gateway.gate import request as names
 from gateway.gate.allowed import allowed, last_lines
 from gateway.gate.memory import Memory
 from gateway.gate.prepared import PreparedApp
-from gateway.gate.request import Headers
+from gateway.gate.request import Headers, canonical_names
 from gateway.gate.usual import Usual
 from gateway.log import fields
 from gateway.metrics import CONTENT_TYPE, Registry
@@ -87,6 +87,7 @@ class Gate:
         self._seen: set[tuple[str, str]] = set()
         self._targets: dict[bytes, PreparedApp] = {}
         self._memory = Memory(registry, table)
+        self.reads = canonical_names()
         self.usual = Usual(table, self._meet, clock)
         self._ready = False
 
@@ -105,6 +106,7 @@ class Gate:
         them wants assertions."""
         prepared = {app_id: PreparedApp(access, self._requests, signer) for app_id, access in apps.items()}
         self._memory.watch(apps)
+        self.reads = canonical_names(name for access in apps.values() for name in access.identity.request_headers)
         self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
         self.usual.forget()
@@ -207,7 +209,7 @@ class Gate:
                 self._meet(app.app_id, user_id)
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
             return self._upgrade(app, who, tier_id, _wants_page(method, headers), now)
-        preflight = method == "OPTIONS" and _is_preflight(headers)
+        preflight = method == "OPTIONS" and _is_preflight(app, headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
             # A preflight is known by more than its parts tell; a refused credential may be good one day.
@@ -303,10 +305,10 @@ def _tier_header(tier: Tier) -> answers.Headers:
     return (("X-SK-Tier", encode(tier.tier_id).decode()),)
 
 
-def _is_preflight(headers: Headers) -> bool:
+def _is_preflight(app: PreparedApp, headers: Headers) -> bool:
     """Origin and Access-Control-Request-Method, and no credential: a browser never sends one with a preflight."""
     asked = names.ORIGIN in headers and names.ASKED_METHOD in headers
-    return asked and not (names.AUTHORIZATION in headers or names.COOKIE in headers or names.API_KEY in headers)
+    return asked and not app.access.identity.holds_credential(headers)
 
 
 def _wants_page(method: str, headers: Headers) -> bool:

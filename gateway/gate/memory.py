@@ -33,5 +33,5 @@ class Memory:
         for app_id, access in self._apps.items():
             self._users.of(app_id).value = self._table.count(app_id)
             self._table_bytes.of(app_id).value = self._table.bytes_used(app_id)
-            self._tokens.of(app_id).value = len(access.identity.remembered)
-            self._token_bytes.of(app_id).value = access.identity.remembered.bytes_used()
+            self._tokens.of(app_id).value = sum(map(len, access.identity.memories))
+            self._token_bytes.of(app_id).value = sum(memory.bytes_used() for memory in access.identity.memories)

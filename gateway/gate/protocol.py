@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     def _carefully(self, data: bytes) -> None:
         self._whole = None
         if self._reader is None:
-            self._reader = Reader(self._receive)
+            self._reader = Reader(self._receive, self._listener.gate.reads)
             self._whole = data
         completed = self._reader.feed(data)
         if self._reader.idle:

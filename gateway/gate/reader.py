@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import httptools
 
 from gateway.access.cookies import AGAIN
 from gateway.gate import answers
-from gateway.gate.request import CANONICAL, ENCODING, LENGTH, Headers
+from gateway.gate.request import ENCODING, LENGTH, Headers
 
 MAX_HEAD_BYTES = 65_536
 MAX_URL_BYTES = 16_384
@@ -30,11 +30,14 @@ class LastAnswer(Exception):
 class Reader:
     """Feeds httptools and hands each whole request to `receive(method, url, headers, keep_alive)`.
 
-    `receive` may raise `LastAnswer` to stop.
+    `canonical` are the headers that are kept. `receive` may raise `LastAnswer` to stop.
     """
 
-    def __init__(self, receive: Callable[[bytes, bytes, Headers, bool], None]) -> None:
+    def __init__(
+        self, receive: Callable[[bytes, bytes, Headers, bool], None], canonical: Mapping[bytes, bytes]
+    ) -> None:
         self._receive = receive
+        self._canonical = canonical
         self._parser = httptools.HttpRequestParser(self)
         self._last: LastAnswer | None = None
         self._bytes = self._requests = 0
@@ -87,7 +90,7 @@ class Reader:
         self._count += 1
         if self._count > MAX_HEADERS:
             self._stop(answers.TOO_LARGE)
-        canonical = CANONICAL.get(name.lower())
+        canonical = self._canonical.get(name.lower())
         if canonical is not None:
             held = self._headers.get(canonical)
             self._headers[canonical] = value if held is None else held + AGAIN + value

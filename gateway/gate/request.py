@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 Headers = dict[bytes, bytes]
 """Canonical name → value. A header that came more than once has its values joined by a line feed, which no value can
 hold, so that whatever compares it finds it wrong."""
@@ -23,4 +25,8 @@ _READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_
 LENGTH = b"Content-Length"
 ENCODING = b"Transfer-Encoding"
 
-CANONICAL: dict[bytes, bytes] = {name.lower(): name for name in (*_READ, LENGTH, ENCODING)}
+
+def canonical_names(more: Iterable[str] = ()) -> dict[bytes, bytes]:
+    """Every header that is read, in lower case → as it is kept. `more` are those in which identity kinds look."""
+    names = (*_READ, LENGTH, ENCODING, *(name.encode("ascii") for name in more))
+    return {name.lower(): name for name in names}

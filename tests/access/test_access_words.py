@@ -134,14 +134,20 @@ def test_an_app_without_its_secret_is_refused() -> None:
             app_access(APP, secrets, {})
 
 
+def test_an_empty_secret_verifies_nothing() -> None:
+    for secrets in ((Secret(""),), (Secret("x"), Secret(""))):
+        with pytest.raises(ValueError, match="not empty"):
+            app_access(APP, {SESSION_REF: secrets}, {})
+
+
 def test_t32_new_secrets_forget_every_token_and_the_same_ones_none() -> None:
     cookie = {b"Cookie": b"token=" + session("alice")}
     before = app_access(APP, SECRETS, {})
     assert before.identity.who(cookie, NOW) == Known("alice", NOW + 3600)
     same = app_access(APP, SECRETS, {}, before)
-    assert len(same.identity.remembered) == 1
+    assert sum(map(len, same.identity.memories)) == 1
     rolled = app_access(APP, {SESSION_REF: (Secret(OLD_SECRET),)}, {}, same)
-    assert len(rolled.identity.remembered) == 0
+    assert sum(map(len, rolled.identity.memories)) == 0
     assert isinstance(rolled.identity.who(cookie, NOW), Refused)
     both = app_access(APP, {SESSION_REF: (Secret(OLD_SECRET), Secret(SESSION_SECRET))}, {}, rolled)
     assert both.identity.who(cookie, NOW) == Known("alice", NOW + 3600)

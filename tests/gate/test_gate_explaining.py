@@ -17,7 +17,7 @@ from gateway.access.table import TierTable
 from gateway.catalog.model import App
 from gateway.errors import InvalidInput
 from gateway.gate import Gate, explain
-from gateway.gate.request import CANONICAL
+from gateway.gate.request import canonical_names
 from gateway.metrics import Registry
 from gateway.settings import Secret
 
@@ -59,7 +59,7 @@ class Place:
             b"X-Forwarded-Method": method.encode(),
         }  # fmt: skip
         for name, value in sent:
-            key = CANONICAL[name.lower().encode()]
+            key = canonical_names()[name.lower().encode()]
             headers[key] = headers[key] + b"\n" + value.encode() if key in headers else value.encode()
         start, *lines = self.gate.answer(b"GET", b"/gate?app=skai", headers).split(b"\r\n\r\n")[0].split(b"\r\n")
         pairs = [(name.decode(), value.decode()) for name, _, value in (line.partition(b": ") for line in lines)]

@@ -1,0 +1,74 @@
+"""What others have said of credentials that only they can tell of: Open WebUI, LiteLLM. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+from gateway.access.remembered import Remembered
+from gateway.access.who import Known
+from gateway.errors import NotAuthenticated
+
+FRESH_SECONDS = 30
+LAST_GOOD_SECONDS = 3600
+AGAIN_SECONDS = 5
+"""While those who know do not answer: how long one person's last good answer serves before they are asked again."""
+_MAX_CONFIRMED = 65_536
+
+
+REASONS = {
+    "revoked": "the session was ended; sign in again",
+    "not_activated": "this account waits to be activated",
+    "unknown_key": "this key is unknown or was revoked",
+    "wrong_user": "the session is not this user's",
+    "api_key_unsupported": "API keys are not accepted here; use a session",
+}
+"""Why a credential that looks right is nobody's, by the code that says so."""
+
+
+class Confirmed:
+    """What somebody else has said of credentials, by their digests: for 30 s as it is; for an hour, whom they said
+    last, for the time in which they do not answer."""
+
+    def __init__(self) -> None:
+        self.fresh = Remembered(_MAX_CONFIRMED)
+        self.last = Remembered(_MAX_CONFIRMED)
+        self._refused = Remembered(_MAX_CONFIRMED)
+
+    @property
+    def memories(self) -> tuple[Remembered, ...]:
+        return self.fresh, self.last, self._refused
+
+    def check(self, digest: bytes, now: int) -> None:
+        """Raise `NotAuthenticated` for what was refused within the last 30 s."""
+        refused = self._refused.get(digest, now)
+        if refused is not None:
+            raise NotAuthenticated(REASONS[refused.user_id], code=refused.user_id)
+
+    def confirm(self, digest: bytes, user_id: str, now: int, expires_at: int | None = None) -> Known:
+        """They said whose it is. `expires_at`: it is nobody's from then on, whatever they said."""
+        fresh, last = now + FRESH_SECONDS, now + LAST_GOOD_SECONDS
+        if expires_at is not None:
+            fresh, last = min(fresh, expires_at), min(last, expires_at)
+        self.fresh.put(digest, user_id, fresh)
+        self.last.put(digest, user_id, last)
+        return Known(user_id, fresh)
+
+    def refuse(self, digest: bytes, code: str, now: int) -> str | None:
+        """They said that it is nobody's (`code`, one of `REASONS`): whose it was until now, if anybody's."""
+        self._refused.put(digest, code, now + FRESH_SECONDS)
+        self.fresh.forget(digest)
+        return self.last.forget(digest)
+
+    def unanswered(self, digest: bytes, now: int) -> Known | None:
+        """They do not answer: whom they said last, if that was within the hour."""
+        held = self.last.get(digest, now)
+        if held is None or held.credential_expires_at is None:
+            return None
+        until = min(now + AGAIN_SECONDS, held.credential_expires_at)
+        self.fresh.put(digest, held.user_id, until)
+        return Known(held.user_id, until)
+
+
+def digest_of(credential: bytes) -> bytes:
+    """By which a credential is remembered, so that none is kept."""
+    return hashlib.sha256(credential).digest()

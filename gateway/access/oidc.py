@@ -1,0 +1,105 @@
+"""Tokens of an OpenID provider: JWTs that are signed with one of its published keys. Pure.
+
+PyJWT checks the signature; what may be signed, by which key and for whom is decided here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from jwt.algorithms import get_default_algorithms
+
+from gateway.access import jwt
+from gateway.access.confirmed import digest_of
+from gateway.access.jwks import KeyRing
+from gateway.access.remembered import MAX_SECONDS, Remembered
+from gateway.access.user_ids import Ids
+from gateway.access.who import Ask, Known
+from gateway.catalog.model import JwtIdentity
+from gateway.errors import NotAuthenticated
+
+# Twice a session's: providers put groups and roles into them.
+_MAX_TOKEN_BYTES = 16_384
+# The first four would bring the key along; the others change what is signed or read.
+_REFUSED_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"})
+# Not a logout, DPoP or event token, which the same keys sign.
+_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+# It issues no token before it has verified the address.
+_VERIFIES_EMAIL = re.compile(r"https://[a-z0-9-]+\.cloudflareaccess\.com")
+_ALGORITHMS = get_default_algorithms()
+
+
+class OidcTokens:
+    """What `kind` describes, by the keys that `ring` holds at the moment."""
+
+    def __init__(self, number: int, kind: JwtIdentity, ids: Ids, ring: KeyRing) -> None:
+        self.ring = ring
+        self._number = number
+        self._kind = kind
+        self._ids = ids
+        self._remembered = Remembered()
+        self._generation = ring.generation
+
+    @property
+    def memories(self) -> tuple[Remembered, ...]:
+        return (self._remembered,)
+
+    def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
+        if self.ring.generation != self._generation:
+            # What a key verified that is no more does not count any longer (T32).
+            self._remembered, self._generation = Remembered(), self.ring.generation
+        digest = digest_of(credential)
+        held = self._remembered.get(digest, now)
+        if held is not None:
+            return held
+        parts = jwt.take_apart(credential, _MAX_TOKEN_BYTES)
+        algorithm, key_id = self._check_header(jwt.read_object(parts.header))
+        signature = jwt.un_b64url(parts.signature)
+        claims = jwt.read_object(parts.payload)
+        until = self._check_claims(claims, now)
+        keys = self.ring.find(algorithm, key_id)
+        if not keys:
+            if not self.ring.current or self.ring.worth_asking(now):
+                return Ask("jwt", self._number, credential, source)
+            raise NotAuthenticated("the token was signed with a key that its issuer does not name", code="unknown_key")
+        if not any(_ALGORITHMS[algorithm].verify(parts.signed, key.key, signature) for key in keys):
+            raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
+        user_id = self._user(claims)
+        self._remembered.put(digest, user_id, until)
+        return Known(user_id, until)
+
+    def _check_header(self, header: Mapping[str, object]) -> tuple[str, str | None]:
+        """The algorithm and the key's id."""
+        algorithm, key_id, typ = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
+        if not isinstance(algorithm, str) or algorithm not in self._kind.algorithms:
+            raise NotAuthenticated("the token is not signed as this app expects", code="wrong_algorithm")
+        if _REFUSED_HEADERS & header.keys():
+            raise NotAuthenticated("the token brings its own key or rules along", code="wrong_algorithm")
+        if not isinstance(typ, str) or typ.lower() not in _TYPES:
+            raise NotAuthenticated("this kind of token is not for signing in", code="wrong_token_type")
+        if not isinstance(key_id, str | None):
+            raise jwt.malformed()
+        return algorithm, key_id
+
+    def _check_claims(self, claims: Mapping[str, object], now: int) -> int:
+        """The second at which it must be seen anew."""
+        if claims.get("iss") != self._kind.issuer:
+            raise NotAuthenticated("the token is another issuer's", code="wrong_issuer")
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        if self._kind.audience not in audiences or not all(isinstance(each, str) for each in audiences):
+            raise NotAuthenticated("the token is for another app", code="wrong_audience")
+        expires_at, issued_at = jwt.check_times(claims, now), jwt.instant(claims, "iat")
+        if expires_at is None:
+            raise NotAuthenticated("the token has no end", code="malformed_token")
+        if issued_at is not None and now < issued_at - jwt.SKEW_SECONDS:
+            raise NotAuthenticated("the token is not valid yet", code="early_token")
+        return min(now + MAX_SECONDS, expires_at + jwt.SKEW_SECONDS)
+
+    def _user(self, claims: Mapping[str, object]) -> str:
+        verified = claims.get("email_verified", bool(_VERIFIES_EMAIL.fullmatch(self._kind.issuer)))
+        if self._kind.claim == "email" and verified is not True:
+            # Anybody could sign up with somebody else's address.
+            raise NotAuthenticated("the e-mail address is not verified", code="email_unverified")
+        return self._ids.of(claims.get(self._kind.claim))

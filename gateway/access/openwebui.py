@@ -1,0 +1,68 @@
+"""Open WebUI's sessions and API keys. Pure."""
+
+from __future__ import annotations
+
+from gateway.access import jwt
+from gateway.access.confirmed import Confirmed, digest_of
+from gateway.access.remembered import MAX_SECONDS, Remembered
+from gateway.access.user_ids import Ids
+from gateway.access.who import Ask, Known
+from gateway.errors import NotAuthenticated
+
+API_KEY_START = b"sk-"
+
+
+class OpenWebUI:
+    """Sessions signed with any of `secrets`, newest first. With `introspect`, an address, Open WebUI is asked about
+    each of them as well, and about API keys, which are not signed."""
+
+    def __init__(self, number: int, secrets: tuple[bytes, ...], ids: Ids, introspect: str | None = None) -> None:
+        if not (secrets and all(secrets)):
+            raise ValueError("an openwebui identity needs a secret that is not empty")
+        self.introspect = introspect
+        self.confirmed = Confirmed()
+        self._number = number
+        self._secrets = secrets
+        self._ids = ids
+        self._remembered = Remembered() if introspect is None else self.confirmed.fresh
+
+    @property
+    def memories(self) -> tuple[Remembered, ...]:
+        return (self._remembered,) if self.introspect is None else self.confirmed.memories
+
+    def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
+        digest = digest_of(credential)
+        held = self._remembered.get(digest, now)
+        if held is not None:
+            return held
+        if self.introspect is not None:
+            self.confirmed.check(digest, now)
+            if not credential.startswith(API_KEY_START):
+                self._verify(credential, now)
+            return Ask("openwebui", self._number, credential, source)
+        if credential.startswith(API_KEY_START):
+            raise NotAuthenticated("API keys are not accepted here; use a session", code="api_key_unsupported")
+        user_id, expires_at = self._verify(credential, now)
+        until = now + MAX_SECONDS
+        if expires_at is not None:
+            until = min(until, expires_at)
+        self._remembered.put(digest, user_id, until)
+        return Known(user_id, until)
+
+    def confirm(self, credential: bytes, named: object, now: int) -> Known:
+        """Open WebUI says that this credential is the user's whom it calls `named`. Raises `NotAuthenticated`."""
+        user_id = self._ids.of(named)
+        expires_at = None
+        if not credential.startswith(API_KEY_START):
+            signed_for, expires_at = self._verify(credential, now)
+            if signed_for != user_id:
+                raise NotAuthenticated("the session is not this user's", code="wrong_user")
+        return self.confirmed.confirm(digest_of(credential), user_id, now, expires_at)
+
+    def _verify(self, token: bytes, now: int) -> tuple[str, int | None]:
+        """The user of a session and the second at which it is over: claim `id`; `typ`, if present, is `session`."""
+        claims, expires_at = jwt.verify(token, self._secrets, now)
+        user_id = self._ids.of(claims.get("id"))
+        if claims.get("typ", "session") != "session":
+            raise NotAuthenticated("the token is not a session's", code="wrong_token_type")
+        return user_id, None if expires_at is None else expires_at + jwt.SKEW_SECONDS
