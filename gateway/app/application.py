@@ -77,8 +77,10 @@ class Application:
         self._reloading, self._loading_keys = asyncio.Lock(), asyncio.Lock()
         self._access: dict[str, AppAccess] = {}
         self._traefik: bytes | None = None
-        self._tiers = GateTable()
+        self._tiers = GateTable(self._tier_changed)
         self._assertion_keys = AssertionKeys(settings)
+        self._owners: dict[str, KeyOwner] = {}
+        self._installed: tuple[object, object] = (None, None)
         self.registry = Registry()
         self.web_port = 0
         self.gate_port = 0
@@ -269,6 +271,10 @@ class Application:
         if app is not None:
             self._tiers.forget(app_id, user_id, app.default_tier.tier_id)
 
+    def _tier_changed(self, app_id: str, user_id: str) -> None:
+        """This person's tier is another one, so nobody may keep their last answer."""
+        self._gate.changes.changed(app_id, user_id)
+
     async def _load_keys(self) -> None:
         """Every live key into the gate and the public listener; a revoked one stops with the next request."""
         async with self._loading_keys:  # or an older look at the keys could be installed after a newer one
@@ -287,7 +293,12 @@ class Application:
             app.app_id: app_access(app, self._secrets, owners, self._access.get(app.app_id))
             for app in self._catalog.apps.values()
         }
-        self._gate.install(self._access, self._assertion_keys.signer)
+        installed = (self._catalog, self._secrets)
+        # Whose keys came or went: both tables hold hash and owner.
+        moved = {owner for _, owner in self._owners.items() ^ owners.items()}
+        same = all(new is old for new, old in zip(installed, self._installed, strict=True))
+        self._gate.install(self._access, self._assertion_keys.signer, moved if same else None)
+        self._installed, self._owners = installed, owners
 
     async def _watch(self) -> None:
         """Look at apps.json each second: a stat always works, where notifications are lost behind some mounts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.access.table import TierTable
 from gateway.catalog.model import Catalog
@@ -12,10 +13,14 @@ ROWS_A_CHUNK = 5_000
 
 
 class GateTable:
-    """`table` is what the gate reads; only this changes it."""
+    """`table` is what the gate reads; only this changes it.
 
-    def __init__(self) -> None:
+    `changed(app_id, user_id)` is called in the same step of the loop in which somebody's tier becomes another one.
+    """
+
+    def __init__(self, changed: Callable[[str, str], None]) -> None:
         self.table = TierTable()
+        self._changed = changed
         self._told: dict[tuple[str, str], str] | None = None
 
     async def load(self, store: Store, catalog: Catalog) -> None:
@@ -38,13 +43,17 @@ class GateTable:
 
     def tell(self, app_id: str, user_id: str, tier_id: str) -> None:
         """This user's tier, from the next request on."""
+        before = self.table.tier_of(app_id, user_id, "")
         self.table.set(app_id, user_id, tier_id)
+        if before != tier_id:
+            self._changed(app_id, user_id)
         if self._told is not None:
             self._told[app_id, user_id] = tier_id
 
     def forget(self, app_id: str, user_id: str, default_tier_id: str) -> None:
         """Nothing is known of this user any more, so they have the default tier."""
         self.table.remove(app_id, user_id)
+        self._changed(app_id, user_id)
         if self._told is not None:
             # The load that is under way may have read the tier that was forgotten.
             self._told[app_id, user_id] = default_tier_id

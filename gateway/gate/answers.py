@@ -67,6 +67,7 @@ METHOD_REFUSED = refusal(405, "method_not_allowed", "no app is asked with this m
 TOO_SLOW = refusal(408, "too_slow", "the request did not arrive in time")
 TOO_LARGE = refusal(431, "too_large", "the request's headers are larger than the gate reads")
 TOO_MANY = refusal(503, "too_many", "too many connections", headers=(("Retry-After", "1"),))
+TOO_MANY_STREAMS = refusal(503, "too_many", "too many streams of changes", headers=(("Retry-After", "5"),))
 NOT_READY = refusal(503, "not_ready", "starting; try again in a moment", headers=(("Retry-After", "2"),))
 IDENTITY_UNAVAILABLE = refusal(
     503, "identity_unavailable", "who is asking cannot be told now; try again", headers=(("Retry-After", "1"),)

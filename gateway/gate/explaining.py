@@ -57,6 +57,8 @@ def explain(
         names.METHOD: method.encode(), **headers,
     }  # fmt: skip
     answer = unseen.answer(b"GET", b"/gate?app=" + app.app_id.encode(), asked)
+    if not isinstance(answer, bytes):
+        raise RuntimeError("a question about an app was answered with a stream")
     who, path = access.identity.who(headers, now), read_path(target)
     tier_id = table.tier_of(app.app_id, who.user_id, "") if isinstance(who, Known) else ""
     tier = app.tier(tier_id) or app.default_tier

@@ -7,14 +7,17 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from urllib.parse import parse_qsl, quote
 
 from gateway.access import arrival
 from gateway.access.app_access import AppAccess
 from gateway.access.assertion import Signer
+from gateway.access.classes import has_class
 from gateway.access.cookies import AGAIN
 from gateway.access.identity import SESSION_COOKIE
+from gateway.access.keys import KeyOwner
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequired, wants_page
 from gateway.access.table import TierTable
@@ -24,7 +27,8 @@ from gateway.catalog.model import Tier
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.gate import answers
 from gateway.gate import request as names
-from gateway.gate.allowed import allowed, last_lines
+from gateway.gate.allowed import allowed, last_lines, to_keep
+from gateway.gate.changes import Changes, Stream
 from gateway.gate.memory import Memory
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers, canonical_names
@@ -40,6 +44,7 @@ REQUESTS = "skpay_gate_requests_total", "Requests the gate decided.", ("app", "t
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_FIRST_SIGHTS = 100_000
+_MAX_NAMED = 1000  # people whose keys changed at once; if more, forgetting all is shorter
 _ARRIVED = ARRIVED_PATH + "/"  # in normal form
 # What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
 _CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
@@ -88,7 +93,8 @@ class Gate:
         self._targets: dict[bytes, PreparedApp] = {}
         self._memory = Memory(registry, table)
         self.reads = canonical_names()
-        self.usual = Usual(table, self._meet, clock)
+        self.changes = Changes(registry)
+        self.usual = Usual(table, self._meet, self.changes, clock)
         self._ready = False
 
     @property
@@ -101,15 +107,29 @@ class Gate:
         self._ready = ready
         self.usual.forget()
 
-    def install(self, apps: Mapping[str, AppAccess], signer: Signer | None = None) -> None:
+    def install(
+        self, apps: Mapping[str, AppAccess], signer: Signer | None = None, only_of: Iterable[KeyOwner] | None = None
+    ) -> None:
         """Answer by these apps from the next request on: all of them change at once. `signer` must be there if any of
-        them wants assertions."""
+        them wants assertions. `only_of`: nothing but the keys of these people changed. None: anything may have.
+        """
         prepared = {app_id: PreparedApp(access, self._requests, signer) for app_id, access in apps.items()}
         self._memory.watch(apps)
         self.reads = canonical_names(name for access in apps.values() for name in access.identity.request_headers)
         self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
         self.usual.forget()
+        owners = None if only_of is None else set(islice(only_of, _MAX_NAMED + 1))
+        if owners is None or len(owners) > _MAX_NAMED:
+            self.changes.forget_all(apps)
+        else:
+            for owner in owners:
+                self.changes.changed(owner.app_id, owner.user_id)
+
+    def credential_changed(self, app_id: str, user_id: str) -> None:
+        """What was taken for this person may be taken no more. Call it in the step of the loop in which that is so."""
+        self.usual.forget_user(app_id, user_id)
+        self.changes.changed(app_id, user_id)
 
     def unseen(self, access: AppAccess, registry: Registry, secret: Secret, signer: Signer, link: str) -> Gate:
         """A gate for this app that answers as this one does, of which nobody hears: it counts into `registry`, tells
@@ -128,8 +148,9 @@ class Gate:
         double.ready = self.ready
         return double
 
-    def answer(self, method: bytes, url: bytes, headers: Headers, whole: bytes | None = None) -> bytes:
-        """The whole answer to a call. The secret comes first: without it nothing else is looked at.
+    def answer(self, method: bytes, url: bytes, headers: Headers, whole: bytes | None = None) -> bytes | Stream:
+        """The whole answer to a call, or the stream that is one. The secret comes first: without it nothing else is
+        looked at.
 
         `whole`: the bytes of a request that came at once, for `usual` to know its like by.
         """
@@ -153,9 +174,16 @@ class Gate:
         if path == b"/traefik":
             document = self._traefik_document() if self._ready else None
             return answers.NOT_READY if document is None else answers.answer(200, document, "application/json")
+        if path == b"/gate/changes" and method == b"GET":
+            return self._stream()
         if path == b"/metrics":
             return answers.answer(200, self.registry.render().encode(), CONTENT_TYPE)
         return answers.NOT_FOUND
+
+    def _stream(self) -> bytes | Stream:
+        if not self._ready:
+            return answers.NOT_READY
+        return answers.TOO_MANY_STREAMS if self.changes.full else Stream(self.changes)
 
     def _is_secret(self, secret: bytes) -> bool:
         good = False
@@ -215,7 +243,10 @@ class Gate:
             # A preflight is known by more than its parts tell; a refused credential may be good one day.
             if whole is not None and method != "OPTIONS" and not isinstance(who, Refused):
                 self.usual.remember(whole, app, method, who)
-            return allowed(app, decision, user_id, last_lines(user_id), now)
+            answer = allowed(app, decision, user_id, last_lines(user_id), now)
+            if names.PLUGIN in headers and not preflight and has_class(path):
+                return to_keep(answer, self.changes, app, decision, who, now)
+            return answer
         if isinstance(decision, MethodRefused):
             app.count("method_refused")
             return answers.METHOD_REFUSED

@@ -91,11 +91,14 @@ class Listener:
     def _sweep(self) -> None:
         """Once a tick: one look at each connection instead of a timer for each request."""
         self.tick += 1
+        self.gate.changes.beat()
         for connection in list(self._connections):
             quiet = self.tick - connection.active_at
             if connection.closing:
                 if quiet > LINGER_SECONDS:
                     connection.abort()
+            elif connection.stream is not None:
+                continue  # `beat` has looked at it
             elif connection.stalled_at is not None and self.tick - connection.stalled_at > STALLED_SECONDS:
                 connection.abort()
             elif connection.began_at is not None and self.tick - connection.began_at > HEAD_SECONDS:

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from gateway.gate import answers
+from gateway.gate.changes import Stream
 from gateway.gate.reader import LastAnswer, Reader
 from gateway.gate.request import Headers
 
@@ -35,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._dropped_bytes = 0
         self.closing = False
+        self.stream: Stream | None = None
         # Ticks of the listener's clock, one a second.
         self.active_at = listener.tick
         self.began_at: int | None = None
@@ -51,6 +53,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self._transport = None
+        if self.stream is not None:
+            self.stream.lost()
         self._listener.gone(self)
 
     def eof_received(self) -> bool:
@@ -59,6 +63,9 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: read no more of its questions."""
+        if self.stream is not None:
+            self.abort()
+            return
         self.stalled_at = self._listener.tick
         if self._transport is not None and not self.closing:
             self._transport.pause_reading()
@@ -69,10 +76,10 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        if self._reader is None and not self.closing and self._usual(data):
+        if self._reader is None and self.stream is None and not self.closing and self._usual(data):
             return
         self.active_at = self._listener.tick
-        if self.closing:
+        if self.closing or self.stream is not None:
             self._dropped_bytes += len(data)
             if self._dropped_bytes > _MAX_DROPPED_BYTES:
                 self.abort()
@@ -80,9 +87,12 @@ class Connection(asyncio.Protocol):
         try:
             self._carefully(data)
         except LastAnswer as last:
-            self.end(last.answer)
-            return
-        if self._last and self._out:
+            if self.stream is None:
+                self.end(last.answer)
+                return
+        if self.stream is not None:
+            self._open(self.stream)
+        elif self._last and self._out:
             self.end(self._out.pop())
         elif self._out:
             self._flush()
@@ -120,11 +130,14 @@ class Connection(asyncio.Protocol):
         if not keep_alive or method != b"GET":
             self._whole = None
         answer = self._respond(method, url, headers)
+        if isinstance(answer, Stream):
+            self.stream = answer
+            raise LastAnswer(None)
         if not keep_alive or self._last:
             raise LastAnswer(answer)
         self._out.append(answer)
 
-    def _respond(self, method: bytes, url: bytes, headers: Headers) -> bytes:
+    def _respond(self, method: bytes, url: bytes, headers: Headers) -> bytes | Stream:
         """The gate's answer; a bug of ours is answered too, and the server lives on."""
         started = perf_counter()
         try:
@@ -135,7 +148,7 @@ class Connection(asyncio.Protocol):
             self._last = True
             answer = answers.INTERNAL
         self._listener.seconds.observe(perf_counter() - started)
-        return answers.without_body(answer) if method == b"HEAD" else answer
+        return answers.without_body(answer) if method == b"HEAD" and isinstance(answer, bytes) else answer
 
     # writing
 
@@ -143,6 +156,13 @@ class Connection(asyncio.Protocol):
         out, self._out = self._out, []
         if self._transport is not None:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def _open(self, stream: Stream) -> None:
+        """Write what is due before it; whatever the peer says from now on is dropped."""
+        if self._out:
+            self._flush()
+        if self._transport is not None:
+            stream.open(self._transport)
 
     def end(self, last: bytes | None) -> None:
         """Write what is due and `last`, then close; the peer's further bytes are dropped.
@@ -153,6 +173,8 @@ class Connection(asyncio.Protocol):
         if self.closing:
             return
         self.closing = True
+        if self.stream is not None:
+            self.stream.close()
         if last is not None:
             self._out.append(answers.closing(last))
         if self._transport is None:
@@ -166,11 +188,13 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Close now if nothing is on its way, else after the next answer."""
         self._last = True
-        if self._reader is None:
+        if self._reader is None or self.stream is not None:
             self.end(None)
 
     def abort(self) -> None:
         """Drop the connection and whatever it has not read."""
         self.closing = True
+        if self.stream is not None:
+            self.stream.lost()
         if self._transport is not None:
             self._transport.abort()

@@ -19,8 +19,9 @@ ACCEPT = b"Accept"
 FETCH_MODE = b"Sec-Fetch-Mode"
 ORIGIN = b"Origin"
 ASKED_METHOD = b"Access-Control-Request-Method"
+PLUGIN = b"X-Sk-Plugin"
 
-_READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, ASKED_METHOD)
+_READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, ASKED_METHOD, PLUGIN)
 # A body is no business of the gate's; the length decides whether there is one.
 LENGTH = b"Content-Length"
 ENCODING = b"Transfer-Encoding"

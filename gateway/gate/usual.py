@@ -18,9 +18,10 @@ from gateway.access.paths import Path, plain_path
 from gateway.access.policy import Allow
 from gateway.access.table import TierTable
 from gateway.access.who import Anonymous, Known
-from gateway.gate.allowed import allowed, last_lines
+from gateway.gate.allowed import allowed, last_lines, to_keep
+from gateway.gate.changes import Changes
 from gateway.gate.prepared import PreparedApp
-from gateway.gate.request import HOST, URI
+from gateway.gate.request import HOST, PLUGIN, URI
 
 MAX_CALLERS = 8192  # of 1 kB or so each
 MAX_FRAMES = 1024
@@ -31,7 +32,9 @@ _URI_LINE = b"\n" + URI + b": "
 _END = b"\r\n\r\n"
 _NEEDED_NAMES = frozenset({b"x-forwarded-host", b"x-forwarded-method", b"x-forwarded-uri", b"x-sk-gate"})
 # All headers that may stand from `X-Forwarded-Host` on, each once; none of them says who is asking.
-_FRAME_NAMES = _NEEDED_NAMES | {b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server", b"accept-encoding"}
+_FRAME_NAMES = _NEEDED_NAMES | {
+    b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server", b"accept-encoding", PLUGIN.lower(),
+}  # fmt: skip
 # What may not stand before it: one of those, or what tells where a request or its connection ends.
 _NOT_OF_CALLERS = _FRAME_NAMES | {
     b"connection", b"proxy-connection", b"upgrade", b"content-length", b"transfer-encoding",
@@ -40,8 +43,8 @@ _NOT_OF_CALLERS = _FRAME_NAMES | {
 # The first part: somebody's browser or program, asking for one app; who that is, until when that holds (epoch seconds),
 # and the last lines of an answer that names them.
 _Caller = tuple[PreparedApp, str | None, Known | Anonymous, float, bytes]
-# The rest but for the path: the gate's secret, one of the app's hosts and a method.
-_Frame = tuple[PreparedApp, str]
+# The rest but for the path: the gate's secret, one of the app's hosts, a method, and whether the plugin asks.
+_Frame = tuple[PreparedApp, str, bool]
 
 
 class Usual:
@@ -50,9 +53,12 @@ class Usual:
     `meet(app_id, user_id)` is told of a person who is not in the table.
     """
 
-    def __init__(self, table: TierTable, meet: Callable[[str, str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, table: TierTable, meet: Callable[[str, str], None], changes: Changes, clock: Callable[[], float]
+    ) -> None:
         self._tier_of = table.tier_of
         self._meet = meet
+        self._changes = changes
         self._clock = clock
         self._callers: dict[bytes, _Caller] = {}
         self._frames: dict[tuple[bytes, bytes], _Frame] = {}
@@ -65,6 +71,14 @@ class Usual:
         self._callers.clear()
         self._frames.clear()
 
+    def forget_user(self, app_id: str, user_id: str) -> None:
+        """Read with care again whatever this person sends to this app."""
+        theirs = [
+            first for first, (app, whose, *_) in self._callers.items() if whose == user_id and app.app_id == app_id
+        ]
+        for first in theirs:
+            del self._callers[first]
+
     def answer(self, data: bytes) -> bytes | None:
         """The answer to a usual request that passes; None, with nothing done, for what must be read with care."""
         # From the right it is the shorter way.
@@ -76,7 +90,7 @@ class Usual:
         if caller is None or frame is None:
             return None
         app, user_id, who, until, end = caller
-        frame_app, method = frame
+        frame_app, method, keeps = frame
         path, now = plain_path(target), self._clock()
         if path is None or app is not frame_app or now >= until or len(data) > MAX_BYTES:
             return None
@@ -89,7 +103,11 @@ class Usual:
             decision = app.access.policy.at_once(tier_id, path) or app.access.policy.decide(
                 who, tier_id, method, Path(path, (path.lower(),))
             )
-        return allowed(app, decision, user_id, end, now) if isinstance(decision, Allow) else None
+        if not isinstance(decision, Allow):
+            return None
+        answer = allowed(app, decision, user_id, end, now)
+        # A plain path that is none of ours has a class.
+        return to_keep(answer, self._changes, app, decision, who, int(now)) if keeps else answer
 
     def remember(self, data: bytes, app: PreparedApp, method: str, who: Known | Anonymous) -> None:
         """`data` was read with care: a GET of `who` for `app` with the gate's secret, and nothing after it."""
@@ -107,7 +125,7 @@ class Usual:
             self._frames.clear()
         user_id, until = who if isinstance(who, Known) else (None, None)
         self._callers[first] = app, user_id, who, math.inf if until is None else until, last_lines(user_id)
-        self._frames[before, after] = app, method
+        self._frames[before, after] = app, method, PLUGIN.lower() in frame_names
 
 
 def _is_frame(names: list[bytes]) -> bool:

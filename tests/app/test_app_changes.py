@@ -1,0 +1,121 @@
+"""What raises the gate's number, seen on the stream of a whole SKPayments."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.running import GATE_SECRET, Running, running_application, write_apps
+
+from gateway.app.gate_table import GateTable
+
+GRANT = {"app_id": "skai", "user_id": "u1", "tier": "sovereign", "reason": "staff"}
+
+
+class Lines:
+    """The stream's lines as an HTTP client reads them."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    async def next(self) -> dict[str, Any]:
+        """The next one that is no heartbeat."""
+        while True:
+            line: dict[str, Any] = json.loads(await asyncio.wait_for(self._content.readline(), 5))
+            if len(line) > 1:
+                return line
+
+    async def nothing_before(self, running: Running) -> None:
+        """Whatever was done raised no number: the next line is of the marker."""
+        running.application._gate.changes.changed("blog", "marker")
+        line = await self.next()
+        assert (line.get("app"), line.get("user")) == ("blog", "marker"), line
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running_application(tmp_path) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def stream(running: Running) -> AsyncIterator[tuple[Lines, dict[str, Any]]]:
+    url = f"{running.gate_url}/gate/changes"
+    async with running.session.get(url, headers={"X-SK-Gate": GATE_SECRET}) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/jsonl")
+        lines = Lines(answer.content)
+        yield lines, await lines.next()
+
+
+def second_route(apps: dict[str, Any]) -> None:
+    apps["apps"][0]["routes"].append({"path": "/new", "min_tier": "pro"})
+
+
+def test_only_a_tier_that_is_another_one_is_a_change() -> None:
+    told: list[tuple[str, str]] = []
+    tiers = GateTable(lambda app_id, user_id: told.append((app_id, user_id)))
+    for tier_id in ("free", "pro", "pro", "free"):
+        tiers.tell("skai", "u1", tier_id)
+    assert told == [("skai", "u1")] * 3
+
+
+async def test_a_tier_that_changes_is_told(running: Running) -> None:
+    async with stream(running) as (lines, first):
+        await running.admin("POST", "/admin/grants", GRANT)
+        line = await lines.next()
+        assert (line["app"], line["user"]) == ("skai", "u1")
+        assert line["n"] > first["n"]
+
+
+async def test_a_key_that_is_made_or_revoked_is_told_of_its_user(running: Running) -> None:
+    async with stream(running) as (lines, _):
+        _, made = await running.admin("POST", "/admin/keys", {"app_id": "blog", "user_id": "u1"})
+        line = await lines.next()
+        assert (line["app"], line["user"]) == ("blog", "u1")
+        _, headers, _ = await running.gate(
+            app="blog", host="blog.example.com", Authorization=f"Bearer {made['key']}", X_SK_Plugin="1"
+        )
+        _, number, *_ = headers["X-SK-Keep"].split(" ")
+        assert int(number) == line["n"]
+        await running.admin("DELETE", f"/admin/keys/{made['key_id']}")
+        line = await lines.next()
+        assert (line["app"], line["user"], line["n"]) == ("blog", "u1", int(number) + 1)
+        await running.admin("POST", "/admin/keys", {"app_id": "blog"})  # an app's own key is nobody's at the gate
+        await lines.nothing_before(running)
+
+
+async def test_a_forgotten_user_is_told(running: Running) -> None:
+    async with stream(running) as (lines, _):
+        await running.admin("POST", "/admin/grants", GRANT)
+        await lines.next()
+        await running.admin("DELETE", "/admin/grants/skai/u1")
+        before = await lines.next()
+        assert (await running.admin("DELETE", "/admin/users/skai/u1"))[0] == 200
+        line = await lines.next()
+        assert (line["user"], line["n"]) == ("u1", before["n"] + 1)
+
+
+async def test_a_reload_forgets_all_even_where_only_a_secret_was_rolled(running: Running) -> None:
+    async with stream(running) as (lines, first):
+        write_apps(running.folder, second_route)
+        await running.admin("POST", "/admin/reload")
+        line = await lines.next()
+        assert line["all"] is True
+        assert line["version"] != first["version"]
+        assert "/new/" in [rule["path"] for rule in line["rules"]["skai"]["routes"]]
+        running.environ["SESSION_SECRET"] = "another-session-secret-of-32-bytes"
+        await running.admin("POST", "/admin/reload")
+        again = await lines.next()
+        assert (again["all"], again["version"]) == (True, line["version"])
+
+
+async def test_a_refused_edit_changes_nothing(running: Running) -> None:
+    async with stream(running) as (lines, _):
+        (running.folder / "apps.json").write_text("{", encoding="utf-8")
+        assert (await running.admin("POST", "/admin/reload"))[0] == 409
+        await lines.nothing_before(running)

@@ -1,0 +1,322 @@
+"""The stream of changes, and the answers that may be kept while it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from access.access_samples import APP, NOW, PRO, SECRETS, session, with_app
+from gate.gate_stage import USER_KEYS, Stage, ask, exchange, head, raw, stage
+
+from gateway.access.app_access import app_access
+from gateway.access.keys import KeyOwner
+from gateway.catalog.model import Route
+from gateway.gate import changes
+
+SECRET = [("Host", "x"), next(line for line in head() if line[0] == "X-Sk-Gate")]
+ASK = raw(SECRET, "/gate/changes")
+PLUGIN = [("X-Sk-Plugin", "1")]
+
+
+class Follower:
+    """Reads the chunks of a stream as they are on the wire."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def head(self) -> str:
+        async with asyncio.timeout(5):
+            return (await self.reader.readuntil(b"\r\n\r\n")).decode("ascii")
+
+    async def line(self) -> dict[str, Any]:
+        """The next line; each is a chunk of its own."""
+        async with asyncio.timeout(5):
+            size = int(await self.reader.readline(), 16)
+            chunk = await self.reader.readexactly(size + 2)
+        assert chunk.endswith(b"\n\r\n"), chunk
+        assert chunk.count(b"\n") == 2, chunk
+        found = json.loads(chunk)
+        assert isinstance(found, dict)
+        return found
+
+    async def change(self) -> dict[str, Any]:
+        """The next line that is no heartbeat."""
+        while len(line := await self.line()) == 1:
+            pass
+        return line
+
+
+@asynccontextmanager
+async def following(on: Stage) -> AsyncIterator[tuple[Follower, dict[str, Any]]]:
+    """A reader of the stream, and its first line."""
+    follower = Follower(*await asyncio.open_connection("127.0.0.1", on.port))
+    try:
+        follower.writer.write(ASK)
+        assert (await follower.head()).startswith("HTTP/1.1 200 OK\r\n")
+        yield follower, await follower.line()
+    finally:
+        follower.writer.close()
+
+
+def streams(on: Stage) -> float:
+    return on.gate.registry.gauge("skpay_gate_streams", "").of().value
+
+
+def keep(answer: Any) -> tuple[str, int, str, int, int]:
+    epoch, number, version, fresh_until, never_after = answer.header("X-SK-Keep").split(" ")
+    return epoch, int(number), version, int(fresh_until), int(never_after)
+
+
+async def until_streams(on: Stage, count: int) -> None:
+    async with asyncio.timeout(10):
+        while streams(on) != count:  # noqa: ASYNC110  # a gauge, not an event
+            await asyncio.sleep(0.005)
+
+
+async def test_the_stream_as_bytes() -> None:
+    async with stage(with_app(routes=(Route("/PRO", min_tier="pro", methods=("GET",)),))) as on:
+        async with following(on) as (_, first):
+            pass
+        reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
+        writer.write(ASK)
+        body = (
+            b'{"epoch":"' + first["epoch"].encode() + b'","n":1,"rules":{"skai":{"routes":['
+            b'{"path":"/PRO/","folded":"/pro/","methods":["GET","HEAD"]},'
+            b'{"path":"/.skpayments/","folded":"/.skpayments/","methods":[]},'
+            b'{"path":"/","folded":"/","methods":["CONNECT","TRACE","TRACK"]}'
+            b']}},"version":"' + first["version"].encode() + b'"}\n'
+        )
+        expected = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nTransfer-Encoding: chunked\r\n"
+            b"Cache-Control: no-store\r\nCloudflare-CDN-Cache-Control: no-store\r\n\r\n"
+            b"%x\r\n%b\r\n" % (len(body), body)
+        )
+        assert await asyncio.wait_for(reader.readexactly(len(expected)), 5) == expected
+        writer.close()
+
+
+async def test_every_change_is_a_numbered_line_that_names_the_user_as_the_tag_does() -> None:
+    async with stage() as on, following(on) as (follower, first):
+        assert (first["n"], len(first["epoch"])) == (1, 16)
+        on.gate.changes.changed("skai", "alice")
+        on.gate.changes.changed("skai", "zoë 100%")
+        assert await follower.change() == {"n": 2, "app": "skai", "user": "alice"}
+        assert await follower.change() == {"n": 3, "app": "skai", "user": "zo%C3%AB%20100%25"}
+        total = on.gate.registry.counter("skpay_gate_changes_total", "").of().value
+        assert total == 3  # the first install is one
+
+
+async def test_a_heartbeat_each_tick_tells_the_number() -> None:
+    async with stage(tick_seconds=0.02) as on, following(on) as (follower, _):
+        assert [await follower.line() for _ in range(3)] == [{"n": 1}] * 3
+        on.gate.changes.changed("skai", "alice")
+        await follower.change()
+        assert await follower.line() == {"n": 2}
+
+
+async def test_a_reload_forgets_all_and_brings_the_new_rules() -> None:
+    async with stage() as on, following(on) as (follower, first):
+        other = with_app(routes=(Route("/new", min_tier="pro"),))
+        on.gate.install({"skai": app_access(other, SECRETS, USER_KEYS)})
+        line = await follower.change()
+        assert (line["n"], line["all"]) == (2, True)
+        assert [rule["path"] for rule in line["rules"]["skai"]["routes"]] == ["/new/", "/.skpayments/", "/"]
+        assert line["version"] != first["version"]
+
+
+async def test_keys_that_came_or_went_name_their_owners_only() -> None:
+    async with stage() as on, following(on) as (follower, _):
+        access = {"skai": app_access(APP, SECRETS, {})}
+        on.gate.install(access, only_of=[KeyOwner("skai", "alice")])
+        assert await follower.change() == {"n": 2, "app": "skai", "user": "alice"}
+        on.gate.install(access, only_of=[])
+        on.gate.install(access, only_of=[KeyOwner("skai", f"user{number}") for number in range(1001)])
+        line = await follower.change()
+        assert (line["n"], line.get("all")) == (3, True)
+
+
+async def test_each_start_has_an_epoch_of_its_own() -> None:
+    async with stage() as one, stage() as other, following(one) as (_, first), following(other) as (_, second):
+        assert first["epoch"] != second["epoch"]
+
+
+# answers that may be kept
+
+
+async def test_an_answer_says_how_long_it_may_be_kept() -> None:
+    async with stage() as on, following(on) as (_, first):
+        answer = await ask(on.port, user="alice", more=PLUGIN)
+        assert answer.tags == ("skai", "alice", "pro", "images")
+        # The sample's token lives for a day, and is looked at again after an hour.
+        assert keep(answer) == (first["epoch"], 1, first["version"], NOW + 60, NOW + 3600)
+        on.gate.changes.changed("skai", "bob")
+        assert keep(await ask(on.port, user="alice", more=PLUGIN))[1] == 2
+        assert keep(await ask(on.port, more=PLUGIN))[3:] == (NOW + 60, 0)
+
+
+async def test_an_answer_is_kept_no_longer_than_its_credential() -> None:
+    async with stage() as on:
+        cookie = [("Cookie", f"token={session('alice', NOW + 7).decode()}")]
+        answer = await ask(on.port, more=[*PLUGIN, *cookie])
+        assert keep(answer)[3:] == (NOW + 37, NOW + 37)  # with the skew that the gate itself allows
+
+
+BEARER = ("Authorization", "Bearer not-a-token")
+PREFLIGHT = [("Origin", "https://other.example"), ("Access-Control-Request-Method", "GET")]
+
+
+async def test_a_kept_answer_is_told_to_a_usual_request_too() -> None:
+    """The second request is recognised by its bytes. A logout elsewhere is seen by the next request all the same."""
+    async with stage() as on:
+        asked = raw(head(user="alice", more=PLUGIN))
+        (first, second) = [(await exchange(on.port, asked))[0] for _ in range(2)]
+        assert len(on.gate.usual) == 2
+        assert keep(first) == keep(second)
+        on.gate.credential_changed("skai", "bob")
+        assert len(on.gate.usual) == 2
+        on.gate.credential_changed("skai", "alice")
+        assert len(on.gate.usual) == 1
+        (third,) = await exchange(on.port, asked)
+        assert keep(third)[1] == keep(first)[1] + 2
+
+
+@pytest.mark.parametrize(
+    ("what", "changes_", "status"),
+    [
+        ("nobody asked", {"user": "alice"}, 200),
+        ("a refusal", {"user": "bob", "uri": "/pro", "more": PLUGIN}, 402),
+        ("a refused method", {"user": "alice", "method": "TRACE", "more": PLUGIN}, 405),
+        ("a path with two readings", {"user": "alice", "uri": "/%61", "more": PLUGIN}, 200),
+        ("below the upgrade link", {"user": "alice", "uri": "/.skpayments/upgrade/x", "more": PLUGIN}, 200),
+        ("public to a credential that does not verify", {"uri": "/static/x", "more": [*PLUGIN, BEARER]}, 200),
+        ("a preflight", {"uri": "/pro", "method": "OPTIONS", "more": [*PLUGIN, *PREFLIGHT]}, 200),
+    ],
+)
+async def test_what_is_not_kept(what: str, changes_: dict[str, Any], status: int) -> None:
+    async with stage() as on:
+        answer = await ask(on.port, **changes_)
+        assert (answer.status, answer.header("X-SK-Keep")) == (status, None), what
+
+
+async def test_an_answer_is_kept_no_longer_than_its_assertion_is_of_use() -> None:
+    async with stage(with_app(assertion=True)) as on:
+        for later, fresh_until in ((0, NOW + 30), (29, NOW + 30), (35, NOW + 30), (36, NOW + 65)):
+            on.now = NOW + later
+            answer = await ask(on.port, user="alice", more=PLUGIN)
+            assert answer.header("X-SK-Assertion")
+            assert keep(answer)[3:] == (fresh_until, fresh_until + 30), later
+
+
+async def test_a_refusal_that_is_not_enforced_is_asked_for_each_time() -> None:
+    async with stage(with_app(enforce=False)) as on:
+        for _ in range(2):
+            answer = await ask(on.port, user="bob", uri="/pro", more=PLUGIN)
+            assert (answer.status, answer.header("X-SK-Keep")) == (200, None)
+        assert on.count("skai", "free", "would_tier_required") == 2
+
+
+# the connection
+
+
+async def test_the_stream_is_for_traefik_only() -> None:
+    async with stage() as on:
+        assert (await ask(on.port, "/gate/changes", secret=None)).status == 403
+        (answer,) = await exchange(on.port, raw(SECRET, "/gate/changes", "POST"))
+        assert answer.status == 405
+    async with stage(ready=False) as on:
+        assert (await ask(on.port, "/gate/changes")).status == 503
+
+
+async def test_a_stream_after_other_requests_on_one_connection_comes_last() -> None:
+    """Whatever is sent behind it is dropped: the answer to it never ends."""
+    async with stage(tick_seconds=0.05) as on:
+        for pieces in ([raw(head(user="alice")) + ASK + raw(head())], [raw(head(user="alice")), ASK, raw(head())]):
+            reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0)
+            follower = Follower(reader, writer)
+            assert "X-SK-User: alice" in await follower.head()
+            assert "jsonl" in await follower.head()
+            assert "epoch" in await follower.line()
+            assert await follower.line() == {"n": 1}
+            writer.close()
+
+
+async def test_no_more_than_64_streams() -> None:
+    async with stage(max_connections=100) as on:
+        open_ = [following(on) for _ in range(changes.MAX_STREAMS)]
+        for each in open_:
+            await each.__aenter__()
+        assert streams(on) == 64
+        answer = await ask(on.port, "/gate/changes")
+        assert (answer.status, answer.header("Retry-After")) == (503, "5")
+        assert (await ask(on.port)).status == 200
+        for each in open_:
+            await each.__aexit__(None, None, None)
+        await until_streams(on, 0)
+        async with following(on):
+            assert streams(on) == 1
+
+
+async def test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing() -> None:
+    async with stage(tick_seconds=60) as on, following(on) as (follower, _):
+        slow = socket.create_connection(("127.0.0.1", on.port))
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.sendall(ASK)
+        await until_streams(on, 2)
+        number, name = 1, "u" * 190
+        async with asyncio.timeout(20):
+            while streams(on) == 2:
+                for _ in range(200):
+                    on.gate.changes.changed("skai", name)
+                for _ in range(200):
+                    number += 1
+                    assert await follower.change() == {"n": number, "app": "skai", "user": name}
+        assert number * 200 > changes.MAX_UNSENT_BYTES
+        slow.close()
+
+
+async def test_a_reader_who_makes_no_progress_is_cut_off() -> None:
+    async with stage(tick_seconds=0.02) as on:
+        slow = socket.create_connection(("127.0.0.1", on.port))
+        slow.sendall(ASK)
+        await until_streams(on, 1)
+        (stream,) = on.gate.changes._streams
+        transport = stream._transport
+        assert transport is not None
+        async with asyncio.timeout(10):
+            while transport.get_write_buffer_size() == 0 and streams(on):
+                on.gate.changes.changed("skai", "u" * 190)
+                await asyncio.sleep(0)
+        assert transport.get_write_buffer_size() < changes.MAX_UNSENT_BYTES
+        await until_streams(on, 0)
+        slow.close()
+
+
+async def test_a_stream_lives_on_where_an_idle_connection_would_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.gate.listener.IDLE_SECONDS", 2)
+    async with stage(tick_seconds=0.01) as on, following(on) as (follower, _):
+        for _ in range(10):
+            assert await follower.line() == {"n": 1}
+
+
+async def test_the_stream_ends_when_the_gate_is_closed() -> None:
+    async with stage() as on, following(on) as (follower, _):
+        await on.listener.close(1)
+        assert await asyncio.wait_for(follower.reader.read(), 5) == b"0\r\n\r\n"
+        assert streams(on) == 0
+
+
+async def test_tiers_with_the_same_rules_have_the_same_version() -> None:
+    """A new price or feature changes answers, hence `forget all`, but no class."""
+    async with stage() as on, following(on) as (follower, first):
+        tiers = tuple(PRO if tier is PRO else tier for tier in APP.tiers)
+        on.gate.install({"skai": app_access(with_app(tiers=tiers, name="New"), SECRETS, USER_KEYS)})
+        line = await follower.change()
+        assert (line["all"], line["version"]) == (True, first["version"])
