@@ -98,7 +98,7 @@ async def test_it_says_what_the_gate_answers_and_leaves_no_trace(app: App) -> No
     place = Place(app)
     statuses = set()
 
-    @settings(max_examples=250, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(request=REQUESTS)
     def check(request: tuple[str, str, str, Sent, Sent]) -> None:
         method, host, target, credentials, hints = request

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from servers.running import running_application
 
+from gateway import gate
 from gateway.access.arrival import make_pass
 from gateway.access.identity import Identity
 from gateway.access.who import Ask
 
+GATE = Path(gate.__file__).parent
 SOP = (Path(__file__).parents[2] / "SOP.md").read_text(encoding="utf-8")
 REQUESTS = "skpay_gate_requests_total"
 TRIAL = with_app(app_id="trial", hosts=("trial.example.com",), enforce=False)
@@ -144,6 +146,15 @@ async def test_the_sop_lists_every_metric_with_its_labels_and_its_help(tmp_path:
         metrics = running.application.registry._metrics.values()
         served = [(metric.name, ",".join(metric.label_names), metric.text) for metric in metrics]
     assert sorted(told) == sorted(served)
+
+
+def test_every_outcome_that_the_gate_may_count_is_in_the_table() -> None:
+    """By the source: a new outcome needs its line here and in the SOP."""
+    counting = re.compile(r"(?:\.count|requests\.of)\((.+)\)")
+    lines = [line for path in GATE.glob("*.py") for line in path.read_text(encoding="utf-8").splitlines()]
+    literals = {text for line in lines for call in counting.findall(line) for text in re.findall(r'"(\w+)"', call)}
+    assert len(literals) >= 10
+    assert literals <= {outcome for _, _, outcome in OUTCOMES}
 
 
 def test_the_sop_says_of_every_outcome_what_it_means() -> None:
