@@ -2,6 +2,7 @@
 
 from gateway.litellm.client import LiteLLM
 from gateway.litellm.ids import check_litellm_id
+from gateway.litellm.keys import KeyHolder
 from gateway.litellm.wish import Held, Provisioned
 
-__all__ = ["Held", "LiteLLM", "Provisioned", "check_litellm_id"]
+__all__ = ["Held", "KeyHolder", "LiteLLM", "Provisioned", "check_litellm_id"]

@@ -11,6 +11,7 @@ from gateway.catalog.model import Limits
 from gateway.errors import UpstreamFailed
 from gateway.litellm import wish
 from gateway.litellm.ids import check_litellm_id
+from gateway.litellm.keys import KeyHolder, holder
 from gateway.litellm.wire import Wire
 from gateway.litellm.wish import Held, Provisioned
 from gateway.settings import Secret
@@ -155,6 +156,17 @@ class LiteLLM:
             for row in rows
             if isinstance(row, dict) and isinstance(row.get("spend"), int | float) and row["spend"] > 0
         ]
+
+    async def key_holder(self, key_hash: str) -> KeyHolder | None:
+        """Whose virtual key has this SHA-256 (hex), by which LiteLLM keeps it; None for one that does not work.
+
+        Needs a key that may call /key/info too.
+        """
+        answer = await self._wire.call("GET", "/key/info", query={"key": key_hash}, expect=(404,))
+        info = answer.row.get("info")
+        if answer.ok and not isinstance(info, dict):
+            raise _unusable("/key/info")
+        return holder(info, self._clock()) if isinstance(info, dict) else None
 
     async def delete_user(self, mode: str, litellm_id: str) -> None:
         """Delete a `customer` or `internal_user`; one that LiteLLM does not know is no error.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from yarl import URL
 
 from gateway.catalog.model import Limits
 from gateway.errors import UpstreamFailed
-from gateway.litellm import LiteLLM
+from gateway.litellm import KeyHolder, LiteLLM
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.settings import Secret
 
@@ -26,7 +28,7 @@ SOVEREIGN = Limits()
 ROUTES = [
     "/user/update", "/user/info", "/v2/user/info", "/customer/new", "/customer/update", "/customer/info",
     "/customer/list",
-    "/budget/new", "/budget/update", "/budget/info",
+    "/budget/new", "/budget/update", "/budget/info", "/key/info",
 ]  # fmt: skip
 
 
@@ -301,3 +303,34 @@ async def test_who_has_spent_is_listed_and_who_has_not_is_not(proxy: Proxy) -> N
 
     await until(listed, "the spend is counted")
     assert quiet not in await proxy.litellm.spending_customers()
+
+
+async def test_a_virtual_key_is_known_by_its_hash_for_as_long_as_it_works(proxy: Proxy) -> None:
+    user_id = f"u-{proxy.mark}"
+    key, other = await proxy.key_of(user_id), await proxy.key_of(user_id)
+    assert await proxy.litellm.key_holder(_hash(key)) == KeyHolder(user_id, None)
+    await proxy.call("POST", "/key/block", {"key": key})
+    assert await proxy.litellm.key_holder(_hash(key)) is None
+    await proxy.call("POST", "/key/delete", {"keys": [other]})
+    status, row = await proxy.call("GET", f"/key/info?key={_hash(other)}")
+    assert (status, row["info"]["status"]) == (200, "deleted")  # out of LiteLLM's archive
+    assert await proxy.litellm.key_holder(_hash(other)) is None
+
+
+async def test_a_key_that_ends_says_when(proxy: Proxy) -> None:
+    key = await proxy.key_of(f"u-{proxy.mark}", duration="1h")
+    found = await proxy.litellm.key_holder(_hash(key))
+    assert found is not None
+    assert found.expires_at is not None
+    assert abs(found.expires_at - time.time() - 3600) < 60
+
+
+async def test_nobodys_and_unknown_keys_have_no_holder(proxy: Proxy) -> None:
+    _, answer = await proxy.call("POST", "/key/generate", {})
+    assert await proxy.litellm.key_holder(_hash(answer["key"])) is None
+    assert await proxy.litellm.key_holder(_hash("sk-" + proxy.mark)) is None
+    assert await proxy.litellm.key_holder(_hash(proxy.master_key)) is None
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

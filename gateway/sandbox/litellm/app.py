@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from gateway.log import fields as log_fields
-from gateway.sandbox.litellm import chat, customers, faults, users
+from gateway.sandbox.litellm import chat, customers, faults, keys, users
 from gateway.sandbox.litellm.faults import Fault, Faults
 from gateway.sandbox.litellm.fields import Body, parse
 from gateway.sandbox.litellm.refusal import Refusal, detail, proxy_error
@@ -26,7 +26,10 @@ _ADMIN: dict[tuple[str, str], Handler] = {
     ("POST", "/user/delete"): users.delete,
     ("GET", "/user/info"): users.info,
     ("GET", "/v2/user/info"): users.info_v2,
-    ("POST", "/key/generate"): users.generate_key,
+    ("POST", "/key/generate"): keys.generate,
+    ("POST", "/key/block"): keys.block,
+    ("POST", "/key/delete"): keys.delete,
+    ("GET", "/key/info"): keys.info,
     ("POST", "/customer/new"): customers.new,
     ("POST", "/customer/update"): customers.update,
     ("POST", "/customer/delete"): customers.delete,
@@ -129,7 +132,7 @@ class LiteLLMSandbox:
         if token == self.state.master_key:
             return None
         key = self.state.keys.get(token)
-        if key is None:
+        if key is None or not key.works(self.state.clock()):
             message = (
                 "Authentication Error, Invalid proxy server token passed. Received API Key = sk-..., "
                 f"Key Hash (Token) ={hashlib.sha256(token.encode()).hexdigest()}. "

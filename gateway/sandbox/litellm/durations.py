@@ -38,6 +38,14 @@ def reset_at(duration: str, now: float) -> float:
     return ends.timestamp()
 
 
+def seconds(duration: str) -> float:
+    """How long a key lives that was made with it."""
+    match = _SHAPE.fullmatch(duration)
+    if match is None:
+        raise ValueError(duration)
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "mo": 2592000}[match[2]]
+
+
 def text(at: float | None) -> str | None:
     """An instant as LiteLLM writes it."""
     if at is None:

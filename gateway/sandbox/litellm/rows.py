@@ -136,6 +136,12 @@ class Key:
     max_budget: float | None = None
     metadata: Json = field(default_factory=dict)
     spend: float = 0.0
+    blocked: bool | None = None
+    expires_at: float | None = None
+    deleted_at: float | None = None
+
+    def works(self, now: float) -> bool:
+        return not self.blocked and (self.expires_at is None or self.expires_at > now)
 
 
 _KEY_FIELDS = (
@@ -163,6 +169,18 @@ def key_answer(key: Key) -> Json:
         **_NEVER_NULL,
         "user_id": key.user_id, "key_alias": key.key_alias, "allowed_routes": key.allowed_routes, "key": key.token,
         "key_name": f"sk-...{key.token[-4:]}", "max_budget": key.max_budget, "metadata": key.metadata,
+    }  # fmt: skip
+
+
+def key_info(key: Key, now: float) -> Json:
+    """As the `info` of /key/info, as far as anybody has looked."""
+    status = "revoked" if key.blocked else "active" if key.works(now) else "expired"
+    deleted = {} if key.deleted_at is None else {"deleted_at": text(key.deleted_at), "deleted_by": "default_user_id"}
+    return {
+        "key_name": f"sk-...{key.token[-4:]}", "key_alias": key.key_alias, "spend": key.spend, "user_id": key.user_id,
+        "expires": text(key.expires_at), "blocked": key.blocked, "max_budget": key.max_budget,
+        "allowed_routes": key.allowed_routes, "metadata": key.metadata, **deleted,
+        "status": "deleted" if deleted else status,
     }  # fmt: skip
 
 

@@ -63,6 +63,7 @@ class State:
     customers: dict[str, Customer] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    deleted_keys: list[Key] = field(default_factory=list)
     windows: dict[str, Window] = field(default_factory=dict)
     reset_job_at: float = 0.0
     _cached: dict[str, tuple[float, Customer, Budget | None]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""/user/* and /key/generate."""
+"""/user/*"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from gateway.sandbox.litellm import durations, fields
 from gateway.sandbox.litellm.fields import Body
 from gateway.sandbox.litellm.refusal import detail, invalid, proxy_error
-from gateway.sandbox.litellm.rows import Json, Key, User, key_answer, new_user_answer
+from gateway.sandbox.litellm.rows import Json, Key, User, new_user_answer
 from gateway.sandbox.litellm.state import State
 
 _ROLES = ("proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer")
@@ -84,17 +84,6 @@ def info_v2(state: State, query: Body) -> Json:
     if user is None:
         raise proxy_error(404, f"User not found: {query.get('user_id')}", "internal_server_error")
     return user.short()
-
-
-def generate_key(state: State, body: Body) -> Json:
-    """A virtual key. A user that does not exist is accepted, and then nothing is enforced."""
-    sent = fields.read(body, fields.KEY)
-    key = Key("sk-" + secrets.token_urlsafe(16))
-    for name, value in sent.items():
-        if value is not None:
-            setattr(key, name, value)
-    state.keys[key.token] = key
-    return key_answer(key)
 
 
 def _write(state: State, user: User, sent: Body) -> None:
