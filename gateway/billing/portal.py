@@ -92,20 +92,42 @@ def _confirm(change: Change, app: App) -> Params:
     }
 
 
-async def _configuration(billing: Billing, app: App, *, made_anew: bool) -> str:
+def kept_configuration(conn: Connection, app_id: str) -> tuple[str, str]:
+    """(id, digest) of the portal configuration that was written last for an app; '' if none was."""
+    kept_id, _, digest = (instance.get(conn, _key(app_id)) or "").partition(" ")
+    return kept_id, digest
+
+
+def digest_of(wanted: Params) -> str:
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+async def push_configurations(billing: Billing) -> dict[str, str]:
+    """Write the portal configuration of each app that sells anything, changed or not; app id → its id at Stripe.
+
+    Raises `UpstreamFailed`, `Conflict`.
+    """
+    selling = [app for app in billing.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
+    return {app.app_id: await _configuration(billing, app, made_anew=False, unchanged_too=True) for app in selling}
+
+
+def _key(app_id: str) -> str:
+    return f"portal:{app_id}"
+
+
+async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchanged_too: bool = False) -> str:
     """The id of this app's portal configuration; made or brought up to date when what it should say has changed."""
-    key = f"portal:{app.app_id}"
     # "" is nobody's user id: one for all users of the app, or two at once would make two.
     async with billing.lock(app.app_id, ""):
         wanted = configuration(app, await _offered(billing, app))
-        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-        kept_id, _, kept_digest = (await billing.store.read(lambda conn: instance.get(conn, key)) or "").partition(" ")
-        if kept_id and kept_digest == digest and not made_anew:
+        digest = digest_of(wanted)
+        kept_id, kept_digest = await billing.store.read(lambda conn: kept_configuration(conn, app.app_id))
+        if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
             return kept_id
         made_id = await _write(billing, "" if made_anew else kept_id, wanted)
 
         def keep(conn: Connection) -> None:
-            instance.put(conn, key, f"{made_id} {digest}")
+            instance.put(conn, _key(app.app_id), f"{made_id} {digest}")
 
         await billing.store.write(keep)
         return made_id

@@ -12,7 +12,7 @@ from gateway.billing.context import Billing, ResolvedPrice
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict, InvalidInput
 from gateway.store import alerts, entitlements, prices, refreshes
-from gateway.stripe.client import StripeError
+from gateway.stripe.client import Stripe, StripeError
 
 MISSING, DIFFERS = "price_missing", "price_differs"
 
@@ -51,7 +51,7 @@ async def resolve_prices(billing: Billing) -> None:
     await load_known_prices(billing)
     billing.known_products = _known_products(billing)
     billing.prices_resolved = billing.catalog is catalog
-    subjects = {_subject(app, tier, price) for app, tier, price in catalog.prices()}
+    subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
 
     def conclude(conn: Connection) -> list[tuple[str, str]]:
         # Who pays a price that was nobody's may pay a tier's now: an edit, or Stripe's answer, has named it.
@@ -85,13 +85,22 @@ def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
 
 async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[tuple[str, str]]:
     """Raise what is wrong with a price; returns the alerts, as (kind, subject), that have no cause any more."""
-    subject = _subject(app, tier, price)
+    subject = price_name(app, tier, price)
     try:
         resolved = await resolve(billing, app, tier, price)
     except Conflict as exc:
         await open_alert(billing, "price_missing", subject, exc.message)
         return set()
-    differs = [
+    differs = differences(price, resolved)
+    if differs:
+        await open_alert(billing, "price_differs", subject, "; ".join(differs))
+        return {(MISSING, subject)}
+    return {(MISSING, subject), (DIFFERS, subject)}
+
+
+def differences(price: Price, resolved: ResolvedPrice) -> list[str]:
+    """Where apps.json says another price than Stripe has; a line for each."""
+    return [
         f"{name} is {found!r} at Stripe, {wanted!r} in apps.json"
         for name, wanted, found in (
             ("unit_amount", price.unit_amount, resolved.unit_amount),
@@ -100,23 +109,19 @@ async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[
         )
         if wanted is not None and wanted != found
     ]
-    if differs:
-        await open_alert(billing, "price_differs", subject, "; ".join(differs))
-        return {(MISSING, subject)}
-    return {(MISSING, subject), (DIFFERS, subject)}
 
 
-def _subject(app: App, tier: Tier, price: Price) -> str:
+def price_name(app: App, tier: Tier, price: Price) -> str:
+    """How an alert, and doctor, name a price."""
     return f"{app.app_id}/{tier.tier_id}/{price.lookup_key or price.price_id}"
 
 
 async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> ResolvedPrice:
     """This price at Stripe now; its id is kept for ever as one of this tier. Raises `Conflict`, `UpstreamFailed`."""
-    found = await _by_id(billing, price.price_id) if price.price_id else await _by_lookup_key(billing, price.lookup_key)
+    resolved = await price_at_stripe(billing.stripe, price)
     name = price.lookup_key or price.price_id
-    if found is None:
+    if resolved is None:
         raise Conflict(f"Stripe has no active price {name!r} for {app.app_id}/{tier.tier_id}.", code="price_missing")
-    resolved = _read(found)
 
     def remember(conn: Connection) -> None:
         prices.remember(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
@@ -128,9 +133,15 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
     return resolved
 
 
-async def _by_id(billing: Billing, price_id: str) -> dict[str, Any] | None:
+async def price_at_stripe(stripe: Stripe, price: Price) -> ResolvedPrice | None:
+    """A price of apps.json as Stripe has it now; None if it has none that is active. Raises `UpstreamFailed`."""
+    found = await _by_id(stripe, price.price_id) if price.price_id else await _by_lookup_key(stripe, price.lookup_key)
+    return None if found is None else _read(found)
+
+
+async def _by_id(stripe: Stripe, price_id: str) -> dict[str, Any] | None:
     try:
-        found = await billing.stripe.get(f"/v1/prices/{price_id}")
+        found = await stripe.get(f"/v1/prices/{price_id}")
         return found if found.get("active") is not False else None
     except StripeError as exc:
         if exc.stripe_code == "resource_missing":
@@ -138,8 +149,8 @@ async def _by_id(billing: Billing, price_id: str) -> dict[str, Any] | None:
         raise
 
 
-async def _by_lookup_key(billing: Billing, lookup_key: str | None) -> dict[str, Any] | None:
-    page = await billing.stripe.get("/v1/prices", {"lookup_keys": [lookup_key], "active": True})
+async def _by_lookup_key(stripe: Stripe, lookup_key: str | None) -> dict[str, Any] | None:
+    page = await stripe.get("/v1/prices", {"lookup_keys": [lookup_key], "active": True})
     data = page.get("data")
     return data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else None
 

@@ -23,6 +23,7 @@ from gateway.cli import (
     keys,
     limits,
     notices,
+    portal,
     reconcile,
     routes,
     schema,
@@ -75,6 +76,7 @@ for command in (
     alerts.retry,
     reconcile.reconcile,
     notices.notices,
+    portal.portal,
     doctor.doctor,
 ):
     skpay.add_command(command)

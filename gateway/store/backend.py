@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
@@ -12,10 +13,12 @@ WRITER = "writer"
 class Backend(Protocol):
     """SQLite or PostgreSQL: connections with our settings, and the lock that keeps a second instance out.
 
-    `where` names the database for an operator and holds no password.
+    `where` names the database for an operator and holds no password. `folder` holds its files, None if no folder of
+    this machine does.
     """
 
     where: str
+    folder: Path | None
     reader: Engine
 
     def connect_writer(self) -> Connection:

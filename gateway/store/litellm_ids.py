@@ -87,6 +87,16 @@ class Holding:
     tier: str | None
 
 
+def newest(conn: Connection, app_id: str, mode: str) -> str | None:
+    """The user of an app whom LiteLLM was told about last; None if there is none."""
+    return conn.execute(
+        select(litellm_ids.c.user_id)
+        .where(litellm_ids.c.app_id == app_id, litellm_ids.c.mode == mode, litellm_ids.c.provisioned_at.is_not(None))
+        .order_by(litellm_ids.c.provisioned_at.desc(), litellm_ids.c.user_id)
+        .limit(1)
+    ).scalar_one_or_none()
+
+
 def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> list[Holding]:
     """The next `limit` ids of an app behind `after`, in byte order; '' starts, an empty list ends."""
     rows = conn.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -36,6 +37,8 @@ _HOLDERS = text(
 
 class PostgreSQL:
     """A database on a server. It must be reached directly: a pooler that shares sessions would share the lock."""
+
+    folder: Path | None = None
 
     def __init__(self, url: URL) -> None:
         self.where = url.set(password=None, query={}).render_as_string()

@@ -32,6 +32,7 @@ class SQLite:
     def __init__(self, url: URL) -> None:
         path, mode = file_of(url)
         self.where = str(path)
+        self.folder: Path | None = path.parent
         _make_folder(path.parent)
         _refuse_network(path)
         self._lock = take_lock(path)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -88,6 +89,11 @@ class Store:
             self._writer.close()
             self._readers.shutdown()
             self._backend.close()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the database's files; None where they are another server's."""
+        return self._backend.folder
 
     @property
     def problem(self) -> str | None:

@@ -12,8 +12,9 @@ from gateway.errors import BadSignature, NotFound
 from gateway.web.context import BILLING, SITE
 
 _NO_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]+")
-# Whatever a backend might read as one of ours or as Traefik's: most make `_` or `-` of anything odd in a name.
-_SHOWN = ("xsk", "xforwarded", "forwarded")
+# Whatever a backend might read as one of ours, or as word of the request it is asked with: many make `_` or `-` of
+# anything odd in a name.
+_SHOWN = ("xsk", "xforwarded", "xoriginal", "xrewrite", "forwarded")
 
 
 class Arrivals:

@@ -15,6 +15,7 @@ from gateway.web import (
     admin_customers,
     admin_events,
     admin_gate,
+    admin_examine,
     admin_notices,
     admin_outbox,
     admin_reconcile,
@@ -94,5 +95,7 @@ API = (
           (400, 404, 502, 503)),
     Route("POST", "/admin/gate/explain", admin_gate.explain_gate, "operator", models.GateQuestion, None,
           (*_BODY, 404, 503)),
+    Route("POST", "/admin/examine", admin_examine.examine, "operator", None, None, (503,)),
+    Route("POST", "/admin/portals/push", admin_examine.push_portals, "operator", None, None, (409, 502, 503)),
     Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
 )  # fmt: skip
