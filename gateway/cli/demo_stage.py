@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +26,7 @@ from aiohttp import web
 from gateway.errors import ConfigError, UpstreamFailed
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.sample_app import sample_app
-from gateway.sandbox.stripe import StripeSandbox
+from gateway.sandbox.stripe import API_VERSION, StripeSandbox
 
 READY_SECONDS = 40.0
 STOP_SECONDS = 12.0
@@ -35,7 +35,7 @@ APP_HOST, PAY_HOST = "chat.localhost", "pay.localhost"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where everything is. `web_url` is Traefik's; the app and the public listener are reached through it."""
+    """Where everything is. The app and the public listener are reached through Traefik. `environ` is SKPayments'."""
 
     folder: Path
     app_url: str
@@ -45,6 +45,7 @@ class Stage:
     litellm_key: str
     dashboard_url: str
     web_port: int
+    environ: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @contextlib.asynccontextmanager
@@ -68,9 +69,10 @@ async def open_stage(folder: Path, say: Callable[[str], None], *, for_clicks: bo
     )
     apps = _apps(stage, ports)
     (folder / "apps.json").write_text(json.dumps(apps, indent=2) + "\n", encoding="utf-8")
-    env = _environment(stage, ports, keys)
+    stage.environ.update(_environment(stage, ports, keys))
+    env = stage.environ
     async with contextlib.AsyncExitStack() as stack:
-        stripe = _stripe(apps, stage, keys, f"http://127.0.0.1:{ports['port']}/webhook/stripe")
+        stripe = _stripe(apps, stage, keys)
         await _serve(stack, stripe.application(), ports["stripe"])
         await _serve(stack, LiteLLMSandbox(keys["LITELLM_KEY"]).application(), ports["litellm"])
         say("a pretend Stripe and a pretend LiteLLM are up")
@@ -110,6 +112,7 @@ def _apps(stage: Stage, ports: dict[str, int]) -> dict[str, Any]:
             "entry_points": ["web"],
             "gate_url": f"http://127.0.0.1:{ports['gate']}",
             "public_service_url": f"http://127.0.0.1:{ports['port']}",
+            "traefik_url": f"http://127.0.0.1:{ports['web']}",
         },
         "apps": [
             {
@@ -193,14 +196,11 @@ def _static(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _stripe(apps: dict[str, Any], stage: Stage, keys: dict[str, str], webhook_url: str) -> StripeSandbox:
-    """A Stripe account that has the products and prices which apps.json names."""
-    sandbox = StripeSandbox(
-        secret_key=keys["STRIPE_SECRET_KEY"],
-        webhook_secret=keys["STRIPE_WEBHOOK_SECRET"],
-        webhook_url=webhook_url,
-        public_url=stage.stripe_url,
-    )
+def _stripe(apps: dict[str, Any], stage: Stage, keys: dict[str, str]) -> StripeSandbox:
+    """A Stripe account that has the products and prices which apps.json names, and calls us through Traefik."""
+    sandbox = StripeSandbox(secret_key=keys["STRIPE_SECRET_KEY"], public_url=stage.stripe_url)
+    url = f"{stage.pay_url}/webhook/stripe"
+    sandbox.add_endpoint(url, keys["STRIPE_WEBHOOK_SECRET"], api_version=API_VERSION)
     for app in apps["apps"]:
         for tier in app["tiers"]:
             if "prices" not in tier:

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 
 import click
 
 from gateway.cli.environment import settings
-from gateway.cli.output import as_json, bad, good
-from gateway.doctor import examine
+from gateway.cli.output import as_json, bad, good, say, skipped, warn
+from gateway.doctor import Finding, Options, examine
+from gateway.doctor.finding import State
+
+_SHOWN: dict[State, Callable[[str], None]] = {"well": good, "warning": warn, "bad": bad, "not asked": skipped}
 
 
 @click.command()
+@click.option("--live", is_flag=True, help="Send requests through the public addresses too, forged headers among them.")
+@click.option("--traefik-api", metavar="URL", help="Where Traefik's API is, such as http://traefik:8080.")
+@click.option("--cookie", metavar="COOKIE", help="A real cookie of Open WebUI to try; - reads it from standard input.")
+@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
 @click.option("--json", "wants_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
-def doctor(context: click.Context, wants_json: bool) -> None:
-    """Look at the running installation and say what is wrong and what to do; exit 1 if anything is."""
-    findings = asyncio.run(examine(settings()))
+def doctor(
+    context: click.Context, live: bool, traefik_api: str | None, cookie: str | None, strict: bool, wants_json: bool
+) -> None:
+    """Look at the running installation and say what is wrong and what to type.
+
+    Exit 0: well, or only warnings. 1: something is bad. 2: it could not be looked at. Nothing is changed by looking.
+    """
+    given = sys.stdin.readline() if cookie == "-" else cookie
+    findings = asyncio.run(examine(settings(), Options(live, traefik_api, given)))
     if wants_json:
         as_json([asdict(finding) for finding in findings])
     else:
-        for finding in findings:
-            (good if finding.well else bad)(f"{finding.subject}: {finding.message}")
-            if finding.remedy:
-                click.echo(f"    → {finding.remedy}")
-    if not all(finding.well for finding in findings):
+        _print(findings)
+    failing = {"bad", "warning"} if strict else {"bad"}
+    if any(finding.state in failing for finding in findings):
         context.exit(1)
+
+
+def _print(findings: list[Finding]) -> None:
+    for finding in findings:
+        _SHOWN[finding.state](f"{finding.subject}: {finding.message}")
+        if finding.remedy:
+            say(f"    → {finding.remedy}")
+    counts = ((state, sum(finding.state == state for finding in findings)) for state in _SHOWN)
+    say(", ".join(f"{count} {state}" for state, count in counts if count))

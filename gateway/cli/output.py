@@ -32,6 +32,14 @@ def good(line: str) -> None:
     out.print(f"[green]✓[/] {escape(line)}")
 
 
+def warn(line: str) -> None:
+    out.print(f"[yellow]![/] {escape(line)}")
+
+
+def skipped(line: str) -> None:
+    out.print(f"[dim]·[/] {escape(line)}")
+
+
 def bad(line: str) -> None:
     out.print(f"[red]✗[/] {escape(line)}")
 

@@ -17,6 +17,22 @@ from gateway.litellm.wish import Held, Provisioned
 from gateway.settings import Secret
 
 _MAX_LIST_BYTES = 64 * 1024 * 1024
+_NOBODY = "skpayments-doctor"
+_NONSENSE = {"user_id": _NOBODY, "budget_id": _NOBODY, "max_budget": "none", "user_ids": "none"}
+_PROBES: tuple[tuple[str, str, Mapping[str, object]], ...] = (
+    ("GET", "/v2/user/info", {"user_id": _NOBODY}),
+    ("GET", "/user/info", {"user_id": _NOBODY}),
+    ("POST", "/user/update", _NONSENSE),
+    ("POST", "/user/delete", _NONSENSE),
+    ("GET", "/customer/info", {"end_user_id": _NOBODY}),
+    ("GET", "/customer/list", {}),
+    ("POST", "/customer/new", _NONSENSE),
+    ("POST", "/customer/update", _NONSENSE),
+    ("POST", "/customer/delete", _NONSENSE),
+    ("POST", "/budget/info", {"budgets": "none"}),
+    ("POST", "/budget/new", _NONSENSE),
+    ("POST", "/budget/update", _NONSENSE),
+)
 
 
 class LiteLLM:
@@ -48,7 +64,24 @@ class LiteLLM:
 
     async def check_key(self) -> None:
         """Return if LiteLLM lets our key read budgets; raise `UpstreamFailed` if not. Changes nothing."""
-        await self._budget("skpayments-doctor")
+        await self._budget(_NOBODY)
+
+    async def denied_routes(self) -> tuple[str, ...]:
+        """The routes that our key may not call, of all that are needed. Nothing is changed: each is asked with what
+        LiteLLM must refuse, and a key without the right is refused before that."""
+        return tuple([path for method, path, body in _PROBES if await self._is_denied(method, path, body)])
+
+    async def _is_denied(self, method: str, path: str, body: Mapping[str, object]) -> bool:
+        query = {str(name): str(value) for name, value in body.items()} if method == "GET" else None
+        try:
+            await self._wire.call(method, path, body=None if query else body or None, query=query)
+        except UpstreamFailed as exc:
+            if exc.status in (401, 403):
+                return True
+            # A list that is too long to be read was allowed all the same.
+            if exc.status is None or exc.status >= 500:
+                raise
+        return False
 
     async def provision_internal_user(
         self,
@@ -126,6 +159,11 @@ class LiteLLM:
         """What LiteLLM holds of an internal user, beside these limits; None if it knows none. Nothing is written."""
         row = await self._user(litellm_id)
         return wish.held(wish.user_wish(limits), row, wish.user_answer(row)) if row else None
+
+    async def holds_budget(self, budget_id: str, limits: Limits) -> Held | None:
+        """What LiteLLM holds of a budget, beside these limits; None if it knows none. Nothing is written."""
+        row = await self._budget(budget_id)
+        return None if row is None else wish.held(wish.budget_wish(limits), row, wish.budget_answer(row))
 
     async def holds_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Held | None:
         """What LiteLLM holds of a customer, beside this budget with these limits; None if it knows none.

@@ -8,11 +8,14 @@ import hmac
 import json
 import logging
 import random
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import aiohttp
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
 from gateway.log import fields
 from gateway.sandbox.stripe.old_shape import as_version
@@ -28,6 +31,15 @@ def signature(secret: str, body: bytes, signed_at: int) -> str:
     message = str(signed_at).encode() + b"." + body
     digest = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
     return f"t={signed_at},v1={digest}"
+
+
+class _Resolver(ThreadedResolver):
+    """Not every system knows that `*.localhost` is this machine."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return await super().resolve("127.0.0.1" if host.endswith(".localhost") else host, port, family)
 
 
 @dataclass
@@ -68,7 +80,10 @@ class Deliverer:
 
     async def start(self) -> None:
         """Send what was said before, and everything from now on."""
-        self._session = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
+        connector = aiohttp.TCPConnector(resolver=_Resolver())
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+        )
         if not self.paused:
             self.resume()
 

@@ -1,0 +1,200 @@
+"""Is there a way past the gate? Every router of Traefik's, HTTP and TCP, beside the routes that ours should be. Pure.
+
+Traefik is full of them: a container without a label gets a router of its own (`exposedByDefault`), labels are left
+over, a TCP router comes before every HTTP router, a broken middleware takes its router away (T39).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.doctor.chains import Json, Middleware, Traefik, definition, gate_of, missing
+from gateway.doctor.finding import Finding, bad, warning, well
+from gateway.doctor.rules import reach
+
+GATE, ROUTERS, TCP = "traefik: gate on every router", "traefik: routers", "traefik: TCP routers"
+_WRITE = "skpay routes write, and see that Traefik reads what it writes"
+_OURS = ("sk-app-", "sk-arrived-", "sk-public", "-lane-", "sk-rest-")
+_OF_APP = re.compile(r"sk-(?:app|tier)-([a-z0-9-]+)(?:_[^@]*)?@")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What must hold. `chains`: host → (app id, the middlewares its requests take). `upstreams`: app id → `host:port`
+    of its servers, in every spelling that is known. `gate`: the gate's `host:port`. `secrets`: the valid ones."""
+
+    chains: Mapping[str, tuple[str, Sequence[Middleware]]]
+    upstreams: Mapping[str, frozenset[str]]
+    public_host: str
+    gate: str
+    secrets: tuple[str, ...]
+    entry_points: tuple[str, ...]
+
+
+def wanted_chains(document: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, tuple[str, list[Middleware]]]:
+    """From our own dynamic configuration: the chain of each app's host. `hosts`: host → app id."""
+    http = document["http"]
+    found: dict[str, tuple[str, list[Middleware]]] = {}
+    for router in http["routers"].values():
+        for host, app_id in hosts.items():
+            if router["rule"] == f"Host(`{host}`)":
+                named = http["middlewares"]
+                # Of the operator's own, which the identity kind `header` names, the name is all that is known.
+                chain = [Middleware(name, *definition(named.get(name, {}))) for name in router["middlewares"]]
+                found[host] = (app_id, chain)
+    return found
+
+
+def look(traefik: Traefik, wanted: Wanted) -> list[Finding]:
+    """Every way past the gate, every router of ours that is missing, broken or out of date."""
+    looker = _Looker(traefik, wanted)
+    gate = [*looker.hosts(), *looker.ways_past(), *looker.outdated()]
+    routers = [*looker.broken(), *looker.public()]
+    tcp = list(looker.tcp())
+    count = len(traefik.routers)
+    if not gate:
+        gate = [well(GATE, f"{count} routers; every one that reaches an app has its gate")]
+    if not routers:
+        routers = [well(ROUTERS, f"{count}, none with an error")]
+    if not tcp:
+        tcp = [well(TCP, f"{len(traefik.tcp_routers)}, none before the apps")]
+    return [*routers, *gate, *tcp]
+
+
+class _Looker:
+    def __init__(self, traefik: Traefik, wanted: Wanted) -> None:
+        self._traefik = traefik
+        self._wanted = wanted
+        self._told_of: set[str] = set()
+        self._apps_at: dict[str, set[str]] = {}
+        for app_id, servers in wanted.upstreams.items():
+            for server in servers:
+                self._apps_at.setdefault(server, set()).add(app_id)
+        # Traefik has a container's address where the upstream is a name.
+        for name in traefik.services:
+            app_id = next((found[1] for found in [_OF_APP.match(name)] if found), "")
+            for server in traefik.servers_of(name) if app_id in wanted.upstreams else ():
+                self._apps_at.setdefault(server, set()).add(app_id)
+
+    def _gates(self, router: Json) -> set[str]:
+        """The apps whose gate every request has passed that this router serves."""
+        parents = self._traefik.parents(router)
+        if router.get("parentRefs"):
+            through = [self._gates(parent) for parent in parents]
+            inherited = set.intersection(*through) if through else set()
+        else:
+            inherited = set()
+        gates = (gate_of(each) for each in self._traefik.chain(router))
+        return inherited | {found[0] for found in gates if found is not None and found[1] == self._wanted.gate}
+
+    def _roots(self) -> Iterator[Json]:
+        """Routers that are served and asked first."""
+        for router in self._traefik.routers.values():
+            # noop answers nothing: it stands behind redirects to https.
+            served = router.get("status") != "disabled" and router.get("service") != "noop@internal"
+            if served and not router.get("parentRefs"):
+                yield router
+
+    def hosts(self) -> Iterator[Finding]:
+        """Each host of an app has a router with the gate, and nothing ungated is asked before that."""
+        for host, (app_id, _) in self._wanted.chains.items():
+            reached = [(router, how) for router in self._roots() if (how := _reach(router, host)) != "no"]
+            open_ = [(router, how) for router, how in reached if app_id not in self._gates(router)]
+            gated = [router for router, how in reached if how == "whole" and app_id in self._gates(router)]
+            first = max(map(_priority, gated), default=0)
+            past = [router for router, how in open_ if how != "any" or (gated and _priority(router) > first)]
+            self._told_of |= {str(router.get("name")) for router in past}
+            if not gated:
+                names = ", ".join(str(router.get("name")) for router in past)
+                instead = f"; without it: {names}" if names else ""
+                yield bad(GATE, f"no router with the gate serves {host}{instead}", _WRITE)
+                continue
+            for router in past:
+                before = ", before the gate's router" if _priority(router) > first else ""
+                yield bad(GATE, f"{_told(router)} serves {host} without the gate{before}", _away(router))
+
+    def ways_past(self) -> Iterator[Finding]:
+        """No router leads to an app's server without that app's gate, whatever its host is."""
+        for router in self._traefik.routers.values():
+            if router.get("status") == "disabled":
+                continue
+            if router.get("name") in self._told_of:
+                continue
+            gates = self._gates(router)
+            for server in sorted(self._traefik.servers(router)):
+                apps = self._apps_at.get(server, set())
+                if apps and not gates & apps:
+                    name = " and ".join(sorted(apps))
+                    yield bad(GATE, f"{_told(router)} leads to {name} ({server}) without the gate", _away(router))
+
+    def outdated(self) -> Iterator[Finding]:
+        """The gated routers take the very chain that apps.json makes."""
+        told: set[str] = set()
+        for host, (app_id, chain) in self._wanted.chains.items():
+            for router in self._roots():
+                if _reach(router, host) in ("whole", "named") and app_id in self._gates(router):
+                    told |= set(missing(chain, self._traefik.chain(router), self._wanted.secrets))
+        of_secret = sorted(line for line in told if "secret" in line.lower())
+        if of_secret:
+            remedy = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
+            yield bad(GATE, "; ".join(of_secret), remedy)
+        if told - set(of_secret):
+            yield bad(GATE, f"routes are out of date: {'; '.join(sorted(told - set(of_secret)))}", _WRITE)
+
+    def broken(self) -> Iterator[Finding]:
+        """Traefik takes a router with an error away, and the request falls to the next one."""
+        for name, router in self._traefik.routers.items():
+            errors = router.get("error") or ()
+            if not errors and router.get("status") == "enabled":
+                continue
+            ours = any(part in name for part in _OURS)
+            line = f"{_told(router)}: {'; '.join(map(str, errors)) or router.get('status')}"
+            yield bad(ROUTERS, line, _WRITE) if ours else warning(ROUTERS, line, "mend it where it is defined")
+
+    def public(self) -> Iterator[Finding]:
+        host = self._wanted.public_host
+        if not any(_reach(router, host) == "whole" for router in self._roots()):
+            yield bad(ROUTERS, f"no router serves {host}, so neither Stripe nor a buyer reaches us", _WRITE)
+
+    def tcp(self) -> Iterator[Finding]:
+        """A TCP router is asked before every HTTP router of its entry points."""
+        for router in self._traefik.tcp_routers.values():
+            if router.get("status") == "disabled":
+                continue
+            app_ids = set().union(*(self._apps_at.get(each, set()) for each in self._traefik.tcp_servers(router)))
+            for app_id in sorted(app_ids):
+                yield bad(TCP, f"{_told(router)} leads to {app_id} without the gate", _away(router))
+            if app_ids:
+                continue
+            reaches = {host: _reach(router, host) for host in self._wanted.chains}
+            shared = set(router.get("entryPoints") or ()) & set(self._wanted.entry_points)
+            for host, how in reaches.items():
+                if how in ("whole", "named") or (how == "any" and shared):
+                    yield bad(TCP, f"{_told(router)} takes {host} before the gate", _away(router))
+                    break
+
+
+def _reach(router: Json, host: str) -> str:
+    return reach(str(router.get("rule") or ""), host)
+
+
+def _priority(router: Json) -> int:
+    return int(router.get("priority") or 0)
+
+
+def _told(router: Json) -> str:
+    return f"{router.get('name')} ({router.get('rule')})"
+
+
+def _away(router: Json) -> str:
+    name = str(router.get("name"))
+    provider = name.rpartition("@")[2]
+    if provider in ("docker", "swarm"):
+        return (
+            f"take the labels of {name} off its container, or give that the label traefik.enable=false; for all: "
+            f"providers.{provider}.exposedByDefault: false"
+        )
+    return f"remove {name} from the {provider} provider"

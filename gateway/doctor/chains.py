@@ -1,0 +1,170 @@
+"""What Traefik's API answers, as one value; which middlewares a router has, and whether one is our gate. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+Json = Mapping[str, Any]
+_MOST_DEEP = 8  # chains and services may name each other; Traefik refuses circles, and so must we
+SECRET = "\x00the gate's secret"  # noqa: S105  # a placeholder
+"""Stands for GATE_SECRET in what is expected; any valid one is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Middleware:
+    """`kind` is Traefik's word (`headers`, `forwardAuth`, `plugin` …), '' for one that is named but not there."""
+
+    name: str
+    kind: str
+    options: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Traefik:
+    """Everything by its full name (`sk-app-blog@file`); Traefik's own (`@internal`) left out of the routers."""
+
+    version: str
+    routers: Mapping[str, Json]
+    middlewares: Mapping[str, Json]
+    services: Mapping[str, Json]
+    tcp_routers: Mapping[str, Json]
+    tcp_services: Mapping[str, Json]
+    entry_points: Mapping[str, Json]
+
+    def chain(self, router: Json) -> list[Middleware]:
+        """Its middlewares in order, entry points' own first, chains unfolded."""
+        return list(self._unfolded(router.get("middlewares") or (), _provider(router), 0))
+
+    def _unfolded(self, names: Sequence[str], provider: str, depth: int) -> Iterator[Middleware]:
+        for name in names:
+            full = _full(name, provider)
+            found = self.middlewares.get(full)
+            kind, options = ("", {}) if found is None else definition(found)
+            if kind == "chain" and depth < _MOST_DEEP:
+                yield from self._unfolded(options.get("middlewares") or (), full.rpartition("@")[2], depth + 1)
+            else:
+                yield Middleware(full, kind, options)
+
+    def parents(self, router: Json) -> list[Json]:
+        """The routers whose middlewares have run before this one is asked (multi-layer routing)."""
+        names = (_full(name, _provider(router)) for name in router.get("parentRefs") or ())
+        return [self.routers.get(name, {}) for name in names]
+
+    def servers(self, router: Json) -> set[str]:
+        """`host:port` of every server behind an HTTP router, however many services are in between."""
+        return set(_servers(self.services, _full(router.get("service") or "", _provider(router)), 0))
+
+    def servers_of(self, service: str) -> set[str]:
+        """The same behind a service, by its full name."""
+        return set(_servers(self.services, service, 0))
+
+    def tcp_servers(self, router: Json) -> set[str]:
+        """The same behind a TCP router."""
+        return set(_servers(self.tcp_services, _full(router.get("service") or "", _provider(router)), 0))
+
+
+def definition(found: Json) -> tuple[str, Json]:
+    """(kind, options) of a middleware, from the API or from a configuration: the one part that is an object."""
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            return key, value
+    return "", {}
+
+
+def gate_of(middleware: Middleware) -> tuple[str, str] | None:
+    """(app id, `host:port`) if this is a gate, by ForwardAuth or by the plugin; None if it is anything else."""
+    if middleware.kind == "forwardAuth":
+        url = urlsplit(str(middleware.options.get("address")))
+        query = parse_qsl(url.query)
+        named = [value for name, value in query if name == "app"]
+        return (named[0], url.netloc) if url.path == "/gate" and len(query) == len(named) == 1 else None
+    if middleware.kind == "plugin":
+        for options in middleware.options.values():
+            if isinstance(options, Mapping) and "app" in options and "address" in options:
+                return str(options["app"]), urlsplit(str(options["address"])).netloc
+    return None
+
+
+def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets: Sequence[str]) -> list[str]:
+    """What of the expected middlewares the chain has not, in this order; others may stand in between."""
+    told: list[str] = []
+    after = 0
+    for wanted in expected:
+        place = next((at for at, has in enumerate(chain) if at >= after and not _differs(wanted, has, secrets)), None)
+        if place is not None:
+            after = place + 1
+            continue
+        # The secret's middleware is named after its app where it is made of labels.
+        alike = [has for has in chain if has.kind == wanted.kind and has.name.startswith(wanted.name)]
+        told += _differs(wanted, alike[0], secrets) if alike else [f"{wanted.name} is not in its middlewares"]
+    return told
+
+
+def _differs(wanted: Middleware, has: Middleware, secrets: Sequence[str]) -> list[str]:
+    if not wanted.kind:
+        return [] if wanted.name == has.name else [f"{wanted.name} is not in its middlewares"]
+    if wanted.kind != has.kind:
+        return [f"{has.name} is no {wanted.kind}"]
+    return list(_differences(has.name, wanted.options, has.options, secrets))
+
+
+def _differences(path: str, wanted: Any, has: Any, secrets: Sequence[str]) -> Iterator[str]:
+    """Lines without values: one of them is the secret."""
+    if isinstance(wanted, Mapping) and isinstance(has, Mapping):
+        found = {key.lower(): value for key, value in has.items()}
+        lacking = [key for key in wanted if key.lower() not in found]
+        if lacking:
+            yield f"{path} has no {', '.join(lacking)}"
+        for key, value in wanted.items():
+            if key not in lacking:
+                yield from _differences(f"{path}.{key}", value, found[key.lower()], secrets)
+    elif wanted == SECRET:
+        if not has:
+            yield f"{path} is empty: Traefik has no GATE_SECRET in its environment"
+        elif has not in secrets:
+            yield f"{path} is another secret than ours"
+    elif wanted != has:
+        yield f"{path} is not what skpay routes write makes"
+
+
+def _servers(services: Mapping[str, Json], name: str, depth: int) -> Iterator[str]:
+    found = services.get(name)
+    if found is None or depth > _MOST_DEEP:
+        return
+    provider = name.rpartition("@")[2]
+    for server in (found.get("loadBalancer") or {}).get("servers") or ():
+        yield address_of(str(server.get("url") or server.get("address") or ""))
+    for inner in _inner(found):
+        yield from _servers(services, _full(inner, provider), depth + 1)
+
+
+def _inner(service: Json) -> Iterator[str]:
+    """The services that a service leads on to: weighted, mirroring, failover, highestRandomWeight."""
+    for kind in ("weighted", "highestRandomWeight"):
+        yield from (str(each.get("name")) for each in (service.get(kind) or {}).get("services") or ())
+    mirroring, failover = service.get("mirroring") or {}, service.get("failover") or {}
+    yield from (str(each.get("name")) for each in mirroring.get("mirrors") or ())
+    yield from (
+        str(name) for name in (mirroring.get("service"), failover.get("service"), failover.get("fallback")) if name
+    )
+
+
+def address_of(url: str) -> str:
+    """`host:port` of a URL or of an address."""
+    parts = urlsplit(url if "://" in url else f"tcp://{url}")
+    try:
+        port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    except ValueError:
+        return url
+    return f"{parts.hostname}:{port}"
+
+
+def _provider(router: Json) -> str:
+    return str(router.get("name") or "").rpartition("@")[2]
+
+
+def _full(name: str, provider: str) -> str:
+    return name if "@" in name else f"{name}@{provider}"

@@ -1,0 +1,36 @@
+"""What doctor says: one answer to one question, and what to type where it is not well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["well", "warning", "bad", "not asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`remedy` says what to type; empty when all is well."""
+
+    subject: str
+    state: State
+    message: str
+    remedy: str = ""
+
+
+def well(subject: str, message: str) -> Finding:
+    return Finding(subject, "well", message)
+
+
+def warning(subject: str, message: str, remedy: str) -> Finding:
+    """It works, but not as it should; nobody is cut off and nothing is given away."""
+    return Finding(subject, "warning", message, remedy)
+
+
+def bad(subject: str, message: str, remedy: str) -> Finding:
+    return Finding(subject, "bad", message, remedy)
+
+
+def not_asked(subject: str, message: str, remedy: str = "") -> Finding:
+    """Nothing is known. `remedy`: how to have it asked."""
+    return Finding(subject, "not asked", message, remedy)

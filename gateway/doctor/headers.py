@@ -1,0 +1,163 @@
+"""Sends forged headers through Traefik and looks at what comes out of each app's chain (`/.skpayments/arrived`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.access.arrival import make_pass, pass_keys
+from gateway.access.policy import UPGRADE_PATH
+from gateway.catalog.model import App
+from gateway.catalog.reserved import ARRIVED_PATH
+from gateway.doctor.finding import Finding, bad, not_asked, warning, well
+from gateway.doctor.place import Place
+from gateway.doctor.ways import Answer, Way, ask, ways
+
+SUBJECT = "gate"
+# In three requests: a proxy in between, or Traefik's own option, may refuse the odder names, which is as good.
+FORGED = (
+    ("X-SK-Tier", "x-sk-user", "X-Sk-Features", "X-SK-App", "X-SK-Gate", "X-SK-Anything", "XSK-Tier", "X--SK--Tier",
+     "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix", "X-Forwarded-Host", "X-Forwarded-For",
+     "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url"),
+    ("X_SK_Tier", "X-SK_Tier", "X_SK-Tier", "X-SK-Tier_", "x_sk_user", "X_SK_Gate", "X.SK.Tier", "X.SK-Tier",
+     "X_Forwarded_Uri", "X_Forwarded_Host", "X_Forwarded_For", "X_Original_Url", "X_Rewrite_Url"),
+    tuple(f"X{odd}SK{odd}Tier" for odd in "!#$%&'*+^`|~"),
+)  # fmt: skip
+_REFUSED = (400, 431)
+# What tells a backend which request it is asked with: forged, it is told of another.
+_TRUTHS = (
+    "x-forwarded-uri", "x-forwarded-method", "x-forwarded-prefix", "x-forwarded-host",
+    "x-original-url", "x-original-uri", "x-rewrite-url", "x_original_url", "x_rewrite_url",
+)  # fmt: skip
+_OURS = re.compile(r"x[^a-z0-9]*sk(?:[^a-z0-9]|$)")
+_WRITE = "skpay routes write, and see that Traefik reads what it writes"
+_SAME = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
+_AT_ONCE = 16
+_MOST_TOLD = 6
+
+
+async def examine_headers(place: Place) -> list[Finding]:
+    if not place.options.live:
+        return [not_asked(SUBJECT, "no forged header was sent through Traefik", "skpay doctor --live")]
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def turn(app: App, host: str) -> list[Finding]:
+        async with turns:
+            public, straight = [await _host(place, app, host, way) for way in ways(place, app, host)]
+        same = (public.state, public.message) == (straight.state, straight.message)
+        return [public] if same else [public, straight]
+
+    asked = [turn(app, host) for app in place.catalog.apps.values() for host in app.hosts]
+    return [finding for found in await asyncio.gather(*asked) for finding in found]
+
+
+async def _host(place: Place, app: App, host: str, way: Way) -> Finding:
+    """The gate stands before the host, and nothing forged gets behind it."""
+    subject = f"{SUBJECT} {host}{way.told}"
+    answer = await ask(place, way, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json"})
+    if isinstance(answer, str):
+        return _unreached(subject, way, answer)
+    before = _before(subject, answer)
+    if before is not None:
+        return before
+    arrived: list[tuple[str, bool]] = []
+    sent = 0
+    for number, names in enumerate(FORGED):
+        seen = await _arrived(place, app, way, names, odd=number > 0)
+        if isinstance(seen, Finding):
+            return Finding(subject, seen.state, seen.message, seen.remedy)
+        arrived += seen
+        sent += len(names)
+    if not way.straight:
+        # Edges add to what a client says here, and an app that must know asks for CF-Connecting-IP.
+        arrived = [each for each in arrived if not each[0].lower().endswith("for")]
+    return _judged(subject, arrived, sent)
+
+
+def _unreached(subject: str, way: Way, why: str) -> Finding:
+    if way.straight:
+        remedy = "set routing.traefik_url in apps.json to where Traefik is reached from here, to have this asked too"
+        return not_asked(subject, f"{way.base} {why}", remedy)
+    return bad(subject, f"{way.base} {why}", "does its name lead to Traefik? see DNS, the tunnel and the certificate")
+
+
+def _before(subject: str, answer: Answer) -> Finding | None:
+    """What stands before the host, from what `/.skpayments/upgrade` answers a stranger; None for our gate."""
+    code = answer.error
+    if answer.status == 401 and code == "sign_in_required":
+        return None
+    if answer.status == 503 and code:
+        return bad(subject, f"the gate answers 503 {code}", "see skpay doctor's server, and its log")
+    if answer.status == 403 and code == "forbidden":
+        is_secret = "Traefik only" in answer.text
+        return bad(subject, f"the gate refuses Traefik: {answer.message}", _SAME if is_secret else _WRITE)
+    if answer.status == 500 and not answer.text:
+        remedy = "is routing.gate_url in apps.json where Traefik reaches the gate's port? then skpay routes write"
+        return bad(subject, "Traefik does not reach the gate", remedy)
+    if answer.status == 404 and answer.text.startswith("404 page not found"):
+        return bad(subject, "Traefik has no router for it", _WRITE)
+    if answer.status in (301, 302, 303, 307, 308) or "cf-mitigated" in answer.headers:
+        where = answer.headers.get("Location", "another page").partition("?")[0]
+        return not_asked(subject, f"{where} answers before the gate does")
+    return bad(subject, f"answers {answer.status} where the gate would answer 401: the gate is not before it", _WRITE)
+
+
+async def _arrived(
+    place: Place, app: App, way: Way, names: Sequence[str], *, odd: bool
+) -> list[tuple[str, bool]] | Finding:
+    """(name, forged) of each header behind the chain; empty where `odd` names had the request refused as a whole."""
+    nonce = secrets.token_hex(8)
+    text = make_pass(pass_keys(place.settings.admin_token)[0], app.app_id, nonce, int(time.time()))
+    # A name in Connection is one that a proxy should take away on its way: not ours.
+    headers = [
+        *((name, f"forged-{nonce}") for name in names),
+        ("Connection", "keep-alive, X-SK-Tier, X-Forwarded-Host"),
+    ]
+    answer = await ask(place, way, f"{ARRIVED_PATH}?app={app.app_id}&pass={text}", headers)
+    if isinstance(answer, str):
+        return bad("", f"{way.base} {answer}", "try again")
+    if odd and answer.status in _REFUSED:
+        return []
+    seen = _shown(answer)
+    if answer.status == 200 and seen is not None:
+        return seen
+    if answer.error == "not_found":
+        return not_asked("", "the running server does not know our ADMIN_TOKEN", "restart it after changing that")
+    return bad("", f"the route to see its headers by is missing (answered {answer.status})", _WRITE)
+
+
+def _shown(answer: Answer) -> list[tuple[str, bool]] | None:
+    try:
+        told: Any = json.loads(answer.text)
+        return [(str(each["name"]), bool(each["forged"])) for each in told["headers"]]
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _judged(subject: str, arrived: Sequence[tuple[str, bool]], sent: int) -> Finding:
+    names = {name.lower() for name, _ in arrived}
+    forged = sorted({name for name, is_forged in arrived if is_forged})
+    ours = [name for name in forged if _OURS.match(name.lower()) or name.lower() in _TRUTHS]
+    if ours:
+        return bad(subject, f"forged headers reach the app: {_some(ours)}", _WRITE)
+    if "x-sk-gate" in names:
+        return bad(subject, "the app is told the gate's secret (X-SK-Gate)", _WRITE)
+    absent = [name for name in ("X-SK-App", "X-SK-Tier") if name.lower() not in names]
+    if absent:
+        return bad(subject, f"the app is not told {' and '.join(absent)}", _WRITE)
+    if forged:
+        remedy = "entryPoints: trust the tunnel's address alone (trustedIPs), and see aliasHeadersStrategy"
+        return warning(subject, f"the app is told what a client says: {', '.join(forged)}", remedy)
+    return well(subject, f"{sent} forged headers were sent; none arrived, and the gate's own did")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The plainest first."""
+    plain = sorted(names, key=lambda name: (sum(not letter.isalnum() and letter != "-" for letter in name), name))
+    more = f" and {len(plain) - _MOST_TOLD} more" if len(plain) > _MOST_TOLD else ""
+    return ", ".join(plain[:_MOST_TOLD]) + more

@@ -1,0 +1,78 @@
+"""LiteLLM: reachable, what our key may do, and the limits that it really holds."""
+
+from __future__ import annotations
+
+from gateway.billing.provision import budget_id
+from gateway.catalog.model import App, Tier
+from gateway.doctor.finding import Finding, bad, not_asked, warning, well
+from gateway.doctor.place import Place
+from gateway.errors import UpstreamFailed
+from gateway.litellm import Held, LiteLLM
+
+SUBJECT, ROUTES, LIMITS = "litellm", "litellm key", "litellm limits"
+
+
+async def examine_litellm(place: Place) -> list[Finding]:
+    litellm = place.litellm
+    if litellm is None:
+        return [not_asked(SUBJECT, "is not set up (LITELLM_URL)")]
+    try:
+        await litellm.ping()
+    except UpstreamFailed as exc:
+        return [bad(SUBJECT, f"{exc.message} {exc.detail}".strip(), "is it up, with its database? see LITELLM_URL")]
+    found = [well(SUBJECT, "ready, with its database")]
+    try:
+        await litellm.check_key()
+    except UpstreamFailed as exc:
+        if exc.status == 401:
+            return [*found, bad(ROUTES, "LiteLLM does not know our key", "put the right one into LITELLM_KEY, restart")]
+        if exc.status != 403:
+            raise
+    denied = await litellm.denied_routes()
+    if denied:
+        remedy = "add them to the key's allowed_routes (SOP.md, step 5), or give the key's user the role proxy_admin"
+        return [*found, bad(ROUTES, f"our key may not call {', '.join(denied)}", remedy)]
+    return [*found, well(ROUTES, "may call all that is needed"), *await _limits(place, litellm)]
+
+
+async def _limits(place: Place, litellm: LiteLLM) -> list[Finding]:
+    """What is written is read back: the budgets of tiers, and the user of each app who was told of last."""
+    wrong: list[Finding] = []
+    looked = 0
+    for app in place.catalog.apps.values():
+        if app.litellm is None or app.litellm.shared_users:
+            continue
+        for tier in app.tiers if app.litellm.mode == "customer" else ():
+            held = await litellm.holds_budget(budget_id(app, tier), tier.limits)
+            looked += held is not None
+            wrong += _judged(f"the budget {budget_id(app, tier)}", held)
+    for each in place.told["provisioned"] if isinstance(place.told, dict) else ():
+        app_, tier_ = _named(place, each["app_id"], each["tier"])
+        if app_ is not None and tier_ is not None:
+            held = await _holds(litellm, app_, tier_, each["litellm_id"])
+            looked += held is not None
+            wrong += _judged(f"{each['app_id']}/{each['user_id']} ({tier_.tier_id})", held, must_be=True)
+    if wrong:
+        return wrong
+    return [well(LIMITS, f"{looked} read back, as apps.json has them" if looked else "none are written yet")]
+
+
+def _named(place: Place, app_id: str, tier_id: str) -> tuple[App | None, Tier | None]:
+    app = place.catalog.app(app_id)
+    return app, app.tier(tier_id) if app else None
+
+
+async def _holds(litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Held | None:
+    if app.litellm is not None and app.litellm.mode == "customer":
+        return await litellm.holds_customer(own_id, budget_id(app, tier), tier.limits)
+    return await litellm.holds_internal_user(own_id, tier.limits)
+
+
+def _judged(what: str, held: Held | None, *, must_be: bool = False) -> list[Finding]:
+    remedy = "skpay reconcile --apply; who else writes to LiteLLM?"
+    if held is None:
+        return [bad(LIMITS, f"LiteLLM does not know {what}", remedy)] if must_be else []
+    if not held.differences:
+        return []
+    line = f"{what}: {'; '.join(held.differences)}"
+    return [bad(LIMITS, line, remedy) if held.more or held.less else warning(LIMITS, line, remedy)]

@@ -1,0 +1,63 @@
+"""Open WebUI's secret, tried on a real cookie: the gate must know whoever Open WebUI knows."""
+
+from __future__ import annotations
+
+import json
+
+from gateway.catalog.model import App
+from gateway.doctor.finding import Finding, bad, not_asked, well
+from gateway.doctor.place import Place
+
+SUBJECT = "open webui"
+
+
+async def examine_open_webui(place: Place) -> list[Finding]:
+    apps = [app for app in place.catalog.apps.values() if any(each.kind == "openwebui" for each in app.identity)]
+    if not apps:
+        return []
+    if place.options.cookie is None:
+        how = "sign in, copy the cookie `token` from the browser, then: skpay doctor --cookie - (and paste it)"
+        return [not_asked(SUBJECT, "its secret was not tried on a real cookie", how)]
+    found = [await _app(place, app, place.options.cookie) for app in apps]
+    # One cookie is one app's; where it is known, the others need not know it.
+    known = [finding for finding in found if finding.state == "well"]
+    return known or found
+
+
+async def _app(place: Place, app: App, cookie: str) -> Finding:
+    """Asks the running gate, as Traefik does."""
+    subject = f"{SUBJECT} {app.app_id}"
+    settings = place.settings
+    headers = {
+        "X-SK-Gate": settings.gate_secret[0].reveal(), "X-Forwarded-Host": app.hosts[0], "X-Forwarded-Uri": "/",
+        "X-Forwarded-Method": "GET", "Accept": "application/json", "Cookie": _as_header(cookie),
+    }  # fmt: skip
+    url = f"http://{settings.own_host}:{settings.gate_port}/gate?app={app.app_id}"
+    async with place.session.get(url, headers=headers, allow_redirects=False) as response:
+        user = response.headers.get("X-SK-User")
+        text = await response.text()
+    if user is not None:
+        return well(subject, f"the gate knows the cookie's owner: {user}, on {response.headers.get('X-SK-Tier')}")
+    if response.status == 200:
+        return bad(subject, "the gate sees nobody in the cookie", "is it the cookie named token, and still valid?")
+    return bad(subject, f"the gate refuses the cookie: {_reason(text) or response.status}", _remedy(text))
+
+
+def _as_header(cookie: str) -> str:
+    """A whole Cookie header, or the value of `token` alone."""
+    cookie = cookie.strip().removeprefix("Cookie:").strip()
+    return cookie if "token=" in cookie else f"token={cookie}"
+
+
+def _reason(text: str) -> str:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return ""
+    return str(told.get("message", "")) if isinstance(told, dict) else ""
+
+
+def _remedy(text: str) -> str:
+    if "signature" in text:
+        return "give this app's identity secret the very WEBUI_SECRET_KEY that Open WebUI runs with, and restart"
+    return "sign in to Open WebUI again and take the cookie from there"

@@ -1,0 +1,123 @@
+"""The running server itself: ready, the gate behind its secret, the same apps.json, database, disk, clock."""
+
+from __future__ import annotations
+
+import time
+
+import aiohttp
+
+from gateway.catalog.model import EMPTY
+from gateway.doctor.finding import Finding, bad, not_asked, warning, well
+from gateway.doctor.place import Json, Place
+from gateway.settings import Settings
+from gateway.stripe.signature import TOLERANCE_SECONDS
+
+_MIB = 1024 * 1024
+_SLOW_WRITE_SECONDS = 1.0
+_FEW_BYTES, _LOW_BYTES = 100 * _MIB, 1024 * _MIB
+_NOTICED_SECONDS = 10
+
+
+async def examine_ready(place: Place) -> list[Finding]:
+    async with place.session.get(f"{_own(place.settings)}/ready", headers=_operator(place.settings)) as response:
+        answer = await response.json(content_type=None)
+    if not isinstance(answer, dict) or "ready" not in answer:
+        port = place.settings.port
+        return [bad("server", "is not ours", f"another program listens on port {port}: stop it, or set PORT")]
+    problems = answer.get("problems")
+    if problems is None:  # told to the operator only
+        return [bad("server", "does not know our ADMIN_TOKEN", "restart it after changing ADMIN_TOKEN")]
+    if problems:
+        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return [bad("server", f"not ready: {told}", "skpay alerts, and see its log")]
+    return [well("server", "ready")]
+
+
+async def examine_gate(place: Place) -> list[Finding]:
+    settings = place.settings
+    url = f"http://{settings.own_host}:{settings.gate_port}/metrics"
+    async with place.session.get(url) as response:
+        without = response.status
+    async with place.session.get(url, headers={"X-SK-Gate": settings.gate_secret[0].reveal()}) as response:
+        answered = response.status
+    if without != 403:
+        remedy = "another program listens there: stop it, or set GATE_PORT"
+        return [bad("gate", f"answered {without} without the secret", remedy)]
+    if answered != 200:
+        return [bad("gate", f"answered {answered} with the secret", "restart the server after changing GATE_SECRET")]
+    return [well("gate", "answers, and only to the secret")]
+
+
+async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json | str:
+    """What the running server says of itself, or the code of its refusal ('' where it is not there or not ours)."""
+    url = f"{_own(settings)}/admin/examine"
+    try:
+        async with session.post(url, headers=_operator(settings)) as response:
+            told = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return ""
+    if not isinstance(told, dict):
+        return ""
+    return told if response.status == 200 else str(told.get("error", ""))
+
+
+def examine_told(place: Place) -> list[Finding]:
+    """What needs the server's own word."""
+    told = place.told
+    if isinstance(told, str):
+        if told == "store_unavailable":
+            return [bad("database", "cannot be written", "see store_failed in the server's log: disk full, read-only?")]
+        return [not_asked(name, "the server did not say") for name in ("apps.json", "database", "disk", "clock")]
+    catalog = [] if place.catalog is EMPTY else [_catalog(place, told)]
+    return [*catalog, _database(told), _disk(told), _clock(place, told)]
+
+
+def _catalog(place: Place, told: Json) -> Finding:
+    where = place.settings.apps_file
+    if told["catalog"] != place.catalog.digest:
+        return bad("apps.json", f"the server serves another text than {where} has", "skpay check, and see its log")
+    return well("apps.json", f"{len(place.catalog.apps)} apps, and the server serves them")
+
+
+def _database(told: Json) -> Finding:
+    seconds = float(told["write_seconds"])
+    if seconds > _SLOW_WRITE_SECONDS:
+        remedy = "is the disk busy or remote? put the database on a fast local one"
+        return warning("database", f"took {seconds:.1f} s to write one row", remedy)
+    return well("database", f"written in {seconds * 1000:.0f} ms")
+
+
+def _disk(told: Json) -> Finding:
+    disk = told["disk"]
+    if disk is None:
+        return not_asked("disk", "the database is another server's")
+    free, folder = int(disk["free"]), disk["folder"]
+    left = f"{free // _MIB} MiB free at {folder}"
+    remedy = f"make room: du -xh {folder} | sort -h | tail"
+    if free < _FEW_BYTES:
+        return bad("disk", left, remedy)
+    return warning("disk", left, remedy) if free < _LOW_BYTES else well("disk", left)
+
+
+def _clock(place: Place, told: Json) -> Finding:
+    """The server's clock beside Stripe's: by its own measure, or else by ours."""
+    ahead = told["clock_ahead_seconds"]
+    if ahead is None and place.stripe.clock_ahead_seconds is not None:
+        ahead = place.stripe.clock_ahead_seconds + round(float(told["at"]) - time.time())
+    if ahead is None:
+        return not_asked("clock", "Stripe has not told the time")
+    way = f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} Stripe's"
+    remedy = "set this machine's clock: timedatectl set-ntp true"
+    if abs(ahead) > TOLERANCE_SECONDS // 2:
+        return bad("clock", f"{way}: signed events are refused from {TOLERANCE_SECONDS} s on", remedy)
+    if abs(ahead) > _NOTICED_SECONDS:
+        return warning("clock", way, remedy)
+    return well("clock", "as Stripe's")
+
+
+def _own(settings: Settings) -> str:
+    return f"http://{settings.own_host}:{settings.port}"
+
+
+def _operator(settings: Settings) -> dict[str, str]:
+    return {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}

@@ -1,0 +1,233 @@
+"""Stripe: keys, mode, rights, prices, the webhook endpoint and what it delivered, each app's portal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.billing.portal import configuration, digest_of
+from gateway.billing.prices import differences, price_at_stripe, price_name
+from gateway.catalog.model import App, Price, Tier
+from gateway.doctor.finding import Finding, bad, not_asked, warning, well
+from gateway.doctor.place import Place, asked
+from gateway.settings import STRIPE_API_BASE
+from gateway.stripe.client import API_VERSION, Stripe, StripeError
+
+KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", "webhook endpoint"
+DELIVERIES, PORTAL = "webhook deliveries", "stripe portal"
+_DENIED = (401, 403)
+_AT_ONCE = 8
+# Reading proves reading only; whether the key may write shows at the first checkout, as an error of Stripe's.
+_RIGHTS = {
+    "Checkout Sessions": "/v1/checkout/sessions", "Customers": "/v1/customers",
+    "Customer portal": "/v1/billing_portal/configurations", "Subscriptions": "/v1/subscriptions",
+    "Invoices": "/v1/invoices", "Prices": "/v1/prices", "Products": "/v1/products", "Events": "/v1/events",
+    "Webhook Endpoints": "/v1/webhook_endpoints", "Charges": "/v1/charges", "Disputes": "/v1/disputes",
+    "Radar": "/v1/radar/early_fraud_warnings",
+}  # fmt: skip
+NEEDED = (
+    "charge.dispute.closed", "charge.dispute.created", "checkout.session.completed", "checkout.session.expired",
+    "customer.deleted", "customer.subscription.created", "customer.subscription.deleted",
+    "customer.subscription.paused", "customer.subscription.resumed", "customer.subscription.updated", "invoice.paid",
+    "invoice.payment_failed",
+)  # fmt: skip
+"""Without one of these a tier may stay wrong until the daily comparison."""
+USEFUL = (
+    "charge.dispute.funds_reinstated", "charge.dispute.funds_withdrawn", "charge.dispute.updated", "charge.refunded",
+    "checkout.session.async_payment_failed", "checkout.session.async_payment_succeeded",
+    "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired",
+    "customer.subscription.trial_will_end", "customer.updated", "invoice.payment_action_required",
+    "radar.early_fraud_warning.created", "radar.early_fraud_warning.updated", "subscription_schedule.canceled",
+    "subscription_schedule.released", "subscription_schedule.updated",
+)  # fmt: skip
+_UNDELIVERED_SECONDS = (300, 24 * 3600)
+"""Younger ones may be on their way; older ones Stripe has told of by mail."""
+
+
+async def examine_stripe(place: Place) -> list[Finding]:
+    """With a key that opens nothing there is nothing more to ask."""
+    found = await _key(place)
+    if any(finding.state == "bad" for finding in found):
+        return found
+    more = ((RIGHTS, _rights), (PRICES, _prices), (PORTAL, _portals), (ENDPOINT, _endpoints), (DELIVERIES, _deliveries))
+    for answer in await asyncio.gather(*(asked(place, subject, check) for subject, check in more)):
+        found += answer
+    return found
+
+
+async def _key(place: Place) -> list[Finding]:
+    settings, stripe = place.settings, place.stripe
+    mode = "live" if stripe.livemode else "test"
+    for number, key in enumerate(settings.stripe_secret_key):
+        try:
+            await Stripe(place.session, (key,), api_base=settings.stripe_api_base, attempts=1).get(
+                "/v1/prices", {"limit": 1}
+            )
+        except StripeError as exc:
+            if exc.status != 401:
+                raise
+            if number:
+                return [warning(KEY, "the older key of the two is no good any more", "take it out and restart")]
+            remedy = "Stripe's Dashboard > Developers > API keys: put the key into STRIPE_SECRET_KEY and restart"
+            return [bad(KEY, "Stripe does not know it", remedy)]
+    told = place.told
+    if isinstance(told, dict) and (told["wrong_account"] or told["mode"] not in ("", told["key_mode"])):
+        return [bad(KEY, f"is of another account or mode than the database ({told['mode']})", "skpay account show")]
+    at = "" if settings.stripe_api_base == STRIPE_API_BASE else f", at {settings.stripe_api_base}"
+    account = f", {told['account']}" if isinstance(told, dict) and told["account"] else ""
+    return [well(KEY, f"{mode} mode{account}{at}")]
+
+
+async def _rights(place: Place) -> list[Finding]:
+    async def may_not(path: str) -> bool:
+        try:
+            await place.stripe.get(path, {"limit": 1})
+        except StripeError as exc:
+            if exc.status in _DENIED:
+                return True
+            if exc.stripe_code == "resource_missing" or exc.status == 404:
+                return False
+            raise
+        return False
+
+    denied = await asyncio.gather(*(may_not(path) for path in _RIGHTS.values()))
+    names = [name for name, is_denied in zip(_RIGHTS, denied, strict=True) if is_denied]
+    if names:
+        remedy = "Stripe's Dashboard > Developers > API keys > the restricted key: allow these (SOP.md, step 2)"
+        return [bad(RIGHTS, f"the key may not read {', '.join(names)}", remedy)]
+    return [well(RIGHTS, "the key may read all that is asked of Stripe")]
+
+
+async def _prices(place: Place) -> list[Finding]:
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def turn(app: App, tier: Tier, price: Price) -> Finding | None:
+        async with turns:
+            return await _price(place.stripe, app, tier, price)
+
+    listed = place.catalog.prices()
+    wrong = [finding for finding in await asyncio.gather(*(turn(*each) for each in listed)) if finding is not None]
+    return wrong or [well(PRICES, f"{len(listed)}, as apps.json has them" if listed else "apps.json has none")]
+
+
+async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding | None:
+    name = price_name(app, tier, price)
+    found = await price_at_stripe(stripe, price)
+    if found is None:
+        way = "with this lookup key" if price.lookup_key else "of this id"
+        return bad(PRICES, f"{name}: Stripe has no active price", f"make one {way} in Stripe, or mend apps.json")
+    if found.interval is None:
+        return bad(PRICES, f"{name}: is paid once, so it makes no subscription", "make a recurring price in Stripe")
+    lines = differences(price, found)
+    if lines:
+        return warning(PRICES, f"{name}: {'; '.join(lines)}", "Stripe's is charged: mend apps.json, or move the key")
+    return None
+
+
+async def _endpoints(place: Place) -> list[Finding]:
+    url = f"{place.settings.public_url}/webhook/stripe"
+    found = [each async for each in place.stripe.each("/v1/webhook_endpoints")]
+    ours = [each for each in found if each.get("url") == url]
+    enabled = [each for each in ours if each.get("status") == "enabled"]
+    if not ours:
+        return [_no_endpoint(url, found)]
+    if not enabled:
+        return [bad(ENDPOINT, "is disabled", "enable it in Stripe's Dashboard > Developers > Webhooks")]
+    events = {event for each in enabled for event in each.get("enabled_events") or ()}
+    wrong = list(_endpoint(enabled[0], events))
+    if len(enabled) > 1:
+        wrong.append(warning(ENDPOINT, f"there are {len(enabled)} with our URL, each event comes as often", "keep one"))
+    return wrong or [well(ENDPOINT, "enabled, with every event")]
+
+
+def _no_endpoint(url: str, found: list[dict[str, Any]]) -> Finding:
+    """An endpoint that looks like ours is likelier a slip than another's."""
+    host = urlsplit(url).hostname
+    alike = next((str(each["url"]) for each in found if urlsplit(str(each.get("url"))).hostname == host), None)
+    if alike is not None:
+        return bad(ENDPOINT, f"calls {alike}, which is not our URL", f"change it in Stripe's Dashboard to {url}")
+    remedy = f"add one in Stripe's Dashboard > Developers > Webhooks: {url}"
+    return bad(ENDPOINT, "Stripe has no endpoint with our URL", remedy)
+
+
+def _endpoint(endpoint: dict[str, Any], events: set[str]) -> Iterator[Finding]:
+    remedy = "add these events to it in Stripe's Dashboard (SOP.md, step 3)"
+    for names, finding in ((NEEDED, bad), (USEFUL, warning)):
+        lacking = [] if "*" in events else [event for event in names if event not in events]
+        if lacking:
+            yield finding(ENDPOINT, f"misses {', '.join(lacking)}", remedy)
+    version = endpoint.get("api_version")
+    if version != API_VERSION:
+        told = f"its events are of the API version {version or 'of the account'}"
+        yield warning(ENDPOINT, told, f"make a new endpoint with {API_VERSION}, then delete this one")
+
+
+async def _deliveries(place: Place) -> list[Finding]:
+    """What Stripe could not deliver today: a wrong STRIPE_WEBHOOK_SECRET shows nowhere else."""
+    now, (youngest, oldest) = int(time.time()), _UNDELIVERED_SECONDS
+    page = await place.stripe.get(
+        "/v1/events",
+        {"delivery_success": False, "created": {"gte": now - oldest, "lte": now - youngest}, "limit": 100},
+    )
+    events = page.get("data") or []
+    if events:
+        count = f"{len(events)}{' or more' if page.get('has_more') else ''}"
+        remedy = "see the endpoint in Stripe's Dashboard: 400 is a wrong STRIPE_WEBHOOK_SECRET, 3xx a wrong URL"
+        return [warning(DELIVERIES, f"{count} events of the last day were not taken by an endpoint", remedy)]
+    return [well(DELIVERIES, "none of the last day is waiting")]
+
+
+async def _portals(place: Place) -> list[Finding]:
+    told = place.told
+    if not isinstance(told, dict):
+        return [not_asked(PORTAL, "the server did not say which is its own")]
+    selling = [app for app in place.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
+    return [
+        finding for app in selling for finding in await _portal(place, app, *told["portals"].get(app.app_id, ("", "")))
+    ]
+
+
+async def _portal(place: Place, app: App, kept_id: str, digest: str) -> list[Finding]:
+    """Stripe's own defaults give upgrades away (T17): the portal must be as we wrote it."""
+    subject = f"{PORTAL} {app.app_id}"
+    if not kept_id:
+        return [well(subject, "not made yet: the first visit makes it")]
+    prices = [price for tier in app.tiers if tier.for_sale for price in tier.prices]
+    offered = [found for found in [await price_at_stripe(place.stripe, price) for price in prices] if found is not None]
+    wanted = configuration(app, offered)
+    if digest_of(wanted) != digest:
+        return [well(subject, "is brought up to date at the next visit")]
+    try:
+        found = await place.stripe.get(f"/v1/billing_portal/configurations/{kept_id}")
+    except StripeError as exc:
+        if exc.stripe_code != "resource_missing":
+            raise
+        return [well(subject, "is gone at Stripe: the next visit makes another")]
+    lines = list(_changed("", wanted, found))
+    if lines:
+        return [bad(subject, f"was changed at Stripe: {'; '.join(lines)}", "skpay portal push")]
+    return [well(subject, "as it was written: changes are paid at once, downgrades wait")]
+
+
+def _changed(path: str, wanted: Any, found: Any) -> Iterator[str]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key, value in wanted.items():
+            yield from _changed(f"{path}.{key}".lstrip("."), value, found.get(key))
+    elif _plain(wanted) != _plain(found):
+        shown = f"{found!r}, not {wanted!r}" if not isinstance(wanted, list) else "other entries than ours"
+        yield f"{path}: {shown}"
+
+
+def _plain(value: Any) -> Any:
+    """Without an order, and of an entry only what we write."""
+    if not isinstance(value, list):
+        return value
+    kept = ({name: _plain(part) for name, part in each.items() if name in _WRITTEN} if isinstance(each, dict) else each
+            for each in value)  # fmt: skip
+    return sorted(kept, key=str)
+
+
+_WRITTEN = ("product", "prices", "type")

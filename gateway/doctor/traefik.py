@@ -1,0 +1,137 @@
+"""Asks Traefik's API for everything that it routes, and looks for a way past the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.catalog.model import App, Catalog
+from gateway.doctor.bypass import Wanted, look, wanted_chains
+from gateway.doctor.chains import SECRET, Json, Traefik, address_of
+from gateway.doctor.finding import Finding, bad, not_asked, warning, well
+from gateway.doctor.place import Place
+from gateway.errors import UpstreamFailed
+from gateway.routing import plan, traefik_document
+
+SUBJECT, ENTRY_POINTS = "traefik", "traefik: entry points"
+OLDEST = (3, 7, 13)
+"""Older ones have known holes around ForwardAuth."""
+_MOST = 100_000
+_WHOLE_NETWORK = 2**16
+
+
+async def examine_traefik(place: Place) -> list[Finding]:
+    api = place.options.traefik_api
+    if api is None:
+        return [
+            not_asked(
+                SUBJECT,
+                "its routers were not looked at",
+                "say where its API is, which is never published: skpay doctor --traefik-api http://traefik:8080",
+            )
+        ]
+    found = await _read(place, api.rstrip("/"))
+    wanted = await _wanted(place)
+    return [_version(found.version), *_entry_points(found, place.catalog), *look(found, wanted)]
+
+
+async def _read(place: Place, api: str) -> Traefik:
+    async def ask(path: str) -> Any:
+        # Asked with the gate's secret, so that an API router may demand it; Traefik has it anyway.
+        headers = {"X-SK-Gate": place.settings.gate_secret[0].reveal()}
+        async with place.session.get(f"{api}/api/{path}", headers=headers, allow_redirects=False) as response:
+            if response.status != 200:
+                raise UpstreamFailed(f"Traefik's API answered {response.status} to /api/{path.partition('?')[0]}.")
+            return await response.json(content_type=None)
+
+    kinds = ("http/routers", "http/middlewares", "http/services", "tcp/routers", "tcp/services", "entrypoints")
+    version, *lists = await asyncio.gather(ask("version"), *(ask(f"{kind}?per_page={_MOST}") for kind in kinds))
+    routers, middlewares, services, tcp_routers, tcp_services, entry_points = map(_by_name, lists)
+    return Traefik(
+        version=str(version.get("Version")),
+        routers={name: each for name, each in routers.items() if each.get("provider") != "internal"},
+        middlewares=middlewares,
+        services=services,
+        tcp_routers=tcp_routers,
+        tcp_services=tcp_services,
+        entry_points=entry_points,
+    )
+
+
+def _by_name(listed: Any) -> dict[str, Json]:
+    if not isinstance(listed, list):
+        raise UpstreamFailed("What answers there is not Traefik's API.")
+    return {str(each.get("name")): each for each in listed if isinstance(each, dict)}
+
+
+async def _wanted(place: Place) -> Wanted:
+    catalog, settings = place.catalog, place.settings
+    document = traefik_document(plan(catalog, settings.public_url), SECRET)
+    apps = catalog.apps.values()
+    hosts = {host: app.app_id for app in apps for host in app.hosts}
+    servers = await asyncio.gather(*(_spellings(app) for app in apps))
+    return Wanted(
+        chains=wanted_chains(document, hosts),
+        upstreams=dict(zip(catalog.apps, servers, strict=True)),
+        public_host=urlsplit(settings.public_url).hostname or "",
+        gate=urlsplit(catalog.routing.gate_url).netloc,
+        secrets=tuple(secret.reveal() for secret in settings.gate_secret),
+        entry_points=catalog.routing.entry_points,
+    )
+
+
+async def _spellings(app: App) -> frozenset[str]:
+    """An app's servers by name and by every address that the names have from here."""
+    spellings: set[str] = set()
+    for upstream in (app.upstream, *(url for _, url in app.tier_upstreams)):
+        address = address_of(upstream)
+        spellings.add(address)
+        name, _, port = address.rpartition(":")
+        with contextlib.suppress(OSError):
+            found = await asyncio.get_running_loop().getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
+            spellings |= {f"{each[4][0]}:{port}" for each in found}
+    return frozenset(spellings)
+
+
+def _version(text: str) -> Finding:
+    numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
+    if numbers is None:
+        return warning(SUBJECT, f"answers; its version {text[:40]!r} cannot be read", "run 3.7.13 or newer")
+    oldest = ".".join(map(str, OLDEST))
+    if tuple(map(int, numbers.groups())) < OLDEST:
+        return warning(SUBJECT, f"{text} has known holes around ForwardAuth", f"update Traefik to {oldest} or newer")
+    return well(SUBJECT, f"{text} answers")
+
+
+def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
+    """Who may say who the visitor is: whoever an entry point trusts."""
+    told = [finding for name in catalog.routing.entry_points for finding in _entry_point(found, name)]
+    return told or [well(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: nobody is trusted who need not be")]
+
+
+def _entry_point(found: Traefik, name: str) -> Iterator[Finding]:
+    entry_point = found.entry_points.get(name)
+    if entry_point is None:
+        yield bad(ENTRY_POINTS, f"Traefik has no entry point {name!r}", "mend routing.entry_points in apps.json")
+        return
+    forwarded = entry_point.get("forwardedHeaders") or {}
+    if forwarded.get("insecure"):
+        remedy = f"entryPoints.{name}.forwardedHeaders: name cloudflared's address in trustedIPs instead of insecure"
+        yield bad(ENTRY_POINTS, f"{name}: believes anybody's X-Forwarded headers (insecure)", remedy)
+    for trusted in forwarded.get("trustedIPs") or ():
+        if _is_wide(str(trusted)):
+            remedy = f"entryPoints.{name}.forwardedHeaders.trustedIPs: the tunnel's address alone, as 172.20.0.5/32"
+            yield warning(ENTRY_POINTS, f"{name}: trusts the whole network {trusted}", remedy)
+
+
+def _is_wide(trusted: str) -> bool:
+    try:
+        return ipaddress.ip_network(trusted, strict=False).num_addresses >= _WHOLE_NETWORK
+    except ValueError:
+        return False

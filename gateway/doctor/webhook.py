@@ -1,0 +1,51 @@
+"""Our public address as Stripe meets it: the webhook's URL answers by itself, without a redirect, and is ours."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from gateway.doctor.finding import Finding, bad, not_asked, warning, well
+from gateway.doctor.place import Place
+from gateway.doctor.ways import Answer, Way, ask
+
+SUBJECT = "webhook URL"
+PATH = "/webhook/stripe"
+
+
+async def examine_webhook(place: Place) -> list[Finding]:
+    if not place.options.live:
+        return [not_asked(SUBJECT, "was not called", "skpay doctor --live")]
+    public = urlsplit(place.settings.public_url)
+    way = Way(place.settings.public_url, public.netloc, straight=False)
+    # What Stripe did not sign is refused before anything else: nothing is recorded.
+    answer = await ask(place, way, PATH, {"Content-Type": "application/json"}, "POST")
+    return [_judged(way.base + PATH, answer), *_plain(place)]
+
+
+def _judged(url: str, answer: Answer | str) -> Finding:
+    dns = "does its name lead to Traefik? see DNS, the tunnel and the certificate"
+    if isinstance(answer, str):
+        return bad(SUBJECT, f"{url} {answer}", dns)
+    if 300 <= answer.status < 400:
+        where = answer.headers.get("Location", "").partition("?")[0]
+        remedy = "give PUBLIC_URL, and the endpoint in Stripe's Dashboard, the address that answers by itself"
+        return bad(SUBJECT, f"{url} redirects to {where}, which Stripe counts as a failure", remedy)
+    if answer.status == 400 and answer.error == "missing_signature":
+        return well(SUBJECT, f"{url} answers, and refuses what Stripe did not sign")
+    if answer.error:
+        return bad(SUBJECT, f"{url} answers {answer.status} {answer.error}", "see the server's log")
+    if answer.status in (401, 403):
+        remedy = "let this path pass whatever asks people to sign in there (Cloudflare Access, a middleware)"
+        return bad(SUBJECT, f"{url} answers {answer.status}, and not from us", remedy)
+    if answer.status == 404:
+        return bad(SUBJECT, f"{url} answers 404, and not from us", "skpay routes write; is the host PUBLIC_URL's?")
+    if answer.status in (502, 503, 504) or (answer.status == 500 and not answer.text):
+        remedy = "is routing.public_service_url in apps.json where Traefik reaches our PORT? then skpay routes write"
+        return bad(SUBJECT, f"{url} answers {answer.status}: Traefik does not reach us", remedy)
+    return bad(SUBJECT, f"{url} answers {answer.status}, and not from us", dns)
+
+
+def _plain(place: Place) -> list[Finding]:
+    if place.stripe.livemode and urlsplit(place.settings.public_url).scheme != "https":
+        return [warning(SUBJECT, "is plain http, which Stripe does not call in live mode", "PUBLIC_URL=https://…")]
+    return []

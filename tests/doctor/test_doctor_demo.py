@@ -1,0 +1,371 @@
+"""`skpay doctor` on the running demo: all is well; with one thing broken it says exactly that."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from doctor.demo_patient import Patient, Said
+from servers.traefik import until
+
+from gateway.cli import demo_stage
+from gateway.doctor.stripe import NEEDED, USEFUL
+
+pytestmark = pytest.mark.needs_traefik
+
+GATE = "traefik: gate on every router"
+ROUTERS, LIVE = "traefik: routers", "gate chat.localhost"
+Break = Callable[[Patient], Any]
+
+
+def routed(change: Callable[[dict[str, Any]], object]) -> Break:
+    return lambda demo: demo.routed(change)
+
+
+def env(**changed: str) -> Break:
+    return lambda demo: demo.env(**changed)
+
+
+def other_file(routers: str) -> Break:
+    """One more file beside ours, with routers to the app's own server."""
+
+    def broken(demo: Patient) -> Any:
+        text = routers.replace("UPSTREAM", demo.upstream).replace("ADDRESS", demo.upstream.removeprefix("http://"))
+        return demo.text(demo.routes.parent / "other.yml", text)
+
+    return broken
+
+
+def middleware(name: str, **changed: object) -> Break:
+    """One of our middlewares' options, changed; None takes an option away."""
+
+    def change(tree: dict[str, Any]) -> None:
+        (options,) = tree["http"]["middlewares"][name].values()
+        options.update(changed)
+        for key in [key for key, value in changed.items() if value is None]:
+            del options[key]
+
+    return routed(change)
+
+
+def in_headers(name: str, header: str, value: str) -> Break:
+    """One header that one of our middlewares sets."""
+
+    def change(tree: dict[str, Any]) -> None:
+        tree["http"]["middlewares"][name]["headers"]["customRequestHeaders"][header] = value
+
+    return routed(change)
+
+
+def router(name: str, **changed: object) -> Break:
+    return routed(lambda tree: tree["http"]["routers"][name].update(changed))
+
+
+def redirects(tree: dict[str, Any]) -> None:
+    regex = {"regex": "^http://(.*)$", "replacement": "https://www.${1}"}
+    tree["http"]["middlewares"]["moved"] = {"redirectRegex": regex}
+    tree["http"]["routers"]["sk-public"]["middlewares"] = ["moved"]
+
+
+LEFT_OVER = """
+http:
+  routers: {old: {rule: "Host(`chat.localhost`) && PathPrefix(`/old`)", service: old}}
+  services: {old: {loadBalancer: {servers: [{url: "UPSTREAM"}]}}}
+"""
+OTHER_HOST = """
+http:
+  routers: {direct: {rule: "Host(`direct.localhost`)", service: direct}}
+  services: {direct: {weighted: {services: [{name: real}]}}, real: {loadBalancer: {servers: [{url: "UPSTREAM"}]}}}
+"""
+BEFORE = """
+http:
+  routers: {greedy: {rule: "HostRegexp(`^chat`)", service: mine, priority: 2000}}
+  services: {mine: {loadBalancer: {servers: [{url: "UPSTREAM"}]}}}
+"""
+TCP = """
+tcp:
+  routers: {raw: {rule: "HostSNI(`db.localhost`)", service: raw, tls: {passthrough: true}}}
+  services: {raw: {loadBalancer: {servers: [{address: "ADDRESS"}]}}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def endpoint(demo: Patient, **changed: str) -> AsyncIterator[None]:
+    (ours,) = (await demo.stripe("GET", "webhook_endpoints"))["data"]
+    mended = {"url": ours["url"], "disabled": "false", "enabled_events[0]": "*"}
+    async with demo.at_stripe(f"webhook_endpoints/{ours['id']}", changed, mended):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def sold_out(demo: Patient) -> AsyncIterator[None]:
+    (price,) = (await demo.stripe("GET", "prices?lookup_keys[]=skai_pro_year"))["data"]
+    async with demo.at_stripe(f"prices/{price['id']}", {"active": "false"}, {"active": "true"}):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def given_away(demo: Patient) -> AsyncIterator[None]:
+    """Somebody makes upgrades free in the portal; then the remedy is typed."""
+    await demo.api("POST", "/checkout/skai", {"user_id": "ada", "tier": "pro"})
+    await demo.api("POST", "/portal/skai", {"user_id": "ada"})
+    (ours,) = (await demo.stripe("GET", "billing_portal/configurations"))["data"]
+    free = {"features[subscription_update][proration_behavior]": "none", "login_page[enabled]": "true"}
+    await demo.stripe("POST", f"billing_portal/configurations/{ours['id']}", **free)
+    yield
+    await demo.api("POST", "/admin/portals/push", None)
+
+
+@contextlib.asynccontextmanager
+async def budget_changed(demo: Patient) -> AsyncIterator[None]:
+    """Ada's first visit had her limits written; somebody else writes others."""
+
+    async def written() -> bool:
+        return bool(await demo.litellm("/budget/info", {"budgets": ["skai.free"]}))
+
+    url = f"http://127.0.0.1:{demo.stage.web_port}/"
+    async with demo.session.get(url, headers={"Host": "chat.localhost", "Cookie": f"token={demo.cookie()}"}) as answer:
+        assert answer.status == 200
+    await until(written, "Ada's budget")
+    await demo.litellm("/budget/update", {"budget_id": "skai.free", "rpm_limit": 999})
+    yield
+    await demo.litellm("/budget/update", {"budget_id": "skai.free", "rpm_limit": 10})
+
+
+@contextlib.asynccontextmanager
+async def narrow_key(demo: Patient) -> AsyncIterator[None]:
+    await demo.litellm("/user/new", {"user_id": "svc", "user_role": "proxy_admin", "auto_create_key": False})
+    allowed = ["/user/update", "/user/info", "/v2/user/info", "/budget/info", "/customer/info", "/customer/list"]
+    made = await demo.litellm("/key/generate", {"user_id": "svc", "allowed_routes": allowed})
+    with demo.env(LITELLM_KEY=made["key"]):
+        yield
+
+
+WEBHOOK = "http://pay.localhost:WEB/webhook/stripe"
+SUBJECTS = {
+    "apps.json", "database", "disk", "clock", "server", "gate", "stripe key", "stripe rights", "stripe prices",
+    "stripe portal skai", "webhook endpoint", "webhook deliveries", "webhook URL", "litellm", "litellm key",
+    "litellm limits", "open webui skai", "traefik", "traefik: entry points", ROUTERS, GATE, "traefik: TCP routers",
+    LIVE, "gate port", "edge cache chat.localhost",
+}  # fmt: skip
+# What is broken, how, and all that doctor says of it but "well": (state, subject, message).
+BROKEN: dict[str, tuple[Break, Said]] = {
+    "nothing": (lambda demo: contextlib.nullcontext(), []),
+    "the server is not there": (env(PORT="9"), [("bad", "server", "no answer: ClientConnectorError")]),
+    "ADMIN_TOKEN was changed without a restart": (
+        env(ADMIN_TOKEN="another1a2b3c"),
+        [("bad", "server", "does not know our ADMIN_TOKEN")],
+    ),
+    "GATE_SECRET was changed without a restart": (
+        env(GATE_SECRET="another1a2b3c"),
+        [
+            ("bad", "gate", "answered 403 with the secret"),
+            ("bad", GATE, "sk-in@file.customRequestHeaders.X-SK-Gate is another secret than ours"),
+        ],
+    ),
+    "the key of another Stripe account": (
+        env(STRIPE_SECRET_KEY="sk_test_wrong1a2b3c"),
+        [("bad", "stripe key", "Stripe does not know it")],
+    ),
+    "the old key is still beside the new one": (
+        lambda demo: demo.env(STRIPE_SECRET_KEY=f"{demo.stage.environ['STRIPE_SECRET_KEY']},sk_test_old1a2b3c"),
+        [("warning", "stripe key", "the older key of the two is no good any more")],
+    ),
+    "Stripe is away": (
+        env(STRIPE_API_BASE="http://127.0.0.1:9"),
+        [("bad", "stripe key", "Stripe cannot be reached. ClientConnectorError GET")],
+    ),
+    "a price was archived": (
+        sold_out,
+        [("bad", "stripe prices", "skai/pro/skai_pro_year: Stripe has no active price")],
+    ),
+    "the webhook endpoint is disabled": (
+        lambda demo: endpoint(demo, disabled="true"),
+        [("bad", "webhook endpoint", "is disabled")],
+    ),
+    "the webhook endpoint has a slash too much": (
+        lambda demo: endpoint(demo, url=f"{demo.stage.pay_url}/webhook/stripe/"),
+        [("bad", "webhook endpoint", f"calls {WEBHOOK}/, which is not our URL")],
+    ),
+    "the webhook endpoint hears too little": (
+        lambda demo: endpoint(
+            demo, **{f"enabled_events[{number}]": name for number, name in enumerate((*USEFUL, *NEEDED[1:]))}
+        ),
+        [("bad", "webhook endpoint", "misses charge.dispute.closed")],
+    ),
+    "the portal gives upgrades away": (
+        given_away,
+        [
+            ("bad", "stripe portal skai",
+             "was changed at Stripe: login_page.enabled: True, not False; "
+             "features.subscription_update.proration_behavior: 'none', not 'always_invoice'"),
+        ],
+    ),
+    "LiteLLM is away": (
+        env(LITELLM_URL="http://127.0.0.1:9"),
+        [("bad", "litellm", "LiteLLM could not be reached. /health/readiness: ClientConnectorError")],
+    ),
+    "the key of another LiteLLM": (
+        env(LITELLM_KEY="sk-wrong1a2b3c"),
+        [("bad", "litellm key", "LiteLLM does not know our key")],
+    ),
+    "LiteLLM's key may too little": (
+        narrow_key,
+        [("bad", "litellm key", "our key may not call /user/delete, /customer/new, /customer/update, /customer/delete, "
+          "/budget/new, /budget/update")],
+    ),
+    "somebody else writes LiteLLM's limits": (
+        budget_changed,
+        [
+            ("bad", "litellm limits", "the budget skai.free: rpm_limit: wanted 10, LiteLLM has 999"),
+            ("bad", "litellm limits", "skai/ada (free): rpm_limit: wanted 10, LiteLLM has 999"),
+        ],
+    ),
+    "PUBLIC_URL is another host": (
+        lambda demo: demo.env(PUBLIC_URL=f"http://shop.localhost:{demo.stage.web_port}"),
+        [
+            ("bad", "webhook endpoint", "Stripe has no endpoint with our URL"),
+            ("bad", "webhook URL", "http://shop.localhost:WEB/webhook/stripe answers 404, and not from us"),
+            ("bad", ROUTERS, "no router serves shop.localhost, so neither Stripe nor a buyer reaches us"),
+        ],
+    ),
+    "an edit of apps.json cannot be used": (
+        lambda demo: demo.text(demo.stage.folder / "apps.json", '{"apps": [], "surprise": 1}'),
+        [
+            ("bad", "apps.json", "DEMO/apps.json: surprise: unknown key"),
+            ("bad", "server", "not ready: catalog: DEMO/apps.json: surprise: unknown key"),
+        ],
+    ),
+    "a router is left over": (
+        other_file(LEFT_OVER),
+        [
+            ("bad", GATE,
+             "old@file (Host(`chat.localhost`) && PathPrefix(`/old`)) serves chat.localhost without the gate"),
+        ],
+    ),
+    "another host leads to the app": (
+        other_file(OTHER_HOST),
+        [("bad", GATE, "direct@file (Host(`direct.localhost`)) leads to skai (127.0.0.1:APP) without the gate")],
+    ),
+    "a router comes before the gate's": (
+        other_file(BEFORE),
+        [
+            ("bad", GATE,
+             "greedy@file (HostRegexp(`^chat`)) serves chat.localhost without the gate, before the gate's router"),
+            ("bad", LIVE, "answers 200 where the gate would answer 401: the gate is not before it"),
+        ],
+    ),
+    "a TCP router leads to the app": (
+        other_file(TCP),
+        [("bad", "traefik: TCP routers", "raw@file (HostSNI(`db.localhost`)) leads to skai without the gate")],
+    ),
+    "a middleware is missing": (
+        router("sk-app-skai", middlewares=["sk-in", "sk-host-skai", "sk-gate-typo"]),
+        [
+            ("bad", ROUTERS,
+             'sk-app-skai@file (Host(`chat.localhost`)): middleware "sk-gate-typo@file" does not exist'),
+            ("bad", GATE, "no router with the gate serves chat.localhost"),
+            ("bad", LIVE, "Traefik has no router for it"),
+        ],
+    ),
+    "the gate lets a client's headers through": (
+        middleware("sk-gate-skai", authResponseHeadersRegex=None, authResponseHeaders=["X-SK-Tier"]),
+        [
+            ("bad", GATE, "routes are out of date: sk-gate-skai@file has no authResponseHeadersRegex"),
+            ("bad", LIVE, "forged headers reach the app: X--Sk--Tier, X-Sk-Anything, X-Sk-App, X-Sk-Features, "
+             "X-Sk-User, Xsk-Tier and 20 more"),
+        ],
+    ),
+    "the gate believes the client about its request": (
+        middleware("sk-in", customRequestHeaders={"X-SK-Gate": '{{ env "GATE_SECRET" }}'}),
+        [
+            ("bad", GATE, "routes are out of date: sk-in@file.customRequestHeaders has no X-Forwarded-Uri, "
+             "X-Forwarded-Method, X-Forwarded-Prefix, X-Original-Url, X_Original_Url, X-Original-Uri, X_Original_Uri, "
+             "X-Rewrite-Url, X_Rewrite_Url"),
+            ("bad", LIVE, "forged headers reach the app: X-Original-Uri, X-Original-Url, X-Rewrite-Url, "
+             "X_original_url, X_rewrite_url"),
+        ],
+    ),
+    "Traefik has another GATE_SECRET": (
+        in_headers("sk-in", "X-SK-Gate", "another1a2b3c"),
+        [
+            ("bad", GATE, "sk-in@file.customRequestHeaders.X-SK-Gate is another secret than ours"),
+            ("bad", LIVE, "the gate refuses Traefik: this address is for Traefik only"),
+        ],
+    ),
+    "Traefik has no GATE_SECRET": (
+        in_headers("sk-in", "X-SK-Gate", ""),
+        [
+            ("bad", GATE,
+             "sk-in@file.customRequestHeaders.X-SK-Gate is empty: Traefik has no GATE_SECRET in its environment"),
+            ("bad", LIVE, "the gate refuses Traefik: this address is for Traefik only"),
+        ],
+    ),
+    "Traefik asks another gate": (
+        middleware("sk-gate-skai", address="http://127.0.0.1:9/gate?app=skai"),
+        [
+            ("bad", GATE, "no router with the gate serves chat.localhost; without it: sk-app-skai@file, "
+             "sk-arrived-skai@file"),
+            ("bad", LIVE, "Traefik does not reach the gate"),
+        ],
+    ),
+    "the webhook's URL redirects": (
+        routed(redirects),
+        [("bad", "webhook URL", f"{WEBHOOK} redirects to https://www.{WEBHOOK.removeprefix('http://')}, "
+          "which Stripe counts as a failure")],
+    ),
+    "our own router is missing": (
+        routed(lambda tree: tree["http"]["routers"].pop("sk-public")),
+        [
+            ("bad", "webhook URL", f"{WEBHOOK} answers 404, and not from us"),
+            ("bad", ROUTERS, "no router serves pay.localhost, so neither Stripe nor a buyer reaches us"),
+        ],
+    ),
+    "the route to see headers by is missing": (
+        routed(lambda tree: tree["http"]["routers"].pop("sk-arrived-skai")),
+        [("bad", LIVE, "the route to see its headers by is missing (answered 200)")],
+    ),
+    "all is mended": (lambda demo: contextlib.nullcontext(), []),
+}  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def running_demo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Patient]:
+    """The demo; its Traefik need not wait two seconds between two edits."""
+    static = demo_stage._static
+
+    def quick(*places: Any) -> dict[str, Any]:
+        return {**(made := static(*places)), "providers": {**made["providers"], "providersThrottleDuration": "50ms"}}
+
+    monkeypatch.setattr(demo_stage, "_static", quick)
+    async with (
+        demo_stage.open_stage(folder, lambda _: None, for_clicks=False) as stage,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Patient(stage, session)
+
+
+async def test_all_is_well_and_with_one_thing_broken_doctor_says_exactly_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_demo(tmp_path, monkeypatch) as demo:
+        whole = await demo.findings(cookie=demo.cookie())
+        assert {each.subject: each.state for each in whole if each.state != "well"} == {"gate port": "not asked"}
+        assert {each.subject for each in whole} == SUBJECTS
+        wrong = {}
+        for name, (broken, expected) in BROKEN.items():
+            async with contextlib.AsyncExitStack() as stack:
+                context = broken(demo)
+                if isinstance(context, contextlib.AbstractAsyncContextManager):
+                    await stack.enter_async_context(context)
+                else:
+                    stack.enter_context(context)
+                # Traefik and the server need a moment to see an edit.
+                said = await demo.until_said(expected)
+            if said != expected:
+                wrong[name] = said
+        assert wrong == {}
