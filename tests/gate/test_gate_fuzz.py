@@ -1,0 +1,268 @@
+"""Raw bytes at the listener: whatever they are and however they are cut, nobody is somebody else and nothing breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+import tracemalloc
+from collections.abc import Sequence
+
+from access.access_samples import NOW, session
+from gate.gate_stage import GATE_SECRET, Stage, ask, head, raw, stage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.gate import protocol
+
+UNHURRIED = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+MIB = 1_048_576
+TIERS = {"alice": "pro", "bob": "free", "carol": "free"}
+USERS = {session(user): user for user in TIERS}
+ALICE, BOB, CAROL = (token.decode() for token in USERS)
+EXPIRED = session("alice", NOW - 100).decode()
+
+# Every way in which a request may say who it is, good and bad.
+CREDENTIALS: list[list[tuple[str, str]]] = [
+    [], [("Cookie", f"token={ALICE}")], [("Cookie", f"token={BOB}")], [("Authorization", f"Bearer {CAROL}")],
+    [("X-Api-Key", ALICE)], [("Cookie", f"a=b; token={BOB}"), ("Authorization", f"Bearer {ALICE}")],
+    [("cookie", f"token={ALICE}"), ("X-Api-Key", BOB)], [("Cookie", f"token={BOB}; token={ALICE}")],
+    [("Cookie", "a=b"), ("Cookie", f"token={ALICE}")], [("Authorization", "Basic eA=="), ("Cookie", f"token={BOB}")],
+    [("Cookie", f"token={EXPIRED}")], [("Authorization", "Bearer x")], [("X-Odd", f"token={ALICE}")],
+    [("X-Sk-User", "alice"), ("X_Sk_Tier", "pro")], [("Accept", "a"), ("Accept", "b")],
+    [("Cookie", f"token={ALICE}"), ("Accept", "a"), ("Accept", "b")],
+]  # fmt: skip
+# Who that is, in the same order: "" for nobody, None for one to be refused.
+EXPECTED = [
+    "", "alice", "bob", "carol", "alice", "alice", "alice", None, "alice", "bob", None, None, "", "", "", "alice",
+]  # fmt: skip
+# What breaks a parser apart, or glues two requests together.
+SPLINTERS = [
+    b"\r\n", b"\n", b"\r", b"\0", b" ", b": ", b"\r\n\r\n", b"\n\n", b"\xff", b"\r\n ", b"0\r\n\r\n", b"Cookie: ",
+    b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"Expect: 100-continue\r\n", b"GET /gate?app=skai HTTP/1.1\r\n",
+    f"Cookie: token={ALICE}\r\n".encode(), f"X-Sk-Gate: {GATE_SECRET}\r\n".encode(), b"HTTP/1.0", b"HEAD ", b"\x16\x03",
+]  # fmt: skip
+
+
+def mutated(stream: bytes, edits: Sequence[tuple[int, int, int]]) -> bytes:
+    """`edits`: where, how much, what: something inserted, a byte changed, a piece cut out, doubled or moved."""
+    data = bytearray(stream)
+    for where, much, what in edits:
+        at = where % (len(data) + 1)
+        if what < len(SPLINTERS):
+            data[at:at] = SPLINTERS[what]
+        elif what % 4 == 0 and at < len(data):
+            data[at] = much % 256
+        elif what % 4 == 1:
+            del data[at : at + much]
+        elif what % 4 == 2:
+            data[at:at] = data[at : at + much]
+        else:
+            piece = bytes(data[at : at + much])
+            del data[at : at + much]
+            data += piece
+    return bytes(data)
+
+
+def cut(stream: bytes, places: Sequence[int]) -> list[bytes]:
+    """The stream in pieces, cut at these places."""
+    at = sorted({0, len(stream), *(place % (len(stream) + 1) for place in places)})
+    return [stream[start:end] for start, end in itertools.pairwise(at)]
+
+
+class _Written:
+    """A transport that only keeps what is written."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def write_eof(self) -> None:
+        pass
+
+    close = abort = pause_reading = resume_reading = write_eof
+
+
+class _Careful(protocol.Connection):
+    """Never reads the quick way."""
+
+    def _quick(self, data: bytes) -> bool:
+        return False
+
+
+def answered(on: Stage, pieces: Sequence[bytes], kind: type[protocol.Connection] = protocol.Connection) -> bytes:
+    """Everything that a connection fed with these pieces answers."""
+    transport = _Written()
+    connection = kind(on.listener)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
+    for piece in pieces:
+        connection.data_received(piece)
+    connection.connection_lost(None)
+    return transport.data
+
+
+def who_asks(request: bytes) -> str | None:
+    """Whose request this is by the rules of apps.json, read by hand: "" for nobody, None for one to be refused."""
+    fields: dict[bytes, list[bytes]] = {}
+    for line in request.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    bearers, proofs = fields.get(b"authorization", []), fields.get(b"x-sk-gate", [])
+    if not proofs and bearers == [b"Bearer " + GATE_SECRET.encode()]:
+        bearers = []
+    elif len(proofs) != 1 or proofs[0] not in (GATE_SECRET.encode(), b"old-gate-secret-89abcdef0123456789ab"):
+        return None
+    if len(bearers) > 1:
+        return None
+    if bearers and bearers[0][:7].lower() == b"bearer ":
+        return USERS.get(bearers[0][7:].strip())
+    crumbs = [crumb.decode("latin-1").partition("=") for crumb in b";".join(fields.get(b"cookie", [])).split(b";")]
+    tokens = [value.strip() for name, equals, value in crumbs if equals and name.strip() == "token"]
+    keys = [key.decode("latin-1") for key in fields.get(b"x-api-key", [])]
+    shown = tokens or keys
+    if not shown:
+        return ""
+    return USERS.get(shown[0].encode("latin-1")) if len(shown) == 1 else None
+
+
+def check(stream: bytes, answer: bytes) -> None:
+    """Every 200 names exactly the one whose credential is in that very request."""
+    requests = [piece for piece in stream.split(b"\r\n\r\n")[:-1] if piece.strip(b"\r\n")]
+    answers = re.split(rb"(?=HTTP/1\.1 )", answer)[1:]
+    assert answer == b"".join(answers)
+    for number, text in enumerate(answers):
+        if not text.startswith(b"HTTP/1.1 200 "):
+            assert b"\r\nX-SK-User" not in text
+            continue
+        user = re.findall(rb"\r\nX-SK-User: (.*)\r\n", text)
+        tier = re.findall(rb"\r\nX-SK-Tier: (.*)\r\n", text)
+        who = who_asks(requests[number].lstrip(b"\r\n"))
+        if user:
+            assert [name.decode() for name in user] == [who]
+            assert [name.decode() for name in tier] == [TIERS[who or ""]]
+        else:
+            # Nobody, or a credential that does not verify where everybody may come.
+            assert tier == [b"free"]
+            assert not who
+
+
+PLACES = st.sampled_from(["/", "/static/x", "/pro", "/x?y"])
+REQUESTS = st.lists(st.tuples(st.sampled_from(CREDENTIALS), PLACES), min_size=1, max_size=4)
+EDITS = st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 300), st.integers(0, 40)), max_size=5)
+CUTS = st.lists(st.integers(0, 4000), max_size=6)
+
+
+def written(requests: Sequence[tuple[list[tuple[str, str]], str]]) -> list[bytes]:
+    return [raw(head(uri=uri, more=credential)) for credential, uri in requests]
+
+
+@given(REQUESTS, EDITS, CUTS)
+@UNHURRIED
+def test_nobody_is_named_but_by_the_request_itself(
+    requests: list[tuple[list[tuple[str, str]], str]], edits: list[tuple[int, int, int]], cuts: list[int]
+) -> None:
+    async def play() -> None:
+        async with stage() as on:
+            stream = mutated(b"".join(written(requests)), edits)
+            check(stream, answered(on, cut(stream, cuts)))
+            assert on.listener.failed.value == 0
+
+    asyncio.run(play())
+
+
+@given(st.lists(st.tuples(st.sampled_from(CREDENTIALS), PLACES, st.just([]) | EDITS), min_size=2, max_size=6))
+@UNHURRIED
+def test_nothing_of_one_request_reaches_the_next(
+    requests: list[tuple[list[tuple[str, str]], str, list[tuple[int, int, int]]]],
+) -> None:
+    """Each in a read of its own, as Traefik sends them; some are broken, and leave the quick way half done."""
+
+    async def play() -> None:
+        async with stage() as on:
+            pieces = [mutated(*written([(sent, uri)]), edits) for sent, uri, edits in requests]
+            answer = answered(on, pieces)
+            check(b"".join(pieces), answer)
+            assert answered(on, pieces, _Careful) == answer
+
+    asyncio.run(play())
+
+
+@given(REQUESTS, EDITS, CUTS)
+@UNHURRIED
+def test_the_same_bytes_get_the_same_answer_however_they_are_cut_and_read(
+    requests: list[tuple[list[tuple[str, str]], str]], edits: list[tuple[int, int, int]], cuts: list[int]
+) -> None:
+    async def play() -> None:
+        async with stage() as on:
+            whole = written(requests)
+            stream = mutated(b"".join(whole), edits)
+            first = answered(on, [stream], _Careful)
+            assert answered(on, [stream]) == first
+            assert answered(on, cut(stream, cuts)) == first
+            assert answered(on, cut(stream, cuts), _Careful) == first
+            assert answered(on, [stream[at : at + 1] for at in range(len(stream))]) == first
+            if not edits:
+                assert answered(on, whole) == first
+
+    asyncio.run(play())
+
+
+def test_what_is_written_by_hand_is_what_the_gate_answers() -> None:
+    """The oracle above is no oracle if it says "nobody" to everything."""
+
+    async def play() -> None:
+        async with stage() as on:
+            for credential, who in zip(CREDENTIALS, EXPECTED, strict=True):
+                (request,) = written([(credential, "/")])
+                assert who_asks(request[:-4]) == who
+                text = answered(on, [request])
+                assert text.startswith(b"HTTP/1.1 401 " if who is None else b"HTTP/1.1 200 ")
+                assert (f"X-SK-User: {who}\r\n".encode() in text) == bool(who)
+
+    asyncio.run(play())
+
+
+async def test_garbage_over_real_sockets_neither_hangs_nor_breaks_it() -> None:
+    """Mutated and random streams, many at once, each cut off in the end; the gate closes every one of them."""
+    chance = random.Random(20)  # noqa: S311  # to break things, not to keep them
+
+    def stream() -> bytes:
+        if chance.random() < 0.3:
+            return chance.randbytes(chance.randrange(3000))
+        chosen = [(chance.choice(CREDENTIALS), "/") for _ in range(chance.randrange(1, 5))]
+        edits = [(chance.randrange(4000), chance.randrange(1, 300), chance.randrange(40)) for _ in range(4)]
+        return mutated(b"".join(written(chosen)), edits)
+
+    async def one(port: int) -> None:
+        data = stream()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(10):
+            for piece in cut(data, [chance.randrange(4000) for _ in range(4)]):
+                writer.write(piece)
+                await asyncio.sleep(0)
+            writer.write_eof()
+            check(data, await reader.read())
+        writer.close()
+
+    async with stage(max_connections=200) as on:
+        for _ in range(10):
+            await asyncio.gather(*(one(on.port) for _ in range(40)))
+        assert on.listener.failed.value == 0
+        assert (await ask(on.port, user="alice")).tags == ("skai", "alice", "pro", "images")
+
+
+async def test_what_never_ends_takes_no_memory() -> None:
+    """64 MiB each of a URL, a header's name, its value, many headers, empty lines, and of more after the refusal."""
+    start = b"GET /gate?app=skai HTTP/1.1\r\n"
+    async with stage() as on:
+        for endless in (b"GET /" + b"a" * 99, start + b"a" * 99, start + b"a: " + b"a" * 99, start, b"\r\n"):
+            more = b"X-A: b\r\n" * 8192 if endless == start else endless[-1:] * 65_536
+            tracemalloc.start()
+            answered(on, [endless, *[more] * 1024])
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 2 * MIB
