@@ -78,12 +78,13 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._reader is None and self.stream is None and not self.closing and self._usual(data):
             return
-        self.active_at = self._listener.tick
         if self.closing or self.stream is not None:
+            # Not active any more: a byte now and then must not keep it.
             self._dropped_bytes += len(data)
             if self._dropped_bytes > _MAX_DROPPED_BYTES:
                 self.abort()
             return
+        self.active_at = self._listener.tick
         try:
             self._carefully(data)
         except LastAnswer as last:
@@ -173,6 +174,7 @@ class Connection(asyncio.Protocol):
         if self.closing:
             return
         self.closing = True
+        self.active_at = self._listener.tick
         if self.stream is not None:
             self.stream.close()
         if last is not None:

@@ -88,9 +88,9 @@ class _Written:
 
 
 class _Careful(protocol.Connection):
-    """Never reads the quick way."""
+    """Never answers a request by what others like it were answered."""
 
-    def _quick(self, data: bytes) -> bool:
+    def _usual(self, data: bytes) -> bool:
         return False
 
 

@@ -255,6 +255,18 @@ async def test_slow_headers_are_given_up_even_while_they_drip() -> None:
         writer.close()
 
 
+async def test_a_refused_peer_cannot_stay_by_sending_more() -> None:
+    async with stage(tick_seconds=0.02) as on:
+        stream, writer = await asyncio.open_connection("127.0.0.1", on.port)
+        writer.write(b"no request\r\n\r\n")
+        assert (await stream.read()).startswith(b"HTTP/1.1 400")
+        async with asyncio.timeout(10):
+            while connections(on):
+                writer.write(b"a")
+                await asyncio.sleep(0.02)
+        writer.close()
+
+
 async def test_an_idle_connection_is_closed_after_traefiks_own_limit_not_before() -> None:
     async with stage(tick_seconds=0.005) as on:
         stream, writer = await asyncio.open_connection("127.0.0.1", on.port)
