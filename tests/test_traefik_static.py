@@ -180,8 +180,8 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "traefik"
 
 
-def _check(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["skpay", "routes", "check"])
+def _check(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["skpay", "routes", "check", *words])
     with pytest.raises(SystemExit) as exit_:
         main()
     assert isinstance(exit_.value.code, int)
@@ -193,5 +193,6 @@ def test_the_committed_routes_are_those_of_the_shipped_apps(
 ) -> None:
     code = _check(monkeypatch)
     assert code == 0, f"run: skpay routes write --public-url https://{PUBLIC}\n{capsys.readouterr().out}"
+    assert _check(monkeypatch, "--format", "static") == 0, "run: skpay routes write --format static"
     (committed / "labels/skai.yml").write_text("services: {}\n")
     assert _check(monkeypatch) == 1

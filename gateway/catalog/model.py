@@ -205,6 +205,10 @@ class App:
         return None
 
 
+Provider = Literal["file", "http", "docker", "swarm"]
+"""How Traefik gets the routes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """How Traefik and the tunnel reach things; the defaults fit a plain Traefik + Cloudflare Tunnel stack."""
@@ -215,7 +219,7 @@ class Routing:
     public_service_url: str = "http://skpayments:8080"
     traefik_url: str = "http://traefik:80"
     network: str = "proxy"
-    provider: Literal["file", "http", "docker", "swarm"] = "file"
+    provider: Provider = "file"
     traefik_version: str = OLDEST_TRAEFIK
     trusted_ips: tuple[str, ...] = ()
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import click
 
@@ -11,7 +17,53 @@ from gateway.cli.environment import apps_option, catalog_of, public_url_of, publ
 from gateway.cli.output import bad, good, out
 from gateway.errors import ConfigError
 from gateway.files import write_atomically
-from gateway.routing import cloudflared, compose_fragment, plan, traefik_file
+from gateway.routing import FORMATS, HEADER, HIDDEN, Plan, files_of, plan, usual_formats
+
+# What stands for the secret in what we write. Anything else behind these keys may be the secret itself.
+_SECRET_LINE = re.compile(r"(?i)((?:x-sk-gate|secret|authorization)[\"']?\s*[:=]\s*)(?!['\"]?(?:\{\{|\$\{|\*))\S.*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Every text that should stand in `folder`, by its place; `usual` where no format was asked for by name."""
+
+    files: dict[str, str]
+    folder: Path
+    usual: bool
+
+    def leftovers(self) -> list[Path]:
+        """What an earlier `routes write` has left in the folders of the usual formats, such as a removed app's."""
+        if not self.usual:
+            return []
+        places = [path for name in ("dynamic", "labels", "cloudflared") for path in self.folder.glob(f"{name}/*.yml")]
+        return sorted(
+            path
+            for path in places
+            if path.relative_to(self.folder).as_posix() not in self.files and (_read(path) or "").startswith(HEADER)
+        )
+
+
+@click.group()
+def routes() -> None:
+    """Traefik, Docker and tunnel configuration, generated from apps.json."""
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What all of the commands read."""
+    formats = click.option(
+        "--format",
+        "formats",
+        multiple=True,
+        type=click.Choice(FORMATS),
+        help="Only this one; may be given again. Left out: what routing.provider needs, and the tunnel's rules.",
+    )
+    tunnel = click.option(
+        "--tunnel-id", type=click.UUID, help="The tunnel's UUID, for the formats that name it: cloudflared, dns."
+    )
+    for option in (tunnel, formats, public_url_option, apps_option):
+        command = option(command)
+    return command
+
 
 out_option = click.option(
     "--out",
@@ -23,30 +75,13 @@ out_option = click.option(
 )
 
 
-@click.group()
-def routes() -> None:
-    """Traefik, Docker and tunnel configuration, generated from apps.json."""
-
-
-def _rendered(apps_file: Path, public_url: str) -> dict[Path, str]:
-    """Every generated file, by its place under the output folder."""
-    planned = plan(catalog_of(apps_file), public_url_of(public_url))
-    apps = {router.app_id for router in planned.routers if router.app_id is not None}
-    return {
-        Path("dynamic/skpayments.yml"): traefik_file(planned),
-        Path("cloudflared/config.yml"): cloudflared(planned),
-        Path("labels/skpayments.yml"): compose_fragment(planned, None),
-        **{Path(f"labels/{app_id}.yml"): compose_fragment(planned, app_id) for app_id in sorted(apps)},
-    }
-
-
 @routes.command()
-@apps_option
-@public_url_option
+@_options
 @out_option
-def write(apps_file: Path, public_url: str, folder: Path) -> None:
+def write(folder: Path, **options: Any) -> None:
     """Write every file whose text changed; each appears whole or not at all."""
-    for name, text in _rendered(apps_file, public_url).items():
+    wanted = _wanted(folder, **options)
+    for name, text in wanted.files.items():
         path = folder / name
         if _read(path) == text:
             good(f"{path} is up to date")
@@ -54,44 +89,93 @@ def write(apps_file: Path, public_url: str, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
         good(f"{path} written")
+    for path in wanted.leftovers():
+        path.unlink()
+        good(f"{path} removed: nothing in apps.json asks for it")
 
 
 @routes.command()
-@apps_option
-@public_url_option
+@_options
 @out_option
 @click.pass_context
-def check(context: click.Context, apps_file: Path, public_url: str, folder: Path) -> None:
-    """Exit 1 if a file is missing or out of date, and show what differs."""
-    stale = 0
-    for name, text in _rendered(apps_file, public_url).items():
+def check(context: click.Context, /, folder: Path, **options: Any) -> None:
+    """Exit 1 if a file is missing, out of date or left over."""
+    wanted = _wanted(folder, **options)
+    problems = 0
+    for name, text in wanted.files.items():
         path = folder / name
         found = _read(path)
         if found == text:
             good(f"{path} is up to date")
             continue
-        stale += 1
+        problems += 1
         bad(f"{path} is {'missing' if found is None else 'out of date'}; run: skpay routes write")
-        for line in difflib.unified_diff((found or "").splitlines(), text.splitlines(), "is", "should be", lineterm=""):
-            out.print(line, markup=False, style={"+": "green", "-": "red"}.get(line[:1]))
-    if stale:
+    for path in wanted.leftovers():
+        problems += 1
+        bad(f"{path} is left over; run: skpay routes write")
+    if problems:
         context.exit(1)
 
 
 @routes.command()
-@apps_option
-@public_url_option
+@_options
+@out_option
+@click.pass_context
+def diff(context: click.Context, /, folder: Path, **options: Any) -> None:
+    """Show what write would change, line by line, and change nothing; exit 1 if there is anything."""
+    wanted = _wanted(folder, **options)
+    lines: list[str] = []
+    for name, text in wanted.files.items():
+        lines += _difference(folder / name, _read(folder / name), text)
+    for path in wanted.leftovers():
+        lines += _difference(path, _read(path), None)
+    for line in lines:
+        out.print(_masked(line), markup=False, style={"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
+    if lines:
+        context.exit(1)
+
+
+@routes.command()
+@_options
 @click.argument("name", required=False)
-def show(apps_file: Path, public_url: str, name: str | None) -> None:
-    """Print one generated file, or the names of all."""
-    files = _rendered(apps_file, public_url)
-    if name is None:
-        for path in files:
-            click.echo(path)
-        return
-    if Path(name) not in files:
+def show(name: str | None, **options: Any) -> None:
+    """Print what the format holds, or one of its files; without either the names of all files that write writes."""
+    wanted = _wanted(Path(), **options)
+    if name is not None and name not in wanted.files:
         raise ConfigError([f"there is no generated file {name!r}; run skpay routes show for their names"])
-    click.echo(files[Path(name)], nl=False)
+    if name is not None:
+        click.echo(wanted.files[name], nl=False)
+    elif wanted.usual:
+        click.echo("\n".join(wanted.files))
+    else:
+        for place, text in wanted.files.items():
+            heading = f"# {place}\n" if len(wanted.files) > 1 else ""
+            click.echo(heading + text, nl=False)
+
+
+def _wanted(
+    folder: Path, apps_file: Path, public_url: str, formats: tuple[str, ...], tunnel_id: UUID | None
+) -> _Wanted:
+    tunnel = None if tunnel_id is None else str(tunnel_id)
+    planned: Plan = plan(catalog_of(apps_file), public_url_of(public_url))
+    names = formats or usual_formats(planned.routing.provider)
+    files = {place: text for name in names for place, text in files_of(planned, name, tunnel).items()}
+    return _Wanted(files, folder, usual=not formats)
+
+
+def _difference(path: Path, found: str | None, wanted: str | None) -> Iterator[str]:
+    """`None` is a file that is not there."""
+    before, after = ("/dev/null" if text is None else str(path) for text in (found, wanted))
+    return difflib.unified_diff((found or "").splitlines(), (wanted or "").splitlines(), before, after, lineterm="")
+
+
+def _masked(line: str) -> str:
+    """Without a secret that somebody has put into a file by hand (T41)."""
+    line = _SECRET_LINE.sub(rf"\1{HIDDEN}", line)
+    for secret in os.environ.get("GATE_SECRET", "").split(","):
+        if secret:
+            line = line.replace(secret, HIDDEN)
+    return line
 
 
 def _read(path: Path) -> str | None:

@@ -6,63 +6,80 @@ except in the reference to the secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.catalog.model import Provider
 from gateway.errors import ConfigError
-from gateway.routing.model import INCOMING, Plan, Router, Service
-from gateway.routing.traefik import Tree, as_yaml, document_of
+from gateway.routing.model import INCOMING, Plan, Service
+from gateway.routing.traefik import Tree, as_yaml, middlewares_of, routers_of
 from gateway.routing.tunnel import dockflare_labels
 
-Incoming = Literal["own", "file"]
 _REFERENCE = "${GATE_SECRET}"
 _PORTS = {"http": 80, "https": 443}
+_OFF = {"traefik.enable": "false"}
 
 
-def docker_labels(plan: Plan, app_id: str | None, incoming: Incoming = "own") -> dict[str, str]:
+def docker_labels(plan: Plan, app_id: str | None) -> dict[str, str]:
     """Labels of an app's container; `app_id` None: of our own.
 
-    `incoming="own"`: the container has a `sk-in` of its own, into which compose puts GATE_SECRET when it starts the
-    container (empty: the gate refuses everything). `incoming="file"`: it uses `sk-in@file` (`traefik_secret_file`), so
-    that no label holds the secret.
+    Each app has a `sk-in` of its own, into which compose puts GATE_SECRET when it starts the container (empty: the gate
+    refuses everything). Raises `ConfigError` for an app whose tiers take different lanes.
     """
     return {
         "traefik.enable": "true",
-        "traefik.docker.network": plan.network,
-        **dict(_http_labels(plan, app_id, incoming)),
+        "traefik.docker.network": plan.routing.network,
+        **dict(_http_labels(plan, app_id)),
     }
 
 
-def swarm_labels(plan: Plan, app_id: str | None, incoming: Incoming = "own") -> dict[str, str]:
+def swarm_labels(plan: Plan, app_id: str | None) -> dict[str, str]:
     """The same for `deploy.labels`; Traefik drops a Swarm service without the port label, which both have."""
     return {
         "traefik.enable": "true",
-        "traefik.swarm.network": plan.network,
-        **dict(_http_labels(plan, app_id, incoming)),
+        "traefik.swarm.network": plan.routing.network,
+        **dict(_http_labels(plan, app_id)),
     }
 
 
-def compose_fragment(plan: Plan, app_id: str | None, provider: Literal["labels", "file"] = "labels") -> str:
-    """YAML to paste over an app's service, named as the host of its upstream; good for compose and for a stack.
+def compose_fragment(plan: Plan, app_id: str | None, provider: Provider) -> str:
+    """YAML to paste over an app's services, named as the hosts of its upstreams.
 
-    `provider="file"`: the routes come from a file, and Traefik must not make one of its own for the container.
+    `docker` has labels, `swarm` deploy.labels. For `file` and `http`, which bring the routes by themselves, both say
+    that Traefik must not make a router of its own for the container (T39). DockFlare's labels are in all of them, as it
+    alone reads them; they lead to Traefik, never to the app.
     """
-    url = _service(plan, plan.of(app_id)[0]).url
-    if provider == "file":
-        docker = swarm = {"traefik.enable": "false"}
+    tunnel = dockflare_labels(plan, app_id)
+    if provider == "docker":
+        options: Tree = {"labels": {**docker_labels(plan, app_id), **tunnel}}
+    elif provider == "swarm":
+        options = {"deploy": {"labels": {**swarm_labels(plan, app_id), **tunnel}}}
     else:
-        tunnel = dockflare_labels(plan, app_id)  # DockFlare alone reads them; they lead to Traefik, never to the app
-        docker, swarm = {**docker_labels(plan, app_id), **tunnel}, {**swarm_labels(plan, app_id), **tunnel}
-    service = {"labels": docker, "deploy": {"labels": swarm}, "networks": [plan.network]}
-    name = urlsplit(url).hostname
-    return as_yaml({"services": {name: service}, "networks": {plan.network: {"external": True}}})
+        options = {"labels": {**_OFF, **tunnel}, "deploy": {"labels": {**_OFF, **tunnel}}}
+    services: Tree = {}
+    for service in plan.services_of(app_id):
+        # The app's first container has told the tunnel everything.
+        more = {"labels": _OFF, "deploy": {"labels": _OFF}} if services else options
+        services.setdefault(_container(service), {**more, "networks": [plan.routing.network]})
+    return as_yaml({"services": services, "networks": {plan.routing.network: {"external": True}}})
 
 
-def _http_labels(plan: Plan, app_id: str | None, incoming: Incoming) -> Iterator[tuple[str, str]]:
+def compose_labels(plan: Plan, app_id: str | None, labels: Mapping[str, str]) -> str:
+    """YAML to paste over an app's service that has these labels and nothing else."""
+    container = _container(plan.services_of(app_id)[0])
+    return as_yaml({"services": {container: {"labels": dict(labels), "deploy": {"labels": dict(labels)}}}})
+
+
+def _container(service: Service) -> str:
+    """What compose calls it: the host of its URL."""
+    return urlsplit(service.url).hostname or ""
+
+
+def _http_labels(plan: Plan, app_id: str | None) -> Iterator[tuple[str, str]]:
     routers = plan.of(app_id)
-    if any(lane.app_id == app_id for lane in plan.lanes):
+    if plan.lanes_of(app_id):
         # Seen: Traefik overlooks a label's parentRefs, and the lane would be an open router of its own.
         raise ConfigError(
             [
@@ -71,37 +88,33 @@ def _http_labels(plan: Plan, app_id: str | None, incoming: Incoming) -> Iterator
             ]
         )
     # Two containers with one middleware name and different values would lose both, so each app has its own.
-    own = f"{INCOMING}-{app_id}"
-    names = {INCOMING: f"{INCOMING}@file" if incoming == "file" else own}
-    used = {name for router in routers for name in router.middlewares}
+    names = {INCOMING: f"{INCOMING}-{app_id}"}
+    used = dict.fromkeys(name for router in routers for name in router.middlewares)
     middlewares = [
-        replace(middleware, name=own) if middleware.name == INCOMING else middleware
-        for middleware in plan.middlewares
-        if middleware.name in used and not (incoming == "file" and middleware.name == INCOMING)
+        replace(middleware, name=names.get(middleware.name, middleware.name))
+        for middleware in map(plan.middleware, used)
+        if middleware is not None
     ]
     renamed = [
         replace(router, middlewares=tuple(names.get(name, name) for name in router.middlewares)) for router in routers
     ]
-    document = document_of(plan, renamed, middlewares, _REFERENCE)
-    document["http"]["services"] = _services(plan, routers)
-    for key, value in _flattened("traefik", document):
+    http = {
+        "routers": routers_of(plan, renamed),
+        "middlewares": middlewares_of(middlewares, _REFERENCE),
+        "services": _services(plan.services_of(app_id)),
+    }
+    for key, value in _flattened("traefik.http", http):
         yield key, value if value == _REFERENCE else value.replace("$", "$$")
 
 
-def _services(plan: Plan, routers: tuple[Router, ...]) -> Tree:
+def _services(services: Sequence[Service]) -> Tree:
     """A container's service has a port; where it is, Traefik asks Docker."""
-    service = _service(plan, routers[0])
+    service = services[0]
     url = urlsplit(service.url)
     server: Tree = {"port": url.port or _PORTS[url.scheme]}
     if url.scheme != "http":
         server["scheme"] = url.scheme
     return {service.name: {"loadBalancer": {"server": server}}}
-
-
-def _service(plan: Plan, router: Router) -> Service:
-    """Where the router's requests go, or most of them."""
-    name = router.service or next(lane.service for lane in plan.lanes if lane.app_id == router.app_id and lane.besides)
-    return next(service for service in plan.services if service.name == name)
 
 
 def _flattened(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+from gateway.catalog.model import Routing
 from gateway.errors import ConfigError
 
 INCOMING = "sk-in"
@@ -116,7 +119,7 @@ class Service:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Everything in the order of apps.json, our own last. Its names, hosts and URLs are safe in any rendering."""
 
@@ -124,14 +127,48 @@ class Plan:
     lanes: tuple[Lane, ...]
     middlewares: tuple[Middleware, ...]
     services: tuple[Service, ...]
-    entry_points: tuple[str, ...]
-    cert_resolver: str | None
-    network: str
-    traefik_url: str
+    routing: Routing
 
-    def of(self, app_id: str | None) -> tuple[Router, ...]:
+    def app_ids(self) -> tuple[str | None, ...]:
+        """Every app, and None for ourselves."""
+        return tuple(self._routers_of)
+
+    def of(self, app_id: str | None) -> Sequence[Router]:
         """The routers of one app, or our own for None. Raises `ConfigError` for an app that is not there."""
-        routers = tuple(router for router in self.routers if router.app_id == app_id)
-        if not routers:
+        if app_id not in self._routers_of:
             raise ConfigError([f"no app {app_id!r} in apps.json"])
-        return routers
+        return self._routers_of[app_id]
+
+    def lanes_of(self, app_id: str | None) -> Sequence[Lane]:
+        return self._lanes_of.get(app_id, [])
+
+    def middleware(self, name: str) -> Middleware | None:
+        """None for one that somebody else has made."""
+        return self._middlewares.get(name)
+
+    def services_of(self, app_id: str | None) -> tuple[Service, ...]:
+        """Where the requests of an app end, the service of most of them first."""
+        names = [router.service for router in self.of(app_id)] + [lane.service for lane in self.lanes_of(app_id)[::-1]]
+        return tuple(self._services[name] for name in dict.fromkeys(names) if name is not None)
+
+    @cached_property
+    def _routers_of(self) -> dict[str | None, list[Router]]:
+        found: dict[str | None, list[Router]] = {}
+        for router in self.routers:
+            found.setdefault(router.app_id, []).append(router)
+        return found
+
+    @cached_property
+    def _lanes_of(self) -> dict[str | None, list[Lane]]:
+        found: dict[str | None, list[Lane]] = {}
+        for lane in self.lanes:
+            found.setdefault(lane.app_id, []).append(lane)
+        return found
+
+    @cached_property
+    def _middlewares(self) -> dict[str, Middleware]:
+        return {middleware.name: middleware for middleware in self.middlewares}
+
+    @cached_property
+    def _services(self) -> dict[str, Service]:
+        return {service.name: service for service in self.services}

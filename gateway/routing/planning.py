@@ -67,10 +67,7 @@ def plan(catalog: Catalog, public_url: str) -> Plan:
         lanes=tuple(parts.lanes),
         middlewares=tuple(parts.middlewares),
         services=tuple(parts.services),
-        entry_points=routing.entry_points,
-        cert_resolver=routing.cert_resolver,
-        network=routing.network,
-        traefik_url=routing.traefik_url,
+        routing=routing,
     )
 
 

@@ -14,8 +14,10 @@ from gateway.catalog.values import (
     ascii_host,
     host_problem,
     middleware_problem,
+    net_problem,
     origin_problem,
     tier_id_problem,
+    traefik_version_problem,
     trusted_header_problem,
 )
 
@@ -60,7 +62,10 @@ def problems(catalog: Catalog) -> Iterator[str]:
     urls = {"gate_url": routing.gate_url, "public_service_url": routing.public_service_url}
     checks += [(f"routing.{key}", url, origin_problem) for key, url in urls.items()]
     checks.append(("routing.traefik_url", routing.traefik_url, origin_problem))
-    names = [*routing.entry_points, routing.network, routing.cert_resolver or "none"]
+    checks.append(("routing.traefik_version", routing.traefik_version, traefik_version_problem))
+    checks += [("routing.trusted_ips", address, net_problem) for address in routing.trusted_ips]
+    names = [*routing.entry_points, routing.network]
+    names += [] if routing.cert_resolver is None else [routing.cert_resolver]
     checks += [("routing", name, _name_problem) for name in names]
     for where, value, problem_of in checks:
         problem = problem_of(value)

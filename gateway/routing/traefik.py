@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import yaml
 
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.routing.model import (
-    INCOMING,
     PUBLIC,
     BodyLimit,
     Gate,
@@ -54,9 +53,15 @@ def traefik_document(plan: Plan, gate_secret: str) -> Tree:
 
     Never without a router: Traefik takes an empty document for "no routes".
     """
-    document = document_of(plan, plan.routers, plan.middlewares, gate_secret)
-    document["http"]["routers"] |= {lane.name: _lane(lane) for lane in plan.lanes}
-    return document
+    return {
+        "http": {
+            "routers": {**routers_of(plan, plan.routers), **{lane.name: _lane(lane) for lane in plan.lanes}},
+            "middlewares": middlewares_of(plan.middlewares, gate_secret),
+            "services": {
+                service.name: {"loadBalancer": {"servers": [{"url": service.url}]}} for service in plan.services
+            },
+        }
+    }
 
 
 def traefik_file(plan: Plan) -> str:
@@ -65,27 +70,13 @@ def traefik_file(plan: Plan) -> str:
     return as_yaml(traefik_document(plan, _Reference(_FROM_ENVIRONMENT)))
 
 
-def traefik_secret_file() -> str:
-    """A file with the one middleware that holds the secret, for labels that name it `sk-in@file`."""
-    incoming = _options(Incoming(INCOMING), _Reference(_FROM_ENVIRONMENT))
-    return as_yaml({"http": {"middlewares": {INCOMING: incoming}}})
+def routers_of(plan: Plan, routers: Iterable[Router]) -> Tree:
+    """The root routers, each with a gate or ours; without lanes, which labels cannot say."""
+    return {name: options for router in routers for name, options in _routers(plan, router)}
 
 
-def document_of(plan: Plan, routers: Sequence[Router], middlewares: Sequence[Middleware], gate_secret: str) -> Tree:
-    """The part of the configuration that these routers need; without lanes, which labels cannot say."""
-    apps = {router.app_id for router in routers}
-    services = {router.service for router in routers} | {lane.service for lane in plan.lanes if lane.app_id in apps}
-    return {
-        "http": {
-            "routers": {name: options for router in routers for name, options in _routers(plan, router)},
-            "middlewares": {middleware.name: _options(middleware, gate_secret) for middleware in middlewares},
-            "services": {
-                service.name: {"loadBalancer": {"servers": [{"url": service.url}]}}
-                for service in plan.services
-                if service.name in services
-            },
-        }
-    }
+def middlewares_of(middlewares: Iterable[Middleware], gate_secret: str) -> Tree:
+    return {middleware.name: _RENDERED[type(middleware)](middleware, gate_secret) for middleware in middlewares}
 
 
 def as_yaml(tree: Tree) -> str:
@@ -108,13 +99,13 @@ def _routers(plan: Plan, router: Router) -> Iterator[tuple[str, Tree]]:
 def _router(plan: Plan, router: Router, rule: str, service: str | None, priority: int) -> Tree:
     options: Tree = {
         "rule": rule,
-        "entryPoints": list(plan.entry_points),
+        "entryPoints": list(plan.routing.entry_points),
         "middlewares": list(router.middlewares),
         **({} if service is None else {"service": service}),
         "priority": priority,
     }
-    if plan.cert_resolver is not None:
-        options["tls"] = {"certResolver": plan.cert_resolver}
+    if plan.routing.cert_resolver is not None:
+        options["tls"] = {"certResolver": plan.routing.cert_resolver}
     return options
 
 
@@ -208,10 +199,6 @@ _RENDERED: dict[type, Callable[[Any, str], Tree]] = {
     InFlight: _in_flight,
     BodyLimit: _body_limit,
 }
-
-
-def _options(middleware: Middleware, gate_secret: str) -> Tree:
-    return _RENDERED[type(middleware)](middleware, gate_secret)
 
 
 def _escaped(value: Any) -> Any:

@@ -22,8 +22,8 @@ def ingress(plan: Plan) -> list[dict[str, Any]]:
     """One rule for each host, then the catch-all that cloudflared wants last. No paths: the gate knows those."""
     rules: list[dict[str, Any]] = []
     for router in plan.routers:
-        rule: dict[str, Any] = {"hostname": router.host, "service": plan.traefik_url}
-        if plan.traefik_url.startswith("https:"):
+        rule: dict[str, Any] = {"hostname": router.host, "service": plan.routing.traefik_url}
+        if plan.routing.traefik_url.startswith("https:"):
             # Traefik shows the certificate of the name that is asked for.
             rule["originRequest"] = {"matchSNItoHost": True}
         rules.append(rule)
@@ -36,12 +36,27 @@ def cloudflared(plan: Plan, tunnel_id: str | None = None) -> str:
     return as_yaml({**tunnel, "ingress": ingress(plan)})
 
 
+def remote_configuration(plan: Plan) -> dict[str, Any]:
+    """What Cloudflare's API takes for a remotely managed tunnel. It replaces everything there: merge it first."""
+    return {"config": {"ingress": ingress(plan)}}
+
+
+def dns_records(plan: Plan, tunnel_id: str) -> list[dict[str, Any]]:
+    """The records that lead each host to the tunnel, as Cloudflare's API takes them."""
+    return [
+        {"type": "CNAME", "name": router.host, "content": f"{tunnel_id}.cfargotunnel.com", "proxied": True}
+        for router in plan.routers
+    ]
+
+
 def dockflare_labels(plan: Plan, app_id: str | None, prefix: str = "dockflare") -> dict[str, str]:
     """DockFlare's labels for an app's hosts (None: our own). `cloudflare.tunnel` is the prefix of its old versions."""
     labels = {f"{prefix}.enable": "true"}
+    if plan.routing.traefik_url.startswith("https:"):
+        labels[f"{prefix}.match_sni_to_host"] = "true"
     for number, router in enumerate(plan.of(app_id)):
         labels[f"{prefix}.{number}.hostname"] = router.host
-        labels[f"{prefix}.{number}.service"] = plan.traefik_url
+        labels[f"{prefix}.{number}.service"] = plan.routing.traefik_url
     return labels
 
 

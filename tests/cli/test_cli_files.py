@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cli_said import Skpay
+from cli_said import Said, Skpay
 from servers.running import GATE_SECRET, write_apps
+
+from gateway.routing import FORMATS
 
 URL = ("--public-url", "https://pay.example.com")
 
@@ -31,7 +34,122 @@ async def test_check_is_1_until_written_and_0_after(skpay: Skpay, place: tuple[s
     said = await skpay("routes", "check", *place)
     assert said.code == 1
     assert "is out of date" in said.out
-    assert "evil.example.com" in said.out
+
+
+async def test_diff_shows_what_write_would_change_with_exit_1(
+    skpay: Skpay, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    said = await skpay("routes", "diff", *place)
+    assert said.code == 1
+    assert said.out.startswith("--- /dev/null\n")
+    await skpay("routes", "write", *place)
+    assert await skpay("routes", "diff", *place) == Said(0, "", "")
+    file = tmp_path / "out" / "dynamic" / "skpayments.yml"
+    file.write_text(file.read_text(encoding="utf-8").replace("chat.example.com", "[red]evil[/].example.com"))
+    said = await skpay("routes", "diff", *place)
+    assert said.code == 1
+    assert "-      rule: Host(`[red]evil[/].example.com`)\n" in said.out
+    assert "+      rule: Host(`chat.example.com`)\n" in said.out
+    assert "[red]evil" in file.read_text(encoding="utf-8")
+
+
+async def test_diff_hides_a_secret_that_somebody_wrote_into_a_file(
+    skpay: Skpay, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    """T41: ours hold references only, but what is found may be anything."""
+    await skpay("routes", "write", *place, "--format", "file", "--format", "docker")
+    environment = {"GATE_SECRET": f"{GATE_SECRET},older-secret-of-32-characters-xx"}
+    file = tmp_path / "out" / "dynamic" / "skpayments.yml"
+    text = file.read_text(encoding="utf-8")
+    for written in ("X-SK-Gate: hunter2hunter2", '"X-SK-Gate": "hunter2hunter2"', f"# it is {GATE_SECRET}",
+                    "# older-secret-of-32-characters-xx"):  # fmt: skip
+        file.write_text(text.replace("X-SK-Gate: '{{ env \"GATE_SECRET\" }}'", written), encoding="utf-8")
+        said = await skpay("routes", "diff", *place, env=environment)
+        assert said.code == 1
+        assert "********" in said.out
+        assert "+          X-SK-Gate: '{{ env \"GATE_SECRET\" }}'" in said.out
+        for secret in ("hunter2", GATE_SECRET, "older-secret"):
+            assert secret not in said.out
+    labels = tmp_path / "out" / "docker" / "skai.yml"
+    labels.write_text(labels.read_text(encoding="utf-8").replace("${GATE_SECRET}", "hunter2"), encoding="utf-8")
+    said = await skpay("routes", "diff", *place, "--format", "docker")
+    assert "hunter2" not in said.out
+    assert "X-SK-Gate: ${GATE_SECRET}" in said.out
+
+
+async def test_what_an_app_left_behind_is_told_and_removed(
+    skpay: Skpay, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    await skpay("routes", "write", *place)
+    out = tmp_path / "out"
+    (out / "labels" / "gone.yml").write_text((out / "labels" / "skai.yml").read_text(encoding="utf-8"))
+    (out / "dynamic" / "mine.yml").write_text("http: {}\n", encoding="utf-8")
+    await skpay("routes", "write", *place, "--format", "static", "--format", "docker")
+    said = await skpay("routes", "check", *place)
+    assert said.code == 1
+    assert "gone.yml is left over" in said.out
+    assert "+++ /dev/null" in (await skpay("routes", "diff", *place)).out
+    said = await skpay("routes", "write", *place)
+    assert "gone.yml removed" in said.out
+    assert (await skpay("routes", "check", *place)).code == 0
+    assert not (out / "labels" / "gone.yml").exists()
+    # An operator's own file, the entry point's and another format's stay.
+    for kept in ("dynamic/mine.yml", "dynamic/entry-point.yml", "traefik.yml", "docker/skai.yml"):
+        assert (out / kept).exists()
+
+
+async def test_a_format_is_written_shown_and_checked_by_itself(
+    skpay: Skpay, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in FORMATS:
+        shown = await skpay("routes", "show", *place[:4], "--format", name)
+        assert (shown.code, GATE_SECRET in shown.out) == (0, False)
+        assert (await skpay("routes", "check", *place, "--format", name)).code == 1
+        assert (await skpay("routes", "write", *place, "--format", name)).code == 0
+        assert (await skpay("routes", "check", *place, "--format", name)).code == 0
+        assert (await skpay("routes", "diff", *place, "--format", name)).out == ""
+    assert json.loads((await skpay("routes", "show", *place[:4], "--format", "http")).out)["http"]["routers"]
+    assert (await skpay("routes", "show", *place[:4], "--format", "kubernetes")).code == 2
+
+
+async def test_the_tunnels_id_is_a_uuid_and_stands_where_it_is_wanted(skpay: Skpay, place: tuple[str, ...]) -> None:
+    uuid = "c1744f8b-faa1-48a4-9e5c-02ac921467fa"
+    said = await skpay("routes", "show", *place[:4], "--tunnel-id", uuid, "--format", "dns")
+    assert {record["content"] for record in json.loads(said.out)} == {f"{uuid}.cfargotunnel.com"}
+    said = await skpay("routes", "show", *place[:4], "--tunnel-id", uuid, "cloudflared/config.yml")
+    assert f"credentials-file: /etc/cloudflared/{uuid}.json" in said.out
+    assert (await skpay("routes", "show", *place[:4], "--tunnel-id", "../x", "--format", "dns")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("provider", "written"),
+    [
+        ("file", {"dynamic/skpayments.yml", "labels/skai.yml", "labels/_skpayments.yml", "cloudflared/config.yml"}),
+        ("http", {"labels/skai.yml", "labels/_skpayments.yml", "cloudflared/config.yml"}),
+        ("docker", {"labels/skai.yml", "labels/_skpayments.yml", "cloudflared/config.yml"}),
+        ("swarm", {"labels/skai.yml", "labels/_skpayments.yml", "cloudflared/config.yml"}),
+    ],
+)
+async def test_what_is_written_is_what_the_provider_needs(
+    skpay: Skpay, place: tuple[str, ...], tmp_path: Path, provider: str, written: set[str]
+) -> None:
+    write_apps(tmp_path, lambda tree: tree.update(apps=tree["apps"][:1], routing={"provider": provider}))
+    await skpay("routes", "write", *place)
+    out = tmp_path / "out"
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.*")} == written
+    text = (out / "labels" / "skai.yml").read_text(encoding="utf-8")
+    assert ("traefik.enable: 'false'" in text) is (provider in ("file", "http"))
+
+
+async def test_labels_refuse_by_name_what_they_cannot_say(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:
+    def lanes(tree: Any) -> None:
+        tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 2}
+
+    write_apps(tmp_path, lanes)
+    assert (await skpay("routes", "write", *place)).code == 0
+    said = await skpay("routes", "show", *place[:4], "--format", "swarm")
+    assert said.code == 2
+    assert "skai: labels cannot tell tiers apart" in said.err
 
 
 async def test_writing_again_touches_nothing(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from servers.fake_docker_engine import Container, FakeDockerEngine
 from servers.traefik import Traefik
 
 from gateway.catalog import parse
-from gateway.routing import Plan, docker_labels, plan, swarm_labels, traefik_document, traefik_file, traefik_secret_file
+from gateway.routing import Plan, docker_labels, plan, swarm_labels, traefik_document, traefik_file
 
 SECRET = "0123456789abcdef0123456789abcdef"
 HOST, SECOND_HOST, PUBLIC_HOST = "blog.test", "www.blog.test", "pay.test"
@@ -70,11 +70,13 @@ class Stage:
     def plan(self) -> Plan:
         return plan(parse(self.document()), f"https://{PUBLIC_HOST}/base")
 
-    async def ask(self, host: str, target: str = "/", headers: Headers = (), body: bytes = b"") -> Answer:
-        """One request with these very bytes, as no client library would send them."""
+    async def ask(
+        self, host: str, target: str = "/", headers: Headers = (), body: bytes = b"", port: int | None = None
+    ) -> Answer:
+        """One request with these very bytes, as no client library would send them; to another entry point's port."""
         assert self.traefik is not None
-        name, port = self.traefik.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(name, int(port))
+        port = port or int(self.traefik.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             lines = [f"{'POST' if body else 'GET'} {target} HTTP/1.1", f"Host: {host}"]
             lines += [f"{key}: {value}" for key, value in headers]
@@ -143,7 +145,7 @@ async def serve(stack: AsyncExitStack, handler: Any) -> str:
     return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
-RENDERINGS = ("file", "http", "docker", "swarm", "docker with sk-in@file")
+RENDERINGS = ("file", "http", "docker", "swarm")
 
 
 @asynccontextmanager
@@ -154,7 +156,7 @@ async def staged(
     behind_tunnel: bool = False,
     traefik_secret: str = SECRET,
     edit: Callable[[Any, Stage], object] = lambda tree, stage: None,
-    entry_point: dict[str, Any] | None = None,
+    entry_points: dict[str, Any] | None = None,
 ) -> AsyncIterator[Stage]:
     """The stage with the real Traefik, which has the plan from this provider; `behind_tunnel` it trusts its peer."""
     stage = Stage(edit=edit)
@@ -165,13 +167,15 @@ async def staged(
         stage.public_url = await serve(stack, stage.public)
         static = await _provider(stack, rendering, stage.plan(), folder, traefik_secret)
         trusted = {"forwardedHeaders": {"trustedIPs": ["127.0.0.1/32"]}} if behind_tunnel else {}
-        static["entryPoints"] = {"web": {**trusted, **(entry_point or {})}}
-        dynamic_dir = folder if "file" in rendering else None
+        static["entryPoints"] = entry_points or {"web": trusted}
+        dynamic_dir = folder if rendering == "file" else None
         stage.traefik = await stack.enter_async_context(
             Traefik(static, dynamic_dir=dynamic_dir, env={"GATE_SECRET": traefik_secret})
         )
-        provider = rendering.split()[0]
-        await stage.traefik.until_routers(*(f"{router.name}@{provider}" for router in stage.plan().routers))
+        # Where several entry points have middlewares, Traefik makes a router for each of them.
+        prefixes = [f"{name}-" for name in static["entryPoints"]] if len(static["entryPoints"]) > 1 else [""]
+        names = [f"{prefix}{router.name}@{rendering}" for router in stage.plan().routers for prefix in prefixes]
+        await stage.traefik.until_routers(*names)
         yield stage
 
 
@@ -195,11 +199,8 @@ async def _provider(
         ]
         engine = await stack.enter_async_context(FakeDockerEngine(services=services))
         return {"providers": {"swarm": {"endpoint": engine.endpoint, "exposedByDefault": False}}}
-    incoming = "file" if "file" in rendering else "own"
-    (folder / "secret.yml").write_text(traefik_secret_file())
     containers = [
-        Container(str(app_id), _as_compose(docker_labels(routes, app_id, incoming), traefik_secret))
-        for app_id in ("blog", None)
+        Container(str(app_id), _as_compose(docker_labels(routes, app_id), traefik_secret)) for app_id in ("blog", None)
     ]
     engine = await stack.enter_async_context(FakeDockerEngine(containers))
     return {"providers": {"docker": {"endpoint": engine.endpoint, "exposedByDefault": False}}}

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import yaml
 from routing_stage import HOST, PUBLIC_HOST, SECOND_HOST, Headers, Stage, staged
-from servers.traefik import until
+from servers.traefik import free_port, until
 
 from gateway.routing import traefik_file
 
 pytestmark = pytest.mark.needs_traefik
 
 THREE_A_MINUTE = {"average": 1, "period": "1m", "burst": 3}
+# As our static configuration has them.
+WITH_MIDDLEWARES = {"http": {"middlewares": ["sk-in@file"]}}
 # Every header a client might hope to be put on another lane by.
 FORGED = [
     (name, "pro")
@@ -106,6 +108,25 @@ async def only_so_many_at_once(stage: Stage) -> None:
     assert [answer.status for answer in await asyncio.gather(*held)] == [200, 200]
 
 
+async def test_two_entry_points_are_no_second_helping_either(tmp_path: Path) -> None:
+    """Where they have middlewares Traefik makes a router for each of them; the lane below stays one."""
+    port = free_port()
+    points = {"web": WITH_MIDDLEWARES, "more": {"address": f"127.0.0.1:{port}", **WITH_MIDDLEWARES}}
+
+    def both(tree: Any, stage: Stage) -> None:
+        tiers(tree, stage)
+        tree["routing"]["entry_points"] = list(points)
+
+    async with staged("file", tmp_path, edit=both, entry_points=points) as stage:
+        assert stage.traefik is not None
+        assert await stage.traefik.errors() == 0
+        assert await times(stage, 2, by("free", "alice")) == {200: 2}
+        answers = [(await stage.ask(HOST, "/", by("free", "alice"), port=port)).status for _ in range(3)]
+        assert answers == [200, 429, 429]
+        assert (await stage.ask(HOST, "/", by("pro", "bob"), port=port)).body == b"fast"
+        assert await times(stage, 1, by("free", "alice")) == {429: 1}
+
+
 async def test_behind_a_tunnel_strangers_are_told_apart_by_the_address_that_its_edge_has_seen(tmp_path: Path) -> None:
     async with staged("file", tmp_path, behind_tunnel=True, edit=behind_tunnel) as stage:
         one, two = [("X-Forwarded-For", "203.0.113.1")], [("X-Forwarded-For", "203.0.113.2")]
@@ -139,11 +160,11 @@ async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Pa
         assert await times(stage, 1, by("gold", "carol")) == {200: 1}
 
 
-@pytest.mark.parametrize("entry_point", [{}, {"http": {"middlewares": ["sk-in@file"]}}])
-async def test_a_lane_whose_gate_is_broken_is_reached_by_nobody(entry_point: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("web", [{}, WITH_MIDDLEWARES])
+async def test_a_lane_whose_gate_is_broken_is_reached_by_nobody(web: Any, tmp_path: Path) -> None:
     """A lane has no gate of its own: all depends on Traefik asking at its parent first. With middlewares on the entry
     point, Traefik forgets of a lane without parents that it ever had some."""
-    async with staged("file", tmp_path, edit=tiers, entry_point=entry_point) as stage:
+    async with staged("file", tmp_path, edit=tiers, entry_points={"web": web}) as stage:
         for mark, change in (
             ("gate", lambda http: http["middlewares"].pop("sk-gate-blog")),
             ("parents", lambda http: [http["routers"].pop(name) for name in ("sk-app-blog", "sk-app-blog_2")]),

@@ -14,6 +14,7 @@ from routing_stage import HOST, PUBLIC_HOST, RENDERINGS, SECOND_HOST, SECRET, St
 from servers.traefik import Traefik, until
 
 from gateway.catalog import parse
+from gateway.catalog.model import Routing
 from gateway.files import write_atomically
 from gateway.routing import plan, traefik_file
 from gateway.routing.model import HostHeader, Plan, Service
@@ -171,10 +172,7 @@ async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(
         lanes=(),
         middlewares=(HostHeader("a", hostile), HostHeader("b", f"\x07{hostile}")),
         services=(Service("a", "http://127.0.0.1:9"),),
-        entry_points=("web",),
-        cert_resolver=None,
-        network="proxy",
-        traefik_url="http://traefik",
+        routing=Routing(),
     )
     text = traefik_file(routes)
     document = yaml.safe_load(text)

@@ -1,0 +1,286 @@
+"""`routing` → Traefik's static configuration, every line with its reason: a start for the operator's own. Pure.
+
+Traefik reads it once, when it starts, and refuses to start over a key that it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from gateway.catalog.model import Routing
+from gateway.errors import ConfigError
+
+Value = str | bool | int | tuple[str, ...]
+_WIDTH = 118
+_USUAL_PORTS = {"web": 80, "http": 80, "websecure": 443, "https": 443}
+_OPS_PORT = 8082
+_YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+_MAX_HEADER_BYTES = 65536
+
+_ENTRY_POINT_FILE = """\
+# Written by skpay routes write --format static. Goes with Traefik's static configuration, whose entry points name it:
+# without this file no router works.
+#
+# The gate sets X-SK-Tier for the apps, and Traefik's log and metrics read it. On a router without the gate, as our own
+# public one or another site's, a visitor's own X-SK-Tier would stand there instead.
+http:
+  middlewares:
+    sk-entry-point:
+      headers:
+        customRequestHeaders:
+          # Empty: taken away.
+          X-SK-Tier: ""
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One option by its path, and why it is there. `offered` ones stand in a comment."""
+
+    path: tuple[str, ...]
+    value: Value
+    why: str = ""
+    offered: bool = False
+
+
+def static_files(routing: Routing) -> dict[str, str]:
+    """The texts by place: traefik.yml, or for the HTTP provider the command of Traefik's container.
+
+    The HTTP provider sends the gate's secret, and Traefik fills nothing into its file; compose does, into a command.
+    """
+    lines = list(_lines(routing))
+    texts = {"dynamic/entry-point.yml": _ENTRY_POINT_FILE}
+    if routing.provider == "http":
+        return {"traefik-command.yml": _as_command(routing, lines), **texts}
+    return {"traefik.yml": _as_yaml(routing, lines), **texts}
+
+
+def _lines(routing: Routing) -> Iterator[Line]:
+    ops = "ops" if "ops" not in routing.entry_points else "sk-ops"
+    for number, name in enumerate(routing.entry_points):
+        for line in _entry_point(routing, number, name):
+            yield line if number == 0 else replace(line, why="")  # said above
+    why = "/ping and /metrics. Never publish this port."
+    yield Line(("entryPoints", ops, "address"), f":{_OPS_PORT}", why)
+    yield from _providers(routing)
+    yield from _certificates(routing.cert_resolver)
+    yield Line(
+        ("experimental", "abortOnPluginFailure"),
+        True,
+        "A plugin that does not load takes its routers away, and the request falls through to whatever matches next.",
+    )
+    yield from _access_log()
+    yield from _metrics(ops)
+    yield Line(("ping", "entryPoint"), ops, "For the container's health check: traefik healthcheck.")
+    yield Line(("log", "level"), "INFO", "A router that is broken and left out is told as an error.")
+    yield Line(("log", "format"), "json", "One object a line.")
+    yield Line(("global", "checkNewVersion"), False, "It would ask Traefik's makers.")
+    yield Line(("global", "sendAnonymousUsage"), False, "It would tell them.")
+
+
+def _entry_point(routing: Routing, number: int, name: str) -> Iterator[Line]:
+    here = ("entryPoints", name)
+    yield Line((*here, "address"), f":{_port(routing, number, name)}", _why_address(routing))
+    why = "Routers that name no entry point get this one, and stay away from the others."
+    yield Line((*here, "asDefault"), True, why)
+    yield Line((*here, "forwardedHeaders", "trustedIPs"), routing.trusted_ips, _why_trusted(routing))
+    yield Line(
+        (*here, "http", "middlewares"),
+        ("sk-entry-point@file",),
+        "Takes X-SK-Tier from every request before anything else looks at it: see dynamic/entry-point.yml.",
+    )
+    yield Line(
+        (*here, "http", "maxHeaderBytes"),
+        _MAX_HEADER_BYTES,
+        "Longer headers are answered with 431. By default anybody may send 1 MiB of them with each request.",
+    )
+    why = (
+        "%2F, %5C, %00 and the like in a path: a backend may read another path in them than Traefik and the gate did. "
+        "Answered with 400. Allow one by one what an app of yours really sends."
+    )
+    for kind in ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash"):
+        yield Line((*here, "http", "encodedCharacters", f"allowEncoded{kind}"), False, why)
+        why = ""
+    yield Line(
+        (*here, "http", "aliasHeadersStrategy"),
+        "delete",
+        "Our own headers are taken in every spelling (X_SK_Tier, X.SK.Tier) by the generated routes. `delete` does it "
+        "for all headers that Traefik manages, X_Forwarded_For among them, but takes api_key: and access_token: too.",
+        offered=True,
+    )
+
+
+def _port(routing: Routing, number: int, name: str) -> int:
+    url = urlsplit(routing.traefik_url)
+    tunnels = url.port or (443 if url.scheme == "https" else 80)
+    return tunnels if number == 0 and name not in _USUAL_PORTS else _USUAL_PORTS.get(name, 8000 + number)
+
+
+def _why_address(routing: Routing) -> str:
+    if routing.cert_resolver is not None:
+        return "Our routers have TLS here, with certificates of the resolver below."
+    return (
+        "A Cloudflare Tunnel brings TLS to Cloudflare's edge and ends here in plain HTTP, so one of them is enough. "
+        "Without a tunnel, set routing.entry_points and routing.cert_resolver in apps.json."
+    )
+
+
+def _why_trusted(routing: Routing) -> str:
+    if routing.trusted_ips:
+        return (
+            "routing.trusted_ips of apps.json: the tunnel's addresses. Whoever is in this list may say who the visitor "
+            "is, so nobody else may be. Limits by address count whoever comes another way as one."
+        )
+    return (
+        "Empty, nobody may say who the visitor is: behind a tunnel every visitor then has cloudflared's address, and a "
+        'limit by address is one for all of them. Put the tunnel\'s in apps.json: "trusted_ips": ["172.20.0.5/32"]. '
+        "Never a whole private network, and never `insecure`."
+    )
+
+
+def _providers(routing: Routing) -> Iterator[Line]:
+    folder = "/etc/traefik/dynamic"
+    if routing.provider == "file":
+        why = "skpay routes write puts skpayments.yml here. One broken file in it holds up the changes of all."
+    else:
+        why = "Holds entry-point.yml, which the entry points name."
+    yield Line(("providers", "file", "directory"), folder, why)
+    yield Line(("providers", "file", "watch"), True, "A change of the folder is live at once.")
+    if routing.provider == "http":
+        here = ("providers", "http")
+        why = (
+            "The routes, from the gate's port: an edit of apps.json is live within seconds. Until it has answered once "
+            "after Traefik's start no route works; after that Traefik keeps what it had."
+        )
+        yield Line((*here, "endpoint"), f"{routing.gate_url}/traefik", why)
+        yield Line((*here, "pollInterval"), "5s", "How often it asks.")
+        yield Line((*here, "headers", "X-SK-Gate"), "${GATE_SECRET}", "Nobody else may read the routes.")
+    kind = "swarm" if routing.provider == "swarm" else "docker"
+    yield Line(
+        ("providers", kind, "exposedByDefault"),
+        False,
+        "Without this, every container on the network gets a router of its own, Host(`its name`), past the gate.",
+    )
+    if routing.provider == kind:
+        why = "Where Traefik and the apps meet: routing.network of apps.json."
+        yield Line(("providers", kind, "network"), routing.network, why)
+
+
+def _certificates(resolver: str | None) -> Iterator[Line]:
+    if resolver is None:
+        return
+    acme = ("certificatesResolvers", resolver, "acme")
+    yield Line((*acme, "email"), "you@example.com", "Your address: where the certificate authority writes to.")
+    yield Line((*acme, "storage"), "/acme/acme.json", "On a volume: who asks for too many new ones is refused.")
+    why = "Wants port 443 to be reached from outside. Behind a tunnel it is not: use dnsChallenge there."
+    yield Line((*acme, "tlsChallenge"), True, why)
+
+
+def _access_log() -> Iterator[Line]:
+    yield Line(("accessLog", "format"), "json", "One object for each request, refused ones too.")
+    yield Line(
+        ("accessLog", "fields", "queryParameters", "defaultMode"),
+        "drop",
+        "Links that the gate has signed carry who is buying in their query: it is in no log.",
+    )
+    headers = ("accessLog", "fields", "headers")
+    yield Line((*headers, "defaultMode"), "drop", "Cookies and keys are in the others.")
+    why = "The tier after the gate, as request_X-Sk-Tier; of refusals, as downstream_X-Sk-Tier."
+    yield Line((*headers, "names", "X-SK-Tier"), "keep", why)
+
+
+def _metrics(ops: str) -> Iterator[Line]:
+    here = ("metrics", "prometheus")
+    yield Line((*here, "entryPoint"), ops, "At /metrics.")
+    yield Line((*here, "addRoutersLabels"), True, "Each host has a router, so this counts by host.")
+    yield Line(
+        (*here, "headerLabels", "tier"),
+        "X-SK-Tier",
+        "Requests by tier, after the gate. A label that a visitor could choose would make a new series for each value, "
+        "so entry points, which count before any router has run, must not have it.",
+    )
+    yield Line((*here, "addEntryPointsLabels"), False, "See the label above.")
+
+
+def _head(routing: Routing, how: str) -> str:
+    return f"""\
+# Written by skpay routes write --format static, from `routing` in apps.json: a static configuration to start from, for
+# Traefik {routing.traefik_version} or newer. Older ones than 3.7.13 have known holes around ForwardAuth.
+# Mount the folder, not single files: a file's mount keeps the old text after skpay routes write has replaced it.
+#
+{how}
+#
+# Traefik reads this once: restart it after a change. What is in ./dynamic it follows by itself.
+"""
+
+
+def _as_yaml(routing: Routing, lines: list[Line]) -> str:
+    how = """\
+#   volumes: [./traefik:/etc/traefik:ro]     traefik.yml, and ./dynamic beside it
+#   environment: GATE_SECRET                 the same as SKPayments'; without one the gate refuses every request"""
+    text = _head(routing, how)
+    above: tuple[str, ...] = ()
+    for line in lines:
+        shared = sum(1 for _ in _same(above, line.path[:-1]))
+        if shared == 0:
+            text += "\n"
+        opened = line.path[shared:-1]
+        for depth, key in enumerate(opened, shared):
+            text += f"{'  ' * depth}{_key(key)}:\n"
+        indent = "  " * (len(line.path) - 1)
+        text += _comment(line.why, indent)
+        mark = "# " if line.offered else ""
+        text += f"{indent}{mark}{_key(line.path[-1])}: {_yaml(line)}\n"
+        above = line.path[:-1]
+    return text
+
+
+def _as_command(routing: Routing, lines: list[Line]) -> str:
+    how = """\
+#   docker compose -f docker-compose.yml -f traefik/traefik-command.yml up -d
+#   volumes: [./traefik:/etc/traefik:ro]     for ./dynamic
+#   GATE_SECRET in compose's environment     the same as SKPayments'; without one no route is known"""
+    dotted = [key for line in lines for key in line.path if "." in key]
+    if dotted:
+        raise ConfigError([f"routing: {dotted[0]!r}: a flag of Traefik's takes a dot for something else; rename it"])
+    container = urlsplit(routing.traefik_url).hostname or "traefik"
+    text = _head(routing, how) + f"\nservices:\n  {_key(container)}:\n    command:\n"
+    for line in lines:
+        text += _comment(line.why, " " * 6)
+        flag = f"--{'.'.join(line.path)}={_flag(line.value)}"
+        text += f"      {'# ' if line.offered else ''}- {json.dumps(flag)}\n"
+    return text
+
+
+def _same(one: tuple[str, ...], other: tuple[str, ...]) -> Iterator[str]:
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            return
+        yield left
+
+
+def _comment(why: str, indent: str) -> str:
+    return "".join(f"{indent}# {part}\n" for part in textwrap.wrap(why, _WIDTH - len(indent)))
+
+
+def _key(key: str) -> str:
+    """Names are of A-Z, a-z, 0-9, _ . and -; a number or a word that means something else in YAML wants quotes."""
+    return key if key[:1].isalpha() and key.lower() not in _YAML_WORDS else f'"{key}"'
+
+
+def _yaml(line: Line) -> str:
+    if line.path[-1] == "tlsChallenge":
+        return "{}"  # in a file an object with nothing in it, as a flag true
+    if isinstance(line.value, tuple):
+        return json.dumps(list(line.value))
+    return json.dumps(line.value)
+
+
+def _flag(value: Value) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
