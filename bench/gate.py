@@ -87,7 +87,7 @@ def session(user_id: str) -> str:
 
 async def serve_gate(port: int) -> None:
     table = TierTable()
-    table.replace("skai", [(user_id, "pro") for user_id in user_ids()])
+    table.replace("skai", [(user_id, "pro", None) for user_id in user_ids()])
     gate = Gate(
         secrets=(Secret(GATE_SECRET),), public_url="https://pay.example.com", table=table, registry=Registry(),
         sign_link=lambda app_id, user_id, now: links.sign(b"k" * 32, app_id, user_id, now),

@@ -152,7 +152,7 @@ async def measure(count: int, differing: int) -> dict[str, float]:
         billing = Billing(
             store=store, stripe=stripe, litellm=litellm, catalog=parse(json.dumps(APPS).encode()),
             webhook_secrets=(), public_url="https://pay.example.com", clock=lambda: NOW,
-            tell_gate=lambda app_id, user_id, tier_id: None, signing_keys=(b"bench",),
+            tell_gate=lambda app_id, user_id, tier_id, changes_at: None, signing_keys=(b"bench",),
         )  # fmt: skip
         await load_known_prices(billing)
         billing.reconciling.pace = Pace(1e9)

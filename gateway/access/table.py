@@ -9,81 +9,109 @@ from itertools import islice
 _SHARDS = 256
 _SLICE = 2000  # rows between two yields: under 1 ms each
 
-_Shards = list[dict[str, str]]
+Row = tuple[str, str, int | None]
+"""(user_id, tier_id, changes_at)"""
 
 
-def _empty() -> _Shards:
-    return [{} for _ in range(_SHARDS)]
+class _Users:
+    """The users of one app. `instants` has only those whose tier the clock alone will change."""
+
+    __slots__ = ("instants", "tiers")
+
+    def __init__(self) -> None:
+        self.tiers: list[dict[str, str]] = [{} for _ in range(_SHARDS)]
+        self.instants: list[dict[str, int]] = [{} for _ in range(_SHARDS)]
+
+    def set(self, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        shard = hash(user_id) & 255
+        self.tiers[shard][user_id] = sys.intern(tier_id)
+        if changes_at is not None:
+            self.instants[shard][user_id] = changes_at
+        else:
+            self.instants[shard].pop(user_id, None)
+
+    def remove(self, user_id: str) -> None:
+        shard = hash(user_id) & 255
+        self.tiers[shard].pop(user_id, None)
+        self.instants[shard].pop(user_id, None)
 
 
 class TierTable:
     """(app_id, user_id) → tier_id. Shared tier ids and plain dicts: about 130 bytes a user, unseen by the collector.
 
     Each app has 256 dicts, because one dict that grows past a million entries holds the loop for 0.1 s; a shard
-    takes under 1 ms.
+    takes under 1 ms. `changes_at` is the epoch second at which the clock alone changes a tier, None for never.
     """
 
     def __init__(self) -> None:
-        self._apps: dict[str, _Shards] = {}
-        self._loading: dict[str, tuple[_Shards, set[str]]] = {}
+        self._apps: dict[str, _Users] = {}
+        self._loading: dict[str, tuple[_Users, set[str]]] = {}
 
     def tier_of(self, app_id: str, user_id: str, default: str) -> str:
         """The user's tier, or `default` for somebody who is not in the table."""
-        shards = self._apps.get(app_id)
-        return default if shards is None else shards[hash(user_id) & 255].get(user_id, default)
+        users = self._apps.get(app_id)
+        return default if users is None else users.tiers[hash(user_id) & 255].get(user_id, default)
+
+    def changes_at(self, app_id: str, user_id: str) -> int | None:
+        """When the clock alone changes the user's tier."""
+        users = self._apps.get(app_id)
+        return None if users is None else users.instants[hash(user_id) & 255].get(user_id)
 
     def known(self, app_id: str, user_id: str) -> bool:
         """The user is in the table, on whatever tier."""
-        shards = self._apps.get(app_id)
-        return shards is not None and user_id in shards[hash(user_id) & 255]
+        users = self._apps.get(app_id)
+        return users is not None and user_id in users.tiers[hash(user_id) & 255]
 
-    def set(self, app_id: str, user_id: str, tier_id: str) -> None:
+    def set(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None = None) -> None:
         """One user's tier from now on."""
-        shards = self._apps.setdefault(app_id, _empty())
-        shards[hash(user_id) & 255][user_id] = sys.intern(tier_id)
+        users = self._apps.get(app_id)
+        if users is None:
+            users = self._apps[app_id] = _Users()
+        users.set(user_id, tier_id, changes_at)
         if app_id in self._loading:
             fresh, touched = self._loading[app_id]
             touched.add(user_id)
-            fresh[hash(user_id) & 255][user_id] = sys.intern(tier_id)
+            fresh.set(user_id, tier_id, changes_at)
 
     def remove(self, app_id: str, user_id: str) -> None:
         """Forget one user; nothing happens if they are not there."""
         if app_id in self._apps:
-            self._apps[app_id][hash(user_id) & 255].pop(user_id, None)
+            self._apps[app_id].remove(user_id)
         if app_id in self._loading:
             fresh, touched = self._loading[app_id]
             touched.add(user_id)
-            fresh[hash(user_id) & 255].pop(user_id, None)
+            fresh.remove(user_id)
 
-    def replace(self, app_id: str, rows: Iterable[tuple[str, str]]) -> None:
-        """All of an app's (user_id, tier_id) at once; see `load` for the way that does not hold the loop."""
+    def replace(self, app_id: str, rows: Iterable[Row]) -> None:
+        """All of an app's users at once; see `load` for the way that does not hold the loop."""
         for _ in self.load(app_id, rows):
             pass
 
-    def load(self, app_id: str, rows: Iterable[tuple[str, str]], slice_rows: int = _SLICE) -> Iterator[int]:
+    def load(self, app_id: str, rows: Iterable[Row], slice_rows: int = _SLICE) -> Iterator[int]:
         """Replace an app's users a slice at a time: iterate, and let the loop run between two steps.
 
         Until the last step the old users are served; what `set` and `remove` say meanwhile wins over `rows`. Yields
         the number of rows read so far. A load not run to its end, or overtaken by a later one, changes nothing.
         """
-        fresh, touched = self._loading[app_id] = (_empty(), set())
+        fresh, touched = self._loading[app_id] = (_Users(), set())
         count, source = 0, iter(rows)
         try:
             while batch := list(islice(source, slice_rows)):
-                for user_id, tier_id in batch:
+                for user_id, tier_id, changes_at in batch:
                     if user_id not in touched:
-                        fresh[hash(user_id) & 255][user_id] = sys.intern(tier_id)
+                        fresh.set(user_id, tier_id, changes_at)
                 count += len(batch)
                 yield count
             if self._loading.get(app_id, (None,))[0] is not fresh:
                 return  # a later load of the same app has taken over
-            old = self._apps.get(app_id, [])
+            old = self._apps.get(app_id)
             self._apps[app_id] = fresh
         finally:
             if self._loading.get(app_id, (None,))[0] is fresh:
                 del self._loading[app_id]
-        while old:  # a million entries freed in one go would be a pause too
-            old.pop()
+        while old is not None and old.tiers:  # a million entries freed in one go would be a pause too
+            old.tiers.pop()
+            old.instants.pop()
             yield count
 
     def drop(self, app_id: str) -> None:
@@ -92,11 +120,15 @@ class TierTable:
 
     def count(self, app_id: str) -> int:
         """Users of an app in the table."""
-        return sum(map(len, self._apps.get(app_id, ())))
+        users = self._apps.get(app_id)
+        return 0 if users is None else sum(map(len, users.tiers))
 
     def bytes_used(self, app_id: str) -> int:
         """The dicts and the ids in them; an estimate from one id of each shard."""
-        total = 0
-        for shard in self._apps.get(app_id, ()):
+        users = self._apps.get(app_id)
+        if users is None:
+            return 0
+        total = sum(map(sys.getsizeof, users.instants))
+        for shard in users.tiers:
             total += sys.getsizeof(shard) + len(shard) * sys.getsizeof(next(iter(shard), ""))
         return total

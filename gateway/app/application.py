@@ -238,13 +238,16 @@ class Application:
         await self._assertion_keys.prepare(catalog)
         document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
         gone = [app_id for app_id in self._access if app_id not in catalog.apps]
-        self._catalog, self._secrets, self._billing.catalog = catalog, secrets, catalog
-        self._billing.prices_resolved = False
-        self._billing.catalog_secrets = secrets
+        async with self._loading_keys:
+            live = await self._store.read(keys.live)
+            # All in one step: who is told of a tier by the new catalog must be asked about it by the new one.
+            self._catalog, self._secrets, self._billing.catalog = catalog, secrets, catalog
+            self._billing.prices_resolved = False
+            self._billing.catalog_secrets = secrets
+            self._install_keys(live)
+            self._traefik = json.dumps(document).encode()
         await load_known_prices(self._billing)
         await self._tiers.load(self._store, catalog)
-        await self._load_keys()
-        self._traefik = json.dumps(document).encode()
         for app_id in gone:
             self._tiers.table.drop(app_id)
 
@@ -278,10 +281,9 @@ class Application:
     async def _load_keys(self) -> None:
         """Every live key into the gate and the public listener; a revoked one stops with the next request."""
         async with self._loading_keys:  # or an older look at the keys could be installed after a newer one
-            await self._install_keys()
+            self._install_keys(await self._store.read(keys.live))
 
-    async def _install_keys(self) -> None:
-        live = await self._store.read(keys.live)
+    def _install_keys(self, live: Sequence[keys.Key]) -> None:
         owners = {key.key_hash.hex(): KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
         hashes: dict[str, tuple[bytes, ...]] = {}
         for app in self._catalog.apps.values():

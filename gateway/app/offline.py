@@ -40,7 +40,7 @@ async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> Asy
             webhook_secrets=settings.stripe_webhook_secret,
             public_url=settings.public_url,
             clock=time.time,
-            tell_gate=lambda app_id, user_id, tier_id: None,
+            tell_gate=lambda app_id, user_id, tier_id, changes_at: None,
             signing_keys=signing_keys(settings.admin_token),
         )
         await AccountCheck(billing, await store.read(binding)).ask()

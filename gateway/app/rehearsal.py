@@ -58,7 +58,7 @@ class Rehearsal:
         billing.tell_gate = self._tell_gate
         self._told = len(stripe.world.all("event"))
 
-    def _tell_gate(self, app_id: str, user_id: str, tier_id: str) -> None:
+    def _tell_gate(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         self.gate[app_id, user_id] = tier_id
 
     def held_back(self) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ async def open_rehearsal(
             webhook_secrets=(Secret(webhook),),
             public_url=public_url,
             clock=lambda: float(stripe.world.time()),
-            tell_gate=lambda app_id, user_id, tier_id: None,
+            tell_gate=lambda app_id, user_id, tier_id, changes_at: None,
             signing_keys=signing_keys((Secret(key),)),
         )
         stage = Rehearsal(billing, stripe, litellm, (litellm_url, litellm_key))

@@ -33,7 +33,8 @@ class ResolvedPrice:
 class Billing:
     """One per process. `catalog` and `known_prices` are replaced whole by a reload, never changed in place.
 
-    `tell_gate(app_id, user_id, tier)` is called after a tier is committed, on the event loop.
+    `tell_gate(app_id, user_id, tier, changes_at)` is called after a tier is committed, on the event loop; `changes_at`
+    is when the clock alone will change it.
     `catalog_secrets`: every secret that `catalog` names, newest first; replaced together with it.
     `skews`: how often events of another time were alerted, one more at a start, since an older alert may stand; a good
     event has come since the first `skews_settled` of them.
@@ -56,7 +57,7 @@ class Billing:
     webhook_secrets: Secrets
     public_url: str
     clock: Callable[[], float]
-    tell_gate: Callable[[str, str, str], None]
+    tell_gate: Callable[[str, str, str, int | None], None]
     signing_keys: tuple[bytes, ...]
     forget_gate: Callable[[str, str], None] = lambda app_id, user_id: None
     account: str = ""

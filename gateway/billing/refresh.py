@@ -154,7 +154,7 @@ def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holding
 
 def _tell(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
     """Everybody who must hear of what has just been committed."""
-    billing.tell_gate(lease.app_id, lease.user_id, outcome.decided.tier)
+    billing.tell_gate(lease.app_id, lease.user_id, outcome.decided.tier, outcome.decided.until)
     billing.wish_made.set()
     billing.notice_written.set()
     know_prices(billing, lease.app_id, outcome.learned)

@@ -27,8 +27,9 @@ from gateway.catalog.model import Tier
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.gate import answers
 from gateway.gate import request as names
-from gateway.gate.allowed import allowed, last_lines, to_keep
+from gateway.gate.allowed import allowed, last_lines
 from gateway.gate.changes import Changes, Stream
+from gateway.gate.keeping import Keeping
 from gateway.gate.memory import Memory
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers, canonical_names
@@ -94,7 +95,8 @@ class Gate:
         self._memory = Memory(registry, table)
         self.reads = canonical_names()
         self.changes = Changes(registry)
-        self.usual = Usual(table, self._meet, self.changes, clock)
+        self._keeping = Keeping(self.changes, table)
+        self.usual = Usual(table, self._meet, self._keeping, clock)
         self._ready = False
 
     @property
@@ -245,7 +247,7 @@ class Gate:
                 self.usual.remember(whole, app, method, who)
             answer = allowed(app, decision, user_id, last_lines(user_id), now)
             if names.PLUGIN in headers and not preflight and has_class(path):
-                return to_keep(answer, self.changes, app, decision, who, now)
+                return self._keeping.to_keep(answer, app, decision, who, now)
             return answer
         if isinstance(decision, MethodRefused):
             app.count("method_refused")

@@ -18,8 +18,8 @@ from gateway.access.paths import Path, plain_path
 from gateway.access.policy import Allow
 from gateway.access.table import TierTable
 from gateway.access.who import Anonymous, Known
-from gateway.gate.allowed import allowed, last_lines, to_keep
-from gateway.gate.changes import Changes
+from gateway.gate.allowed import allowed, last_lines
+from gateway.gate.keeping import Keeping
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import HOST, PLUGIN, URI
 
@@ -54,11 +54,11 @@ class Usual:
     """
 
     def __init__(
-        self, table: TierTable, meet: Callable[[str, str], None], changes: Changes, clock: Callable[[], float]
+        self, table: TierTable, meet: Callable[[str, str], None], keeping: Keeping, clock: Callable[[], float]
     ) -> None:
         self._tier_of = table.tier_of
         self._meet = meet
-        self._changes = changes
+        self._keeping = keeping
         self._clock = clock
         self._callers: dict[bytes, _Caller] = {}
         self._frames: dict[tuple[bytes, bytes], _Frame] = {}
@@ -107,7 +107,7 @@ class Usual:
             return None
         answer = allowed(app, decision, user_id, end, now)
         # A plain path that is none of ours has a class.
-        return to_keep(answer, self._changes, app, decision, who, int(now)) if keeps else answer
+        return self._keeping.to_keep(answer, app, decision, who, int(now)) if keeps else answer
 
     def remember(self, data: bytes, app: PreparedApp, method: str, who: Known | Anonymous) -> None:
         """`data` was read with care: a GET of `who` for `app` with the gate's secret, and nothing after it."""

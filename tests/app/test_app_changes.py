@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,10 @@ def second_route(apps: dict[str, Any]) -> None:
 def test_only_a_tier_that_is_another_one_is_a_change() -> None:
     told: list[tuple[str, str]] = []
     tiers = GateTable(lambda app_id, user_id: told.append((app_id, user_id)))
-    for tier_id in ("free", "pro", "pro", "free"):
-        tiers.tell("skai", "u1", tier_id)
-    assert told == [("skai", "u1")] * 3
+    last = [("free", None), ("pro", None), ("pro", None), ("pro", 5), ("pro", 5), ("pro", None), ("free", None)]
+    for tier_id, changes_at in last:
+        tiers.tell("skai", "u1", tier_id, changes_at)
+    assert told == [("skai", "u1")] * 5
 
 
 async def test_a_tier_that_changes_is_told(running: Running) -> None:
@@ -70,6 +72,18 @@ async def test_a_tier_that_changes_is_told(running: Running) -> None:
         line = await lines.next()
         assert (line["app"], line["user"]) == ("skai", "u1")
         assert line["n"] > first["n"]
+
+
+async def test_an_answer_is_kept_no_longer_than_the_tier_lasts(tmp_path: Path) -> None:
+    until_at = int(time.time()) + 1000
+    for _ in range(2):  # the second time from the database
+        async with running_application(tmp_path) as running, stream(running) as (lines, _):
+            if running.application._tiers.table.count("skai") == 0:
+                await running.admin("POST", "/admin/grants", {**GRANT, "until_at": until_at})
+                await lines.next()
+            _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
+            _, headers, _ = await running.gate(Authorization=f"Bearer {made['key']}", X_SK_Plugin="1")
+            assert headers["X-SK-Keep"].split(" ")[4] == str(until_at)
 
 
 async def test_a_key_that_is_made_or_revoked_is_told_of_its_user(running: Running) -> None:

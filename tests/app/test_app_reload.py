@@ -142,6 +142,43 @@ async def test_was_gives_the_tier_a_new_name(running: Running) -> None:
     assert headers["X-SK-Tier"] == "plus"
 
 
+async def test_nobody_is_refused_while_their_tier_gets_another_name(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reload is slow, the gate is asked all the time, and a refresh brings the new name meanwhile."""
+    await granted(running)
+    _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
+    asked: list[int] = []
+
+    async def ask() -> None:
+        asked.append((await running.gate("/api/v1/images", Authorization=f"Bearer {made['key']}"))[0])
+
+    application, store = running.application, running.application._store
+    read, load = store.read, application._tiers.load
+
+    async def slow_read(query: Any) -> Any:
+        await ask()
+        return await read(query)
+
+    async def slow_load(*args: Any) -> None:
+        application._billing.tell_gate("skai", "u1", "plus", None)
+        await ask()
+        await load(*args)
+
+    monkeypatch.setattr(store, "read", slow_read)
+    monkeypatch.setattr(application._tiers, "load", slow_load)
+
+    def rename(apps: dict[str, Any]) -> None:
+        without_pro(apps)
+        apps["apps"][0]["tiers"].insert(1, {"id": "plus", "name": "Plus", "was": ["pro"], "limits": {}})
+        apps["apps"][0]["routes"] = [{"path": "/api/v1/images", "min_tier": "plus"}]
+
+    write_apps(running.folder, rename)
+    await application.reload()
+    assert len(asked) > 4
+    assert set(asked) == {200}
+
+
 async def test_a_tier_that_nobody_has_may_go(running: Running) -> None:
     write_apps(running.folder, without_pro)
     assert (await running.admin("POST", "/admin/reload"))[0] == 200
@@ -193,7 +230,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     def read_then_change(conn: Connection, chunk: int) -> Any:
         rows = list(original(conn, chunk))
         for user_id in ("u1", "u2"):  # one who is in the snapshot, one who is not
-            loop.call_soon_threadsafe(running.application._billing.tell_gate, "skai", user_id, "enterprise")
+            loop.call_soon_threadsafe(running.application._billing.tell_gate, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows
 

@@ -129,7 +129,7 @@ class World:
             webhook_secrets=(Secret(WEBHOOK_SECRET),),
             public_url="https://pay.example.com",
             clock=self.clock,
-            tell_gate=lambda app_id, user_id, tier_id: self.told.append((app_id, user_id, tier_id)),
+            tell_gate=lambda app_id, user_id, tier_id, changes_at: self.told.append((app_id, user_id, tier_id)),
             signing_keys=signing_keys((Secret(ADMIN_TOKEN),)),
         )
         await load_known_prices(self.billing)
