@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import click
 
 from gateway.catalog.model import Catalog
 from gateway.cli.environment import apps_option, catalog_of, public_url_of, public_url_option
-from gateway.cli.output import good, out
-from gateway.cloudflare import API_BASE, Cloudflare, changes, merged
-from gateway.errors import ConfigError, UpstreamFailed
-from gateway.routing import Plan, ingress, plan
+from gateway.cli.output import bad, good, out, say
+from gateway.cloudflare import API_BASE, Cloudflare, DnsPlan, changes, dns_plan, merged, zone_of
+from gateway.errors import ConfigError, Conflict, UpstreamFailed
+from gateway.routing import Plan, dns_records, ingress, plan
 from gateway.settings import Secret, read_secret_file, secret_problem
 
 _TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105  # the variable's name
@@ -38,60 +38,95 @@ class _Tunnel:
     api_base: str
 
 
+_dns_option = click.option("--dns/--no-dns", default=True, show_default=True, help="The hosts' DNS records, too.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What stands in the tunnel and in DNS, and what is wanted there."""
+
+    config: dict[str, Any]
+    merged: dict[str, Any]
+    dns: DnsPlan
+
+    def lines(self) -> list[str]:
+        """Everything there is to do, a line each; empty for nothing."""
+        return [*changes(self.config, self.merged), *map(str, self.dns.todo)]
+
+
 @click.group()
 def tunnel() -> None:
-    """The rules of a remotely managed Cloudflare Tunnel: every host of apps.json leads to Traefik."""
+    """The rules of a remotely managed Cloudflare Tunnel and its DNS: every host of apps.json leads to Traefik."""
 
 
 @tunnel.command("plan")
 @apps_option
 @public_url_option
+@_dns_option
 @click.pass_context
-def show_plan(context: click.Context, apps_file: Path, public_url: str) -> None:
-    """Show what apply would change, and change nothing; exit 1 if there is anything to do."""
+def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: bool) -> None:
+    """Show what apply would change, and change nothing; exit 1 if there is anything to do, or in its way."""
     where, wanted = _read_all(apps_file, public_url)
-    current = asyncio.run(_current(where))
-    lines = changes(current, _merged(current, wanted))
-    if not lines:
-        good("the tunnel is up to date")
-        return
-    _show(lines)
-    context.exit(1)
+    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _look(cloudflare, where, wanted, dns)))
+    _show(found.lines())
+    for line in found.dns.taken:
+        bad(f"{line} is in the way: it is not ours; remove it, and apply again")
+    _tell_elsewhere(found.dns, where)
+    if found.lines() or found.dns.taken:
+        context.exit(1)
+    good("the tunnel is up to date")
 
 
 @tunnel.command()
 @apps_option
 @public_url_option
-def apply(apps_file: Path, public_url: str) -> None:
-    """Put our rules into the tunnel. Rules for other hosts, and everything else in it, stay as they are."""
+@_dns_option
+def apply(apps_file: Path, public_url: str, dns: bool) -> None:
+    """Put our rules into the tunnel and our hosts into DNS. Rules and records of others stay as they are."""
     where, wanted = _read_all(apps_file, public_url)
-    lines = asyncio.run(_apply(where, wanted))
-    if not lines:
-        good("the tunnel is up to date")
-        return
-    _show(lines)
-    good("the tunnel is changed")
+    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _apply(cloudflare, where, wanted, dns)))
+    _show(found.lines())
+    _tell_elsewhere(found.dns, where)
+    good("the tunnel is changed" if found.lines() else "the tunnel is up to date")
 
 
-async def _current(where: _Tunnel) -> dict[str, Any]:
+async def _with_cloudflare(where: _Tunnel, work: Callable[[Cloudflare], Awaitable[_Found]]) -> _Found:
     async with aiohttp.ClientSession() as session:
-        cloudflare = Cloudflare(session, where.token, api_base=where.api_base)
-        return await cloudflare.tunnel_configuration(where.account_id, where.tunnel_id)
+        return await work(Cloudflare(session, where.token, api_base=where.api_base))
 
 
-async def _apply(where: _Tunnel, wanted: Plan) -> list[str]:
-    """What was changed. PUT replaces the whole document, so without the present one nothing is written."""
-    async with aiohttp.ClientSession() as session:
-        cloudflare = Cloudflare(session, where.token, api_base=where.api_base)
-        current = await cloudflare.tunnel_configuration(where.account_id, where.tunnel_id)
-        config = _merged(current, wanted)
-        lines = changes(current, config)
-        if not lines:
-            return []
-        kept = await cloudflare.put_tunnel_configuration(where.account_id, where.tunnel_id, config)
-        if changes(config, kept):
+async def _look(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
+    config = await cloudflare.tunnel_configuration(where.account_id, where.tunnel_id)
+    records = dns_records(wanted, where.tunnel_id) if dns else []
+    zones = await cloudflare.zones() if records else {}
+    used = {zones[zone] for record in records if (zone := zone_of(record["name"], zones)) is not None}
+    there = {zone_id: await cloudflare.dns_records(zone_id) for zone_id in sorted(used)}
+    return _Found(config, _merged(config, wanted), dns_plan(records, zones, there))
+
+
+async def _apply(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
+    """What was changed. PUT replaces the whole document, so without the present one nothing is written; and nothing
+    where another's record is in the way. Rules come first: a host in DNS without one would be a page of Cloudflare's.
+    """
+    found = await _look(cloudflare, where, wanted, dns)
+    if found.dns.taken:
+        lines = "; ".join(found.dns.taken)
+        raise Conflict(f"Nothing was changed: DNS holds records that are not ours ({lines}). Remove them first.")
+    if changes(found.config, found.merged):
+        kept = await cloudflare.put_tunnel_configuration(where.account_id, where.tunnel_id, found.merged)
+        if changes(found.merged, kept):
             raise UpstreamFailed("Cloudflare keeps other rules than it was sent; look at: skpay tunnel plan")
-        return lines
+    for todo in found.dns.todo:
+        if todo.record_id is None:
+            await cloudflare.create_dns_record(todo.zone_id, todo.record)
+        else:
+            await cloudflare.change_dns_record(todo.zone_id, todo.record_id, todo.record)
+    return found
+
+
+def _tell_elsewhere(dns: DnsPlan, where: _Tunnel) -> None:
+    for host in dns.elsewhere:
+        say(f"{host}: in no zone that the token may see; it needs a CNAME to {where.tunnel_id}.cfargotunnel.com")
 
 
 def _merged(current: Mapping[str, Any], wanted: Plan) -> dict[str, Any]:
@@ -151,7 +186,7 @@ def _token_of(environ: Mapping[str, str], problems: list[str]) -> Secret | None:
         problems.append(f"{_TOKEN}: set either {_TOKEN} or {_TOKEN}_FILE, not both")
         return None
     if not text and not file_name:
-        what = "an API token with the permission Account > Cloudflare Tunnel > Edit"
+        what = "an API token with Account > Cloudflare Tunnel > Edit, Zone > Zone > Read and Zone > DNS > Edit"
         problems.append(f"{_TOKEN}: not set. It is {what}; set {_TOKEN} or {_TOKEN}_FILE")
         return None
     try:

@@ -1,4 +1,4 @@
-"""Calls to Cloudflare's API: one request, its envelope checked, its errors translated.
+"""Calls to Cloudflare's API: one request, its envelope checked, its errors translated, its pages put together.
 
 Every answer is `{"success", "errors": [{"code", "message"}], "messages", "result"}`, of refusals, too.
 """
@@ -23,10 +23,19 @@ _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _HINTS = {
     400: "Cloudflare refused the request.",
     401: "Cloudflare does not accept the API token.",
-    403: "The API token may not do this; it needs Account > Cloudflare Tunnel > Edit.",
-    404: "Cloudflare knows no such tunnel in this account.",
     429: "Cloudflare wants fewer requests.",
 }
+_TUNNEL_HINTS = {
+    403: "The API token may not do this; it needs Account > Cloudflare Tunnel > Edit.",
+    404: "Cloudflare knows no such tunnel in this account.",
+}
+_DNS_HINTS = {
+    403: "The API token may not do this; it needs Zone > Zone > Read and Zone > DNS > Edit, or leave DNS out: --no-dns",
+    404: "Cloudflare knows no such zone.",
+}
+_ZONES_A_PAGE = 50  # the most it gives
+_RECORDS_A_PAGE = 1000
+_MAX_PAGES = 200
 
 Json = dict[str, Any]
 
@@ -45,17 +54,53 @@ class Cloudflare:
         Raises `Conflict` for a tunnel that is managed by cloudflared's own file: what the API holds has no effect on
         it. An answer of any other shape than a configuration's is refused, since what is read here is written back.
         """
-        result = await self._request("GET", _path(account_id, tunnel_id), None)
+        result = _object((await self._request("GET", _path(account_id, tunnel_id), None)).get("result"))
         if result.get("source") == "local":
             raise Conflict("This tunnel takes its rules from cloudflared's config.yml, not from Cloudflare.")
         return _config(result, tunnel_id)
 
     async def put_tunnel_configuration(self, account_id: str, tunnel_id: str, config: Mapping[str, Any]) -> Json:
         """Replace the tunnel's whole `config`, other people's rules included; what Cloudflare holds afterwards."""
-        result = await self._request("PUT", _path(account_id, tunnel_id), {"config": config})
-        return _config(result, tunnel_id)
+        answer = await self._request("PUT", _path(account_id, tunnel_id), {"config": config})
+        return _config(_object(answer.get("result")), tunnel_id)
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Json:
+    async def zones(self) -> dict[str, str]:
+        """The ids of all zones that the token may see, by name."""
+        found = await self._pages("/zones", _ZONES_A_PAGE)
+        return {str(zone.get("name")).lower(): str(zone.get("id")) for zone in found}
+
+    async def dns_records(self, zone_id: str) -> list[Json]:
+        """All records of a zone."""
+        return await self._pages(f"/zones/{quote(zone_id, safe='')}/dns_records", _RECORDS_A_PAGE)
+
+    async def create_dns_record(self, zone_id: str, record: Mapping[str, Any]) -> None:
+        """Repeated, it is refused: there is one already."""
+        await self._request("POST", f"/zones/{quote(zone_id, safe='')}/dns_records", record, _DNS_HINTS)
+
+    async def change_dns_record(self, zone_id: str, record_id: str, change: Mapping[str, Any]) -> None:
+        """Change these fields of a record and no other."""
+        path = f"/zones/{quote(zone_id, safe='')}/dns_records/{quote(record_id, safe='')}"
+        await self._request("PATCH", path, change, _DNS_HINTS)
+
+    async def _pages(self, path: str, per_page: int) -> list[Json]:
+        """Every page of a list; Cloudflare may make them smaller than they were asked for."""
+        found: list[Json] = []
+        for page in range(1, _MAX_PAGES + 1):
+            answer = await self._request("GET", f"{path}?page={page}&per_page={per_page}", None, _DNS_HINTS)
+            result, info = answer.get("result"), answer.get("result_info")
+            total = info.get("total_count") if isinstance(info, dict) else None
+            if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
+                raise _unusable("expected a list")
+            if not isinstance(total, int):
+                raise _unusable("expected the number of all in the list")
+            found += result
+            if not result or len(found) >= total:
+                return found
+        raise UpstreamFailed(f"Cloudflare's list has more than {_MAX_PAGES} pages.", retryable=False, detail=path)
+
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, hints: Mapping[int, str] = _TUNNEL_HINTS
+    ) -> Json:
         try:
             async with self._session.request(
                 method,
@@ -65,14 +110,14 @@ class Cloudflare:
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             ) as response:
-                return self._result(response, await _read(response))
+                return self._result(response, await _read(response), {**_HINTS, **hints})
         except TimeoutError as exc:
             raise UpstreamFailed("Cloudflare did not answer in time.", detail=method) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamFailed("Cloudflare cannot be reached.", detail=f"{type(exc).__name__} {method}") from exc
 
-    def _result(self, response: aiohttp.ClientResponse, raw: bytes) -> Json:
-        """The `result` of an answer that says success in both ways."""
+    def _result(self, response: aiohttp.ClientResponse, raw: bytes, hints: Mapping[int, str]) -> Json:
+        """An answer that says success in both ways."""
         status, ray = response.status, response.headers.get("Cf-Ray", "")
         if 300 <= status < 400:
             raise UpstreamFailed("Cloudflare's address answers with a redirect.", retryable=False, status=status)
@@ -83,13 +128,10 @@ class Cloudflare:
         if not isinstance(envelope, dict):
             raise _unusable(f"{status} {ray}")
         if status == 200 and envelope.get("success") is True:
-            result = envelope.get("result")
-            if not isinstance(result, dict):
-                raise _unusable(f"{status} {ray}")
-            return result
+            return envelope
         retryable = status in _RETRYABLE_STATUSES or status >= 500
         raise UpstreamFailed(
-            _HINTS.get(status, "Cloudflare has trouble of its own." if status >= 500 else _HINTS[400]),
+            hints.get(status, "Cloudflare has trouble of its own." if status >= 500 else _HINTS[400]),
             retryable=retryable,
             status=status,
             detail=self._without_token(f"{status} {_reasons(envelope)} {ray}".strip())[:_MAX_DETAIL],
@@ -101,6 +143,12 @@ class Cloudflare:
 
 def _path(account_id: str, tunnel_id: str) -> str:
     return f"/accounts/{quote(account_id, safe='')}/cfd_tunnel/{quote(tunnel_id, safe='')}/configurations"
+
+
+def _object(result: Any) -> Json:
+    if not isinstance(result, dict):
+        raise _unusable("expected an object")
+    return result
 
 
 def _config(result: Json, tunnel_id: str) -> Json:

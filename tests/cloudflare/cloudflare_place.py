@@ -1,4 +1,4 @@
-"""A sandbox Cloudflare on a port of its own, with a tunnel that other people use, too."""
+"""A sandbox Cloudflare on a port of its own, with a tunnel and a zone that other people use, too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gateway.settings import Secret
 TOKEN = "cfat-9f2c7d1e5b8a4063"
 ACCOUNT_ID = "0123456789abcdef0123456789abcdef"
 TUNNEL_ID = "c1744f8b-faa1-48a4-9e5c-02ac921467fa"
+ZONE_ID = "023e105f4ecef8ad9ca31a8372d0c353"
 NOT_OURS = {"hostname": "wiki.example.com", "service": "http://wiki:3000", "originRequest": {"connectTimeout": 10}}
 WILDCARD = {"hostname": "*.example.com", "service": "http://old-proxy:80"}
 CATCH_ALL = {"service": "http_status:503"}
@@ -52,8 +53,11 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(config: dict[str, Any] | None = None, *, source: str = "cloudflare") -> AsyncIterator[Place]:
+async def open_place(
+    config: dict[str, Any] | None = None, *records: dict[str, Any], source: str = "cloudflare"
+) -> AsyncIterator[Place]:
     sandbox = CloudflareSandbox(TOKEN)
     sandbox.add_tunnel(ACCOUNT_ID, TUNNEL_ID, config, source=source)
+    sandbox.zones.add(ZONE_ID, "example.com", *records)
     async with TestServer(sandbox.application()) as server, aiohttp.ClientSession() as session:
         yield Place(sandbox, str(server.make_url("")).rstrip("/"), session)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-from cloudflare_place import ACCOUNT_ID, CATCH_ALL, NOT_OURS, THEIRS, TOKEN, TUNNEL_ID, WILDCARD, Place
+from cloudflare_place import ACCOUNT_ID, CATCH_ALL, NOT_OURS, THEIRS, TOKEN, TUNNEL_ID, WILDCARD, ZONE_ID, Place
 from cloudflare_place import open_place as open_cloudflare
 
 from gateway.catalog import parse
@@ -23,7 +23,12 @@ ALL = (
     "CLOUDFLARE_API_BASE", "PUBLIC_URL", "APPS_FILE",
 )  # fmt: skip
 Skpay = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, str]]]
+A_RECORD = {"type": "A", "content": "203.0.113.9", "proxied": True}
 OURS = [{"hostname": host, "service": TRAEFIK} for host in ("chat.example.com", "pay.example.com")]
+
+
+def _record(host: str, *, proxied: bool = True) -> dict[str, object]:
+    return {"type": "CNAME", "name": host, "content": f"{TUNNEL_ID}.cfargotunnel.com", "proxied": proxied}
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def skpay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
                 patch.delenv(name, raising=False)
             for name, value in environment.items():
                 patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["skpay", "tunnel", verb])
+            patch.setattr(sys, "argv", ["skpay", "tunnel", *verb.split()])
             # The command has a loop of its own; the sandbox serves on ours meanwhile.
             code = await asyncio.to_thread(_main)
         printed = "".join(capsys.readouterr())
@@ -79,20 +84,24 @@ async def test_plan_shows_what_to_do_with_exit_1_and_does_nothing(place: Place, 
         ' wiki.example.com → http://wiki:3000 {"connectTimeout": 10}',
         " *.example.com → http://old-proxy:80",
         " * → http_status:503",
+        f"+chat.example.com CNAME → {TUNNEL_ID}.cfargotunnel.com",
+        f"+pay.example.com CNAME → {TUNNEL_ID}.cfargotunnel.com",
     ]
     assert place.config() == THEIRS
-    assert [entry["method"] for entry in place.sandbox.requests] == ["GET"]
+    assert place.sandbox.zones.records(ZONE_ID) == []
+    assert {entry["method"] for entry in place.sandbox.requests} == {"GET"}
 
 
 async def test_apply_changes_it_once_and_then_there_is_nothing_to_do(place: Place, skpay: Skpay) -> None:
     environment = _environment(place)
     code, printed = await skpay("apply", environment)
-    assert (code, printed.count("\n+"), "the tunnel is changed" in printed) == (0, 1, True)
+    assert (code, printed.count("\n+"), "the tunnel is changed" in printed) == (0, 3, True)
     assert place.config() == {**THEIRS, "ingress": [*OURS, NOT_OURS, WILDCARD, CATCH_ALL]}
 
     assert await skpay("plan", environment) == (0, "✓ the tunnel is up to date\n")
     assert await skpay("apply", environment) == (0, "✓ the tunnel is up to date\n")
     assert place.sandbox.version(ACCOUNT_ID, TUNNEL_ID) == 1
+    assert place.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
 
 
 async def test_the_tunnel_leads_to_traefik_and_never_to_an_app(place: Place, skpay: Skpay) -> None:
@@ -121,6 +130,81 @@ async def test_nothing_is_written_where_nothing_could_be_read(
     assert printed.startswith("error: ")
     assert {entry["method"] for entry in place.sandbox.requests} == {"GET"}
     assert place.config() == THEIRS
+
+
+async def test_a_record_that_is_there_is_left_and_one_past_cloudflare_is_led_through_it(skpay: Skpay) -> None:
+    records = [
+        _record("chat.example.com"),
+        _record("pay.example.com", proxied=False),
+        {**A_RECORD, "name": "wiki.example.com"},
+    ]
+    async with open_cloudflare(THEIRS, *records) as place:
+        code, printed = await skpay("plan", _environment(place))
+        assert code == 1
+        assert [line for line in printed.splitlines() if "CNAME" in line] == [
+            "+pay.example.com CNAME: through Cloudflare (proxied), not past it"
+        ]
+        assert (await skpay("apply", _environment(place)))[0] == 0
+        assert place.sandbox.zones.records(ZONE_ID) == [records[0], _record("pay.example.com"), records[2]]
+        assert (await skpay("plan", _environment(place)))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"type": "A", "content": "203.0.113.5", "proxied": True},
+        {"type": "AAAA", "content": "2001:db8::5", "proxied": False},
+        {"type": "CNAME", "content": "elsewhere.example.net", "proxied": True},
+        {"type": "CNAME", "content": "00000000-0000-0000-0000-000000000000.cfargotunnel.com", "proxied": True},
+        {"type": "NS", "content": "ns.example.net", "proxied": False},
+    ],
+)
+async def test_another_record_at_a_hosts_name_is_told_and_nothing_is_changed(
+    record: dict[str, object], skpay: Skpay
+) -> None:
+    theirs = {"name": "chat.example.com", **record}
+    async with open_cloudflare(THEIRS, theirs) as place:
+        line = f"chat.example.com {record['type']} → {record['content']}"
+        code, printed = await skpay("plan", _environment(place))
+        assert (code, f"{line} is in the way" in printed) == (1, True)
+        code, printed = await skpay("apply", _environment(place))
+        assert (code, f"({line})" in printed) == (2, True)
+        assert place.config() == THEIRS
+        assert place.sandbox.zones.records(ZONE_ID) == [theirs]
+
+
+async def test_without_dns_only_the_rules_are_looked_at(place: Place, skpay: Skpay) -> None:
+    code, printed = await skpay("apply --no-dns", _environment(place))
+    assert (code, "CNAME" in printed) == (0, False)
+    assert place.sandbox.zones.records(ZONE_ID) == []
+    assert not any("zones" in str(entry["path"]) for entry in place.sandbox.requests)
+    assert (await skpay("plan --no-dns", _environment(place)))[0] == 0
+
+
+async def test_a_host_of_a_zone_elsewhere_is_told_and_is_nothing_to_do(place: Place, skpay: Skpay) -> None:
+    environment = {**_environment(place), "PUBLIC_URL": "https://pay.example.org"}
+    code, printed = await skpay("apply", environment)
+    told = f"pay.example.org: in no zone that the token may see; it needs a CNAME to {TUNNEL_ID}.cfargotunnel.com"
+    assert (code, told in printed) == (0, True)
+    assert await skpay("plan", environment) == (0, f"{told}\n✓ the tunnel is up to date\n")
+
+
+async def test_a_token_that_may_not_see_dns_is_told_what_it_needs_and_changes_nothing(
+    place: Place, skpay: Skpay
+) -> None:
+    await place.order(kind="status", path="/zones", status=403, code=10000, message="Authentication error")
+    code, printed = await skpay("apply", _environment(place))
+    assert (code, "Zone > DNS > Edit, or leave DNS out: --no-dns" in printed) == (3, True)
+    assert place.config() == THEIRS
+
+
+async def test_what_was_done_by_half_is_finished_by_the_next_apply(place: Place, skpay: Skpay) -> None:
+    """A record whose answer is lost, and one that was never asked for."""
+    await place.order(kind="lost", method="POST")
+    assert (await skpay("apply", _environment(place)))[0] == 3
+    assert place.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com")]
+    assert (await skpay("apply", _environment(place)))[0] == 0
+    assert place.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
 
 
 async def test_a_refused_write_is_told_and_changes_nothing(place: Place, skpay: Skpay) -> None:

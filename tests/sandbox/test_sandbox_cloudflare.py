@@ -105,7 +105,7 @@ async def test_another_tunnel_method_or_path_is_refused(asking: Asking) -> None:
     assert (await asking.ask("GET", path=PATH.replace("t1", "t2")))[0] == 404
     assert (await asking.ask("GET", path=PATH.replace("a1", "a2")))[0] == 404
     assert (await asking.ask("DELETE"))[0] == 405
-    assert (await asking.ask("GET", path="/client/v4/zones"))[1]["errors"][0]["code"] == 7003
+    assert (await asking.ask("GET", path="/client/v4/accounts"))[1]["errors"][0]["code"] == 7003
 
 
 async def test_a_fault_is_ordered_counted_down_and_cleared(asking: Asking) -> None:

@@ -1,4 +1,4 @@
-"""A Cloudflare to play with: the configurations of remotely managed tunnels, as the API keeps them. All in memory."""
+"""A Cloudflare to play with: configurations of remotely managed tunnels, zones and DNS records. All in memory."""
 
 from gateway.sandbox.cloudflare.app import CloudflareSandbox
 from gateway.sandbox.cloudflare.faults import Fault

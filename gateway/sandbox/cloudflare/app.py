@@ -20,6 +20,7 @@ from gateway.sandbox.cloudflare import faults
 from gateway.sandbox.cloudflare.configuration import read_configuration
 from gateway.sandbox.cloudflare.faults import Fault, Faults
 from gateway.sandbox.cloudflare.refusal import Refusal, envelope, refused
+from gateway.sandbox.cloudflare.zones import Zones, page
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Tunnel:
 
 
 class CloudflareSandbox:
-    """A Cloudflare of some tunnels and one API token, under `BASE_PATH` of wherever it is served.
+    """A Cloudflare of some tunnels, zones and one API token, under `BASE_PATH` of wherever it is served.
 
     `requests` is the log of what was asked, without the token.
     """
@@ -57,6 +58,7 @@ class CloudflareSandbox:
     def __init__(self, token: str) -> None:
         self._token = token
         self._tunnels: dict[tuple[str, str], Tunnel] = {}
+        self.zones = Zones()
         self.faults = Faults()
         self.requests: list[dict[str, object]] = []
 
@@ -81,19 +83,22 @@ class CloudflareSandbox:
         app.router.add_get("/_sandbox/requests", self._list_requests)
         app.router.add_route("*", "/_sandbox/faults", self._order_faults)
         app.router.add_route("*", path, self._serve)
+        app.router.add_route("*", BASE_PATH + "/zones", self._serve)
+        app.router.add_route("*", BASE_PATH + "/zones/{zone_id}/dns_records", self._serve)
+        app.router.add_route("*", BASE_PATH + "/zones/{zone_id}/dns_records/{record_id}", self._serve)
         app.router.add_route("*", "/{path:.*}", self._no_route)
         return app
 
     async def _serve(self, request: web.Request) -> web.Response:
         raw = await request.read()
         entry = self._note(request)
-        fault = self.faults.take(request.method)
+        fault = self.faults.take(request.method, request.path)
         try:
             instead = await faults.before(fault, request) if fault is not None else None
             if instead is not None:
                 entry["status"] = instead.status
                 return instead
-            answer, status = envelope(self._work(request, raw)), 200
+            answer, status = self._work(request, raw), 200
         except Refusal as refusal:
             answer, status = refused(refusal), refusal.status
         entry["status"] = status
@@ -103,6 +108,9 @@ class CloudflareSandbox:
 
     def _work(self, request: web.Request, raw: bytes) -> dict[str, object]:
         self._check_token(request)
+        return self._zone_work(request, raw) if "/zones" in request.path else envelope(self._tunnel_work(request, raw))
+
+    def _tunnel_work(self, request: web.Request, raw: bytes) -> dict[str, object]:
         tunnel = self._tunnels.get((request.match_info["account_id"], request.match_info["tunnel_id"]))
         if tunnel is None:
             raise Refusal(404, 1003, "Tunnel not found")
@@ -113,6 +121,19 @@ class CloudflareSandbox:
         elif request.method != "GET":
             raise Refusal(405, 10405, "Method not allowed for this authentication scheme")
         return tunnel.as_result()
+
+    def _zone_work(self, request: web.Request, raw: bytes) -> dict[str, object]:
+        zone_id, record_id = request.match_info.get("zone_id"), request.match_info.get("record_id")
+        if request.method == "GET" and record_id is None:
+            items, most = (self.zones.listed(), 50) if zone_id is None else (self.zones.zone(zone_id).records, 5000)
+            number, per_page = int(request.query.get("page", 1)), int(request.query.get("per_page", 20))
+            shown, info = page(items, number, per_page, most)
+            return {**envelope(shown), "result_info": info}
+        if request.method == "POST" and zone_id is not None and record_id is None:
+            return envelope(self.zones.create(zone_id, _body(raw)))
+        if request.method == "PATCH" and zone_id is not None and record_id is not None:
+            return envelope(self.zones.change(zone_id, record_id, _body(raw)))
+        raise Refusal(405, 10405, "Method not allowed for this authentication scheme")
 
     def _check_token(self, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -147,3 +168,13 @@ class CloudflareSandbox:
             self.faults.waiting.append(fault)
             log.info("fault_ordered", extra=fields(kind=fault.kind, method=fault.method, times=fault.times))
         return web.json_response([fault.as_json() for fault in self.faults.waiting])
+
+
+def _body(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refusal(400, 9207, "Request body is invalid.")
+    return body

@@ -14,7 +14,7 @@ KINDS = ("status", "slow", "rubbish", "reset", "lost")
 
 @dataclass
 class Fault:
-    """The next `times` calls with `method` ("" is any) fail so.
+    """The next `times` calls with `method` and with `path` in their path ("" is any) fail so.
 
     `status` answers `status` with an error of `code` and `message`; `slow` waits `seconds` and goes on; `rubbish` is
     the HTML of a broken edge; `reset` cuts the connection before the work is done, `lost` after it.
@@ -22,6 +22,7 @@ class Fault:
 
     kind: str
     method: str = ""
+    path: str = ""
     times: int = 1
     status: int = 500
     code: int = 10001
@@ -42,10 +43,10 @@ class Faults:
     def __init__(self) -> None:
         self.waiting: list[Fault] = []
 
-    def take(self, method: str) -> Fault | None:
+    def take(self, method: str, path: str) -> Fault | None:
         """The fault that this call suffers, counted down."""
         for fault in self.waiting:
-            if fault.method in ("", method):
+            if fault.method in ("", method) and fault.path in path:
                 fault.times -= 1
                 if fault.times <= 0:
                     self.waiting.remove(fault)
