@@ -58,6 +58,7 @@ class Traefik:
     """Entry point `web` at `url`, the API at `api_url`; `static` is merged over a static configuration that works.
 
     `dynamic_dir`, where given, is watched by the file provider. `env` is all that Traefik sees besides PATH and HOME.
+    `plugins_dir` is the folder with plugins-local in it, which Traefik looks for where it is started.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Traefik:
         static: Mapping[str, Any] | None = None,
         dynamic_dir: Path | None = None,
         env: Mapping[str, str] | None = None,
+        plugins_dir: Path | None = None,
     ) -> None:
         self.program = require("traefik")
         self.static = dict(static or {})
         self.dynamic_dir = dynamic_dir
         self.env = dict(env or {})
+        self.plugins_dir = plugins_dir
         self.url = self.api_url = ""
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -162,7 +165,7 @@ class Traefik:
         with self._path("traefik.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 str(self.program), f"--configFile={self._path('traefik.yml')}",
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.plugins_dir,
                 env={"PATH": os.environ.get("PATH", ""), "HOME": str(self._path("")), **self.env},
             )  # fmt: skip
         process = self._process

@@ -1,0 +1,92 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+)
+
+const (
+	keepHeader = "X-Sk-Keep"
+	maxBody    = 64 << 10
+)
+
+// Of no use to the next hop, by RFC 9110 and by custom.
+var hopByHop = named(
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+	"Trailers", "Transfer-Encoding", "Upgrade",
+)
+
+// What the gate reads of every request besides what identifies its user.
+var alwaysAsked = []string{"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method"}
+
+// What stays the same in all questions of one instance.
+type question struct {
+	url     string
+	secret  []string
+	headers []string
+}
+
+func newQuestion(c *Config, headers []string) *question {
+	return &question{
+		url:     c.Address + "/gate?app=" + url.QueryEscape(c.App),
+		secret:  []string{c.Secret},
+		headers: append(append([]string{}, headers...), alwaysAsked...),
+	}
+}
+
+// What the gate said.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+var (
+	yes          = []string{"1"}
+	errUnusable  = errors.New("the gate's answer cannot be used")
+	schemeOfTLS  = []string{"https"}
+	schemeOfNone = []string{"http"}
+)
+
+// ask asks the gate about a request. Everything about it is taken from the connection and the request line: what a
+// client says of these in headers is no evidence.
+func ask(s *shared, q *question, r *http.Request) (*reply, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), deadline)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	h := request.Header
+	for _, name := range q.headers {
+		if values := r.Header[name]; values != nil {
+			h[name] = values
+		}
+	}
+	h["X-Sk-Gate"] = q.secret
+	h["X-Sk-Plugin"] = yes
+	h["X-Forwarded-Method"] = []string{r.Method}
+	h["X-Forwarded-Host"] = []string{r.Host}
+	h["X-Forwarded-Uri"] = []string{r.RequestURI}
+	h["X-Forwarded-Proto"] = schemeOfNone
+	if r.TLS != nil {
+		h["X-Forwarded-Proto"] = schemeOfTLS
+	}
+	if peer, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		h["X-Forwarded-For"] = []string{peer}
+	}
+	response, err := s.transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if err == nil && (len(body) > maxBody || response.StatusCode < 200) {
+		err = errUnusable
+	}
+	return &reply{status: response.StatusCode, header: response.Header, body: body}, err
+}

@@ -1,0 +1,190 @@
+package gate
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// What the client of a request that it has given up is told, which nobody reads: Traefik's own status for it.
+	clientGone   = 499
+	longestFresh = time.Minute
+)
+
+// What is known about a request before the gate is asked.
+type look struct {
+	// Where its answer is kept, and by which rules; "": nowhere. And where the generation before kept it.
+	key     string
+	before  string
+	version string
+	kept    *answer
+	fresh   bool
+	// Whether to ask the gate, and whether this is the one question that a gate which is down is asked.
+	mayAsk bool
+	probe  bool
+	at     time.Duration
+}
+
+// decide lets a request pass or refuses it, by what is kept or by what the gate says now. text is of all headers but
+// the ignored ones.
+func decide(m *Middleware, w http.ResponseWriter, r *http.Request, text string) {
+	if r.Trailer != nil {
+		scrub(r.Trailer)
+	}
+	who := whoAsks(m.headers, r.Header)
+	if text != who {
+		scrub(r.Header)
+		learn(m.shared, m.ignored, r.Header)
+	}
+	seen := lookUp(m, r, who)
+	if seen.fresh {
+		pass(m, w, r, seen.kept)
+		return
+	}
+	if !seen.mayAsk {
+		failed(m, w, r, seen, nil)
+		return
+	}
+	said, err := ask(m.shared, m.question, r)
+	if r.Context().Err() != nil {
+		settle(m.shared, seen, true, false)
+		w.WriteHeader(clientGone)
+		return
+	}
+	settle(m.shared, seen, false, err != nil)
+	switch {
+	case err != nil:
+		failed(m, w, r, seen, nil)
+	case said.status >= http.StatusInternalServerError:
+		failed(m, w, r, seen, said)
+	case said.status == http.StatusOK:
+		pass(m, w, r, keep(m, seen, said.header))
+	default:
+		forgetAnswer(m.shared, seen)
+		refuse(w, r, said)
+	}
+}
+
+func lookUp(m *Middleware, r *http.Request, who string) look {
+	s := m.shared
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := look{version: s.version, at: now()}
+	class := classOf(m.app, s.generation, r.Method, path, r.Host)
+	if class != "" {
+		seen.key = class + who
+		seen.before = classStart(s.generation-1) + strings.TrimPrefix(class, classStart(s.generation)) + who
+		seen.kept = find(s, seen.key)
+		seen.fresh = seen.kept != nil && seen.kept.freshUntil > seen.at && s.liveUntil > seen.at
+		if seen.kept == nil {
+			seen.kept = find(s, seen.before)
+		}
+	}
+	// While the gate is gone, whoever has an answer does not wait for one more proof of it.
+	if !seen.fresh && !(s.down && usable(m, seen.kept, seen.at)) {
+		seen.probe = s.down && !s.probing
+		seen.mayAsk = !s.down || seen.probe
+		s.probing = s.probing || seen.probe
+	}
+	return seen
+}
+
+// usable says whether an answer may stand in for a gate that does not answer.
+func usable(m *Middleware, kept *answer, at time.Duration) bool {
+	if kept == nil || kept.person.gone || kept.neverAfter != 0 && kept.neverAfter <= at {
+		return false
+	}
+	since := m.shared.aliveAt
+	if kept.goodUntil < since {
+		since = kept.goodUntil
+	}
+	return at < since+m.staleFor
+}
+
+// settle notes that a question is over.
+func settle(s *shared, seen look, givenUp, failed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seen.probe {
+		s.probing = false
+	}
+	if !givenUp {
+		asked(s, failed)
+	}
+}
+
+func forgetAnswer(s *shared, seen look) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	drop(s, seen.key)
+	drop(s, seen.before)
+}
+
+// keep makes the gate's 200 an answer, and keeps it where that is safe.
+func keep(m *Middleware, seen look, header http.Header) *answer {
+	made := &answer{}
+	for name, values := range header {
+		if name != keepHeader && ours.MatchString(name) {
+			made.names = append(made.names, name)
+			made.values = append(made.values, values)
+		}
+	}
+	if seen.key == "" {
+		return made
+	}
+	s := m.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// An answer that was not to be kept, or that other rules gave, replaces what was kept by nothing.
+	said := strings.Split(header.Get(keepHeader), " ")
+	if len(said) != 5 || said[2] != seen.version || said[2] != s.version {
+		drop(s, seen.key)
+		drop(s, seen.before)
+		return made
+	}
+	made.epoch = said[0]
+	made.number = number(said[1])
+	made.keptAt = now()
+	made.goodUntil = at(number(said[3]))
+	if made.goodUntil > made.keptAt+longestFresh {
+		made.goodUntil = made.keptAt + longestFresh
+	}
+	if until := number(said[4]); until != 0 {
+		made.neverAfter = at(until)
+		if made.goodUntil > made.neverAfter {
+			made.goodUntil = made.neverAfter
+		}
+	}
+	made.person = personOf(s, m.app.id, header.Get("X-Sk-User"))
+	if made.epoch != s.epoch {
+		store(s, seen, made)
+	} else if made.number >= s.number {
+		// With a smaller number it was decided before a change that is known by now: the change may be about it.
+		if s.liveUntil > made.keptAt {
+			made.freshUntil = made.goodUntil
+		}
+		store(s, seen, made)
+	}
+	return made
+}
+
+// store keeps an answer, unless what is kept there was decided later.
+func store(s *shared, seen look, made *answer) {
+	kept := find(s, seen.key)
+	if kept == nil || seen.at >= kept.keptAt || made.epoch == kept.epoch && made.number >= kept.number {
+		drop(s, seen.before)
+		put(s, seen.key, made)
+	}
+}
+
+// number is -1 for what is none: an instant that has passed, and less than the number of any change.
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}

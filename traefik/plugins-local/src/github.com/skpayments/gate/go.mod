@@ -1,0 +1,3 @@
+module github.com/skpayments/gate
+
+go 1.22

@@ -1,0 +1,66 @@
+package gate
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+const unavailable = `{"error":"gate_unavailable","message":"who you are cannot be checked right now; try again in a moment"}`
+
+// pass tags a request and hands it on.
+func pass(m *Middleware, w http.ResponseWriter, r *http.Request, given *answer) {
+	for i, name := range given.names {
+		r.Header[name] = given.values[i]
+	}
+	m.next.ServeHTTP(w, r)
+}
+
+// failed serves a request that the gate could not be asked about: by an answer it gave before, else by what it said
+// (nil: nothing), else by 503.
+func failed(m *Middleware, w http.ResponseWriter, r *http.Request, seen look, said *reply) {
+	m.shared.mu.RLock()
+	stale := usable(m, seen.kept, now())
+	m.shared.mu.RUnlock()
+	if stale {
+		pass(m, w, r, seen.kept)
+		return
+	}
+	if said == nil {
+		said = gone()
+	}
+	refuse(w, r, said)
+}
+
+// gone is the answer while the gate gives none.
+func gone() *reply {
+	return &reply{status: http.StatusServiceUnavailable, body: []byte(unavailable), header: http.Header{
+		"Content-Type":                 {"application/json"},
+		"Cache-Control":                {"no-store"},
+		"Cloudflare-Cdn-Cache-Control": {"no-store"},
+		"Retry-After":                  {"1"},
+	}}
+}
+
+// refuse gives the client the gate's answer as it is.
+func refuse(w http.ResponseWriter, r *http.Request, said *reply) {
+	listed := named()
+	for _, value := range said.header["Connection"] {
+		for _, name := range strings.Split(value, ",") {
+			listed[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
+		}
+	}
+	h := w.Header()
+	for name, values := range said.header {
+		if !hopByHop[name] && !listed[name] && name != keepHeader {
+			h[name] = values
+		}
+	}
+	if said.status != http.StatusNoContent && said.status != http.StatusNotModified {
+		h["Content-Length"] = []string{strconv.Itoa(len(said.body))}
+	}
+	w.WriteHeader(said.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(said.body)
+	}
+}

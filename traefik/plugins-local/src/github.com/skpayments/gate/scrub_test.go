@@ -1,0 +1,125 @@
+package gate
+
+import (
+	"math/rand"
+	"net/http"
+	"net/textproto"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// As the generated ForwardAuth routes have it.
+var pattern = regexp.MustCompile(`(?i)^x[^a-z0-9]*sk[^a-z0-9]`)
+
+func TestEverySpellingOfOurHeadersIsScrubbed(t *testing.T) {
+	for name, isOurs := range map[string]bool{
+		"X-SK-Tier": true, "x-sk-tier": true, "X-Sk-Tier": true, "X_SK_Tier": true, "X-SK_Tier": true,
+		"X_SK-Tier": true, "X.SK.Tier": true, "X!SK!Tier": true, "X~SK~Tier": true, "X#SK#Tier": true,
+		"XSK-Tier": true, "xsk_": true, "X--SK--Tier": true, "X-SK-": true, "X-Sk-Gate": true, "X-SK-Anything": true,
+		"X-SK": false, "X-Skate": false, "X-Sky-Net": false, "X-SK1": false, "X-Task": false, "X-A-SK-B": false,
+		"SK-Tier": false, "Api_key": false, "Y-SK-Tier": false, "": false, "X": false,
+	} {
+		h := http.Header{name: {"forged"}, "Cookie": {"a=b"}}
+		scrub(h)
+		if _, there := h[name]; there == isOurs {
+			t.Errorf("%q: still there: %v", name, there)
+		}
+		if h["Cookie"] == nil {
+			t.Errorf("%q took the cookie along", name)
+		}
+	}
+}
+
+func TestScrubbingIsThePatternForWhateverNames(t *testing.T) {
+	random := rand.New(rand.NewSource(1))
+	pieces := []string{"x", "X", "-", "_", ".", "!", "sk", "SK", "sK", "s", "k", "tier", "1", "a", " ", "\x80", "\xff", "é", "\x00", "\u017f", "\u212a"}
+	for i := 0; i < 20000; i++ {
+		name := ""
+		for len(name) < 1+random.Intn(8) {
+			name += pieces[random.Intn(len(pieces))]
+		}
+		for _, spelt := range []string{name, textproto.CanonicalMIMEHeaderKey(name)} {
+			h := http.Header{spelt: {"v"}}
+			scrub(h)
+			if (len(h) == 0) != pattern.MatchString(spelt) {
+				t.Fatalf("%q: left %v", spelt, h)
+			}
+		}
+	}
+}
+
+func TestNoIgnoredHeaderIsOurs(t *testing.T) {
+	for name := range usual {
+		if pattern.MatchString(name) || textproto.CanonicalMIMEHeaderKey(name) != name {
+			t.Error(name)
+		}
+	}
+}
+
+func textOf(known *ignored, h http.Header) string {
+	var text strings.Builder
+	_ = h.WriteSubset(&text, known.names)
+	return text.String()
+}
+
+func TestAnUnknownHeaderIsLearntAndOneThatIdentifiesNever(t *testing.T) {
+	s := &shared{}
+	headers := []string{"Cookie", "X-Who"}
+	known := newIgnored(headers)
+	h := http.Header{"Cookie": {"a=b"}, "X-Who": {"me"}, "X-Odd": {"1"}, "Accept": {"*/*"}}
+	if textOf(known, h) == whoAsks(headers, h) {
+		t.Fatal("the unknown header is ignored before it was learnt")
+	}
+	learn(s, known, h)
+	if textOf(known, h) != whoAsks(headers, h) {
+		t.Fatalf("not learnt: %q", textOf(known, h))
+	}
+	if known.names["Cookie"] || known.names["X-Who"] {
+		t.Fatal("a header that identifies somebody is ignored")
+	}
+}
+
+func TestNoMoreIsLearntThanTheLimit(t *testing.T) {
+	s := &shared{}
+	known := newIgnored(nil)
+	before := len(known.names)
+	for i := 0; i < 3*maxLearnt; i++ {
+		learn(s, known, http.Header{"X-Junk-" + strings.Repeat("a", i%50) + string(rune('a'+i%26)): {"1"}})
+	}
+	learn(s, known, http.Header{strings.Repeat("L", maxLearntBytes+1): {"1"}})
+	if len(known.names) > before+maxLearnt || known.names[strings.Repeat("L", maxLearntBytes+1)] {
+		t.Fatal(len(known.names))
+	}
+}
+
+func TestNoTwoCredentialsHaveOneText(t *testing.T) {
+	headers := []string{"Authorization", "Cookie", "X-Api-Key"}
+	seen := map[string]int{}
+	for i, h := range []http.Header{
+		{},
+		{"Cookie": {""}},
+		{"Cookie": {"a"}},
+		{"Cookie": {"a", "b"}},
+		{"Cookie": {"b", "a"}},
+		{"Cookie": {"a, b"}},
+		{"Cookie": {"a; b"}},
+		{"Cookie": {"a\tb"}},
+		{"Cookie": {"ab"}},
+		{"Cookie": {"a"}, "Authorization": {"b"}},
+		{"Cookie": {"b"}, "Authorization": {"a"}},
+		{"Authorization": {"a"}, "X-Api-Key": {"b"}},
+		{"Authorization": {"a", ""}, "X-Api-Key": {"b"}},
+		{"Authorization": {"a"}, "X-Api-Key": {"", "b"}},
+		{"X-Api-Key": {"aCookie: b"}},
+	} {
+		text := whoAsks(headers, h)
+		if other, there := seen[text]; there {
+			t.Errorf("%d and %d: %q", other, i, text)
+		}
+		seen[text] = i
+		if text != textOf(newIgnored(headers), h) {
+			t.Errorf("%d: ServeHTTP reads %q", i, textOf(newIgnored(headers), h))
+		}
+	}
+}
