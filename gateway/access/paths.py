@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-_PLAIN = re.compile(r"/[A-Za-z0-9_~!$&'()*+,=:@./-]*")
-# A target with such a path; our own paths, which begin with a dot, are for `read_path`.
-_PLAIN_TARGET = re.compile(rb"(/(?!\.)[A-Za-z0-9_~!$&'()*+,=:@./-]*)(?:\?[!-~]*)?")
+_CHARS = r"A-Za-z0-9_~!$&'()*+,=:@\-"
+_PLAIN = re.compile(rf"/[{_CHARS}./]*")
+# Parts of such characters and of dots, none of them empty, none beginning or ending with a dot. Then any query.
+_PLAIN_TARGET = re.compile(rf"/(?:[{_CHARS}]++(?:(?:/|\.++)[{_CHARS}]++)*+/?)?(?:\?[!-~]*)?".encode())
 # `.` and `..`, and what Windows reads as the name without it: dots and spaces at the end of a part.
 _DOTS = re.compile(r"[. ](?:/|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -108,19 +109,17 @@ def _readings(path: str) -> tuple[str, ...] | None:
     return tuple({normal(reading.casefold()) for reading in seen})
 
 
-def plain_path(target: bytes) -> str | None:
-    """What `read_path` calls the literal form, for most request targets in a fifth of the time; None for the others.
-
-    Where there is one, every byte of the target is visible ASCII, and lower case is the only other reading.
-    """
-    match = _PLAIN_TARGET.fullmatch(target)
-    return None if match is None else _in_one_way(match[1].decode())
+def is_plain(target: bytes) -> bool:
+    """The path of a request target such as `/a/b?c=d` can be read in one way only, but for its case, and is none of
+    ours. True for most; False where only `read_path` can tell. Every byte of a plain target is visible ASCII."""
+    return _PLAIN_TARGET.fullmatch(target) is not None
 
 
-def _in_one_way(plain: str) -> str | None:
-    """The normal form of a path of plain characters, None if a part of it is empty or ends with a dot."""
-    path = plain if plain[-1] == "/" else plain + "/"
-    return None if "//" in path or "./" in path else path
+def plain_path(target: bytes) -> Path:
+    """What `read_path` makes of a target that is plain."""
+    path = target.partition(b"?")[0].decode()
+    literal = path if path[-1] == "/" else path + "/"
+    return Path(literal, (literal.lower(),))
 
 
 def read_path(uri: str) -> Path:
@@ -136,8 +135,8 @@ def read_path(uri: str) -> Path:
 
 
 def _read(path: str) -> Path:
-    literal = _in_one_way(path) if _PLAIN.fullmatch(path) else None
-    if literal is not None:
+    if _PLAIN.fullmatch(path) and "//" not in path and not (("./" in path or path[-1] == ".") and _DOTS.search(path)):
+        literal = path if path[-1] == "/" else path + "/"
         return Path(literal, (literal.lower(),))
     decoded = _decode(path)
     one_way = not _ODD.search(decoded) and decoded.count("/") == path.count("/")

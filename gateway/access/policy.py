@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,19 +116,15 @@ class Policy:
         self.app = app
         by_id = {former: tier for tier in app.tiers for former in tier.was}
         by_id |= {tier.tier_id: tier for tier in app.tiers}
+        self.tiers: Mapping[str, Tier] = by_id
         self._allows = {tier_id: _allows(tier) for tier_id, tier in by_id.items()}
         self._default = self._allows[app.default_tier.tier_id]
         self.rules = tuple(_rule(app, route) for route in app.routes)
         self._public = [rule for rule in self.rules if rule.public]
         self._paid = [rule for rule in self.rules if not rule.public]
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
-
-    def at_once(self, tier_id: str, path: str) -> Allow | None:
-        """What `decide` says to anybody known, for a plain path in normal form that no rule asks more for; None where
-        one may. Nearly every request ends here: one comparison in C for all the rules."""
-        if path.lower().startswith(self._paid_prefixes):
-            return None
-        return self._allows.get(tier_id, self._default).named
+        # A plain path that in lower case begins with none of these is open to everybody known.
+        self.paid_starts = tuple(prefix.removesuffix("/").encode() for prefix in self._paid_prefixes)
 
     def decide(self, who: Told, tier_id: str, method: str, path: Path, *, preflight: bool = False) -> Decision:
         """What happens to a request of `who`, whose tier is `tier_id` if known; an id that the app does not have is
@@ -141,9 +137,11 @@ class Policy:
         if method in REFUSED_METHODS:
             return MethodRefused()
         if isinstance(who, Known):
-            readings = path.readings or ()
-            allow = self.at_once(tier_id, readings[0]) if len(readings) == 1 else None
-            return allow or self._known(who, self._allows.get(tier_id, self._default), method, path)
+            allows = self._allows.get(tier_id, self._default)
+            readings = path.readings
+            if readings is not None and len(readings) == 1 and not readings[0].startswith(self._paid_prefixes):
+                return allows.named
+            return self._known(who, allows, method, path)
         if preflight and method == "OPTIONS":
             return self._default.unnamed
         return self._unknown(who, method, path)

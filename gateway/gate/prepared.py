@@ -37,6 +37,11 @@ class PreparedApp:
             for tier in self.app.tiers
         }
 
+        # The same by any tier id that may stand in the table: for anybody known, where no rule asks for more.
+        self.passes = {tier_id: (*self.tiers[tier.tier_id][:2], tier) for tier_id, tier in access.policy.tiers.items()}
+        self.first_pass = self.passes[self.app.default_tier.tier_id]
+        self.paid_starts = access.policy.paid_starts
+
     def has_host(self, host: bytes) -> bool:
         """The host of a request, in any spelling that Traefik would route here."""
         return host_name(host.decode("latin-1")) in self._hosts

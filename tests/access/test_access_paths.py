@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.paths import Path, normal, plain_path, read_path
+from gateway.access.paths import Path, is_plain, normal, plain_path, read_path
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,21 @@ def test_detours_hide_nothing(detours: list[str], spelling: str) -> None:
 @given(st.text(alphabet="/.aB%?;+ \\~\x7f\xe9", max_size=12))
 def test_a_plain_target_has_exactly_the_reading_that_the_careful_way_finds(text: str) -> None:
     target = "/" + text
-    path = plain_path(target.encode())
-    if path is not None:
-        assert read_path(target) == Path(path, (path.lower(),))
-        assert not path.startswith("/.")
+    if is_plain(target.encode()):
+        path = plain_path(target.encode())
+        assert read_path(target) == path
+        assert len(path.readings or ()) == 1
+        assert not (path.literal or "").startswith("/.")
 
 
 @pytest.mark.parametrize("target", ["/", "/a", "/a/", "/A.b/c~d?x=%2F//..", "/a?", "/a.b.c"])
 def test_most_targets_are_plain(target: str) -> None:
-    assert plain_path(target.encode()) == read_path(target).literal
+    assert is_plain(target.encode())
+    assert plain_path(target.encode()) == read_path(target)
+
+
+@pytest.mark.parametrize(
+    "target", ["", "a", "?", "//", "/.a", "/a.", "/a./b", "/a/.b", "/a/..", "/a b", "/a?b c", "/a\n"]
+)
+def test_others_are_not(target: str) -> None:
+    assert not is_plain(target.encode())
