@@ -11,8 +11,6 @@ from urllib.parse import unquote_to_bytes
 
 _CHARS = r"A-Za-z0-9_~!$&'()*+,=:@\-"
 _PLAIN = re.compile(rf"/[{_CHARS}./]*")
-# Parts of such characters and of dots, none of them empty, none beginning or ending with a dot. Then any query.
-_PLAIN_TARGET = re.compile(rf"/(?:[{_CHARS}]++(?:(?:/|\.++)[{_CHARS}]++)*+/?)?(?:\?[!-~]*)?".encode())
 # `.` and `..`, and what Windows reads as the name without it: dots and spaces at the end of a part.
 _DOTS = re.compile(r"[. ](?:/|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -109,10 +107,10 @@ def _readings(path: str) -> tuple[str, ...] | None:
     return tuple({normal(reading.casefold()) for reading in seen})
 
 
-def is_plain(target: bytes) -> bool:
-    """The path of a request target such as `/a/b?c=d` can be read in one way only, but for its case, and is none of
-    ours. True for most; False where only `read_path` can tell. Every byte of a plain target is visible ASCII."""
-    return _PLAIN_TARGET.fullmatch(target) is not None
+is_plain = re.compile(rf"/(?:[{_CHARS}]++(?:(?:/|\.++)[{_CHARS}]++)*+/?)?(?:\?[!-~]*)?".encode()).fullmatch
+"""None for a request target whose path only `read_path` can read. That of most, such as `/a/b?c=d`, can be read in one
+way but for its case: its parts are of plain characters and dots, none is empty, none begins or ends with a dot. So none
+is ours, and every byte is visible ASCII."""
 
 
 def plain_path(target: bytes) -> Path:

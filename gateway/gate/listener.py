@@ -32,9 +32,8 @@ class Listener:
         self.tick = 0
         self.draining = False
         self.failed = gate.registry.counter("skpay_gate_failures_total", "Requests that met a bug of ours.").of()
-        self.seconds = gate.registry.histogram(
-            "skpay_gate_seconds", "Time from a whole request to its answer.", _BOUNDS
-        ).of()
+        seconds = gate.registry.histogram("skpay_gate_seconds", "Time from a whole request to its answer.", _BOUNDS)
+        self.observe = seconds.of().observe
         self._open = gate.registry.gauge("skpay_gate_connections", "Open connections to the gate.").of()
         self._max_connections = max_connections
         self._tick_seconds = tick_seconds

@@ -76,8 +76,24 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        if self._reader is None and self.stream is None and not self.closing and self._usual(data):
+        started = perf_counter()
+        listener = self._listener
+        answer = None
+        if self._reader is None and self.stream is None and not self.closing:
+            try:
+                answer = listener.usual_answer(data)
+            except Exception:
+                # A bug of ours; with care it may not happen.
+                log.exception("gate_request_failed")
+                listener.failed.value += 1
+        if answer is None or self._transport is None:
+            self._read(data)
             return
+        self._transport.write(answer)
+        self.active_at = listener.tick
+        listener.observe(perf_counter() - started)
+
+    def _read(self, data: bytes) -> None:
         if self.closing or self.stream is not None:
             # Not active any more: a byte now and then must not keep it.
             self._dropped_bytes += len(data)
@@ -97,24 +113,6 @@ class Connection(asyncio.Protocol):
             self.end(self._out.pop())
         elif self._out:
             self._flush()
-
-    def _usual(self, data: bytes) -> bool:
-        """Answer a usual request; False, with nothing done, if these bytes are anything else."""
-        started = perf_counter()
-        listener = self._listener
-        try:
-            answer = listener.usual_answer(data)
-        except Exception:
-            # A bug of ours; with care it may not happen.
-            log.exception("gate_request_failed")
-            listener.failed.value += 1
-            return False
-        if answer is None or self._transport is None:
-            return False
-        self._transport.write(answer)
-        self.active_at = listener.tick
-        listener.seconds.observe(perf_counter() - started)
-        return True
 
     def _carefully(self, data: bytes) -> None:
         self._whole = None
@@ -148,7 +146,7 @@ class Connection(asyncio.Protocol):
             self._listener.failed.value += 1
             self._last = True
             answer = answers.INTERNAL
-        self._listener.seconds.observe(perf_counter() - started)
+        self._listener.observe(perf_counter() - started)
         return answers.without_body(answer) if method == b"HEAD" and isinstance(answer, bytes) else answer
 
     # writing

@@ -92,7 +92,7 @@ class Usual:
         app, user_id, who, until, end = caller
         frame_app, method, keeps = frame
         now = self._clock()
-        if app is not frame_app or now >= until or len(data) > MAX_BYTES or not is_plain(target):
+        if app is not frame_app or now >= until or len(data) > MAX_BYTES or is_plain(target) is None:
             return None
         tier_id = ""
         if user_id is not None:
