@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -37,8 +37,8 @@ from gateway.billing.rederive import rederive
 from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
-from gateway.errors import ConfigError, NotFound, SkpayError, UpstreamFailed
-from gateway.gate import Gate, Listener, explain, listen
+from gateway.errors import ConfigError, SkpayError, UpstreamFailed
+from gateway.gate import Explainer, Gate, Listener, listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
@@ -163,6 +163,7 @@ class Application:
         )
         self._stack.push_async_callback(listener.close, 2)
         self.gate_port = listener.port
+        explainer = Explainer(self._gate, self._tiers.table, lambda app_id: self._access.get(app_id), self._clock)
         site = Site(
             admin_tokens=settings.admin_token,
             public_url=settings.public_url,
@@ -171,7 +172,7 @@ class Application:
             reload_catalog=self.reload,
             keys_changed=self._load_keys,
             jwks=self._assertion_keys.jwks,
-            explain_gate=self._explain_gate,
+            explain_gate=explainer.explain,
         )
         runner = web_runner(web_application(self._billing, site))
         await runner.setup()
@@ -179,12 +180,6 @@ class Application:
         site_server = web.TCPSite(runner, settings.host, settings.port)
         await _bound("PORT", settings.port, site_server.start())
         self.web_port = int(runner.addresses[0][1])
-
-    def _explain_gate(self, app_id: str, method: str, url: str, sent: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        access = self._access.get(app_id)
-        if access is None:  # a reload is under way
-            raise NotFound(f"The gate has no app {app_id!r} yet.", code="unknown_app")
-        return explain(self._gate, self._tiers.table, access, method, url, sent, int(self._clock()))
 
     async def stop(self) -> None:
         """Stop taking requests, finish what is under way, close the store. Twice is once."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from gateway.access.paths import Path, read_path
 from gateway.access.table import TierTable
 from gateway.access.who import Anonymous, Known, Who
 from gateway.catalog.model import App, Tier
-from gateway.errors import InvalidInput
+from gateway.errors import InvalidInput, NotFound
 from gateway.gate import request as names
 from gateway.gate.gate import REQUESTS, Gate
 from gateway.gate.request import Headers, canonical_names
@@ -40,40 +41,66 @@ class NotSigning(Signer):
         return NOT_SHOWN.encode()
 
 
-def explain(
-    gate: Gate, table: TierTable, access: AppAccess, method: str, url: str, sent: Iterable[tuple[str, str]], now: int
-) -> dict[str, object]:
-    """The steps to the answer, as JSON; it is the gate's own answer, though neither counted nor told of to anybody.
+class Explainer:
+    """Answers as `gate` does, without a trace. `access_of(app_id)` is what the gate has of an app, None if nothing."""
 
-    `sent` are the visitor's headers, `url` the address without what Traefik takes out of it (`/a/../b`). Headers that
-    Traefik takes away or makes itself (`X-SK-…`, `X-Forwarded-…`) are left out. Raises `InvalidInput`.
-    """
-    app, registry = access.app, Registry()
-    host, target = _asked(url)
-    headers = _headers(sent, canonical_names(access.identity.request_headers))
-    unseen = gate.unseen(access, registry, _SECRET, NotSigning(), NOT_SHOWN)
-    asked = {
-        names.GATE: _SECRET.reveal().encode(), names.HOST: host.encode(), names.URI: target.encode(),
-        names.METHOD: method.encode(), **headers,
-    }  # fmt: skip
-    answer = unseen.answer(b"GET", b"/gate?app=" + app.app_id.encode(), asked)
-    if not isinstance(answer, bytes):
-        raise RuntimeError("a question about an app was answered with a stream")
-    who, path = access.identity.who(headers, now), read_path(target)
-    tier_id = table.tier_of(app.app_id, who.user_id, "") if isinstance(who, Known) else ""
-    tier = app.tier(tier_id) or app.default_tier
-    return {
-        "app": _app(app),
-        "host": {"asked": host, "read_as": host_name(host), "ours": host_name(host) in app.hosts},
-        "path": _path(target, path),
-        "identity": _identity(access.identity, headers, who, now),
-        "tier": {"in_table": tier_id or None, "used": tier.tier_id},
-        "rules": [
-            {**asdict(route), "verdict": verdict} for route, verdict in access.policy.judged(tier.tier_id, method, path)
-        ],
-        "outcome": registry.counter(*REQUESTS).counted()[0][2],
-        "answer": _answer(answer),
-    }
+    def __init__(
+        self,
+        gate: Gate,
+        table: TierTable,
+        access_of: Callable[[str], AppAccess | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._gate = gate
+        self._table = table
+        self._access_of = access_of
+        self._clock = clock
+
+    async def explain(self, app_id: str, method: str, url: str, sent: Iterable[tuple[str, str]]) -> dict[str, object]:
+        """The steps to the answer, as JSON; it is the gate's own answer, though neither counted nor told of to anybody.
+
+        `sent` are the visitor's headers, `url` the address without what Traefik takes out of it (`/a/../b`). Headers
+        that Traefik takes away or makes itself (`X-SK-…`, `X-Forwarded-…`) are left out; one that another middleware
+        sets counts as set by that. Raises `InvalidInput`, `NotFound`.
+        """
+        access = self._access_of(app_id)
+        if access is None:
+            raise NotFound(f"The gate has no app {app_id[:80]!r}.", code="unknown_app")
+        app, host, target = access.app, *_asked(url)
+        headers = _headers(sent, canonical_names(access.identity.request_headers))
+        answer, outcome = await self._answer(access, host, target, method, headers)
+        now = int(self._clock())
+        who, path = access.identity.who(headers, now), read_path(target)
+        tier_id = self._table.tier_of(app.app_id, who.user_id, "") if isinstance(who, Known) else ""
+        tier = app.tier(tier_id) or app.default_tier
+        judged = access.policy.judged(tier.tier_id, method, path)
+        return {
+            "app": _app(app),
+            "host": {"asked": host, "read_as": host_name(host), "ours": host_name(host) in app.hosts},
+            "path": _path(target, path),
+            "identity": _identity(access.identity, headers, who, now),
+            "tier": {"in_table": tier_id or None, "used": tier.tier_id},
+            "rules": [{**asdict(route), "verdict": verdict} for route, verdict in judged],
+            "outcome": outcome,
+            "answer": _read(answer),
+        }
+
+    async def _answer(
+        self, access: AppAccess, host: str, target: str, method: str, headers: Headers
+    ) -> tuple[bytes, str]:
+        """The whole answer, and the outcome that it would have been counted under."""
+        registry = Registry()
+        unseen = self._gate.unseen(access, registry, _SECRET, NotSigning(), NOT_SHOWN)
+        asked = {
+            names.GATE: _SECRET.reveal().encode(), names.HOST: host.encode(), names.URI: target.encode(),
+            names.METHOD: method.encode(), **headers,
+        }  # fmt: skip
+        answer = unseen.answer(b"GET", b"/gate?app=" + access.app.app_id.encode(), asked)
+        if isinstance(answer, Coroutine):
+            answer = await answer  # who it is must be asked for
+        if not isinstance(answer, bytes):
+            raise RuntimeError("a question about an app was answered with a stream")
+        return answer, registry.counter(*REQUESTS).counted()[0][2]
 
 
 def _asked(url: str) -> tuple[str, str]:
@@ -141,7 +168,7 @@ def _deciding(identity: Identity, headers: Headers, who: Known, now: int) -> str
     return None
 
 
-def _answer(whole: bytes) -> dict[str, object]:
+def _read(whole: bytes) -> dict[str, object]:
     head, _, body = whole.partition(b"\r\n\r\n")
     start, *lines = head.decode("ascii").split("\r\n")
     headers = [line.split(": ", 1) for line in lines]

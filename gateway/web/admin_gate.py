@@ -18,6 +18,6 @@ async def explain_gate(request: web.Request) -> web.Response:
     billing = request.app[BILLING]
     app = billing.app(wanted.app_id)
     sent = [(header.name, header.value) for header in wanted.headers]
-    found = request.app[SITE].explain_gate(app.app_id, wanted.method, wanted.url, sent)
+    found = await request.app[SITE].explain_gate(app.app_id, wanted.method, wanted.url, sent)
     in_store = await tier_in_store(billing, app, found["identity"]["user_id"])
     return web.json_response({**found, "tier": {**found["tier"], **in_store}})

@@ -30,7 +30,7 @@ class Site:
     reload_catalog: Callable[[], Awaitable[None]]
     keys_changed: Callable[[], Awaitable[None]]
     jwks: Callable[[], dict[str, list[dict[str, str]]]]
-    explain_gate: Callable[[str, str, str, Sequence[tuple[str, str]]], dict[str, Any]]
+    explain_gate: Callable[[str, str, str, Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]
 
     @property
     def origin(self) -> str:

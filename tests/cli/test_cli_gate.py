@@ -85,7 +85,7 @@ async def test_a_table_that_differs_from_the_store_is_told(skpay: Skpay, running
         )
 
     await until(granted, "the gate heard of the grant")
-    running.application._tiers.tell("skai", "ada", "free")
+    running.application._tiers.tell("skai", "ada", "free", None)
     said = await skpay(*words, env=running.environ)
     assert "✗ tier      free, in the gate's table, but the store says pro: skpay refresh skai ada" in said.out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from gateway.access.app_access import AppAccess, app_access
 from gateway.access.table import TierTable
 from gateway.catalog.model import App
 from gateway.errors import InvalidInput
-from gateway.gate import Gate, explain
+from gateway.gate import Explainer, Gate
 from gateway.gate.request import canonical_names
 from gateway.metrics import Registry
 from gateway.settings import Secret
@@ -69,8 +70,17 @@ class Place:
         """All that was counted; a token that verifies is remembered, as after any request."""
         return [line for line in self.gate.registry.render().splitlines() if "_remembered_" not in line]
 
-    def explain(self, method: str, url: str, sent: Sent) -> dict[str, Any]:
-        return explain(self.gate, self.table, self.access, method, url, sent, NOW)
+    async def explain(self, method: str, url: str, sent: Sent) -> dict[str, Any]:
+        explainer = Explainer(self.gate, self.table, {"skai": self.access}.get, lambda: NOW)
+        return await explainer.explain("skai", method, url, sent)
+
+
+def at_once(explaining: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """What it gives; where nobody has to be asked nothing is waited for."""
+    with pytest.raises(StopIteration) as done:
+        explaining.send(None)
+    told: dict[str, Any] = done.value.value
+    return told
 
 
 SIGNED = ("Content-Length", "X-SK-Assertion", "Location", "Link")
@@ -105,7 +115,7 @@ async def test_it_says_what_the_gate_answers_and_leaves_no_trace(app: App) -> No
         sent = [*credentials, *hints]
         status, headers = place.answer(method, host, target or "/", sent)
         counted, met = place.counted(), len(place.met)
-        told = place.explain(method, f"https://{host}{target}", sent)
+        told = at_once(place.explain(method, f"https://{host}{target}", sent))
         assert told["answer"]["status"] == status
         same = [[name, value] for name, value in headers if name not in SIGNED]
         assert [pair for pair in told["answer"]["headers"] if pair[0] not in SIGNED] == same
@@ -124,7 +134,7 @@ async def test_it_says_what_the_gate_answers_and_leaves_no_trace(app: App) -> No
 async def test_nobody_is_met_and_nothing_is_counted_by_it_alone() -> None:
     place = Place(APP)
     before = place.counted()
-    told = place.explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={BOB}")])
+    told = await place.explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={BOB}")])
     await asyncio.sleep(0)
     assert (told["answer"]["status"], place.met) == (402, [])
     assert place.counted() == before
@@ -151,13 +161,13 @@ async def test_nobody_is_met_and_nothing_is_counted_by_it_alone() -> None:
 async def test_it_finds_where_the_credential_stands_that_decides(
     sent: Sent, source: str | None, user_id: str | None, code: str | None
 ) -> None:
-    identity = Place(APP).explain("GET", "https://chat.example.com/", sent)["identity"]
+    identity = (await Place(APP).explain("GET", "https://chat.example.com/", sent))["identity"]
     assert (identity["from"], identity["user_id"], identity["code"]) == (source, user_id, code)
     assert (identity["reason"] is None) == (code is None)
 
 
 async def test_each_step_of_a_refusal() -> None:
-    told = Place(APP).explain("POST", "https://CHAT.example.com:443/pro/x?a=1", [("Cookie", f"token={BOB}")])
+    told = await Place(APP).explain("POST", "https://CHAT.example.com:443/pro/x?a=1", [("Cookie", f"token={BOB}")])
     assert told["host"] == {"asked": "CHAT.example.com:443", "read_as": "chat.example.com", "ours": True}
     assert told["path"] == {"asked": "/pro/x", "literal": "/pro/x/", "readings": ["/pro/x/"]}
     assert told["tier"] == {"in_table": None, "used": "free"}
@@ -172,7 +182,7 @@ async def test_each_step_of_a_refusal() -> None:
 async def test_what_traefik_makes_or_takes_away_is_not_the_visitors_to_say() -> None:
     lies = [("X-Forwarded-Uri", "/static"), ("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Method", "TRACE"),
             ("X-SK-Gate", "wrong"), ("X_SK_Tier", "max"), ("X-Original-Url", "/static")]  # fmt: skip
-    told = Place(APP).explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={ALICE}"), *lies])
+    told = await Place(APP).explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={ALICE}"), *lies])
     assert (told["answer"]["status"], told["outcome"]) == (200, "allowed")
     assert ["X-SK-Tier", "pro"] in told["answer"]["headers"]
 
@@ -180,7 +190,7 @@ async def test_what_traefik_makes_or_takes_away_is_not_the_visitors_to_say() -> 
 async def test_while_the_gate_is_not_ready_so_says_it() -> None:
     place = Place(APP)
     place.gate.ready = False
-    told = place.explain("GET", "https://chat.example.com/", [])
+    told = await place.explain("GET", "https://chat.example.com/", [])
     assert (told["answer"]["status"], told["outcome"]) == (503, "not_ready")
 
 
@@ -192,4 +202,4 @@ async def test_while_the_gate_is_not_ready_so_says_it() -> None:
 )  # fmt: skip
 async def test_what_is_no_address_is_told(url: str) -> None:
     with pytest.raises(InvalidInput, match="url"):
-        Place(APP).explain("GET", url, [])
+        await Place(APP).explain("GET", url, [])
