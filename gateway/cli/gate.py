@@ -136,6 +136,8 @@ def _print_tier(app_id: str, user_id: str | None, tier: Any) -> None:
         since = f"since {instant(in_store['changed_at'])} UTC"
         where, well = f"{where} and in the store, {since}: {in_store['reason']} ({in_store['source']})", True
     _step(f"tier      {tier['used']}, {where}", well)
+    if tier["changes_at"] is not None:
+        _step(f"          by the clock alone it changes at {instant(tier['changes_at'])} UTC")
 
 
 def _rule(rule: Any) -> str:

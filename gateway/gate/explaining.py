@@ -71,7 +71,9 @@ class Explainer:
         answer, outcome = await self._answer(access, host, target, method, headers)
         now = int(self._clock())
         who, path = access.identity.who(headers, now), read_path(target)
-        tier_id = self._table.tier_of(app.app_id, who.user_id, "") if isinstance(who, Known) else ""
+        user_id = who.user_id if isinstance(who, Known) else None
+        tier_id = "" if user_id is None else self._table.tier_of(app.app_id, user_id, "")
+        changes_at = None if user_id is None else self._table.changes_at(app.app_id, user_id)
         tier = app.tier(tier_id) or app.default_tier
         judged = access.policy.judged(tier.tier_id, method, path)
         return {
@@ -79,7 +81,7 @@ class Explainer:
             "host": {"asked": host, "read_as": host_name(host), "ours": host_name(host) in app.hosts},
             "path": _path(target, path),
             "identity": _identity(access.identity, headers, who, now),
-            "tier": {"in_table": tier_id or None, "used": tier.tier_id},
+            "tier": {"in_table": tier_id or None, "used": tier.tier_id, "changes_at": changes_at},
             "rules": [{**asdict(route), "verdict": verdict} for route, verdict in judged],
             "outcome": outcome,
             "answer": _read(answer),

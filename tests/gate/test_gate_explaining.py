@@ -170,13 +170,20 @@ async def test_each_step_of_a_refusal() -> None:
     told = await Place(APP).explain("POST", "https://CHAT.example.com:443/pro/x?a=1", [("Cookie", f"token={BOB}")])
     assert told["host"] == {"asked": "CHAT.example.com:443", "read_as": "chat.example.com", "ours": True}
     assert told["path"] == {"asked": "/pro/x", "literal": "/pro/x/", "readings": ["/pro/x/"]}
-    assert told["tier"] == {"in_table": None, "used": "free"}
+    assert told["tier"] == {"in_table": None, "used": "free", "changes_at": None}
     assert [(rule["path"], rule["min_tier"], rule["verdict"]) for rule in told["rules"]] == [("/pro", "pro", "fails")]
     assert told["outcome"] == "tier_required"
     assert told["answer"]["body"] == {
         "error": "tier_required", "message": "this needs the tier Pro", "required_tier": "pro", "current_tier": "free",
         "upgrade_url": "https://pay.example.com/buy/skai?t=not-shown",
     }  # fmt: skip
+
+
+async def test_it_tells_when_the_clock_alone_changes_the_tier() -> None:
+    place = Place(APP)
+    place.table.set("skai", "alice", "plus", NOW + 60)  # a former id of pro
+    told = await place.explain("GET", "https://chat.example.com/", [("Cookie", f"token={ALICE}")])
+    assert told["tier"] == {"in_table": "plus", "used": "pro", "changes_at": NOW + 60}
 
 
 async def test_what_traefik_makes_or_takes_away_is_not_the_visitors_to_say() -> None:

@@ -65,7 +65,9 @@ async def test_while_the_store_is_gone_it_tells_what_the_gate_knows(
     monkeypatch.setattr(Store, "read", gone)
     status, told = await running.admin("POST", "/admin/gate/explain", question(key))
     assert (status, told["answer"]["status"]) == (200, 200)
-    assert told["tier"] == {"in_table": None, "used": "reader", "in_store": None, "store_failed": True}
+    assert told["tier"] == {
+        "in_table": None, "used": "reader", "changes_at": None, "in_store": None, "store_failed": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
