@@ -40,8 +40,8 @@ from gateway.settings import Secret, Secrets
 
 log = logging.getLogger(__name__)
 
-# Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
 REQUESTS = "skpay_gate_requests_total", "Requests the gate decided.", ("app", "tier", "outcome")
+# Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_FIRST_SIGHTS = 100_000
