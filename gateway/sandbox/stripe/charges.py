@@ -189,6 +189,13 @@ def retrieve_warning(world: World, call: Call) -> Json:
     return world.find(WARNING, call.object_id)
 
 
+def list_warnings(world: World, call: Call) -> Json:
+    """GET /v1/radar/early_fraud_warnings, newest first."""
+    wanted = chosen(call.params, "charge", "payment_intent").items()
+    found = [each for each in reversed(world.all(WARNING)) if all(each[name] == value for name, value in wanted)]
+    return page(world, found, call.params, "/v1/radar/early_fraud_warnings")
+
+
 _REFUND = {
     "amount": Whole(1, 99_999_999),
     "charge": TEXT_KEPT,
@@ -197,10 +204,12 @@ _REFUND = {
     "reason": OneOf("duplicate", "fraudulent", "requested_by_customer"),
 }
 _FILTERS = {**PAGE, "created": TIMES, "customer": TEXT_KEPT, "payment_intent": TEXT_KEPT}
+_OF_CHARGE = {**PAGE, "charge": TEXT_KEPT, "payment_intent": TEXT_KEPT}
 ROUTES = (
     Route("GET", "/v1/charges", list_all, Spec(_FILTERS)),
     Route("GET", "/v1/charges/{}", retrieve),
     Route("POST", "/v1/refunds", create_refund, Spec(_REFUND)),
     Route("GET", "/v1/refunds/{}", retrieve_refund),
+    Route("GET", "/v1/radar/early_fraud_warnings", list_warnings, Spec(_OF_CHARGE)),
     Route("GET", "/v1/radar/early_fraud_warnings/{}", retrieve_warning),
 )

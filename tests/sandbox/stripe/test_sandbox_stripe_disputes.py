@@ -14,6 +14,7 @@ PARAMS = {
     "GET /v1/charges": stripe.params.ChargeListParams,
     "POST /v1/refunds": stripe.params.RefundCreateParams,
     "GET /v1/disputes": stripe.params.DisputeListParams,
+    "GET /v1/radar/early_fraud_warnings": stripe.params.radar.EarlyFraudWarningListParams,
 }
 
 
@@ -131,6 +132,8 @@ async def test_a_fraud_warning_asks_for_something_until_the_money_is_back(box: B
     subscription = await box.subscribed()
     warning = (await control(box, "fraud_warning", subscription=subscription["id"]))["early_fraud_warning"]
     assert warning["actionable"] is True
+    listed = await box.ok("GET", "/v1/radar/early_fraud_warnings", {"charge": warning["charge"]})
+    assert [each["id"] for each in listed["data"]] == [warning["id"]]
     path = f"/v1/radar/early_fraud_warnings/{warning['id']}"
     assert (await box.ok("GET", path, {"expand[]": "charge"}))["charge"]["customer"] == subscription["customer"]
     box.sandbox.refund(subscription["id"])
