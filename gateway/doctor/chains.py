@@ -99,13 +99,14 @@ def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets
             continue
         # The secret's middleware is named after its app where it is made of labels.
         alike = [has for has in chain if has.kind == wanted.kind and has.name.startswith(wanted.name)]
-        told += _differs(wanted, alike[0], secrets) if alike else [f"{wanted.name} is not in its middlewares"]
+        differs = _differs(wanted, alike[0], secrets) if alike else []
+        told += differs or [f"{wanted.name} is not among its middlewares, or not in its place"]
     return told
 
 
 def _differs(wanted: Middleware, has: Middleware, secrets: Sequence[str]) -> list[str]:
     if not wanted.kind:
-        return [] if wanted.name == has.name else [f"{wanted.name} is not in its middlewares"]
+        return [] if wanted.name == has.name else [f"{has.name} is not {wanted.name}"]
     if wanted.kind != has.kind:
         return [f"{has.name} is no {wanted.kind}"]
     return list(_differences(has.name, wanted.options, has.options, secrets))

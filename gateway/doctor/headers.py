@@ -104,7 +104,7 @@ def _before(subject: str, answer: Answer) -> Finding | None:
     if answer.status in (301, 302, 303, 307, 308) or "cf-mitigated" in answer.headers:
         where = answer.headers.get("Location", "another page").partition("?")[0]
         return not_asked(subject, f"{where} answers before the gate does")
-    return bad(subject, f"answers {answer.status} where the gate would answer 401: the gate is not before it", _WRITE)
+    return bad(subject, f"answers {answer.status}, which is not the gate: it does not stand before it", _WRITE)
 
 
 async def _arrived(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -56,7 +56,20 @@ Check = Callable[[Place], Awaitable[list[Finding]]]
 
 
 async def asked(place: Place, subject: str, check: Check) -> list[Finding]:
-    """The answer, or why there is none."""
+    """The answer, or why there is none. No secret of ours is in it, though others' words are: a rule of Traefik's may
+    hold one."""
+    found = await _asked(place, subject, check)
+    return [replace(finding, message=_without_secrets(place.settings, finding.message)) for finding in found]
+
+
+def _without_secrets(settings: Settings, text: str) -> str:
+    kinds = (settings.gate_secret, settings.admin_token, settings.stripe_secret_key, settings.litellm_key)
+    for secret in (secret for kind in kinds for secret in kind):
+        text = text.replace(secret.reveal(), "********")
+    return text
+
+
+async def _asked(place: Place, subject: str, check: Check) -> list[Finding]:
     try:
         return await check(place)
     except SkpayError as exc:

@@ -35,7 +35,7 @@ def reach(rule: str, host: str) -> Reach:
     """How the router with this rule serves `host` (lower case). What cannot be read may serve anything."""
     try:
         found = _Reader(_tokens(rule), host).whole()
-    except _Unreadable:
+    except (_Unreadable, RecursionError):
         return "any"
     if not found.possible:
         return "no"

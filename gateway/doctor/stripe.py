@@ -86,11 +86,9 @@ async def _rights(place: Place) -> list[Finding]:
         try:
             await place.stripe.get(path, {"limit": 1})
         except StripeError as exc:
-            if exc.status in _DENIED:
-                return True
-            if exc.stripe_code == "resource_missing" or exc.status == 404:
-                return False
-            raise
+            if exc.status not in _DENIED:
+                raise
+            return True
         return False
 
     denied = await asyncio.gather(*(may_not(path) for path in _RIGHTS.values()))

@@ -51,10 +51,13 @@ async def _read(place: Place, api: str) -> Traefik:
             return await response.json(content_type=None)
 
     kinds = ("http/routers", "http/middlewares", "http/services", "tcp/routers", "tcp/services", "entrypoints")
-    version, *lists = await asyncio.gather(ask("version"), *(ask(f"{kind}?per_page={_MOST}") for kind in kinds))
+    version = await ask("version")
+    if not isinstance(version, dict) or "Version" not in version:
+        raise UpstreamFailed("What answers there is not Traefik's API.")
+    lists = await asyncio.gather(*(ask(f"{kind}?per_page={_MOST}") for kind in kinds))
     routers, middlewares, services, tcp_routers, tcp_services, entry_points = map(_by_name, lists)
     return Traefik(
-        version=str(version.get("Version")),
+        version=str(version["Version"]),
         routers={name: each for name, each in routers.items() if each.get("provider") != "internal"},
         middlewares=middlewares,
         services=services,

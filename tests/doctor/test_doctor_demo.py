@@ -256,7 +256,7 @@ BROKEN: dict[str, tuple[Break, Said]] = {
         [
             ("bad", GATE,
              "greedy@file (HostRegexp(`^chat`)) serves chat.localhost without the gate, before the gate's router"),
-            ("bad", LIVE, "answers 200 where the gate would answer 401: the gate is not before it"),
+            ("bad", LIVE, "answers 200, which is not the gate: it does not stand before it"),
         ],
     ),
     "a TCP router leads to the app": (

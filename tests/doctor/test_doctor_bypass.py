@@ -1,0 +1,246 @@
+"""Ways past the gate in what Traefik's API answers, each written out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.doctor.bypass import Wanted, look
+from gateway.doctor.chains import SECRET, Middleware, Traefik, address_of
+
+HOST, APP = "chat.test", "10.0.0.5:8080"
+REGEX = "(?i)^x[^a-z0-9]*sk[^a-z0-9]"
+CHAIN = (
+    Middleware("sk-in", "headers", {"customRequestHeaders": {"X-SK-Gate": SECRET, "X-Forwarded-Uri": ""}}),
+    Middleware("sk-gate-skai", "forwardAuth", {
+        "address": "http://gate:8081/gate?app=skai", "trustForwardHeader": False, "authResponseHeadersRegex": REGEX,
+    }),
+)  # fmt: skip
+WANTED = Wanted(
+    chains={HOST: ("skai", CHAIN)},
+    upstreams={"skai": frozenset({"open-webui:8080"}), "blog": frozenset({"ghost:2368"})},
+    public_host="pay.test",
+    gate="gate:8081",
+    secrets=("new-secret", "old-secret"),
+    entry_points=("web",),
+)
+IN = {"headers": {"customRequestHeaders": {"X-Sk-Gate": "old-secret", "X-Forwarded-Uri": "", "Mine": "1"}}}
+GATE = {
+    "forwardAuth": {
+        "address": "http://gate:8081/gate?app=skai", "trustForwardHeader": False, "authResponseHeadersRegex": REGEX,
+        "maxBodySize": -1,
+    },
+}  # fmt: skip
+OTHERS_GATE = {"forwardAuth": {"address": "http://gate:8081/gate?app=blog"}}
+GATED = {"rule": f"Host(`{HOST}`)", "middlewares": ["in@file", "gate@file"], "service": "sk-app-skai", "priority": 1000}
+
+
+def server(*urls: str) -> dict[str, Any]:
+    return {"loadBalancer": {"servers": [{"url": url} for url in urls]}}
+
+
+def traefik(
+    routers: dict[str, Any] | None = None,
+    middlewares: dict[str, Any] | None = None,
+    services: dict[str, Any] | None = None,
+    tcp: dict[str, Any] | None = None,
+    *,
+    ours: bool = True,
+) -> Traefik:
+    """A Traefik that is as it should be, and these things beside."""
+
+    def named(things: dict[str, Any]) -> dict[str, Any]:
+        full = {name if "@" in name else f"{name}@file": each for name, each in things.items()}
+        return {name: {"name": name, "status": "enabled", **each} for name, each in full.items()}
+
+    public = {"sk-public": {"rule": "Host(`pay.test`)", "service": "sk-public", "priority": 1000}}
+    own = {"sk-app-skai": GATED} if ours else {}
+    known = {"sk-app-skai": server(f"http://{APP}"), "sk-public": server("http://skpayments:8080"), **(services or {})}
+    return Traefik(
+        version="3.7.15",
+        routers=named({**public, **own, **(routers or {})}),
+        middlewares=named({"in": IN, "gate": GATE, "others": OTHERS_GATE, **(middlewares or {})}),
+        services=named(known),
+        tcp_routers=named(tcp or {}),
+        tcp_services=named({"raw": {"loadBalancer": {"servers": [{"address": APP}]}}, "db": {"loadBalancer": {}}}),
+        entry_points={},
+    )
+
+
+def told(found: Traefik) -> list[str]:
+    return [each.message for each in look(found, WANTED) if each.state != "well"]
+
+
+def test_as_it_should_be_nothing_is_told() -> None:
+    found = look(traefik(), WANTED)
+    assert [(each.state, each.message) for each in found] == [
+        ("well", "2, none with an error"),
+        ("well", "2 routers; every one that reaches an app has its gate"),
+        ("well", "0, none before the apps"),
+    ]
+
+
+ELSEWHERE = {"elsewhere": server("http://10.0.0.9:80")}
+
+
+@pytest.mark.parametrize(
+    ("routers", "more"),
+    [
+        ({"blog": {"rule": "Host(`blog.test`)", "service": "elsewhere"}}, {"services": ELSEWHERE}),
+        ({"rest": {"rule": "PathPrefix(`/`)", "service": "elsewhere", "priority": 999}}, {"services": ELSEWHERE}),
+        ({"tls": {"rule": f"Host(`{HOST}`)", "service": "noop@internal", "priority": 9999}}, {}),
+        ({"off": {"rule": f"Host(`{HOST}`)", "service": "sk-app-skai", "status": "disabled", "error": []}}, {}),
+        ({"more": {**GATED, "rule": f"Host(`{HOST}`) && PathPrefix(`/api`)", "priority": 5000}}, {}),
+        ({"chained": {**GATED, "middlewares": ["all"]}},
+         {"middlewares": {"all": {"chain": {"middlewares": ["in", "mine", "gate"]}}, "mine": {"headers": {}}}}),
+        ({"parent": {**GATED, "service": None}, "lane": {"rule": "Header(`X-SK-Tier`, `pro`)", "service": "sk-app-skai",
+                                                          "parentRefs": ["parent"]}}, {}),
+        ({"other-name": {**GATED, "rule": "Host(`www.test`)"}}, {}),
+    ],
+)  # fmt: skip
+def test_what_is_no_way_past_is_not_told(routers: dict[str, Any], more: dict[str, Any]) -> None:
+    lines = told(traefik(routers, **more))
+    assert [line for line in lines if "off@file" not in line] == []
+
+
+PAST = [
+    ("a container that is exposed by default",
+     {"open-webui@docker": {"rule": "Host(`open-webui-compose`)", "service": "open-webui@docker"}},
+     {"services": {"open-webui@docker": server(f"http://{APP}")}},
+     [f"open-webui@docker (Host(`open-webui-compose`)) leads to skai ({APP}) without the gate"]),
+    ("the upstream by its name",
+     {"old": {"rule": "Host(`old.test`)", "service": "old"}}, {"services": {"old": server("http://open-webui:8080/")}},
+     ["old@file (Host(`old.test`)) leads to skai (open-webui:8080) without the gate"]),
+    ("an upstream behind other services",
+     {"old": {"rule": "Host(`old.test`)", "service": "failing"}},
+     {"services": {"failing": {"failover": {"service": "copy", "fallback": "none"}},
+                   "copy": {"mirroring": {"service": "weigh", "mirrors": []}},
+                   "weigh": {"weighted": {"services": [{"name": "sk-app-skai@file", "weight": 1}]}}}},
+     [f"old@file (Host(`old.test`)) leads to skai ({APP}) without the gate"]),
+    ("services that lead to each other", {"old": {"rule": "Host(`old.test`)", "service": "a"}},
+     {"services": {"a": {"weighted": {"services": [{"name": "b"}]}}, "b": {"weighted": {"services": [{"name": "a"}]}}}},
+     []),
+    ("the gate of another app",
+     {"old": {"rule": "Host(`old.test`)", "service": "sk-app-skai", "middlewares": ["in", "others"]}}, {},
+     [f"old@file (Host(`old.test`)) leads to skai ({APP}) without the gate"]),
+    ("an address that only looks like the gate",
+     {"old": {"rule": "Host(`old.test`)", "service": "sk-app-skai", "middlewares": ["fake"]}},
+     {"middlewares": {"fake": {"forwardAuth": {"address": "http://evil:8081/gate?app=skai"}}}},
+     [f"old@file (Host(`old.test`)) leads to skai ({APP}) without the gate"]),
+    ("a gate that is asked for two apps",
+     {"old": {"rule": "Host(`old.test`)", "service": "sk-app-skai", "middlewares": ["two"]}},
+     {"middlewares": {"two": {"forwardAuth": {"address": "http://gate:8081/gate?app=skai&app=blog"}}}},
+     [f"old@file (Host(`old.test`)) leads to skai ({APP}) without the gate"]),
+    ("a path of the host", {"old": {"rule": f"Host(`{HOST}`) && Path(`/x`)", "service": "sk-public"}}, {},
+     [f"old@file (Host(`{HOST}`) && Path(`/x`)) serves {HOST} without the gate"]),
+    ("a catch-all before the gate's router",
+     {"rest": {"rule": "PathPrefix(`/`)", "service": "elsewhere", "priority": 1001}}, {"services": ELSEWHERE},
+     [f"rest@file (PathPrefix(`/`)) serves {HOST} without the gate, before the gate's router"]),
+    ("a lane below a router without the gate",
+     {"top": {"rule": "Host(`old.test`)"},
+      "lane": {"rule": "Header(`a`, `b`)", "service": "sk-app-skai", "parentRefs": ["top"]}}, {},
+     [f"lane@file (Header(`a`, `b`)) leads to skai ({APP}) without the gate"]),
+    ("a lane below two routers, one of them without the gate",
+     {"top": {"rule": "Host(`old.test`)"}, "good": {**GATED, "service": None, "rule": "Host(`good.test`)"},
+      "lane": {"rule": "Header(`a`, `b`)", "service": "sk-app-skai", "parentRefs": ["top", "good"]}}, {},
+     [f"lane@file (Header(`a`, `b`)) leads to skai ({APP}) without the gate"]),
+    ("our own broken router", {"sk-app-skai": {**GATED, "status": "disabled", "error": ["no such middleware"]}}, {},
+     [f"sk-app-skai@file (Host(`{HOST}`)): no such middleware", f"no router with the gate serves {HOST}"]),
+    ("somebody else's broken router", {"x": {"rule": "Host(`x`)", "status": "disabled", "error": ["bad"]}}, {},
+     ["x@file (Host(`x`)): bad"]),
+    ("our own router without the gate", {"sk-app-skai": {**GATED, "middlewares": ["in@file"]}}, {},
+     [f"no router with the gate serves {HOST}; without it: sk-app-skai@file"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("routers", "more", "lines"), [each[1:] for each in PAST], ids=[each[0] for each in PAST])
+def test_a_way_past_the_gate_is_told(routers: dict[str, Any], more: dict[str, Any], lines: list[str]) -> None:
+    assert told(traefik(routers, **more)) == lines
+
+
+@pytest.mark.parametrize(
+    ("middlewares", "lines"),
+    [
+        ({"in": {"headers": {"customRequestHeaders": {"X-SK-Gate": "third", "X-Forwarded-Uri": ""}}}},
+         ["sk-in is not among its middlewares, or not in its place"]),
+        ({"gate": {"forwardAuth": {**GATE["forwardAuth"], "trustForwardHeader": True}}},
+         ["routes are out of date: sk-gate-skai is not among its middlewares, or not in its place"]),
+    ],
+)  # fmt: skip
+def test_names_that_are_not_ours_are_still_compared(middlewares: dict[str, Any], lines: list[str]) -> None:
+    """Such as labels that somebody wrote by hand: what counts is what the middlewares do."""
+    expected = [line if line.startswith("routes") else f"routes are out of date: {line}" for line in lines]
+    assert told(traefik(middlewares=middlewares)) == expected
+
+
+def test_the_gate_must_come_after_what_scrubs_the_request() -> None:
+    line = "routes are out of date: sk-gate-skai is not among its middlewares, or not in its place"
+    assert told(traefik({"sk-app-skai": {**GATED, "middlewares": ["gate@file", "in@file"]}})) == [line]
+    ours = {"sk-in": IN, "sk-gate-skai": GATE}
+    for names, lines in ((["sk-in", "sk-gate-skai"], []), (["sk-gate-skai", "sk-in"], [line])):
+        assert told(traefik({"sk-app-skai": {**GATED, "middlewares": names}}, ours)) == lines
+
+
+def test_the_plugin_is_a_gate_too() -> None:
+    plugin = {"plugin": {"skpayments": {"app": "skai", "address": "http://gate:8081", "secret": "new-secret"}}}
+    chain = (CHAIN[0], Middleware("sk-gate-skai", "plugin", {"skpayments": {**plugin["plugin"]["skpayments"],
+                                                                            "secret": SECRET}}))  # fmt: skip
+    wanted = Wanted({HOST: ("skai", chain)}, WANTED.upstreams, "pay.test", "gate:8081", WANTED.secrets, ("web",))
+    found = look(traefik(middlewares={"gate": plugin}), wanted)
+    assert {each.state for each in found} == {"well"}
+    broken = {"plugin": {"skpayments": {**plugin["plugin"]["skpayments"], "secret": ""}}}
+    lines = [each.message for each in look(traefik(middlewares={"sk-gate-skai": broken, "gate": broken}), wanted)]
+    assert "routes are out of date: sk-gate-skai is not among its middlewares, or not in its place" in lines
+
+
+@pytest.mark.parametrize(
+    ("router", "lines"),
+    [
+        ({"rule": "HostSNI(`db.test`)", "service": "db", "entryPoints": ["web"]}, []),
+        ({"rule": "HostSNI(`*`)", "service": "db", "entryPoints": ["postgres"]}, []),
+        ({"rule": "HostSNI(`*`)", "service": "db", "entryPoints": ["web"], "status": "disabled"}, []),
+        ({"rule": "HostSNI(`*`)", "service": "db", "entryPoints": ["web"]},
+         [f"t@file (HostSNI(`*`)) takes {HOST} before the gate"]),
+        ({"rule": f"HostSNI(`{HOST}`)", "service": "db", "entryPoints": ["postgres"]},
+         [f"t@file (HostSNI(`{HOST}`)) takes {HOST} before the gate"]),
+        ({"rule": "HostSNI(`*`)", "service": "raw", "entryPoints": ["postgres"]},
+         ["t@file (HostSNI(`*`)) leads to skai without the gate"]),
+    ],
+)  # fmt: skip
+def test_tcp_routers_come_first(router: dict[str, Any], lines: list[str]) -> None:
+    assert told(traefik(tcp={"t": router})) == lines
+
+
+def test_without_our_own_router_nobody_buys() -> None:
+    found = traefik({"sk-public": {"rule": "Host(`pay.test`) && Path(`/buy`)", "service": "sk-public"}})
+    assert told(found) == ["no router serves pay.test, so neither Stripe nor a buyer reaches us"]
+
+
+def test_a_host_without_any_router_is_told() -> None:
+    assert told(traefik(ours=False)) == [f"no router with the gate serves {HOST}"]
+
+
+def test_remedies_name_the_place() -> None:
+    found = look(
+        traefik(
+            {"a@docker": {"rule": f"Host(`{HOST}`) && Path(`/a`)", "service": "x"}},
+            tcp={"t@http": {"rule": f"HostSNI(`{HOST}`)", "service": "db"}},
+        ),
+        WANTED,
+    )
+    remedies = [each.remedy for each in found if each.state == "bad"]
+    assert "exposedByDefault: false" in remedies[0]
+    assert remedies[1] == "remove t@http from the http provider"
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://a:80/", "a:80"), ("http://a", "a:80"), ("https://a", "a:443"), ("h2c://a:1", "a:1"),
+        ("a:5432", "a:5432"), ("10.0.0.1:80", "10.0.0.1:80"), ("http://[::1]:80", "::1:80"), ("http://a:x", "http://a:x"),
+        ("", "None:80"),
+    ],
+)  # fmt: skip
+def test_addresses_in_one_spelling(url: str, address: str) -> None:
+    assert address_of(url) == address

@@ -1,0 +1,195 @@
+"""What is seen from outside: the webhook's URL, the gate's port, Cloudflare's cache, what stands before the gate."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from servers.running import Running, running_application, served
+
+from gateway.doctor import Options, edge, examine
+from gateway.doctor.headers import _before, _judged
+from gateway.doctor.ways import Answer
+from gateway.settings import read_settings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture
+async def patient(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running_application(tmp_path) as running:
+        running.environ["PORT"] = str(running.application.web_port)
+        running.environ["GATE_PORT"] = str(running.application.gate_port)
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def public(answer: Handler) -> AsyncIterator[str]:
+    """What answers at the public address, whatever is asked."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with served(application) as url:
+        yield url.replace("127.0.0.1", "pay.localhost")
+
+
+async def told(patient: Running, subject: str, **environ: str) -> list[tuple[str, str]]:
+    found = await examine(read_settings({**patient.environ, **environ}), Options(live=True))
+    return [(each.state, each.message) for each in found if each.subject.startswith(subject)]
+
+
+def refusal(code: str, message: str = "") -> str:
+    return f'{{"error": "{code}", "message": "{message}"}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "headers", "state", "message"),
+    [
+        (400, refusal("missing_signature"), {}, "well", "answers, and refuses what Stripe did not sign"),
+        (301, "", {"Location": "https://www.example.com/x?y"}, "bad",
+         "redirects to https://www.example.com/x, which Stripe counts as a failure"),
+        (308, "", {"Location": "/webhook/stripe/"}, "bad",
+         "redirects to /webhook/stripe/, which Stripe counts as a failure"),
+        (302, "", {"Location": "https://team.cloudflareaccess.com/login"}, "bad",
+         "redirects to https://team.cloudflareaccess.com/login, which Stripe counts as a failure"),
+        (401, "Unauthorized", {}, "bad", "answers 401, and not from us"),
+        (403, "<html>Just a moment…", {}, "bad", "answers 403, and not from us"),
+        (404, "404 page not found", {}, "bad", "answers 404, and not from us"),
+        (200, "<h1>Welcome", {}, "bad", "answers 200, and not from us"),
+        (500, "", {}, "bad", "answers 500: Traefik does not reach us"),
+        (502, "Bad Gateway", {}, "bad", "answers 502: Traefik does not reach us"),
+        (503, refusal("store_unavailable"), {}, "bad", "answers 503 store_unavailable"),
+    ],
+)  # fmt: skip
+async def test_the_webhooks_url_as_stripe_meets_it(
+    patient: Running, status: int, text: str, headers: Mapping[str, str], state: str, message: str
+) -> None:
+    got: list[tuple[str, str, bytes]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        got.append((request.method, request.path, await request.read()))
+        return web.Response(status=status, text=text, headers=headers)
+
+    async with public(answer) as url:
+        assert await told(patient, "webhook URL", PUBLIC_URL=url) == [(state, f"{url}/webhook/stripe {message}")]
+    assert ("POST", "/webhook/stripe", b"") in got
+
+
+async def test_a_public_address_that_nobody_answers_at(patient: Running) -> None:
+    ((state, message),) = await told(patient, "webhook URL", PUBLIC_URL="http://pay.localhost:9")
+    assert (state, message) == ("bad", "http://pay.localhost:9/webhook/stripe cannot be connected to "
+                                       "(ClientConnectorError)")  # fmt: skip
+    ((state, message),) = await told(patient, "webhook URL", PUBLIC_URL="http://pay.invalid")
+    assert (state, message) == ("bad", "http://pay.invalid/webhook/stripe has a name that does not resolve")
+
+
+async def test_the_gates_port_must_not_be_reached_from_outside(
+    patient: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = "pay.localhost is this very machine, from which {port} is reached as it must be"
+    environ = {"PUBLIC_URL": "http://pay.localhost:9"}
+    port = patient.environ["GATE_PORT"]
+    assert await told(patient, "gate port", **environ) == [("not asked", here.format(port=port))]
+
+    async def elsewhere(_: str) -> bool:
+        return False
+
+    monkeypatch.setattr(edge, "_is_here", elsewhere)
+    expected = ("bad", f"pay.localhost:{port} answers from outside")
+    assert await told(patient, "gate port", **environ) == [expected]
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="Cloudflare answers on many ports")
+
+    async with public(page) as url:
+        other = url.rpartition(":")[2]
+        for gate_port in (other, "9"):
+            assert await told(patient, "gate port", GATE_PORT=gate_port, **environ) == [
+                ("well", f"pay.localhost:{gate_port} is not reached from outside")
+            ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "state", "message"),
+    [
+        (None, None, "well", "no Cloudflare cache before it"),
+        ("DYNAMIC", "DYNAMIC", "well", "Cloudflare keeps nothing (DYNAMIC)"),
+        ("BYPASS", "bypass", "well", "Cloudflare keeps nothing (BYPASS)"),
+        ("MISS", "MISS", "warning", "Cloudflare asks its cache first (CF-Cache-Status: MISS)"),
+        ("MISS", "HIT", "bad", "Cloudflare answers without asking the gate (CF-Cache-Status: HIT)"),
+        ("EXPIRED", "STALE", "bad", "Cloudflare answers without asking the gate (CF-Cache-Status: STALE)"),
+    ],
+)
+async def test_what_cloudflare_keeps(
+    patient: Running, first: str | None, second: str | None, state: str, message: str
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        status = second if asked.count(request.path) > 1 else first
+        return web.Response(status=404, headers={"CF-Cache-Status": status} if status else {})
+
+    async with public(answer) as url:
+        text = (patient.folder / "apps.json").read_text()
+        port = url.rpartition(":")[2]
+        local = text.replace("https://chat.example.com", f"http://chat.localhost:{port}")
+        (patient.folder / "apps.json").write_text(local.replace("chat.example.com", "chat.localhost"))
+        assert (await told(patient, "edge cache chat", PUBLIC_URL=url)) == [(state, message)]
+    assert len({path for path in asked if path.endswith(".js")}) == 1
+
+
+MESSAGE = "this address is for Traefik only"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "headers", "expected"),
+    [
+        (401, refusal("sign_in_required"), {}, None),
+        (503, refusal("not_ready"), {}, ("bad", "the gate answers 503 not_ready")),
+        (403, refusal("forbidden", MESSAGE), {}, ("bad", f"the gate refuses Traefik: {MESSAGE}")),
+        (500, "", {}, ("bad", "Traefik does not reach the gate")),
+        (404, "404 page not found\n", {}, ("bad", "Traefik has no router for it")),
+        (302, "", {"Location": "https://auth.example.com/?rd=x"},
+         ("not asked", "https://auth.example.com/ answers before the gate does")),
+        (403, "<html>", {"cf-mitigated": "challenge"}, ("not asked", "another page answers before the gate does")),
+        (200, "<html>", {}, ("bad", "answers 200, which is not the gate: it does not stand before it")),
+        (404, "<html>", {}, ("bad", "answers 404, which is not the gate: it does not stand before it")),
+        (401, "Unauthorized", {}, ("bad", "answers 401, which is not the gate: it does not stand before it")),
+        (403, refusal("forbidden", "elsewhere"), {}, ("bad", "the gate refuses Traefik: elsewhere")),
+    ],
+)  # fmt: skip
+def test_what_stands_before_a_host(
+    status: int, text: str, headers: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    found = _before("gate x", Answer(status, headers, text))
+    assert (None if found is None else (found.state, found.message)) == expected
+
+
+TAGS = [("X-Sk-App", False), ("X-Sk-Tier", False), ("X-Sk-Features", False), ("X-Forwarded-Host", False)]
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "message"),
+    [
+        ([], "well", "9 forged headers were sent; none arrived, and the gate's own did"),
+        ([("X-Forwarded-For", False)], "well", "9 forged headers were sent; none arrived, and the gate's own did"),
+        ([("X_sk_tier", True)], "bad", "forged headers reach the app: X_sk_tier"),
+        ([("Xsk-Tier", True)], "bad", "forged headers reach the app: Xsk-Tier"),
+        ([("X-Sk-Tier", True)], "bad", "forged headers reach the app: X-Sk-Tier"),
+        ([("X-Original-Url", True)], "bad", "forged headers reach the app: X-Original-Url"),
+        ([("X-Forwarded-Uri", True)], "bad", "forged headers reach the app: X-Forwarded-Uri"),
+        ([("X-Sk-Gate", False)], "bad", "the app is told the gate's secret (X-SK-Gate)"),
+        ([("X-Forwarded-For", True)], "warning", "the app is told what a client says: X-Forwarded-For"),
+        ([("X_forwarded_host", True)], "warning", "the app is told what a client says: X_forwarded_host"),
+    ],
+)
+def test_what_arrives_is_judged(more: list[tuple[str, bool]], state: str, message: str) -> None:
+    found = _judged("gate x", [*TAGS, *more], 9)
+    assert (found.state, found.message) == (state, message)
+
+
+def test_tags_that_do_not_arrive_are_told() -> None:
+    assert _judged("gate x", TAGS[2:], 9).message == "the app is not told X-SK-App and X-SK-Tier"

@@ -1,0 +1,152 @@
+"""Traefik's own API, asked by doctor: every rendering is well, and what Docker makes by itself is found."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from routing.routing_stage import HOST, RENDERINGS, SECRET, Stage, staged
+from servers.fake_docker_engine import Container, FakeDockerEngine
+from servers.running import environ_of
+from servers.traefik import Traefik, free_port, until
+
+from gateway.catalog import parse
+from gateway.doctor.place import Options, Place, asked
+from gateway.doctor.traefik import _version, examine_traefik
+from gateway.settings import read_settings
+from gateway.stripe.client import Stripe
+
+pytestmark = pytest.mark.needs_traefik
+
+
+@asynccontextmanager
+async def doctors_place(folder: Path, document: bytes, api: str) -> AsyncIterator[Place]:
+    nobody = "http://127.0.0.1:9"
+    environ = environ_of(folder, stripe_url=nobody, litellm_url=nobody, GATE_SECRET=SECRET)
+    settings = read_settings({**environ, "PUBLIC_URL": "https://pay.test"})
+    async with aiohttp.ClientSession() as session:
+        stripe = Stripe(session, settings.stripe_secret_key, api_base=nobody)
+        yield Place(settings, parse(document), Options(traefik_api=api), session, stripe, None, "")
+
+
+async def told(place: Place) -> list[tuple[str, str]]:
+    """(subject, message) of all that is not well."""
+    found = await asked(place, "traefik", examine_traefik)
+    return [(each.subject, each.message) for each in found if each.state != "well"]
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+async def test_every_rendering_is_well(rendering: str, tmp_path: Path) -> None:
+    async with staged(rendering, tmp_path) as stage:
+        assert stage.traefik is not None
+        async with doctors_place(tmp_path, stage.document(), stage.traefik.api_url) as place:
+            assert await told(place) == []
+
+
+async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> None:
+    """Traefik makes it a router of its own, at whatever port the image says, past the gate (T39)."""
+
+    def upstream(tree: Any, stage: Stage) -> None:
+        tree["apps"][0]["upstream"] = "http://127.0.0.1:80"
+
+    async with (
+        FakeDockerEngine(
+            [Container("open-webui", {"traefik.http.services.x.loadbalancer.server.port": "80"})]
+        ) as engine,
+        staged("file", tmp_path, edit=upstream) as stage,
+    ):
+        static = {"providers": {"docker": {"endpoint": engine.endpoint, "exposedByDefault": True}}}
+        async with Traefik(static, tmp_path, {"GATE_SECRET": SECRET}) as traefik:
+            await traefik.until_routers("sk-app-blog@file", "open-webui@docker")
+            async with doctors_place(tmp_path, stage.document(), traefik.api_url) as place:
+                ((subject, message),) = await told(place)
+                assert subject == "traefik: gate on every router"
+                assert message.startswith("open-webui@docker (Host(`open-webui")
+                assert message.endswith("leads to blog (127.0.0.1:80) without the gate")
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "expected"),
+    [
+        ({"forwardedHeaders": {"insecure": True}},
+         [("traefik: entry points", "web: believes anybody's X-Forwarded headers (insecure)")]),
+        ({"forwardedHeaders": {"trustedIPs": ["172.16.0.0/12", "10.1.2.3/32", "fd00::/64"]}},
+         [("traefik: entry points", "web: trusts the whole network 172.16.0.0/12"),
+          ("traefik: entry points", "web: trusts the whole network fd00::/64")]),
+        ({"forwardedHeaders": {"trustedIPs": ["172.20.0.5/32"]}}, []),
+    ],
+)  # fmt: skip
+async def test_whom_the_entry_points_believe(
+    entry_point: dict[str, Any], expected: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    async with staged("file", tmp_path) as stage:
+        static = {"entryPoints": {"web": entry_point}}
+        async with Traefik(static, tmp_path, {"GATE_SECRET": SECRET}) as traefik:
+            await traefik.until_routers("sk-app-blog@file")
+            async with doctors_place(tmp_path, stage.document(), traefik.api_url) as place:
+                assert await told(place) == expected
+
+
+API = """
+http:
+  routers:
+    sk-api:
+      rule: PathPrefix(`/api`) && Header(`X-SK-Gate`, `{{ env "GATE_SECRET" }}`)
+      entryPoints: [ops]
+      service: api@internal
+"""
+
+
+async def test_the_api_may_ask_for_the_gates_secret(tmp_path: Path) -> None:
+    """As SOP.md has it: it shows that very secret, so nobody else on the network may read it."""
+    sop = (Path(__file__).parents[2] / "SOP.md").read_text(encoding="utf-8")
+    assert "\n".join(f"   {line}" for line in API.strip().splitlines()) in sop
+    async with staged("file", tmp_path) as stage:
+        (tmp_path / "doctor.yml").write_text(API)
+        ops = f"127.0.0.1:{free_port()}"
+        static = {"api": {"insecure": True}, "entryPoints": {"ops": {"address": ops}}}
+        async with Traefik(static, tmp_path, {"GATE_SECRET": SECRET}) as traefik, aiohttp.ClientSession() as session:
+            await traefik.until_routers("sk-app-blog@file", "sk-api@file")
+
+            async def status(**headers: str) -> int:
+                async with session.get(f"http://{ops}/api/http/middlewares", headers=headers) as answer:
+                    return answer.status
+
+            assert await status(**{"X-SK-Gate": SECRET}) == 200
+            for wrong in ({}, {"X-SK-Gate": ""}, {"X-SK-Gate": "x"}, {"Host": HOST}):
+                assert await status(**wrong) == 404
+            async with doctors_place(tmp_path, stage.document(), f"http://{ops}") as place:
+                assert await told(place) == []
+                (tmp_path / "doctor.yml").write_text(API.replace("api@internal", "nobody"))
+
+                async def broken() -> list[tuple[str, str]]:
+                    insecure = replace(place, options=replace(place.options, traefik_api=traefik.api_url))
+                    return await told(insecure)
+
+                ((_, message),) = await until(broken, "the router is broken")
+                assert SECRET not in message
+
+
+async def test_what_is_not_traefik(tmp_path: Path) -> None:
+    async with staged("file", tmp_path) as stage:
+        assert stage.traefik is not None
+        for api, message in (
+            (stage.traefik.url, "Traefik's API answered 404 to /api/version."),
+            (stage.app_url, "What answers there is not Traefik's API."),
+            ("http://127.0.0.1:9", "no answer: ClientConnectorError"),
+        ):
+            async with doctors_place(tmp_path, stage.document(), api) as place:
+                assert await told(place) == [("traefik", message)]
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [("3.7.13", "well"), ("v3.8.0", "well"), ("3.7.12", "warning"), ("2.11.57", "warning"), ("dev", "warning")],
+)
+def test_versions_with_known_holes(version: str, state: str) -> None:
+    assert _version(version).state == state
