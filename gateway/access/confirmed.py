@@ -25,6 +25,11 @@ REASONS = {
 """Why a credential that looks right is nobody's, by the code that says so."""
 
 
+def refusal(code: str) -> NotAuthenticated:
+    """The error that says so."""
+    return NotAuthenticated(REASONS.get(code, "the credential does not verify"), code=code)
+
+
 class Confirmed:
     """What somebody else has said of credentials, by their digests: for 30 s as it is; for an hour, whom they said
     last, for the time in which they do not answer."""
@@ -42,7 +47,7 @@ class Confirmed:
         """Raise `NotAuthenticated` for what was refused within the last 30 s."""
         refused = self._refused.get(digest, now)
         if refused is not None:
-            raise NotAuthenticated(REASONS[refused.user_id], code=refused.user_id)
+            raise refusal(refused.user_id)
 
     def confirm(self, digest: bytes, user_id: str, now: int, expires_at: int | None = None) -> Known:
         """They said whose it is. `expires_at`: it is nobody's from then on, whatever they said."""
@@ -53,11 +58,16 @@ class Confirmed:
         self.last.put(digest, user_id, last)
         return Known(user_id, fresh)
 
-    def refuse(self, digest: bytes, code: str, now: int) -> str | None:
-        """They said that it is nobody's (`code`, one of `REASONS`): whose it was until now, if anybody's."""
+    def refuse(self, digest: bytes, code: str, now: int) -> None:
+        """They said that it is nobody's, and why."""
         self._refused.put(digest, code, now + FRESH_SECONDS)
         self.fresh.forget(digest)
-        return self.last.forget(digest)
+        self.last.forget(digest)
+
+    def whose(self, digest: bytes, now: int) -> str | None:
+        """Whom they said last, if that was within the hour."""
+        held = self.last.get(digest, now)
+        return None if held is None else held.user_id
 
     def unanswered(self, digest: bytes, now: int) -> Known | None:
         """They do not answer: whom they said last, if that was within the hour."""

@@ -110,6 +110,11 @@ class KeyRing:
         self._keys: tuple[PublicKey, ...] = ()
         self._tried_at: int | None = None
 
+    @property
+    def loaded(self) -> bool:
+        """It was read at least once."""
+        return bool(self._keys)
+
     def find(self, algorithm: str, key_id: str | None) -> tuple[PublicKey, ...]:
         """The keys that may verify a token of this header. Without a key id only one that is the only one to fit."""
         fitting = tuple(key for key in self._keys if key.fits(algorithm))

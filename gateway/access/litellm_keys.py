@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.access.confirmed import Confirmed, digest_of
+from gateway.access.confirmed import Confirmed, digest_of, refusal
 from gateway.access.remembered import Remembered
 from gateway.access.user_ids import Ids
 from gateway.access.who import Ask, Known
-from gateway.errors import NotAuthenticated
 
 
 class LiteLLMKeys:
@@ -39,7 +38,7 @@ class LiteLLMKeys:
         start, end = self._start, self._end
         if isinstance(litellm_id, str) and litellm_id.startswith(start) and litellm_id.endswith(end):
             return self._ids.of(litellm_id[len(start) : len(litellm_id) - len(end)], "unknown_key")
-        raise NotAuthenticated("this key is of no user of this app", code="unknown_key")
+        raise refusal("unknown_key")
 
 
 def digest_in(key_hash: bytes) -> bytes:

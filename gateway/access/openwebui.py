@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.access import jwt
-from gateway.access.confirmed import Confirmed, digest_of
+from gateway.access.confirmed import Confirmed, digest_of, refusal
 from gateway.access.remembered import MAX_SECONDS, Remembered
 from gateway.access.user_ids import Ids
 from gateway.access.who import Ask, Known
 from gateway.errors import NotAuthenticated
 
 API_KEY_START = b"sk-"
+_API_KEY = re.compile(rb"sk-[A-Za-z0-9_-]{8,200}")
 
 
 class OpenWebUI:
@@ -39,9 +42,11 @@ class OpenWebUI:
             self.confirmed.check(digest, now)
             if not credential.startswith(API_KEY_START):
                 self._verify(credential, now)
+            elif not _API_KEY.fullmatch(credential):
+                raise refusal("unknown_key")
             return Ask("openwebui", self._number, credential, source)
         if credential.startswith(API_KEY_START):
-            raise NotAuthenticated("API keys are not accepted here; use a session", code="api_key_unsupported")
+            raise refusal("api_key_unsupported")
         user_id, expires_at = self._verify(credential, now)
         until = now + MAX_SECONDS
         if expires_at is not None:
@@ -56,7 +61,7 @@ class OpenWebUI:
         if not credential.startswith(API_KEY_START):
             signed_for, expires_at = self._verify(credential, now)
             if signed_for != user_id:
-                raise NotAuthenticated("the session is not this user's", code="wrong_user")
+                raise refusal("wrong_user")
         return self.confirmed.confirm(digest_of(credential), user_id, now, expires_at)
 
     def _verify(self, token: bytes, now: int) -> tuple[str, int | None]:

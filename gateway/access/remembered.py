@@ -54,14 +54,12 @@ class Remembered:
             self._until = until
         self._keep(digest[0], digest, user_id, until)
 
-    def forget(self, digest: bytes) -> str | None:
-        """Whose token it was, if it was remembered."""
-        found = None
+    def forget(self, digest: bytes) -> None:
+        """It is nobody's from now on. Nothing happens if it was not remembered."""
         for half in (self._old, self._young):
             users, untils = half[digest[0]]
-            if untils.pop(digest, None) is not None:
-                found = users.pop(digest)
-        return found
+            users.pop(digest, None)
+            untils.pop(digest, None)
 
     def _keep(self, shard: int, digest: bytes, user_id: str, until: int) -> None:
         users, untils = self._young[shard]

@@ -213,6 +213,10 @@ def openwebui_asked() -> tuple[AppAccess, OpenWebUI]:
         (session("alice", expires_at=NOW - 30), "expired_token"),
         (token({"id": "alice", "typ": "automation"}), "wrong_token_type"),
         (b"junk", "malformed_token"),
+        (b"sk-", "unknown_key"),
+        (b"sk-" + b"x" * 201, "unknown_key"),
+        (b"sk-0123456789abcdef\xe9", "unknown_key"),
+        (b"sk-0123 4567", "unknown_key"),
     ],
 )
 def test_only_what_verifies_here_is_worth_asking_open_webui_for(credential: bytes, expected: str) -> None:
@@ -269,9 +273,11 @@ def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour() -> 
 def test_a_refusal_counts_for_thirty_seconds_and_ends_what_was_confirmed() -> None:
     found, kind = openwebui_asked()
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
-    assert kind.confirmed.refuse(digest, "revoked", NOW) is None
+    assert kind.confirmed.whose(digest, NOW) is None
     kind.confirm(A, "alice", NOW)
-    assert kind.confirmed.refuse(digest, "revoked", NOW) == "alice"
+    assert kind.confirmed.whose(digest, NOW + 3599) == "alice"
+    kind.confirmed.refuse(digest, "revoked", NOW)
+    assert kind.confirmed.whose(digest, NOW) is None
     assert found.identity.who(sent, NOW) == Refused("revoked", "the session was ended; sign in again", "cookie:token")
     assert outcome(found.identity.who(sent, NOW + 30)) == "ask openwebui"
     assert kind.confirmed.unanswered(digest, NOW + 30) is None

@@ -1,0 +1,222 @@
+"""Answers every `Ask` of the gate: Open WebUI's sessions, LiteLLM's keys, keys that an issuer may have by now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from gateway.access.app_access import AppAccess
+from gateway.access.confirmed import AGAIN_SECONDS, Confirmed, digest_of, refusal
+from gateway.access.litellm_keys import LiteLLMKeys, digest_in
+from gateway.access.oidc import OidcTokens
+from gateway.access.openwebui import OpenWebUI
+from gateway.access.who import Ask, Known, Refused
+from gateway.app.introspection import whose
+from gateway.app.key_sets import KeySets
+from gateway.catalog.model import Catalog, JwtIdentity
+from gateway.errors import InvalidInput, NotAuthenticated, UpstreamFailed
+from gateway.litellm import LiteLLM, check_litellm_id
+from gateway.log import fields
+from gateway.metrics import Registry
+
+log = logging.getLogger(__name__)
+
+ASK_SECONDS = 0.8
+MAX_AT_ONCE = 64
+"""Of one app. Whoever was confirmed within the hour may use all, anybody else half: junk keeps nobody known waiting."""
+_MAX_OF_STRANGERS = MAX_AT_ONCE // 2
+
+Changed = Callable[[str, str | None], None]
+
+
+def identity_session() -> aiohttp.ClientSession:
+    """For asking: keeps no cookie, which would be somebody's session, and unpacks nothing."""
+    return aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=0),
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        auto_decompress=False,
+    )
+
+
+class Asking:
+    """`access(app_id)` is an app as it is now. `changed(app_id, user_id)` is called in the step of the loop in which
+    what was taken for this person (None: for anybody of the app) is taken no more."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        litellm: LiteLLM | None,
+        *,
+        access: Callable[[str], AppAccess | None],
+        changed: Changed,
+        registry: Registry,
+        clock: Callable[[], float],
+    ) -> None:
+        self._session = session
+        self._litellm = litellm
+        self._access = access
+        self._changed = changed
+        self._clock = clock
+        self._apps_of_keys: dict[str, list[str]] = {}
+        self.key_sets = KeySets(session, clock, self._keys_gone)
+        self._flights: dict[tuple[str, Ask], asyncio.Task[Known | Refused]] = {}
+        self._at_once: Counter[str] = Counter()
+        # (app id, the kind's place) → until when it is thought not to answer, in the loop's time.
+        self._silent_until: dict[tuple[str, int], float] = {}
+        self._asked = registry.counter(
+            "skpay_identity_asked_total", "Credentials that others were asked about.", ("app", "kind", "outcome")
+        )
+
+    def follow(self, catalog: Catalog) -> None:
+        """Keep the keys of every issuer that these apps name."""
+        apps: dict[str, list[str]] = {}
+        for app in catalog.apps.values():
+            for kind in app.identity:
+                if isinstance(kind, JwtIdentity):
+                    apps.setdefault(kind.jwks_url, []).append(app.app_id)
+        self._apps_of_keys = apps
+        self.key_sets.follow(apps)
+
+    async def stop(self) -> None:
+        """Ask nobody any more. Twice is once."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        await self.key_sets.stop()
+
+    async def resolve(self, app_id: str, ask: Ask) -> Known | Refused:
+        """Whose the credential is; the same question asked twice at once is one. Within 0.8 s.
+
+        Raises `UpstreamFailed` where those who know do not say, and have not within the hour, or too much is asked.
+        """
+        flight = self._flights.get((app_id, ask))
+        if flight is None:
+            flight = self._begin(app_id, ask)
+        return await asyncio.shield(flight)
+
+    def _begin(self, app_id: str, ask: Ask) -> asyncio.Task[Known | Refused]:
+        room = MAX_AT_ONCE if self._is_known(app_id, ask) else _MAX_OF_STRANGERS
+        if self._at_once[app_id] >= room:
+            self._count(app_id, ask, "busy")
+            raise UpstreamFailed("Too many are asking who they are.", detail=app_id)
+        self._at_once[app_id] += 1
+        flight = self._flights[app_id, ask] = asyncio.create_task(self._answer(app_id, ask))
+        flight.add_done_callback(lambda task: self._landed(app_id, ask, task))
+        return flight
+
+    def _landed(self, app_id: str, ask: Ask, flight: asyncio.Task[Known | Refused]) -> None:
+        del self._flights[app_id, ask]
+        self._at_once[app_id] -= 1
+        if not flight.cancelled():
+            flight.exception()  # whoever waits has it; perhaps nobody does any more
+
+    async def _answer(self, app_id: str, ask: Ask) -> Known | Refused:
+        found = self._access(app_id)
+        kind = None if found is None else found.identity.kinds.get(ask.number)
+        try:
+            if isinstance(kind, OpenWebUI) and ask.kind == "openwebui":
+                return await self._confirm(app_id, ask, kind.confirmed, lambda: self._open_webui(kind, ask))
+            if isinstance(kind, LiteLLMKeys) and ask.kind == "litellm_key":
+                return await self._confirm(app_id, ask, kind.confirmed, lambda: self._litellm_key(kind, ask))
+            if isinstance(kind, OidcTokens) and ask.kind == "jwt":
+                return await self._by_newer_keys(app_id, ask, kind)
+        except NotAuthenticated as exc:
+            self._count(app_id, ask, "refused")
+            return Refused(exc.code, exc.message, ask.source)
+        # apps.json was changed since the gate looked; it will look again.
+        raise UpstreamFailed("The app finds its users in another way now.", detail=app_id)
+
+    async def _confirm(
+        self, app_id: str, ask: Ask, confirmed: Confirmed, asking: Callable[[], Awaitable[Known]]
+    ) -> Known:
+        """Ask, or take what was said last while nobody answers. Raises `NotAuthenticated`, `UpstreamFailed`."""
+        digest = _digest(ask)
+        place = app_id, ask.number
+        before = confirmed.whose(digest, self._now())
+        try:
+            if before is not None and self._silent_until.get(place, 0) > asyncio.get_running_loop().time():
+                raise UpstreamFailed("They did not answer a moment ago.")
+            async with asyncio.timeout(ASK_SECONDS):
+                known = await asking()
+        except NotAuthenticated as exc:
+            confirmed.refuse(digest, exc.code, self._now())
+            if before is not None:
+                self._changed(app_id, before)
+            raise
+        except (UpstreamFailed, TimeoutError) as exc:
+            self._unanswered(place, ask, exc)
+            held = confirmed.unanswered(digest, self._now())
+            self._count(app_id, ask, "unanswered" if held is None else "last_good")
+            if held is None:
+                raise UpstreamFailed("Those who know the credential do not answer.") from exc
+            return held
+        self._silent_until.pop(place, None)
+        if before is not None and before != known.user_id:
+            self._changed(app_id, before)
+        self._count(app_id, ask, "confirmed")
+        return known
+
+    async def _open_webui(self, kind: OpenWebUI, ask: Ask) -> Known:
+        named = await whose(self._session, kind.introspect or "", ask.credential)
+        return kind.confirm(ask.credential, named, self._now())
+
+    async def _litellm_key(self, kind: LiteLLMKeys, ask: Ask) -> Known:
+        if self._litellm is None:
+            raise UpstreamFailed("LITELLM_URL is not set.")
+        holder = await self._litellm.key_holder(ask.credential.decode("ascii"))
+        if holder is None:
+            raise refusal("unknown_key")
+        try:
+            check_litellm_id(holder.litellm_id)
+        except InvalidInput as exc:
+            raise refusal("unknown_key") from exc  # LiteLLM's own, such as whoever holds the master key
+        return kind.confirm(ask.credential, holder.litellm_id, self._now(), holder.expires_at)
+
+    async def _by_newer_keys(self, app_id: str, ask: Ask, kind: OidcTokens) -> Known:
+        answer = kind.read(ask.credential, ask.source, self._now())
+        if isinstance(answer, Ask):
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    await self.key_sets.read(kind.ring)
+            except (UpstreamFailed, TimeoutError) as exc:
+                self._count(app_id, ask, "unanswered")
+                raise UpstreamFailed("The issuer's keys cannot be read.") from exc
+            answer = kind.read(ask.credential, ask.source, self._now())
+        if isinstance(answer, Ask):
+            raise UpstreamFailed("The issuer's keys cannot be read.")
+        self._count(app_id, ask, "confirmed")
+        return answer
+
+    def _keys_gone(self, url: str) -> None:
+        for app_id in self._apps_of_keys.get(url, ()):
+            self._changed(app_id, None)
+
+    def _is_known(self, app_id: str, ask: Ask) -> bool:
+        found = self._access(app_id)
+        kind = None if found is None else found.identity.kinds.get(ask.number)
+        asked = kind.confirmed if isinstance(kind, OpenWebUI | LiteLLMKeys) else None
+        return asked is not None and asked.whose(_digest(ask), self._now()) is not None
+
+    def _unanswered(self, place: tuple[str, int], ask: Ask, exc: Exception) -> None:
+        """For a few seconds nobody who was confirmed before waits for them again."""
+        now = asyncio.get_running_loop().time()
+        if self._silent_until.get(place, 0) <= now:
+            detail = getattr(exc, "detail", "") or getattr(exc, "message", "") or "no answer in time"
+            log.warning("identity_unanswered", extra=fields(app_id=place[0], kind=ask.kind, detail=detail))
+            self._silent_until[place] = now + AGAIN_SECONDS
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    def _count(self, app_id: str, ask: Ask, outcome: str) -> None:
+        self._asked.of(app_id, ask.kind, outcome).value += 1
+
+
+def _digest(ask: Ask) -> bytes:
+    return digest_in(ask.credential) if ask.kind == "litellm_key" else digest_of(ask.credential)
