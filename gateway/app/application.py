@@ -16,14 +16,16 @@ import aiohttp
 from aiohttp import web
 
 from gateway.access import arrival, links
-from gateway.access.app_access import AppAccess, app_access
 from gateway.access.keys import KeyOwner
+from gateway.app.asking import Asking, identity_session
 from gateway.app.assertion_keys import AssertionKeys
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.first_contact import FirstContact
+from gateway.app.gate_apps import GateApps
 from gateway.app.gate_table import GateTable
 from gateway.app.gauges import keep_gauges
+from gateway.app.lost_tiers import refuse_lost_tiers
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.context import Billing
@@ -44,7 +46,7 @@ from gateway.log import fields
 from gateway.metrics import Registry
 from gateway.routing import plan, traefik_document
 from gateway.settings import Secrets, Settings
-from gateway.store import Store, entitlements, keys
+from gateway.store import Store, keys
 from gateway.stripe.client import Stripe
 from gateway.stripe.pacing import Pacer
 from gateway.web.context import Site
@@ -75,12 +77,9 @@ class Application:
         self._stack = contextlib.AsyncExitStack()
         self._background = Background()
         self._reloading, self._loading_keys = asyncio.Lock(), asyncio.Lock()
-        self._access: dict[str, AppAccess] = {}
         self._traefik: bytes | None = None
         self._tiers = GateTable(self._tier_changed)
         self._assertion_keys = AssertionKeys(settings)
-        self._owners: dict[str, KeyOwner] = {}
-        self._installed: tuple[object, object] = (None, None)
         self.registry = Registry()
         self.web_port = 0
         self.gate_port = 0
@@ -101,7 +100,10 @@ class Application:
         self._billing = self._billing_over(session)
         first_sight = FirstSight(self._billing)
         link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
+        self._asking = self._asking_over(await self._stack.enter_async_context(identity_session()))
+        self._stack.push_async_callback(self._asking.stop)
         self._gate = self._gate_over(first_sight, link_keys[0])
+        self._apps = GateApps(self._gate, self._asking.key_sets.ring)
         await self._install(self._catalog, self._secrets)
         await resolve_alert(self._billing, "catalog_refused", str(settings.apps_file))
         first_contact = FirstContact(self._billing, self._problems)
@@ -152,7 +154,19 @@ class Application:
             registry=self.registry,
             first_sight=first_sight.saw,
             traefik_document=lambda: self._traefik,
+            resolve=self._asking.resolve,
             arrival_keys=arrival.pass_keys(self._settings.admin_token),
+            clock=self._clock,
+        )
+
+    def _asking_over(self, session: aiohttp.ClientSession) -> Asking:
+        """Who answers what the gate cannot tell by itself."""
+        return Asking(
+            session,
+            self._billing.litellm,
+            access=lambda app_id: self._apps.access_of(app_id),
+            changed=lambda app_id, user_id: self._apps.credential_changed(app_id, user_id),
+            registry=self.registry,
             clock=self._clock,
         )
 
@@ -163,7 +177,7 @@ class Application:
         )
         self._stack.push_async_callback(listener.close, 2)
         self.gate_port = listener.port
-        explainer = Explainer(self._gate, self._tiers.table, lambda app_id: self._access.get(app_id), self._clock)
+        explainer = Explainer(self._gate, self._tiers.table, self._apps.access_of, self._clock)
         site = Site(
             admin_tokens=settings.admin_token,
             public_url=settings.public_url,
@@ -188,7 +202,7 @@ class Application:
 
     def problems(self) -> dict[str, str]:
         """What is not well, by name; empty is ready."""
-        found = dict(self._problems)
+        found = {**self._problems, **self._asking.key_sets.problems()}
         if self._store.problem:
             found["store"] = self._store.problem
         return found
@@ -229,10 +243,10 @@ class Application:
 
     async def _install(self, catalog: Catalog, secrets: Mapping[SecretRef, Secrets]) -> None:
         """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
-        await self._refuse_lost_tiers(catalog)
+        await refuse_lost_tiers(self._store, catalog, str(self._settings.apps_file))
         await self._assertion_keys.prepare(catalog)
         document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
-        gone = [app_id for app_id in self._access if app_id not in catalog.apps]
+        gone = [app_id for app_id in self._apps.access if app_id not in catalog.apps]
         async with self._loading_keys:
             live = await self._store.read(keys.live)
             # All in one step: who is told of a tier by the new catalog must be asked about it by the new one.
@@ -240,27 +254,12 @@ class Application:
             self._billing.prices_resolved = False
             self._billing.catalog_secrets = secrets
             self._install_keys(live)
+            self._asking.follow(catalog)
             self._traefik = json.dumps(document).encode()
         await load_known_prices(self._billing)
         await self._tiers.load(self._store, catalog)
         for app_id in gone:
             self._tiers.table.drop(app_id)
-
-    async def _refuse_lost_tiers(self, catalog: Catalog) -> None:
-        """An edit must not take a tier away that somebody has: they would be cut off by a slip of the keyboard."""
-        lost = []
-        for (app_id, tier_id), count in (await self._store.read(entitlements.tiers_in_use)).items():
-            app = catalog.app(app_id)
-            where = f"{self._settings.apps_file}: {app_id}"
-            if app is None:
-                lost.append(f"{where}: the app was removed, but {count} of its users have {tier_id!r}; put it back")
-            elif app.tier(tier_id) is None:
-                lost.append(
-                    f"{where}: the tier {tier_id!r} was removed, but {count} users have it; put it back, "
-                    f'or add "was": ["{tier_id}"] to the tier that takes its place'
-                )
-        if lost:
-            raise ConfigError(lost)
 
     def _forget_gate(self, app_id: str, user_id: str) -> None:
         # Who still comes after that has come back, and must have limits in LiteLLM again.
@@ -286,16 +285,7 @@ class Application:
             made = [key.key_hash for key in live if key.kind == "app" and key.app_id == app.app_id]
             hashes[app.app_id] = (*(hash_key(secret.reveal()) for secret in configured), *made)
         self._billing.app_keys = hashes
-        self._access = {
-            app.app_id: app_access(app, self._secrets, owners, self._access.get(app.app_id))
-            for app in self._catalog.apps.values()
-        }
-        installed = (self._catalog, self._secrets)
-        # Whose keys came or went: both tables hold hash and owner.
-        moved = {owner for _, owner in self._owners.items() ^ owners.items()}
-        same = all(new is old for new, old in zip(installed, self._installed, strict=True))
-        self._gate.install(self._access, self._assertion_keys.signer, moved if same else None)
-        self._installed, self._owners = installed, owners
+        self._apps.install(self._catalog, self._secrets, owners, self._assertion_keys.signer)
 
     async def _watch(self) -> None:
         """Look at apps.json each second: a stat always works, where notifications are lost behind some mounts."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.billing.notice_signature import signing_key
 from gateway.catalog import parse
-from gateway.catalog.model import Catalog, SecretRef
+from gateway.catalog.model import Catalog, LiteLLMKeyIdentity, SecretRef
 from gateway.errors import ConfigError
 from gateway.log import fields
 from gateway.settings import Secrets, Settings, read_secret_file, secret_problem, split_secret
@@ -62,6 +62,12 @@ class CatalogFile:
                 f"{name}: apps[{number}].litellm: LITELLM_URL is not set; set it, or take litellm out of the app"
                 for number, app in enumerate(catalog.apps.values())
                 if app.litellm is not None
+            ]
+            problems += [
+                f"{name}: apps[{number}].identity[{place}]: LITELLM_URL is not set; set it, or take litellm_key out"
+                for number, app in enumerate(catalog.apps.values())
+                for place, kind in enumerate(app.identity)
+                if isinstance(kind, LiteLLMKeyIdentity)
             ]
         if problems:
             raise ConfigError(problems)

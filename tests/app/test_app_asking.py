@@ -1,0 +1,313 @@
+"""Asking others whose a credential is: what they say, what counts while they do not, and that nobody can flood them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+from access.access_samples import NOW, SECRETS, SESSION_REF, session, with_app
+from app.identity_servers import OpenWebUIServer
+from servers.traefik import until
+
+from gateway.access.app_access import AppAccess, app_access
+from gateway.access.who import Ask, Known, Refused, Who
+from gateway.app.asking import MAX_AT_ONCE, Asking, identity_session
+from gateway.catalog.model import LiteLLMKeyIdentity, LiteLLMMode, OpenWebUIIdentity, UserKeyIdentity
+from gateway.errors import UpstreamFailed
+from gateway.litellm import LiteLLM
+from gateway.metrics import Registry
+from gateway.sandbox.litellm import LiteLLMSandbox
+from gateway.sandbox.litellm.faults import Fault
+from gateway.settings import Secret
+
+MASTER_KEY = "sk-master-of-the-sandbox-77aa"
+A, B = session("alice"), session("bob")
+API_KEY = b"sk-0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class World:
+    """An app with `openwebui` that asks `open_webui`; a LiteLLM; and what the gate was told."""
+
+    open_webui: OpenWebUIServer
+    litellm: LiteLLMSandbox
+    litellm_url: str
+    now: float = NOW
+    changed: list[tuple[str, str | None]] = field(default_factory=list)
+    apps: dict[str, AppAccess] = field(default_factory=dict)
+    asking: Asking = None  # type: ignore[assignment]  # set with the rest
+    registry: Registry = field(default_factory=Registry)
+
+    def sees(self, header: str, value: bytes) -> Who:
+        """What the gate finds by itself."""
+        return self.apps["skai"].identity.who({header.encode(): value}, int(self.now))
+
+    async def who(self, credential: bytes) -> str:
+        """Whose it is in the end: a user's id, a refusal's code, or "unavailable"."""
+        found = self.sees("Authorization", b"Bearer " + credential)
+        if isinstance(found, Ask):
+            try:
+                found = await self.asking.resolve("skai", found)
+            except UpstreamFailed:
+                return "unavailable"
+        if isinstance(found, Refused):
+            return found.code
+        return found.user_id if isinstance(found, Known) else "nobody"
+
+    def counted(self, outcome: str, kind: str = "openwebui") -> float:
+        names = ("app", "kind", "outcome")
+        return self.registry.counter("skpay_identity_asked_total", "", names).of("skai", kind, outcome).value
+
+    async def key_of(self, user_id: str | None) -> bytes:
+        return (await self.call("/key/generate", {"user_id": user_id}))["key"].encode()  # type: ignore[no-any-return]  # JSON
+
+    async def call(self, path: str, body: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {MASTER_KEY}"}
+        async with (
+            aiohttp.ClientSession() as operator,
+            operator.post(self.litellm_url + path, json=body, headers=headers) as answer,
+        ):
+            return await answer.json()
+
+
+@pytest.fixture
+async def world(aiohttp_server: Any) -> AsyncIterator[World]:
+    open_webui, sandbox = OpenWebUIServer(), LiteLLMSandbox(MASTER_KEY, clock=lambda: held[0].now)
+    servers = [await aiohttp_server(each.application()) for each in (open_webui, sandbox)]
+    urls = [str(server.make_url("")).rstrip("/") for server in servers]
+    held = [World(open_webui, sandbox, urls[1])]
+    made = held[0]
+    kinds = (OpenWebUIIdentity(SESSION_REF, urls[0]), UserKeyIdentity())
+    made.apps["skai"] = app_access(with_app(identity=kinds), SECRETS, {})
+    async with identity_session() as asks, aiohttp.ClientSession() as session_of_litellm:
+        made.asking = Asking(
+            asks,
+            LiteLLM(session_of_litellm, urls[1], (Secret(MASTER_KEY),), clock=lambda: made.now),
+            access=made.apps.get,
+            changed=lambda app_id, user_id: made.changed.append((app_id, user_id)),
+            registry=made.registry,
+            clock=lambda: made.now,
+        )
+        yield made
+        await made.asking.stop()
+
+
+async def test_a_session_that_open_webui_confirms_is_its_users_for_thirty_seconds(world: World) -> None:
+    world.open_webui.signs_in(A, "alice")
+    assert await world.who(A) == "alice"
+    assert await world.who(A) == "alice"
+    world.now += 30
+    assert await world.who(A) == "alice"
+    assert [path for path, _ in world.open_webui.asked] == ["/api/v1/auths/"] * 2
+    assert world.changed == []
+
+
+async def test_open_webui_is_shown_the_session_and_nothing_else(world: World) -> None:
+    """It sends its cookie with every answer: kept, it would go out with the next person's question."""
+    world.open_webui.signs_in(A, "alice")
+    world.open_webui.signs_in(B, "bob")
+    assert [await world.who(A), await world.who(B)] == ["alice", "bob"]
+    for (_, headers), token in zip(world.open_webui.asked, (A, B), strict=True):
+        assert headers["Authorization"] == f"Bearer {token.decode()}"
+        assert "Cookie" not in headers
+
+
+@pytest.mark.parametrize(
+    ("credential", "row", "expected"),
+    [
+        (A, None, "revoked"),
+        (A, {"id": "alice", "role": "pending"}, "not_activated"),
+        (A, {"id": "alice", "role": "admin"}, "alice"),
+        (A, {"id": "bob", "role": "user"}, "wrong_user"),
+        (A, {"id": None, "role": "user"}, "malformed_token"),
+        (A, {"id": "alice"}, "unavailable"),
+        (A, {"id": "alice", "role": 7}, "unavailable"),
+        (A, ["alice"], "unavailable"),
+        (API_KEY, None, "unknown_key"),
+        (API_KEY, {"id": "alice", "role": "pending"}, "not_activated"),
+        (API_KEY, {"id": "carol", "role": "user"}, "carol"),
+        (API_KEY, {"id": "", "role": "user"}, "malformed_token"),
+    ],
+)
+async def test_what_open_webui_says(world: World, credential: bytes, row: Any, expected: str) -> None:
+    if row is not None:
+        world.open_webui.rows[credential.decode()] = row
+    assert await world.who(credential) == expected
+    assert world.changed == []
+    assert len(world.open_webui.asked) == 1
+    if expected != "unavailable":
+        assert await world.who(credential) == expected
+        assert len(world.open_webui.asked) == 1  # remembered, a refusal too
+
+
+async def test_an_api_key_that_may_not_be_asked_about_is_refused(world: World) -> None:
+    world.open_webui.trouble = 403
+    assert await world.who(API_KEY) == "api_key_unsupported"
+    assert await world.who(A) == "revoked"
+
+
+async def test_a_session_that_was_ended_is_seen_within_thirty_seconds_and_told_of(world: World) -> None:
+    world.open_webui.signs_in(A, "alice")
+    assert await world.who(A) == "alice"
+    world.open_webui.rows.clear()
+    assert await world.who(A) == "alice"
+    world.now += 30
+    assert await world.who(A) == "revoked"
+    assert world.changed == [("skai", "alice")]
+    assert world.sees("Cookie", b"token=" + A) == Refused(
+        "revoked", "the session was ended; sign in again", "cookie:token"
+    )
+    world.now += 30
+    world.open_webui.trouble = 500  # an outage does not bring it back
+    assert await world.who(A) == "unavailable"
+
+
+TROUBLE = [500, 502, 404, 429, 200, "html", "redirect", "huge", "cut", "slow"]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+async def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour(
+    world: World, trouble: int | str
+) -> None:
+    world.open_webui.signs_in(A, "alice")
+    world.open_webui.signs_in(B, "bob")
+    assert await world.who(A) == "alice"
+    world.open_webui.trouble = trouble
+    world.now += 1800
+    started = time.monotonic()
+    assert await world.who(A) == "alice"
+    assert await world.who(B) == "unavailable"
+    assert time.monotonic() - started < 2 * 0.8 + 0.8  # each within its time, on a busy machine
+    world.now += 1800
+    assert await world.who(A) == "unavailable"
+    world.open_webui.trouble = ""
+    assert await world.who(A) == "alice"
+    assert world.changed == []
+    assert (world.counted("last_good"), world.counted("unanswered")) == (1, 2)
+
+
+async def test_who_was_confirmed_waits_once_and_not_each_time_for_a_silent_open_webui(world: World) -> None:
+    people = [session(f"u{number}") for number in range(5)]
+    for number, token in enumerate(people):
+        world.open_webui.signs_in(token, f"u{number}")
+        assert await world.who(token) == f"u{number}"
+    world.open_webui.trouble = "slow"
+    world.open_webui.asked.clear()
+    world.now += 60
+    started = time.monotonic()
+    for _ in range(3):
+        assert [await world.who(token) for token in people] == [f"u{number}" for number in range(5)]
+    assert time.monotonic() - started < 2
+    assert len(world.open_webui.asked) == 1
+
+
+async def test_one_question_at_a_time_for_one_credential(world: World) -> None:
+    world.open_webui.signs_in(A, "alice")
+    assert await asyncio.gather(*(world.who(A) for _ in range(50))) == ["alice"] * 50
+    assert len(world.open_webui.asked) == 1
+
+
+async def test_who_gives_up_waiting_takes_the_answer_from_nobody(world: World) -> None:
+    world.open_webui.signs_in(A, "alice")
+    found = world.sees("Authorization", b"Bearer " + A)
+    assert isinstance(found, Ask)
+    first = asyncio.create_task(world.asking.resolve("skai", found))
+    second = asyncio.create_task(world.asking.resolve("skai", found))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == Known("alice", NOW + 30)
+    assert len(world.open_webui.asked) == 1
+
+
+async def test_a_flood_of_strangers_is_bounded_and_keeps_nobody_known_waiting(world: World) -> None:
+    world.open_webui.signs_in(A, "alice")
+    assert await world.who(A) == "alice"
+    world.now += 30
+    world.open_webui.trouble = "slow"
+    junk = [b"sk-" + hashlib.sha256(bytes([number])).hexdigest().encode() for number in range(200)]
+    started = time.monotonic()
+    flood = asyncio.gather(*(world.who(key) for key in junk))
+
+    async def full() -> bool:
+        return world.open_webui.at_once == MAX_AT_ONCE // 2
+
+    await until(full, "half of the places are taken", 0.7)
+    world.open_webui.trouble = ""
+    assert await world.who(A) == "alice"
+    assert await flood == ["unavailable"] * 200
+    assert time.monotonic() - started < 2
+    assert world.open_webui.at_once <= MAX_AT_ONCE // 2 + 1
+    assert world.counted("busy") == 200 - MAX_AT_ONCE // 2
+    assert await world.who(junk[0]) == "unknown_key"
+
+
+async def test_an_edit_of_apps_json_meanwhile_is_no_answer(world: World) -> None:
+    found = world.sees("Authorization", b"Bearer " + A)
+    assert isinstance(found, Ask)
+    world.apps["skai"] = app_access(with_app(identity=(UserKeyIdentity(),)), SECRETS, {})
+    for app_id in ("skai", "gone"):
+        with pytest.raises(UpstreamFailed):
+            await world.asking.resolve(app_id, found)
+
+
+def with_litellm(world: World, template: str = "{user_id}") -> None:
+    app = with_app(identity=(LiteLLMKeyIdentity(),), litellm=LiteLLMMode("internal_user", template))
+    world.apps["skai"] = app_access(app, SECRETS, {})
+
+
+async def test_a_litellm_key_is_its_users_and_never_leaves_in_the_open(world: World) -> None:
+    with_litellm(world, "{app_id}:{user_id}")
+    key, other = await world.key_of("skai:alice"), await world.key_of("blog:bob")
+    world.litellm.requests.clear()
+    assert await world.who(key) == "alice"
+    assert await world.who(key) == "alice"
+    assert await world.who(other) == "unknown_key"
+    assert [entry["path"] for entry in world.litellm.requests] == ["/key/info"] * 2
+    assert key.decode() not in repr(world.litellm.requests)
+
+
+@pytest.mark.parametrize("holder", [None, "default_user_id", "litellm-proxy-budget", "Default_User_Id "])
+async def test_a_key_of_nobody_or_of_litellm_itself_is_nobodys(world: World, holder: str | None) -> None:
+    with_litellm(world)
+    assert await world.who(await world.key_of(holder)) == "unknown_key"
+    assert await world.who(MASTER_KEY.encode()) == "unknown_key"
+    assert await world.who(b"sk-made-up") == "unknown_key"
+
+
+@pytest.mark.parametrize("ending", ["/key/block", "/key/delete"])
+async def test_a_litellm_key_that_was_ended_is_seen_within_thirty_seconds(world: World, ending: str) -> None:
+    with_litellm(world)
+    key = await world.key_of("alice")
+    assert await world.who(key) == "alice"
+    await world.call(ending, {"key": key.decode(), "keys": [key.decode()]})
+    assert await world.who(key) == "alice"
+    world.now += 30
+    assert await world.who(key) == "unknown_key"
+    assert world.changed == [("skai", "alice")]
+
+
+async def test_a_key_that_changed_hands_is_told_of(world: World) -> None:
+    with_litellm(world)
+    key = await world.key_of("alice")
+    assert await world.who(key) == "alice"
+    world.litellm.state.keys[key.decode()].user_id = "bob"
+    world.now += 30
+    assert await world.who(key) == "bob"
+    assert world.changed == [("skai", "alice")]
+
+
+async def test_while_litellm_does_not_answer_its_last_word_counts_for_an_hour(world: World) -> None:
+    with_litellm(world)
+    key, other = await world.key_of("alice"), await world.key_of("bob")
+    assert await world.who(key) == "alice"
+    world.litellm.faults.add(Fault("database", "/key/info", times=9))
+    world.now += 3599
+    assert [await world.who(key), await world.who(other)] == ["alice", "unavailable"]
+    world.now += 1
+    assert await world.who(key) == "unavailable"
