@@ -1,12 +1,13 @@
 """What the documents say is checked against the code."""
 
+import json
 import re
 from pathlib import Path
 
 import click
 import pytest
 
-from gateway.catalog import parse
+from gateway.catalog import identity_rules, parse
 from gateway.cli import skpay
 from gateway.doctor.stripe import NEEDED, USEFUL
 from gateway.web.routes import API
@@ -53,6 +54,19 @@ def test_the_readmes_apps_json_is_valid() -> None:
     block = re.search(r"```json\n(\{\n  \"\$schema\".*?)\n```", README, re.DOTALL)
     assert block is not None
     assert [tier.tier_id for tier in parse(block[1].encode()).apps["skai"].tiers] == ["free", "pro"]
+
+
+@pytest.mark.parametrize("text", re.findall(r"`(\{\"kind\".*?\})`", README))
+def test_every_identity_kind_the_readme_shows_is_valid(text: str) -> None:
+    block = re.search(r"```json\n(\{\n  \"\$schema\".*?)\n```", README, re.DOTALL)
+    assert block is not None
+    tree = json.loads(block[1])
+    tree["apps"][0]["identity"] = [json.loads(text)]
+    assert parse(json.dumps(tree).encode()).apps["skai"].identity[0].kind in text
+
+
+def test_the_readme_shows_every_identity_kind() -> None:
+    assert set(re.findall(r"`\{\"kind\": \"(\w+)\"", README)) == set(identity_rules.REQUIRED)
 
 
 @pytest.mark.parametrize("route", re.findall(r"^\| `(?:GET|POST) (/[^ `]+)", README, re.MULTILINE))

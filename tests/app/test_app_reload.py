@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from gateway.app import application as module
 from gateway.app.background import Background
 from gateway.errors import StoreUnavailable
-from gateway.store import keys
+from gateway.store import entitlements, keys
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "test"}
 
@@ -196,18 +196,18 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reload is held up while it asks the store; it must not install its old text over the newer one."""
-    original = module.Application._refuse_lost_tiers
+    original = module.refuse_lost_tiers
     held = asyncio.Event()
     first = True
 
-    async def slow_once(application: module.Application, catalog: Any) -> None:
+    async def slow_once(*asked: Any) -> None:
         nonlocal first
         if first:
             first = False
             await asyncio.wait_for(held.wait(), 5)
-        await original(application, catalog)
+        await original(*asked)
 
-    monkeypatch.setattr(module.Application, "_refuse_lost_tiers", slow_once)
+    monkeypatch.setattr(module, "refuse_lost_tiers", slow_once)
     reloading = asyncio.create_task(running.application.reload())
     await asyncio.sleep(0)
     write_apps(running.folder, third_app)
@@ -225,7 +225,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     await granted(running)
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
     _, other = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u2"})
-    loop, original = asyncio.get_running_loop(), module.entitlements.each
+    loop, original = asyncio.get_running_loop(), entitlements.each
 
     def read_then_change(conn: Connection, chunk: int) -> Any:
         rows = list(original(conn, chunk))
@@ -234,7 +234,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows
 
-    monkeypatch.setattr(module.entitlements, "each", read_then_change)
+    monkeypatch.setattr(entitlements, "each", read_then_change)
     await running.application.reload()
     for key in (made["key"], other["key"]):
         _, headers, _ = await running.gate(Authorization=f"Bearer {key}")
