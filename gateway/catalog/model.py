@@ -209,6 +209,10 @@ Provider = Literal["file", "http", "docker", "swarm"]
 """How Traefik gets the routes."""
 
 
+GateKind = Literal["forward_auth", "plugin"]
+"""How Traefik asks the gate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """How Traefik and the tunnel reach things; the defaults fit a plain Traefik + Cloudflare Tunnel stack."""
@@ -222,6 +226,7 @@ class Routing:
     provider: Provider = "file"
     traefik_version: str = OLDEST_TRAEFIK
     trusted_ips: tuple[str, ...] = ()
+    gate: GateKind = "forward_auth"
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ def _catalog(shaped: shape.DocumentShape, digest: str) -> Catalog:
             provider=routing.provider,
             traefik_version=routing.traefik_version,
             trusted_ips=tuple(routing.trusted_ips),
+            gate=routing.gate,
         ),
         digest=digest,
     )

@@ -53,6 +53,11 @@ class RoutingShape(Shape):
     provider: Annotated[
         Literal["file", "http", "docker", "swarm"], Leaf('one of "file", "http", "docker", "swarm"')
     ] = Field("file", description="How Traefik gets the routes: a file, GET /traefik on the gate's port, or labels.")
+    gate: Annotated[Literal["forward_auth", "plugin"], Leaf('one of "forward_auth", "plugin"')] = Field(
+        "forward_auth",
+        description="How Traefik asks the gate: with its own ForwardAuth, each time, or with our plugin, which keeps "
+        "answers for as long as they hold and wants traefik/plugins-local beside Traefik (SOP.md).",
+    )
     traefik_version: Annotated[
         str,
         Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4}){2}$"),

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import click
 
+from gateway.catalog.model import GateKind
 from gateway.cli.environment import apps_option, catalog_of, public_url_of, public_url_option
 from gateway.cli.output import bad, good, out
 from gateway.errors import ConfigError
@@ -60,7 +61,12 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     tunnel = click.option(
         "--tunnel-id", type=click.UUID, help="The tunnel's UUID, for the formats that name it: cloudflared, dns."
     )
-    for option in (tunnel, formats, public_url_option, apps_option):
+    gate = click.option(
+        "--gate",
+        type=click.Choice(get_args(GateKind)),
+        help="How Traefik asks the gate, instead of routing.gate.",
+    )
+    for option in (tunnel, formats, gate, public_url_option, apps_option):
         command = option(command)
     return command
 
@@ -154,10 +160,15 @@ def show(name: str | None, **options: Any) -> None:
 
 
 def _wanted(
-    folder: Path, apps_file: Path, public_url: str, formats: tuple[str, ...], tunnel_id: UUID | None
+    folder: Path,
+    apps_file: Path,
+    public_url: str,
+    gate: GateKind | None,
+    formats: tuple[str, ...],
+    tunnel_id: UUID | None,
 ) -> _Wanted:
     tunnel = None if tunnel_id is None else str(tunnel_id)
-    planned: Plan = plan(catalog_of(apps_file), public_url_of(public_url))
+    planned: Plan = plan(catalog_of(apps_file), public_url_of(public_url), gate)
     names = formats or usual_formats(planned.routing.provider)
     files = {place: text for name in names for place, text in files_of(planned, name, tunnel).items()}
     return _Wanted(files, folder, usual=not formats)

@@ -12,13 +12,17 @@ from gateway.errors import ConfigError
 
 INCOMING = "sk-in"
 PUBLIC = "sk-public"
+PLUGIN = "skpayments"
+"""What Traefik's static configuration calls our plugin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """First on every gated router: proves Traefik to the gate and takes away what a client says about its request."""
+    """First on every gated router: takes away what a client says about its request and, unless the gate's own
+    middleware does, proves Traefik to the gate."""
 
     name: str
+    proves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,16 @@ class Gate:
     app_id: str
     address: str
     request_headers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """The gate by our plugin, which asks at `gate_url` and keeps what it hears by these headers of the request."""
+
+    name: str
+    app_id: str
+    gate_url: str
+    identity_headers: tuple[str, ...]
 
 
 Key = Literal["user", "peer", "forwarded"]
@@ -78,7 +92,7 @@ class BodyLimit:
     max_bytes: int
 
 
-Middleware = Incoming | Strip | HostHeader | Gate | RateLimit | InFlight | BodyLimit
+Middleware = Incoming | Strip | HostHeader | Gate | Plugin | RateLimit | InFlight | BodyLimit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ is broken and the request falls through to the next one that matches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
 from gateway.catalog.identity_headers import canonical, request_headers
-from gateway.catalog.model import App, Catalog, HeaderIdentity, Routing
+from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity, Routing
 from gateway.catalog.values import ascii_host
 from gateway.errors import ConfigError
 from gateway.routing.lanes import lanes_of
@@ -25,6 +25,7 @@ from gateway.routing.model import (
     Lane,
     Middleware,
     Plan,
+    Plugin,
     RateLimit,
     Router,
     Service,
@@ -46,19 +47,20 @@ class _Parts:
     services: list[Service] = field(default_factory=list)
 
 
-def plan(catalog: Catalog, public_url: str) -> Plan:
-    """The routes of every app and of our own public listener at `public_url`'s host.
+def plan(catalog: Catalog, public_url: str, gate: GateKind | None = None) -> Plan:
+    """The routes of every app and of our own public listener at `public_url`'s host; `gate` instead of `routing.gate`.
 
     Raises `ConfigError` with everything that must not reach another program's configuration; a catalog from `parse`
     has none of it, except an app that claims our own host.
     """
-    public_host, routing = _public_host(public_url), catalog.routing
+    public_host = _public_host(public_url)
+    routing = catalog.routing if gate is None else replace(catalog.routing, gate=gate)
     found = [*problems(catalog), *claims(catalog, public_host)]
     if found:
         raise ConfigError(found)
     parts = _Parts()
     if catalog.apps:
-        parts.middlewares.append(Incoming(INCOMING))
+        parts.middlewares.append(Incoming(INCOMING, proves=routing.gate == "forward_auth"))
     for app in catalog.apps.values():
         _add_app(parts, app, routing)
     _add_public(parts, public_host, routing)
@@ -73,7 +75,7 @@ def plan(catalog: Catalog, public_url: str) -> Plan:
 
 def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
     """A router for each host of the app, and the lanes below all of them."""
-    gate = _gate(app, routing.gate_url)
+    gate = _gate(app, routing)
     service = Service(f"sk-app-{app.app_id}", app.upstream)
     # No app id has an underscore, so a second host's name is no other app's.
     suffixes = [app.app_id if number == 1 else f"{app.app_id}_{number}" for number in range(1, len(app.hosts) + 1)]
@@ -105,9 +107,12 @@ def _address(routing: Routing) -> Key:
     return "forwarded" if routing.trusted_ips else "peer"
 
 
-def _gate(app: App, gate_url: str) -> Gate:
-    address = f"{gate_url}/gate?app={quote(app.app_id, safe='')}"
-    return Gate(f"sk-gate-{app.app_id}", app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL))
+def _gate(app: App, routing: Routing) -> Gate | Plugin:
+    name = f"sk-gate-{app.app_id}"
+    if routing.gate == "plugin":
+        return Plugin(name, app.app_id, routing.gate_url, request_headers(app))
+    address = f"{routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
+    return Gate(name, app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL))
 
 
 def _trusted_headers(app: App) -> tuple[tuple[Strip, ...], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.catalog.model import Routing
 from gateway.errors import ConfigError
+from gateway.routing.model import PLUGIN
 
 Value = str | bool | int | tuple[str, ...]
 _WIDTH = 118
@@ -72,6 +73,13 @@ def _lines(routing: Routing) -> Iterator[Line]:
         ("experimental", "abortOnPluginFailure"),
         True,
         "A plugin that does not load takes its routers away, and the request falls through to whatever matches next.",
+    )
+    yield Line(
+        ("experimental", "localPlugins", PLUGIN, "moduleName"),
+        "github.com/skpayments/gate",
+        'For `"gate": "plugin"` of routing in apps.json. Wants ./traefik/plugins-local mounted at /plugins-local: '
+        "Traefik looks for it where it is started, and does not start without it.",
+        offered=routing.gate != "plugin",
     )
     yield from _access_log()
     yield from _metrics(ops)
@@ -228,15 +236,23 @@ def _as_yaml(routing: Routing, lines: list[Line]) -> str:
         shared = sum(1 for _ in _same(above, line.path[:-1]))
         if shared == 0:
             text += "\n"
-        opened = line.path[shared:-1]
-        for depth, key in enumerate(opened, shared):
-            text += f"{'  ' * depth}{_key(key)}:\n"
-        indent = "  " * (len(line.path) - 1)
-        text += _comment(line.why, indent)
-        mark = "# " if line.offered else ""
-        text += f"{indent}{mark}{_key(line.path[-1])}: {_yaml(line)}\n"
-        above = line.path[:-1]
+        text += _offer(line, shared) if line.offered else _option(line, shared)
+        above = above if line.offered else line.path[:-1]
     return text
+
+
+def _option(line: Line, shared: int) -> str:
+    """It and the sections that it opens below the first `shared` ones."""
+    opened = "".join(f"{'  ' * depth}{_key(key)}:\n" for depth, key in enumerate(line.path[shared:-1], shared))
+    indent = "  " * (len(line.path) - 1)
+    return f"{opened}{_comment(line.why, indent)}{indent}{_key(line.path[-1])}: {_yaml(line)}\n"
+
+
+def _offer(line: Line, shared: int) -> str:
+    """The same in a comment, sections too: an empty one would mean something."""
+    option = _option(replace(line, path=line.path[shared:], why=""), 0)
+    indent = "  " * shared
+    return _comment(line.why, indent) + "".join(f"{indent}# {text}\n" for text in option.splitlines())
 
 
 def _as_command(routing: Routing, lines: list[Line]) -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.routing.model import (
+    PLUGIN,
     PUBLIC,
     BodyLimit,
     Gate,
@@ -19,6 +20,7 @@ from gateway.routing.model import (
     Lane,
     Middleware,
     Plan,
+    Plugin,
     RateLimit,
     Router,
     Strip,
@@ -131,11 +133,12 @@ def _lane_rule(lane: Lane) -> str:
     return " && ".join(terms)
 
 
-def _incoming(_: Incoming, gate_secret: str) -> Tree:
+def _incoming(middleware: Incoming, gate_secret: str) -> Tree:
     """Traefik takes an empty text for "delete this header"."""
+    secret = {"X-SK-Gate": gate_secret} if middleware.proves else {}
     return {
         "headers": {
-            "customRequestHeaders": {"X-SK-Gate": gate_secret, **dict.fromkeys(_LIES, "")},
+            "customRequestHeaders": {**secret, **dict.fromkeys(_LIES, "")},
             # Cloudflare caches by file extension before Traefik is asked: a paid file would be everybody's.
             "customResponseHeaders": {"Cloudflare-CDN-Cache-Control": "no-store"},
         }
@@ -161,6 +164,16 @@ def _gate(middleware: Gate, _: str) -> Tree:
             "authResponseHeadersRegex": TAG_HEADERS,
         }
     }
+
+
+def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
+    options = {
+        "address": middleware.gate_url,
+        "app": middleware.app_id,
+        "secret": gate_secret,
+        "headers": list(middleware.identity_headers),
+    }
+    return {"plugin": {PLUGIN: options}}
 
 
 def _rate_limit(middleware: RateLimit, _: str) -> Tree:
@@ -195,6 +208,7 @@ _RENDERED: dict[type, Callable[[Any, str], Tree]] = {
     Strip: _strip,
     HostHeader: _host_header,
     Gate: _gate,
+    Plugin: _plugin,
     RateLimit: _rate_limit,
     InFlight: _in_flight,
     BodyLimit: _body_limit,

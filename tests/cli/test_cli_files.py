@@ -22,6 +22,20 @@ def place(tmp_path: Path) -> tuple[str, ...]:
     return ("--apps", str(tmp_path / "apps.json"), *URL, "--out", str(tmp_path / "out"))
 
 
+async def test_every_routes_command_asks_the_gate_as_it_is_told(
+    skpay: Skpay, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    here = (*place, "--format", "file")
+    assert (await skpay("routes", "write", *here, "--gate", "plugin")).code == 0
+    text = (tmp_path / "out/dynamic/skpayments.yml").read_text()
+    assert "plugin:" in text
+    assert "forwardAuth:" not in text
+    assert (await skpay("routes", "check", *here, "--gate", "plugin")).code == 0
+    assert (await skpay("routes", "check", *here)).code == 1
+    assert "+      forwardAuth:" in (await skpay("routes", "diff", *here)).out
+    assert (await skpay("routes", "show", *here[:4], "--format", "file", "--gate", "plugin")).out == text
+
+
 async def test_check_is_1_until_written_and_0_after(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:
     said = await skpay("routes", "check", *place)
     assert said.code == 1

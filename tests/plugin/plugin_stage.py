@@ -13,16 +13,9 @@ from typing import Any
 import yaml
 from aiohttp import web
 from fake_gate import FakeGate
-from servers.traefik import Traefik, until
+from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, until
 
-PLUGINS_DIR = Path(__file__).resolve().parents[2] / "traefik"
 PLUGIN_DIR = PLUGINS_DIR / "plugins-local/src/github.com/skpayments/gate"
-STATIC = {
-    "experimental": {
-        "abortOnPluginFailure": True,
-        "localPlugins": {"skpayments": {"moduleName": "github.com/skpayments/gate"}},
-    }
-}
 HOST = "blog.test"
 ALICE = "token=alice"
 Headers = Sequence[tuple[str, str]]
@@ -150,7 +143,7 @@ async def staged(folder: Path, *, static: Mapping[str, Any] | None = None, **opt
     base = {"address": gate.url, "app": "blog", "secret": gate.secret, "headers": ["Authorization", "Cookie"]}
     write(folder, app_url, ["blog"], {**base, **options})
     try:
-        async with Traefik({**STATIC, **(static or {})}, dynamic_dir=folder, plugins_dir=PLUGINS_DIR) as traefik:
+        async with Traefik({**WITH_PLUGIN, **(static or {})}, dynamic_dir=folder, plugins_dir=PLUGINS_DIR) as traefik:
             await traefik.until_routers("blog@file")
             assert await traefik.errors() == 0
             stage = Stage(gate, traefik, folder, app_url, options={**base, **options})

@@ -12,9 +12,10 @@ from typing import Any
 
 from aiohttp import web
 from servers.fake_docker_engine import Container, FakeDockerEngine
-from servers.traefik import Traefik
+from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik
 
 from gateway.catalog import parse
+from gateway.catalog.model import GateKind
 from gateway.routing import Plan, docker_labels, plan, swarm_labels, traefik_document, traefik_file
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -41,6 +42,7 @@ class Stage:
 
     gate_secret: str = SECRET
     edit: Callable[[Any, Stage], object] = lambda tree, stage: None
+    gate_kind: GateKind = "forward_auth"
     gate_got: list[tuple[str, str, Headers]] = field(default_factory=list)
     app_got: list[tuple[str, str, Headers]] = field(default_factory=list)
     public_got: list[tuple[str, str, Headers]] = field(default_factory=list)
@@ -68,7 +70,7 @@ class Stage:
         return json.dumps(tree).encode()
 
     def plan(self) -> Plan:
-        return plan(parse(self.document()), f"https://{PUBLIC_HOST}/base")
+        return plan(parse(self.document()), f"https://{PUBLIC_HOST}/base", self.gate_kind)
 
     async def ask(
         self, host: str, target: str = "/", headers: Headers = (), body: bytes = b"", port: int | None = None
@@ -92,6 +94,8 @@ class Stage:
 
     async def gate(self, request: web.Request) -> web.Response:
         """Who has the cookies `tier=x; user=y` is y on tier x; anything below /paid is refused, /up leads to a page."""
+        if request.path == "/gate/changes":
+            return web.json_response({"error": "too_many"}, status=503)  # so the plugin asks for each request
         self.gate_got.append(_seen(request))
         if request.headers.getall("X-SK-Gate", []) != [self.gate_secret]:
             return web.json_response({"error": "forbidden"}, status=403)
@@ -157,9 +161,10 @@ async def staged(
     traefik_secret: str = SECRET,
     edit: Callable[[Any, Stage], object] = lambda tree, stage: None,
     entry_points: dict[str, Any] | None = None,
+    gate_kind: GateKind = "forward_auth",
 ) -> AsyncIterator[Stage]:
     """The stage with the real Traefik, which has the plan from this provider; `behind_tunnel` it trusts its peer."""
-    stage = Stage(edit=edit)
+    stage = Stage(edit=edit, gate_kind=gate_kind)
     async with AsyncExitStack() as stack:
         stage.gate_url = await serve(stack, stage.gate)
         stage.app_url = await serve(stack, stage.app)
@@ -167,10 +172,10 @@ async def staged(
         stage.public_url = await serve(stack, stage.public)
         static = await _provider(stack, rendering, stage.plan(), folder, traefik_secret)
         trusted = {"forwardedHeaders": {"trustedIPs": ["127.0.0.1/32"]}} if behind_tunnel else {}
-        static["entryPoints"] = entry_points or {"web": trusted}
+        static |= {"entryPoints": entry_points or {"web": trusted}, **(WITH_PLUGIN if gate_kind == "plugin" else {})}
         dynamic_dir = folder if rendering == "file" else None
         stage.traefik = await stack.enter_async_context(
-            Traefik(static, dynamic_dir=dynamic_dir, env={"GATE_SECRET": traefik_secret})
+            Traefik(static, dynamic_dir=dynamic_dir, env={"GATE_SECRET": traefik_secret}, plugins_dir=PLUGINS_DIR)
         )
         # Where several entry points have middlewares, Traefik makes a router for each of them.
         prefixes = [f"{name}-" for name in static["entryPoints"]] if len(static["entryPoints"]) > 1 else [""]

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from routing_stage import HOST, PUBLIC_HOST, RENDERINGS, SECOND_HOST, SECRET, St
 from servers.traefik import Traefik, until
 
 from gateway.catalog import parse
-from gateway.catalog.model import Routing
+from gateway.catalog.model import GateKind, Routing
 from gateway.files import write_atomically
 from gateway.routing import plan, traefik_file
 from gateway.routing.model import HostHeader, Plan, Service
@@ -60,7 +61,8 @@ async def tags_arrive_and_forged_ones_do_not(stage: Stage) -> None:
             assert named(headers, name) == ["mine"], name
         seen_by_gate = stage.gate_got[-1][2]
         assert stage.gate_got[-1][:2] == ("GET", "/gate?app=blog")
-        assert [pair for pair in seen_by_gate if OURS.match(pair[0])] == [("X-Sk-Gate", SECRET)]
+        by_plugin = [("X-Sk-Plugin", "1")] if stage.gate_kind == "plugin" else []
+        assert sorted(pair for pair in seen_by_gate if OURS.match(pair[0])) == [("X-Sk-Gate", SECRET), *by_plugin]
         assert "forged" not in str(seen_by_gate)
     without = await stage.ask(HOST, "/read", forged)
     assert named(stage.app_got[-1][2], "X-SK-Tier") == ["free"]
@@ -95,7 +97,7 @@ async def refusals_reach_the_client_and_nothing_the_app(stage: Stage) -> None:
     assert refused.headers["cloudflare-cdn-cache-control"] == "no-store"
     led = await stage.ask(SECOND_HOST, "/up")
     assert (led.status, led.headers["location"]) == (303, "/buy/page")
-    assert (await stage.ask(HOST, "/large")).status == 401
+    assert (await stage.ask(HOST, "/large")).status == (503 if stage.gate_kind == "plugin" else 401)
     assert (await stage.ask("unknown.test", "/")).status == 404
     assert len(stage.app_got) == before
 
@@ -126,9 +128,12 @@ async def doctors_path_comes_to_us_through_the_apps_chain(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)
-async def test_every_rendering_gives_the_same_answers_behind_a_tunnel(rendering: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gate_kind", get_args(GateKind))
+async def test_every_rendering_gives_the_same_answers_behind_a_tunnel(
+    rendering: str, gate_kind: GateKind, tmp_path: Path
+) -> None:
     """The harder case: Traefik believes its peer's X-Forwarded headers, and the peer passes the client's on."""
-    async with staged(rendering, tmp_path, behind_tunnel=True) as stage:
+    async with staged(rendering, tmp_path, behind_tunnel=True, gate_kind=gate_kind) as stage:
         await the_matrix(stage)
 
 
@@ -139,11 +144,15 @@ async def test_the_file_gives_the_same_answers_without_a_tunnel(tmp_path: Path) 
 
 @pytest.mark.parametrize("rendering", ["file", "docker"])
 @pytest.mark.parametrize("traefik_secret", ["", "not the secret"])
-async def test_without_the_right_secret_nobody_gets_in(rendering: str, traefik_secret: str, tmp_path: Path) -> None:
-    async with staged(rendering, tmp_path, traefik_secret=traefik_secret) as stage:
+@pytest.mark.parametrize("gate_kind", get_args(GateKind))
+async def test_without_the_right_secret_nobody_gets_in(
+    rendering: str, traefik_secret: str, gate_kind: GateKind, tmp_path: Path
+) -> None:
+    async with staged(rendering, tmp_path, traefik_secret=traefik_secret, gate_kind=gate_kind) as stage:
         for headers in ([], [("X-SK-Gate", SECRET)], [("X_SK_Gate", SECRET), ("Cookie", "tier=pro")]):
             answer = await stage.ask(HOST, "/read", headers)
-            assert answer.status == 403
+            # Without any, the plugin does not even ask.
+            assert answer.status == (503 if gate_kind == "plugin" and not traefik_secret else 403)
         assert stage.app_got == []
 
 

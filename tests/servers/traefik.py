@@ -22,6 +22,14 @@ import yaml
 from servers.found import require
 
 T = TypeVar("T")
+# The folder with plugins-local in it, for `plugins_dir`, and what loads our plugin from there, for `static`.
+PLUGINS_DIR = Path(__file__).resolve().parents[2] / "traefik"
+WITH_PLUGIN = {
+    "experimental": {
+        "abortOnPluginFailure": True,
+        "localPlugins": {"skpayments": {"moduleName": "github.com/skpayments/gate"}},
+    }
+}
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.03
