@@ -35,6 +35,11 @@ from gateway.routing.safety import claims, problems
 
 # What the gate reads of every request; all else a client sends stays away from it, except what identity kinds read.
 _HEADERS_OF_ALL = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
+_METHOD_OVERRIDES = tuple(
+    spelling
+    for name in ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
+    for spelling in (name, name.replace("-", "_"))
+)
 
 
 @dataclass(slots=True)
@@ -82,8 +87,9 @@ def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
     names = tuple(f"sk-app-{suffix}" for suffix in suffixes)
     below = lanes_of(app, names, service.name, _address(routing))
     strip, after = _trusted_headers(app)
-    before = (*(middleware.name for middleware in strip), *after)
-    parts.middlewares += (*strip, gate)
+    methods = _other_methods(app)
+    before = (*(middleware.name for middleware in strip), *after, *(middleware.name for middleware in methods))
+    parts.middlewares += (*strip, *methods, gate)
     for name, suffix, host in zip(names, suffixes, app.hosts, strict=True):
         header = HostHeader(f"sk-host-{suffix}", host)
         parts.middlewares.append(header)
@@ -126,6 +132,14 @@ def _trusted_headers(app: App) -> tuple[tuple[Strip, ...], tuple[str, ...]]:
         name for kind in kinds for name in (canonical(kind.name), canonical(kind.name).replace("-", "_"))
     )
     return (Strip(f"sk-strip-{app.app_id}", tuple(names)),), tuple(dict.fromkeys(kind.after for kind in kinds))
+
+
+def _other_methods(app: App) -> tuple[Strip, ...]:
+    """Where the method decides what a request needs, nobody says that it is another one: Rails, Laravel, Express and
+    ASP.NET can be told so by a header."""
+    if not any(route.methods for route in app.routes):
+        return ()
+    return (Strip(f"sk-method-{app.app_id}", _METHOD_OVERRIDES),)
 
 
 def _public_host(public_url: str) -> str:

@@ -170,6 +170,8 @@ FORGED_PLACES = [
     Lie("X-Forwarded-Uri", TUNNEL), Lie("X-Forwarded-Method", TUNNEL), Lie("X-Forwarded-Prefix", TUNNEL),
     Lie("X-Forwarded-Host", TUNNEL), Lie("X-Original-URL", BOTH), Lie("X-Original-Uri", BOTH),
     Lie("X-Rewrite-URL", BOTH), Lie("X_Original_URL", BOTH), Lie("x_rewrite_url", BOTH),
+    # `/upload` asks for more with POST than with GET
+    Lie("X-HTTP-Method-Override", BOTH), Lie("X-HTTP-Method", BOTH), Lie("x_method_override", BOTH),
 ]  # fmt: skip
 
 

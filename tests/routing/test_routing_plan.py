@@ -182,6 +182,22 @@ def test_a_trusted_header_is_looked_at_again_whoever_made_the_catalog(name: str,
         plan(replace(good, apps=MappingProxyType({"blog": app})), PUBLIC_URL)
 
 
+def test_where_the_method_decides_nobody_says_that_it_is_another_one() -> None:
+    tree = json.loads(apps_json([("blog", ["blog.example.com"]), ("shop", ["shop.example.com"])]))
+    tree["apps"][1]["routes"] = [{"path": "/items", "min_tier": "free", "methods": ["DELETE"]}]
+    http = traefik_document(plan(parse(json.dumps(tree).encode()), PUBLIC_URL), "secret")["http"]
+    assert http["routers"]["sk-app-blog"]["middlewares"] == ["sk-in", "sk-host-blog", "sk-gate-blog"]
+    assert http["routers"]["sk-app-shop"]["middlewares"] == [
+        "sk-method-shop", "sk-in", "sk-host-shop", "sk-gate-shop",
+    ]  # fmt: skip
+    taken = http["middlewares"]["sk-method-shop"]["headers"]["customRequestHeaders"]
+    assert taken == dict.fromkeys(
+        ("X-Http-Method-Override", "X_Http_Method_Override", "X-Http-Method", "X_Http_Method", "X-Method-Override",
+         "X_Method_Override"),
+        "",
+    )  # fmt: skip
+
+
 def test_names_never_meet_though_ids_and_numbers_look_alike() -> None:
     apps = [("a", ["a.example", "b.example"]), ("a-2", ["c.example"]), ("in", ["d.example"]), ("public", ["e.example"])]
     routes = plan(parse(apps_json(apps)), PUBLIC_URL)
