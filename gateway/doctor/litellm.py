@@ -28,11 +28,15 @@ async def examine_litellm(place: Place) -> list[Finding]:
             return [*found, bad(ROUTES, "LiteLLM does not know our key", "put the right one into LITELLM_KEY, restart")]
         if exc.status != 403:
             raise
-    denied = await litellm.denied_routes()
+    denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _asks_for_keys(place)]
     if denied:
         remedy = "add them to the key's allowed_routes (SOP.md, step 5), or give the key's user the role proxy_admin"
         return [*found, bad(ROUTES, f"our key may not call {', '.join(denied)}", remedy)]
     return [*found, well(ROUTES, "may call all that is needed"), *await _limits(place, litellm)]
+
+
+def _asks_for_keys(place: Place) -> bool:
+    return any(each.kind == "litellm_key" for app in place.catalog.apps.values() for each in app.identity)
 
 
 async def _limits(place: Place, litellm: LiteLLM) -> list[Finding]:

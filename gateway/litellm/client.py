@@ -24,6 +24,7 @@ _PROBES: tuple[tuple[str, str, Mapping[str, object]], ...] = (
     ("GET", "/user/info", {"user_id": _NOBODY}),
     ("POST", "/user/update", _NONSENSE),
     ("POST", "/user/delete", _NONSENSE),
+    ("GET", "/key/info", {"key": _NOBODY}),
     ("GET", "/customer/info", {"end_user_id": _NOBODY}),
     ("GET", "/customer/list", {}),
     ("POST", "/customer/new", _NONSENSE),

@@ -207,6 +207,22 @@ async def test_a_key_that_may_do_only_this_is_enough(proxy: Proxy) -> None:
     assert status == 403
 
 
+async def test_what_a_key_may_not_is_found_out_without_a_write(proxy: Proxy) -> None:
+    service, gone = f"svc-{proxy.mark}", ("/budget/new", "/customer/list", "/customer/update", "/user/info")
+    await proxy.call("POST", "/user/new", {"user_id": service, "user_role": "proxy_admin", "auto_create_key": False})
+    all_of_them = [*ROUTES, "/user/delete", "/customer/delete"]
+    _, before = await proxy.call("GET", "/budget/list")
+    for left_out in (all_of_them, gone, ()):
+        allowed = [route for route in all_of_them if route not in left_out] or ["/models"]
+        key = await proxy.key_of(service, allowed_routes=allowed)
+        denied = await LiteLLM(proxy.session, proxy.url, (Secret(key),)).denied_routes()
+        assert sorted(denied) == sorted(left_out)
+    assert await proxy.litellm.denied_routes() == ()
+    assert (await proxy.call("GET", "/budget/list"))[1] == before
+    for path in ("/v2/user/info?user_id=", "/customer/info?end_user_id="):
+        assert (await proxy.call("GET", f"{path}skpayments-doctor"))[0] == 404
+
+
 async def test_what_is_held_is_told_without_a_write(proxy: Proxy) -> None:
     litellm, budget = proxy.litellm, f"pro-{proxy.mark}"
     for limits in (PRO, FREE, SOVEREIGN):
