@@ -13,6 +13,7 @@ from gateway.billing.prices import differences, price_at_stripe, price_name
 from gateway.catalog.model import App, Price, Tier
 from gateway.doctor.finding import Finding, bad, not_asked, warning, well
 from gateway.doctor.place import Place, asked
+from gateway.errors import UpstreamFailed
 from gateway.settings import STRIPE_API_BASE
 from gateway.stripe.client import API_VERSION, Stripe, StripeError
 
@@ -128,7 +129,7 @@ async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding 
 async def _endpoints(place: Place) -> list[Finding]:
     url = f"{place.settings.public_url}/webhook/stripe"
     found = [each async for each in place.stripe.each("/v1/webhook_endpoints")]
-    ours = [each for each in found if each.get("url") == url]
+    ours = [each for each in found if each.get("url") == url] or await _destinations(place.stripe, url)
     enabled = [each for each in ours if each.get("status") == "enabled"]
     if not ours:
         return [_no_endpoint(url, found)]
@@ -139,6 +140,23 @@ async def _endpoints(place: Place) -> list[Finding]:
     if len(enabled) > 1:
         wrong.append(warning(ENDPOINT, f"there are {len(enabled)} with our URL, each event comes as often", "keep one"))
     return wrong or [well(ENDPOINT, "enabled, with every event")]
+
+
+async def _destinations(stripe: Stripe, url: str) -> list[dict[str, Any]]:
+    """Those that send us thin events, as if they were endpoints; such events have no version."""
+    try:
+        page = await stripe.get("/v2/core/event_destinations", {"include": ["webhook_endpoint.url"], "limit": 100})
+    except UpstreamFailed:
+        return []
+    found = [each for each in page.get("data") or () if (each.get("webhook_endpoint") or {}).get("url") == url]
+    return [
+        {
+            "status": each.get("status"),
+            "enabled_events": [str(event).removeprefix("v1.") for event in each.get("enabled_events") or ()],
+            "api_version": each.get("snapshot_api_version") or API_VERSION,
+        }
+        for each in found
+    ]
 
 
 def _no_endpoint(url: str, found: list[dict[str, Any]]) -> Finding:

@@ -122,6 +122,14 @@ async def test_an_old_endpoint_beside_the_new_one_is_fine_unless_both_are_on(pat
     assert await told(patient, "webhook endpoint") == [("well", "enabled, with every event")]
 
 
+async def test_a_destination_for_thin_events_is_as_good(patient: Running) -> None:
+    patient.stripe.world.objects["webhook_endpoint"].clear()
+    patient.stripe.add_destination("https://other.example.com/hook", ["*"])
+    assert await told(patient, "webhook endpoint") == [("bad", "Stripe has no endpoint with our URL")]
+    patient.stripe.add_destination(URL, [f"v1.{event}" for event in (*NEEDED, *USEFUL[1:])])
+    assert await told(patient, "webhook endpoint") == [("warning", "misses charge.dispute.funds_reinstated")]
+
+
 @pytest.mark.parametrize(("age", "is_told"), [(600, True), (10, False), (100_000, False)])
 async def test_events_that_were_not_taken_today(patient: Running, age: int, is_told: bool) -> None:
     """A wrong STRIPE_WEBHOOK_SECRET shows only so. What is on its way, or long known, is not told."""

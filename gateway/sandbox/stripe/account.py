@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.sandbox.stripe.calls import Call, Json, Route
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.old_shape import as_version
-from gateway.sandbox.stripe.params import FLAG, METADATA, PAGE, TEXT, TEXT_KEPT, TIMES, URL, Many, Spec, merged_metadata
+from gateway.sandbox.stripe.params import (
+    FLAG,
+    METADATA,
+    PAGE,
+    TEXT,
+    TEXT_KEPT,
+    TIMES,
+    URL,
+    Many,
+    Spec,
+    Whole,
+    merged_metadata,
+)
 from gateway.sandbox.stripe.refusal import invalid, missing
 from gateway.sandbox.stripe.render import in_times, page, rendered, whole_list
 from gateway.sandbox.stripe.world import DAY, VERSION, World
@@ -56,6 +69,39 @@ def make_endpoint(world: World, params: Json, secret: str | None = None) -> Json
             "_secret": secret or new_id("whsec", 32),
         }
     )
+
+
+def make_destination(world: World, url: str, enabled_events: list[str]) -> Json:
+    """A v2 destination for thin events: it is listed, and that is all."""
+    at = datetime.fromtimestamp(world.time(), UTC).isoformat()
+    return world.add(
+        {
+            "id": new_id("ed"),
+            "object": "v2.core.event_destination",
+            "created": at,
+            "description": "",
+            "enabled_events": enabled_events,
+            "event_payload": "thin",
+            "events_from": ["@self"],
+            "livemode": False,
+            "metadata": {},
+            "name": "thin",
+            "snapshot_api_version": None,
+            "status": "enabled",
+            "status_details": None,
+            "type": "webhook_endpoint",
+            "updated": at,
+            "webhook_endpoint": {"signing_secret": None, "url": url},
+        }
+    )
+
+
+def list_destinations(world: World, call: Call) -> Json:
+    """GET /v2/core/event_destinations; the URL only for whoever asks for it."""
+    shown = "webhook_endpoint.url" in call.params.get("include", [])
+    hidden = {} if shown else {"webhook_endpoint": {"signing_secret": None, "url": None}}
+    found = [{**each, **hidden} for each in reversed(world.all("v2.core.event_destination"))]
+    return {"data": found[: call.params.get("limit", 10)], "next_page_url": None, "previous_page_url": None}
 
 
 def create_endpoint(world: World, call: Call) -> Json:
@@ -170,6 +216,12 @@ ROUTES = (
     Route("GET", "/v1/webhook_endpoints/{}", retrieve_endpoint),
     Route("POST", "/v1/webhook_endpoints/{}", update_endpoint, Spec({**_ENDPOINT, "disabled": FLAG})),
     Route("DELETE", "/v1/webhook_endpoints/{}", delete_endpoint),
+    Route(
+        "GET",
+        "/v2/core/event_destinations",
+        list_destinations,
+        Spec({"include": Many(TEXT_KEPT), "limit": Whole(1, 100)}),
+    ),
     Route("GET", "/v1/events", list_events, Spec(_EVENT_FILTERS)),
     Route("GET", "/v1/events/{}", retrieve_event),
     Route(

@@ -94,7 +94,8 @@ class StripeSandbox:
     def application(self) -> web.Application:
         """The API, the pages and the control routes; webhooks go out while it runs."""
         application = web.Application(client_max_size=1 << 20)
-        application.router.add_route("*", "/v1/{rest:.*}", self.api.handle)
+        for version in ("v1", "v2"):
+            application.router.add_route("*", f"/{version}/{{rest:.*}}", self.api.handle)
         application.add_routes(page_routes(self))
         application.add_routes(control_routes(self))
         application.cleanup_ctx.append(self._delivering)
@@ -135,6 +136,10 @@ class StripeSandbox:
         """One more webhook endpoint, with a secret of the caller's choice."""
         params = {"url": url, "enabled_events": ["*"], "api_version": api_version}
         return self._copy(account.make_endpoint(self.world, params, secret))
+
+    def add_destination(self, url: str, enabled_events: Sequence[str]) -> Json:
+        """A v2 destination for thin events, to be listed."""
+        return self._copy(account.make_destination(self.world, url, list(enabled_events)))
 
     def advance(self, seconds: float) -> None:
         """Move the clock and let happen what that brings. Event times follow it; signatures keep the real time."""

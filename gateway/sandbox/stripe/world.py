@@ -37,6 +37,7 @@ KINDS = {
     "radar.early_fraud_warning": "early fraud warning",
     "billing_portal.configuration": "configuration",
     "billing_portal.session": "session",
+    "v2.core.event_destination": "event destination",
     "webhook_endpoint": "webhook endpoint",
     "event": "event",
 }

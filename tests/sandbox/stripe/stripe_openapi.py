@@ -32,6 +32,7 @@ UNPUBLISHED = {
     "/v1/disputes/{}/close",
     "/v1/radar/early_fraud_warnings",
     "/v1/radar/early_fraud_warnings/{}",
+    "/v2/core/event_destinations",
 }
 _OF_THE_LIBRARY = {"charge": stripe.Charge, "radar.early_fraud_warning": stripe.radar.EarlyFraudWarning}
 
