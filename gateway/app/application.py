@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -44,7 +43,7 @@ from gateway.gate import Explainer, Gate, Listener, listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
-from gateway.routing import plan, traefik_document
+from gateway.routing import plan, traefik_json
 from gateway.settings import Secrets, Settings
 from gateway.store import Store, keys
 from gateway.stripe.client import Stripe
@@ -245,7 +244,7 @@ class Application:
         """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
         await refuse_lost_tiers(self._store, catalog, str(self._settings.apps_file))
         await self._assertion_keys.prepare(catalog)
-        document = traefik_document(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
+        routes = await asyncio.to_thread(self._routes_of, catalog)
         gone = [app_id for app_id in self._apps.access if app_id not in catalog.apps]
         async with self._loading_keys:
             live = await self._store.read(keys.live)
@@ -255,11 +254,15 @@ class Application:
             self._billing.catalog_secrets = secrets
             self._install_keys(live)
             self._asking.follow(catalog)
-            self._traefik = json.dumps(document).encode()
+            self._traefik = routes
         await load_known_prices(self._billing)
         await self._tiers.load(self._store, catalog)
         for app_id in gone:
             self._tiers.table.drop(app_id)
+
+    def _routes_of(self, catalog: Catalog) -> bytes:
+        """What Traefik's HTTP provider gets. Raises `ConfigError`; off the loop, as many apps take a while."""
+        return traefik_json(plan(catalog, self._settings.public_url), self._settings.gate_secret[0].reveal())
 
     def _forget_gate(self, app_id: str, user_id: str) -> None:
         # Who still comes after that has come back, and must have limits in LiteLLM again.

@@ -4,7 +4,7 @@ from gateway.routing.formats import FORMATS, HIDDEN, files_of, usual_formats
 from gateway.routing.labels import compose_fragment, docker_labels, swarm_labels
 from gateway.routing.model import Plan
 from gateway.routing.planning import plan
-from gateway.routing.traefik import HEADER, traefik_document, traefik_file
+from gateway.routing.traefik import HEADER, traefik_document, traefik_file, traefik_json
 from gateway.routing.tunnel import cloudflared, dns_records, dockflare_labels, ingress, ingress_problems
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "swarm_labels",
     "traefik_document",
     "traefik_file",
+    "traefik_json",
     "usual_formats",
 ]

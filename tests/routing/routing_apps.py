@@ -55,8 +55,11 @@ def catalogs(draw: DrawFn, lanes: bool = True) -> Catalog:
             trusted_ips=draw(st.sampled_from([[], ["172.20.0.5/32", "fd00::5"]])),
         )
     )
-    for app in tree["apps"] if lanes else ():
-        _draw_lanes(draw, app)
+    for app in tree["apps"]:
+        if draw(st.booleans()):
+            app["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]
+        if lanes:
+            _draw_lanes(draw, app)
     return parse(json.dumps(tree).encode())
 
 

@@ -63,13 +63,19 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
             "service": "sk-public",
             "priority": 1001,
         }
-        incoming, header, gate = (http["middlewares"][used] for used in router["middlewares"])
+        *before, incoming, header, gate = (http["middlewares"].get(used) for used in router["middlewares"])
         host = router["rule"].removeprefix("Host(`").removesuffix("`)")
         app_id = hosts.pop(host)
         scrub = incoming["headers"]["customRequestHeaders"]
         assert scrub["X-SK-Gate"] == "the secret"
         assert scrub["X-Forwarded-Uri"] == scrub["X-Forwarded-Method"] == scrub["X-Forwarded-Prefix"] == ""
         assert header["headers"]["customRequestHeaders"] == {"X-Forwarded-Host": host}
+        # Before them only what takes a trusted header from the visitor, and the operator's own that sets it (T30).
+        trusts = isinstance(catalog.apps[app_id].identity[0], HeaderIdentity)
+        assert before == (
+            [{"headers": {"customRequestHeaders": {"Remote-User": "", "Remote_User": ""}}}, None] if trusts else []
+        )
+        assert ("authelia@file" in router["middlewares"]) is trusts
         assert gate["forwardAuth"]["address"] == f"http://skpayments:8081/gate?app={app_id}"
         assert gate["forwardAuth"]["trustForwardHeader"] is False
         below = [lane for lane in routes.lanes if name in lane.parents]
@@ -107,7 +113,7 @@ def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> 
             chains = [value for key, value in labels.items() if key.endswith(".middlewares")]
             assert len(chains) == 2 * len(app.hosts)
             for chain in chains:
-                incoming, _, gate = chain.split(",")
+                *_, incoming, _host, gate = chain.split(",")
                 assert labels[f"traefik.http.middlewares.{incoming}.headers.customRequestHeaders.X-SK-Gate"] == (
                     "${GATE_SECRET}"
                 )
