@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from hypothesis import HealthCheck, example, given, settings
@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from routing_apps import PUBLIC_URL, apps_json
 
 from gateway.catalog import parse
-from gateway.catalog.model import Catalog, Rate, Traffic
+from gateway.catalog.model import Catalog, GateKind, Rate, Traffic
 from gateway.errors import ConfigError
 from gateway.routing import FORMATS, Plan, files_of, ingress_problems, plan
 
 # A busy machine is no failure.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 HOSTILE = st.sampled_from(
     ["a`) || PathPrefix(`/", "a`)||HostRegexp(`.*", '{{ env "GATE_SECRET" }}', "{{", "}}", "${GATE_SECRET}", "$$", "$A",
      "a\nb: c", "a\r\nX: y", "a\n  - --api.insecure=true", "a,b", "a b", "a'b", '"', "'", "\\", "", " ", "é", "a@file",
@@ -94,14 +94,15 @@ def _of_header(**change: Any) -> Callable[[Catalog], Catalog]:
 
 
 @UNHURRIED
-@given(st.sampled_from(sorted(PLACES)), HOSTILE, st.sampled_from(["file", "http", "docker", "swarm"]))
-@example("tier id", "a`) || PathPrefix(`/", "file")
-@example("upstream of a tier", "a`) || PathPrefix(`/", "http")
-def test_a_hostile_text_is_refused_or_stays_a_text(place: str, text: str, provider: Any) -> None:
+@given(st.sampled_from(sorted(PLACES)), HOSTILE, st.sampled_from(["file", "http", "docker", "swarm"]),
+       st.sampled_from(["forward_auth", "plugin"]))  # fmt: skip
+@example("tier id", "a`) || PathPrefix(`/", "file", "plugin")
+@example("upstream of a tier", "a`) || PathPrefix(`/", "http", "forward_auth")
+def test_a_hostile_text_is_refused_or_stays_a_text(place: str, text: str, provider: Any, gate: Any) -> None:
     """Even from a catalog that `parse` did not make."""
     catalog = _of_routing(provider=provider)(PLACES[place](text)(base(provider in ("file", "http"))))
     try:
-        routes = plan(catalog, PUBLIC_URL)
+        routes = plan(catalog, PUBLIC_URL, gate)
     except ConfigError:
         return
     every_rendering_says_what_the_plan_says(catalog, routes)
@@ -110,7 +111,8 @@ def test_a_hostile_text_is_refused_or_stays_a_text(place: str, text: str, provid
 def test_a_catalog_without_anything_hostile_is_not_refused() -> None:
     for lanes, provider in ((True, "file"), (True, "http"), (False, "docker"), (False, "swarm")):
         catalog = _of_routing(provider=provider)(base(lanes))
-        every_rendering_says_what_the_plan_says(catalog, plan(catalog, PUBLIC_URL))
+        for gate in get_args(GateKind):
+            every_rendering_says_what_the_plan_says(catalog, plan(catalog, PUBLIC_URL, gate))
 
 
 def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> None:
@@ -137,7 +139,8 @@ def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> N
 
 def _file(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
     (text,) = texts
-    assert re.findall(r"\{\{.*", text) == ['{{ env "GATE_SECRET" }}\'']
+    # Once, or for each app's plugin.
+    assert set(re.findall(r"\{\{.*", text)) == {'{{ env "GATE_SECRET" }}\''}
     assert _routes(yaml.safe_load(text)) == wanted
 
 
@@ -233,11 +236,19 @@ def _routes(document: Any) -> dict[str, Route]:
         match = re.fullmatch(r"Host\(`([a-z0-9.-]+)`\)", router["rule"])
         assert match is not None, router["rule"]
         used = _list(router["middlewares"])
-        gates = [http["middlewares"][each]["forwardAuth"]["address"] for each in used if each.startswith("sk-gate-")]
+        gates = [_address(http["middlewares"][each]) for each in used if each.startswith("sk-gate-")]
         below = [lane["service"] for lane in http["routers"].values() if name in _list(lane.get("parentRefs", []))]
         ends = frozenset(_end(http["services"][service]) for service in (below or [router["service"]]))
         found[match[1]] = (gates[0] if gates else None, ends)
     return found
+
+
+def _address(gate: Any) -> str:
+    """Whom ForwardAuth asks; the plugin makes the same address of its two options."""
+    if "forwardAuth" in gate:
+        return str(gate["forwardAuth"]["address"])
+    options = gate["plugin"]["skpayments"]
+    return f"{options['address']}/gate?app={options['app']}"
 
 
 def _end(service: Any) -> str:

@@ -12,6 +12,7 @@ import yaml
 from routing_stage import HOST, PUBLIC_HOST, SECOND_HOST, Headers, Stage, staged
 from servers.traefik import free_port, until
 
+from gateway.catalog.model import GateKind
 from gateway.routing import traefik_file
 
 pytestmark = pytest.mark.needs_traefik
@@ -51,9 +52,11 @@ async def times(stage: Stage, number: int, headers: Headers, host: str = HOST, p
     return Counter([(await stage.ask(host, path, headers)).status for _ in range(number)])
 
 
-@pytest.mark.parametrize("rendering", ["file", "http"])
-async def test_traffic_by_tier(rendering: str, tmp_path: Path) -> None:
-    async with staged(rendering, tmp_path, edit=tiers) as stage:
+@pytest.mark.parametrize(
+    ("rendering", "gate_kind"), [("file", "forward_auth"), ("http", "forward_auth"), ("http", "plugin")]
+)
+async def test_traffic_by_tier(rendering: str, gate_kind: GateKind, tmp_path: Path) -> None:
+    async with staged(rendering, tmp_path, edit=tiers, gate_kind=gate_kind) as stage:
         assert stage.traefik is not None
         assert await stage.traefik.errors() == 0
         assert {router["status"] for router in (await stage.traefik.routers()).values()} == {"enabled"}
