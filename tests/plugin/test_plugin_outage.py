@@ -135,7 +135,7 @@ async def test_a_gate_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path:
             await until(seen, f"tier {tier}", 5)
             told["user"] = tier
         stop.set()
-        assert sum(await asyncio.gather(*loads)) > 50
+        assert sum(await asyncio.gather(*loads)) > 10
 
 
 async def test_a_reload_keeps_stream_and_answers_and_the_last_instance_takes_the_stream_along(tmp_path: Path) -> None:
