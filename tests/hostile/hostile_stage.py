@@ -19,17 +19,19 @@ from access.access_samples import session
 from aiohttp import web
 from hostile.echo_backend import EchoBackend, echo_backend
 from hostile.naive import NaiveAuth, naive_document
-from hostile.raw_client import Reply, ask
+from hostile.raw_client import Reply, ask, request
 from servers.running import GATE_SECRET, PUBLIC_URL, SESSION_SECRET, Running, running_application, served, write_apps
-from servers.traefik import Traefik, free_port, until
+from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, free_port, until
 
 from gateway.catalog import parse
+from gateway.catalog.model import GateKind
+from gateway.gate.gate import REQUESTS
 from gateway.routing import plan, traefik_file
 
 Entry = Literal["untrusted", "trusted"]
 ENTRIES: tuple[Entry, ...] = ("untrusted", "trusted")
 # What may stand between Traefik and the app, beside nothing good ("naive").
-GATES = ("forward_auth",)
+GATES: tuple[GateKind, ...] = ("forward_auth", "plugin")
 
 ON_OURS = [(gate, entry) for gate in GATES for entry in ENTRIES]
 
@@ -85,6 +87,11 @@ class HostileStage:
         """One request through Traefik."""
         return await ask(self.ports[gate, entry], raw)
 
+    def asked(self) -> float:
+        """How often the gate has decided so far."""
+        counted = self.running.application.registry.render()
+        return sum(float(line.rpartition(" ")[2]) for line in counted.splitlines() if line.startswith(REQUESTS[0]))
+
 
 def token(user_id: str, lives_seconds: int = YEAR, secret: str = SESSION_SECRET) -> str:
     """A session of Open WebUI's, for the real clock."""
@@ -111,15 +118,15 @@ async def hostile_stage(folder: Path) -> AsyncIterator[HostileStage]:
         dynamic.mkdir()
         naive_tree = naive_document(naive_url, backend.url, [_name("naive", entry) for entry in ENTRIES])
         (dynamic / "naive.yml").write_text(yaml.safe_dump(naive_tree))
-        for kind in GATES:
-            (dynamic / f"{kind}.yml").write_text(_ours(kind, backend.url, running))
-        static = {
-            "entryPoints": {_name(kind, entry): _entry_point(entry, port) for (kind, entry), port in ports.items()}
-        }
+        for gate in GATES:
+            (dynamic / f"{gate}.yml").write_text(_ours(gate, backend.url, running))
+        entry_points = {_name(kind, entry): _entry_point(entry, port) for (kind, entry), port in ports.items()}
+        static = {"entryPoints": entry_points, **WITH_PLUGIN}
         traefik = await stack.enter_async_context(
-            Traefik(static, dynamic_dir=dynamic, env={"GATE_SECRET": GATE_SECRET})
+            Traefik(static, dynamic_dir=dynamic, env={"GATE_SECRET": GATE_SECRET}, plugins_dir=PLUGINS_DIR)
         )
-        await traefik.until_routers("naive-app@file", "sk-app-skai@file", "sk-app-blog@file")
+        await traefik.until_routers("naive-app@file", "sk-app-blog@file", "plugin-sk-app-blog@file")
+        assert await traefik.errors() == 0
         stage = HostileStage(running, backend, naive, naive_url, ports, traefik, {})
         await _people(stage)
         yield stage
@@ -136,15 +143,24 @@ def _entry_point(entry: Entry, port: int) -> dict[str, Any]:
     return {"address": f"127.0.0.1:{port}", **trusted}
 
 
-def _ours(kind: str, upstream: str, running: Running) -> str:
-    """What `skpay routes write` writes, for this gate's entry points."""
+def _ours(gate: GateKind, upstream: str, running: Running) -> str:
+    """What `skpay routes write --gate …` writes, for this gate's entry points."""
     routing = {
         "gate_url": running.gate_url,
         "public_service_url": running.url,
-        "entry_points": [_name(kind, entry) for entry in ENTRIES],
+        "entry_points": [_name(gate, entry) for entry in ENTRIES],
     }
     catalog = parse(json.dumps({"apps": apps(upstream), "routing": routing}).encode())
-    return traefik_file(plan(catalog, PUBLIC_URL))
+    text = traefik_file(plan(catalog, PUBLIC_URL, gate))
+    return text if gate == "forward_auth" else yaml.safe_dump(_renamed(yaml.safe_load(text)["http"]))
+
+
+def _renamed(http: dict[str, Any]) -> dict[str, Any]:
+    """The same under names of its own: one file provider has both."""
+    for router in http["routers"].values():
+        router["service"] = f"plugin-{router['service']}"
+        router["middlewares"] = [f"plugin-{name}" for name in router["middlewares"]]
+    return {"http": {kind: {f"plugin-{name}": each for name, each in all_.items()} for kind, all_ in http.items()}}
 
 
 async def _people(stage: HostileStage) -> None:
@@ -162,3 +178,11 @@ async def _people(stage: HostileStage) -> None:
         return [headers.get("X-SK-Tier") for _, headers, _ in answers] == ["pro", "max"]
 
     await until(known, "the gate knows everybody's tier")
+
+    async def kept() -> bool:
+        before = stage.asked()
+        for _ in range(2):
+            await stage.ask("plugin", "untrusted", request("/", [cookie(PRO)]))
+        return stage.asked() == before
+
+    await until(kept, "the plugin keeps answers")
