@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 Source = str
@@ -12,7 +12,7 @@ Source = str
 
 class Known(NamedTuple):
     """A verified person. At `credential_expires_at` (epoch seconds, None: never) the credential must be seen anew:
-    it is the token's expiry, or one hour after it was verified, whichever comes first."""
+    it is the token's expiry, or the end of the time for which whoever verified it is believed, whichever is first."""
 
     user_id: str
     credential_expires_at: int | None
@@ -41,7 +41,7 @@ class Ask:
 
     kind: str
     number: int
-    credential: bytes
+    credential: bytes = field(repr=False)
     source: Source
 
 

@@ -208,7 +208,11 @@ class Asking:
         now = asyncio.get_running_loop().time()
         if self._silent_until.get(place, 0) <= now:
             detail = getattr(exc, "detail", "") or getattr(exc, "message", "") or "no answer in time"
-            log.warning("identity_unanswered", extra=fields(app_id=place[0], kind=ask.kind, detail=detail))
+            told = fields(app_id=place[0], kind=ask.kind, detail=detail)
+            if getattr(exc, "retryable", True):
+                log.warning("identity_unanswered", extra=told)
+            else:
+                log.error("identity_asking_refused", extra=told)
             self._silent_until[place] = now + AGAIN_SECONDS
 
     def _now(self) -> int:

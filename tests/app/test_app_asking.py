@@ -311,3 +311,19 @@ async def test_while_litellm_does_not_answer_its_last_word_counts_for_an_hour(wo
     assert [await world.who(key), await world.who(other)] == ["alice", "unavailable"]
     world.now += 1
     assert await world.who(key) == "unavailable"
+
+
+async def test_a_litellm_that_lets_us_ask_nothing_is_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_litellm(world)
+    key = await world.key_of("alice")
+    world.litellm.faults.add(Fault("status", "/key/info", times=9, status=403))
+    for _ in range(3):
+        assert await world.who(key) == "unavailable"
+    assert [record.msg for record in caplog.records if record.levelname == "ERROR"] == ["identity_asking_refused"]
+    assert key.decode() not in caplog.text
+
+
+def test_an_ask_shows_no_credential() -> None:
+    assert API_KEY.decode() not in repr(Ask("openwebui", 0, API_KEY, "authorization"))
