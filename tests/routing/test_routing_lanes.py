@@ -144,19 +144,20 @@ async def test_behind_a_tunnel_strangers_are_told_apart_by_the_address_that_its_
 
 
 async def _with(stage: Stage, folder: Path, change: Any, mark: str = "mark") -> None:
-    """Let Traefik load the plan with something broken in it, and wait until it has; `mark` is another each time."""
+    """Let Traefik load the plan with something changed in it, and wait until it has; `mark` is another each time."""
     document = yaml.safe_load(traefik_file(stage.plan()))
     change(document["http"])
     document["http"]["routers"][mark] = {"rule": f"Host(`{mark}`)", "service": "sk-public"}
     (folder / "skpayments.yml").write_text(yaml.safe_dump(document))
     assert stage.traefik is not None
     await stage.traefik.until_routers(f"{mark}@file")
-    assert await stage.traefik.errors() > 0
 
 
 async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Path) -> None:
     async with staged("file", tmp_path, edit=tiers) as stage:
         await _with(stage, tmp_path, lambda http: http["middlewares"].pop("sk-rate-blog_free"))
+        assert stage.traefik is not None
+        assert await stage.traefik.errors() == 1
         assert await times(stage, 1, by("free", "alice")) == {404: 1}
         assert await times(stage, 1, by("free")) == {200: 1}
         assert await times(stage, 1, by("pro", "bob")) == {200: 1}
@@ -185,13 +186,14 @@ async def test_a_lane_whose_gate_is_broken_is_reached_by_nobody(web: Any, tmp_pa
 async def test_our_own_router_counts_by_visitor_and_not_by_tunnel(tunnel: bool, tmp_path: Path) -> None:
     edit = behind_tunnel if tunnel else tiers
     async with staged("file", tmp_path, behind_tunnel=tunnel, edit=edit) as stage:
+        # Three a minute in the place of a hundred a second: a busy machine brings no hundred.
+        change = {"average": 1, "period": "1m", "burst": 3}
+        await _with(stage, tmp_path, lambda http: http["middlewares"]["sk-public-rate"]["rateLimit"].update(change))
 
-        async def visit(address: str) -> int:
-            return (await stage.ask(PUBLIC_HOST, "/health", [("X-Forwarded-For", address)])).status
+        async def visits(address: str) -> list[int]:
+            headers = [("X-Forwarded-For", address)]
+            return [(await stage.ask(PUBLIC_HOST, "/health", headers)).status for _ in range(4)]
 
-        # Two hundred at once and a hundred more each second are one visitor's.
-        same = Counter(await asyncio.gather(*(visit("203.0.113.1") for _ in range(500))))
-        assert same[429] > 0
-        others = Counter(await asyncio.gather(*(visit(f"203.0.113.{number % 250 + 2}") for number in range(500))))
+        assert await visits("203.0.113.1") == [200, 200, 200, 429]
         # Where nobody is trusted the header is anybody's to invent, and all are one.
-        assert (others[429] > 0) is not tunnel
+        assert await visits("203.0.113.2") == ([200, 200, 200, 429] if tunnel else [429] * 4)
