@@ -8,8 +8,10 @@ import click
 import pytest
 
 from gateway.catalog import identity_rules, parse
+from gateway.catalog.routing_shape import RoutingShape
 from gateway.cli import skpay
 from gateway.doctor.stripe import NEEDED, USEFUL
+from gateway.routing import FORMATS
 from gateway.web.routes import API
 
 ROOT = Path(__file__).parent.parent
@@ -79,3 +81,32 @@ def test_no_document_or_source_names_a_secret_or_a_machine() -> None:
     for path in (*SOURCE, ROOT / "SOP.md", ROOT / "README.md"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\b(sk|rk)_live_[A-Za-z0-9]{8}", text), path
+
+
+def test_the_sop_has_every_key_of_routing_with_its_default() -> None:
+    table = SOP.split("## Routing")[1].split("\n\n")[2]
+    rows = [row.split(" | ") for row in table.splitlines()[2:]]
+    keys = {key for row in rows for key in re.findall(r"`([a-z_]+)`", row[0])}
+    assert keys == set(RoutingShape.model_fields)
+    defaults = {re.findall(r"`([a-z_]+)`", row[0])[0]: row[1].strip("`") for row in rows if "gate_url" not in row[0]}
+    for key, text in defaults.items():
+        default = getattr(RoutingShape(), key)
+        assert text in (json.dumps(default), default), key
+
+
+def test_the_sop_names_every_format() -> None:
+    row = next(line for line in SOP.splitlines() if line.startswith("| look at or write one form"))
+    assert set(re.findall(r"`([a-z-]+)`", row.split("|")[1])) == set(FORMATS)
+
+
+def test_the_sops_traffic_is_valid() -> None:
+    text = SOP.split("### Traffic by tier")[1]
+    block = re.search(r"```json\n(.*?)\n```", text, re.DOTALL)
+    assert block is not None
+    app = {
+        "id": "a", "name": "A", "hosts": ["a.example.com"], "identity": [{"kind": "user_key"}],
+        "urls": {"success": "https://a.example.com/", "cancel": "https://a.example.com/"}, **json.loads(block[1]),
+    }  # fmt: skip
+    read = parse(json.dumps({"apps": [app]}).encode()).apps["a"]
+    assert read.tier_upstreams == (("pro", "http://open-webui-fast:8080"),)
+    assert [tier.traffic.rate.burst for tier in read.tiers if tier.traffic and tier.traffic.rate] == [10, 100]
