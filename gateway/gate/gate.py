@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,43 +15,39 @@ from gateway.access.app_access import AppAccess
 from gateway.access.assertion import Signer
 from gateway.access.classes import has_class
 from gateway.access.cookies import AGAIN
-from gateway.access.identity import SESSION_COOKIE
 from gateway.access.keys import KeyOwner
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequired, wants_page
 from gateway.access.table import TierTable
-from gateway.access.tags import encode
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
-from gateway.catalog.model import Tier
 from gateway.catalog.reserved import ARRIVED_PATH
-from gateway.gate import answers
+from gateway.errors import TooMany, UpstreamFailed
+from gateway.gate import answers, refusals
 from gateway.gate import request as names
 from gateway.gate.allowed import allowed, last_lines
+from gateway.gate.asking import ASK_SECONDS, Asking, Waiting
 from gateway.gate.changes import Changes, Stream
 from gateway.gate.keeping import Keeping
 from gateway.gate.memory import Memory
+from gateway.gate.newcomers import Newcomers
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers, canonical_names
 from gateway.gate.usual import Usual
-from gateway.log import fields
 from gateway.metrics import CONTENT_TYPE, Registry
 from gateway.settings import Secret, Secrets
-
-log = logging.getLogger(__name__)
 
 REQUESTS = "skpay_gate_requests_total", "Requests the gate decided.", ("app", "tier", "outcome")
 # Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
-_MAX_FIRST_SIGHTS = 100_000
 _MAX_NAMED = 1000  # people whose keys changed at once; if more, forgetting all is shorter
 _ARRIVED = ARRIVED_PATH + "/"  # in normal form
-# What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
-_CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
+
+Answer = bytes | Stream | Waiting
 
 
 class Gate:
-    """Answers Traefik. Holds nothing but what `install` and `app` gave it; no answer waits for anything.
+    """Answers Traefik. Holds nothing but what `install` and `app` gave it; no answer waits, but for an `Ask`.
 
     `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once,
     after the answer, for a person who is not in the table; again with a later request if it answers False.
@@ -80,9 +75,9 @@ class Gate:
         self._public_url = public_url
         self._table = table
         self._sign_link = sign_link
-        self._first_sight = first_sight
+        self._newcomers = Newcomers(first_sight)
         self._traefik_document = traefik_document
-        self._resolve = resolve
+        self._asking = None if resolve is None else Asking(resolve)
         self._arrival_keys = arrival_keys
         self._clock = clock
         self.registry = registry
@@ -90,13 +85,12 @@ class Gate:
         self._forbidden = self._requests.of("", "", "forbidden")
         self._not_ready = self._requests.of("", "", "not_ready")
         self._unknown = self._requests.of("", "", "unknown_app")
-        self._seen: set[tuple[str, str]] = set()
         self._targets: dict[bytes, PreparedApp] = {}
         self._memory = Memory(registry, table)
         self.reads = canonical_names()
         self.changes = Changes(registry)
         self._keeping = Keeping(self.changes, table)
-        self.usual = Usual(table, self._meet, self._keeping, clock)
+        self.usual = Usual(table, self._newcomers.meet, self._keeping, clock)
         self._ready = False
 
     @property
@@ -118,8 +112,8 @@ class Gate:
         prepared = {app_id: PreparedApp(access, self._requests, signer) for app_id, access in apps.items()}
         self._memory.watch(apps)
         self.reads = canonical_names(name for access in apps.values() for name in access.identity.request_headers)
-        self._seen.clear()  # an app may have LiteLLM limits from now on, which those it has seen must get too
-        self._targets = {b"/gate?app=" + app_id.encode(): app for app_id, app in prepared.items()}
+        self._newcomers.unsee_all()  # an app may have LiteLLM limits from now on, which those it has seen must get too
+        self._targets = {_target(app_id): app for app_id, app in prepared.items()}
         self.usual.forget()
         owners = None if only_of is None else set(islice(only_of, _MAX_NAMED + 1))
         if owners is None or len(owners) > _MAX_NAMED:
@@ -142,7 +136,7 @@ class Gate:
             table=self._table,
             sign_link=lambda app_id, user_id, now: link,
             registry=registry,
-            resolve=self._resolve,
+            resolve=None if self._asking is None else self._asking.resolve,
             arrival_keys=self._arrival_keys,
             clock=self._clock,
         )
@@ -150,8 +144,8 @@ class Gate:
         double.ready = self.ready
         return double
 
-    def answer(self, method: bytes, url: bytes, headers: Headers, whole: bytes | None = None) -> bytes | Stream:
-        """The whole answer to a call, or the stream that is one. The secret comes first: without it nothing else is
+    def answer(self, method: bytes, url: bytes, headers: Headers, whole: bytes | None = None) -> Answer:
+        """The whole answer to a call, or what will become one. The secret comes first: without it nothing else is
         looked at.
 
         `whole`: the bytes of a request that came at once, for `usual` to know its like by.
@@ -193,7 +187,7 @@ class Gate:
             good |= hmac.compare_digest(secret, valid)
         return good
 
-    def _gate_of(self, query: bytes, headers: Headers) -> bytes:
+    def _gate_of(self, query: bytes, headers: Headers) -> bytes | Waiting:
         """The app that the middleware's address names in another spelling: exactly one `app`, nothing else."""
         if not self._ready:
             self._not_ready.value += 1
@@ -203,13 +197,13 @@ class Gate:
         except ValueError:
             pairs = []
         named = pairs[0][1] if len(pairs) == 1 and pairs[0][0] == "app" else ""
-        app = self._targets.get(b"/gate?app=" + named.encode())
+        app = self._targets.get(_target(named))
         if app is None:
             self._unknown.value += 1
             return answers.NO_SUCH_APP
         return self._gate(app, headers)
 
-    def _gate(self, app: PreparedApp, headers: Headers, whole: bytes | None = None) -> bytes:
+    def _gate(self, app: PreparedApp, headers: Headers, whole: bytes | None = None) -> bytes | Waiting:
         """The decision about one proxied request."""
         host, uri, method = headers.get(names.HOST), headers.get(names.URI), headers.get(names.METHOD)
         if host is None or not (host in app.host_bytes or app.has_host(host)):
@@ -223,20 +217,38 @@ class Gate:
         path = read_path(target)
         if path.literal == _ARRIVED:
             return self._arrival(app, target)
-        return self._decide(app, headers, verb, path, whole)
-
-    def _decide(self, app: PreparedApp, headers: Headers, method: str, path: Path, whole: bytes | None) -> bytes:
         now = int(self._clock())
         who = app.access.identity.who(headers, now)
-        if isinstance(who, Ask):
-            app.count("identity_unavailable")
-            return answers.IDENTITY_UNAVAILABLE
+        if not isinstance(who, Ask):
+            return self._decide(app, headers, verb, path, who, now, whole)
+        if self._asking is None:
+            return _unavailable(app)
+        return self._answer_once_told(self._asking, app, who, headers, verb, path, whole)
+
+    async def _answer_once_told(
+        self, asking: Asking, app: PreparedApp, ask: Ask, headers: Headers, method: str, path: Path, whole: bytes | None
+    ) -> bytes:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                who = await asking.told(app.app_id, ask)
+                current = self._targets.get(_target(app.app_id))
+                if current is app:
+                    return self._decide(app, headers, method, path, who, int(self._clock()), whole)
+                # Apps or keys have changed meanwhile: nothing is answered by what was.
+                again = answers.NO_SUCH_APP if current is None else self._gate(current, headers, whole)
+                return again if isinstance(again, bytes) else await again
+        except (UpstreamFailed, TooMany, TimeoutError):
+            return _unavailable(app)
+
+    def _decide(
+        self, app: PreparedApp, headers: Headers, method: str, path: Path, who: Told, now: int, whole: bytes | None
+    ) -> bytes:
         tier_id, user_id = "", None
         if isinstance(who, Known):
             user_id = who.user_id
             tier_id = self._table.tier_of(app.app_id, user_id, "")
             if not tier_id:
-                self._meet(app.app_id, user_id)
+                self._newcomers.meet(app.app_id, user_id)
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
             return self._upgrade(app, who, tier_id, _wants_page(method, headers), now)
         preflight = method == "OPTIONS" and _is_preflight(app, headers)
@@ -254,8 +266,9 @@ class Gate:
             return answers.METHOD_REFUSED
         page = _wants_page(method, headers)
         if isinstance(decision, TierRequired):
-            return self._tier_required(app, decision, page, now)
-        return _sign_in(app, who, decision.reason, page and not app.is_sign_in_page(path))
+            app.count("tier_required", decision.current_tier.tier_id)
+            return refusals.tier_required(decision, self._buy_url(app.app_id, decision.user_id, now), page)
+        return refusals.sign_in(app, who, decision.reason, page and not app.is_sign_in_page(path))
 
     def _arrival(self, app: PreparedApp, target: str) -> bytes:
         """`/.skpayments/arrived`: doctor passes as nobody on the first tier, everybody else finds nothing there."""
@@ -271,71 +284,27 @@ class Gate:
         if isinstance(who, Known):
             app.count("upgrade")
             tier = app.app.tier(tier_id) or app.app.default_tier
-            return answers.see_other(self._buy_url(app.app_id, who.user_id, now), _tier_header(tier))
-        return _sign_in(app, who, who.reason if isinstance(who, Refused) else "sign in to upgrade", page)
-
-    def _tier_required(self, app: PreparedApp, decision: TierRequired, page: bool, now: int) -> bytes:
-        current, required = decision.current_tier, decision.required_tier
-        app.count("tier_required", current.tier_id)
-        url = self._buy_url(app.app_id, decision.user_id, now)
-        headers = _tier_header(current) + answers.link(url, "payment")
-        if page:
-            return answers.see_other(url, headers)
-        message = "no tier of this app allows this" if required is None else f"this needs the tier {required.name}"
-        return answers.refusal(
-            402,
-            "tier_required",
-            message,
-            {
-                "required_tier": None if required is None else required.tier_id,
-                "current_tier": current.tier_id,
-                "upgrade_url": url,
-            },
-            headers,
-        )
-
-    def _meet(self, app_id: str, user_id: str) -> None:
-        """Tell `first_sight` of somebody new, once and after the answer (T3)."""
-        if (app_id, user_id) in self._seen:
-            return
-        if len(self._seen) >= _MAX_FIRST_SIGHTS:
-            self._seen.clear()  # told of twice is harmless, never told of is not
-        self._seen.add((app_id, user_id))
-        asyncio.get_running_loop().call_soon(self._tell, app_id, user_id)
+            return answers.see_other(self._buy_url(app.app_id, who.user_id, now), refusals.tier_header(tier))
+        return refusals.sign_in(app, who, who.reason if isinstance(who, Refused) else "sign in to upgrade", page)
 
     def unsee(self, app_id: str, user_id: str) -> None:
         """Their next request is a first sight again."""
-        self._seen.discard((app_id, user_id))
+        self._newcomers.unsee(app_id, user_id)
 
-    def _tell(self, app_id: str, user_id: str) -> None:
-        try:
-            if self._first_sight(app_id, user_id) is False:
-                self._seen.discard((app_id, user_id))
-        except Exception:
-            self._seen.discard((app_id, user_id))
-            log.exception("first_sight_failed", extra=fields(app_id=app_id, user_id=user_id))
+
+def _target(app_id: str) -> bytes:
+    """What a middleware's address asks for."""
+    return b"/gate?app=" + app_id.encode()
+
+
+def _unavailable(app: PreparedApp) -> bytes:
+    app.count("identity_unavailable")
+    return answers.IDENTITY_UNAVAILABLE
 
 
 def _verb(method: bytes | None) -> str | None:
     """A method of an app's own, such as WebDAV's; None if it is none at all."""
     return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
-
-
-def _sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
-    app.count("sign_in_required")
-    url = app.app.sign_in_url
-    headers: answers.Headers = () if url is None else answers.link(url, "login")
-    if isinstance(who, Refused) and who.source == SESSION_COOKIE:
-        headers += _CLEAR_COOKIE
-    if page and url is not None:
-        return answers.see_other(url, headers)
-    challenge = (("WWW-Authenticate", f'Bearer realm="{app.app_id}"'),)  # RFC 9110: no 401 without one
-    return answers.refusal(401, "sign_in_required", reason, headers=challenge + headers)
-
-
-def _tier_header(tier: Tier) -> answers.Headers:
-    """For the access log and for programs; a refusal reaches the visitor, so it says nothing else about them."""
-    return (("X-SK-Tier", encode(tier.tier_id).decode()),)
 
 
 def _is_preflight(app: PreparedApp, headers: Headers) -> bool:

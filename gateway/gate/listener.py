@@ -96,8 +96,8 @@ class Listener:
             if connection.closing:
                 if quiet > LINGER_SECONDS:
                     connection.abort()
-            elif connection.stream is not None:
-                continue  # `beat` has looked at it
+            elif connection.stream is not None or connection.waits:
+                continue  # `beat` has looked at the one, and the other has a time limit of its own
             elif connection.stalled_at is not None and self.tick - connection.stalled_at > STALLED_SECONDS:
                 connection.abort()
             elif connection.began_at is not None and self.tick - connection.began_at > HEAD_SECONDS:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from gateway.gate import answers
+from gateway.gate.asking import Waiting
 from gateway.gate.changes import Stream
 from gateway.gate.reader import LastAnswer, Reader
 from gateway.gate.request import Headers
@@ -24,7 +26,8 @@ class Connection(asyncio.Protocol):
     """Requests are answered in their order; the first odd thing ends the connection.
 
     Whole requests like others before them are answered `again`, at a third of the work; everything else goes to the
-    `Reader`, from the first byte of the request.
+    `Reader`, from the first byte of the request. While an answer waits for somebody else's word nothing more is read,
+    and the answers behind it wait too.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -34,6 +37,7 @@ class Connection(asyncio.Protocol):
         self._whole: bytes | None = None
         self._last = False
         self._out: list[bytes] = []
+        self._behind: deque[bytes | asyncio.Task[bytes]] | None = None  # the first that waits, and all after it
         self._dropped_bytes = 0
         self.closing = False
         self.stream: Stream | None = None
@@ -72,14 +76,17 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.stalled_at = None
-        if self._transport is not None and not self.closing:
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not (self.closing or self.waits) and self.stalled_at is None:
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         started = perf_counter()
         listener = self._listener
         answer = None
-        if self._reader is None and self.stream is None and not self.closing:
+        if self._reader is None and not self.closing:
             try:
                 answer = listener.usual_answer(data)
             except Exception:
@@ -104,12 +111,19 @@ class Connection(asyncio.Protocol):
         try:
             self._carefully(data)
         except LastAnswer as last:
-            if self.stream is None:
+            if self.stream is None and not self.waits:
                 self.end(last.answer)
                 return
-        if self.stream is not None:
+            self._last = True
+            if self._behind is not None and last.answer is not None:
+                self._behind.append(last.answer)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Write what is due, and once nothing waits any more also what ends the connection."""
+        if self.stream is not None and not self.waits:
             self._open(self.stream)
-        elif self._last and self._out:
+        elif self._last and self._out and not self.waits:
             self.end(self._out.pop())
         elif self._out:
             self._flush()
@@ -121,33 +135,95 @@ class Connection(asyncio.Protocol):
             self._whole = data
         completed = self._reader.feed(data)
         if self._reader.idle:
-            self._reader = self.began_at = None
+            self.began_at = None
+            self._leave_reader()
         elif completed or self.began_at is None:
             self.began_at = self._listener.tick
+
+    def _leave_reader(self) -> None:
+        """Whatever comes next may be a usual request, unless an answer still waits."""
+        if self._reader is not None and self._reader.idle and not (self.waits or self._last):
+            self._reader = None
 
     def _receive(self, method: bytes, url: bytes, headers: Headers, keep_alive: bool) -> None:
         if not keep_alive or method != b"GET":
             self._whole = None
         answer = self._respond(method, url, headers)
+        last = not keep_alive or self._last
+        if isinstance(answer, bytes) and self._behind is None:
+            if last:
+                raise LastAnswer(answer)
+            self._out.append(answer)
+            return
         if isinstance(answer, Stream):
-            self.stream = answer
+            self.stream, last = answer, True
+        else:
+            self._line_up(answer)
+        if last:
             raise LastAnswer(None)
-        if not keep_alive or self._last:
-            raise LastAnswer(answer)
-        self._out.append(answer)
 
-    def _respond(self, method: bytes, url: bytes, headers: Headers) -> bytes | Stream:
+    def _respond(self, method: bytes, url: bytes, headers: Headers) -> bytes | Stream | asyncio.Task[bytes]:
         """The gate's answer; a bug of ours is answered too, and the server lives on."""
         started = perf_counter()
         try:
             answer = self._listener.gate.answer(method, url, headers, self._whole)
         except Exception:
-            log.exception("gate_request_failed")
-            self._listener.failed.value += 1
-            self._last = True
-            answer = answers.INTERNAL
+            answer = self._failed()
+        if isinstance(answer, bytes):
+            self._listener.observe(perf_counter() - started)
+            return answers.without_body(answer) if method == b"HEAD" else answer
+        if isinstance(answer, Stream):
+            return answer
+        return asyncio.create_task(self._later(answer, method, started))
+
+    def _failed(self) -> bytes:
+        log.exception("gate_request_failed")
+        self._listener.failed.value += 1
+        self._last = True
+        return answers.INTERNAL
+
+    # waiting
+
+    async def _later(self, waiting: Waiting, method: bytes, started: float) -> bytes:
+        try:
+            answer = await waiting
+        except Exception:
+            answer = self._failed()
         self._listener.observe(perf_counter() - started)
-        return answers.without_body(answer) if method == b"HEAD" and isinstance(answer, bytes) else answer
+        return answers.without_body(answer) if method == b"HEAD" else answer
+
+    @property
+    def waits(self) -> bool:
+        """For somebody else's word; not longer than a second."""
+        return self._behind is not None
+
+    def _line_up(self, answer: bytes | asyncio.Task[bytes]) -> None:
+        if self._behind is None:
+            self._behind = deque()
+            if self._transport is not None:
+                self._transport.pause_reading()
+        self._behind.append(answer)
+        if isinstance(answer, asyncio.Task):
+            answer.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[bytes]) -> None:
+        """One answer is here: it and those behind it go out as far as none of them waits."""
+        behind = self._behind
+        if behind is None or self.closing:
+            return
+        while behind:
+            first = behind[0]
+            if isinstance(first, asyncio.Task):
+                if not first.done():
+                    break
+                first = answers.INTERNAL if first.cancelled() else first.result()
+            self._out.append(first)
+            behind.popleft()
+        if not behind:
+            self._behind = None
+            self._leave_reader()
+            self._read_on()
+        self._settle()
 
     # writing
 

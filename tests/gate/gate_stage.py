@@ -16,6 +16,7 @@ from gateway.access.app_access import app_access
 from gateway.access.assertion import Signer, assertion_keys
 from gateway.access.keys import KeyOwner, key_hash
 from gateway.access.table import TierTable
+from gateway.access.who import Resolve
 from gateway.catalog.model import App
 from gateway.gate import Gate, Listener, listen
 from gateway.gate.protocol import Connection
@@ -59,7 +60,11 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    *apps: App, ready: bool = True, max_connections: int = 64, tick_seconds: float = 1
+    *apps: App,
+    ready: bool = True,
+    max_connections: int = 64,
+    tick_seconds: float = 1,
+    resolve: Resolve | None = None,
 ) -> AsyncIterator[Stage]:
     """A gate for these apps (the sample app) with alice on pro."""
     table = TierTable()
@@ -73,6 +78,7 @@ async def stage(
         registry=Registry(),
         first_sight=lambda app_id, user_id: held[0].seen.append((app_id, user_id)),
         traefik_document=lambda: held[0].document,
+        resolve=resolve,
         arrival_keys=ARRIVAL_KEYS,
         clock=lambda: held[0].now,
     )

@@ -1,0 +1,47 @@
+"""The 401, 402 and 303 of one request."""
+
+from __future__ import annotations
+
+from gateway.access.identity import SESSION_COOKIE
+from gateway.access.policy import TierRequired
+from gateway.access.tags import encode
+from gateway.access.who import Refused, Told
+from gateway.catalog.model import Tier
+from gateway.gate import answers
+from gateway.gate.prepared import PreparedApp
+
+# What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
+_CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
+
+
+def tier_required(decision: TierRequired, url: str, page: bool) -> bytes:
+    """402 for a program, and for a browser (`page`) the way to `url`, the buyer's page."""
+    current, required = decision.current_tier, decision.required_tier
+    headers = tier_header(current) + answers.link(url, "payment")
+    if page:
+        return answers.see_other(url, headers)
+    message = "no tier of this app allows this" if required is None else f"this needs the tier {required.name}"
+    fields = {
+        "required_tier": None if required is None else required.tier_id,
+        "current_tier": current.tier_id,
+        "upgrade_url": url,
+    }
+    return answers.refusal(402, "tier_required", message, fields, headers)
+
+
+def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
+    """401, or for a browser the way to the app's sign-in page where apps.json names one."""
+    app.count("sign_in_required")
+    url = app.app.sign_in_url
+    headers: answers.Headers = () if url is None else answers.link(url, "login")
+    if isinstance(who, Refused) and who.source == SESSION_COOKIE:
+        headers += _CLEAR_COOKIE
+    if page and url is not None:
+        return answers.see_other(url, headers)
+    challenge = (("WWW-Authenticate", f'Bearer realm="{app.app_id}"'),)  # RFC 9110: no 401 without one
+    return answers.refusal(401, "sign_in_required", reason, headers=challenge + headers)
+
+
+def tier_header(tier: Tier) -> answers.Headers:
+    """For the access log and for programs; a refusal reaches the visitor, so it says nothing else about them."""
+    return (("X-SK-Tier", encode(tier.tier_id).decode()),)

@@ -1,0 +1,318 @@
+"""Answers that wait for somebody else's word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from access.access_samples import APP, NOW, SECRETS, SESSION_REF, with_app
+from gate.gate_stage import SIGNER, USER_KEYS, Answer, Stage, ask, exchange, head, raw, stage
+
+from gateway.access.app_access import app_access
+from gateway.access.who import Ask, Known, Refused
+from gateway.catalog.model import OpenWebUIIdentity, Route, UserKeyIdentity
+from gateway.errors import UpstreamFailed
+from gateway.gate import asking
+
+INTROSPECTED = with_app(identity=(OpenWebUIIdentity(SESSION_REF, introspect="http://app:8080"), UserKeyIdentity()))
+
+
+@dataclass
+class Other:
+    """Who is asked: tells of everybody whose word is there, and of the others when it comes."""
+
+    known: dict[bytes, Known | Refused | Exception] = field(default_factory=dict)
+    asked: list[bytes] = field(default_factory=list)
+    cancelled: list[bytes] = field(default_factory=list)
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def resolve(self, app_id: str, ask: Ask) -> Known | Refused:
+        self.asked.append(ask.credential)
+        try:
+            async with self.news:
+                await self.news.wait_for(lambda: ask.credential in self.known)
+        except asyncio.CancelledError:
+            self.cancelled.append(ask.credential)
+            raise
+        found = self.known[ask.credential]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def tell(self, key: str, found: Known | Refused | Exception) -> None:
+        async with self.news:
+            self.known[key.encode()] = found
+            self.news.notify_all()
+
+    async def until_asked(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.asked) < count:  # noqa: ASYNC110  # what the gate does, not an event of ours
+                await asyncio.sleep(0.002)
+
+
+@contextlib.asynccontextmanager
+async def asking_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, Other]]:
+    other = Other()
+    async with stage(INTROSPECTED, resolve=other.resolve, tick_seconds=tick_seconds) as on:
+        yield on, other
+        for key in set(other.asked):
+            await other.tell(key.decode(), UpstreamFailed("the test is over"))
+
+
+def key(name: str, **more: object) -> bytes:
+    """A request with an API key that only Open WebUI knows."""
+    return raw(head(more=[("X-Api-Key", f"sk-key-of-{name}")], **more))  # type: ignore[arg-type]  # the names are head's
+
+
+def users(answers: list[Answer]) -> list[str | None]:
+    return [answer.header("X-SK-User") for answer in answers]
+
+
+def known(user_id: str) -> Known:
+    return Known(user_id, NOW + 30)
+
+
+async def test_an_answer_comes_when_the_word_comes() -> None:
+    async with asking_stage() as (on, other):
+        asking_ = asyncio.create_task(exchange(on.port, key("alice")))
+        await other.until_asked(1)
+        assert (await ask(on.port, user=None)).status == 200  # nobody else waits
+        await other.tell("sk-key-of-alice", known("alice"))
+        (answer,) = await asking_
+        assert answer.tags == ("skai", "alice", "pro", "images")
+        assert on.count("skai", "pro", "allowed") == 1
+
+
+async def test_somebody_refused_is_answered_as_ever() -> None:
+    async with asking_stage() as (on, other):
+        await other.tell("sk-key-of-x", Refused("unknown_key", "this key is unknown or was revoked", "x-api-key"))
+        (answer,) = await exchange(on.port, key("x", uri="/pro"))
+        assert (answer.status, answer.json["message"]) == (401, "this key is unknown or was revoked")
+
+
+@pytest.mark.parametrize("first_waits", [True, False])
+async def test_answers_stay_in_order(first_waits: bool) -> None:
+    """Pipelined: those who know answer the last question first."""
+    people = ["one", None, "two", "alice", "three", None]
+    requests = [raw(head(user=user)) if user is None else key(user) for user in people]
+    if not first_waits:
+        people, requests = [None, *people], [raw(head()), *requests]
+    async with asking_stage() as (on, other):
+        asking_ = asyncio.create_task(exchange(on.port, b"".join(requests), answers=len(requests)))
+        await other.until_asked(4)
+        for name in ("three", "alice", "two", "one"):
+            assert not asking_.done()
+            await other.tell(f"sk-key-of-{name}", known(name))
+            await asyncio.sleep(0)
+        assert users(await asking_) == people
+
+
+async def test_answers_go_out_as_far_as_none_waits() -> None:
+    async with asking_stage() as (on, other):
+        reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
+        writer.write(raw(head()) + key("one") + raw(head()) + key("two") + raw(head()))
+        async with asyncio.timeout(5):
+            assert b"X-SK-Tier: free" in await reader.readuntil(b"\r\n\r\n")
+            await other.tell("sk-key-of-one", known("one"))
+            assert b"X-SK-User: one" in await reader.readuntil(b"\r\n\r\n")
+            assert b"X-SK-User" not in await reader.readuntil(b"\r\n\r\n")
+            await other.tell("sk-key-of-two", known("two"))
+            assert b"X-SK-User: two" in await reader.readuntil(b"\r\n\r\n")
+            assert b"X-SK-User" not in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+
+async def test_a_peer_that_waits_is_not_read() -> None:
+    async with asking_stage() as (on, other):
+        reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
+        writer.write(key("one"))
+        await other.until_asked(1)
+        for _ in range(50):
+            writer.write(key("two"))
+            await asyncio.sleep(0.001)
+        assert other.asked == [b"sk-key-of-one"]
+        await other.tell("sk-key-of-two", known("two"))
+        await other.tell("sk-key-of-one", known("one"))
+        async with asyncio.timeout(5):
+            for name in (b"one", *[b"two"] * 50):
+                assert b"X-SK-User: " + name in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+
+async def test_what_ends_the_connection_comes_after_what_waits() -> None:
+    """A request that asks to close, garbage, a request that is closed on, and a stream; each behind one that waits."""
+    async with asking_stage() as (on, other):
+        close = raw(head(more=[("Connection", "close")]))
+        for number, (behind, statuses) in enumerate(
+            [(close, [200, 200]), (b"GARBAGE\r\n\r\n", [200, 400]), (close + raw(head()), [200, 200])]
+        ):
+            name = f"user{number}"
+            asking_ = asyncio.create_task(exchange(on.port, key(name) + behind, until_closed=True))
+            await other.until_asked(number + 1)
+            await other.tell(f"sk-key-of-{name}", known(name))
+            answers = await asking_
+            assert [answer.status for answer in answers] == statuses, behind
+            assert users(answers)[0] == name
+            assert answers[-1].header("Connection") == "close"
+        closed = raw(head(more=[("Connection", "close"), ("X-Api-Key", "sk-key-of-user0")]))
+        (answer,) = await exchange(on.port, closed, until_closed=True)
+        assert (answer.header("X-SK-User"), answer.header("Connection")) == ("user0", "close")
+
+
+async def test_only_the_last_answer_says_that_it_is_the_last() -> None:
+    async with asking_stage() as (on, other):
+        last = raw(head(more=[("X-Api-Key", "sk-key-of-two"), ("Connection", "close")]))
+        asking_ = asyncio.create_task(exchange(on.port, key("one") + last, until_closed=True))
+        await other.until_asked(2)
+        await other.tell("sk-key-of-one", known("one"))
+        await asyncio.sleep(0.01)
+        await other.tell("sk-key-of-two", known("two"))
+        answers = await asking_
+        assert users(answers) == ["one", "two"]
+        assert [answer.header("Connection") for answer in answers] == [None, "close"]
+
+
+async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
+    async with asking_stage(tick_seconds=0.05) as (on, other):
+        reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
+        writer.write(key("one") + raw(head(), "/gate/changes") + raw(head()))
+        await other.until_asked(1)
+        await other.tell("sk-key-of-one", known("one"))
+        async with asyncio.timeout(5):
+            assert b"X-SK-User: one" in await reader.readuntil(b"\r\n\r\n")
+            assert b"jsonl" in await reader.readuntil(b"\r\n\r\n")
+            assert b"epoch" in await reader.readuntil(b"}\n")
+            assert b'{"n":1}' in await reader.readuntil(b"}\n")
+        writer.close()
+
+
+async def test_a_head_that_waited_has_no_body() -> None:
+    async with asking_stage() as (on, other):
+        await other.tell("sk-key-of-x", Refused("unknown_key", "unknown", "x-api-key"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
+        lines = head(uri="/pro", more=[("X-Api-Key", "sk-key-of-x"), ("Connection", "close")])
+        writer.write(raw(lines, method="HEAD"))
+        async with asyncio.timeout(5):
+            whole = await reader.read()
+        assert whole.startswith(b"HTTP/1.1 401 ")
+        assert whole.endswith(b"\r\n\r\n")
+        writer.close()
+
+
+async def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asking.ASK_SECONDS == 1.0
+    monkeypatch.setattr("gateway.gate.gate.ASK_SECONDS", 0.05)
+    async with asking_stage() as (on, other):
+        started = asyncio.get_running_loop().time()
+        answers = await exchange(on.port, key("one") + key("two") + key("three"), answers=3)
+        assert asyncio.get_running_loop().time() - started < 0.9
+        assert [(answer.status, answer.header("Retry-After")) for answer in answers] == [(503, "1")] * 3
+        assert [answer.json["error"] for answer in answers] == ["identity_unavailable"] * 3
+        assert on.count("skai", "", "identity_unavailable") == 3
+        assert other.cancelled == []
+        await other.tell("sk-key-of-one", known("one"))
+        assert users(await exchange(on.port, key("one"))) == ["one"]
+
+
+async def test_who_cannot_be_asked_is_told_at_once() -> None:
+    async with asking_stage() as (on, other):
+        await other.tell("sk-key-of-one", UpstreamFailed("no answer"))
+        (answer,) = await exchange(on.port, key("one"))
+        assert (answer.status, answer.header("Retry-After")) == (503, "1")
+    async with stage(INTROSPECTED) as on:  # nobody was given to ask
+        (answer,) = await exchange(on.port, key("one"))
+        assert (answer.status, answer.header("Retry-After")) == (503, "1")
+
+
+async def test_no_more_are_asked_than_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MAX_ASKED", 3)
+    async with asking_stage() as (on, other):
+        waiting = [asyncio.create_task(exchange(on.port, key(f"u{number}"))) for number in range(3)]
+        await other.until_asked(3)
+        (answer,) = await exchange(on.port, key("one-too-many"))
+        assert (answer.status, answer.header("Retry-After")) == (503, "1")
+        for number in range(3):
+            await other.tell(f"sk-key-of-u{number}", known(f"u{number}"))
+        assert [users(await each) for each in waiting] == [["u0"], ["u1"], ["u2"]]
+        assert len(other.asked) == 3
+
+
+async def test_a_peer_that_hangs_up_takes_nothing_from_others() -> None:
+    async with asking_stage() as (on, other):
+        for abort in (False, True):
+            _, writer = await asyncio.open_connection("127.0.0.1", on.port)
+            writer.write(key("gone"))
+            await other.until_asked(len(other.asked) + 1)
+            if abort:
+                writer.transport.abort()
+            else:
+                writer.close()
+            await asyncio.sleep(0.01)
+        assert other.cancelled == []
+        await other.tell("sk-key-of-gone", known("gone"))
+        assert users(await exchange(on.port, key("gone"))) == ["gone"]
+        assert on.gate.registry.counter("skpay_gate_failures_total", "").of().value == 0
+
+
+async def test_a_bug_of_those_who_ask_is_answered_and_ends_the_connection() -> None:
+    async with asking_stage() as (on, other):
+        await other.tell("sk-key-of-one", RuntimeError("a bug"))
+        (answer,) = await exchange(on.port, key("one"), until_closed=True)
+        assert (answer.status, answer.header("Connection")) == (500, "close")
+        assert on.gate.registry.counter("skpay_gate_failures_total", "").of().value == 1
+        assert (await ask(on.port)).status == 200
+
+
+async def test_closing_lets_what_waits_finish() -> None:
+    async with asking_stage() as (on, other):
+        asking_ = asyncio.create_task(exchange(on.port, key("one"), until_closed=True))
+        await other.until_asked(1)
+        closing = asyncio.create_task(on.listener.close(5))
+        await asyncio.sleep(0.01)
+        assert not asking_.done()
+        await other.tell("sk-key-of-one", known("one"))
+        (answer,) = await asking_
+        assert (answer.header("X-SK-User"), answer.header("Connection")) == ("one", "close")
+        await closing
+
+
+async def test_a_connection_that_waits_is_nobodys_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.gate.listener.IDLE_SECONDS", 2)
+    monkeypatch.setattr("gateway.gate.listener.HEAD_SECONDS", 2)
+    async with asking_stage(tick_seconds=0.01) as (on, other):
+        asking_ = asyncio.create_task(exchange(on.port, key("one") + raw(head())[:40], answers=1))
+        await other.until_asked(1)
+        await asyncio.sleep(0.1)
+        await other.tell("sk-key-of-one", known("one"))
+        assert users(await asking_) == ["one"]
+
+
+async def test_a_reload_meanwhile_decides_by_the_new_rules_and_never_by_the_old() -> None:
+    """An answer that was decided by the rules of before would carry the number of after."""
+    async with asking_stage() as (on, other):
+        asking_ = asyncio.create_task(exchange(on.port, key("bob", uri="/new")))
+        await other.until_asked(1)
+        stricter = with_app(identity=INTROSPECTED.identity, routes=(Route("/new", min_tier="pro"),))
+        on.gate.install({"skai": app_access(stricter, SECRETS, USER_KEYS)}, SIGNER)
+        await other.tell("sk-key-of-bob", known("bob"))
+        (answer,) = await asking_
+        assert answer.status == 402
+        gone = asyncio.create_task(exchange(on.port, key("carol")))
+        await other.until_asked(3)
+        on.gate.install({}, SIGNER)
+        await other.tell("sk-key-of-carol", known("carol"))
+        assert (await gone)[0].status == 404
+
+
+async def test_a_known_user_is_answered_without_a_task() -> None:
+    """Nothing is paid by those who wait for nobody."""
+    async with stage(APP) as on:
+        answer = on.gate.answer(b"GET", b"/gate?app=skai", _headers("alice"))
+        assert isinstance(answer, bytes)
+
+
+def _headers(user: str) -> dict[bytes, bytes]:
+    return {name.title().encode(): value.encode() for name, value in head(user=user)}
