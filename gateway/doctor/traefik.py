@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -114,11 +114,12 @@ def _version(text: str) -> Finding:
 
 def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
     """Who may say who the visitor is: whoever an entry point trusts."""
-    told = [finding for name in catalog.routing.entry_points for finding in _entry_point(found, name)]
+    routing = catalog.routing
+    told = [finding for name in routing.entry_points for finding in _entry_point(found, name, routing.trusted_ips)]
     return told or [well(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: nobody is trusted who need not be")]
 
 
-def _entry_point(found: Traefik, name: str) -> Iterator[Finding]:
+def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Finding]:
     entry_point = found.entry_points.get(name)
     if entry_point is None:
         yield bad(ENTRY_POINTS, f"Traefik has no entry point {name!r}", "mend routing.entry_points in apps.json")
@@ -127,14 +128,23 @@ def _entry_point(found: Traefik, name: str) -> Iterator[Finding]:
     if forwarded.get("insecure"):
         remedy = f"entryPoints.{name}.forwardedHeaders: name cloudflared's address in trustedIPs instead of insecure"
         yield bad(ENTRY_POINTS, f"{name}: believes anybody's X-Forwarded headers (insecure)", remedy)
-    for trusted in forwarded.get("trustedIPs") or ():
-        if _is_wide(str(trusted)):
+    trusted_ips = [str(each) for each in forwarded.get("trustedIPs") or ()]
+    if {_network(each) for each in trusted_ips} != {_network(each) for each in said}:
+        line = f"{name}: trusts {', '.join(trusted_ips) or 'nobody'}, apps.json {', '.join(said) or 'nobody'}"
+        remedy = (
+            "make routing.trusted_ips what Traefik has in trustedIPs: rate limits go by it; then skpay routes write"
+        )
+        yield warning(ENTRY_POINTS, line, remedy)
+    for trusted in trusted_ips:
+        network = _network(trusted)
+        if not isinstance(network, str) and network.num_addresses >= _WHOLE_NETWORK:
             remedy = f"entryPoints.{name}.forwardedHeaders.trustedIPs: the tunnel's address alone, as 172.20.0.5/32"
             yield warning(ENTRY_POINTS, f"{name}: trusts the whole network {trusted}", remedy)
 
 
-def _is_wide(trusted: str) -> bool:
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | str:
+    """In one spelling; what cannot be read as it stands."""
     try:
-        return ipaddress.ip_network(trusted, strict=False).num_addresses >= _WHOLE_NETWORK
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        return False
+        return text

@@ -71,25 +71,28 @@ async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("entry_point", "expected"),
+    ("forwarded", "said", "expected"),
     [
-        ({"forwardedHeaders": {"insecure": True}},
-         [("traefik: entry points", "web: believes anybody's X-Forwarded headers (insecure)")]),
-        ({"forwardedHeaders": {"trustedIPs": ["172.16.0.0/12", "10.1.2.3/32", "fd00::/64"]}},
-         [("traefik: entry points", "web: trusts the whole network 172.16.0.0/12"),
-          ("traefik: entry points", "web: trusts the whole network fd00::/64")]),
-        ({"forwardedHeaders": {"trustedIPs": ["172.20.0.5/32"]}}, []),
+        ({"insecure": True}, [], ["web: believes anybody's X-Forwarded headers (insecure)"]),
+        ({"trustedIPs": ["172.16.0.0/12", "10.1.2.3/32"]}, ["10.1.2.3"],
+         ["web: trusts 172.16.0.0/12, 10.1.2.3/32, apps.json 10.1.2.3", "web: trusts the whole network 172.16.0.0/12"]),
+        ({"trustedIPs": ["172.20.0.5/32"]}, ["172.20.0.5"], []),
+        ({"trustedIPs": ["172.20.0.5/32"]}, [], ["web: trusts 172.20.0.5/32, apps.json nobody"]),
+        ({"insecure": False}, ["172.20.0.5/32"], ["web: trusts nobody, apps.json 172.20.0.5/32"]),
     ],
 )  # fmt: skip
 async def test_whom_the_entry_points_believe(
-    entry_point: dict[str, Any], expected: list[tuple[str, str]], tmp_path: Path
+    forwarded: dict[str, Any], said: list[str], expected: list[str], tmp_path: Path
 ) -> None:
-    async with staged("file", tmp_path) as stage:
-        static = {"entryPoints": {"web": entry_point}}
+    def trusting(tree: Any, stage: Stage) -> None:
+        tree["routing"]["trusted_ips"] = said
+
+    async with staged("file", tmp_path, edit=trusting) as stage:
+        static = {"entryPoints": {"web": {"forwardedHeaders": forwarded}}}
         async with Traefik(static, tmp_path, {"GATE_SECRET": SECRET}) as traefik:
             await traefik.until_routers("sk-app-blog@file")
             async with doctors_place(tmp_path, stage.document(), traefik.api_url) as place:
-                assert await told(place) == expected
+                assert await told(place) == [("traefik: entry points", line) for line in expected]
 
 
 API = """
