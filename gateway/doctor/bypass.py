@@ -7,7 +7,7 @@ over, a TCP router comes before every HTTP router, a broken middleware takes its
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,12 @@ _OF_APP = re.compile(r"sk-(?:app|tier)-([a-z0-9-]+)(?:_[^@]*)?@")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What must hold. `chains`: host → (app id, the middlewares its requests take). `upstreams`: app id → `host:port`
-    of its servers, in every spelling that is known. `gate`: the gate's `host:port`. `secrets`: the valid ones."""
+    """What must hold. `hosts`: host → app id. `chains`: for each kind of gate, host → the middlewares that its requests
+    take; any of them is right. `upstreams`: app id → `host:port` of its servers, in every spelling that is known.
+    `gate`: the gate's `host:port`. `secrets`: the valid ones."""
 
-    chains: Mapping[str, tuple[str, Sequence[Middleware]]]
+    hosts: Mapping[str, str]
+    chains: Sequence[Mapping[str, Sequence[Middleware]]]
     upstreams: Mapping[str, frozenset[str]]
     public_host: str
     gate: str
@@ -34,18 +36,15 @@ class Wanted:
     entry_points: tuple[str, ...]
 
 
-def wanted_chains(document: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, tuple[str, list[Middleware]]]:
-    """From our own dynamic configuration: the chain of each app's host. `hosts`: host → app id."""
+def wanted_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, list[Middleware]]:
+    """From our own dynamic configuration: the chain of each app's host."""
     http = document["http"]
-    found: dict[str, tuple[str, list[Middleware]]] = {}
-    for router in http["routers"].values():
-        for host, app_id in hosts.items():
-            if router["rule"] == f"Host(`{host}`)":
-                named = http["middlewares"]
-                # Of the operator's own, which the identity kind `header` names, the name is all that is known.
-                chain = [Middleware(name, *definition(named.get(name, {}))) for name in router["middlewares"]]
-                found[host] = (app_id, chain)
-    return found
+    routers = {router["rule"]: router for router in http["routers"].values()}
+    return {
+        # Of the operator's own, which the identity kind `header` names, the name is all that is known.
+        host: [Middleware(name, *definition(http["middlewares"].get(name, {}))) for name in router["middlewares"]]
+        for host, router in ((host, routers[f"Host(`{host}`)"]) for host in hosts)
+    }
 
 
 def look(traefik: Traefik, wanted: Wanted) -> list[Finding]:
@@ -100,7 +99,7 @@ class _Looker:
 
     def hosts(self) -> Iterator[Finding]:
         """Each host of an app has a router with the gate, and nothing ungated is asked before that."""
-        for host, (app_id, _) in self._wanted.chains.items():
+        for host, app_id in self._wanted.hosts.items():
             reached = [(router, how) for router in self._roots() if (how := _reach(router, host)) != "no"]
             open_ = [(router, how) for router, how in reached if app_id not in self._gates(router)]
             gated = [router for router, how in reached if how == "whole" and app_id in self._gates(router)]
@@ -133,10 +132,13 @@ class _Looker:
     def outdated(self) -> Iterator[Finding]:
         """The gated routers take the very chain that apps.json makes."""
         told: set[str] = set()
-        for host, (app_id, chain) in self._wanted.chains.items():
+        for host, app_id in self._wanted.hosts.items():
             for router in self._roots():
                 if _reach(router, host) in ("whole", "named") and app_id in self._gates(router):
-                    told |= set(missing(chain, self._traefik.chain(router), self._wanted.secrets))
+                    has = self._traefik.chain(router)
+                    lines = [missing(chains[host], has, self._wanted.secrets) for chains in self._wanted.chains]
+                    fewest = min(lines, key=len)
+                    told.update(fewest)
         of_secret = sorted(line for line in told if "secret" in line.lower())
         if of_secret:
             remedy = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
@@ -169,7 +171,7 @@ class _Looker:
                 yield bad(TCP, f"{_told(router)} leads to {app_id} without the gate", _away(router))
             if app_ids:
                 continue
-            reaches = {host: _reach(router, host) for host in self._wanted.chains}
+            reaches = {host: _reach(router, host) for host in self._wanted.hosts}
             shared = set(router.get("entryPoints") or ()) & set(self._wanted.entry_points)
             for host, how in reaches.items():
                 if how in ("whole", "named") or (how == "any" and shared):

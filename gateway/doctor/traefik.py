@@ -8,10 +8,10 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from gateway.catalog.model import App, Catalog
+from gateway.catalog.model import App, Catalog, GateKind
 from gateway.doctor.bypass import Wanted, look, wanted_chains
 from gateway.doctor.chains import SECRET, Json, Traefik, address_of
 from gateway.doctor.finding import Finding, bad, not_asked, warning, well
@@ -75,12 +75,14 @@ def _by_name(listed: Any) -> dict[str, Json]:
 
 async def _wanted(place: Place) -> Wanted:
     catalog, settings = place.catalog, place.settings
-    document = traefik_document(plan(catalog, settings.public_url), SECRET)
+    # `skpay routes write --gate` may have said another kind than apps.json does.
+    documents = [traefik_document(plan(catalog, settings.public_url, kind), SECRET) for kind in get_args(GateKind)]
     apps = catalog.apps.values()
     hosts = {host: app.app_id for app in apps for host in app.hosts}
     servers = await asyncio.gather(*(_spellings(app) for app in apps))
     return Wanted(
-        chains=wanted_chains(document, hosts),
+        hosts=hosts,
+        chains=[wanted_chains(document, hosts) for document in documents],
         upstreams=dict(zip(catalog.apps, servers, strict=True)),
         public_host=urlsplit(settings.public_url).hostname or "",
         gate=urlsplit(catalog.routing.gate_url).netloc,

@@ -16,6 +16,7 @@ from servers.running import environ_of
 from servers.traefik import Traefik, free_port, until
 
 from gateway.catalog import parse
+from gateway.catalog.model import GateKind
 from gateway.doctor.place import Options, Place, asked
 from gateway.doctor.traefik import _version, examine_traefik
 from gateway.settings import read_settings
@@ -40,9 +41,16 @@ async def told(place: Place) -> list[tuple[str, str]]:
     return [(each.subject, each.message) for each in found if each.state != "well"]
 
 
-@pytest.mark.parametrize("rendering", RENDERINGS)
-async def test_every_rendering_is_well(rendering: str, tmp_path: Path) -> None:
-    async with staged(rendering, tmp_path) as stage:
+@pytest.mark.parametrize(
+    ("rendering", "kind"), [*((each, "forward_auth") for each in RENDERINGS), ("file", "plugin"), ("docker", "plugin")]
+)
+async def test_every_rendering_is_well(rendering: str, kind: GateKind, tmp_path: Path) -> None:
+    def lanes(tree: Any, stage: Stage) -> None:
+        tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 5}
+
+    # Labels cannot tell tiers apart.
+    edit = lanes if rendering in ("file", "http") else lambda tree, stage: None
+    async with staged(rendering, tmp_path, gate_kind=kind, edit=edit) as stage:
         assert stage.traefik is not None
         async with doctors_place(tmp_path, stage.document(), stage.traefik.api_url) as place:
             assert await told(place) == []
