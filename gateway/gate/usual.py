@@ -100,9 +100,11 @@ class Usual:
             if not tier_id:
                 self._meet(app.app_id, user_id)
             # Nearly every request ends here: one comparison in C for all the rules.
-            if app.assertions is None and not keeps and not target.lower().startswith(app.paid_starts):
-                start, passed, _ = app.passes.get(tier_id, app.first_pass)
+            if not keeps and not target.lower().startswith(app.paid_starts):
+                start, passed, tier = app.passes.get(tier_id, app.first_pass)
                 passed.value += 1
+                if app.assertions is not None:
+                    start += app.assertions.current(tier, user_id, int(now))[0]
                 return start + end
         decision = app.access.policy.decide(who, tier_id, method, plain_path(target))
         if not isinstance(decision, Allow):

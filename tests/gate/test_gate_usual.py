@@ -45,6 +45,14 @@ async def test_a_request_like_one_before_is_not_read_again(data: bytes, tags: by
         assert known(on, data) == first
 
 
+async def test_the_assertion_is_the_one_that_is_being_served() -> None:
+    async with stage(with_app(assertion=True)) as on:
+        for data in (ALICE, BOB, NOBODY, raw(head(user="alice", uri="/pro/x"))):
+            first = read(on, [data])
+            assert b"\r\nX-SK-Assertion: ey" in first
+            assert known(on, data) == first
+
+
 async def test_only_the_path_differs_from_one_request_to_the_next() -> None:
     async with stage() as on:
         read(on, [ALICE, BOB])
