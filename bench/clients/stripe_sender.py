@@ -1,8 +1,9 @@
 """Sends signed events as fast as they are answered, over raw sockets: no HTTP client is quick enough to measure with.
 
-    python stripe_sender.py '[PORT, CONNECTIONS, SECONDS, NAME, [CUSTOMER_ID, …]]'
+    python stripe_sender.py '[PORT, CONNECTIONS, SECONDS, NAME, [CUSTOMER_ID, …], RATE]'
 
-Prints what it measured as JSON. NAME makes the events' ids unlike those of another run.
+Prints what it measured as JSON. NAME makes the events' ids unlike those of another run. With RATE at most so many a
+second.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Load:
 
     name: str
     customer_ids: list[str]
-    until: float = 0.0
+    rate: float | None
+    began: float
+    until: float
     sent: int = 0
     took: list[float] = field(default_factory=list)
     refused: int = 0
@@ -68,7 +71,15 @@ class Connection(asyncio.Protocol):
         self.send()
 
     def send(self) -> None:
-        request = self.load.next_request()
+        load = self.load
+        early = load.began + load.sent / load.rate - time.perf_counter() if load.rate else 0
+        request = load.next_request()
+        if early > 0:
+            asyncio.get_running_loop().call_later(early, self.write, request)
+        else:
+            self.write(request)
+
+    def write(self, request: bytes) -> None:
         self.at = time.perf_counter()
         self.transport.write(request)
 
@@ -90,10 +101,12 @@ class Connection(asyncio.Protocol):
         self.over.set_result(None)
 
 
-async def put_load(port: int, connections: int, seconds: float, name: str, customer_ids: list[str]) -> None:
+async def put_load(
+    port: int, connections: int, seconds: float, name: str, customer_ids: list[str], rate: float | None = None
+) -> None:
     """Events a second, how many were not answered 200, and the times of an answer in milliseconds."""
-    load = Load(name, customer_ids, until=time.perf_counter() + seconds)
     began, loop = time.perf_counter(), asyncio.get_running_loop()
+    load = Load(name, customer_ids, rate, began, began + seconds)
     opened = [await loop.create_connection(lambda: Connection(load), "127.0.0.1", port) for _ in range(connections)]
     await asyncio.gather(*(protocol.over for _, protocol in opened))
     took = sorted(load.took)
