@@ -61,37 +61,38 @@ async def test_an_app_whose_identity_middleware_is_missing_is_closed_until_it_is
         await the_others_are_well(stage)
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda http: http["middlewares"]["sk-gate-blog"]["forwardAuth"].update(address="::no url"),
-        lambda http: http["middlewares"].pop("sk-gate-blog"),
-        lambda http: http["middlewares"].pop("sk-in"),
-        lambda http: [http["middlewares"].pop(f"sk-host-{name}") for name in ("blog", "blog_2")],
-        lambda http: http["middlewares"]["sk-gate-blog"].update(headers={"customRequestHeaders": {"A": "b"}}),
-        lambda http: [http["services"].pop(name) for name in ("sk-app-blog", "sk-tier-blog_pro")],
-    ],
-)
-async def test_whatever_of_an_apps_chain_is_broken_nothing_opens(broken: Any, tmp_path: Path) -> None:
+BROKEN: list[Any] = [
+    lambda http: http["middlewares"]["sk-gate-blog"]["forwardAuth"].update(address="::no url"),
+    lambda http: http["middlewares"].pop("sk-gate-blog"),
+    lambda http: http["middlewares"].pop("sk-in"),
+    lambda http: [http["middlewares"].pop(f"sk-host-{name}") for name in ("blog", "blog_2")],
+    lambda http: http["middlewares"]["sk-gate-blog"].update(headers={"customRequestHeaders": {"A": "b"}}),
+    lambda http: [http["services"].pop(name) for name in ("sk-app-blog", "sk-tier-blog_pro")],
+]
+
+
+async def test_whatever_of_an_apps_chain_is_broken_nothing_opens(tmp_path: Path) -> None:
     def plain(tree: Any, stage: Stage) -> None:
         two_apps(tree, stage)
         tree["apps"][0]["identity"] = [{"kind": "user_key"}]
 
     async with staged("file", tmp_path, edit=plain) as stage:
         assert (await stage.ask(HOST, "/")).status == 200
-        document = yaml.safe_load(traefik_file(stage.plan()))
-        broken(document["http"])
-        document["http"]["routers"]["mark"] = {"rule": "Host(`mark`)", "service": "sk-public"}
-        (tmp_path / "skpayments.yml").write_text(yaml.safe_dump(document))
         assert stage.traefik is not None
-        await stage.traefik.until_routers("mark@file")
         reached = len(stage.app_got)
-        for host in (HOST, SECOND_HOST):
-            for headers in ([], [("X-SK-Tier", "pro"), ("X-SK-User", "u")]):
-                assert (await stage.ask(host, "/", headers)).status in (404, 500)
-        assert len(stage.app_got) == reached
-        if "sk-in" in document["http"]["middlewares"]:
-            await the_others_are_well(stage)
+        for number, broken in enumerate(BROKEN):
+            document = yaml.safe_load(traefik_file(stage.plan()))
+            broken(document["http"])
+            document["http"]["routers"][f"mark{number}"] = {"rule": f"Host(`mark{number}`)", "service": "sk-public"}
+            (tmp_path / "skpayments.yml").write_text(yaml.safe_dump(document))
+            await stage.traefik.until_routers(f"mark{number}@file")
+            for host in (HOST, SECOND_HOST):
+                for headers in ([], [("X-SK-Tier", "pro"), ("X-SK-User", "u")]):
+                    assert (await stage.ask(host, "/", headers)).status in (404, 500), number
+            assert len(stage.app_got) == reached, number
+            if "sk-in" in document["http"]["middlewares"]:
+                await the_others_are_well(stage)
+                reached = len(stage.app_got)
 
 
 @pytest.mark.parametrize("upstream", ["http://no-such-container:3000", "http://127.0.0.1:9"])

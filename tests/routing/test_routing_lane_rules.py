@@ -12,7 +12,7 @@ from gateway.catalog.model import App, Catalog, Tier
 from gateway.routing import plan, traefik_document
 
 # A busy machine is no failure.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 TERM = re.compile(r"(!?)Header(Regexp)?\(`(X-SK-Tier|X-SK-User)`, `([a-z0-9_.-]+)`\)")
 
 

@@ -30,7 +30,7 @@ from gateway.routing import (
 from gateway.routing.model import Gate, HostHeader
 
 # A busy machine is no failure.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 IDENTITIES: list[dict[str, str]] = [
     {"kind": "openwebui", "secret": "env:A", "namespace": ""},
     {"kind": "user_key"},
