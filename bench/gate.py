@@ -14,13 +14,10 @@ from pathlib import Path
 
 from parts.gate_alone import alone, cold, users
 from parts.gate_service import junk, visible, webhooks
-from parts.gate_traefik import traefik
+from parts.gate_traefik import plugin, traefik
 from parts.tables import Report, machine
 
-SECTIONS = {
-    "alone": alone, "traefik": traefik, "users": users, "cold": cold, "webhooks": webhooks, "junk": junk,
-    "visible": visible,
-}  # fmt: skip
+SECTIONS = {section.__name__: section for section in (alone, traefik, plugin, users, cold, webhooks, junk, visible)}
 
 
 def main() -> None:

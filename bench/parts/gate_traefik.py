@@ -47,6 +47,32 @@ def traefik(report: Report, folder: Path, rounds: int, seconds: float) -> None:
                 )  # fmt: skip
 
 
+def plugin(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+    report.section(
+        "Through Traefik with the plugin",
+        f"{_CORES}; 1 000 users with a JWT cookie, whose answers the plugin keeps. Beside it no gate at all.",
+    )
+    report.head("connections", "gate", "req/s", "p99 ms", "gate CPU us", "Traefik CPU us", "of no gate")
+    cookies = people.write_cookies(folder / "thousand", people.some_of(1000, 1000))
+    with (
+        nginx_running(0, folder / "app", tags=False) as app,
+        gate_running(1) as gate,
+        traefik_running(0, folder, Routes(app, gate, plugin=True)) as proxy,
+    ):
+        hosts = {"none": UNGATED, "plugin": people.HOST}
+        wrk.show(proxy, cookies, people.HOST)
+        for connections in CONNECTIONS:
+            loads = {name: _load(proxy, gate, folder, cookies, host, connections) for name, host in hosts.items()}
+            found = wrk.alternate(loads, rounds, seconds)
+            for name, run in found.items():
+                ratio, marked = run.rate / found["none"].rate, name == "plugin" and connections > 1
+                what = f"plugin, {connections} connections"
+                report.row(
+                    connections, name, round(run.rate), run.p99_ms, run.cpu_us[1], run.cpu_us[0],
+                    report.mark(what, ratio, least=_OF_UNGATED) if marked else ratio,
+                )  # fmt: skip
+
+
 def _load(proxy: Server, auth: Server, folder: Path, cookies: Path, host: str, connections: int) -> wrk.Load:
     script = wrk.to_app(folder, cookies, host)
     return wrk.Load(f"http://127.0.0.1:{proxy.port}/", script, connections, (proxy, auth))

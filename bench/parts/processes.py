@@ -56,9 +56,13 @@ class Server:
 
 
 @contextmanager
-def running(core: int, command: Sequence[str], port: int, env: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Start it on a core, wait until it listens on `port`, stop it by its own id."""
-    process = subprocess.Popen(pinned(core, command), env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL)
+def running(
+    core: int, command: Sequence[str], port: int, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[Server]:
+    """Start it on a core (in `folder`), wait until it listens on `port`, stop it by its own id."""
+    process = subprocess.Popen(
+        pinned(core, command), env={**os.environ, **(env or {})}, cwd=folder, stdout=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + _START_SECONDS
         while True:

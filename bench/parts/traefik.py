@@ -21,6 +21,7 @@ import yaml
 from parts import people
 from parts.processes import Server, free_port, running
 
+_PLUGINS = Path(__file__).parents[2] / "traefik" / "plugins-local"
 _PROGRAM = shutil.which("traefik", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
 UNGATED, OTHER_GATE = "ungated.example.com", "other.example.com"
 
@@ -46,8 +47,9 @@ def traefik_running(core: int, folder: Path, routes: Routes) -> Iterator[Server]
     generated.write_text(yaml.safe_dump(_with_peers(yaml.safe_load(generated.read_text()), routes)))
     static = folder / "traefik" / "traefik.yml"
     static.write_text(json.dumps(_on_loopback(yaml.safe_load(static.read_text()), dynamic, port := free_port())))
-    command = [_PROGRAM, f"--configFile={static}"]
-    with running(core, command, port, {"GATE_SECRET": people.GATE_SECRET, "GOMAXPROCS": "1"}) as server:
+    (folder / "plugins-local").symlink_to(_PLUGINS)  # Traefik looks for it where it is started
+    command, env = [_PROGRAM, f"--configFile={static}"], {"GATE_SECRET": people.GATE_SECRET, "GOMAXPROCS": "1"}
+    with running(core, command, port, env, folder) as server:
         _until_routed(port)
         yield server
 
