@@ -16,7 +16,7 @@ from gateway.access.hosts import host_name
 from gateway.access.identity import Identity
 from gateway.access.paths import Path, read_path
 from gateway.access.table import TierTable
-from gateway.access.who import Anonymous, Known, Who
+from gateway.access.who import Ask, Known, Refused, Who
 from gateway.catalog.model import App, Tier
 from gateway.errors import InvalidInput, NotFound
 from gateway.gate import request as names
@@ -150,8 +150,11 @@ def _identity(identity: Identity, headers: Headers, who: Who, now: int) -> dict[
     if isinstance(who, Known):
         found |= {"user_id": who.user_id, "until": who.credential_expires_at}
         found["from"] = _deciding(identity, headers, who, now)
-    elif not isinstance(who, Anonymous):
-        found |= {"from": who.source, "code": getattr(who, "code", "ask"), "reason": getattr(who, "reason", None)}
+    elif isinstance(who, Refused):
+        found |= {"from": who.source, "code": who.code, "reason": who.reason}
+    elif isinstance(who, Ask):
+        reason = f"whose it is must be asked for ({who.kind}), and nobody answered"
+        found |= {"from": who.source, "code": "identity_unavailable", "reason": reason}
     return found
 
 

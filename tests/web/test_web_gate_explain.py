@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.running import GATE_SECRET, Running
+from app.identity_servers import OpenWebUIServer
+from servers.running import GATE_SECRET, Running, running_application, served, write_apps
 from servers.traefik import until
 
 from gateway.errors import StoreUnavailable
 from gateway.store import Store
+
+ADAS_KEY = "sk-0123456789abcdef0123456789abcdef"
 
 
 async def key_of(running: Running, user_id: str) -> str:
@@ -68,6 +72,34 @@ async def test_while_the_store_is_gone_it_tells_what_the_gate_knows(
     assert told["tier"] == {
         "in_table": None, "used": "reader", "changes_at": None, "in_store": None, "store_failed": True,
     }  # fmt: skip
+
+
+async def test_it_asks_those_whom_the_gate_would_ask(tmp_path: Path) -> None:
+    there = OpenWebUIServer()
+    there.signs_in(ADAS_KEY.encode(), "ada")
+    async with served(there.application()) as url:
+        write_apps(tmp_path, lambda apps: apps["apps"][0]["identity"][0].update(introspect=url))
+        async with running_application(tmp_path) as running:
+
+            async def told(key: str) -> tuple[Any, ...]:
+                body = {"app_id": "skai", "url": "https://chat.example.com/"}
+                headers = [{"name": "X-API-Key", "value": key}]
+                _, found = await running.admin("POST", "/admin/gate/explain", {**body, "headers": headers})
+                identity = found["identity"]
+                gate = await running.gate(X_API_Key=key)
+                assert found["answer"]["status"] == gate[0]
+                return gate[0], found["outcome"], identity["from"], identity["user_id"], identity["code"]
+
+            assert await told(ADAS_KEY) == (200, "allowed", "x-api-key", "ada", None)
+            assert await told(ADAS_KEY[:-1] + "0") == (401, "sign_in_required", "x-api-key", None, "unknown_key")
+            there.trouble = 500
+            assert await told(ADAS_KEY[:-1] + "1") == (
+                503,
+                "identity_unavailable",
+                "x-api-key",
+                None,
+                "identity_unavailable",
+            )
 
 
 @pytest.mark.parametrize(
