@@ -1,0 +1,187 @@
+"""The identity kinds that others must be asked about, in a whole SKPayments: from Traefik's question to the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from access.access_samples import session
+from access.oidc_provider import AUDIENCE, ISSUER, jwk, key_set, signed
+from app.identity_servers import Issuer, OpenWebUIServer
+from servers.running import (
+    GATE_SECRET,
+    LITELLM_KEY,
+    SESSION_SECRET,
+    Running,
+    environ_of,
+    running_application,
+    served,
+    write_apps,
+)
+
+from gateway.app import Application
+from gateway.errors import ConfigError
+from gateway.settings import read_settings
+
+
+@dataclass
+class World:
+    """skai finds its users at `open_webui` and at `issuer`, blog at LiteLLM; `ahead` is how far the clock has gone."""
+
+    open_webui: OpenWebUIServer
+    issuer: Issuer
+    running: Running = None  # type: ignore[assignment]  # set with the rest
+    ahead: float = 0
+
+    async def user(self, app: str = "skai", **headers: str) -> str:
+        """The user in the gate's answer, or its status and error."""
+        status, answered, text = await self.running.gate(app=app, host=_HOSTS[app], **headers)
+        return str(answered.get("X-SK-User", "nobody")) if status == 200 else f"{status} {json.loads(text)['error']}"
+
+    def token(self, key: str = "rsa", **changes: object) -> str:
+        now = int(time.time() + self.ahead)
+        return signed(key, exp=now + 600, iat=now, **changes).decode()
+
+    async def litellm_key(self, user_id: str) -> str:
+        url, headers = self.running.environ["LITELLM_URL"], {"Authorization": f"Bearer {LITELLM_KEY}"}
+        made = self.running.session.post(f"{url}/key/generate", json={"user_id": user_id}, headers=headers)
+        async with made as answer:
+            return str((await answer.json())["key"])
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[aiohttp.StreamReader]:
+        url = f"{self.running.gate_url}/gate/changes"
+        async with self.running.session.get(url, headers={"X-SK-Gate": GATE_SECRET}) as answer:
+            await answer.content.readline()
+            yield answer.content
+
+
+_HOSTS = {"skai": "chat.example.com", "blog": "blog.example.com"}
+
+
+async def next_change(lines: aiohttp.StreamReader) -> dict[str, Any]:
+    """The next line that is no heartbeat, without its number."""
+    while True:
+        line: dict[str, Any] = json.loads(await asyncio.wait_for(lines.readline(), 5))
+        del line["n"]
+        if line:
+            return line
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(OpenWebUIServer(), Issuer(document=key_set(jwk("rsa"))))
+    async with served(made.open_webui.application()) as open_webui, served(made.issuer.application()) as issuer:
+
+        def kinds(apps: dict[str, Any]) -> None:
+            skai, blog = apps["apps"]
+            session_kind = {**skai["identity"][0], "introspect": open_webui, "namespace": ""}
+            token_kind = {
+                "kind": "jwt", "issuer": ISSUER, "audience": AUDIENCE, "jwks_url": f"{issuer}/certs",
+                "header": "X-Token", "namespace": "sso",
+            }  # fmt: skip
+            skai["identity"] = [session_kind, token_kind, {"kind": "user_key"}]
+            blog["identity"] = [{"kind": "litellm_key"}, {"kind": "user_key"}]
+
+        write_apps(tmp_path, kinds)
+        async with running_application(tmp_path, clock=lambda: time.time() + made.ahead) as running:
+            made.running = running
+            yield made
+
+
+async def test_a_session_counts_until_open_webui_ends_it_and_the_stream_tells_of_it(world: World) -> None:
+    token = session("alice", secret=SESSION_SECRET)
+    world.open_webui.signs_in(token, "alice")
+    sent = {"Cookie": f"token={token.decode()}"}
+    assert await world.user(**sent) == "alice"
+    assert await world.user(**sent) == "alice"
+    assert len(world.open_webui.asked) == 1
+    async with world.stream() as lines:
+        world.open_webui.rows.clear()
+        world.ahead += 31
+        assert await world.user(**sent) == "401 sign_in_required"
+        assert await next_change(lines) == {"app": "skai", "user": "alice"}
+    assert await world.user(**sent) == "401 sign_in_required"
+
+
+async def test_while_open_webui_is_away_who_was_there_goes_on_and_who_is_new_waits(world: World) -> None:
+    old, new = session("alice", secret=SESSION_SECRET), session("bob", secret=SESSION_SECRET)
+    world.open_webui.signs_in(old, "alice")
+    assert await world.user(Cookie=f"token={old.decode()}") == "alice"
+    world.open_webui.trouble = "slow"
+    world.ahead += 31
+    started = time.monotonic()
+    assert await world.user(Cookie=f"token={old.decode()}") == "alice"
+    assert await world.user(Cookie=f"token={new.decode()}") == "503 identity_unavailable"
+    assert time.monotonic() - started < 3
+    assert await world.user() == "nobody"
+
+
+async def test_a_token_of_an_issuer_counts_until_its_key_goes_and_everybody_is_forgotten(world: World) -> None:
+    assert await world.user(X_Token=world.token()) == "sso:alice"
+    old = world.token()
+    assert await world.user(X_Token=old) == "sso:alice"
+    async with world.stream() as lines:
+        world.issuer.document = key_set(jwk("rsa-2"))
+        world.ahead += 61
+        assert await world.user(X_Token=world.token("rsa-2", sub="bob")) == "sso:bob"
+        assert (await next_change(lines))["all"] is True
+    assert await world.user(X_Token=old) == "401 sign_in_required"
+
+
+async def test_the_first_credential_in_the_apps_order_decides(world: World) -> None:
+    cookie = session("alice", secret=SESSION_SECRET)
+    world.open_webui.signs_in(cookie, "alice")
+    sent = {"Cookie": f"token={cookie.decode()}", "X_Token": world.token(sub="bob")}
+    assert await world.user(**sent) == "alice"
+    assert await world.user(X_Token=world.token(sub="bob"), Cookie="token=junk") == "401 sign_in_required"
+
+
+async def test_a_litellm_key_is_its_users_by_its_hash(world: World) -> None:
+    key = await world.litellm_key("carol")
+    assert await world.user("blog", Authorization=f"Bearer {key}") == "carol"
+    assert await world.user("blog", X_Api_Key=key) == "carol"
+    assert await world.user("blog", Authorization="Bearer sk-made-up") == "401 sign_in_required"
+    asked = [entry for entry in world.running.litellm.requests if entry["path"] == "/key/info"]
+    assert len(asked) == 2
+    assert key not in repr(asked)
+
+
+async def test_an_issuer_that_is_away_is_told_of_and_stops_no_start(tmp_path: Path) -> None:
+    def closed(apps: dict[str, Any]) -> None:
+        apps["apps"][0]["identity"] = [
+            {"kind": "jwt", "issuer": ISSUER, "audience": AUDIENCE, "jwks_url": "http://127.0.0.1:9/certs"}
+        ]
+
+    async with running_application(tmp_path) as running:
+        write_apps(tmp_path, closed)
+        assert (await running.admin("POST", "/admin/reload"))[0] == 200
+        assert running.application.problems() == {"keys of http://127.0.0.1:9/certs": "not read yet"}
+        status, _, text = await running.gate(Authorization=f"Bearer {signed().decode()}")
+        assert (status, json.loads(text)["error"]) == (401, "sign_in_required")  # it is over, whoever signed it
+        fresh = signed(exp=int(time.time()) + 60, iat=None).decode()
+        status, headers, text = await running.gate(Authorization=f"Bearer {fresh}")
+        assert (status, json.loads(text)["error"], headers["Retry-After"]) == (503, "identity_unavailable", "1")
+
+
+def test_litellm_keys_need_litellm(tmp_path: Path) -> None:
+    def keys(apps: dict[str, Any]) -> None:
+        apps["apps"] = apps["apps"][1:]
+        apps["apps"][0]["identity"] = [{"kind": "user_key"}, {"kind": "litellm_key"}]
+
+    write_apps(tmp_path, keys)
+    environ = environ_of(tmp_path, stripe_url="http://127.0.0.1:9", litellm_url="http://127.0.0.1:9")
+    del environ["LITELLM_URL"], environ["LITELLM_KEY"]
+    with pytest.raises(ConfigError) as refused:
+        Application(read_settings(environ), environ)
+    assert refused.value.problems[0].endswith(
+        "apps[0].identity[1]: LITELLM_URL is not set; set it, or take litellm_key out"
+    )
