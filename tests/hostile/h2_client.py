@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hostile.raw_client import connected
+
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _GOAWAY = 0, 1, 3, 4, 7
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
@@ -31,19 +33,16 @@ class H2Reply:
 
 async def ask_h2(port: int, fields: Iterable[tuple[str, str]], body: bytes | None = None) -> H2Reply:
     """One request of these very fields, pseudo ones included."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields)
-        last = _END_HEADERS | (_END_STREAM if body is None else 0)
+    block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields)
+    last = _END_HEADERS | (_END_STREAM if body is None else 0)
+    async with connected(port) as (reader, writer):
         writer.write(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _frame(_HEADERS, last, 1, block))
         if body is not None:
             writer.write(_frame(_DATA, _END_STREAM, 1, body))
-        async with asyncio.timeout(10):
+        try:
             return await _reply(reader, writer)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return H2Reply()
-    finally:
-        writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return H2Reply()
 
 
 async def _reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> H2Reply:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,23 +52,29 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-async def send(port: int, *pieces: bytes, answers: int = 1, seconds: float = 10) -> list[Reply]:
-    """Send the pieces in writes of their own; that many answers, fewer if the connection is closed before."""
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection, closed whatever happens, all of it within ten seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(10):
+            yield reader, writer
+    finally:
+        writer.close()
+
+
+async def send(port: int, *pieces: bytes, answers: int = 1) -> list[Reply]:
+    """Send the pieces in writes of their own; that many answers, fewer if the connection is closed before."""
+    found: list[Reply] = []
+    method = pieces[0].partition(b" ")[0]
+    async with connected(port) as (reader, writer):
+        with suppress(ConnectionError):
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
-            method = pieces[0].partition(b" ")[0]
-            found: list[Reply] = []
             while len(found) < answers and (reply := await _read(reader, method)) is not None:
                 found.append(reply)
-            return found
-    except ConnectionError:
-        return found
-    finally:
-        writer.close()
+    return found
 
 
 async def ask(port: int, raw: bytes) -> Reply:

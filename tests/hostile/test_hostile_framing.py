@@ -9,7 +9,7 @@ import random
 
 import pytest
 from hostile.hostile_stage import FREE, MAX, ON_OURS, PRO, TAGS, Entry, HostileStage, cookie, token
-from hostile.raw_client import Reply, ask, request, send
+from hostile.raw_client import Reply, ask, connected, request, send
 
 pytestmark = [pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="session")]
 
@@ -107,8 +107,7 @@ async def test_a_websocket_is_refused_or_tagged_like_any_request(stage: HostileS
     refused = await stage.ask(gate, entry, _web_socket("/pro/socket", BOB))
     assert (refused.status, refused.json()["error"]) == (402, "tier_required")
     assert (await stage.ask(gate, entry, _web_socket("/pro/socket"))).status == 401
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.ports[gate, entry])
-    async with asyncio.timeout(10):
+    async with connected(stage.ports[gate, entry]) as (reader, writer):
         writer.write(_web_socket("/pro/socket", ALICE))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         await reader.readline()
@@ -116,7 +115,6 @@ async def test_a_websocket_is_refused_or_tagged_like_any_request(stage: HostileS
         # From here on it is a pipe: what looks like a request in it is one to nobody.
         writer.write(SMUGGLED)
         assert await reader.readexactly(len(SMUGGLED)) == SMUGGLED
-    writer.close()
     assert not stage.backend.got[-1].values("X-Smuggled")
 
 
@@ -161,13 +159,11 @@ async def test_head_is_refused_like_get_and_keeps_the_connection_in_step(
 ) -> None:
     for sender, status in (([], 401), ([BOB], 402)):
         raw = request("/pro", sender, method="HEAD")
-        reader, writer = await asyncio.open_connection("127.0.0.1", stage.ports[gate, entry])
-        async with asyncio.timeout(10):
+        async with connected(stage.ports[gate, entry]) as (reader, writer):
             for _ in range(3):
                 writer.write(raw)
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(f"HTTP/1.1 {status} ".encode())
-        writer.close()
 
 
 # (what is sent by alice, what may come back): never a 200 with tags of anybody else, nor a hang.
