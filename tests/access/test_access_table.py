@@ -100,12 +100,13 @@ def test_t35_a_large_load_holds_nobody_up_and_costs_little_memory() -> None:
     rows: list[Row] = [(str(uuid.UUID(int=number)), "".join(["p", "ro"]), None) for number in range(200_000)]
     table = TierTable()
     steps = []
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in table.load("skai", rows):
-        now = time.perf_counter()
+        now = time.thread_time()
         steps.append(now - started)
         started = now
-    # The median, since another process may have the core for a while; a loader in one go has one step of 50 ms.
+    # Processor time, since another process may have the core; the median, since a tick of that clock may be coarse.
+    # A loader in one go has one step of 50 ms.
     assert sorted(steps)[len(steps) // 2] < 0.005
     assert len(steps) >= 100
     assert table.bytes_used("skai") / table.count("skai") < 250
