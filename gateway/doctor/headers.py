@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.access.arrival import make_pass, pass_keys
 from gateway.access.policy import UPGRADE_PATH
-from gateway.catalog.model import App
+from gateway.catalog.model import App, HeaderIdentity
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.doctor.finding import Finding, bad, not_asked, warning, well
 from gateway.doctor.place import Place
@@ -59,10 +59,12 @@ async def examine_headers(place: Place) -> list[Finding]:
 async def _host(place: Place, app: App, host: str, way: Way) -> Finding:
     """The gate stands before the host, and nothing forged gets behind it."""
     subject = f"{SUBJECT} {host}{way.told}"
-    answer = await ask(place, way, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json"})
+    claimed = [kind.name for kind in app.identity if isinstance(kind, HeaderIdentity)]
+    forged = dict.fromkeys(claimed, f"forged-{secrets.token_hex(8)}")
+    answer = await ask(place, way, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json", **forged})
     if isinstance(answer, str):
         return _unreached(subject, way, answer)
-    before = _before(subject, answer)
+    before = _before(subject, answer, claimed)
     if before is not None:
         return before
     arrived: list[tuple[str, bool]] = []
@@ -86,9 +88,14 @@ def _unreached(subject: str, way: Way, why: str) -> Finding:
     return bad(subject, f"{way.base} {why}", "does its name lead to Traefik? see DNS, the tunnel and the certificate")
 
 
-def _before(subject: str, answer: Answer) -> Finding | None:
-    """What stands before the host, from what `/.skpayments/upgrade` answers a stranger; None for our gate."""
+def _before(subject: str, answer: Answer, claimed: Sequence[str] = ()) -> Finding | None:
+    """What stands before the host, from what `/.skpayments/upgrade` answers a stranger; None for our gate.
+
+    `claimed`: the headers in which the stranger says to be somebody, where the app has such (T30).
+    """
     code = answer.error
+    if claimed and answer.status == 303 and "/buy/" in answer.headers.get("Location", ""):
+        return bad(subject, f"whoever sends {' or '.join(claimed)} is believed to be that person", _WRITE)
     if answer.status == 401 and code == "sign_in_required":
         return None
     if answer.status == 503 and code:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from gateway.catalog.model import App
+import aiohttp
+
+from gateway.catalog.model import App, OpenWebUIIdentity
 from gateway.doctor.finding import Finding, bad, not_asked, well
 from gateway.doctor.place import Place
 
@@ -12,9 +14,35 @@ SUBJECT = "open webui"
 
 
 async def examine_open_webui(place: Place) -> list[Finding]:
-    apps = [app for app in place.catalog.apps.values() if any(each.kind == "openwebui" for each in app.identity)]
-    if not apps:
+    listed = [
+        (app, kind)
+        for app in place.catalog.apps.values()
+        for kind in app.identity
+        if isinstance(kind, OpenWebUIIdentity)
+    ]
+    if not listed:
         return []
+    asked = [await _introspected(place, app, kind.introspect) for app, kind in listed if kind.introspect is not None]
+    return [*asked, *await _cookies(place, list({app.app_id: app for app, _ in listed}.values()))]
+
+
+async def _introspected(place: Place, app: App, base: str) -> Finding:
+    """Where each session is asked about: its health, since without a credential it would say no more."""
+    subject = f"{SUBJECT} {app.app_id} introspect"
+    try:
+        async with place.session.get(f"{base}/health", allow_redirects=False) as response:
+            told, status = json.loads(await response.text()), str(response.status)
+    except ValueError:
+        told, status = None, "no JSON"
+    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+        told, status = None, f"nothing ({type(exc).__name__})"
+    if isinstance(told, dict) and told.get("status") is True:
+        return well(subject, f"{base} answers")
+    remedy = "introspect in apps.json is where Open WebUI is reached from here, past Traefik: http://open-webui:8080"
+    return bad(subject, f"{base} answers {status}, and not as Open WebUI", remedy)
+
+
+async def _cookies(place: Place, apps: list[App]) -> list[Finding]:
     if place.options.cookie is None:
         how = "sign in, copy the cookie `token` from the browser, then: skpay doctor --cookie - (and paste it)"
         return [not_asked(SUBJECT, "its secret was not tried on a real cookie", how)]

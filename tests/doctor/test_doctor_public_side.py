@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from servers.running import Running, running_application, served
+from servers.running import GATE_SECRET, environ_of, served, write_apps
 
 from gateway.doctor import Options, edge, examine
 from gateway.doctor.headers import _before, _judged
@@ -18,12 +20,19 @@ from gateway.settings import read_settings
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+@dataclass
+class Patient:
+    """Nothing of it runs, which these questions do not need."""
+
+    folder: Path
+    environ: dict[str, str]
+
+
 @pytest.fixture
-async def patient(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running_application(tmp_path) as running:
-        running.environ["PORT"] = str(running.application.web_port)
-        running.environ["GATE_PORT"] = str(running.application.gate_port)
-        yield running
+def patient(tmp_path: Path) -> Patient:
+    write_apps(tmp_path)
+    nobody = "http://127.0.0.1:9"
+    return Patient(tmp_path, environ_of(tmp_path, stripe_url=nobody, litellm_url=nobody, PORT="9", GATE_PORT="10"))
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +44,7 @@ async def public(answer: Handler) -> AsyncIterator[str]:
         yield url.replace("127.0.0.1", "pay.localhost")
 
 
-async def told(patient: Running, subject: str, **environ: str) -> list[tuple[str, str]]:
+async def told(patient: Patient, subject: str, **environ: str) -> list[tuple[str, str]]:
     found = await examine(read_settings({**patient.environ, **environ}), Options(live=True))
     return [(each.state, each.message) for each in found if each.subject.startswith(subject)]
 
@@ -64,7 +73,7 @@ def refusal(code: str, message: str = "") -> str:
     ],
 )  # fmt: skip
 async def test_the_webhooks_url_as_stripe_meets_it(
-    patient: Running, status: int, text: str, headers: Mapping[str, str], state: str, message: str
+    patient: Patient, status: int, text: str, headers: Mapping[str, str], state: str, message: str
 ) -> None:
     got: list[tuple[str, str, bytes]] = []
 
@@ -77,7 +86,7 @@ async def test_the_webhooks_url_as_stripe_meets_it(
     assert ("POST", "/webhook/stripe", b"") in got
 
 
-async def test_a_public_address_that_nobody_answers_at(patient: Running) -> None:
+async def test_a_public_address_that_nobody_answers_at(patient: Patient) -> None:
     ((state, message),) = await told(patient, "webhook URL", PUBLIC_URL="http://pay.localhost:9")
     assert (state, message) == ("bad", "http://pay.localhost:9/webhook/stripe cannot be connected to "
                                        "(ClientConnectorError)")  # fmt: skip
@@ -86,26 +95,32 @@ async def test_a_public_address_that_nobody_answers_at(patient: Running) -> None
 
 
 async def test_the_gates_port_must_not_be_reached_from_outside(
-    patient: Running, monkeypatch: pytest.MonkeyPatch
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = "pay.localhost is this very machine, from which {port} is reached as it must be"
     environ = {"PUBLIC_URL": "http://pay.localhost:9"}
-    port = patient.environ["GATE_PORT"]
-    assert await told(patient, "gate port", **environ) == [("not asked", here.format(port=port))]
+    assert await told(patient, "gate port", **environ) == [("not asked", here.format(port=10))]
 
     async def elsewhere(_: str) -> bool:
         return False
 
     monkeypatch.setattr(edge, "_is_here", elsewhere)
-    expected = ("bad", f"pay.localhost:{port} answers from outside")
-    assert await told(patient, "gate port", **environ) == [expected]
+
+    async def gate(request: web.Request) -> web.Response:
+        assert "127.0.0.1" in request.host or GATE_SECRET not in str(request.headers)
+        return web.json_response({"error": "forbidden", "message": MESSAGE}, status=403)
+
+    async with public(gate) as url:
+        port = url.rpartition(":")[2]
+        expected = ("bad", f"pay.localhost:{port} answers from outside")
+        assert await told(patient, "gate port", GATE_PORT=port, **environ) == [expected]
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="Cloudflare answers on many ports")
 
     async with public(page) as url:
         other = url.rpartition(":")[2]
-        for gate_port in (other, "9"):
+        for gate_port in (other, "10"):
             assert await told(patient, "gate port", GATE_PORT=gate_port, **environ) == [
                 ("well", f"pay.localhost:{gate_port} is not reached from outside")
             ]
@@ -123,7 +138,7 @@ async def test_the_gates_port_must_not_be_reached_from_outside(
     ],
 )
 async def test_what_cloudflare_keeps(
-    patient: Running, first: str | None, second: str | None, state: str, message: str
+    patient: Patient, first: str | None, second: str | None, state: str, message: str
 ) -> None:
     asked: list[str] = []
 
@@ -166,6 +181,42 @@ def test_what_stands_before_a_host(
 ) -> None:
     found = _before("gate x", Answer(status, headers, text))
     assert (None if found is None else (found.state, found.message)) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "expected"),
+    [
+        (
+            303,
+            "https://pay.example.com/buy/skai?t=x",
+            ("bad", "whoever sends Remote-User is believed to be that person"),
+        ),
+        (302, "https://auth.example.com/", ("not asked", "https://auth.example.com/ answers before the gate does")),
+    ],
+)
+def test_a_header_that_anybody_could_send_names_nobody(status: int, location: str, expected: tuple[str, str]) -> None:
+    found = _before("gate x", Answer(status, {"Location": location}, ""), ["Remote-User"])
+    assert found is not None
+    assert (found.state, found.message) == expected
+
+
+async def test_that_header_is_sent_to_apps_that_take_one(patient: Patient) -> None:
+    got: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/.skpayments/upgrade":
+            got.append(request.headers.get("Remote-User"))
+        return web.json_response({"error": "sign_in_required"}, status=401)
+
+    async with public(answer) as url:
+        tree = json.loads((patient.folder / "apps.json").read_text())
+        tree["apps"][0]["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]
+        for app, host in zip(tree["apps"], ("chat.localhost", "blog.localhost"), strict=True):
+            app["hosts"], app["urls"] = [host], {"success": f"{url}/", "cancel": f"{url}/"}
+        tree["routing"] = {"traefik_url": "http://127.0.0.1:9"}
+        (patient.folder / "apps.json").write_text(json.dumps(tree))
+        await told(patient, "gate", PUBLIC_URL=url)
+    assert sorted(each is not None for each in got) == [False, True]
 
 
 TAGS = [("X-Sk-App", False), ("X-Sk-Tier", False), ("X-Sk-Features", False), ("X-Forwarded-Host", False)]

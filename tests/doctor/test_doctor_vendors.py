@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from servers.running import ADMIN_TOKEN, PUBLIC_URL, SESSION_SECRET, Running, running_application
+from aiohttp import web
+from servers.running import ADMIN_TOKEN, PUBLIC_URL, SESSION_SECRET, Running, running_application, served, write_apps
 from servers.traefik import until
 
 from gateway.doctor import Options, examine
@@ -263,6 +264,29 @@ async def test_a_cookie_of_another_secret_or_time_is_told(patient: Running) -> N
     old = session_token(SESSION_SECRET, "ada", now - 90 * 86400)
     ((state, message),) = await told(patient, "open webui", old)
     assert (state, message) == ("bad", "the gate refuses the cookie: the session has expired")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told_of"),
+    [({"status": True}, None), ({"detail": "Not found"}, "200"), ([], "200"), ("<html>", "no JSON")],
+)
+async def test_open_webui_is_reached_where_it_is_asked(patient: Running, answer: object, told_of: str | None) -> None:
+    async def say(_: web.Request) -> web.Response:
+        return web.Response(text=answer) if isinstance(answer, str) else web.json_response(answer)
+
+    other = web.Application()
+    other.router.add_get("/health", say)
+    async with served(other) as url:
+        write_apps(patient.folder, lambda tree: tree["apps"][0]["identity"][0].update(introspect=url))
+
+        async def is_served() -> bool:
+            return f"introspect='{url}'" in str(patient.application._catalog.apps["skai"].identity[0])
+
+        await until(is_served, "the edit is served")
+        expected = f"{url} answers {told_of}, and not as Open WebUI" if told_of else f"{url} answers"
+        assert await told(patient, "open webui skai") == [("bad" if told_of else "well", expected)]
+    down = f"{url} answers nothing (ClientConnectorError), and not as Open WebUI"
+    assert await told(patient, "open webui skai") == [("bad", down)]
 
 
 # The machine
