@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -74,12 +75,16 @@ def _story(session: aiohttp.ClientSession, stage: Stage) -> Story:
 
 
 def _invite(stage: Stage) -> None:
+    api = stage.dashboard_url.removesuffix("/dashboard/")
     out.print(f"""
 [bold]Click here[/]
   [bold cyan]{stage.app_url}[/]   the sample app: sign in with any name, try the paid page, upgrade
   [cyan]{stage.stripe_url}[/]        the pretend Stripe: customers, let a renewal fail, move the clock
   [cyan]{stage.dashboard_url}[/]  the real Traefik's dashboard
   [cyan]{stage.pay_url}/openapi.json[/]  the API
+
+[bold]Type here[/], in another shell
+  [cyan]. {stage.folder}/environment; {Path(sys.executable).with_name("skpay")} doctor --live --traefik-api {api}[/]
 
 [dim]apps.json, the generated Traefik files and the logs are in {stage.folder}; edit apps.json and see it reload.[/]
 Press [bold]Ctrl-C[/] to stop everything.""")

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import sys
@@ -35,7 +36,8 @@ APP_HOST, PAY_HOST = "chat.localhost", "pay.localhost"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where everything is. The app and the public listener are reached through Traefik. `environ` is SKPayments'."""
+    """Where everything is. The app and the public listener are reached through Traefik. `environ` is SKPayments', and
+    the file `environment` in `folder` says the same to a shell."""
 
     folder: Path
     app_url: str
@@ -69,7 +71,11 @@ async def open_stage(folder: Path, say: Callable[[str], None], *, for_clicks: bo
     )
     apps = _apps(stage, ports)
     (folder / "apps.json").write_text(json.dumps(apps, indent=2) + "\n", encoding="utf-8")
-    stage.environ.update(_environment(stage, ports, keys))
+    own = _environment(stage, ports, keys)
+    (folder / "environment").write_text("".join(f"export {name}={shlex.quote(own[name])}\n" for name in own), "utf-8")
+    # Whatever this machine has set for a real installation must not meet the demo's.
+    inherited = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in keys}
+    stage.environ.update({**inherited, **own})
     env = stage.environ
     async with contextlib.AsyncExitStack() as stack:
         stripe = _stripe(apps, stage, keys)
@@ -164,10 +170,7 @@ def _price(lookup_key: str, unit_amount: int, interval: str) -> dict[str, Any]:
 
 
 def _environment(stage: Stage, ports: dict[str, int], keys: dict[str, str]) -> dict[str, str]:
-    # Whatever this machine has set for a real installation must not meet the demo's.
-    inherited = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in keys}
     return {
-        **inherited,
         **keys,
         "STRIPE_API_BASE": stage.stripe_url,
         "LITELLM_URL": stage.litellm_url,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import aiohttp
 import yaml
 from servers.traefik import until
 
+import gateway
 from gateway.cli.demo_stage import Stage
 from gateway.doctor import Finding, Options, examine
 from gateway.files import write_atomically
@@ -70,6 +73,14 @@ class Patient:
         url = f"http://127.0.0.1:{self.stage.environ['PORT']}{path}"
         async with self.session.request(method, url, json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
             assert answer.status == 200, await answer.text()
+
+    async def shell(self, *words: str) -> int:
+        """The exit code of `skpay` in a shell that has read the demo's environment, and else has nothing set."""
+        line = f'. {self.stage.folder}/environment; exec "{sys.executable}" -m gateway {" ".join(words)}'
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", line, env={}, stdout=asyncio.subprocess.DEVNULL, cwd=Path(gateway.__file__).parents[1]
+        )
+        return await process.wait()
 
     def plain(self, text: str) -> str:
         """Without the numbers that every run has of its own."""

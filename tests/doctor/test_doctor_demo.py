@@ -356,6 +356,7 @@ async def test_all_is_well_and_with_one_thing_broken_doctor_says_exactly_that(
         whole = await demo.findings(cookie=demo.cookie())
         assert {each.subject: each.state for each in whole if each.state != "well"} == {"gate port": "not asked"}
         assert {each.subject for each in whole} == SUBJECTS
+        assert await demo.shell("doctor", "--live", "--strict") == 0
         wrong = {}
         for name, (broken, expected) in BROKEN.items():
             async with contextlib.AsyncExitStack() as stack:

@@ -30,8 +30,8 @@ class Patient:
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Patient:
-    write_apps(tmp_path)
     nobody = "http://127.0.0.1:9"
+    write_apps(tmp_path, lambda tree: tree.update(routing={"traefik_url": nobody}))
     return Patient(tmp_path, environ_of(tmp_path, stripe_url=nobody, litellm_url=nobody, PORT="9", GATE_PORT="10"))
 
 
