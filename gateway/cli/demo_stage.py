@@ -71,12 +71,8 @@ async def open_stage(folder: Path, say: Callable[[str], None], *, for_clicks: bo
     )
     apps = _apps(stage, ports)
     (folder / "apps.json").write_text(json.dumps(apps, indent=2) + "\n", encoding="utf-8")
-    own = _environment(stage, ports, keys)
-    (folder / "environment").write_text("".join(f"export {name}={shlex.quote(own[name])}\n" for name in own), "utf-8")
-    # Whatever this machine has set for a real installation must not meet the demo's.
-    inherited = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in keys}
-    stage.environ.update({**inherited, **own})
     env = stage.environ
+    env.update(_environment(stage, ports, keys))
     async with contextlib.AsyncExitStack() as stack:
         stripe = _stripe(apps, stage, keys)
         await _serve(stack, stripe.application(), ports["stripe"])
@@ -170,6 +166,16 @@ def _price(lookup_key: str, unit_amount: int, interval: str) -> dict[str, Any]:
 
 
 def _environment(stage: Stage, ports: dict[str, int], keys: dict[str, str]) -> dict[str, str]:
+    """SKPayments' environment, written for a shell too."""
+    own = _settings(stage, ports, keys)
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
+    (stage.folder / "environment").write_text(exports, encoding="utf-8")
+    # Whatever this machine has set for a real installation must not meet the demo's.
+    inherited = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in keys}
+    return {**inherited, **own}
+
+
+def _settings(stage: Stage, ports: dict[str, int], keys: dict[str, str]) -> dict[str, str]:
     return {
         **keys,
         "STRIPE_API_BASE": stage.stripe_url,
