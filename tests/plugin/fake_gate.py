@@ -61,6 +61,7 @@ class FakeGate:
     streams: int = 0
     streams_begun: int = 0
     streams_allowed: bool = True
+    streams_held: bool = False
     refusal: Callable[[], web.Response] | None = None
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     beating: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,6 +121,8 @@ class FakeGate:
         if request.headers.get("X-SK-Gate") != self.secret:
             return web.json_response({"error": "forbidden"}, status=403)
         await self.answering.wait()
+        if self.streams_held:
+            await asyncio.Event().wait()
         if not self.streams_allowed:
             return web.json_response({"error": "too_many"}, status=503)
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})

@@ -18,7 +18,7 @@ type app struct {
 	rules []rule
 	// No rules are known: nothing can be kept.
 	unknown bool
-	// The class of each "GET/a/b blog.example.com" seen; only of those that have one.
+	// The class of each "GET/a/b blog.example.com" seen, in this generation; only of those that have one.
 	classes map[string]string
 }
 
@@ -34,14 +34,10 @@ const (
 // OPTIONS is missing: the gate's answer to it depends on more headers. So are the methods that few apps know.
 var keepable = named("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
-// classOf is the class of a request: to two requests of one class the gate gives the same answers. It is the host, and
-// which rules hold for the method and cover the path, literally and with its case folded. "": ask each time.
-func classOf(a *app, generation int64, method, path, host string) string {
-	name := method + path + " " + host
-	if class := a.classes[name]; class != "" {
-		return class
-	}
-	if a.unknown || !keepable[method] || !plain(path) {
+// classOf says which answers go for a request: to two requests of one class the gate gives the same. It is the app, the
+// host, and which rules hold for the method and cover the path, literally and with its case folded. "": ask each time.
+func classOf(appID string, rules []rule, method, path, host string) string {
+	if !keepable[method] || !plain(path) {
 		return ""
 	}
 	normal := path
@@ -52,8 +48,8 @@ func classOf(a *app, generation int64, method, path, host string) string {
 	if strings.HasPrefix(folded, ownPaths) {
 		return ""
 	}
-	class := classStart(generation) + a.id + "\x00"
-	for i, r := range a.rules {
+	class := appID + "\x00"
+	for i, r := range rules {
 		if !holds(r.Methods, method) {
 			continue
 		}
@@ -64,19 +60,23 @@ func classOf(a *app, generation int64, method, path, host string) string {
 			class += strconv.Itoa(i) + "f"
 		}
 	}
-	class += "\x00" + host + "\x00"
-	if len(name) <= maxClassBytes {
-		if len(a.classes) >= maxClasses {
-			a.classes = map[string]string{}
-		}
-		a.classes[name] = class
-	}
-	return class
+	return class + "\x00" + host + "\x00"
 }
 
-// classStart: a class is of one generation of answers, so those of others are never found under it.
-func classStart(generation int64) string {
-	return strconv.FormatInt(generation, 10) + "\x00"
+// ofGeneration: a class is found among the answers of one generation only.
+func ofGeneration(generation int64, class string) string {
+	return strconv.FormatInt(generation, 10) + "\x00" + class
+}
+
+// remember keeps the class of a request for ServeHTTP. shared.mu is held.
+func remember(a *app, name, class string) {
+	if len(name) > maxClassBytes {
+		return
+	}
+	if len(a.classes) >= maxClasses {
+		a.classes = map[string]string{}
+	}
+	a.classes[name] = class
 }
 
 // plain says that a path can be read in one way only. A part that ends in a dot is another one to Windows.

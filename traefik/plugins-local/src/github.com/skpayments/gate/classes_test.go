@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-func appWith(rules ...rule) *app {
-	return &app{id: "blog", rules: rules, classes: map[string]string{}}
+func class(method, path string, rules ...rule) string {
+	return classOf("blog", rules, method, path, "blog.test")
 }
 
 func TestWhatIsAskedEachTime(t *testing.T) {
@@ -17,30 +17,25 @@ func TestWhatIsAskedEachTime(t *testing.T) {
 		"/.skpayments/upgrade", "/.skpayments/upgrade/", "/.SKPayments/Upgrade", "/.skpayments/upgrade/x",
 		"/.skpayments/arrived", "/...", "/pro./x", "/x.", "/" + strings.Repeat("a", 2048),
 	} {
-		if class := classOf(appWith(), 1, "GET", path, "blog.test"); class != "" {
-			t.Errorf("%q: %q", path, class)
+		if found := class("GET", path); found != "" {
+			t.Errorf("%q: %q", path, found)
 		}
 	}
 	for _, method := range []string{"OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "", "QUERY"} {
-		if class := classOf(appWith(), 1, method, "/a", "blog.test"); class != "" {
-			t.Errorf("%q: %q", method, class)
+		if found := class(method, "/a"); found != "" {
+			t.Errorf("%q: %q", method, found)
 		}
-	}
-	unknown := appWith()
-	unknown.unknown = true
-	if class := classOf(unknown, 1, "GET", "/a", "blog.test"); class != "" {
-		t.Error("without rules")
 	}
 }
 
 func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
-	a := appWith(
+	rules := []rule{
 		rule{Path: "/Paid/", Folded: "/paid/"},
 		rule{Path: "/paid/free/", Folded: "/paid/free/"},
 		rule{Path: "/form/", Folded: "/form/", Methods: []string{"POST"}},
 		rule{Path: "/doc/", Folded: "/doc/", Methods: []string{"GET", "HEAD"}},
 		rule{Path: "/head/", Folded: "/head/", Methods: []string{"HEAD"}},
-	)
+	}
 	for _, row := range []struct {
 		one, other string
 		same       bool
@@ -67,10 +62,7 @@ func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
 		for _, text := range []string{row.one, row.other} {
 			var method, path string
 			_, _ = fmt.Sscanf(text, "%s %s", &method, &path)
-			classes = append(classes, classOf(a, 1, method, path, "blog.test"))
-			if again := classOf(a, 1, method, path, "blog.test"); again != classes[len(classes)-1] {
-				t.Errorf("%s: %q, then %q", text, classes[len(classes)-1], again)
-			}
+			classes = append(classes, class(method, path, rules...))
 		}
 		if classes[0] == "" || classes[1] == "" || (classes[0] == classes[1]) != row.same {
 			t.Errorf("%s, %s: %q", row.one, row.other, classes)
@@ -79,13 +71,11 @@ func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
 }
 
 func TestHostsAndAppsAndGenerationsAreClassesOfTheirOwn(t *testing.T) {
-	other := appWith()
-	other.id = "shop"
 	classes := map[string]bool{
-		classOf(appWith(), 1, "GET", "/a", "blog.test"):     true,
-		classOf(appWith(), 1, "GET", "/a", "www.blog.test"): true,
-		classOf(appWith(), 2, "GET", "/a", "blog.test"):     true,
-		classOf(other, 1, "GET", "/a", "blog.test"):         true,
+		ofGeneration(1, classOf("blog", nil, "GET", "/a", "blog.test")):     true,
+		ofGeneration(1, classOf("blog", nil, "GET", "/a", "www.blog.test")): true,
+		ofGeneration(2, classOf("blog", nil, "GET", "/a", "blog.test")):     true,
+		ofGeneration(1, classOf("shop", nil, "GET", "/a", "blog.test")):     true,
 	}
 	if len(classes) != 4 {
 		t.Error(classes)
@@ -93,11 +83,12 @@ func TestHostsAndAppsAndGenerationsAreClassesOfTheirOwn(t *testing.T) {
 }
 
 func TestPathsWithoutEndTakeNoMemory(t *testing.T) {
-	a := appWith()
+	a := &app{classes: map[string]string{}}
 	for i := 0; i < 2*maxClasses; i++ {
-		classOf(a, 1, "GET", fmt.Sprintf("/%d", i), "blog.test")
+		remember(a, fmt.Sprintf("GET/%d blog.test", i), "class")
 	}
-	if len(a.classes) > maxClasses {
+	remember(a, strings.Repeat("a", maxClassBytes+1), "class")
+	if len(a.classes) > maxClasses || a.classes[strings.Repeat("a", maxClassBytes+1)] != "" {
 		t.Error(len(a.classes))
 	}
 }

@@ -67,16 +67,27 @@ func decide(m *Middleware, w http.ResponseWriter, r *http.Request, text string) 
 	}
 }
 
+// lookUp works out the class of a request without holding the lock: that takes a while where there are many rules.
 func lookUp(m *Middleware, r *http.Request, who string) look {
 	s := m.shared
 	path, _, _ := strings.Cut(r.RequestURI, "?")
+	s.mu.RLock()
+	version := s.version
+	rules := m.app.rules
+	unknown := m.app.unknown
+	s.mu.RUnlock()
+	class := ""
+	if !unknown {
+		class = classOf(m.app.id, rules, r.Method, path, r.Host)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := look{version: s.version, at: now()}
-	class := classOf(m.app, s.generation, r.Method, path, r.Host)
-	if class != "" {
-		seen.key = class + who
-		seen.before = classStart(s.generation-1) + strings.TrimPrefix(class, classStart(s.generation)) + who
+	seen := look{version: version, at: now()}
+	if class != "" && version == s.version {
+		current := ofGeneration(s.generation, class)
+		remember(m.app, r.Method+path+" "+r.Host, current)
+		seen.key = current + who
+		seen.before = ofGeneration(s.generation-1, class) + who
 		seen.kept = find(s, seen.key)
 		seen.fresh = seen.kept != nil && seen.kept.freshUntil > seen.at && s.liveUntil > seen.at
 		if seen.kept == nil {

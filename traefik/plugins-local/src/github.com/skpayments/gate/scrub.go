@@ -57,22 +57,28 @@ func newIgnored(headers []string) *ignored {
 // learn adds the names of these headers, which have been scrubbed: the next request with them is served by ServeHTTP
 // alone. Only so many are learnt; to miss one costs time, no more.
 func learn(s *shared, known *ignored, h http.Header) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	names := known.names
+	s.mu.RUnlock()
 	unknown := []string{}
 	for name := range h {
-		if !known.names[name] && !known.not[name] && len(name) <= maxLearntBytes {
+		if !names[name] && !known.not[name] && len(name) <= maxLearntBytes {
 			unknown = append(unknown, name)
 		}
 	}
-	if len(unknown) == 0 || known.learnt+len(unknown) > maxLearnt {
+	if len(unknown) == 0 {
 		return
 	}
-	names := named(unknown...)
-	for name := range known.names {
-		names[name] = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known.learnt+len(unknown) > maxLearnt {
+		return
 	}
-	known.names = names
+	more := named(unknown...)
+	for name := range known.names {
+		more[name] = true
+	}
+	known.names = more
 	known.learnt += len(unknown)
 }
 

@@ -203,6 +203,28 @@ func TestAKeptAnswerCostsNoQuestion(t *testing.T) {
 	}
 }
 
+func TestAClientThatGivesUpIsNoFailureOfTheGate(t *testing.T) {
+	asked := make(chan bool, 1)
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/gate" {
+			asked <- true
+		}
+		<-r.Context().Done()
+	}))
+	defer gate.Close()
+	m := middleware(t, during(t), gate.URL, func(w http.ResponseWriter, r *http.Request) { t.Error("let through") })
+	ctx, cancel := context.WithCancel(during(t))
+	go func() {
+		<-asked
+		cancel()
+	}()
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequest("GET", "http://blog.test/a", nil).WithContext(ctx))
+	if w.Code != clientGone || m.shared.down || m.shared.probing {
+		t.Error(w.Code, m.shared.down, m.shared.probing)
+	}
+}
+
 func TestARefusalReachesTheClientAsItIs(t *testing.T) {
 	g := newGate(t)
 	m := middleware(t, during(t), g.URL, func(w http.ResponseWriter, r *http.Request) { t.Error("let through") })

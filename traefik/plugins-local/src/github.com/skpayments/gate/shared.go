@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Instants are durations since origin by the wall clock. A whole second has no monotonic part, which would stand still
-// while the machine sleeps.
-var origin = time.Unix(time.Now().Unix(), 0)
+// Instants are durations since the epoch, by the wall clock: the monotonic one stands still while the machine sleeps.
+var origin = time.Unix(0, 0)
 
 const (
 	deadline = time.Second
 	// A gate that was heard of more recently is no dead gate, whatever became of one question.
-	silence = 1200 * time.Millisecond
+	silence    = 1200 * time.Millisecond
+	lastSecond = 8600000000
 	// For how long nobody must use a gate before its stream is let go: a reload replaces the instances one by one.
-	linger = 5 * time.Second
+	linger = 2 * time.Second
 )
 
 // What all instances for one gate share: Traefik makes an instance for each router, and all anew for each reload.
@@ -63,9 +63,12 @@ func now() time.Duration {
 	return time.Since(origin)
 }
 
-// at is the instant of an epoch second.
+// at is the instant of an epoch second; none is later than the year 2242.
 func at(epochSeconds int64) time.Duration {
-	return time.Duration(epochSeconds-origin.Unix()) * time.Second
+	if epochSeconds > lastSecond {
+		epochSeconds = lastSecond
+	}
+	return time.Duration(epochSeconds) * time.Second
 }
 
 // join gives the shared state of a gate until ctx is over. The first to join begins to follow the gate's stream.

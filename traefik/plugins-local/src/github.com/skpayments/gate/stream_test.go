@@ -67,6 +67,8 @@ func TestWhichAnswersAreKept(t *testing.T) {
 		{"not to be kept", http.Header{"X-Sk-User": {"alice"}}, false, false},
 		{"fresh no more", keptHeader("e1", 10, "v1", -time.Second, 0), false, true},
 		{"over, says its last instant", keptHeader("e1", 10, "v1", minute, -time.Second), false, false},
+		{"for ever, almost", http.Header{"X-Sk-User": {"alice"}, "X-Sk-Keep": {"e1 10 v1 99999999999 99999999999"}}, true, true},
+		{"over since the epoch", http.Header{"X-Sk-User": {"alice"}, "X-Sk-Keep": {"e1 10 v1 99999999999 1"}}, false, false},
 		{"nonsense", http.Header{"X-Sk-Keep": {"e1 x v1 y z"}}, false, false},
 		{"half a header", http.Header{"X-Sk-Keep": {"e1 10 v1"}}, false, false},
 	} {
@@ -216,6 +218,28 @@ func TestAnAnswerStandsInForAGateThatIsGoneOnlySoLong(t *testing.T) {
 	}
 }
 
+func TestOneQuestionWithoutAnAnswerIsNoDeadGateWhileItsStreamLives(t *testing.T) {
+	s := staged(t).shared
+	asked(s, true)
+	if s.down {
+		t.Error("heard of a moment ago")
+	}
+	s.heardAt = now() - 2*time.Second
+	asked(s, true)
+	if !s.down {
+		t.Error("silent for two seconds")
+	}
+	say(t, s, true, `{"n":10}`)
+	if s.down {
+		t.Error("it has said something")
+	}
+	lost(s)
+	asked(s, true)
+	if !s.down {
+		t.Error("its stream is gone")
+	}
+}
+
 func TestARefusalTakesWhatWasKept(t *testing.T) {
 	m := staged(t)
 	keep(m, lookAt(m, "alice"), keptHeader("e1", 10, "v1", time.Minute, 0))
@@ -238,5 +262,30 @@ func TestAnEarlierAnswerNeverReplacesALaterOne(t *testing.T) {
 	newer := keep(m, early, keptHeader("e2", 6, "v1", time.Minute, 0))
 	if lookAt(m, "alice").kept != newer {
 		t.Error("not replaced by a higher number")
+	}
+}
+
+func TestNothingIsKeptWhereNoRulesAreKnown(t *testing.T) {
+	for _, m := range []*Middleware{
+		{shared: emptyShared(100)},
+		{shared: staged(t).shared},
+	} {
+		m.app = appOf(m.shared, "shop")
+		keep(m, lookAt(m, "alice"), keptHeader("e1", 10, "v1", time.Minute, 0))
+		if isFresh(m, "alice") || stands(m, "alice") {
+			t.Error("kept")
+		}
+	}
+}
+
+func TestAnAnswerWhoseRulesWereReplacedWhileItWasAskedForIsNotKept(t *testing.T) {
+	for _, version := range []string{"v1", "v2"} {
+		m := staged(t)
+		seen := lookAt(m, "alice")
+		say(t, m.shared, true, `{"n":11,"all":true,"rules":{"blog":{"routes":[]}},"version":"v2"}`)
+		keep(m, seen, keptHeader("e1", 11, version, time.Minute, 0))
+		if isFresh(m, "alice") || stands(m, "alice") || len(m.shared.young.answers) != 0 {
+			t.Error("kept", version)
+		}
 	}
 }
