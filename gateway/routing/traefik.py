@@ -28,18 +28,19 @@ from gateway.routing.model import (
 )
 
 HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
-# Takes our headers from the client in every spelling that a backend might read as ours (X_SK_Tier, X.SK.Tier,
-# X-SK_Tier, …), then copies the gate's; X-Skate stays. No $ in it, so labels need no escaping.
-TAG_HEADERS = "(?i)^x[^a-z0-9]*sk[^a-z0-9]"
+# Taken from the client before the gate's own are copied: our headers in every spelling that a backend might read as
+# ours (X_SK_Tier, X.SK.Tier, X-SK_Tier, …; X-Skate stays); X-Original-Url and X-Rewrite-Url, from which IIS and older
+# Symfony and Zend take another path than the gate decided about; and X_Forwarded_For and the like, which Traefik passes
+# on from a trusted peer. No $ in it, so labels need no escaping. The plugin has the same.
+TAKEN_HEADERS = (
+    "(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]"
+    "|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])"
+)
 # Over any default rule of Traefik's (their priority is the rule's length).
 PRIORITY = 1000
 MAX_GATE_ANSWER_BYTES = 64 * 1024
-# What a visitor could say of a request instead of making it. IIS and older Symfony and Zend take the path from the
-# last ones; an app sees no difference between _ and - where headers become environment variables.
-_LIES = (
-    "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix",
-    "X-Original-Url", "X_Original_Url", "X-Original-Uri", "X_Original_Uri", "X-Rewrite-Url", "X_Rewrite_Url",
-)  # fmt: skip
+# What a visitor could say of a request instead of making it.
+_LIES = ("X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix")
 _FROM_ENVIRONMENT = '{{ env "GATE_SECRET" }}'
 _LITERAL_BRACES = "{{`{{`}}"
 Tree = dict[str, Any]
@@ -178,7 +179,7 @@ def _gate(middleware: Gate, _: str) -> Tree:
             "preserveLocationHeader": True,
             "maxResponseBodySize": MAX_GATE_ANSWER_BYTES,
             "authRequestHeaders": list(middleware.request_headers),
-            "authResponseHeadersRegex": TAG_HEADERS,
+            "authResponseHeadersRegex": TAKEN_HEADERS,
         }
     }
 

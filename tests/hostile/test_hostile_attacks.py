@@ -170,6 +170,9 @@ FORGED_PLACES = [
     Lie("X-Forwarded-Uri", TUNNEL), Lie("X-Forwarded-Method", TUNNEL), Lie("X-Forwarded-Prefix", TUNNEL),
     Lie("X-Forwarded-Host", TUNNEL), Lie("X-Original-URL", BOTH), Lie("X-Original-Uri", BOTH),
     Lie("X-Rewrite-URL", BOTH), Lie("X_Original_URL", BOTH), Lie("x_rewrite_url", BOTH),
+    Lie("X_Original-URL", BOTH), Lie("X-Rewrite_URL", BOTH), Lie("X.Original.URL", BOTH), Lie("X.Rewrite.Url", BOTH),
+    Lie("X_Forwarded_Uri", TUNNEL), Lie("X-Forwarded_Host", TUNNEL), Lie("X_Forwarded-Proto", TUNNEL),
+    Lie("X.Forwarded.Host", BOTH), Lie("X!Forwarded!Prefix", BOTH), Lie("X~Forwarded~For", BOTH),
     # `/upload` asks for more with POST than with GET
     Lie("X-HTTP-Method-Override", BOTH), Lie("X-HTTP-Method", BOTH), Lie("x_method_override", BOTH),
 ]  # fmt: skip

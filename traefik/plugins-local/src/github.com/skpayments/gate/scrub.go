@@ -6,14 +6,18 @@ import (
 	"strings"
 )
 
-// In the generated ForwardAuth routes too: X_SK_Tier, X.SK.Tier, X-SK_Tier … are all X-SK-Tier to some backend.
+// X_SK_Tier, X.SK.Tier, X-SK_Tier … are all X-SK-Tier to some backend.
 var ours = regexp.MustCompile(`(?i)^x[^a-z0-9]*sk[^a-z0-9]`)
 
-// scrub deletes every header that a backend might read as one of ours.
+// In the generated ForwardAuth routes too: what is ours, another path than the gate decides about, and what Traefik
+// takes from strangers in one spelling only.
+var taken = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])`)
+
+// scrub deletes every header that a backend might read as one of ours, or as Traefik's.
 func scrub(h http.Header) {
 	for name := range h {
 		// The comparison spares most names the call: it holds for all that begin with X or x.
-		if name >= "X" && ours.MatchString(name) {
+		if name >= "X" && taken.MatchString(name) {
 			delete(h, name)
 		}
 	}

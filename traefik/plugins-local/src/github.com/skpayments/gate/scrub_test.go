@@ -10,7 +10,7 @@ import (
 )
 
 // As the generated ForwardAuth routes have it.
-var pattern = regexp.MustCompile(`(?i)^x[^a-z0-9]*sk[^a-z0-9]`)
+var pattern = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])`)
 
 func TestEverySpellingOfOurHeadersIsScrubbed(t *testing.T) {
 	for name, isOurs := range map[string]bool{
@@ -18,6 +18,9 @@ func TestEverySpellingOfOurHeadersIsScrubbed(t *testing.T) {
 		"X_SK-Tier": true, "X.SK.Tier": true, "X!SK!Tier": true, "X~SK~Tier": true, "X#SK#Tier": true,
 		"XSK-Tier": true, "xsk_": true, "X--SK--Tier": true, "X-SK-": true, "X-Sk-Gate": true, "X-SK-Anything": true,
 		"X-SK": false, "X-Skate": false, "X-Sky-Net": false, "X-SK1": false, "X-Task": false, "X-A-SK-B": false,
+		"X-Original-Url": true, "X_Original-Uri": true, "X-Rewrite_Url": true, "X.Rewrite.Url": true,
+		"X_Forwarded_For": true, "X-Forwarded_Host": true, "X_Forwarded-Uri": true, "X.Forwarded.Proto": true,
+		"X-Forwarded-For": false, "X-Forwarded-User": false, "X-Original-Host": false, "X-Rewrite": false,
 		"SK-Tier": false, "Api_key": false, "Y-SK-Tier": false, "": false, "X": false,
 	} {
 		h := http.Header{name: {"forged"}, "Cookie": {"a=b"}}
