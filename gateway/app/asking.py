@@ -11,9 +11,10 @@ import aiohttp
 
 from gateway.access.app_access import AppAccess
 from gateway.access.confirmed import AGAIN_SECONDS, Confirmed, digest_of, refusal
+from gateway.access.kinds import Kind
 from gateway.access.litellm_keys import LiteLLMKeys, digest_in
 from gateway.access.oidc import OidcTokens
-from gateway.access.openwebui import OpenWebUI
+from gateway.access.openwebui import API_KEY_START, OpenWebUI
 from gateway.access.who import Ask, Known, Refused
 from gateway.app.introspection import whose
 from gateway.app.key_sets import KeySets
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 
 ASK_SECONDS = 0.8
 MAX_AT_ONCE = 64
-"""Of one app. Whoever was confirmed within the hour may use all, anybody else half: junk keeps nobody known waiting."""
+"""Of one app. Whoever was confirmed within the hour or shows a session that is signed may use all, anybody else half:
+junk, which everybody can make up, keeps none of them waiting."""
 _MAX_OF_STRANGERS = MAX_AT_ONCE // 2
 
 Changed = Callable[[str, str | None], None]
@@ -64,7 +66,8 @@ class Asking:
         self._clock = clock
         self._apps_of_keys: dict[str, list[str]] = {}
         self.key_sets = KeySets(session, clock, self._keys_gone)
-        self._flights: dict[tuple[str, Ask], asyncio.Task[Known | Refused]] = {}
+        # With the kind: what was asked before a reload is no answer after it.
+        self._flights: dict[tuple[str, Ask, Kind | None], asyncio.Task[Known | Refused]] = {}
         self._at_once: Counter[str] = Counter()
         # (app id, the kind's place) → until when it is thought not to answer, in the loop's time.
         self._silent_until: dict[tuple[str, int], float] = {}
@@ -95,30 +98,30 @@ class Asking:
 
         Raises `UpstreamFailed` where those who know do not say, and have not within the hour, or too much is asked.
         """
-        flight = self._flights.get((app_id, ask))
+        found = self._access(app_id)
+        kind = None if found is None else found.identity.kinds.get(ask.number)
+        flight = self._flights.get((app_id, ask, kind))
         if flight is None:
-            flight = self._begin(app_id, ask)
+            flight = self._begin(app_id, ask, kind)
         return await asyncio.shield(flight)
 
-    def _begin(self, app_id: str, ask: Ask) -> asyncio.Task[Known | Refused]:
-        room = MAX_AT_ONCE if self._is_known(app_id, ask) else _MAX_OF_STRANGERS
+    def _begin(self, app_id: str, ask: Ask, kind: Kind | None) -> asyncio.Task[Known | Refused]:
+        room = MAX_AT_ONCE if self._is_no_junk(ask, kind) else _MAX_OF_STRANGERS
         if self._at_once[app_id] >= room:
             self._count(app_id, ask, "busy")
             raise UpstreamFailed("Too many are asking who they are.", detail=app_id)
         self._at_once[app_id] += 1
-        flight = self._flights[app_id, ask] = asyncio.create_task(self._answer(app_id, ask))
-        flight.add_done_callback(lambda task: self._landed(app_id, ask, task))
+        flight = self._flights[app_id, ask, kind] = asyncio.create_task(self._answer(app_id, ask, kind))
+        flight.add_done_callback(lambda task: self._landed(app_id, ask, kind, task))
         return flight
 
-    def _landed(self, app_id: str, ask: Ask, flight: asyncio.Task[Known | Refused]) -> None:
-        del self._flights[app_id, ask]
+    def _landed(self, app_id: str, ask: Ask, kind: Kind | None, flight: asyncio.Task[Known | Refused]) -> None:
+        del self._flights[app_id, ask, kind]
         self._at_once[app_id] -= 1
         if not flight.cancelled():
             flight.exception()  # whoever waits has it; perhaps nobody does any more
 
-    async def _answer(self, app_id: str, ask: Ask) -> Known | Refused:
-        found = self._access(app_id)
-        kind = None if found is None else found.identity.kinds.get(ask.number)
+    async def _answer(self, app_id: str, ask: Ask, kind: Kind | None) -> Known | Refused:
         try:
             if isinstance(kind, OpenWebUI) and ask.kind == "openwebui":
                 return await self._confirm(app_id, ask, kind.confirmed, lambda: self._open_webui(kind, ask))
@@ -197,9 +200,9 @@ class Asking:
         for app_id in self._apps_of_keys.get(url, ()):
             self._changed(app_id, None)
 
-    def _is_known(self, app_id: str, ask: Ask) -> bool:
-        found = self._access(app_id)
-        kind = None if found is None else found.identity.kinds.get(ask.number)
+    def _is_no_junk(self, ask: Ask, kind: Kind | None) -> bool:
+        if isinstance(kind, OpenWebUI) and not ask.credential.startswith(API_KEY_START):
+            return True  # its signature is good, or nobody would be asked
         asked = kind.confirmed if isinstance(kind, OpenWebUI | LiteLLMKeys) else None
         return asked is not None and asked.whose(_digest(ask), self._now()) is not None
 

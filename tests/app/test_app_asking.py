@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -240,6 +240,9 @@ async def test_a_flood_of_strangers_is_bounded_and_keeps_nobody_known_waiting(wo
     await until(full, "half of the places are taken", 0.7)
     world.open_webui.trouble = ""
     assert await world.who(A) == "alice"
+    # Seen for the first time, but nobody can make up what Open WebUI has signed.
+    world.open_webui.signs_in(B, "bob")
+    assert await world.who(B) == "bob"
     assert await flood == ["unavailable"] * 200
     assert time.monotonic() - started < 2
     assert world.open_webui.at_once <= MAX_AT_ONCE // 2 + 1
@@ -254,6 +257,21 @@ async def test_an_edit_of_apps_json_meanwhile_is_no_answer(world: World) -> None
     for app_id in ("skai", "gone"):
         with pytest.raises(UpstreamFailed):
             await world.asking.resolve(app_id, found)
+
+
+async def test_what_was_asked_before_an_edit_of_apps_json_is_nobodys_answer_after_it(world: World) -> None:
+    """Else somebody would be named as the catalog before named them."""
+    world.open_webui.signs_in(API_KEY, "carol")
+    first = asyncio.create_task(world.who(API_KEY))
+    for _ in range(3):
+        await asyncio.sleep(0)  # the question is on its way, and no answer can be here yet
+    (before, *_) = world.apps["skai"].app.identity
+    assert isinstance(before, OpenWebUIIdentity)
+    kinds = (replace(before, namespace="chat"), UserKeyIdentity())
+    world.apps["skai"] = app_access(with_app(identity=kinds), SECRETS, {}, world.apps["skai"])
+    assert await world.who(API_KEY) == "chat:carol"
+    assert await first == "carol"  # the gate asks again whoever came before the edit
+    assert len(world.open_webui.asked) == 2
 
 
 def with_litellm(world: World, template: str = "{user_id}") -> None:
