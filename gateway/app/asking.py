@@ -31,6 +31,9 @@ MAX_AT_ONCE = 64
 """Of one app. Whoever was confirmed within the hour or shows a session that is signed may use all, anybody else half:
 junk, which everybody can make up, keeps none of them waiting."""
 _MAX_OF_STRANGERS = MAX_AT_ONCE // 2
+MAX_WAITING_STRANGERS = 256
+"""Requests of one app that wait for an answer about junk, or about who is new. The gate has so many places for all who
+wait, and the same key sent a thousand times would fill them."""
 
 Changed = Callable[[str, str | None], None]
 
@@ -69,6 +72,7 @@ class Asking:
         # With the kind: what was asked before a reload is no answer after it.
         self._flights: dict[tuple[str, Ask, Kind | None], asyncio.Task[Known | Refused]] = {}
         self._at_once: Counter[str] = Counter()
+        self._strangers: Counter[str] = Counter()
         # (app id, the kind's place) → until when it is thought not to answer, in the loop's time.
         self._silent_until: dict[tuple[str, int], float] = {}
         self._asked = registry.counter(
@@ -100,16 +104,27 @@ class Asking:
         """
         found = self._access(app_id)
         kind = None if found is None else found.identity.kinds.get(ask.number)
-        flight = self._flights.get((app_id, ask, kind))
-        if flight is None:
-            flight = self._begin(app_id, ask, kind)
-        return await asyncio.shield(flight)
+        if self._is_no_junk(ask, kind):
+            return await asyncio.shield(self._flight(app_id, ask, kind, MAX_AT_ONCE))
+        if self._strangers[app_id] >= MAX_WAITING_STRANGERS:
+            raise self._busy(app_id, ask)
+        self._strangers[app_id] += 1
+        try:
+            return await asyncio.shield(self._flight(app_id, ask, kind, _MAX_OF_STRANGERS))
+        finally:
+            self._strangers[app_id] -= 1
 
-    def _begin(self, app_id: str, ask: Ask, kind: Kind | None) -> asyncio.Task[Known | Refused]:
-        room = MAX_AT_ONCE if self._is_no_junk(ask, kind) else _MAX_OF_STRANGERS
+    def _busy(self, app_id: str, ask: Ask) -> UpstreamFailed:
+        self._count(app_id, ask, "busy")
+        return UpstreamFailed("Too many are asking who they are.", detail=app_id)
+
+    def _flight(self, app_id: str, ask: Ask, kind: Kind | None, room: int) -> asyncio.Task[Known | Refused]:
+        """The one question about this credential that is under way."""
+        flight = self._flights.get((app_id, ask, kind))
+        if flight is not None:
+            return flight
         if self._at_once[app_id] >= room:
-            self._count(app_id, ask, "busy")
-            raise UpstreamFailed("Too many are asking who they are.", detail=app_id)
+            raise self._busy(app_id, ask)
         self._at_once[app_id] += 1
         flight = self._flights[app_id, ask, kind] = asyncio.create_task(self._answer(app_id, ask, kind))
         flight.add_done_callback(lambda task: self._landed(app_id, ask, kind, task))

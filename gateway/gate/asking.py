@@ -11,7 +11,7 @@ from gateway.errors import TooMany
 
 ASK_SECONDS = 1.0
 """No request waits longer for its answer than this, whatever happens."""
-_MAX_ASKED = 1024
+_MAX_ASKED = 4096
 
 Waiting = Coroutine[Any, Any, bytes]
 """An answer that somebody else must help with; it comes within `ASK_SECONDS`."""

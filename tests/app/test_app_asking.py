@@ -17,7 +17,7 @@ from servers.traefik import until
 
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.who import Ask, Known, Refused, Who
-from gateway.app.asking import MAX_AT_ONCE, Asking, identity_session
+from gateway.app.asking import MAX_AT_ONCE, MAX_WAITING_STRANGERS, Asking, identity_session
 from gateway.catalog.model import LiteLLMKeyIdentity, LiteLLMMode, OpenWebUIIdentity, UserKeyIdentity
 from gateway.errors import UpstreamFailed
 from gateway.litellm import LiteLLM
@@ -248,6 +248,22 @@ async def test_a_flood_of_strangers_is_bounded_and_keeps_nobody_known_waiting(wo
     assert world.open_webui.at_once <= MAX_AT_ONCE // 2 + 1
     assert world.counted("busy") == 200 - MAX_AT_ONCE // 2
     assert await world.who(junk[0]) == "unknown_key"
+
+
+async def test_one_junk_key_sent_a_thousand_times_takes_no_more_than_its_share_of_those_who_wait(world: World) -> None:
+    world.open_webui.trouble = "slow"
+    flood = asyncio.gather(*(world.who(API_KEY) for _ in range(1000)))
+
+    async def turned_away() -> bool:
+        return world.counted("busy") == 1000 - MAX_WAITING_STRANGERS
+
+    await until(turned_away, "the others wait for nothing", 0.7)
+    assert not flood.done()
+    assert await flood == ["unavailable"] * 1000
+    assert len(world.open_webui.asked) == 1
+    world.open_webui.trouble = ""
+    world.open_webui.signs_in(API_KEY, "carol")
+    assert await asyncio.gather(*(world.who(API_KEY) for _ in range(100))) == ["carol"] * 100
 
 
 async def test_an_edit_of_apps_json_meanwhile_is_no_answer(world: World) -> None:
