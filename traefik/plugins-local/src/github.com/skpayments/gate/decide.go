@@ -27,14 +27,13 @@ type look struct {
 	at     time.Duration
 }
 
-// decide lets a request pass or refuses it, by what is kept or by what the gate says now. text is of all headers but
-// the ignored ones.
-func decide(m *Middleware, w http.ResponseWriter, r *http.Request, text string) {
+// decide lets a request pass or refuses it, by what is kept or by what the gate says now.
+func decide(m *Middleware, w http.ResponseWriter, r *http.Request) {
 	if r.Trailer != nil {
 		scrub(r.Trailer)
 	}
 	who := whoAsks(m.headers, r.Header)
-	if text != who {
+	if who != notIgnored(m.shared, m.ignored, r.Header) {
 		scrub(r.Header)
 		learn(m.shared, m.ignored, r.Header)
 	}
@@ -70,7 +69,7 @@ func decide(m *Middleware, w http.ResponseWriter, r *http.Request, text string) 
 // lookUp works out the class of a request without holding the lock: that takes a while where there are many rules.
 func lookUp(m *Middleware, r *http.Request, who string) look {
 	s := m.shared
-	path, _, _ := strings.Cut(r.RequestURI, "?")
+	path := pathOf(r.RequestURI)
 	s.mu.RLock()
 	version := s.version
 	rules := m.app.rules

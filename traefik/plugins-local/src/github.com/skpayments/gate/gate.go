@@ -39,7 +39,7 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := r.Header
 	path := r.RequestURI
 	if r.URL.RawQuery != "" {
-		path, _, _ = strings.Cut(path, "?")
+		path = pathOf(path)
 	}
 	now := time.Since(origin)
 	s := m.shared
@@ -50,11 +50,16 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	good := kept != nil && kept.freshUntil > now && s.liveUntil > now && !kept.person.gone && r.Trailer == nil
 	m.reading.Unlock()
 	if !good {
-		decide(m, w, r, who.String())
+		decide(m, w, r)
 		return
 	}
 	for i, name := range kept.names {
 		h[name] = kept.values[i]
 	}
 	m.next.ServeHTTP(w, r)
+}
+
+func pathOf(uri string) string {
+	path, _, _ := strings.Cut(uri, "?")
+	return path
 }

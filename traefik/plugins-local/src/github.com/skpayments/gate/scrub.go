@@ -86,6 +86,16 @@ func learn(s *shared, known *ignored, h http.Header) {
 	known.learnt += len(unknown)
 }
 
+// notIgnored is the text by which ServeHTTP looks for an answer.
+func notIgnored(s *shared, known *ignored, h http.Header) string {
+	s.mu.RLock()
+	names := known.names
+	s.mu.RUnlock()
+	var text strings.Builder
+	_ = h.WriteSubset(&text, names)
+	return text.String()
+}
+
 // whoAsks is the text of the headers that identify somebody: what the gate is asked by, and nothing else.
 func whoAsks(headers []string, h http.Header) string {
 	identity := http.Header{}
