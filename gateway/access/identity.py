@@ -65,16 +65,22 @@ class Identity:
     """The identity kinds of one app, ready to be asked. `kinds` are by their places in the app's list."""
 
     def __init__(self, kinds: Mapping[int, Kind], claims: Mapping[int, Iterable[tuple[Place, Form]]]) -> None:
-        """`claims`: what each kind takes for its credential. A place is looked at where the first kind names it."""
-        looks: dict[Place, _Look] = {}
+        """`claims`: what each kind takes for its credential. A place is looked at where the first kind names it, and
+        again where that is too soon for another: the app itself looks into its places in the order of its kind."""
+        looks: list[_Look] = []
+        last: dict[Place, int] = {}
         for number, kind in kinds.items():
+            soonest = 0
             for place, form in claims[number]:
-                look = looks.get(place) or looks.setdefault(place, _look(place))
-                look.readers.setdefault(form, kind.read)
+                if last.get(place, -1) < soonest:
+                    last[place] = len(looks)
+                    looks.append(_look(place))
+                soonest = last[place]
+                looks[soonest].readers.setdefault(form, kind.read)
         self.kinds = kinds
-        self._looks = tuple(looks.values())
-        self.request_headers = tuple(dict.fromkeys(place.header for place in looks))
-        self.cookie_names = tuple(place.cookie for place in looks if place.cookie)
+        self._looks = tuple(looks)
+        self.request_headers = tuple(dict.fromkeys(place.header for place in last))
+        self.cookie_names = tuple(place.cookie for place in last if place.cookie)
         self._headers = frozenset(name.encode("ascii") for name in self.request_headers)
 
     @property

@@ -76,6 +76,11 @@ ORDER: list[tuple[tuple[IdentityKind, ...], dict[str, bytes], str]] = [
     ((LITELLM, KIND), {"Authorization": b"Bearer " + signed(), "X-Api-Key": KEY}, "alice"),
     ((OPENWEBUI, LITELLM), {"X-Api-Key": KEY}, "ask litellm_key"),
     ((OPENWEBUI, LITELLM), {"X-Api-Key": A}, "alice"),
+    # Open WebUI looks at its cookie before X-Api-Key, whichever kind has named that
+    ((LITELLM, OPENWEBUI), {"X-Api-Key": A, "Cookie": b"token=" + B}, "bob"),
+    ((LITELLM, OPENWEBUI), {"X-Api-Key": KEY, "Cookie": b"token=" + B}, "ask litellm_key"),
+    ((LITELLM, OPENWEBUI), {"X-Api-Key": A}, "alice"),
+    ((LITELLM, OPENWEBUI, USER_KEY), {"Authorization": b"Bearer skp_alice", "Cookie": b"token=" + B}, "alice"),
     # present and not verifying never falls through
     ((OPENWEBUI, HEADER), {"Remote-User": b"carol", "Cookie": b"token=junk"}, "malformed_token"),
     ((HEADER, OPENWEBUI), {"Remote-User": b"\xff", "Cookie": b"token=" + B}, "malformed_user_id"),
