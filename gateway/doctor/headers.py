@@ -43,7 +43,7 @@ _MOST_TOLD = 6
 
 async def examine_headers(place: Place) -> list[Finding]:
     if not place.options.live:
-        return [not_asked(SUBJECT, "no forged header was sent through Traefik", "skpay doctor --live")]
+        return [not_asked("forged headers", "none was sent through Traefik", "skpay doctor --live")]
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def turn(app: App, host: str) -> list[Finding]:
