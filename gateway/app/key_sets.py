@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 READ_SECONDS = 5.0
 AGAIN_SECONDS = 3600
 MAX_BACKOFF_SECONDS = 60
+LOOK_SECONDS = 60
 
 
 class KeySets:
@@ -91,7 +92,10 @@ class KeySets:
                 failures = 0
             except UpstreamFailed:
                 failures += 1
-            await asyncio.sleep(min(backoff_seconds(failures), MAX_BACKOFF_SECONDS) if failures else AGAIN_SECONDS)
+            if failures:
+                await asyncio.sleep(min(backoff_seconds(failures), MAX_BACKOFF_SECONDS))
+            else:
+                await _rest(ring)
 
     async def _read(self, ring: KeyRing) -> None:
         ring.tried(int(self._clock()))
@@ -118,3 +122,11 @@ class KeySets:
             raise UpstreamFailed("The issuer could not be reached.", detail=type(exc).__name__) from exc
         except ValueError as exc:
             raise UpstreamFailed("The issuer's keys cannot be used.", detail=str(exc)) from exc
+
+
+async def _rest(ring: KeyRing) -> None:
+    """An hour, or less if a token of somebody's has the keys read meanwhile and that fails: nobody else may ask."""
+    rested = 0.0
+    while rested < AGAIN_SECONDS and ring.current:
+        await asyncio.sleep(LOOK_SECONDS)
+        rested += LOOK_SECONDS

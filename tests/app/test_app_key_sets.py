@@ -173,6 +173,22 @@ async def test_an_issuer_that_was_away_at_the_start_is_tried_again(
     assert world.asking.key_sets.problems() == {}
 
 
+async def test_a_reading_for_a_strangers_token_that_fails_is_made_good_without_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else anybody could have an hour of "not ready" for a moment in which the issuer does not answer."""
+    monkeypatch.setattr(key_sets, "LOOK_SECONDS", 0.02)
+    world.follow()
+    await world.until_read()
+    world.issuer.trouble = 500
+    world.now += 60
+    assert await world.who(signed("rsa-2")) == "unavailable"
+    assert world.asking.key_sets.problems() != {}
+    world.issuer.trouble = ""
+    await world.until_read()
+    assert world.asking.key_sets.problems() == {}
+
+
 async def test_a_reload_reads_the_same_address_no_second_time_and_forgets_one_that_is_not_named(world: World) -> None:
     world.follow()
     await world.until_read()
