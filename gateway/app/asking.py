@@ -36,6 +36,7 @@ MAX_WAITING_STRANGERS = 256
 wait, and the same key sent a thousand times would fill them."""
 
 Changed = Callable[[str, str | None], None]
+_Flight = asyncio.Task[Known | Refused]
 
 
 def identity_session() -> aiohttp.ClientSession:
@@ -70,7 +71,7 @@ class Asking:
         self._apps_of_keys: dict[str, list[str]] = {}
         self.key_sets = KeySets(session, clock, self._keys_gone)
         # With the kind: what was asked before a reload is no answer after it.
-        self._flights: dict[tuple[str, Ask, Kind | None], asyncio.Task[Known | Refused]] = {}
+        self._flights: dict[tuple[str, Ask, Kind | None], _Flight] = {}
         self._at_once: Counter[str] = Counter()
         self._strangers: Counter[str] = Counter()
         # (app id, the kind's place) → until when it is thought not to answer, in the loop's time.
@@ -105,32 +106,41 @@ class Asking:
         found = self._access(app_id)
         kind = None if found is None else found.identity.kinds.get(ask.number)
         if self._is_no_junk(ask, kind):
-            return await asyncio.shield(self._flight(app_id, ask, kind, MAX_AT_ONCE))
+            flight = self._flight(app_id, ask, kind, MAX_AT_ONCE)
+            held = self._last_good(ask, kind) if flight is None else None
+            if held is not None:
+                self._count(app_id, ask, "last_good")
+                return held
+            return await asyncio.shield(self._or_busy(flight, app_id, ask))
         if self._strangers[app_id] >= MAX_WAITING_STRANGERS:
-            raise self._busy(app_id, ask)
+            return await self._or_busy(None, app_id, ask)
         self._strangers[app_id] += 1
         try:
-            return await asyncio.shield(self._flight(app_id, ask, kind, _MAX_OF_STRANGERS))
+            flight = self._flight(app_id, ask, kind, _MAX_OF_STRANGERS)
+            return await asyncio.shield(self._or_busy(flight, app_id, ask))
         finally:
             self._strangers[app_id] -= 1
 
-    def _busy(self, app_id: str, ask: Ask) -> UpstreamFailed:
-        self._count(app_id, ask, "busy")
-        return UpstreamFailed("Too many are asking who they are.", detail=app_id)
+    def _or_busy(self, flight: _Flight | None, app_id: str, ask: Ask) -> _Flight:
+        """`flight`. Raises `UpstreamFailed` where there was no room for one."""
+        if flight is None:
+            self._count(app_id, ask, "busy")
+            raise UpstreamFailed("Too many are asking who they are.", detail=app_id)
+        return flight
 
-    def _flight(self, app_id: str, ask: Ask, kind: Kind | None, room: int) -> asyncio.Task[Known | Refused]:
-        """The one question about this credential that is under way."""
+    def _flight(self, app_id: str, ask: Ask, kind: Kind | None, room: int) -> _Flight | None:
+        """The one question about this credential that is under way; None if as many as `room` are."""
         flight = self._flights.get((app_id, ask, kind))
         if flight is not None:
             return flight
         if self._at_once[app_id] >= room:
-            raise self._busy(app_id, ask)
+            return None
         self._at_once[app_id] += 1
         flight = self._flights[app_id, ask, kind] = asyncio.create_task(self._answer(app_id, ask, kind))
         flight.add_done_callback(lambda task: self._landed(app_id, ask, kind, task))
         return flight
 
-    def _landed(self, app_id: str, ask: Ask, kind: Kind | None, flight: asyncio.Task[Known | Refused]) -> None:
+    def _landed(self, app_id: str, ask: Ask, kind: Kind | None, flight: _Flight) -> None:
         del self._flights[app_id, ask, kind]
         self._at_once[app_id] -= 1
         if not flight.cancelled():
@@ -218,8 +228,15 @@ class Asking:
     def _is_no_junk(self, ask: Ask, kind: Kind | None) -> bool:
         if isinstance(kind, OpenWebUI) and not ask.credential.startswith(API_KEY_START):
             return True  # its signature is good, or nobody would be asked
-        asked = kind.confirmed if isinstance(kind, OpenWebUI | LiteLLMKeys) else None
-        return asked is not None and asked.whose(_digest(ask), self._now()) is not None
+        if not isinstance(kind, OpenWebUI | LiteLLMKeys):
+            return False
+        return kind.confirmed.whose(_digest(ask), self._now()) is not None
+
+    def _last_good(self, ask: Ask, kind: Kind | None) -> Known | None:
+        """Too much is asked to ask for this, too: whom they said last, if that was within the hour."""
+        if not isinstance(kind, OpenWebUI | LiteLLMKeys):
+            return None
+        return kind.confirmed.unanswered(_digest(ask), self._now())
 
     def _unanswered(self, place: tuple[str, int], ask: Ask, exc: Exception) -> None:
         """For a few seconds nobody who was confirmed before waits for them again."""

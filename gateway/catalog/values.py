@@ -32,7 +32,8 @@ _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
 _TAKEN_HEADERS = re.compile(
     r"x-*sk-.*|x-forwarded-(for|host|method|port|prefix|proto|server|uri)|x-real-ip|cookie|host|accept(-.*)?|origin|"
     r"sec-.*|access-control-.*|connection|content-.*|transfer-encoding|te|trailers?|upgrade|keep-alive|proxy-.*|range|"
-    r"expect|if-.*|user-agent|forwarded|via|referer|date|cache-control",
+    r"expect|if-.*|user-agent|forwarded|via|referer|date|cache-control|x-(original|rewrite)-ur[il]|"
+    r"x-http-method(-override)?|x-method-override",
     re.IGNORECASE,
 )
 _MIDDLEWARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}@[a-z][a-z0-9-]{0,30}")

@@ -17,6 +17,7 @@ from servers.traefik import until
 
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.who import Ask, Known, Refused, Who
+from gateway.app import asking
 from gateway.app.asking import MAX_AT_ONCE, MAX_WAITING_STRANGERS, Asking, identity_session
 from gateway.catalog.model import LiteLLMKeyIdentity, LiteLLMMode, OpenWebUIIdentity, UserKeyIdentity
 from gateway.errors import UpstreamFailed
@@ -248,6 +249,28 @@ async def test_a_flood_of_strangers_is_bounded_and_keeps_nobody_known_waiting(wo
     assert world.open_webui.at_once <= MAX_AT_ONCE // 2 + 1
     assert world.counted("busy") == 200 - MAX_AT_ONCE // 2
     assert await world.who(junk[0]) == "unknown_key"
+
+
+async def test_whoever_was_confirmed_is_served_while_more_is_asked_than_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow Open WebUI and many people: none of them is cut off by our own limit."""
+    world.open_webui.signs_in(A, "alice")
+    assert await world.who(A) == "alice"
+    world.now += 30
+    monkeypatch.setattr(asking, "MAX_AT_ONCE", 1)
+    world.open_webui.trouble = "slow"
+    other = asyncio.create_task(world.who(B))
+
+    async def full() -> bool:
+        return len(world.open_webui.asked) == 2
+
+    await until(full, "the only place is taken", 0.7)
+    assert await world.who(A) == "alice"
+    assert await world.who(session("carol")) == "unavailable"
+    assert not other.done()
+    assert (world.counted("last_good"), world.counted("busy")) == (1, 1)
+    assert await other == "unavailable"
 
 
 async def test_one_junk_key_sent_a_thousand_times_takes_no_more_than_its_share_of_those_who_wait(world: World) -> None:
