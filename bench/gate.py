@@ -23,7 +23,7 @@ SECTIONS = {section.__name__: section for section in (alone, traefik, plugin, us
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(SECTIONS), help="some of these sections (default: all)")
-    parser.add_argument("--seconds", type=float, default=3, help="of each run")
+    parser.add_argument("--seconds", type=int, default=3, help="of each run")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each; medians are printed")
     parser.add_argument("--folder", type=Path, default=Path(), help="on a real disk; a new folder is made in it")
     options = parser.parse_args()

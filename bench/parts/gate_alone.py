@@ -19,7 +19,7 @@ _TOKENS = 4_000  # people who are there at one time
 _FIRST_SIGHTS_A_SECOND = 40_000  # more than can be
 
 
-def alone(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def alone(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Alone",
         "Server on one core, wrk on the other; 1 000 users with a JWT cookie, every feature switched on. "
@@ -41,7 +41,7 @@ def alone(report: Report, folder: Path, rounds: int, seconds: float) -> None:
                 report.row(connections, name, round(run.rate), run.p99_ms, run.cpu_us[0], told)
 
 
-def users(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def users(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Many users",
         f"{_TOKENS} of them (of 1 000: all) are there and ask at random, 16 connections. "
@@ -70,7 +70,7 @@ def users(report: Report, folder: Path, rounds: int, seconds: float) -> None:
             )  # fmt: skip
 
 
-def cold(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def cold(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "First sights",
         "Every request of another one of 1 000 000 users, with a token that the gate has to verify and an assertion "

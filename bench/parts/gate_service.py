@@ -33,7 +33,7 @@ T = TypeVar("T")
 _Disturb = Callable[[Stage, float], tuple[str, list[Any]]]
 
 
-def webhooks(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def webhooks(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section("While webhooks come in", f"{_CORES}; {_RATE} signed events of 3 kB a second about 20 customers.")
     numbers = count()
 
@@ -44,7 +44,7 @@ def webhooks(report: Report, folder: Path, rounds: int, seconds: float) -> None:
     _run(_beside("webhooks", report, folder, rounds, seconds, disturb))
 
 
-def junk(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def junk(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "While junk comes in",
         f"{_CORES}; {_RATE} requests a second that are refused, which is what five addresses get through the router's "
@@ -58,7 +58,7 @@ def junk(report: Report, folder: Path, rounds: int, seconds: float) -> None:
     )  # fmt: skip
 
 
-async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds: float, disturb: _Disturb) -> None:
+async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds: int, disturb: _Disturb) -> None:
     """The gate as fast as it goes, alone and disturbed in turns."""
     report.head("beside", "req/s", "p99 ms", "CPU us", "of quiet", "sent /s")
     async with service_running(folder) as stage:
@@ -87,7 +87,7 @@ async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds:
     )  # fmt: skip
 
 
-def visible(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def visible(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "How soon a change is seen",
         "From the commit of a new tier, as another reader of the database sees it, to the gate's first answer with "

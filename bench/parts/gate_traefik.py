@@ -16,7 +16,7 @@ _OF_NGINX, _OF_UNGATED = 0.95, 0.80
 _CORES = "Traefik and the app (nginx `return 200`) on one core, the auth server and wrk on the other"
 
 
-def traefik(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def traefik(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Through Traefik",
         f"ForwardAuth as `skpay routes write` has it. {_CORES}; 1 000 users with a JWT cookie. "
@@ -47,7 +47,7 @@ def traefik(report: Report, folder: Path, rounds: int, seconds: float) -> None:
                 )  # fmt: skip
 
 
-def plugin(report: Report, folder: Path, rounds: int, seconds: float) -> None:
+def plugin(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Through Traefik with the plugin",
         f"{_CORES}; 1 000 users with a JWT cookie, whose answers the plugin keeps. Beside it no gate at all.",

@@ -97,9 +97,9 @@ class Load:
     connections: int
     watched: tuple[Server, ...] = ()
 
-    def run(self, seconds: float, core: int = 1) -> Run:
+    def run(self, seconds: int, core: int = 1) -> Run:
         """Asserts that every answer was a 2xx."""
-        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds:g}s", "--latency", "-s", str(self.script)]
+        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "--latency", "-s", str(self.script)]
         before = [server.cpu_seconds() for server in self.watched]
         done = subprocess.run(pinned(core, [*command, self.url]), capture_output=True, text=True, check=True)
         took = [server.cpu_seconds() - was for server, was in zip(self.watched, before, strict=True)]
@@ -112,7 +112,7 @@ class Load:
         return Run(float(rate), milliseconds, tuple(1e6 * seconds / int(requests) for seconds in took))
 
 
-def alternate(loads: Mapping[str, Load], rounds: int, seconds: float) -> dict[str, Run]:
+def alternate(loads: Mapping[str, Load], rounds: int, seconds: int) -> dict[str, Run]:
     """The medians. In turns, so that a busy moment of the machine hits all of them."""
     runs: dict[str, list[Run]] = {name: [] for name in loads}
     for _ in range(rounds):
