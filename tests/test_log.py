@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import log as logs
 from gateway.access import links
@@ -131,3 +133,8 @@ def test_a_traceback_shows_no_local_variable(lines: io.StringIO) -> None:
 def test_setting_up_twice_writes_each_line_once(lines: io.StringIO) -> None:
     logs.set_up(stream=lines)
     assert logged(lines)["event"] == "happened"
+
+
+@given(st.from_regex(logs._SECRET_SHAPE))
+def test_no_secret_is_overlooked_by_the_quick_look(text: str) -> None:
+    assert not logs._SECRET_SHAPE.search(text) or logs._MAYBE_SECRET.search(text)

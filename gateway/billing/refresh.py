@@ -58,10 +58,11 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one transaction decided and changed."""
+    """What one transaction decided and changed; `first` of this user."""
 
     decided: Entitlement
     change: Change | None
+    first: bool
     learned: Mapping[str, str]
     opened: Sequence[Concern]
     resolved: Sequence[tuple[str, str]]
@@ -118,7 +119,8 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
     over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
     resolved = readable + resolve_all(conn, over, now)
-    return _Outcome(decided, change, tiers_learned, open_all(conn, decided.concerns, now), resolved)
+    opened = open_all(conn, decided.concerns, now)
+    return _Outcome(decided, change, stored is None, tiers_learned, opened, resolved)
 
 
 def _save(
@@ -155,8 +157,9 @@ def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holding
 def _tell(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
     """Everybody who must hear of what has just been committed."""
     billing.tell_gate(lease.app_id, lease.user_id, outcome.decided.tier, outcome.decided.until)
-    billing.wish_made.set()
-    billing.notice_written.set()
+    if outcome.first or outcome.change is not None:  # else nothing was written for them
+        billing.wish_made.set()
+        billing.notice_written.set()
     know_prices(billing, lease.app_id, outcome.learned)
     log_opened(outcome.opened)
     log_resolved(outcome.resolved)
@@ -244,4 +247,4 @@ def _overdue(conn: Connection, billing: Billing, lease: Lease, owner: str) -> _O
     ahead = stored.entitlement.then[len(past) :]
     source = stored.entitlement.source if past[-1] != app.default_tier.tier_id else "default"
     decided = replace(stored.entitlement, tier=past[-1], reason=Reason.UNCONFIRMED, source=source, then=ahead)
-    return _Outcome(decided, _save(conn, app, lease, stored, decided, now), {}, [], [])
+    return _Outcome(decided, _save(conn, app, lease, stored, decided, now), False, {}, [], [])

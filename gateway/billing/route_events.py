@@ -57,21 +57,43 @@ class _Found:
         return self.meaning.question if self.meaning and self.customer_id is None and self.twin is None else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What one transaction did with some events: whose refresh they ask for, which wait, and which alerts to log."""
+
+    routed: Sequence[tuple[_Found, Customer]]
+    put_off: Sequence[_Found]
+    opened: Sequence[Concern]
+    resolved: Sequence[tuple[str, str]]
+
+
 async def route_events(billing: Billing) -> int:
     """Mark the owner of each waiting event for a refresh, in one transaction with the event's end. Returns how many.
 
     What names its customer goes first; events of which Stripe must be asked (thin ones, disputes) hold nobody up.
     """
-    events = await billing.store.read(lambda conn: inbox.waiting(conn, billing.now(), BATCH))
-    found = [_Found(event, event.customer_id, _meaning(event, billing)) for event in events]
-    named = [each for each in found if each.question is None]
-    unknown = await billing.store.read(lambda conn: _perhaps_ours(conn, named, billing))
-    await _route(billing, [each for each in named if each not in unknown])
-    asked = [each for each in found if each.question is not None]
-    asked = await billing.store.read(lambda conn: [replace(each, twin=_twin(conn, each)) for each in asked])
+
+    def job(conn: Connection) -> tuple[int, list[_Found], _Ended]:
+        events = inbox.waiting(conn, billing.now(), BATCH)
+        # One purchase makes many events of one customer: each is looked for once a pass.
+        owner_of = cache(partial(customers.owner, conn))
+        now_and_later: tuple[list[_Found], list[_Found]] = [], []
+        for event in events:
+            found = _Found(event, event.customer_id, _meaning(event, billing))
+            now_and_later[found.question is not None or _may_be_ours(found, billing, owner_of)].append(found)
+        at_once, later = now_and_later
+        return len(events), later, _end_all(conn, billing, at_once, owner_of)
+
+    count, later, ended = await billing.store.write(job)
+    _tell(billing, ended)
+    unknown = [each for each in later if each.question is None]
+    asked = [each for each in later if each.question is not None]
+    if asked:
+        asked = await billing.store.read(lambda conn: [replace(each, twin=_twin(conn, each)) for each in asked])
     looked_up = await asyncio.gather(*(_look_up(billing, each) for each in asked))
-    await _route(billing, await _adopt(billing, [*unknown, *looked_up]))
-    return len(events)
+    if later:
+        await _route(billing, await _adopt(billing, [*unknown, *looked_up]))
+    return count
 
 
 def _meaning(event: Event, billing: Billing) -> Meaning | None:
@@ -90,13 +112,8 @@ def _twin(conn: Connection, found: _Found) -> Event | None:
     return twin if twin is not None and twin.state == "handled" else None
 
 
-def _perhaps_ours(conn: Connection, found: Sequence[_Found], billing: Billing) -> list[_Found]:
-    """Those whose customer nobody knows, but may carry our own signature: after a restore, or a lost answer."""
-    owner_of = cache(partial(customers.owner, conn))
-    return [each for each in found if _may_be_ours(each, billing, owner_of)]
-
-
 def _may_be_ours(found: _Found, billing: Billing, owner_of: OwnerOf) -> bool:
+    """Its customer is nobody's we know, but may carry our own signature: after a restore, or a lost answer."""
     event = found.event
     if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return False
@@ -127,34 +144,37 @@ async def _look_up(billing: Billing, found: _Found) -> _Found:
 
 
 async def _route(billing: Billing, found: Sequence[_Found]) -> None:
-    if not found:
-        return
+    def job(conn: Connection) -> _Ended:
+        return _end_all(conn, billing, found, cache(partial(customers.owner, conn)))
 
-    def job(conn: Connection) -> tuple[list[tuple[_Found, Customer]], list[Concern], list[tuple[str, str]]]:
-        now = billing.now()
-        # One purchase makes many events of one customer: each is looked for, and wanted, once a pass.
-        owner_of = cache(partial(customers.owner, conn))
-        routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, owner_of, now)) is not None]
-        for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
-            refreshes.want(conn, app_id, user_id, now)
-        readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
-        opened = open_all(conn, (concern for each in found if (concern := _concern(each)) is not None), now)
-        return routed, opened, resolve_all(conn, sorted(readable), now)
+    _tell(billing, await billing.store.write(job))
 
-    routed, opened, resolved = await billing.store.write(job)
-    if routed:
+
+def _end_all(conn: Connection, billing: Billing, found: Sequence[_Found], owner_of: OwnerOf) -> _Ended:
+    now = billing.now()
+    routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, owner_of, now)) is not None]
+    for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
+        refreshes.want(conn, app_id, user_id, now)
+    readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
+    opened = open_all(conn, (concern for each in found if (concern := _concern(each)) is not None), now)
+    put_off = [each for each in found if each.failed]
+    return _Ended(routed, put_off, opened, resolve_all(conn, sorted(readable), now))
+
+
+def _tell(billing: Billing, ended: _Ended) -> None:
+    """What has just been committed."""
+    if ended.routed:
         billing.refresh_wanted.set()
-    log_opened(opened)
-    log_resolved(resolved)
-    for each, owner in routed:
+    log_opened(ended.opened)
+    log_resolved(ended.resolved)
+    for each, owner in ended.routed:
         event = each.event
         log.info(
             "event_routed",
             extra=fields(event_id=event.event_id, type=event.type, app_id=owner.app_id, user_id=owner.user_id),
         )
-    for each in found:
-        if each.failed:
-            log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
+    for each in ended.put_off:
+        log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
 
 
 def _concern(found: _Found) -> Concern | None:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 POLL_SECONDS = 1.0
-PASS_SECONDS = 0.02
+PASS_SECONDS = 0.05
 """After a pass that found work the next one of its loop begins no sooner than this: under load each then serves many
 events, and webhooks are not kept waiting for the writer. Whoever comes alone waits for nothing."""
 DRAIN_SECONDS = 4.0

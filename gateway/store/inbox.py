@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from gateway.store.schema import EVENT_OF_SOMEBODY, EVENT_WAITS, inbox
 
@@ -49,6 +49,13 @@ _ALL = select(
     inbox.c.app_id,
     inbox.c.user_id,
     inbox.c.finished_at,
+)
+
+# Made once: to build it takes as long as to run it.
+_WAITING = (
+    _ALL.where(EVENT_WAITS, inbox.c.due_at <= bindparam("now"))
+    .order_by(inbox.c.due_at, inbox.c.event_id)
+    .limit(bindparam("most"))
 )
 
 # As text, like every upsert here: SQLAlchemy compiles its own on_conflict anew each time, 270 µs against 40.
@@ -100,10 +107,7 @@ def get(conn: Connection, account: str, event_id: str) -> Event | None:
 
 def waiting(conn: Connection, now: int, limit: int) -> list[Event]:
     """Events that are due, the longest due first."""
-    rows = conn.execute(
-        _ALL.where(EVENT_WAITS, inbox.c.due_at <= now).order_by(inbox.c.due_at, inbox.c.event_id).limit(limit)
-    )
-    return [_event(row) for row in rows]
+    return [_event(row) for row in conn.execute(_WAITING, {"now": now, "most": limit})]
 
 
 def finish(

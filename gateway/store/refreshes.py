@@ -37,6 +37,16 @@ class Pending:
     last_error: str
 
 
+_FREE = text(
+    "SELECT app_id, user_id FROM refreshes WHERE due_at <= :now AND lease_until <= :now"
+    " ORDER BY due_at, app_id, user_id LIMIT :limit"
+)
+
+_TAKE = text(
+    "UPDATE refreshes SET lease_owner = :owner, lease_number = lease_number + 1, lease_until = :until"
+    " WHERE app_id = :app_id AND user_id = :user_id RETURNING wanted, attempts, lease_number"
+)
+
 _WANT = text(
     "INSERT INTO refreshes (app_id, user_id, wanted, done, due_at, lease_owner, lease_number, lease_until, attempts,"
     " last_error) VALUES (:app_id, :user_id, 1, 0, :now, '', 0, 0, 0, '')"
@@ -52,13 +62,8 @@ def want(conn: Connection, app_id: str, user_id: str, now: int) -> None:
 
 def lease(conn: Connection, owner: str, now: int, seconds: int, limit: int) -> list[Lease]:
     """Take what is due (wanted, retried or by timer) and not under a live lease, the longest due first."""
-    free = (
-        select(refreshes.c.app_id, refreshes.c.user_id)
-        .where(refreshes.c.due_at <= now, refreshes.c.lease_until <= now)
-        .order_by(refreshes.c.due_at, refreshes.c.app_id, refreshes.c.user_id)
-        .limit(limit)
-    )
-    return [_take(conn, app_id, user_id, owner, now + seconds) for app_id, user_id in conn.execute(free).all()]
+    free = conn.execute(_FREE, {"now": now, "limit": limit}).all()
+    return [_take(conn, app_id, user_id, owner, now + seconds) for app_id, user_id in free]
 
 
 def holds(conn: Connection, lease: Lease, owner: str, now: int) -> bool:
@@ -142,12 +147,7 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> Pending | None:
 
 
 def _take(conn: Connection, app_id: str, user_id: str, owner: str, until: int) -> Lease:
-    taken = conn.execute(
-        update(refreshes)
-        .where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
-        .values(lease_owner=owner, lease_number=refreshes.c.lease_number + 1, lease_until=until)
-        .returning(refreshes.c.wanted, refreshes.c.attempts, refreshes.c.lease_number)
-    ).one()
+    taken = conn.execute(_TAKE, {"app_id": app_id, "user_id": user_id, "owner": owner, "until": until}).one()
     return Lease(app_id, user_id, wanted=taken.wanted, attempts=taken.attempts, number=taken.lease_number)
 
 

@@ -27,6 +27,8 @@ async def read_body(request: web.Request, max_bytes: int, *, of_stranger: bool =
     `TooMany`."""
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(f"The body may have {max_bytes} bytes at most.")
+    if request.content.is_eof():  # it came with its head, so nothing has to be waited for
+        return await _read(request, max_bytes)
     room = _strangers_bodies if of_stranger else _bodies
     if room.locked():
         raise TooMany("Too many bodies are being read at once.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
@@ -153,11 +154,20 @@ async def test_slow_bodies_of_strangers_do_not_keep_apps_out(running: Running, m
             writer.write(head("/webhook/stripe", signature, "Content-Length: 100"))
 
         async def full() -> bool:
-            async with running.call("POST", "/webhook/stripe", None, data=b"{}", headers={
-                **JSON, "Stripe-Signature": stripe_signature(b"{}", "made up")}) as answer:  # fmt: skip
-                return answer.status == 429 and answer.headers["Retry-After"] == "1"
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.application.web_port)
+            writers.append(writer)
+            writer.write(head("/webhook/stripe", signature, "Content-Length: 100"))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+                    return answer.startswith(b"http/1.1 429 ") and b"\r\nretry-after: 1\r\n" in answer
+            return False
 
         await until(full, "the strangers' places are taken")
+        # What came whole waits for nobody, so it needs no place.
+        whole = {**JSON, "Stripe-Signature": stripe_signature(b"{}", "made up")}
+        async with running.call("POST", "/webhook/stripe", None, data=b"{}", headers=whole) as answer:
+            assert answer.status == 400
         assert (await running.json("POST", "/checkout/skai", json={"user_id": "u1", "tier": "gold"}))[0] == 404
     finally:
         for writer in writers:
