@@ -103,7 +103,9 @@ class Application:
         self._stack.push_async_callback(self._asking.stop)
         self._gate = self._gate_over(first_sight, link_keys[0])
         self._apps = GateApps(self._gate, self._asking.key_sets.ring)
+        await self._listen()
         await self._install(self._catalog, self._secrets)
+        self._gate.ready = True  # it needs nothing but memory, so it waits for nobody else
         await resolve_alert(self._billing, "catalog_refused", str(settings.apps_file))
         first_contact = FirstContact(self._billing, self._problems)
         await first_contact.begin()
@@ -119,7 +121,6 @@ class Application:
         self._background.start("missed events", partial(fill_for_ever, self._billing))
         self._background.start("reconcile", partial(pass_for_ever, self._billing))
         self._follow_catalog()
-        self._gate.ready = True
         log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))
 
     def _billing_over(self, session: aiohttp.ClientSession) -> Billing:
@@ -169,13 +170,17 @@ class Application:
             clock=self._clock,
         )
 
-    async def _serve(self, link_keys: tuple[bytes, ...]) -> None:
+    async def _listen(self) -> None:
+        """The gate's port answers, at first that it is not ready."""
         settings = self._settings
         listener: Listener = await _bound(
             "GATE_PORT", settings.gate_port, listen(self._gate, settings.host, settings.gate_port)
         )
         self._stack.push_async_callback(listener.close, 2)
         self.gate_port = listener.port
+
+    async def _serve(self, link_keys: tuple[bytes, ...]) -> None:
+        settings = self._settings
         explainer = Explainer(self._gate, self._tiers.table, self._apps.access_of, self._clock)
         site = Site(
             admin_tokens=settings.admin_token,
@@ -267,9 +272,7 @@ class Application:
     def _forget_gate(self, app_id: str, user_id: str) -> None:
         # Who still comes after that has come back, and must have limits in LiteLLM again.
         asyncio.get_running_loop().call_later(SESSIONS_LAST_SECONDS, self._gate.unsee, app_id, user_id)
-        app = self._catalog.app(app_id)
-        if app is not None:
-            self._tiers.forget(app_id, user_id, app.default_tier.tier_id)
+        self._tiers.forget(app_id, user_id)
 
     def _tier_changed(self, app_id: str, user_id: str) -> None:
         """This person's tier is another one, so nobody may keep their last answer."""

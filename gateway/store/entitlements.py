@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -72,17 +71,16 @@ def save(conn: Connection, app_id: str, user_id: str, entitlement: Entitlement, 
     return _record(conn, app_id, user_id, stored.entitlement.tier, entitlement, now) if tier_changed else None
 
 
-def each(conn: Connection, chunk: int) -> Iterator[tuple[str, str, str, int | None]]:
-    """Every (app_id, user_id, tier, until_at), read from the database `chunk` rows at a time.
-
-    Use it up inside the query that was given this connection.
-    """
-    rows = conn.execute(
-        select(entitlements.c.app_id, entitlements.c.user_id, entitlements.c.tier, entitlements.c.until_at),
-        execution_options={"yield_per": chunk},
+def page(conn: Connection, app_id: str, after: str, limit: int) -> list[tuple[str, str, int | None]]:
+    """The next `limit` (user_id, tier, until_at) behind `after`, in byte order; '' starts, an empty list ends."""
+    found = conn.execute(
+        select(entitlements.c.user_id, entitlements.c.tier, entitlements.c.until_at)
+        .where(entitlements.c.app_id == app_id, entitlements.c.user_id > after)
+        .order_by(entitlements.c.user_id)
+        .limit(limit)
     )
-    for part in rows.partitions():
-        yield from ((app_id, user_id, tier, until_at) for app_id, user_id, tier, until_at in part)
+    # The driver's own tuples: as SQLAlchemy's rows a million users take a second more, at every start.
+    return list(found.cursor.fetchall())
 
 
 def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Change]:

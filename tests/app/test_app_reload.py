@@ -91,7 +91,12 @@ async def test_a_bad_edit_keeps_the_old_catalog_is_told_and_healed_by_a_good_one
     problems = (await running.json("GET", "/ready", ADMIN_TOKEN))[1]["problems"]
     assert "apps.json: surprise: unknown key" in problems["catalog"]
     assert "apps[0].tiers" in problems["catalog"]
-    assert [each["kind"] for each in (await running.admin("GET", "/admin/alerts"))[1]["alerts"]] == ["catalog_refused"]
+
+    async def alerted() -> bool:
+        alerts = (await running.admin("GET", "/admin/alerts"))[1]["alerts"]
+        return [each["kind"] for each in alerts] == ["catalog_refused"]
+
+    await until(alerted, "alerted", 3.0)
     assert (await running.json("GET", "/status/skai/u1"))[0] == 200
     assert await at_the_gate(running, "skai", "chat.example.com") == 200
 
@@ -225,16 +230,17 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     await granted(running)
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
     _, other = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u2"})
-    loop, original = asyncio.get_running_loop(), entitlements.each
+    loop, original = asyncio.get_running_loop(), entitlements.page
 
-    def read_then_change(conn: Connection, chunk: int) -> Any:
-        rows = list(original(conn, chunk))
+    def read_then_change(conn: Connection, app_id: str, after: str, limit: int) -> Any:
+        rows = original(conn, app_id, after, limit)
         for user_id in ("u1", "u2"):  # one who is in the snapshot, one who is not
-            loop.call_soon_threadsafe(running.application._billing.tell_gate, "skai", user_id, "enterprise", None)
+            tell = running.application._billing.tell_gate
+            loop.call_soon_threadsafe(tell, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows
 
-    monkeypatch.setattr(entitlements, "each", read_then_change)
+    monkeypatch.setattr(entitlements, "page", read_then_change)
     await running.application.reload()
     for key in (made["key"], other["key"]):
         _, headers, _ = await running.gate(Authorization=f"Bearer {key}")

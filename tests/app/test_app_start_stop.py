@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -238,19 +239,19 @@ async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, mo
     from gateway.app import application as module
 
     seen: list[tuple[int, str | None]] = []
-    original = module.Worker.start
+    load = module.GateTable.load
 
-    async def looked_at(worker: module.Worker) -> None:
+    async def looked_at(*args: Any) -> None:
         port = running_ports[0]()
         async with aiohttp.ClientSession() as session:
             headers = {"X-SK-Gate": "gate-3b1f6f0de1a24c0f9b6f", "X-Forwarded-Host": "chat.example.com",
                        "X-Forwarded-Uri": "/", "X-Forwarded-Method": "GET"}  # fmt: skip
             async with session.get(f"http://127.0.0.1:{port}/gate?app=skai", headers=headers) as answer:
                 seen.append((answer.status, answer.headers.get("Retry-After")))
-        await original(worker)
+        await load(*args)
 
     running_ports = []
-    monkeypatch.setattr(module.Worker, "start", looked_at)
+    monkeypatch.setattr(module.GateTable, "load", looked_at)
     write_apps(tmp_path)
     env = environ(tmp_path, PORT="0", GATE_PORT="0")
     application = Application(read_settings(env), env)

@@ -78,16 +78,17 @@ def test_the_version_counts_what_an_app_can_see(conn: Connection) -> None:
     assert (_stored(conn).version, _stored(conn).changed_at) == (3, 140)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 100])
-def test_every_entitlement_is_streamed_with_its_next_instant(conn: Connection, chunk: int) -> None:
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_every_entitlement_is_paged_with_its_next_instant(conn: Connection, limit: int) -> None:
     _save(conn, PRO, 100, "u1")
     _save(conn, FREE, 100, "u2")
-    _save(conn, PRO, 100, "u3")
-    assert sorted(entitlements.each(conn, chunk)) == [
-        ("skai", "u1", "pro", 500),
-        ("skai", "u2", "free", None),
-        ("skai", "u3", "pro", 500),
-    ]
+    _save(conn, PRO, 100, "U3")
+    entitlements.save(conn, "other", "u4", PRO, 100)
+    found: list[tuple[str, str, int | None]] = []
+    while rows := entitlements.page(conn, "skai", found[-1][0] if found else "", limit):
+        assert len(rows) <= limit
+        found += rows
+    assert found == [("U3", "pro", 500), ("u1", "pro", 500), ("u2", "free", None)]
 
 
 def test_tiers_in_use_count_who_holds_them_and_not_who_has_them_by_default(conn: Connection) -> None:

@@ -1,0 +1,169 @@
+"""How long a start takes: `python -m gateway serve` over a database of paying users, until the gate knows one of them.
+
+    python bench/start.py [--users 100000] [--rounds 3]
+
+Stripe and LiteLLM do not answer (nothing listens), as after a power cut. Reported: seconds from the process's start to
+the first 200 that names a payer's tier and to the public port's /health, the processor's share of that (all that means
+something on a busy machine), and resident memory then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from gateway.billing.rederive import rules_digest
+from gateway.catalog import parse
+from gateway.store import Store, instance, keys
+from gateway.store.schema import customers, entitlements, refreshes, tier_changes
+
+CHUNK = 5000
+GATE_SECRET = "bench-gate-secret-0123456789abcdef"
+USER_KEY = "skp_bench-0123456789abcdef"
+APPS: dict[str, Any] = {
+    "apps": [{
+        "id": "skai", "name": "SKAI", "hosts": ["chat.example.com"], "upstream": "http://app:8080",
+        "identity": [{"kind": "user_key"}],
+        "urls": {"success": "https://chat.example.com/", "cancel": "https://chat.example.com/"},
+        "tiers": [
+            {"id": "free", "name": "Free"},
+            {"id": "pro", "name": "Pro", "prices": [{"price_id": "price_1"}]},
+        ],
+    }]
+}  # fmt: skip
+
+
+def user_id(number: int) -> str:
+    return str(uuid.UUID(int=number + (1 << 64)))
+
+
+def fill(store: Store, users: int) -> None:
+    """`users` payers, each with the rows that they have after their first month."""
+    now = int(time.time())
+
+    def chunk(conn: Connection, start: int) -> None:
+        ids = [(number, user_id(number)) for number in range(start, min(start + CHUNK, users))]
+        conn.execute(insert(entitlements), [
+            {"app_id": "skai", "user_id": each, "tier": "pro", "reason": "active", "source": "subscription",
+             "status": "active", "customer_id": f"cus_{number}", "subscription_id": f"sub_{number}",
+             "price_id": "price_1", "changes_to_come": "[]", "until_at": now + 9_999_999 if number % 10 == 0 else None,
+             "ends_at": None, "concerns": "[]", "version": 1, "changed_at": now, "updated_at": now}
+            for number, each in ids
+        ])  # fmt: skip
+        conn.execute(insert(customers), [
+            {"customer_id": f"cus_{number}", "app_id": "skai", "user_id": each, "email": None, "created_at": now,
+             "deleted_at": None}
+            for number, each in ids
+        ])  # fmt: skip
+        conn.execute(insert(refreshes), [
+            {"app_id": "skai", "user_id": each, "wanted": 1, "done": 1, "due_at": None, "timer_at": None,
+             "lease_owner": "", "lease_number": 1, "lease_until": 0, "attempts": 0, "last_error": ""}
+            for _, each in ids
+        ])  # fmt: skip
+        conn.execute(insert(tier_changes), [
+            {"change_id": uuid.uuid4().hex, "app_id": "skai", "user_id": each, "from_tier": None, "to_tier": "pro",
+             "reason": "active", "at": now}
+            for _, each in ids
+        ])  # fmt: skip
+
+    for start in range(0, users, CHUNK):
+        store.write_now(lambda conn, start=start: chunk(conn, start))  # type: ignore[misc]
+    app = parse(json.dumps(APPS).encode()).apps["skai"]
+    store.write_now(lambda conn: instance.put(conn, "rules:skai", rules_digest(app)))
+    users = max(users, 1)
+    digest = hashlib.sha256(USER_KEY.encode()).digest()
+    store.write_now(lambda conn: keys.add(conn, "user", digest, "skai", user_id(users // 2), "bench", now))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(port: int, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Status and tier; status 0 while nothing listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("X-SK-Tier", "")
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def seconds_until(wanted: tuple[int, str], started: float, port: int, path: str, headers: dict[str, str]) -> float:
+    """Seconds since `started`; fails on an answer that is wrong rather than not there yet."""
+    while (found := get(port, path, headers)) != wanted:
+        assert found[0] in (0, 503), found
+        assert time.monotonic() < started + 60, found
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+def start_once(folder: Path) -> tuple[float, float, float, int]:
+    """Seconds to the gate's 200, to /health, processor seconds until then, and kilobytes of memory."""
+    port, gate_port = free_port(), free_port()
+    environ = {
+        "PATH": os.environ["PATH"], "STRIPE_SECRET_KEY": "sk_test_bench000000000000",
+        "STRIPE_WEBHOOK_SECRET": "whsec_bench00000000000000", "STRIPE_API_BASE": "http://127.0.0.1:9",
+        "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": "bench-admin-0123456789abcdef",
+        "DATABASE_URL": f"sqlite:///{folder / 'skpayments.db'}", "APPS_FILE": str(folder / "apps.json"),
+        "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": str(port), "GATE_PORT": str(gate_port),
+    }  # fmt: skip
+    headers = {
+        "X-Sk-Gate": GATE_SECRET, "X-Forwarded-Host": "chat.example.com", "X-Forwarded-Uri": "/",
+        "X-Forwarded-Method": "GET", "Authorization": f"Bearer {USER_KEY}",
+    }  # fmt: skip
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        gate = seconds_until((200, "pro"), started, gate_port, "/gate?app=skai", headers)
+        public = seconds_until((200, ""), started, port, "/health", {})
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return gate, public, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), int(status.split("VmRSS:")[1].split()[0])
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "apps.json").write_text(json.dumps(APPS))
+        store = Store.open(f"sqlite:///{folder / 'skpayments.db'}")
+        fill(store, options.users)
+        store.close_now()
+        found = [start_once(folder) for _ in range(options.rounds)]
+    for what, values in zip(
+        ("gate answers", "public port answers", "processor"), list(zip(*found, strict=True))[:3], strict=True
+    ):
+        print(f"{what:>20}: {statistics.median(values):.2f} s ({', '.join(f'{each:.2f}' for each in values)})")
+    print(f"{'resident memory':>20}: {found[-1][-1] / 1024:.0f} MB with {options.users} users")
+
+
+if __name__ == "__main__":
+    main()
