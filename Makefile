@@ -28,7 +28,8 @@ check: $(VENV)/.dev
 test-servers:
 	$(SUDO) apt-get update -qq
 	$(INSTALL) $(APT)
-	# A Node or a Docker client from elsewhere stays; Debian has the client as a package of its own since 13.
+	# A Go, a Node or a Docker client from elsewhere stays; Debian has the client as a package of its own since 13.
+	command -v go >/dev/null || [ -x /usr/local/go/bin/go ] || $(INSTALL) golang-go
 	command -v npm >/dev/null || $(INSTALL) nodejs npm
 	command -v docker >/dev/null || $(INSTALL) docker-cli
 	tests/servers/litellm/run_litellm.sh install

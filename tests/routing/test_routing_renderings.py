@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -277,6 +279,18 @@ FINE = {"hostname": "a.example", "service": "http://traefik:80"}
 )
 def test_what_cloudflared_would_refuse(rules: object, told: list[str]) -> None:
     assert ingress_problems(rules) == told
+
+
+def test_cloudflared_itself_takes_our_rules(tmp_path: Path) -> None:
+    """Never required, even where all else is: no package carries the program."""
+    program = shutil.which("cloudflared")
+    if program is None:
+        pytest.skip("cloudflared is not on the PATH; get it from Cloudflare to have it read our rules")
+    config = tmp_path / "config.yml"
+    config.write_text(cloudflared(plan(catalog("a.example.com"), PUBLIC_URL), "8b6c"), encoding="utf-8")
+    command = [program, "tunnel", "--config", str(config), "ingress", "validate"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "OK" in done.stdout + done.stderr) == (0, True), done.stdout + done.stderr
 
 
 def test_the_docker_client_takes_the_fragment_and_fills_in_the_secret() -> None:

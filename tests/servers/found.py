@@ -33,7 +33,7 @@ _TOOLS = {
     "chromedriver": _Tool(("chromedriver",), "apt-get install chromium-driver"),
     "docker": _Tool(("docker",), "apt-get install docker-cli"),
     "strace": _Tool(("strace",), "apt-get install strace"),
-    "go": _Tool(("go",), "install Go 1.22 or newer (https://go.dev/dl)", ("/usr/local/go/bin",)),
+    "go": _Tool(("go",), "install Go 1.19 or newer (apt-get install golang-go)", ("/usr/local/go/bin",)),
     "nginx": _Tool(("nginx",), "apt-get install nginx-light", ("/usr/sbin",)),
 }
 

@@ -1,3 +1,3 @@
 module github.com/skpayments/gate
 
-go 1.22
+go 1.19
