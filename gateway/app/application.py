@@ -166,6 +166,7 @@ class Application:
             self._billing.litellm,
             access=lambda app_id: self._apps.access_of(app_id),
             changed=lambda app_id, user_id: self._apps.credential_changed(app_id, user_id),
+            keys_gone=lambda url: self._apps.keys_gone(),
             registry=self.registry,
             clock=self._clock,
         )

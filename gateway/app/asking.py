@@ -35,7 +35,7 @@ MAX_WAITING_STRANGERS = 256
 """Requests of one app that wait for an answer about junk, or about who is new. The gate has so many places for all who
 wait, and the same key sent a thousand times would fill them."""
 
-Changed = Callable[[str, str | None], None]
+Changed = Callable[[str, str], None]
 _Flight = asyncio.Task[Known | Refused]
 
 
@@ -51,7 +51,7 @@ def identity_session() -> aiohttp.ClientSession:
 
 class Asking:
     """`access(app_id)` is an app as it is now. `changed(app_id, user_id)` is called in the step of the loop in which
-    what was taken for this person (None: for anybody of the app) is taken no more."""
+    what was taken for this person is taken no more, `keys_gone(url)` in that in which an issuer's key is not."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Asking:
         *,
         access: Callable[[str], AppAccess | None],
         changed: Changed,
+        keys_gone: Callable[[str], None],
         registry: Registry,
         clock: Callable[[], float],
     ) -> None:
@@ -68,8 +69,7 @@ class Asking:
         self._access = access
         self._changed = changed
         self._clock = clock
-        self._apps_of_keys: dict[str, list[str]] = {}
-        self.key_sets = KeySets(session, clock, self._keys_gone)
+        self.key_sets = KeySets(session, clock, keys_gone)
         # With the kind: what was asked before a reload is no answer after it.
         self._flights: dict[tuple[str, Ask, Kind | None], _Flight] = {}
         self._at_once: Counter[str] = Counter()
@@ -82,13 +82,8 @@ class Asking:
 
     def follow(self, catalog: Catalog) -> None:
         """Keep the keys of every issuer that these apps name."""
-        apps: dict[str, list[str]] = {}
-        for app in catalog.apps.values():
-            for kind in app.identity:
-                if isinstance(kind, JwtIdentity):
-                    apps.setdefault(kind.jwks_url, []).append(app.app_id)
-        self._apps_of_keys = apps
-        self.key_sets.follow(apps)
+        kinds = (kind for app in catalog.apps.values() for kind in app.identity)
+        self.key_sets.follow(kind.jwks_url for kind in kinds if isinstance(kind, JwtIdentity))
 
     async def stop(self) -> None:
         """Ask nobody any more. Twice is once."""
@@ -220,10 +215,6 @@ class Asking:
             raise UpstreamFailed("The issuer's keys cannot be read.")
         self._count(app_id, ask, "confirmed")
         return answer
-
-    def _keys_gone(self, url: str) -> None:
-        for app_id in self._apps_of_keys.get(url, ()):
-            self._changed(app_id, None)
 
     def _is_no_junk(self, ask: Ask, kind: Kind | None) -> bool:
         if isinstance(kind, OpenWebUI) and not ask.credential.startswith(API_KEY_START):

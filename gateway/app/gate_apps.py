@@ -46,10 +46,11 @@ class GateApps:
         """One app; None if there is none, or none yet."""
         return self.access.get(app_id)
 
-    def credential_changed(self, app_id: str, user_id: str | None) -> None:
-        """What was taken for this person (None: for anybody of the app) is taken no more."""
-        if user_id is not None:
-            self._gate.credential_changed(app_id, user_id)
-        else:
-            self._gate.usual.forget()
-            self._gate.changes.forget_all(self.access)
+    def credential_changed(self, app_id: str, user_id: str) -> None:
+        """What was taken for this person is taken no more."""
+        self._gate.credential_changed(app_id, user_id)
+
+    def keys_gone(self) -> None:
+        """What was taken for anybody may be taken no more. Once for all apps: with many it is a long line to send."""
+        self._gate.usual.forget()
+        self._gate.changes.forget_all()

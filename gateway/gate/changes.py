@@ -58,14 +58,16 @@ class Changes:
         if self._streams:
             self._send({"n": self._number, "app": app_id, "user": encode(user_id).decode("ascii")})
 
-    def forget_all(self, apps: Mapping[str, AppAccess]) -> None:
-        """Any answer may be another one from now on: these are the apps and their rules."""
+    def forget_all(self, apps: Mapping[str, AppAccess] | None = None) -> None:
+        """Any answer may be another one from now on: these are the apps and their rules. None: the same as before."""
         self._raise()
-        self._rules = {
-            app_id: {"routes": [asdict(rule) for rule in class_rules(access.policy)]} for app_id, access in apps.items()
-        }
-        text = json.dumps(self._rules, sort_keys=True).encode()
-        self._version = hashlib.sha256(text).hexdigest()[:16]
+        if apps is not None:
+            self._rules = {
+                app_id: {"routes": [asdict(rule) for rule in class_rules(access.policy)]}
+                for app_id, access in apps.items()
+            }
+            text = json.dumps(self._rules, sort_keys=True).encode()
+            self._version = hashlib.sha256(text).hexdigest()[:16]
         self._send({"n": self._number, "all": True, "rules": self._rules, "version": self._version})
 
     def keep_line(self, fresh_until: int, never_after: int) -> bytes:

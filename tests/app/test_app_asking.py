@@ -40,7 +40,7 @@ class World:
     litellm: LiteLLMSandbox
     litellm_url: str
     now: float = NOW
-    changed: list[tuple[str, str | None]] = field(default_factory=list)
+    changed: list[tuple[str, str]] = field(default_factory=list)
     apps: dict[str, AppAccess] = field(default_factory=dict)
     asking: Asking = None  # type: ignore[assignment]  # set with the rest
     registry: Registry = field(default_factory=Registry)
@@ -92,6 +92,7 @@ async def world(aiohttp_server: Any) -> AsyncIterator[World]:
             LiteLLM(session_of_litellm, urls[1], (Secret(MASTER_KEY),), clock=lambda: made.now),
             access=made.apps.get,
             changed=lambda app_id, user_id: made.changed.append((app_id, user_id)),
+            keys_gone=lambda url: None,
             registry=made.registry,
             clock=lambda: made.now,
         )

@@ -103,6 +103,14 @@ async def test_a_key_that_is_made_or_revoked_is_told_of_its_user(running: Runnin
         await lines.nothing_before(running)
 
 
+async def test_a_key_of_an_issuers_that_has_gone_forgets_all_and_changes_no_rules(running: Running) -> None:
+    async with stream(running) as (lines, first):
+        running.application._apps.keys_gone()
+        line = await lines.next()
+        assert line == {"n": first["n"] + 1, "all": True, "rules": first["rules"], "version": first["version"]}
+        assert len(running.application._gate.usual) == 0
+
+
 async def test_a_forgotten_user_is_told(running: Running) -> None:
     async with stream(running) as (lines, _):
         await running.admin("POST", "/admin/grants", GRANT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ class World:
     url: str
     asking: Asking = None  # type: ignore[assignment]  # set with the rest
     now: float = NOW
-    changed: list[tuple[str, str | None]] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     apps: dict[str, AppAccess] = field(default_factory=dict)
 
     @property
@@ -40,11 +40,11 @@ class World:
         return self.asking.key_sets.ring(self.url)
 
     def follow(self) -> None:
-        """As after a reload with this app."""
+        """As after a reload with this app, and another that has its users there too."""
         kind = JwtIdentity(KIND.issuer, KIND.audience, self.url, KIND.algorithms, "Authorization", None)
         app = with_app(identity=(kind,))
         self.apps["skai"] = app_access(app, {}, {}, self.apps.get("skai"), self.asking.key_sets.ring)
-        self.asking.follow(Catalog({"skai": app}, Routing(), "x"))
+        self.asking.follow(Catalog({"skai": app, "blog": replace(app, app_id="blog")}, Routing(), "x"))
 
     async def who(self, token: bytes) -> str:
         found = self.apps["skai"].identity.who({b"Authorization": b"Bearer " + token}, int(self.now))
@@ -74,7 +74,8 @@ async def world(aiohttp_server: Any) -> AsyncIterator[World]:
             asks,
             None,
             access=made.apps.get,
-            changed=lambda app_id, user_id: made.changed.append((app_id, user_id)),
+            changed=lambda app_id, user_id: made.changed.append(app_id),
+            keys_gone=made.changed.append,
             registry=Registry(),
             clock=lambda: made.now,
         )
@@ -126,7 +127,7 @@ async def test_a_key_that_has_gone_takes_along_whom_it_verified(world: World) ->
     world.issuer.document = key_set(jwk("rsa-2"))
     world.now += 60
     assert await world.who(signed("rsa-2", sub="bob")) == "bob"
-    assert world.changed == [("skai", None)]
+    assert world.changed == [world.url]  # once, however many apps have their users there
     assert await world.who(signed()) == "unknown_key"
 
 
