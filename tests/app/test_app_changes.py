@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from servers.running import GATE_SECRET, Running, running_application, write_apps
+from sqlalchemy import event
 
 from gateway.app.gate_table import GateTable
+from gateway.store.sqlite import SQLite
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "sovereign", "reason": "staff"}
 
@@ -72,6 +74,27 @@ async def test_a_tier_that_changes_is_told(running: Running) -> None:
         line = await lines.next()
         assert (line["app"], line["user"]) == ("skai", "u1")
         assert line["n"] > first["n"]
+
+
+async def test_the_gate_knows_within_20_ms_of_the_commit(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time from the last beginning of a commit before it; the median, as others may have the machine."""
+    application, committed, delays = running.application, [0.0], list[float]()
+    backend = application._store._backend
+    assert isinstance(backend, SQLite)
+    event.listen(backend._writer, "commit", lambda conn: committed.append(time.monotonic()))
+    tell = application._billing.tell_gate
+
+    def told(*args: Any) -> None:
+        tell(*args)
+        delays.append(time.monotonic() - committed[-1])
+
+    monkeypatch.setattr(application._billing, "tell_gate", told)
+    async with stream(running) as (lines, _):
+        for number in range(15):
+            user_id = f"u{number}"
+            await running.admin("POST", "/admin/grants", {**GRANT, "user_id": user_id})
+            assert (await lines.next())["user"] == user_id
+    assert sorted(delays)[len(delays) // 2] < 0.02
 
 
 async def test_an_answer_is_kept_no_longer_than_the_tier_lasts(tmp_path: Path) -> None:
