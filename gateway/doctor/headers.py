@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -25,16 +24,15 @@ FORGED = (
      "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix", "X-Forwarded-Host", "X-Forwarded-For",
      "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url"),
     ("X_SK_Tier", "X-SK_Tier", "X_SK-Tier", "X-SK-Tier_", "x_sk_user", "X_SK_Gate", "X.SK.Tier", "X.SK-Tier",
-     "X_Forwarded_Uri", "X_Forwarded_Host", "X_Forwarded_For", "X_Original_Url", "X_Rewrite_Url"),
+     "X_Forwarded_Uri", "X_Forwarded_Host", "X_Forwarded_For", "X.Forwarded.Host", "X_Original_Url", "X.Original.Uri",
+     "X_Rewrite_Url"),
     tuple(f"X{odd}SK{odd}Tier" for odd in "!#$%&'*+^`|~"),
 )  # fmt: skip
 _REFUSED = (400, 431)
-# What tells a backend which request it is asked with: forged, it is told of another.
-_TRUTHS = (
-    "x-forwarded-uri", "x-forwarded-method", "x-forwarded-prefix", "x-forwarded-host",
-    "x-original-url", "x-original-uri", "x-rewrite-url", "x_original_url", "x_rewrite_url",
-)  # fmt: skip
-_OURS = re.compile(r"x[^a-z0-9]*sk(?:[^a-z0-9]|$)")
+# Only apps with rules for methods have these taken from visitors.
+_METHODS = (("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"), ("X_HTTP_Method_Override",), ())
+# Traefik keeps what a peer that it trusts says here, and asking straight from here nobody should be trusted.
+_OF_THE_PEER = ("x-forwarded-for",)
 _WRITE = "skpay routes write, and see that Traefik reads what it writes"
 _SAME = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
 _AT_ONCE = 16
@@ -69,7 +67,9 @@ async def _host(place: Place, app: App, host: str, way: Way) -> Finding:
         return before
     arrived: list[tuple[str, bool]] = []
     sent = 0
+    by_method = any(route.methods for route in app.routes)
     for number, names in enumerate(FORGED):
+        names += _METHODS[number] if by_method else ()
         seen = await _arrived(place, app, way, names, odd=number > 0)
         if isinstance(seen, Finding):
             return Finding(subject, seen.state, seen.message, seen.remedy)
@@ -149,7 +149,7 @@ def _shown(answer: Answer) -> list[tuple[str, bool]] | None:
 def _judged(subject: str, arrived: Sequence[tuple[str, bool]], sent: int) -> Finding:
     names = {name.lower() for name, _ in arrived}
     forged = sorted({name for name, is_forged in arrived if is_forged})
-    ours = [name for name in forged if _OURS.match(name.lower()) or name.lower() in _TRUTHS]
+    ours = [name for name in forged if name.lower() not in _OF_THE_PEER]
     if ours:
         return bad(subject, f"forged headers reach the app: {_some(ours)}", _WRITE)
     if "x-sk-gate" in names:
@@ -158,7 +158,7 @@ def _judged(subject: str, arrived: Sequence[tuple[str, bool]], sent: int) -> Fin
     if absent:
         return bad(subject, f"the app is not told {' and '.join(absent)}", _WRITE)
     if forged:
-        remedy = "entryPoints: trust the tunnel's address alone (trustedIPs), and see aliasHeadersStrategy"
+        remedy = "entryPoints.….forwardedHeaders.trustedIPs: the tunnel's address alone, and nobody else's"
         return warning(subject, f"the app is told what a client says: {', '.join(forged)}", remedy)
     return well(subject, f"{sent} forged headers were sent; none arrived, and the gate's own did")
 

@@ -14,7 +14,7 @@ from gateway.web.context import BILLING, SITE
 _NO_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]+")
 # Whatever a backend might read as one of ours, or as word of the request it is asked with: many make `_` or `-` of
 # anything odd in a name.
-_SHOWN = ("xsk", "xforwarded", "xoriginal", "xrewrite", "forwarded")
+_SHOWN = ("xsk", "xforwarded", "xoriginal", "xrewrite", "xhttpmethod", "xmethod", "forwarded")
 
 
 class Arrivals:

@@ -168,18 +168,24 @@ BROKEN: dict[str, tuple[Break, Said]] = {
         middleware("sk-gate-skai", authResponseHeadersRegex=None, authResponseHeaders=["X-SK-Tier"]),
         [
             ("bad", GATE, "routes are out of date: sk-gate-skai@file has no authResponseHeadersRegex"),
-            ("bad", LIVE, "forged headers reach the app: X--Sk--Tier, X-Sk-Anything, X-Sk-App, X-Sk-Features, "
-             "X-Sk-User, Xsk-Tier and 20 more"),
+            ("bad", LIVE, "forged headers reach the app: X--Sk--Tier, X-Original-Uri, X-Original-Url, "
+             "X-Rewrite-Url, X-Sk-Anything, X-Sk-App and 27 more"),
         ],
     ),
-    "the gate believes the client about its request": (
+    "a proxy before Traefik is believed about the request": (
         middleware("sk-in", customRequestHeaders={"X-SK-Gate": '{{ env "GATE_SECRET" }}'}),
         [
             ("bad", GATE, "routes are out of date: sk-in@file.customRequestHeaders has no X-Forwarded-Uri, "
-             "X-Forwarded-Method, X-Forwarded-Prefix, X-Original-Url, X_Original_Url, X-Original-Uri, X_Original_Uri, "
-             "X-Rewrite-Url, X_Rewrite_Url"),
+             "X-Forwarded-Method, X-Forwarded-Prefix"),
+        ],
+    ),
+    "older routes take fewer headers from visitors": (
+        middleware("sk-gate-skai", authResponseHeadersRegex="(?i)^x[^a-z0-9]*sk[^a-z0-9]"),
+        [
+            ("bad", GATE, "routes are out of date: sk-gate-skai@file.authResponseHeadersRegex is not what "
+             "skpay routes write makes"),
             ("bad", LIVE, "forged headers reach the app: X-Original-Uri, X-Original-Url, X-Rewrite-Url, "
-             "X_original_url, X_rewrite_url"),
+             "X.forwarded.host, X.original.uri, X_original_url and 1 more"),
         ],
     ),
     "Traefik has another GATE_SECRET": (

@@ -200,12 +200,15 @@ def test_a_header_that_anybody_could_send_names_nobody(status: int, location: st
     assert (found.state, found.message) == expected
 
 
-async def test_that_header_is_sent_to_apps_that_take_one(patient: Patient) -> None:
-    got: list[str | None] = []
+async def test_what_is_forged_is_what_the_app_would_believe(patient: Patient) -> None:
+    """A name where a header says who, a method where rules go by methods; the chat has the one, the blog the other."""
+    got: list[tuple[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
-        if request.path == "/.skpayments/upgrade":
-            got.append(request.headers.get("Remote-User"))
+        told = [name for name in ("Remote-User", "X-HTTP-Method-Override") if name in request.headers]
+        got.extend((request.host.partition(".")[0], name) for name in told)
+        if request.path == "/.skpayments/arrived":
+            return web.json_response({"headers": []})
         return web.json_response({"error": "sign_in_required"}, status=401)
 
     async with public(answer) as url:
@@ -213,10 +216,11 @@ async def test_that_header_is_sent_to_apps_that_take_one(patient: Patient) -> No
         tree["apps"][0]["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]
         for app, host in zip(tree["apps"], ("chat.localhost", "blog.localhost"), strict=True):
             app["hosts"], app["urls"] = [host], {"success": f"{url}/", "cancel": f"{url}/"}
+        tree["apps"][1]["routes"] = [{"path": "/write", "min_tier": "patron", "methods": ["POST"]}]
         tree["routing"] = {"traefik_url": "http://127.0.0.1:9"}
         (patient.folder / "apps.json").write_text(json.dumps(tree))
         await told(patient, "gate", PUBLIC_URL=url)
-    assert sorted(each is not None for each in got) == [False, True]
+    assert sorted(got) == [("blog", "X-HTTP-Method-Override"), ("chat", "Remote-User")]
 
 
 TAGS = [("X-Sk-App", False), ("X-Sk-Tier", False), ("X-Sk-Features", False), ("X-Forwarded-Host", False)]
@@ -234,7 +238,8 @@ TAGS = [("X-Sk-App", False), ("X-Sk-Tier", False), ("X-Sk-Features", False), ("X
         ([("X-Forwarded-Uri", True)], "bad", "forged headers reach the app: X-Forwarded-Uri"),
         ([("X-Sk-Gate", False)], "bad", "the app is told the gate's secret (X-SK-Gate)"),
         ([("X-Forwarded-For", True)], "warning", "the app is told what a client says: X-Forwarded-For"),
-        ([("X_forwarded_host", True)], "warning", "the app is told what a client says: X_forwarded_host"),
+        ([("X_forwarded_for", True)], "bad", "forged headers reach the app: X_forwarded_for"),
+        ([("X-Http-Method-Override", True)], "bad", "forged headers reach the app: X-Http-Method-Override"),
     ],
 )
 def test_what_arrives_is_judged(more: list[tuple[str, bool]], state: str, message: str) -> None:
