@@ -111,20 +111,24 @@ class Stream:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._transport: asyncio.Transport | None = None
-        self._written = self._drained = self._stuck = 0
+        self._written = self._drained = self._stuck = self._longest = 0
 
     def open(self, transport: asyncio.Transport) -> None:
         """Begin, on a connection on which every answer before this one has been written."""
         self._transport = transport
-        # Past this the transport calls `pause_writing`, and the connection ends.
-        transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         self.send(self._changes.add(self))
 
     def send(self, chunk: bytes) -> None:
         """One more line."""
-        if self._transport is not None:
-            self._written += len(chunk)
-            self._transport.write(chunk)
+        if self._transport is None:
+            return
+        if len(chunk) > self._longest:
+            # Past this the transport calls `pause_writing`, and the connection ends. The rules of many apps are longer
+            # than it by themselves, and a reader who is told of nothing else must have the time to read them.
+            self._longest = len(chunk)
+            self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES + self._longest)
+        self._written += len(chunk)
+        self._transport.write(chunk)
 
     def look(self) -> None:
         """Once a tick: cut off a reader to whom nothing could be sent for some of them."""

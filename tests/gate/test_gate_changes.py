@@ -282,6 +282,17 @@ async def test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing
         slow.close()
 
 
+async def test_rules_that_are_longer_than_what_may_be_unsent_cut_nobody_off() -> None:
+    long = "x" * 450
+    routes = tuple(Route(f"/{number}{long}", min_tier="pro") for number in range(9000))
+    async with stage(with_app(routes=routes)) as on, following(on) as (follower, first):
+        assert len(json.dumps(first)) > 8 * changes.MAX_UNSENT_BYTES
+        on.gate.changes.forget_all()
+        assert (await follower.change())["rules"] == first["rules"]
+        on.gate.changes.changed("skai", "alice")
+        assert (await follower.change())["user"] == "alice"
+
+
 async def test_a_reader_who_makes_no_progress_is_cut_off() -> None:
     async with stage(tick_seconds=0.02) as on:
         slow = socket.create_connection(("127.0.0.1", on.port))
