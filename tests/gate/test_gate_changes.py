@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from access.access_samples import APP, NOW, PRO, SECRETS, session, with_app
 from gate.gate_stage import USER_KEYS, Stage, ask, exchange, head, raw, stage
 
@@ -331,3 +332,17 @@ async def test_tiers_with_the_same_rules_have_the_same_version() -> None:
         on.gate.install({"skai": app_access(with_app(tiers=tiers, name="New"), SECRETS, USER_KEYS)})
         line = await follower.change()
         assert (line["all"], line["version"]) == (True, first["version"])
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_the_stream_as_bytes,
+        test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing,
+        test_a_reader_who_makes_no_progress_is_cut_off,
+        test_the_stream_ends_when_the_gate_is_closed,
+    ],
+)
+def test_it_is_the_same_on_uvloop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Which buffers in ways of its own, and is what production runs on."""
+    uvloop.run(test())

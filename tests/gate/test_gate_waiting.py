@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+import uvloop
 from access.access_samples import APP, NOW, SECRETS, SESSION_REF, with_app
 from gate.gate_stage import SIGNER, USER_KEYS, Answer, Stage, ask, exchange, head, raw, stage
 
@@ -316,3 +318,19 @@ async def test_a_known_user_is_answered_without_a_task() -> None:
 
 def _headers(user: str) -> dict[bytes, bytes]:
     return {name.title().encode(): value.encode() for name, value in head(user=user)}
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_answers_go_out_as_far_as_none_waits,
+        test_a_peer_that_waits_is_not_read,
+        test_what_ends_the_connection_comes_after_what_waits,
+        test_a_stream_behind_one_that_waits_begins_after_it,
+        test_a_peer_that_hangs_up_takes_nothing_from_others,
+        test_closing_lets_what_waits_finish,
+    ],
+)
+def test_it_is_the_same_on_uvloop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Which pauses, resumes and closes in ways of its own, and is what production runs on."""
+    uvloop.run(test())
