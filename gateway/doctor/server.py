@@ -49,7 +49,10 @@ async def examine_gate(place: Place) -> list[Finding]:
 
 
 async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json | str:
-    """What the running server says of itself, or the code of its refusal ('' where it is not there or not ours)."""
+    """What the running server says of itself, or the code of its refusal ('' where it is not there or not ours).
+
+    `ahead_of_us`: its clock less that of this process, now, since other answers may take their time.
+    """
     url = f"{_own(settings)}/admin/examine"
     try:
         async with session.post(url, headers=_operator(settings)) as response:
@@ -58,7 +61,9 @@ async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json
         return ""
     if not isinstance(told, dict):
         return ""
-    return told if response.status == 200 else str(told.get("error", ""))
+    if response.status != 200:
+        return str(told.get("error", ""))
+    return {**told, "ahead_of_us": float(told["at"]) - time.time()}
 
 
 def examine_told(place: Place) -> list[Finding]:
@@ -103,7 +108,7 @@ def _clock(place: Place, told: Json) -> Finding:
     """The server's clock beside Stripe's: by its own measure, or else by ours."""
     ahead = told["clock_ahead_seconds"]
     if ahead is None and place.stripe.clock_ahead_seconds is not None:
-        ahead = place.stripe.clock_ahead_seconds + round(float(told["at"]) - time.time())
+        ahead = place.stripe.clock_ahead_seconds + round(told["ahead_of_us"])
     if ahead is None:
         return not_asked("clock", "Stripe has not told the time")
     way = f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} Stripe's"
