@@ -176,9 +176,10 @@ async def test_everybody_everywhere_in_any_order(stage: HostileStage, gate: str,
 async def test_the_plugin_answers_most_of_these_by_what_it_keeps(stage: HostileStage) -> None:
     """Or the tests above would be about the gate alone."""
     asked = []
+    people = everybody(stage).values()  # once: a token is another one in the next second
     for _ in range(2):
         before = stage.asked()
-        for sent, _ in everybody(stage).values():
+        for sent, _ in people:
             stream = b"".join(_raw(route, "plain", sent) for route in ROUTES)
             await send(stage.ports["plugin", "untrusted"], stream, answers=len(ROUTES))
         asked.append(stage.asked() - before)
