@@ -14,11 +14,11 @@ BURST = 5
 
 # What is no word of Stripe's paths is an id: those of prices and products may look like any word.
 _WORDS = frozenset((
-    "v1", "account", "active_entitlements", "billing_portal", "cancel", "charges", "checkout", "close",
-    "configurations", "create_preview", "customers", "disputes", "early_fraud_warnings", "entitlements", "events",
-    "expire", "invoice_payments", "invoices", "line_items", "pause", "pay", "payment_intents", "prices", "products",
-    "radar", "refunds", "release", "resume", "sessions", "subscription_items", "subscription_schedules",
-    "subscriptions", "void", "webhook_endpoints",
+    "v1", "v2", "account", "active_entitlements", "billing_portal", "cancel", "charges", "checkout", "close",
+    "configurations", "core", "create_preview", "customers", "disputes", "early_fraud_warnings", "entitlements",
+    "event_destinations", "events", "expire", "invoice_payments", "invoices", "line_items", "pause", "pay",
+    "payment_intents", "prices", "products", "radar", "refunds", "release", "resume", "sessions",
+    "subscription_items", "subscription_schedules", "subscriptions", "void", "webhook_endpoints",
 ))  # fmt: skip
 
 

@@ -20,7 +20,11 @@ from gateway.errors import Conflict
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    async def nothing() -> None:
+        """In the place of asking Stripe for events that were missed, which may find the purchase before we do."""
+
     async with running_application(tmp_path) as started:
+        started.application._background.start("missed events", nothing)
         started.application._billing.reconciling.pace = Pace(1e9)
         yield started
 
