@@ -44,7 +44,7 @@ def alone(report: Report, folder: Path, rounds: int, seconds: int) -> None:
 def users(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Many users",
-        f"{_TOKENS} of them (of 1 000: all) are there and ask at random, 16 connections. "
+        f"{_TOKENS} sessions of some of them, whom the gate has seen, ask at random; 16 connections. "
         "Bytes for each user in the table: by the process's size, and by the gauge.",
     )
     report.head("users", "req/s", "CPU us", "p99 ms", "of 1 000", "bytes each", "by gauge")

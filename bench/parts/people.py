@@ -82,7 +82,9 @@ def write_cookies(path: Path, users: Iterable[str]) -> Path:
     return path
 
 
-def some_of(count: int, most: int) -> list[str]:
-    """Ids at Open WebUI of users picked at random, the same each time."""
-    numbers = random.Random(count).sample(range(count), min(count, most))  # noqa: S311  # no secret
-    return [session_id(number) for number in numbers]
+def some_of(count: int, sessions: int) -> list[str]:
+    """So many ids at Open WebUI of `count` users, picked at random, the same each time. Nobody is picked twice unless
+    there are fewer of them; then each has several sessions."""
+    chosen = random.Random(count)  # noqa: S311  # no secret
+    rounds = [chosen.sample(range(count), min(count, sessions)) for _ in range(-(-sessions // count))]
+    return [session_id(number) for some in rounds for number in some][:sessions]

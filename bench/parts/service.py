@@ -57,7 +57,7 @@ def telling(command: list[str], says: Path, log: Path, env: Mapping[str, str]) -
     with log.open("wb") as file:
         process = subprocess.Popen(pinned(0, [sys.executable, *command]), env={**os.environ, **env}, stderr=file)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             lines = says.read_text().splitlines(keepends=True) if says.exists() else []
             told = [json.loads(line) for line in lines if line.endswith("\n") and line.startswith("{")]

@@ -69,6 +69,8 @@ class TierTable:
     def __init__(self) -> None:
         self._apps: dict[str, _Users] = {}
         self._loading: dict[str, Loading] = {}
+        # Another one after every change: what was seen at the same one is still so.
+        self.version = 0
 
     def tier_of(self, app_id: str, user_id: str, default: str) -> str:
         """The user's tier, or `default` for somebody who is not in the table."""
@@ -87,6 +89,7 @@ class TierTable:
 
     def set(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None = None) -> None:
         """One user's tier from now on."""
+        self.version += 1
         users = self._apps.get(app_id)
         if users is None:
             users = self._apps[app_id] = _Users()
@@ -96,6 +99,7 @@ class TierTable:
 
     def remove(self, app_id: str, user_id: str) -> None:
         """Forget one user; nothing happens if they are not there."""
+        self.version += 1
         if app_id in self._apps:
             self._apps[app_id].remove(user_id)
         if app_id in self._loading:
@@ -113,6 +117,7 @@ class TierTable:
         if self._loading.get(app_id) is not loading:
             return []
         del self._loading[app_id]
+        self.version += 1
         old = self._apps.get(app_id)
         self._apps[app_id] = loading.users
         return [] if old is None else [*old.tiers, *old.instants]
@@ -130,6 +135,7 @@ class TierTable:
 
     def drop(self, app_id: str) -> None:
         """Forget an app that is no more."""
+        self.version += 1
         self._apps.pop(app_id, None)
 
     def count(self, app_id: str) -> int:

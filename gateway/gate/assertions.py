@@ -9,8 +9,8 @@ from gateway.catalog.model import Tier
 
 # An app gets one that it can still use for this long, on a clock that is a little ahead and after a slow start.
 _LEAST_SECONDS_LEFT = 20
-# Who comes after this age gets the old one, and the next one a new one.
-_RENEW_AFTER_SECONDS = 30
+# Who comes when less of its life is left gets the old one, and the next one a new one.
+RENEW_SECONDS_LEFT = 30
 _MAX_HALF = 16_384  # entries of 0.7 kB
 
 _Key = tuple[str, str | None]
@@ -38,7 +38,7 @@ class Assertions:
         # More than its whole life: our clock was set back, and nobody takes a token from the future.
         if not _LEAST_SECONDS_LEFT <= seconds_left <= LIFETIME_SECONDS:
             return self._sign(tier, user_id, now)
-        if seconds_left < LIFETIME_SECONDS - _RENEW_AFTER_SECONDS and key not in self._renewing:
+        if seconds_left < RENEW_SECONDS_LEFT and key not in self._renewing:
             self._renewing.add(key)
             asyncio.get_running_loop().call_soon(self._renew, tier, user_id, now)
         return held

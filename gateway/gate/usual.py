@@ -19,11 +19,12 @@ from gateway.access.policy import Allow
 from gateway.access.table import TierTable
 from gateway.access.who import Anonymous, Known
 from gateway.gate.allowed import allowed, last_lines
+from gateway.gate.assertions import RENEW_SECONDS_LEFT
 from gateway.gate.keeping import Keeping
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import HOST, PLUGIN, URI
 
-MAX_CALLERS = 8192  # of 1 kB or so each
+MAX_CALLERS = 8192  # of 2 kB or so each
 MAX_FRAMES = 1024
 MAX_BYTES = 8192
 
@@ -40,9 +41,31 @@ _NOT_OF_CALLERS = _FRAME_NAMES | {
     b"connection", b"proxy-connection", b"upgrade", b"content-length", b"transfer-encoding",
 }  # fmt: skip
 
-# The first part: somebody's browser or program, asking for one app; who that is, until when that holds (epoch seconds),
-# and the last lines of an answer that names them.
-_Caller = tuple[PreparedApp, str | None, Known | Anonymous, float, bytes]
+
+class _Caller:
+    """The first part: somebody's browser or program, asking for one app. `who` it is holds until `until`, an epoch
+    second; `end` ends an answer that names them.
+
+    `answer` is the last one for a path that is open to everybody known. It is good from `since` to `good_until`, while
+    the table has the version that it was made from.
+    """
+
+    __slots__ = ("answer", "app", "end", "good_until", "passed", "since", "until", "user_id", "version", "who")
+
+    def __init__(self, app: PreparedApp, who: Known | Anonymous) -> None:
+        self.app = app
+        self.who = who
+        known = who if isinstance(who, Known) else None
+        until = None if known is None else known.credential_expires_at
+        self.user_id = None if known is None else known.user_id
+        self.until = math.inf if until is None else until
+        self.end = last_lines(self.user_id)
+        self.version = -1
+        self.since = self.good_until = 0.0
+        self.passed = app.first_pass[1]
+        self.answer = b""
+
+
 # The rest but for the path: the gate's secret, one of the app's hosts, a method, and whether the plugin asks.
 _Frame = tuple[PreparedApp, str, bool]
 
@@ -56,7 +79,7 @@ class Usual:
     def __init__(
         self, table: TierTable, meet: Callable[[str, str], None], keeping: Keeping, clock: Callable[[], float]
     ) -> None:
-        self._tier_of = table.tier_of
+        self._table = table
         self._meet = meet
         self._keeping = keeping
         self._clock = clock
@@ -74,7 +97,9 @@ class Usual:
     def forget_user(self, app_id: str, user_id: str) -> None:
         """Read with care again whatever this person sends to this app."""
         theirs = [
-            first for first, (app, whose, *_) in self._callers.items() if whose == user_id and app.app_id == app_id
+            first
+            for first, caller in self._callers.items()
+            if caller.user_id == user_id and caller.app.app_id == app_id
         ]
         for first in theirs:
             del self._callers[first]
@@ -89,29 +114,53 @@ class Usual:
         frame = self._frames.get((before, after))
         if caller is None or frame is None:
             return None
-        app, user_id, who, until, end = caller
-        frame_app, method, keeps = frame
-        now = self._clock()
-        if app is not frame_app or now >= until or len(data) > MAX_BYTES or is_plain(target) is None:
+        app, method, keeps = frame
+        if caller.app is not app or len(data) > MAX_BYTES or is_plain(target) is None:
             return None
-        tier_id = ""
-        if user_id is not None:
-            tier_id = self._tier_of(app.app_id, user_id, "")
-            if not tier_id:
-                self._meet(app.app_id, user_id)
-            # Nearly every request ends here: one comparison in C for all the rules.
-            if not keeps and not target.lower().startswith(app.paid_starts):
-                start, passed, tier = app.passes.get(tier_id, app.first_pass)
-                passed.value += 1
-                if app.assertions is not None:
-                    start += app.assertions.current(tier, user_id, int(now))[0]
-                return start + end
+        now = self._clock()
+        # Nearly every request is for a path that no rule asks more for: one comparison in C for all the rules.
+        if keeps or caller.user_id is None or target.lower().startswith(app.paid_starts):
+            return self._decide(caller, method, keeps, target, now)
+        if caller.version == self._table.version and caller.since <= now < caller.good_until:
+            caller.passed.value += 1
+            return caller.answer
+        return self._pass(caller, caller.user_id, now)
+
+    def _pass(self, caller: _Caller, user_id: str, now: float) -> bytes | None:
+        """Let somebody known through, and keep the answer for as long as it is the same."""
+        if now >= caller.until:
+            return None
+        app = caller.app
+        tier_id = self._tier_of(app.app_id, user_id)
+        start, caller.passed, tier = app.passes.get(tier_id, app.first_pass)
+        good_until = caller.until
+        if app.assertions is not None:
+            line, expires_at = app.assertions.current(tier, user_id, int(now))
+            start += line
+            good_until = min(good_until, expires_at - RENEW_SECONDS_LEFT)
+        # Whoever is not in the table is told of, each time if need be.
+        caller.version = self._table.version if tier_id else -1
+        caller.since, caller.good_until, caller.answer = now, good_until, start + caller.end
+        caller.passed.value += 1
+        return caller.answer
+
+    def _decide(self, caller: _Caller, method: str, keeps: bool, target: bytes, now: float) -> bytes | None:
+        if now >= caller.until:
+            return None
+        app, who, user_id = caller.app, caller.who, caller.user_id
+        tier_id = "" if user_id is None else self._tier_of(app.app_id, user_id)
         decision = app.access.policy.decide(who, tier_id, method, plain_path(target))
         if not isinstance(decision, Allow):
             return None
-        answer = allowed(app, decision, user_id, end, now)
+        answer = allowed(app, decision, user_id, caller.end, now)
         # A plain path that is none of ours has a class.
         return self._keeping.to_keep(answer, app, decision, who, int(now)) if keeps else answer
+
+    def _tier_of(self, app_id: str, user_id: str) -> str:
+        tier_id = self._table.tier_of(app_id, user_id, "")
+        if not tier_id:
+            self._meet(app_id, user_id)
+        return tier_id
 
     def remember(self, data: bytes, app: PreparedApp, method: str, who: Known | Anonymous) -> None:
         """`data` was read with care: a GET of `who` for `app` with the gate's secret, and nothing after it."""
@@ -127,8 +176,7 @@ class Usual:
             self._callers.clear()
         if len(self._frames) >= MAX_FRAMES:
             self._frames.clear()
-        user_id, until = who if isinstance(who, Known) else (None, None)
-        self._callers[first] = app, user_id, who, math.inf if until is None else until, last_lines(user_id)
+        self._callers[first] = _Caller(app, who)
         self._frames[before, after] = app, method, PLUGIN.lower() in frame_names
 
 

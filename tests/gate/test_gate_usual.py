@@ -152,6 +152,38 @@ async def test_a_change_is_seen_by_the_very_next_request() -> None:
             assert TAGS % tags in (known(on, ALICE) or b"")
         on.table.remove("skai", "alice")
         assert known(on, raw(head(user="alice", uri="/pro/x"))) is None
+        on.table.replace("skai", [("alice", "pro", None)])
+        assert TAGS % (b"pro", b"images") in (known(on, ALICE) or b"")
+        on.table.replace("skai", [("alice", "staff", None)])
+        assert TAGS % (b"staff", b"images,video") in (known(on, ALICE) or b"")
+        on.table.drop("skai")
+        assert TAGS % (b"free", b"") in (known(on, ALICE) or b"")
+
+
+async def test_an_assertion_is_renewed_in_time_whatever_the_clock_does() -> None:
+    async with stage(with_app(assertion=True)) as on:
+        first = read(on, [ALICE])
+        for later in (0, 29, 30):
+            on.now = NOW + later
+            assert known(on, ALICE) == first
+        on.now = NOW + 31
+        assert known(on, ALICE) == first  # and after it, it is signed anew
+        await asyncio.sleep(0)
+        second = known(on, ALICE)
+        assert second != first
+        assert second == known(on, ALICE)
+        on.now = NOW - 3600
+        assert known(on, ALICE) not in (first, second)
+
+
+async def test_who_is_not_in_the_table_is_told_of_until_somebody_listens() -> None:
+    async with stage() as on:
+        read(on, [BOB])
+        await asyncio.sleep(0)
+        on.gate.unsee("skai", "bob")
+        assert known(on, BOB)
+        await asyncio.sleep(0)
+        assert on.seen == [("skai", "bob")] * 2
 
 
 async def test_a_credential_is_seen_anew_when_it_expires() -> None:
