@@ -2,7 +2,7 @@
 
     python bench/start.py [--users 100000] [--rounds 3]
 
-Stripe and LiteLLM do not answer (nothing listens), as after a power cut. Reported: seconds from the process's start to
+Once with a sandbox Stripe and once with nothing listening, as after a power cut. Reported: seconds from the start to
 the first 200 that names a payer's tier and to the public port's /health, the processor's share of that (all that means
 something on a busy machine), and resident memory then.
 """
@@ -10,6 +10,7 @@ something on a busy machine), and resident memory then.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import http.client
 import json
@@ -19,20 +20,27 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from sqlalchemy import Connection, insert
 
+from gateway.billing.backup import RECOVERY
 from gateway.billing.rederive import rules_digest
 from gateway.catalog import parse
+from gateway.sandbox.stripe import StripeSandbox
 from gateway.store import Store, instance, keys
-from gateway.store.schema import customers, entitlements, refreshes, tier_changes
+from gateway.store.schema import entitlements, refreshes, tier_changes
 
 CHUNK = 5000
 GATE_SECRET = "bench-gate-secret-0123456789abcdef"
+STRIPE_KEY, WEBHOOK_SECRET = "sk_test_bench000000000000", "whsec_bench00000000000000"
 USER_KEY = "skp_bench-0123456789abcdef"
 APPS: dict[str, Any] = {
     "apps": [{
@@ -52,7 +60,7 @@ def user_id(number: int) -> str:
 
 
 def fill(store: Store, users: int) -> None:
-    """`users` payers, each with the rows that they have after their first month."""
+    """`users` payers, with the rows that they have after their first month, but for their customers at Stripe."""
     now = int(time.time())
 
     def chunk(conn: Connection, start: int) -> None:
@@ -62,11 +70,6 @@ def fill(store: Store, users: int) -> None:
              "status": "active", "customer_id": f"cus_{number}", "subscription_id": f"sub_{number}",
              "price_id": "price_1", "changes_to_come": "[]", "until_at": now + 9_999_999 if number % 10 == 0 else None,
              "ends_at": None, "concerns": "[]", "version": 1, "changed_at": now, "updated_at": now}
-            for number, each in ids
-        ])  # fmt: skip
-        conn.execute(insert(customers), [
-            {"customer_id": f"cus_{number}", "app_id": "skai", "user_id": each, "email": None, "created_at": now,
-             "deleted_at": None}
             for number, each in ids
         ])  # fmt: skip
         conn.execute(insert(refreshes), [
@@ -84,6 +87,8 @@ def fill(store: Store, users: int) -> None:
         store.write_now(lambda conn, start=start: chunk(conn, start))  # type: ignore[misc]
     app = parse(json.dumps(APPS).encode()).apps["skai"]
     store.write_now(lambda conn: instance.put(conn, "rules:skai", rules_digest(app)))
+    # The sandbox has none of these customers, so the store must not want to see the newest, or to find any.
+    store.write_now(lambda conn: instance.put(conn, RECOVERY, "done"))
     users = max(users, 1)
     digest = hashlib.sha256(USER_KEY.encode()).digest()
     store.write_now(lambda conn: keys.add(conn, "user", digest, "skai", user_id(users // 2), "bench", now))
@@ -117,12 +122,30 @@ def seconds_until(wanted: tuple[int, str], started: float, port: int, path: str,
     return time.monotonic() - started
 
 
-def start_once(folder: Path) -> tuple[float, float, float, int]:
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """A Stripe that answers, in a thread of its own."""
+    loop, address = asyncio.new_event_loop(), free_port()
+    runner = web.AppRunner(StripeSandbox(secret_key=STRIPE_KEY, webhook_secret=WEBHOOK_SECRET).application())
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", address).start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{address}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+
+def start_once(folder: Path, stripe_url: str) -> tuple[float, float, float, int]:
     """Seconds to the gate's 200, to /health, processor seconds until then, and kilobytes of memory."""
     port, gate_port = free_port(), free_port()
     environ = {
-        "PATH": os.environ["PATH"], "STRIPE_SECRET_KEY": "sk_test_bench000000000000",
-        "STRIPE_WEBHOOK_SECRET": "whsec_bench00000000000000", "STRIPE_API_BASE": "http://127.0.0.1:9",
+        "PATH": os.environ["PATH"], "STRIPE_SECRET_KEY": STRIPE_KEY, "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "STRIPE_API_BASE": stripe_url,
         "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": "bench-admin-0123456789abcdef",
         "DATABASE_URL": f"sqlite:///{folder / 'skpayments.db'}", "APPS_FILE": str(folder / "apps.json"),
         "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": str(port), "GATE_PORT": str(gate_port),
@@ -157,12 +180,18 @@ def main() -> None:
         store = Store.open(f"sqlite:///{folder / 'skpayments.db'}")
         fill(store, options.users)
         store.close_now()
-        found = [start_once(folder) for _ in range(options.rounds)]
-    for what, values in zip(
-        ("gate answers", "public port answers", "processor"), list(zip(*found, strict=True))[:3], strict=True
-    ):
-        print(f"{what:>20}: {statistics.median(values):.2f} s ({', '.join(f'{each:.2f}' for each in values)})")
-    print(f"{'resident memory':>20}: {found[-1][-1] / 1024:.0f} MB with {options.users} users")
+        with sandbox() as stripe_url:
+            report("Stripe answers", options, [start_once(folder, stripe_url) for _ in range(options.rounds)])
+        nobody = f"http://127.0.0.1:{free_port()}"
+        report("nobody answers", options, [start_once(folder, nobody) for _ in range(options.rounds)])
+
+
+def report(what: str, options: argparse.Namespace, found: list[tuple[float, float, float, int]]) -> None:
+    print(f"{what}, {options.users} users:")
+    names = ("gate answers", "public port answers", "processor")
+    for name, values in zip(names, list(zip(*found, strict=True))[:3], strict=True):
+        print(f"{name:>20}: {statistics.median(values):.2f} s ({', '.join(f'{each:.2f}' for each in values)})")
+    print(f"{'resident memory':>20}: {found[-1][3] / 1024:.0f} MB")
 
 
 if __name__ == "__main__":
