@@ -1,6 +1,7 @@
 # make demo            the whole product on loopback: pretend Stripe and LiteLLM, the real Traefik. Ctrl-C stops it.
 # make demo STORY=1    the same, playing one buyer's story by itself; exit 0 only if every step was seen
 # make test            every check and test; says what it skipped and how to get it
+# make coverage        the tests once more at half the speed, and which lines they do not reach
 # make test-servers    what the skipped tests need (Debian): PostgreSQL, Chromium, a real LiteLLM …
 # make bench           the figures of bench/, each as a ratio to something in the same run
 PYTHON ?= python3
@@ -11,12 +12,15 @@ APT := postgresql chromium chromium-driver strace nginx-light wrk curl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: demo test check test-servers bench clean
+.PHONY: demo test coverage check test-servers bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/skpay demo $(if $(STORY),--story)
 
 test: check
+	@$(BIN)/python -m pytest
+
+coverage: $(VENV)/.dev
 	@$(BIN)/python -m coverage run -m pytest
 	@$(BIN)/python -m coverage report --skip-covered --skip-empty | tail -n 40
 
