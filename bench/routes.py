@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from gateway.catalog import parse
@@ -55,19 +56,19 @@ def main() -> None:
     count = parser.parse_args().apps
     for kind in ("plain", "lanes"):
         raw = apps_json(count, lanes=kind == "lanes")
-        catalog, parsing = timed(lambda raw=raw: parse(raw))  # type: ignore[misc]  # bound in this turn
-        routes, planning = timed(lambda catalog=catalog: plan(catalog, PUBLIC_URL))  # type: ignore[misc]
+        catalog, parsing = timed(partial(parse, raw))
+        routes, planning = timed(partial(plan, catalog, PUBLIC_URL))
         document = traefik_document(routes, SECRET)
-        text, as_json = timed(lambda document=document: json.dumps(document))  # type: ignore[misc]
+        text, as_json = timed(partial(json.dumps, document))
         print(f"{count} apps, {kind}: {len(document['http']['routers'])} routers, {len(text) / 1e6:.1f} MB as JSON")
         print(f"  {'apps.json read':26}{parsing:8.3f} s")
         print(f"  {'plan':26}{planning:8.3f} s")
         print(f"  {'yardstick: json.dumps':26}{as_json:8.3f} s")
-        _, spent = timed(lambda routes=routes: traefik_json(routes, SECRET))  # type: ignore[misc]
+        _, spent = timed(partial(traefik_json, routes, SECRET))
         print(f"  {'GET /traefik':26}{spent:8.3f} s{spent / as_json:8.1f} x")
         for name in FORMATS:
             try:
-                _, spent = timed(lambda name=name, routes=routes: files_of(routes, name))  # type: ignore[misc]
+                _, spent = timed(partial(files_of, routes, name))
             except ConfigError:
                 print(f"  {'--format ' + name:26}  refused: labels cannot tell tiers apart")
                 continue

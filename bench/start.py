@@ -25,6 +25,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def fill(store: Store, users: int) -> None:
     """`users` payers, with the rows that they have after their first month, but for their customers at Stripe."""
     now = int(time.time())
 
-    def chunk(conn: Connection, start: int) -> None:
+    def chunk(start: int, conn: Connection) -> None:
         ids = [(number, user_id(number)) for number in range(start, min(start + CHUNK, users))]
         conn.execute(insert(entitlements), [
             {"app_id": "skai", "user_id": each, "tier": "pro", "reason": "active", "source": "subscription",
@@ -84,7 +85,7 @@ def fill(store: Store, users: int) -> None:
         ])  # fmt: skip
 
     for start in range(0, users, CHUNK):
-        store.write_now(lambda conn, start=start: chunk(conn, start))  # type: ignore[misc]
+        store.write_now(partial(chunk, start))
     app = parse(json.dumps(APPS).encode()).apps["skai"]
     store.write_now(lambda conn: instance.put(conn, "rules:skai", rules_digest(app)))
     # The sandbox has none of these customers, so the store must not want to see the newest, or to find any.

@@ -10,8 +10,6 @@ from gateway.access.remembered import Remembered
 from gateway.access.who import Known
 from gateway.errors import NotAuthenticated
 
-USER_KEY_PREFIX = "skp_"
-
 
 class KeyOwner(NamedTuple):
     """Whose key it is: a key of one app is nothing to another."""

@@ -243,7 +243,7 @@ def test_a_remembered_token_still_expires() -> None:
     assert code(asked(by, cookies=soon, now=NOW + 90)) == "expired_token"
 
 
-def test_the_memory_is_bounded_and_forgets_the_unused_first() -> None:
+def test_t36_the_memory_of_tokens_is_bounded_and_forgets_the_unused_first() -> None:
     memory = Remembered(max_entries=512)
     digests = [number.to_bytes(2, "big") + bytes(30) for number in range(4096)]
     memory.put(digests[0], "kept", NOW + 10)

@@ -8,7 +8,23 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.access.who import Ask, Known, Refused, Who
+from gateway.app.asking import Asking
+from gateway.errors import UpstreamFailed
+
 Row = dict[str, Any]
+
+
+async def in_the_end(asking: Asking, who: Who) -> str:
+    """Whom the gate takes them for after it has asked: a user's id, a refusal's code, "unavailable" or "nobody"."""
+    if isinstance(who, Ask):
+        try:
+            who = await asking.resolve("skai", who)
+        except UpstreamFailed:
+            return "unavailable"
+    if isinstance(who, Refused):
+        return who.code
+    return who.user_id if isinstance(who, Known) else "nobody"
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from access.access_samples import NOW, SECRETS, SESSION_REF, session, with_app
-from app.identity_servers import OpenWebUIServer
+from app.identity_servers import OpenWebUIServer, in_the_end
 from servers.traefik import until
 
 from gateway.access.app_access import AppAccess, app_access
@@ -50,16 +50,7 @@ class World:
         return self.apps["skai"].identity.who({header.encode(): value}, int(self.now))
 
     async def who(self, credential: bytes) -> str:
-        """Whose it is in the end: a user's id, a refusal's code, or "unavailable"."""
-        found = self.sees("Authorization", b"Bearer " + credential)
-        if isinstance(found, Ask):
-            try:
-                found = await self.asking.resolve("skai", found)
-            except UpstreamFailed:
-                return "unavailable"
-        if isinstance(found, Refused):
-            return found.code
-        return found.user_id if isinstance(found, Known) else "nobody"
+        return await in_the_end(self.asking, self.sees("Authorization", b"Bearer " + credential))
 
     def counted(self, outcome: str, kind: str = "openwebui") -> float:
         names = ("app", "kind", "outcome")

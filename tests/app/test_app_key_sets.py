@@ -11,16 +11,14 @@ from typing import Any
 import pytest
 from access.access_samples import NOW, with_app
 from access.oidc_provider import KIND, jwk, key_set, signed
-from app.identity_servers import Issuer
+from app.identity_servers import Issuer, in_the_end
 from servers.traefik import until
 
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.jwks import KeyRing
-from gateway.access.who import Ask, Known, Refused
 from gateway.app import key_sets
 from gateway.app.asking import Asking, identity_session
 from gateway.catalog.model import Catalog, JwtIdentity, Routing
-from gateway.errors import UpstreamFailed
 from gateway.metrics import Registry
 
 
@@ -47,15 +45,8 @@ class World:
         self.asking.follow(Catalog({"skai": app, "blog": replace(app, app_id="blog")}, Routing(), "x"))
 
     async def who(self, token: bytes) -> str:
-        found = self.apps["skai"].identity.who({b"Authorization": b"Bearer " + token}, int(self.now))
-        if isinstance(found, Ask):
-            try:
-                found = await self.asking.resolve("skai", found)
-            except UpstreamFailed:
-                return "unavailable"
-        if isinstance(found, Refused):
-            return found.code
-        return found.user_id if isinstance(found, Known) else "nobody"
+        identity = self.apps["skai"].identity
+        return await in_the_end(self.asking, identity.who({b"Authorization": b"Bearer " + token}, int(self.now)))
 
     async def until_read(self) -> None:
         async def read() -> bool:

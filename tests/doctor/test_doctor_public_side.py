@@ -137,7 +137,7 @@ async def test_the_gates_port_must_not_be_reached_from_outside(
         ("EXPIRED", "STALE", "bad", "Cloudflare answers without asking the gate (CF-Cache-Status: STALE)"),
     ],
 )
-async def test_what_cloudflare_keeps(
+async def test_t40_what_cloudflare_keeps(
     patient: Patient, first: str | None, second: str | None, state: str, message: str
 ) -> None:
     asked: list[str] = []

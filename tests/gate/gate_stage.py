@@ -193,7 +193,7 @@ async def ask(port: int, target: str = "/gate?app=skai", **changes: object) -> A
     return answer
 
 
-class _Written:
+class Written:
     """A transport that only keeps what is written: for reading many requests without sockets."""
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class _Written:
 
 def read(on: Stage, pieces: list[bytes]) -> bytes:
     """What one connection answers to these pieces."""
-    transport = _Written()
+    transport = Written()
     connection = Connection(on.listener)
     connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
     for piece in pieces:

@@ -258,6 +258,7 @@ async def test_t43_the_dynamic_configuration_is_whole_or_not_there() -> None:
 
 
 async def test_metrics_as_prometheus_reads_them() -> None:
+    """T36: the memory of tokens apart from the table's."""
     async with stage() as on:
         for _ in range(2):
             await ask(on.port, user="alice")

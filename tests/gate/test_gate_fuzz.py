@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from access.access_samples import NOW, session
-from gate.gate_stage import GATE_SECRET, Stage, ask, head, raw, stage
+from gate.gate_stage import GATE_SECRET, Stage, Written, ask, head, raw, stage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,21 +74,6 @@ def cut(stream: bytes, places: Sequence[int]) -> list[bytes]:
     return [stream[start:end] for start, end in itertools.pairwise(at)]
 
 
-class _Written:
-    """A transport that only keeps what is written."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    def write_eof(self) -> None:
-        pass
-
-    close = abort = pause_reading = resume_reading = write_eof
-
-
 class _Careful(protocol.Connection):
     """Never answers a request by what others like it were answered."""
 
@@ -98,7 +83,7 @@ class _Careful(protocol.Connection):
 
 def answered(on: Stage, pieces: Sequence[bytes], kind: type[protocol.Connection] = protocol.Connection) -> bytes:
     """Everything that a connection fed with these pieces answers."""
-    transport = _Written()
+    transport = Written()
     connection = kind(on.listener)
     connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
     for piece in pieces:

@@ -10,6 +10,7 @@ import random
 import pytest
 from hostile.hostile_stage import FREE, MAX, ON_OURS, PRO, TAGS, Entry, HostileStage, cookie, token
 from hostile.raw_client import Reply, ask, connected, request, send
+from servers.traefik import until
 
 pytestmark = [pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="session")]
 
@@ -116,6 +117,30 @@ async def test_a_websocket_is_refused_or_tagged_like_any_request(stage: HostileS
         writer.write(SMUGGLED)
         assert await reader.readexactly(len(SMUGGLED)) == SMUGGLED
     assert not stage.backend.got[-1].values("X-Smuggled")
+
+
+@pytest.mark.parametrize(("gate", "entry"), ON_OURS)
+async def test_t38_an_open_websocket_outlives_a_downgrade_and_the_next_one_is_refused(
+    stage: HostileStage, gate: str, entry: Entry
+) -> None:
+    """What README and SOP tell the apps to mind: Traefik asks about a handshake and never again."""
+    walt, grants = cookie("walt"), "/admin/grants"
+    grant = {"app_id": "skai", "user_id": "walt", "tier": "pro", "reason": "for an hour"}
+    assert (await stage.running.admin("POST", grants, grant))[0] == 201
+
+    async def answered(status: int) -> bool:
+        return (await stage.ask(gate, entry, request("/pro", [walt]))).status == status
+
+    await until(lambda: answered(200), "walt is on pro")
+    async with connected(stage.ports[gate, entry]) as (reader, writer):
+        writer.write(_web_socket("/pro/socket", walt))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        await reader.readline()
+        assert (await stage.running.admin("DELETE", f"{grants}/skai/walt"))[0] == 200
+        await until(lambda: answered(402), "walt is on free")
+        writer.write(b"still here")
+        assert await reader.readexactly(10) == b"still here"
+        assert (await stage.ask(gate, entry, _web_socket("/pro/socket", walt))).status == 402
 
 
 async def test_the_naive_configuration_lets_a_forged_websocket_in(stage: HostileStage) -> None:

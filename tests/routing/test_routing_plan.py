@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from gateway.catalog import parse
 from gateway.catalog.model import Catalog, HeaderIdentity
 from gateway.errors import ConfigError
 from gateway.routing import (
+    Plan,
     cloudflared,
     docker_labels,
     dockflare_labels,
@@ -89,6 +91,17 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         if name not in roots:
             assert set(router["parentRefs"]) <= set(roots) - {"sk-public"}
             assert not {"entryPoints", "tls"} & set(router)
+
+
+@pytest.mark.parametrize("render", [docker_labels, swarm_labels])
+def test_t42_labels_refuse_an_app_whose_tiers_take_lanes_by_its_name(render: Callable[[Plan, str], object]) -> None:
+    """Traefik would leave such labels out without a word, and every tier would take one lane."""
+    tree = json.loads(apps_json([("fast", ["a.example.com"]), ("plain", ["b.example.com"])]))
+    tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 1}
+    routes = plan(parse(json.dumps(tree).encode()), PUBLIC_URL)
+    with pytest.raises(ConfigError, match="fast: labels cannot tell tiers apart; set "):
+        render(routes, "fast")
+    assert render(routes, "plain")
 
 
 @UNHURRIED

@@ -53,6 +53,7 @@ async def tags_arrive_and_forged_ones_do_not(stage: Stage) -> None:
     for extra in ([], forged, [("Connection", "close, X-SK-Tier, x-sk-tier, X-SK-Gate"), *forged]):
         answer = await stage.ask(HOST, "/read?a=1", [("Cookie", "tier=pro"), *extra])
         assert answer.status == 200, answer.body
+        assert answer.headers["cloudflare-cdn-cache-control"] == "no-store"  # T40
         headers = stage.app_got[-1][2]
         ours = sorted((key.lower(), value) for key, value in headers if OURS.match(key))
         assert ours == [("x-sk-app", "blog"), ("x-sk-features", ""), ("x-sk-tier", "pro")]
