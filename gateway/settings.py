@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
+from gateway.setting_rules import database_problem, host_problem, is_public, pasting_problem, secret_rule, url_problem
 
 STRIPE_API_BASE = "https://api.stripe.com"
 _MAX_SECRET_FILE_BYTES = 64 * 1024
@@ -17,7 +18,6 @@ _WELL_KNOWN = {
     "changeme", "change-me", "change_me", "secret", "password", "admin", "token", "test", "example", "default",
     "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
 }  # fmt: skip
-_GATE_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _DIGITS = re.compile(r"\d{1,5}")
 
 
@@ -84,7 +84,7 @@ def secret_problem(value: str) -> str | None:
     if not value.strip():
         return "is empty"
     if value.strip().lower() in _WELL_KNOWN:
-        return "is a well-known default; generate one with: openssl rand -hex 32"
+        return "is a well-known default; use one of its own"
     if not value.isprintable():
         return "holds a line break or another character that cannot be printed"
     return None
@@ -97,6 +97,15 @@ def read_secret_file(path: Path) -> str:
     if len(data) > _MAX_SECRET_FILE_BYTES:
         raise ValueError("is larger than 64 KiB")
     return data.decode("utf-8").rstrip("\r\n")
+
+
+def file_problem(error: OSError | ValueError) -> str:
+    """Why the file of a secret could not be read."""
+    if isinstance(error, IsADirectoryError):
+        return "is a folder; Docker makes one where the file to mount is missing: remove it and create the file"
+    if isinstance(error, OSError):
+        return f"{error.strerror}"
+    return "is no UTF-8 text (UTF-16?), or larger than 64 KiB; write it anew as plain text"
 
 
 class _Reader:
@@ -116,8 +125,7 @@ class _Reader:
             try:
                 text = read_secret_file(Path(file_name))
             except (OSError, ValueError) as exc:
-                reason = exc.strerror if isinstance(exc, OSError) else "is no UTF-8 text or larger than 64 KiB"
-                self.problems.append(f"{name}_FILE: cannot read {file_name}: {reason}")
+                self.problems.append(f"{name}_FILE: cannot read {file_name}: {file_problem(exc)}")
                 return ()
         elif name not in self.environ and f"{name}_FILE" not in self.environ:
             if required:
@@ -128,31 +136,27 @@ class _Reader:
             if required or text:
                 self.problems.append(f"{name}: is empty. It is {what}")
             return ()
+        rule = secret_rule(name)
         for secret in secrets:
-            problem = secret_problem(secret.reveal())
+            value = secret.reveal()
+            problem = pasting_problem(name, value) or secret_problem(value) or rule(value)
             if problem:
                 self.problems.append(f"{name}: {problem}. It is {what}")
                 return ()
         return secrets
 
-    def url(self, name: str, default: str | None, *, what: str, may_have_path: bool = True) -> str | None:
+    def url(self, name: str, default: str | None, *, what: str, example: str, may_have_path: bool = True) -> str | None:
         text = self.environ.get(name, "").strip() or default
         if text is None:
             return None
-        try:
-            parts = urlsplit(text)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            valid = False
-            parts = urlsplit("")
-        if not valid or parts.query or parts.fragment or parts.username is not None:
-            self.problems.append(f'{name}: expected {what}, such as "https://pay.example.com"; got no such URL')
+        problem = url_problem(text)
+        if problem:
+            self.problems.append(f'{name}: {problem}; expected {what}, such as "{example}"')
             return None
         text = text.rstrip("/")
-        if parts.path.strip("/") and not may_have_path:
-            self.problems.append(
-                f"{name}: has a path, but it must be a host of its own, such as https://pay.example.com"
-            )
+        path = urlsplit(text).path
+        if path and not may_have_path:
+            self.problems.append(f'{name}: has the path "{path[:60]}", but must be a host alone, such as "{example}"')
         return text
 
     def port(self, name: str, default: int) -> int:
@@ -173,29 +177,25 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         "STRIPE_SECRET_KEY", what="Stripe's secret or restricted key (sk_… or rk_…), Dashboard > Developers > API keys"
     )
     stripe_webhook_secret = reader.secret(
-        "STRIPE_WEBHOOK_SECRET", what="the signing secret of the webhook endpoint (whsec_…)"
+        "STRIPE_WEBHOOK_SECRET",
+        what="the signing secret of the webhook endpoint (whsec_…), Dashboard > Developers > Webhooks > the endpoint",
     )
-    gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; generate: openssl rand -hex 32")
-    if any(not _GATE_SECRET.fullmatch(secret.reveal()) for secret in gate_secret):
-        # It travels as a header and stands in a template of Traefik's file provider.
-        reader.problems.append("GATE_SECRET: may hold letters, digits and ._~+/=- only; generate: openssl rand -hex 32")
-    admin_token = reader.secret("ADMIN_TOKEN", what="for /admin and the skpay command; generate: openssl rand -hex 32")
-    litellm_url = reader.url("LITELLM_URL", None, what="LiteLLM's address")
+    gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; make one with: openssl rand -hex 32")
+    admin_token = reader.secret(
+        "ADMIN_TOKEN", what="for /admin and the skpay command; make one with: openssl rand -hex 32"
+    )
+    if set(gate_secret) & set(admin_token):
+        reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; give it one of its own")
+    litellm_url = _litellm_url(reader)
     litellm_key = reader.secret(
         "LITELLM_KEY", what="a LiteLLM key that may manage users", required=litellm_url is not None
     )
     if litellm_key and litellm_url is None and "LITELLM_URL" not in environ:
         reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
-    stripe_api_base = reader.url("STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address")
-    public_url = reader.url(
-        "PUBLIC_URL", None, what="the address at which browsers and Stripe reach this service", may_have_path=False
+    stripe_api_base = reader.url(
+        "STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address", example=STRIPE_API_BASE, may_have_path=False
     )
-    if public_url is None and not any(problem.startswith("PUBLIC_URL") for problem in reader.problems):
-        reader.problems.append("PUBLIC_URL: not set. It is the address at which browsers and Stripe reach this service")
-    if any(secret.reveal().startswith(("pk_", "whsec_")) for secret in stripe_secret_key):
-        reader.problems.append(
-            "STRIPE_SECRET_KEY: holds a publishable key or a webhook secret, not a secret key (sk_…)"
-        )
+    public_url = _public_url(reader)
     live = any("_live_" in secret.reveal() for secret in stripe_secret_key)
     if live and stripe_api_base != STRIPE_API_BASE:
         reader.problems.append(
@@ -204,6 +204,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
     if port == gate_port and port != 0:
         reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
+    database_url = environ.get("DATABASE_URL", "").strip() or "sqlite:///data/skpayments.db"
+    host = environ.get("HOST", "").strip() or "0.0.0.0"  # noqa: S104  # a container is reached from outside
+    for name, problem in (("DATABASE_URL", database_problem(database_url)), ("HOST", host_problem(host))):
+        if problem:
+            reader.problems.append(f"{name}: {problem}")
     if reader.problems:
         raise ConfigError(reader.problems)
     return Settings(
@@ -214,10 +219,32 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         stripe_api_base=stripe_api_base or STRIPE_API_BASE,
         litellm_url=litellm_url,
         litellm_key=litellm_key,
-        database_url=environ.get("DATABASE_URL", "").strip() or "sqlite:///data/skpayments.db",
+        database_url=database_url,
         apps_file=Path(environ.get("APPS_FILE", "").strip() or "apps.json"),
         public_url=public_url or "",
         port=port,
         gate_port=gate_port,
-        host=environ.get("HOST", "").strip() or "0.0.0.0",  # noqa: S104  # a container is reached from outside
+        host=host,
     )
+
+
+def _litellm_url(reader: _Reader) -> str | None:
+    url = reader.url("LITELLM_URL", None, what="LiteLLM's address", example="http://litellm:4000")
+    last = "" if url is None else urlsplit(url).path.rpartition("/")[2]
+    if last in ("v1", "ui"):
+        reader.problems.append(f'LITELLM_URL: ends in "/{last}", which is one page of LiteLLM; leave it out')
+    return url
+
+
+def _public_url(reader: _Reader) -> str | None:
+    what, example = "the address at which browsers and Stripe reach this service", "https://pay.example.com"
+    before = len(reader.problems)
+    url = reader.url("PUBLIC_URL", None, what=what, example=example, may_have_path=False)
+    if url is None and len(reader.problems) == before:
+        reader.problems.append(f"PUBLIC_URL: not set. It is {what}, such as {example}")
+    if url is not None and url.startswith("http://") and is_public(urlsplit(url).hostname or ""):
+        reader.problems.append(
+            "PUBLIC_URL: is plain http at a public host, where payments need https; write https://, and let Traefik"
+            " have the certificate"
+        )
+    return url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -152,7 +153,8 @@ def test_it_holds_no_secret() -> None:
 def mounted(tmp_path: Path) -> dict[str, str]:
     """The service's environment with its secrets mounted in a folder of ours, and the keys that apps.json names."""
     for name in SECRETS:
-        (tmp_path / name.lower()).write_text(f"sk_test_{name.lower()}_0123456789abcdef\n")
+        prefix = {"STRIPE_SECRET_KEY": "sk_test_", "STRIPE_WEBHOOK_SECRET": "whsec_"}.get(name, "")
+        (tmp_path / name.lower()).write_text(f"{prefix}{hashlib.sha256(name.encode()).hexdigest()}\n")
     keys = {"SKAI_API_KEY": "k" * 32, "WEBUI_SECRET_KEY": "w" * 32}
     return {
         key: str(value).replace("/run/secrets", str(tmp_path)).replace("/skpayments/", f"{ROOT}/")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import ConfigError
 from gateway.settings import Secret, Settings, read_settings
+from gateway.store.store import store_url
 
 GOOD = {
-    "STRIPE_SECRET_KEY": "sk_test_1a2b3c4d", "STRIPE_WEBHOOK_SECRET": "whsec_1a2b3c4d", "GATE_SECRET": "gate-1a2b3c4d",
-    "ADMIN_TOKEN": "admin-1a2b3c4d", "LITELLM_URL": "http://litellm:4000", "LITELLM_KEY": "sk-1a2b3c4d5e6f",
+    "STRIPE_SECRET_KEY": "sk_test_1a2b3c4d", "STRIPE_WEBHOOK_SECRET": "whsec_1a2b3c4d",
+    "GATE_SECRET": "gate-1a2b3c4d5e6f7a8b9c0d1e2f3a4b",
+    "ADMIN_TOKEN": "admin-1a2b3c4d5e6f7a8b9c0d1e2f3a",
+    "LITELLM_URL": "http://litellm:4000", "LITELLM_KEY": "sk-1a2b3c4d5e6f",
     "PUBLIC_URL": "https://pay.example.com",
 }  # fmt: skip
+NEW, OLD = "new-1a2b3c4d5e6f7a8b9c0d1e2f3a4b", "old-1a2b3c4d5e6f7a8b9c0d1e2f3a4b"
 REQUIRED = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "GATE_SECRET", "ADMIN_TOKEN", "PUBLIC_URL")
 
 
@@ -79,9 +84,11 @@ def test_without_litellm_no_key_is_wanted_and_a_key_alone_is_a_slip() -> None:
 
 def test_a_secret_comes_from_a_file_without_its_line_break(tmp_path: Path) -> None:
     file = tmp_path / "gate"
-    file.write_text("from-a-file-1a2b\r\n", encoding="utf-8")
+    file.write_text("from-a-file-1a2b3c4d5e6f7a8b9c0d1e\r\n", encoding="utf-8")
     environ = {key: value for key, value in GOOD.items() if key != "GATE_SECRET"}
-    assert read_settings({**environ, "GATE_SECRET_FILE": str(file)}).gate_secret == (Secret("from-a-file-1a2b"),)
+    assert read_settings({**environ, "GATE_SECRET_FILE": str(file)}).gate_secret == (
+        Secret("from-a-file-1a2b3c4d5e6f7a8b9c0d1e"),
+    )
     (line,) = problems({**GOOD, "GATE_SECRET_FILE": str(file)})
     assert "not both" in line
 
@@ -97,7 +104,7 @@ def test_a_secrets_file_that_cannot_be_used_is_told_by_name(tmp_path: Path) -> N
 
 
 def test_two_secrets_are_the_newest_first() -> None:
-    assert settings(GATE_SECRET=" new-1a2b , old-1a2b ,").gate_secret == (Secret("new-1a2b"), Secret("old-1a2b"))
+    assert settings(GATE_SECRET=f" {NEW} , {OLD} ,").gate_secret == (Secret(NEW), Secret(OLD))
 
 
 def test_a_live_key_goes_to_stripe_alone() -> None:
@@ -154,9 +161,160 @@ def test_our_own_commands_know_where_the_server_listens(host: str, reached: str)
 
 
 def test_a_secret_prints_as_stars_wherever_it_is_put() -> None:
-    secret = Secret("very-secret-1a2b")
-    for text in (str(secret), repr(secret), f"{secret}", f"{[secret]}", f"{settings(GATE_SECRET='very-secret-1a2b')}"):
+    secret = Secret("very-secret-1a2b3c4d5e6f7a8b9c0d")
+    for text in (
+        str(secret),
+        repr(secret),
+        f"{secret}",
+        f"{[secret]}",
+        f"{settings(GATE_SECRET='very-secret-1a2b3c4d5e6f7a8b9c0d')}",
+    ):
         assert "very-secret" not in text
-    assert secret.reveal() == "very-secret-1a2b"
-    assert secret == Secret("very-secret-1a2b")
-    assert secret != "very-secret-1a2b"
+    assert secret.reveal() == "very-secret-1a2b3c4d5e6f7a8b9c0d"
+    assert secret == Secret("very-secret-1a2b3c4d5e6f7a8b9c0d")
+    assert secret != "very-secret-1a2b3c4d5e6f7a8b9c0d"
+
+
+@pytest.mark.parametrize("name", ["GATE_SECRET", "ADMIN_TOKEN"])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("abc", "has 3 bytes, fewer than 32"),
+        ("1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6", "has 31 bytes, fewer than 32"),
+        ("changemechangemechangemechangeme", "well-known default or placeholder"),
+        ("please-CHANGE_ME-to-a-long-random-text", "well-known default or placeholder"),
+        ("a" * 64, "repeats itself"),
+        ("12345678" * 4, "repeats itself"),
+        ("sk_test_1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d", "a secret API key (sk_…)"),
+        ('"1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d"', "is in quotes"),
+        ("'1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d'", "is in quotes"),
+    ],
+)
+def test_a_secret_of_our_own_that_can_be_guessed_is_refused(name: str, value: str, told: str) -> None:
+    (line,) = problems({**GOOD, name: value})
+    assert line.startswith(f"{name}: ")
+    assert told in line
+    assert value not in line
+    assert "openssl rand -hex 32" in line
+    (line,) = problems({**GOOD, name: f"{NEW},{value}"})
+    assert told in line
+
+
+def test_thirty_two_bytes_are_enough_and_each_secret_is_its_own() -> None:
+    assert settings(GATE_SECRET="1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d").gate_secret
+    (line,) = problems({**GOOD, "ADMIN_TOKEN": f"{NEW},{GOOD['GATE_SECRET']}"})
+    assert line.startswith("ADMIN_TOKEN: is the same as GATE_SECRET")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("STRIPE_WEBHOOK_SECRET", "we_1NcX2aLkdIwHu7ix", "a webhook endpoint (we_…); it must be a signing secret"),
+        ("STRIPE_WEBHOOK_SECRET", '"whsec_1a2b3c4d"', "is in quotes, which are taken as part of it; remove them"),
+        ("STRIPE_WEBHOOK_SECRET", "\u201cwhsec_1a2b3c4d\u201d", "is in quotes"),
+        ("STRIPE_WEBHOOK_SECRET", "sk_test_1a2b3c4d", "is a secret API key (sk_…); it must be a signing secret"),
+        ("STRIPE_WEBHOOK_SECRET", "ed_test_61RM8ltWcTW4mbsxf16RJyfa2", "is the id of an event destination"),
+        ("STRIPE_WEBHOOK_SECRET", "1a2b3c4d", "is no signing secret; it must be a signing secret (whsec_…)"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_1a2b…9z", "characters that no such value of Stripe's has"),
+        ("STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET=whsec_1a2b3c4d", "begins with STRIPE_WEBHOOK_SECRET="),
+        ("STRIPE_SECRET_KEY", "whsec_1a2b3c4d", "a webhook endpoint (whsec_…); it must be a secret"),
+        ("STRIPE_SECRET_KEY", "pk_test_1a2b3c4d", "is a publishable key (pk_…); it must be a secret or restricted key"),
+        ("STRIPE_SECRET_KEY", "acct_1NcX2aLkdIwHu7ix", "is the id of an account"),
+        ("STRIPE_SECRET_KEY", "'sk_test_1a2b3c4d'", "is in quotes"),
+        ("STRIPE_SECRET_KEY", "sk_test_...1a2b", "characters that no such value of Stripe's has"),
+        ("STRIPE_SECRET_KEY", "sk_test_your_key_here", "is a placeholder"),
+        ("STRIPE_SECRET_KEY", "Bearer sk_test_1a2b3c4d", 'begins with "Bearer "'),
+        ("STRIPE_SECRET_KEY", "\ufeffsk_test_1a2b3c4d", "byte order mark"),
+        ("LITELLM_KEY", "sk_live_1a2b3c4d", "is a secret API key (sk_…)"),
+        ("LITELLM_KEY", '"sk-1a2b3c4d5e6f"', "is in quotes"),
+    ],
+)  # fmt: skip
+def test_a_secret_of_another_kind_is_called_what_it_is(name: str, value: str, told: str) -> None:
+    (line,) = problems({**GOOD, name: value})
+    assert line.startswith(f"{name}: ")
+    assert told in line
+    assert value.strip("\"'") not in line
+
+
+@pytest.mark.parametrize("key", ["sk_live_51NcX2aLkd", "rk_live_51NcX2aLkd", "rk_test_51NcX2aLkd"])
+def test_restricted_and_live_keys_are_keys(key: str) -> None:
+    assert settings(STRIPE_SECRET_KEY=key).stripe_secret_key[0].reveal() == key
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://u:hunter2@db/pay", "names a MySQL database, which is not supported"),
+        ("mysql+pymysql://u:hunter2@db/pay", "names a MySQL database, which is not supported"),
+        ("mariadb://u:hunter2@db/pay", "names a MariaDB database"),
+        ("sqllite:///data/pay.db", 'has the unknown scheme "sqllite"; did you mean sqlite?'),
+        ("postgressql://u:hunter2@db/pay", "did you mean postgresql?"),
+        ("postgresql+asyncpg://u:hunter2@db/pay", "write postgresql://… alone"),
+        ("jdbc:postgresql://u:hunter2@db/pay", "write postgresql://… alone"),
+        ("/data/pay.db", "is a path; expected sqlite:////data/skpayments.db"),
+        ("data.db", "has no scheme"),
+        ("sqlite://data/pay.db", "has two slashes after sqlite:"),
+        ('"sqlite:///data/pay.db"', "is in quotes"),
+        ("postgresql://u:hunt@er2@db/pay", "has an @ or / in its password; write %40"),
+        ("postgresql://u:hunter/2@db/pay", "has an @ or / in its password"),
+        ("postgresql://u:hunter2@db:port/pay", "has a port that is no number"),
+        ("postgresql://u:hunter2@db:99999/pay", "has a port that is no number"),
+    ],
+)
+def test_a_database_that_we_cannot_use_is_named_at_once(url: str, told: str) -> None:
+    (line,) = problems({**GOOD, "DATABASE_URL": url})
+    assert line.startswith("DATABASE_URL: ")
+    assert told in line
+    assert "hunt" not in line
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        store_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:////data/pay.db", "sqlite:///data/pay.db?mode=rw", "postgresql://u:p%40ss@db:5432/pay", "postgres://db/pay",
+     "postgresql:///pay?host=/run/postgresql", "postgresql://u@[fd00::1]:5432/pay", "postgresql+psycopg://db/pay"],
+)  # fmt: skip
+def test_the_usual_database_urls_are_taken(url: str) -> None:
+    assert settings(DATABASE_URL=url).database_url == url
+    assert store_url(url).drivername in ("sqlite", "postgresql+psycopg")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PUBLIC_URL", "http://pay.example.com", "is plain http at a public host"),
+        ("PUBLIC_URL", "http://93.184.215.14", "is plain http at a public host"),
+        ("PUBLIC_URL", "https://pay.example.com/pay", 'has the path "/pay"'),
+        ("PUBLIC_URL", '"https://pay.example.com"', "is in quotes"),
+        ("PUBLIC_URL", "pay.example.com", "begins with neither http:// nor https://"),
+        ("PUBLIC_URL", "https://pay.example.com:pay", "has a port that is no number"),
+        ("LITELLM_URL", "litellm:4000", "expected LiteLLM's address, such as \"http://litellm:4000\""),
+        ("LITELLM_URL", "http://litellm:4000/v1", 'ends in "/v1"'),
+        ("LITELLM_URL", "http://litellm:4000/ui/", 'ends in "/ui"'),
+        ("STRIPE_API_BASE", "https://api.stripe.com/v1", 'host alone, such as "https://api.stripe.com"'),
+        ("HOST", "http://0.0.0.0", "leave out the scheme"),
+        ("HOST", "0.0.0.0:8080", "the ports are PORT and GATE_PORT"),
+        ("HOST", "[::]", "without brackets"),
+        ("HOST", "300.1.2.3", "expected an address"),
+        ("HOST", "all of them", "expected an address"),
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_work_says_why(name: str, value: str, told: str) -> None:
+    (line,) = problems({**GOOD, name: value})
+    assert line.startswith(f"{name}: ")
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost:8000", "http://pay.localhost:8000", "http://127.0.0.1:8080", "http://pay", "http://10.1.2.3"],
+)
+def test_plain_http_is_for_networks_of_ones_own(url: str) -> None:
+    assert settings(PUBLIC_URL=url).public_url == url
+
+
+def test_a_folder_where_docker_was_to_mount_a_secret_is_named(tmp_path: Path) -> None:
+    environ = {key: value for key, value in GOOD.items() if key != "GATE_SECRET"}
+    (line,) = problems({**environ, "GATE_SECRET_FILE": str(tmp_path)})
+    assert "is a folder; Docker makes one where the file to mount is missing" in line

@@ -20,7 +20,8 @@ from gateway.cli.output import bad, good, out, say
 from gateway.cloudflare import API_BASE, Cloudflare, DnsPlan, changes, dns_plan, merged, zone_of
 from gateway.errors import ConfigError, Conflict, UpstreamFailed
 from gateway.routing import Plan, dns_records, ingress, plan
-from gateway.settings import Secret, read_secret_file, secret_problem
+from gateway.setting_rules import pasting_problem
+from gateway.settings import Secret, file_problem, read_secret_file, secret_problem
 
 _TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105  # the variable's name
 _ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
@@ -192,10 +193,9 @@ def _token_of(environ: Mapping[str, str], problems: list[str]) -> Secret | None:
     try:
         text = text or read_secret_file(Path(file_name))
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "is no UTF-8 text or larger than 64 KiB"
-        problems.append(f"{_TOKEN}_FILE: cannot read {file_name}: {reason}")
+        problems.append(f"{_TOKEN}_FILE: cannot read {file_name}: {file_problem(exc)}")
         return None
-    problem = secret_problem(text)
+    problem = pasting_problem(_TOKEN, text.strip()) or secret_problem(text)
     if problem:
         problems.append(f"{_TOKEN}: {problem}")
         return None

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from gateway.errors import ConfigError, StoreUnavailable
+from gateway.setting_rules import DATABASE_URLS, database_problem
 from gateway.store.backend import Backend
 from gateway.store.migrate import migrate
 from gateway.store.postgresql import PostgreSQL
@@ -139,15 +140,14 @@ def _backend(database_url: str) -> Backend:
 
 def store_url(database_url: str) -> URL:
     """The address with the drivers we use. An error does not quote it: a password may be in it."""
+    problem = database_problem(database_url)
+    if problem:
+        raise ConfigError([f"DATABASE_URL: {problem}"])
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
-        raise ConfigError(["DATABASE_URL: expected sqlite:////path/file.db or postgresql://user@host/name"]) from error
-    if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        return url.set(drivername="sqlite")
-    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
-        return url.set(drivername="postgresql+psycopg")
-    raise ConfigError([f'DATABASE_URL: expected sqlite:///… or postgresql://…, got the scheme "{url.drivername[:40]}"'])
+        raise ConfigError([f"DATABASE_URL: expected {DATABASE_URLS}"]) from error
+    return url.set(drivername="sqlite" if url.drivername.startswith("sqlite") else "postgresql+psycopg")
 
 
 def _prepare(backend: Backend) -> Connection:

@@ -244,7 +244,7 @@ async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, mo
     async def looked_at(*args: Any) -> None:
         port = running_ports[0]()
         async with aiohttp.ClientSession() as session:
-            headers = {"X-SK-Gate": "gate-3b1f6f0de1a24c0f9b6f", "X-Forwarded-Host": "chat.example.com",
+            headers = {"X-SK-Gate": env["GATE_SECRET"], "X-Forwarded-Host": "chat.example.com",
                        "X-Forwarded-Uri": "/", "X-Forwarded-Method": "GET"}  # fmt: skip
             async with session.get(f"http://127.0.0.1:{port}/gate?app=skai", headers=headers) as answer:
                 seen.append((answer.status, answer.headers.get("Retry-After")))

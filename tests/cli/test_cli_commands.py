@@ -190,7 +190,7 @@ async def test_what_needs_a_server_says_so_without_one(skpay: Skpay, alone: dict
 
 
 async def test_another_admin_token_than_the_servers_is_told(skpay: Skpay, running: Running) -> None:
-    said = await skpay("keys", "list", env={**running.environ, "ADMIN_TOKEN": "another-1a2b3c"})
+    said = await skpay("keys", "list", env={**running.environ, "ADMIN_TOKEN": "another-1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c"})
     assert said.code == 2
     assert "The admin token is missing or wrong." in said.err
 

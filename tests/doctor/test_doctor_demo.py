@@ -49,11 +49,11 @@ BROKEN: dict[str, tuple[Break, Said]] = {
     "nothing": (lambda demo: contextlib.nullcontext(), []),
     "the server is not there": (env(PORT="9"), [("bad", "server", "no answer: ClientConnectorError")]),
     "ADMIN_TOKEN was changed without a restart": (
-        env(ADMIN_TOKEN="another1a2b3c"),
+        env(ADMIN_TOKEN="another-1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c"),
         [("bad", "server", "does not know our ADMIN_TOKEN")],
     ),
     "GATE_SECRET was changed without a restart": (
-        env(GATE_SECRET="another1a2b3c"),
+        env(GATE_SECRET="another-1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c"),
         [
             ("bad", "gate", "answered 403 with the secret"),
             ("bad", GATE, "sk-in@file.customRequestHeaders.X-SK-Gate is another secret than ours"),

@@ -32,8 +32,8 @@ from gateway.settings import read_settings
 
 PUBLIC_URL = "https://pay.example.com"
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_5d2f0b6c9e714a0c", "whsec_5f3c8a1d7b6e4c20"
-LITELLM_KEY, GATE_SECRET = "sk-litellm-77c1e0b4", "gate-3b1f6f0de1a24c0f9b6f"
-ADMIN_TOKEN, SKAI_KEY, BLOG_KEY = "admin-9f0a7c41d2be4e55", "skai-key-c4b1a2d3e4f5", "blog-key-0a9b8c7d6e5f"
+LITELLM_KEY, GATE_SECRET = "sk-litellm-77c1e0b4", "gate-3b1f6f0de1a24c0f9b6f7d25e8c4"
+ADMIN_TOKEN, SKAI_KEY, BLOG_KEY = "admin-9f0a7c41d2be4e5583c6f1a07b", "skai-key-c4b1a2d3e4f5", "blog-key-0a9b8c7d6e5f"
 SESSION_SECRET = "session-secret-of-32-bytes-or-more"
 SECRETS = (STRIPE_KEY, WEBHOOK_SECRET, LITELLM_KEY, GATE_SECRET, ADMIN_TOKEN, SKAI_KEY, BLOG_KEY, SESSION_SECRET)
 

@@ -32,8 +32,10 @@ async def test_an_admin_route_refuses_everybody_else(running: Running, method: s
 
 
 async def test_both_tokens_work_while_one_is_rolled(tmp_path: Path) -> None:
-    async with running_application(tmp_path, ADMIN_TOKEN=f"new-token-1a2b,{ADMIN_TOKEN}") as running:
-        for token, status in (("new-token-1a2b", 200), (ADMIN_TOKEN, 200), ("new-token", 401)):
+    async with running_application(
+        tmp_path, ADMIN_TOKEN=f"new-token-1a2b3c4d5e6f7a8b9c0d1e2f,{ADMIN_TOKEN}"
+    ) as running:
+        for token, status in (("new-token-1a2b3c4d5e6f7a8b9c0d1e2f", 200), (ADMIN_TOKEN, 200), ("new-token", 401)):
             assert (await running.json("GET", "/admin/alerts", token))[0] == status
 
 

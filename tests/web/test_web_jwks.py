@@ -70,7 +70,9 @@ async def test_while_the_admin_token_is_rolled_both_keys_are_served_and_the_new_
     write_apps(tmp_path, lambda apps: apps["apps"][0].update(assertion=True))
     async with running_application(tmp_path) as before:
         _, headers, _ = await before.gate()
-    async with running_application(tmp_path, ADMIN_TOKEN=f"a-new-admin-token-1a2b,{ADMIN_TOKEN}") as rolling:
+    async with running_application(
+        tmp_path, ADMIN_TOKEN=f"a-new-admin-token-1a2b3c4d5e6f7a8b9c0d,{ADMIN_TOKEN}"
+    ) as rolling:
         old, new = headers["X-SK-Assertion"], (await rolling.gate())[1]["X-SK-Assertion"]
         kids = [key["kid"] for key in (await rolling.json("GET", "/.well-known/jwks.json", None))[1]["keys"]]
         assert [jwt.get_unverified_header(token)["kid"] for token in (new, old)] == kids
