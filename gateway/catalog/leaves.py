@@ -75,7 +75,7 @@ WebUrl = Annotated[
     Leaf('a URL, such as "https://chat.example.com/"', values.url_problem),
 ]
 RoutePath = Annotated[
-    str, Field(min_length=1, max_length=500), Leaf('a path, such as "/api/v1/images"', values.route_path_problem)
+    str, Field(min_length=1, max_length=500), Leaf('a path, such as "/api/v1/notes"', values.route_path_problem)
 ]
 SecretText = Annotated[
     str,

@@ -132,7 +132,13 @@ def _apps(stage: Stage, ports: dict[str, int]) -> dict[str, Any]:
                     {
                         "id": "free",
                         "name": "Free",
-                        "limits": {"max_budget": 1, "tpm_limit": 100000, "rpm_limit": 10, **day},
+                        "limits": {
+                            "max_budget": 1,
+                            "tpm_limit": 100000,
+                            "rpm_limit": 60,
+                            "models": ["gpt-small"],
+                            **day,
+                        },
                     },
                     {
                         "id": "pro",
@@ -152,10 +158,11 @@ def _apps(stage: Stage, ports: dict[str, int]) -> dict[str, Any]:
                         "id": "sovereign",
                         "name": "Sovereign",
                         "internal": True,
+                        "features": ["images", "priority"],
                         "limits": {"max_budget": None, "tpm_limit": None, "rpm_limit": None},
                     },
                 ],
-                "routes": [{"path": "/api/v1/images", "min_tier": "pro"}, {"path": "/health", "public": True}],
+                "routes": [{"path": "/reports", "min_tier": "pro"}, {"path": "/health", "public": True}],
             }
         ],
     }

@@ -19,7 +19,7 @@ from aiohttp import web
 
 COOKIE = "token"
 _FOUR_WEEKS = 2419200
-_UPGRADE, _PAID = "/.skpayments/upgrade", "/api/v1/images"
+_UPGRADE, _PAID = "/.skpayments/upgrade", "/reports"
 _TAG = "x-sk-"
 _NAME = re.compile(r"[\w .@'-]{1,64}")
 _USERS = uuid.UUID("5d6f0c1e-3a52-4d0e-9a37-64a4f3d1c0aa")

@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 
 STEP_SECONDS = 20.0
-PAID_PATH = "/api/v1/images"
+PAID_PATH = "/reports"
+FREE_MODEL, PAID_MODEL = "gpt-small", "gpt-big"
 _FORGED = {
     "X-SK-Tier": "enterprise",
     "X_SK_Tier": "enterprise",
@@ -119,7 +120,7 @@ class Story:
         self._user_id = tags.get("X-SK-User", "")
         _check("Ada is known and on the free tier", bool(self._user_id) and tags.get("X-SK-Tier") == "free")
         self._say(f"Ada signed in; the app was told X-SK-User: {self._user_id}, X-SK-Tier: free")
-        await self._litellm_has("free", 10)
+        await self._litellm_has("free", 60)
 
     async def _forged(self) -> None:
         answer = await self._person.get(f"{self._app}/echo", {**_FORGED, "Accept": "application/json"})
@@ -142,6 +143,19 @@ class Story:
             "a browser is sent to the buyer's page", as_page.headers["Location"].startswith(f"{self._pay}/buy/skai?t=")
         )
         self._say(f"{PAID_PATH} was refused: 402 tier_required, needs pro")
+        answered = await self._chat(FREE_MODEL)
+        _check(f"LiteLLM lets Ada use {FREE_MODEL}", answered.status == 200)
+        await self._model_refused()
+
+    async def _model_refused(self) -> None:
+        """What rides inside a chat call is held by the tier's models at LiteLLM: no path rule could see it."""
+        refused = await self._chat(PAID_MODEL)
+        message = refused.json().get("error", {}).get("message", "")
+        _check(
+            f"LiteLLM refuses Ada {PAID_MODEL}",
+            refused.status == 403 and "not in the allowed models for this customer" in message,
+        )
+        self._say(f"LiteLLM refused Ada the model {PAID_MODEL}: 403, not among the models of free")
 
     async def _buys(self) -> None:
         link = await self._upgrade_link()
@@ -163,6 +177,9 @@ class Story:
         allowed = await self._person.get(f"{self._app}{PAID_PATH}", {"Accept": "application/json"})
         _check("the paid path opens", allowed.status == 200 and allowed.json()["path"] == PAID_PATH)
         await self._litellm_has("pro", 60)
+        answered = await self._chat(PAID_MODEL)
+        _check(f"LiteLLM lets Ada use {PAID_MODEL}", answered.status == 200)
+        self._say(f"LiteLLM let Ada use the model {PAID_MODEL}")
 
     async def _upgrades(self) -> None:
         link = await self._upgrade_link()
@@ -195,7 +212,8 @@ class Story:
         await self._tagged("free")
         refused = await self._person.get(f"{self._app}{PAID_PATH}", {"Accept": "application/json"})
         _check("the paid path is closed again", refused.status == 402)
-        await self._litellm_has("free", 10)
+        await self._litellm_has("free", 60)
+        await self._model_refused()
 
     async def _at_the_app(self) -> dict[str, str]:
         """The tags that reached the sample app through Traefik."""
@@ -228,6 +246,12 @@ class Story:
 
         await self._until(f"LiteLLM holds the limits of {tier}", there)
         self._say(f"LiteLLM answers that Ada is on the budget skai.{tier}, {rpm_limit} requests a minute")
+
+    async def _chat(self, model: str) -> Seen:
+        """A chat call as Open WebUI makes it for Ada: the app's shared key, and her id in a header."""
+        headers = {"Authorization": f"Bearer {self._litellm_key}", "X-OpenWebUI-User-Id": self._user_id}
+        body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+        return await self._person.post_json(f"{self._litellm}/chat/completions", body, headers)
 
     async def _upgrade_link(self) -> str:
         answer = await self._person.get(f"{self._app}/.skpayments/upgrade", {"Accept": "text/html"})

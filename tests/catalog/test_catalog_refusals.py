@@ -72,7 +72,7 @@ def test_the_document_that_the_tests_break_is_valid() -> None:
 HOST = 'expected a host name, such as "chat.example.com"'
 URL = 'expected a URL, such as "https://chat.example.com/"'
 ORIGIN = 'expected the URL of a service, such as "http://open-webui:8080"'
-PATH = 'expected a path, such as "/api/v1/images"'
+PATH = 'expected a path, such as "/api/v1/notes"'
 APP_ID = 'expected an id of a-z, 0-9 and -, 63 characters at most, such as "my-app"'
 TIER_ID = 'expected an id of a-z, 0-9, _ and -, 63 characters at most, such as "pro"'
 NAME = "expected a name of 1 to 100 characters"

@@ -123,7 +123,7 @@ async def budget_changed(demo: Patient) -> AsyncIterator[None]:
     await until(written, "Ada's budget")
     await demo.litellm("/budget/update", {"budget_id": "skai.free", "rpm_limit": 999})
     yield
-    await demo.litellm("/budget/update", {"budget_id": "skai.free", "rpm_limit": 10})
+    await demo.litellm("/budget/update", {"budget_id": "skai.free", "rpm_limit": 60})
 
 
 @contextlib.asynccontextmanager

@@ -40,7 +40,7 @@ async def test_the_home_page_greets_and_shows_the_tags(client: Any) -> None:
     assert "&lt;b&gt;u1&lt;/b&gt;" in page
     assert "<b>u1</b>" not in page
     assert "Sample &lt;chat&gt;" in page
-    assert {"/.skpayments/upgrade", "/api/v1/images"} <= _Links(page).found
+    assert {"/.skpayments/upgrade", "/reports"} <= _Links(page).found
 
 
 async def test_without_a_session_the_home_page_asks_to_sign_in(client: Any) -> None:
@@ -79,7 +79,7 @@ async def test_a_name_that_is_none_is_refused_kindly(client: Any, name: str) -> 
     assert "token" not in response.cookies
 
 
-@pytest.mark.parametrize("path", ["/echo?a=b", "/api/v1/images", "/any/where", "/"])
+@pytest.mark.parametrize("path", ["/echo?a=b", "/reports", "/any/where", "/"])
 async def test_a_program_gets_what_arrived_as_json(client: Any, path: str) -> None:
     response = await client.request("POST" if path != "/" else "GET", path, headers={"X-SK-Tier": "pro", "x-a": "1"})
     answer = await response.json()
@@ -95,7 +95,7 @@ async def test_a_header_sent_twice_is_shown_twice(client: Any) -> None:
 
 
 async def test_a_browser_gets_a_page_for_the_paid_path(client: Any) -> None:
-    response = await client.get("/api/v1/images", headers={**HTML, "X-SK-Tier": "pro"})
+    response = await client.get("/reports", headers={**HTML, "X-SK-Tier": "pro"})
     assert response.content_type == "text/html"
     assert "You are in" in await response.text()
 

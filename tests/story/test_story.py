@@ -20,13 +20,18 @@ pytestmark = pytest.mark.needs_traefik
 LINES = (
     "Ada signed in; the app was told X-SK-User: ",
     "forged headers in as many spellings were sent; none reached the app",
-    "/api/v1/images was refused: 402 tier_required, needs pro",
+    "/reports was refused: 402 tier_required, needs pro",
+    "LiteLLM refused Ada the model gpt-big: 403, not among the models of free",
     "the app was told X-SK-Tier: pro, ",
+    "LiteLLM let Ada use the model gpt-big",
     "the app was told X-SK-Tier: enterprise, ",
     "a renewal failed: Ada is told, and keeps enterprise while grace lasts",
     "the app was told X-SK-Tier: free, ",
     "Every step was seen.",
 )
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def environ(tmp_path: Path, **more: str) -> dict[str, str]:
@@ -72,6 +77,15 @@ def test_the_whole_story_is_seen(tmp_path: Path) -> None:
         place = told.find(line)
     assert processes_of(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
+    documented = re.search(
+        r"```text\n(✓ Ada signed in.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert documented is not None
+    assert _without_seconds(documented[1]) in _without_seconds(told), "README shows other lines than the demo prints"
+
+
+def _without_seconds(lines: str) -> str:
+    return re.sub(r"\d+\.\d\d s after", "N s after", lines)
 
 
 def test_a_gate_with_another_secret_fails_the_story(tmp_path: Path) -> None:
