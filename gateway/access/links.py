@@ -9,14 +9,21 @@ import hmac
 import json
 from collections.abc import Sequence
 
+from gateway.access.derived_keys import derived_keys
 from gateway.access.jwt import b64url, un_b64url
 from gateway.errors import BadSignature, NotAuthenticated
+from gateway.settings import Secrets
 
 LIFETIME_SECONDS = 600
 _VERSION = "1"
 _MAX_TOKEN = 4096
 # Names what is signed, so that nothing else we sign with the same key can be passed off as a link.
 _PURPOSE = b"skpayments upgrade link 1\x00"
+
+
+def link_keys(gate_secrets: Secrets) -> tuple[bytes, ...]:
+    """One key for each GATE_SECRET, newest first: the first signs, all of them verify."""
+    return derived_keys(gate_secrets, "upgrade link 2")
 
 
 def sign(key: bytes, app_id: str, user_id: str, now: int, lifetime_seconds: int = LIFETIME_SECONDS) -> str:

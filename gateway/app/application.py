@@ -98,7 +98,7 @@ class Application:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         self._billing = self._billing_over(session)
         first_sight = FirstSight(self._billing)
-        link_keys = tuple(secret.reveal().encode() for secret in settings.gate_secret)
+        link_keys = links.link_keys(settings.gate_secret)
         self._asking = self._asking_over(await self._stack.enter_async_context(identity_session()))
         self._stack.push_async_callback(self._asking.stop)
         self._gate = self._gate_over(first_sight, link_keys[0])

@@ -1,7 +1,7 @@
 """What we write on our customers at Stripe, so that a lost database can be rebuilt from there and from nowhere else.
 
 Metadata alone proves nothing: other products that share the account write `app_id` and `user_id` too, and some let
-their users fill metadata in. The signature is made with a key derived from ADMIN_TOKEN (docs/adr/0004).
+their users fill metadata in. The signature is made with a key derived from ADMIN_TOKEN (docs/adr/0005).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from gateway.access.derived_keys import derived_keys
 from gateway.billing.context import Billing
 from gateway.billing.pace import Pace
 from gateway.log import fields
@@ -24,7 +25,7 @@ from gateway.stripe.client import StripeError
 log = logging.getLogger(__name__)
 
 SIGNATURE = "skpay_sig"
-_PURPOSE = b"skpayments customer metadata v1"
+_FORMER_PURPOSE = b"skpayments customer metadata v1"
 SIGNED_WITH = "signed_with"
 _PAGE = 100
 _PER_SECOND = 5
@@ -32,8 +33,13 @@ _PER_SECOND = 5
 
 
 def signing_keys(admin_tokens: Secrets) -> tuple[bytes, ...]:
-    """One key for each token, newest first: the first signs, all of them verify."""
-    return tuple(hmac.digest(token.reveal().encode(), _PURPOSE, hashlib.sha256) for token in admin_tokens)
+    """One key for each token, newest first: the first signs, all of them verify.
+
+    The keys as earlier versions derived them come last: what they signed stands at Stripe until `sign_customers` has
+    replaced it, and in a restored backup's customers for longer.
+    """
+    former = (hmac.digest(token.reveal().encode(), _FORMER_PURPOSE, hashlib.sha256) for token in admin_tokens)
+    return (*derived_keys(admin_tokens, "customer metadata 2"), *former)
 
 
 def signed_metadata(keys: Sequence[bytes], app_id: str, user_id: str) -> dict[str, str]:

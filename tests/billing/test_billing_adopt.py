@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import Any
 
 import pytest
@@ -150,6 +152,17 @@ async def test_rolling_the_token_signs_everybody_anew_and_once(world: World) -> 
     assert await sign_customers(world.billing) == 2
     assert signed_owner(NEW_KEYS[:1], metadata_of(world, customer_id)) == ("skai", "u1")
     assert await sign_customers(world.billing) == 0
+
+
+async def test_a_customer_that_an_earlier_version_signed_is_ours_and_is_signed_anew(world: World) -> None:
+    await world.subscribed("u1")
+    customer_id = await world.customer_id("u1")
+    former = hmac.digest(ADMIN_TOKEN.encode(), b"skpayments customer metadata v1", hashlib.sha256)
+    metadata = signed_metadata([former], "skai", "u1")
+    await world.billing.stripe.post(f"/v1/customers/{customer_id}", {"metadata": metadata})
+    assert signed_owner(KEYS, metadata) == ("skai", "u1")
+    assert await sign_customers(world.billing) == 1
+    assert signed_owner(KEYS[:1], metadata_of(world, customer_id)) == ("skai", "u1")
 
 
 async def test_signing_goes_on_where_it_was_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from gateway.access import links
 from gateway.app import Application
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.stripe import StripeSandbox
-from gateway.settings import read_settings
+from gateway.settings import Secret, read_settings
 
 PUBLIC_URL = "https://pay.example.com"
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_5d2f0b6c9e714a0c", "whsec_5f3c8a1d7b6e4c20"
@@ -162,7 +162,7 @@ class Running:
 
     def link(self, user_id: str, app_id: str = "skai", *, now: float | None = None, key: str = GATE_SECRET) -> str:
         """The `t` of an upgrade link as the gate signs it."""
-        return links.sign(key.encode(), app_id, user_id, int(time.time() if now is None else now))
+        return links.sign(links.link_keys((Secret(key),))[0], app_id, user_id, int(time.time() if now is None else now))
 
 
 @contextlib.asynccontextmanager
