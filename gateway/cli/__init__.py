@@ -20,6 +20,7 @@ from gateway.cli import (
     events,
     forget,
     gate,
+    init,
     keys,
     limits,
     notices,
@@ -51,6 +52,7 @@ def skpay() -> None:
 
 
 for command in (
+    init.init,
     serve.serve,
     demo_command.demo,
     check.check,

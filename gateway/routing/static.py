@@ -48,26 +48,28 @@ class Line:
     offered: bool = False
 
 
-def static_files(routing: Routing) -> dict[str, str]:
+def static_files(routing: Routing, *, docker: bool = True) -> dict[str, str]:
     """The texts by place: traefik.yml, or for the HTTP provider the command of Traefik's container.
+
+    `docker` False leaves out the Docker provider, for a Traefik without the engine's socket.
 
     The HTTP provider sends the gate's secret, and Traefik fills nothing into its file; compose does, into a command.
     """
-    lines = list(_lines(routing))
+    lines = list(_lines(routing, docker))
     texts = {"dynamic/entry-point.yml": _ENTRY_POINT_FILE}
     if routing.provider == "http":
         return {"traefik-command.yml": _as_command(routing, lines), **texts}
     return {"traefik.yml": _as_yaml(routing, lines), **texts}
 
 
-def _lines(routing: Routing) -> Iterator[Line]:
+def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
     ops = "ops" if "ops" not in routing.entry_points else "sk-ops"
     for number, name in enumerate(routing.entry_points):
         for line in _entry_point(routing, number, name):
             yield line if number == 0 else replace(line, why="")  # said above
     why = "/ping and /metrics. Never publish this port."
     yield Line(("entryPoints", ops, "address"), f":{_OPS_PORT}", why)
-    yield from _providers(routing)
+    yield from _providers(routing, docker)
     yield from _certificates(routing.cert_resolver)
     yield Line(
         ("experimental", "abortOnPluginFailure"),
@@ -150,7 +152,7 @@ def _why_trusted(routing: Routing) -> str:
     )
 
 
-def _providers(routing: Routing) -> Iterator[Line]:
+def _providers(routing: Routing, docker: bool) -> Iterator[Line]:
     folder = "/etc/traefik/dynamic"
     if routing.provider == "file":
         why = "skpay routes write puts skpayments.yml here. One broken file in it holds up the changes of all."
@@ -167,6 +169,11 @@ def _providers(routing: Routing) -> Iterator[Line]:
         yield Line((*here, "endpoint"), f"{routing.gate_url}/traefik", why)
         yield Line((*here, "pollInterval"), "5s", "How often it asks.")
         yield Line((*here, "headers", "X-SK-Gate"), "${GATE_SECRET}", "Nobody else may read the routes.")
+    if docker:
+        yield from _docker_provider(routing)
+
+
+def _docker_provider(routing: Routing) -> Iterator[Line]:
     kind = "swarm" if routing.provider == "swarm" else "docker"
     yield Line(
         ("providers", kind, "exposedByDefault"),

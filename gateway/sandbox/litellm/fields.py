@@ -28,7 +28,7 @@ USER_UPDATE = {
 USER_NEW = {**USER_UPDATE, "auto_create_key": "bool"}
 KEY = {
     "user_id": "string", "key_alias": "string", "allowed_routes": "list", "metadata": "dict", "max_budget": "float",
-    "end_user_budget_id": "string", "duration": "string",
+    "end_user_budget_id": "string", "duration": "string", "key": "string", "budget_duration": "string",
 }  # fmt: skip
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -134,6 +134,7 @@ class Key:
     allowed_routes: list[str] = field(default_factory=list)
     end_user_budget_id: str | None = None
     max_budget: float | None = None
+    budget_duration: str | None = None
     metadata: Json = field(default_factory=dict)
     spend: float = 0.0
     blocked: bool | None = None
