@@ -23,6 +23,7 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.settings import Secrets
 from gateway.stripe.forms import Params, encode
+from gateway.stripe.nested import complete
 from gateway.stripe.pacing import Pacer, endpoint
 
 API_VERSION = "2026-10-28.endive"
@@ -139,6 +140,14 @@ class Stripe:
             after = last
 
     async def _request(self, method: str, path: str, body: str | None, idempotency_key: str | None) -> StripeObject:
+        """What Stripe answers, with every list inside it complete."""
+        answer = await self._with_retries(method, path, body, idempotency_key)
+        await complete(answer, self.pages)
+        return answer
+
+    async def _with_retries(
+        self, method: str, path: str, body: str | None, idempotency_key: str | None
+    ) -> StripeObject:
         for attempt in range(1, self._attempts + 1):
             await self._turn(method, path)
             try:

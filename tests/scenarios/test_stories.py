@@ -33,6 +33,16 @@ async def test_a_story_ends_the_same_in_every_order(stage: Rehearsal, story: Sto
             await Player(stage, app, Telling(number, copies=1 + number % 2), session).play(story)
 
 
+@pytest.mark.parametrize("story", stories(), ids=lambda story: story.name)
+async def test_a_story_ends_the_same_where_every_list_inside_an_object_shows_one(
+    stage: Rehearsal, story: Story
+) -> None:
+    stage.stripe.settings.nested_list_length = 1
+    async with aiohttp.ClientSession() as session:
+        for number in range(2):
+            await Player(stage, SHIPPED.apps["skai"], Telling(number), session).play(story)
+
+
 async def test_a_story_that_ends_wrong_is_told(stage: Rehearsal) -> None:
     """The player must be able to fail: the same purchase with a false end, seen by each of its witnesses."""
     wrong = Story("a lie", ({"do": "buy", "tier": "paid"}, {"expect": {"tier": "first"}}), frozenset())

@@ -34,7 +34,7 @@ from gateway.sandbox.stripe.form import Tree, decode
 from gateway.sandbox.stripe.idempotency import Keys, Saved
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.refusal import ApiError, invalid
-from gateway.sandbox.stripe.render import expanded, rendered
+from gateway.sandbox.stripe.render import expanded, rendered, truncated
 from gateway.sandbox.stripe.world import API_VERSION, VERSION, World
 
 Json = dict[str, Any]
@@ -220,7 +220,8 @@ class Api:
         clock.settle(self.world)
         self.world.request = request
         answer: Json = rendered(self.world, route.handler(self.world, call))
-        return expanded(self.world, answer, call.params.get("expand", []))
+        whole = expanded(self.world, answer, call.params.get("expand", []))
+        return truncated(whole, self.world.settings.nested_list_length)
 
     def _answer(self, seen: Seen, status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
         seen.status = status

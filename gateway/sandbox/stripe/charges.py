@@ -189,6 +189,13 @@ def retrieve_warning(world: World, call: Call) -> Json:
     return world.find(WARNING, call.object_id)
 
 
+def list_refunds(world: World, call: Call) -> Json:
+    """GET /v1/charges/{}/refunds, newest first."""
+    charge = world.find("charge", call.object_id)
+    found = [refund for refund in reversed(world.all("refund")) if refund["charge"] == charge["id"]]
+    return page(world, found, call.params, f"/v1/charges/{charge['id']}/refunds")
+
+
 def list_warnings(world: World, call: Call) -> Json:
     """GET /v1/radar/early_fraud_warnings, newest first."""
     wanted = chosen(call.params, "charge", "payment_intent").items()
@@ -208,6 +215,7 @@ _OF_CHARGE = {**PAGE, "charge": TEXT_KEPT, "payment_intent": TEXT_KEPT}
 ROUTES = (
     Route("GET", "/v1/charges", list_all, Spec(_FILTERS)),
     Route("GET", "/v1/charges/{}", retrieve),
+    Route("GET", "/v1/charges/{}/refunds", list_refunds, Spec(PAGE)),
     Route("POST", "/v1/refunds", create_refund, Spec(_REFUND)),
     Route("GET", "/v1/refunds/{}", retrieve_refund),
     Route("GET", "/v1/radar/early_fraud_warnings", list_warnings, Spec(_OF_CHARGE)),

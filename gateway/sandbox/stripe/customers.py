@@ -12,6 +12,15 @@ from gateway.sandbox.stripe.render import in_times, page
 from gateway.sandbox.stripe.world import World
 
 _PLAIN_FIELDS = ("address", "balance", "description", "email", "name", "phone", "preferred_locales", "shipping")
+
+
+def list_subscriptions(world: World, call: Call) -> Json:
+    """GET /v1/customers/{}/subscriptions, newest first: the canceled ones are left out."""
+    own_id = world.living_customer(call.object_id, param=None)["id"]
+    held = [s for s in reversed(world.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
+    return page(world, held, call.params, f"/v1/customers/{own_id}/subscriptions")
+
+
 _WRITABLE: dict[str, Kind] = {
     "address": ADDRESS,
     "balance": Whole(),
@@ -126,4 +135,5 @@ ROUTES = (
     Route("GET", "/v1/customers/{}", retrieve),
     Route("POST", "/v1/customers/{}", update, Spec(_WRITABLE)),
     Route("DELETE", "/v1/customers/{}", delete),
+    Route("GET", "/v1/customers/{}/subscriptions", list_subscriptions, Spec(PAGE)),
 )

@@ -35,6 +35,12 @@ def list_all(world: World, call: Call) -> Json:
     return page(world, found, params, "/v1/invoices")
 
 
+def list_lines(world: World, call: Call) -> Json:
+    """GET /v1/invoices/{}/lines."""
+    invoice = world.find("invoice", call.object_id)
+    return page(world, invoice["lines"]["data"], call.params, f"/v1/invoices/{invoice['id']}/lines")
+
+
 def pay(world: World, call: Call) -> Json:
     """POST /v1/invoices/{}/pay: with the customer's card, or `paid_out_of_band`."""
     invoice = world.find("invoice", call.object_id)
@@ -141,6 +147,7 @@ ROUTES = (
     Route("GET", "/v1/invoices", list_all, Spec(_FILTERS)),
     Route("POST", "/v1/invoices/create_preview", preview, Spec(_PREVIEW)),
     Route("GET", "/v1/invoices/{}", retrieve),
+    Route("GET", "/v1/invoices/{}/lines", list_lines, Spec(PAGE)),
     Route("POST", "/v1/invoices/{}/pay", pay, Spec({"off_session": FLAG, "paid_out_of_band": FLAG})),
     Route("POST", "/v1/invoices/{}/void", void),
     Route("GET", "/v1/invoice_payments", list_payments, Spec(_PAYMENT_FILTERS)),

@@ -133,9 +133,12 @@ def _included(world: World, node: Mapping[str, Any], step: str, path: str) -> Js
     if (own, step) == ("customer", "subscriptions"):
         held = [s for s in world.all("subscription") if s["customer"] == own_id and s["status"] != "canceled"]
         return whole_list(rendered(world, held[::-1]), f"/v1/customers/{own_id}/subscriptions")
+    if (own, step) == ("charge", "refunds"):
+        given_back = [r for r in reversed(world.all("refund")) if r["charge"] == own_id]
+        return whole_list(rendered(world, given_back), f"/v1/charges/{own_id}/refunds")
     if (own, step) == ("invoice", "payments"):
         paid = [p for p in world.all("invoice_payment") if p["invoice"] == own_id]
-        return whole_list(rendered(world, paid), "/v1/invoice_payments")
+        return whole_list(rendered(world, paid), f"/v1/invoice_payments?invoice={own_id}")
     raise _unexpandable(path)
 
 
@@ -148,6 +151,25 @@ def _unexpandable(path: str) -> Exception:
 def whole_list(data: list[Json], url: str) -> Json:
     """A list object with everything in it."""
     return {"object": "list", "data": data, "has_more": False, "url": url}
+
+
+def truncated(answer: Json, length: int | None) -> Json:
+    """The answer with every list inside it cut to `length` objects, as Stripe cuts them to ten; None cuts nothing."""
+    if length is not None:
+        for value in answer["data"] if answer.get("object") == "list" else answer.values():
+            _truncate(value, length)
+    return answer
+
+
+def _truncate(value: Any, length: int) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _truncate(item, length)
+    elif isinstance(value, dict):
+        if value.get("object") == "list" and len(value["data"]) > length:
+            value.update(data=value["data"][:length], has_more=True)
+        for item in value.values():
+            _truncate(item, length)
 
 
 def page(world: World, newest_first: list[Json], params: Mapping[str, Any], url: str) -> Json:

@@ -45,7 +45,10 @@ KINDS = {
 
 @dataclass
 class Settings:
-    """What an operator of a real account sets in the Dashboard, plus how patient the clockwork is."""
+    """What an operator of a real account sets in the Dashboard, plus how patient the clockwork is.
+
+    `nested_list_length`: how many objects a list inside an object shows at most; Stripe shows ten.
+    """
 
     default_portal_configuration: bool = True
     portal_payment_behavior: str = "error_if_incomplete"
@@ -55,6 +58,7 @@ class Settings:
     session_seconds: int = DAY
     incomplete_seconds: int = 23 * 3600
     portal_session_seconds: int = 3600
+    nested_list_length: int | None = 10
 
 
 @dataclass

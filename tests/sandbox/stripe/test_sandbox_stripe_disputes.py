@@ -12,6 +12,7 @@ from gateway.sandbox.stripe.refusal import ApiError
 
 PARAMS = {
     "GET /v1/charges": stripe.params.ChargeListParams,
+    "GET /v1/charges/{}/refunds": stripe.params.ChargeListRefundsParams,
     "POST /v1/refunds": stripe.params.RefundCreateParams,
     "GET /v1/disputes": stripe.params.DisputeListParams,
     "GET /v1/radar/early_fraud_warnings": stripe.params.radar.EarlyFraudWarningListParams,
