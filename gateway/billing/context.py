@@ -92,6 +92,10 @@ class Billing:
             raise NotFound(f"There is no app {app_id[:80]!r} in apps.json.", code="unknown_app")
         return app
 
+    def known_tiers(self, app_id: str) -> dict[str, str]:
+        """Price id → tier id, and product id → tier id where all of a product's prices are one tier's."""
+        return {**self.known_products.get(app_id, {}), **self.known_prices.get(app_id, {})}
+
     def lock(self, app_id: str, user_id: str) -> asyncio.Lock:
         """One purchase of a user at a time; forgotten when nobody holds it."""
         return self._locks.setdefault((app_id, user_id), asyncio.Lock())

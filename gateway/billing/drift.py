@@ -156,7 +156,7 @@ def is_suspect(
         return True
     if row.status == "past_due":
         return (row.status, row.ends_at) != (stored.status, stored.ends_at)
-    alone = decide(app, (row,), (), (), known_prices, stored, now)
+    alone = decide(app, (row,), (), (), known_prices, {}, now)
     return _essence(alone) != _essence(stored)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from gateway.billing.contested import Answer
 from gateway.billing.context import Billing
 from gateway.billing.customer import is_deleted
+from gateway.log import fields
 from gateway.store.customers import Customer
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.client import StripeError
 from gateway.tiers import shapes
+from gateway.tiers.claims import needs_invoices
 from gateway.tiers.model import RUNNING, Invoice, Subscription
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +36,49 @@ class Holdings:
 
 
 async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
-    """Every subscription of these customers, and the invoices that grace is counted from. Raises `UpstreamFailed`.
+    """Every subscription of these customers of one user, and the invoices that say what was paid. Raises
+    `UpstreamFailed`.
 
     Where several run at once, also the invoices that say what is to be refunded.
     """
     subscriptions: list[Subscription] = []
-    invoices: list[Invoice] = []
     deleted: list[str] = []
     for customer in known_customers:
         query = {"customer": customer.customer_id, "status": "all"}
         try:
             async for raw in billing.stripe.each("/v1/subscriptions", query):
-                subscriptions.append(shapes.subscription(await _with_every_item(billing, raw)))
+                subscriptions.append(shapes.subscription(raw))
         except StripeError as exc:
             # Whatever list calls say of a deleted customer; a wrong key's "no such customer" is raised by the question.
             if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
                 raise
             deleted.append(customer.customer_id)
+    subscriptions = [await _with_schedule(billing, each) for each in subscriptions]
     running = [each for each in subscriptions if each.status in RUNNING]
-    for subscription in running:
-        if subscription.status == "past_due" or len(running) > 1:
+    invoices: list[Invoice] = []
+    for subscription in subscriptions:
+        if _is_unclear(billing, known_customers, subscription) or (subscription in running and len(running) > 1):
             query = {"subscription": subscription.subscription_id}
             invoices += [shapes.invoice(raw) async for raw in billing.stripe.each("/v1/invoices", query)]
     living = tuple(each.customer_id for each in known_customers if each.customer_id not in deleted)
     return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted), living_customers=living)
 
 
-async def _with_every_item(billing: Billing, raw: StripeObject) -> StripeObject:
-    """A list inside an object holds its first page only; the tier may be behind it."""
-    items = raw.get("items")
-    if not isinstance(items, dict) or not items.get("has_more"):
-        return raw
-    query = {"subscription": raw.get("id")}
-    data = [item async for item in billing.stripe.each("/v1/subscription_items", query)]
-    return {**raw, "items": {**items, "data": data, "has_more": False}}
+def _is_unclear(billing: Billing, known_customers: Sequence[Customer], subscription: Subscription) -> bool:
+    """Whether only its invoices tell what this subscription gives."""
+    app = next((billing.catalog.app(each.app_id) for each in known_customers), None)
+    return app is not None and needs_invoices(app, subscription, billing.known_tiers(app.app_id))
+
+
+async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscription:
+    """With its schedule, which only tells what is to come: failing to read it keeps no news away."""
+    if subscription.schedule_id is None or subscription.status not in RUNNING:
+        return subscription
+    try:
+        raw = await billing.stripe.get(f"/v1/subscription_schedules/{quote(subscription.schedule_id, safe='')}")
+    except StripeError as exc:
+        if exc.status not in (401, 403, 404):
+            raise
+        log.warning("schedule_unreadable", extra=fields(schedule_id=subscription.schedule_id, detail=exc.detail))
+        return subscription
+    return replace(subscription, schedule=shapes.schedule(raw))

@@ -129,10 +129,7 @@ class _Pass:
                 continue
             self._seen.add(row.customer_id)
             self._seen.add(row.subscription_id)
-            known_prices = {
-                **billing.known_products.get(app.app_id, {}),
-                **billing.known_prices.get(app.app_id, {}),
-            }
+            known_prices = billing.known_tiers(app.app_id)
             # What a concern is about may be over, and no row of its own would say so.
             if owner.concerned or is_suspect(app, row, owner.entitlement, known_prices, now):
                 found.append((owner.app_id, owner.user_id))

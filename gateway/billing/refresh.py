@@ -24,11 +24,12 @@ from gateway.billing.prices import know_prices, resolve_prices
 from gateway.catalog.model import App
 from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, entitlements, grants, outbox, prices, refreshes
+from gateway.store import customers, entitlements, grants, last_good, outbox, prices, refreshes
 from gateway.store.entitlements import Change, Stored
 from gateway.store.refreshes import Lease
 from gateway.tiers.decide import decide
-from gateway.tiers.model import OVER, Concern, Entitlement, Reason, Subscription
+from gateway.tiers.last_good import remember
+from gateway.tiers.model import OVER, Concern, Entitlement, LastGood, Reason, Subscription
 from gateway.tiers.vanished import vanished
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,15 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What Stripe's holdings mean now. `learned`: price id → (tier id, lookup key) of prices not known before."""
+    """What Stripe's holdings mean now. `learned`: price id → (tier id, lookup key) of prices not known before.
+
+    `last_good`: subscription id → the last good tier of each that is not over.
+    """
 
     decided: Entitlement
     stored: Stored | None
     learned: Mapping[str, tuple[str, str | None]]
+    last_good: Mapping[str, LastGood]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     decided, stored = concluded.decided, concluded.stored
     for price_id, (tier_id, lookup_key) in concluded.learned.items():
         prices.remember(conn, price_id, app.app_id, tier_id, lookup_key, now)
+    last_good.replace_all(conn, app.app_id, lease.user_id, concluded.last_good, now)
     tiers_learned = {price_id: tier_id for price_id, (tier_id, _) in concluded.learned.items()}
     if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
         raise LeaseLostError
@@ -137,21 +143,24 @@ def _save(
 
 def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
     """Decide, and write nothing: what a refresh would store of this user, beside what is stored."""
-    known = {**billing.known_products.get(app.app_id, {}), **billing.known_prices.get(app.app_id, {})}
+    known = billing.known_tiers(app.app_id)
     learned = _learned_prices(app, known, holdings.subscriptions)
-    stored = entitlements.get(conn, app.app_id, user_id)
-    previous = stored.entitlement if stored else None
+    known |= {price_id: tier_id for price_id, (tier_id, _) in learned.items()}
+    before = last_good.of_user(conn, app.app_id, user_id)
+    gone = vanished(before.values(), holdings.subscriptions, holdings.living_customers)
+    subscriptions, invoices = (*holdings.subscriptions, *gone), holdings.invoices
     decided = decide(
         app,
-        (*holdings.subscriptions, *vanished(previous, holdings.subscriptions, holdings.living_customers)),
-        holdings.invoices,
+        subscriptions,
+        invoices,
         grants.live(conn, app.app_id, user_id, now),
-        {**known, **{price_id: tier_id for price_id, (tier_id, _) in learned.items()}},
-        previous,
+        known,
+        before,
         now,
         known_contested(conn, app.app_id, user_id),
     )
-    return Conclusion(decided, stored, learned)
+    kept = remember(app, subscriptions, invoices, known, before, now)
+    return Conclusion(decided, entitlements.get(conn, app.app_id, user_id), learned, kept)
 
 
 def _tell(billing: Billing, lease: Lease, outcome: _Outcome) -> None:

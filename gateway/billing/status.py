@@ -31,9 +31,19 @@ async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, objec
         "until": entitlement.until,
         "then": [{"at": at, "tier": to} for at, to in entitlement.then],
         "ends_at": entitlement.ends_at,
+        "period_end": entitlement.period_end_at,
+        "renews": entitlement.renews,
+        "pending_tier": _pending(entitlement),
         "limits": limits(tier),
         "features": list(tier.features),
     }
+
+
+def _pending(entitlement: Entitlement) -> dict[str, object] | None:
+    """The change of tier that a schedule at Stripe will bring; None if there is none."""
+    if entitlement.pending_tier is None:
+        return None
+    return {"at": entitlement.pending_at, "tier": entitlement.pending_tier}
 
 
 async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict[str, object]:

@@ -52,6 +52,8 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     say(f"{app_id}/{user_id} has {found['tier']}: {found['reason']} ({found['source']}{stripe})")
     for change in found["then"]:
         say(f"  from {instant(change['at'])} UTC by the clock alone: {change['tier']}")
+    if found["pending_tier"] is not None:
+        say(f"  from {instant(found['pending_tier']['at'])} UTC, scheduled at Stripe: {found['pending_tier']['tier']}")
     for concern in found["concerns"]:
         say(f"  look at this: {concern['kind']}: {concern['message']}")
     _say_timers(found["refresh"])

@@ -180,6 +180,10 @@ def _values(entitlement: Entitlement) -> dict[str, Any]:
         "changes_to_come": json.dumps(entitlement.then),
         "until_at": entitlement.until,
         "ends_at": entitlement.ends_at,
+        "period_end_at": entitlement.period_end_at,
+        "renews": entitlement.renews,
+        "pending_tier": entitlement.pending_tier,
+        "pending_at": entitlement.pending_at,
         "concerns": json.dumps([astuple(concern) for concern in entitlement.concerns]),
     }
 
@@ -195,6 +199,10 @@ def _stored(row: Row[Any]) -> Stored:
         price_id=row.price_id,
         then=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
         ends_at=row.ends_at,
+        period_end_at=row.period_end_at,
+        renews=row.renews,
+        pending_tier=row.pending_tier,
+        pending_at=row.pending_at,
         concerns=tuple(Concern(*concern) for concern in json.loads(row.concerns)),
     )
     return Stored(row.app_id, row.user_id, entitlement, row.version, row.changed_at, row.updated_at)

@@ -15,6 +15,7 @@ from gateway.store.schema import (
     inbox,
     instance,
     keys,
+    last_good_tiers,
     litellm_ids,
     notices,
     outbox,
@@ -22,7 +23,7 @@ from gateway.store.schema import (
     refreshes,
 )
 
-_OF_USERS = (entitlements, refreshes, outbox, notices, checkouts, customers, disputes, grants, keys)
+_OF_USERS = (entitlements, refreshes, outbox, notices, checkouts, customers, disputes, grants, keys, last_good_tiers)
 
 
 def remove_user(conn: Connection, app_id: str, user_id: str) -> int:
@@ -73,6 +74,7 @@ def remove_account(conn: Connection, facts: tuple[str, ...], alert_kinds: tuple[
         "entitlements": conn.execute(delete(entitlements).where(entitlements.c.source == "subscription")).rowcount,
         "events": ignored.rowcount,
     }
+    conn.execute(delete(last_good_tiers))
     gone["portals"] = 0
     for name in facts:
         which = instance.c.key.startswith(name, autoescape=True) if name.endswith(":") else instance.c.key == name

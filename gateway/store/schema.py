@@ -113,6 +113,10 @@ entitlements = Table(
     Column("changes_to_come", _text, nullable=False),
     Column("until_at", _instant),
     Column("ends_at", _instant),
+    Column("period_end_at", _instant),
+    Column("renews", Boolean),
+    Column("pending_tier", _text),
+    Column("pending_at", _instant),
     Column("concerns", _text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("changed_at", _instant, nullable=False),
@@ -126,6 +130,22 @@ Index(
     entitlements.c.tier,
     sqlite_where=TIER_IN_USE,
     postgresql_where=TIER_IN_USE,
+)
+
+last_good_tiers = Table(
+    "last_good_tiers",
+    metadata,
+    Column("subscription_id", _text, primary_key=True),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("customer_id", _text, nullable=False),
+    Column("tier", _text, nullable=False),
+    Column("price_id", _text),
+    Column("gives", Boolean, nullable=False),
+    Column("until_at", _instant),
+    Column("status", _text, nullable=False),
+    Column("updated_at", _instant, nullable=False),
+    Index("ix_last_good_tiers_user", "app_id", "user_id"),
 )
 
 tier_changes = Table(

@@ -32,6 +32,8 @@ RUNNING = ("active", "trialing", "past_due")
 """Statuses in which somebody pays, or soon will."""
 OVER = ("canceled", "incomplete_expired")
 """Stripe's final statuses: it will never charge for such a subscription again."""
+VANISHED = "vanished"
+"""No status of Stripe's: it marks a subscription that is only remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,28 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """What a subscription schedule sells from `start_at` to `end_at`."""
+
+    start_at: int
+    end_at: int | None
+    price_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The phases of a subscription schedule; `cancels`: the subscription ends with the last one."""
+
+    phases: tuple[Phase, ...]
+    cancels: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
-    """A Stripe subscription in one shape, whatever API version it came in."""
+    """A Stripe subscription in one shape, whatever API version it came in.
+
+    `schedule` None: it has none, or it could not be read.
+    """
 
     subscription_id: str
     customer_id: str
@@ -65,6 +87,8 @@ class Subscription:
     collection_method: str
     pending_update: bool = False
     schedule_id: str | None = None
+    schedule: Schedule | None = None
+    period_start_at: int | None = None
 
     @property
     def over(self) -> bool:
@@ -84,7 +108,9 @@ class Subscription:
 class Invoice:
     """A Stripe invoice in one shape. Amounts are minor units; `first_attempt_at` None if never attempted.
 
-    `price_ids` are what it charges for: lines that credit something back are left out.
+    `amount_paid` is what was charged: 0 where the credit balance paid, or something outside Stripe. `charged` lists the
+    (price id, product id) of each line that costs something; lines that credit something back are left out.
+    `period_end_at` is the latest end of the periods of those lines.
     """
 
     invoice_id: str
@@ -96,8 +122,24 @@ class Invoice:
     created_at: int
     first_attempt_at: int | None
     hosted_invoice_url: str | None
-    price_ids: tuple[str, ...] = ()
+    charged: tuple[tuple[str, str | None], ...] = ()
     currency: str = ""
+    total: int = 0
+    due_at: int | None = None
+    finalized_at: int | None = None
+    period_end_at: int | None = None
+
+    @property
+    def paid(self) -> bool:
+        """Whether it paid for something, by whatever means; a coupon of 100 % did not."""
+        return self.status == "paid" and self.total > 0
+
+    @property
+    def failing_since_at(self) -> int:
+        """When it should have been paid, were it not: the due date of one that is sent, the first attempt of others."""
+        return next(
+            at for at in (self.due_at, self.first_attempt_at, self.finalized_at, self.created_at) if at is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +198,23 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class LastGood:
+    """The last tier that a subscription gave by a price that was known, and that price.
+
+    `gives`: whether it gave a tier when Stripe listed it last, until `until_at` as far as was known then (None: no end
+    known); `status` is Stripe's of then.
+    """
+
+    subscription_id: str
+    customer_id: str
+    tier: str
+    price_id: str | None
+    gives: bool
+    until_at: int | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Concern:
     """Something about a decision that a person must look at; becomes an alert."""
 
@@ -170,7 +229,8 @@ class Entitlement:
 
     `status` is Stripe's, None without a subscription. `until` is the next instant at which the clock alone changes
     the tier, None if none is known; `then` lists those changes as (epoch seconds, tier). `ends_at` is when the
-    subscription ends. `price_id` is what the tier was read from, so that a later decision can tell whether it moved.
+    subscription ends. `price_id` is what the tier was read from. `period_end_at`, `renews` and `pending_tier`, with the
+    instant at which it comes, are the subscription's; None without one, or where nothing is scheduled.
     """
 
     tier: str
@@ -183,6 +243,10 @@ class Entitlement:
     then: tuple[tuple[int, str], ...] = ()
     ends_at: int | None = None
     concerns: tuple[Concern, ...] = ()
+    period_end_at: int | None = None
+    renews: bool | None = None
+    pending_tier: str | None = None
+    pending_at: int | None = None
 
     @property
     def until(self) -> int | None:

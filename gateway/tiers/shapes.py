@@ -6,11 +6,11 @@ Since 2025-03-31.basil a subscription's period stands on its items and an invoic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.errors import UpstreamFailed
-from gateway.tiers.model import Dispute, FraudWarning, Invoice, Item, Refund, Subscription
+from gateway.tiers.model import Dispute, FraudWarning, Invoice, Item, Phase, Refund, Schedule, Subscription
 
 Raw = Mapping[str, Any]
 _MONTH_SECONDS = 31 * 86_400
@@ -18,7 +18,9 @@ _MONTH_SECONDS = 31 * 86_400
 
 def subscription(raw: Raw) -> Subscription:
     """A `subscription` object. Raises `UpstreamFailed` if it has not even an id, a customer and a status."""
-    items = tuple(_item(item, raw) for item in _list(raw.get("items")))
+    rows = _list(raw.get("items"))
+    items = tuple(_item(item, raw) for item in rows)
+    starts = [at for row in rows if (at := _instant(row.get("current_period_start"))) is not None]
     ends = [item.period_end_at for item in items if item.period_end_at is not None]
     pause = raw.get("pause_collection")
     return Subscription(
@@ -37,7 +39,24 @@ def subscription(raw: Raw) -> Subscription:
         collection_method=str(raw.get("collection_method") or "charge_automatically"),
         pending_update=isinstance(raw.get("pending_update"), Mapping),
         schedule_id=_id(raw.get("schedule")),
+        period_start_at=max(starts) if starts else _instant(raw.get("current_period_start")),
     )
+
+
+def schedule(raw: Raw) -> Schedule:
+    """A `subscription_schedule` object: a phase without a start is left out."""
+    phases = [_phase(phase) for phase in raw.get("phases") or () if isinstance(phase, Mapping)]
+    cancels = raw.get("end_behavior") == "cancel"
+    return Schedule(tuple(phase for phase in phases if phase is not None), cancels)
+
+
+def _phase(raw: Raw) -> Phase | None:
+    start_at = _instant(raw.get("start_date"))
+    items = raw.get("items")
+    prices = [_id(item.get("price")) for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+    if start_at is None:
+        return None
+    return Phase(start_at, _instant(raw.get("end_date")), tuple(price for price in prices if price))
 
 
 def invoice(raw: Raw) -> Invoice:
@@ -47,6 +66,9 @@ def invoice(raw: Raw) -> Invoice:
     attempts = raw.get("attempt_count")
     attempt_count = attempts if isinstance(attempts, int) else 0
     created_at = _instant(raw.get("created")) or 0
+    charging = [
+        line for line in _list(raw.get("lines")) if isinstance(line, Mapping) and _amount(line.get("amount")) > 0
+    ]
     return Invoice(
         invoice_id=_text(raw, "id", "invoice"),
         subscription_id=_subscription_of_invoice(raw),
@@ -58,8 +80,12 @@ def invoice(raw: Raw) -> Invoice:
         # The first attempt comes with finalization; Stripe names no instant of its own for it.
         first_attempt_at=(finalized_at or created_at) if attempt_count else None,
         hosted_invoice_url=raw.get("hosted_invoice_url") if isinstance(raw.get("hosted_invoice_url"), str) else None,
-        price_ids=tuple(price_id for line in _list(raw.get("lines")) if (price_id := _charged_price(line))),
+        charged=tuple(charged for line in charging if (charged := _charged(line))),
         currency=str(raw.get("currency") or ""),
+        total=_amount(raw.get("total")),
+        due_at=_instant(raw.get("due_date")),
+        finalized_at=finalized_at,
+        period_end_at=_last_end(charging),
     )
 
 
@@ -85,8 +111,7 @@ def refund(raw: Raw, customer_id: str, paid: Raw | None) -> Refund:
 
     Raises `UpstreamFailed` if it has no id.
     """
-    periods = [line.get("period") for line in _list(paid.get("lines")) if isinstance(line, Mapping)] if paid else []
-    ends = [_instant(period.get("end")) for period in periods if isinstance(period, Mapping)]
+    end_at = _last_end(_list(paid.get("lines"))) if paid else None
     return Refund(
         charge_id=_text(raw, "id", "charge"),
         customer_id=customer_id,
@@ -94,9 +119,7 @@ def refund(raw: Raw, customer_id: str, paid: Raw | None) -> Refund:
         currency=str(raw.get("currency") or ""),
         in_full=raw.get("refunded") is True,
         subscription_id=_subscription_of_invoice(paid) if paid else None,
-        until_at=max(
-            (end for end in ends if end is not None), default=(_instant(raw.get("created")) or 0) + _MONTH_SECONDS
-        ),
+        until_at=end_at if end_at is not None else (_instant(raw.get("created")) or 0) + _MONTH_SECONDS,
     )
 
 
@@ -111,13 +134,23 @@ def fraud_warning(raw: Raw, customer_id: str) -> FraudWarning:
     )
 
 
-def _charged_price(line: Any) -> str | None:
-    """The price that an invoice line charges for; None for a credit, and for what has no price."""
-    if not isinstance(line, Mapping) or _amount(line.get("amount")) <= 0:
-        return None
+def _charged(line: Raw) -> tuple[str, str | None] | None:
+    """The price and the product that an invoice line charges for; None for what has no price."""
     pricing = line.get("pricing")
     details = pricing.get("price_details") if isinstance(pricing, Mapping) else None
-    return _id(details.get("price")) if isinstance(details, Mapping) else _id(line.get("price"))
+    if isinstance(details, Mapping):
+        price_id, product_id = _id(details.get("price")), _id(details.get("product"))
+    else:
+        price = line.get("price")
+        price_id, product_id = _id(price), _id(price.get("product")) if isinstance(price, Mapping) else None
+    return (price_id, product_id) if price_id else None
+
+
+def _last_end(lines: Sequence[Any]) -> int | None:
+    """The latest end of these invoice lines' periods."""
+    periods = [line.get("period") for line in lines if isinstance(line, Mapping)]
+    ends = [_instant(period.get("end")) for period in periods if isinstance(period, Mapping)]
+    return max((end for end in ends if end is not None), default=None)
 
 
 def _item(raw: Any, of: Raw) -> Item:
@@ -156,7 +189,12 @@ def _id(value: Any) -> str | None:
 
 
 def _list(value: Any) -> list[Any]:
-    data = value.get("data") if isinstance(value, Mapping) else None
+    """A list's objects. Raises `UpstreamFailed` for a partial one: what a tier hangs on may be in the rest."""
+    if not isinstance(value, Mapping):
+        return []
+    if value.get("has_more"):
+        raise UpstreamFailed("Stripe answered a part of a list.", detail=str(value.get("url"))[:200])
+    data = value.get("data")
     return data if isinstance(data, list) else []
 
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from gateway.tiers.model import Entitlement, Subscription
-
-VANISHED = "vanished"
-"""No status of Stripe's: it marks what is only remembered."""
+from gateway.tiers.model import VANISHED, LastGood, Subscription
 
 
 def vanished(
-    previous: Entitlement | None, listed: Sequence[Subscription], living_customers: Collection[str]
+    last_good: Iterable[LastGood], listed: Sequence[Subscription], living_customers: Collection[str]
 ) -> tuple[Subscription, ...]:
-    """What gave the last tier, if its customer was asked about, is not deleted, and it is not `listed`.
+    """Every subscription that ever gave a tier, whose customer was asked about and is not deleted, and that is not
+    `listed`.
 
     It ends when it was known to end before; without such an instant only a person can end it.
     """
-    if previous is None or previous.source != "subscription" or previous.subscription_id is None:
-        return ()
-    customer_id = previous.customer_id
-    if customer_id is None or customer_id not in living_customers:
-        return ()
-    if any(each.subscription_id == previous.subscription_id for each in listed):
-        return ()
-    remembered = Subscription(
-        subscription_id=previous.subscription_id,
-        customer_id=customer_id,
+    ids = {each.subscription_id for each in listed}
+    return tuple(
+        _remembered(good)
+        for good in last_good
+        if good.subscription_id not in ids and good.customer_id in living_customers and good.gives
+    )
+
+
+def _remembered(good: LastGood) -> Subscription:
+    return Subscription(
+        subscription_id=good.subscription_id,
+        customer_id=good.customer_id,
         status=VANISHED,
         items=(),
         created_at=0,
-        period_end_at=previous.until,
+        period_end_at=None,
         cancel_at=None,
         cancel_at_period_end=False,
         ended_at=None,
@@ -38,4 +38,3 @@ def vanished(
         pause_behavior=None,
         collection_method="",
     )
-    return (remembered,)

@@ -83,6 +83,9 @@ class StatusAnswer(BaseModel):
     until: Instant
     then: Annotated[list[TierAt], Field(description="What the clock alone will change.")]
     ends_at: Instant
+    period_end: Annotated[int | None, Field(description="When the period that the subscription is in ends.")]
+    renews: Annotated[bool | None, Field(description="Whether Stripe will charge for another period.")]
+    pending_tier: Annotated[TierAt | None, Field(description="The change of tier that is scheduled at Stripe.")]
     limits: LimitsAnswer
     features: list[str]
 

@@ -28,6 +28,9 @@ async def test_somebody_unknown_has_the_default_tier_and_nulls(world: World) -> 
         "until": None,
         "then": [],
         "ends_at": None,
+        "period_end": None,
+        "renews": None,
+        "pending_tier": None,
         "limits": FREE_LIMITS,
         "features": [],
     }
@@ -47,9 +50,49 @@ async def test_a_payer_is_told_everything_of_the_subscription(world: World) -> N
         "until": None,
         "then": [],
         "ends_at": None,
+        "period_end": world.stripe.world.find("subscription", subscription_id)["items"]["data"][0][
+            "current_period_end"
+        ],
+        "renews": True,
+        "pending_tier": None,
         "limits": PRO_LIMITS,
         "features": ["images"],
     }
+
+
+async def test_a_downgrade_that_the_portal_scheduled_is_pending_until_it_comes(world: World) -> None:
+    subscription_id = await world.subscribed("u1", "enterprise")
+    link = await world.checkout("u1", "pro")
+    assert link.kind == "portal"
+    click = {"action": "change_plan", "price": "price_pro_month", "subscription": subscription_id}
+    assert await world.click(link.url, **click) == 303
+    await world.catch_up()
+    seen = await world.status("u1")
+    at = seen["period_end"]
+    assert (seen["tier"], seen["pending_tier"], seen["renews"]) == ("enterprise", {"at": at, "tier": "pro"}, True)
+    world.move(at + 3700 - world.clock.now)
+    await world.catch_up()
+    seen = await world.status("u1")
+    assert (seen["tier"], seen["pending_tier"], seen["period_end"] > at) == ("pro", None, True)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_schedule_that_cannot_be_read_keeps_no_news_away(world: World, status: int) -> None:
+    subscription_id = await world.subscribed("u1")
+    world.stripe.world.find("subscription", subscription_id)["schedule"] = "sub_sched_1"
+    world.stripe.fault("status", "/v1/subscription_schedules/.*", status=status, times=100)
+    world.stripe.fail_next_renewal(subscription_id)
+    await world.catch_up()
+    seen = await world.status("u1")
+    assert (seen["status"], seen["pending_tier"], await world.alerts()) == ("past_due", None, set())
+
+
+async def test_what_was_canceled_does_not_renew(world: World) -> None:
+    subscription_id = await world.subscribed("u1")
+    await world.billing.stripe.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
+    await world.catch_up()
+    seen = await world.status("u1")
+    assert (seen["tier"], seen["renews"], seen["period_end"]) == ("pro", False, seen["ends_at"])
 
 
 async def test_who_has_only_been_to_the_checkout_has_a_customer(world: World) -> None:

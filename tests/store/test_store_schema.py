@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Text, event, text
 
-from gateway.store import customers, disputes, entitlements, grants, inbox, keys, notices, outbox, refreshes
+from gateway.store import customers, disputes, entitlements, grants, inbox, keys, last_good, notices, outbox, refreshes
 from gateway.store.schema import metadata
 
 
@@ -50,6 +50,7 @@ HOT = {
     "inbox.count_waiting": inbox.count_waiting,
     "refreshes.lease": lambda conn: refreshes.lease(conn, "me", 100, 60, 10),
     "refreshes.count_waiting": refreshes.count_waiting,
+    "last_good.of_user": lambda conn: last_good.of_user(conn, "skai", "u1"),
     "outbox.due": lambda conn: outbox.due(conn, 100, 10),
     "outbox.counts": outbox.counts,
     "outbox.of_user": lambda conn: outbox.of_user(conn, "skai", "u1"),

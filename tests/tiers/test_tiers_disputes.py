@@ -41,10 +41,9 @@ def decided(
     app: App = APP,
     grants: tuple[Grant, ...] = (),
     invoices: tuple[Invoice, ...] = (),
-    previous: Entitlement | None = None,
     now: int = NOW,
 ) -> Entitlement:
-    return decide(app, subscriptions, invoices, grants, KNOWN, previous, now, contested)
+    return decide(app, subscriptions, invoices, grants, KNOWN, {}, now, contested)
 
 
 def alerts(entitlement: Entitlement) -> list[tuple[str, str]]:
@@ -129,11 +128,10 @@ def test_the_order_of_what_is_contested_does_not_matter() -> None:
 
 
 def test_a_payment_that_fails_during_a_dispute_has_its_grace_once_it_is_won() -> None:
-    """past_due never raises above what was before, but "before" is not the tier of the hold."""
     past_due, invoices = subscription("past_due"), (PAID_BEFORE, invoice("open", at=NOW - DAY))
     held = decided(past_due, contested=(DISPUTE,), invoices=invoices)
     assert held.tier == "free"
-    won = decided(past_due, contested=(replace(DISPUTE, status="won"),), invoices=invoices, previous=held)
+    won = decided(past_due, contested=(replace(DISPUTE, status="won"),), invoices=invoices)
     assert (won.tier, won.reason) == ("pro", Reason.GRACE)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.errors import UpstreamFailed
-from gateway.tiers.shapes import invoice, subscription
+from gateway.tiers.model import Phase, Schedule
+from gateway.tiers.shapes import invoice, refund, schedule, subscription
 
 PRICE = {"id": "price_1", "lookup_key": "skai_pro_month", "product": "prod_1", "recurring": {"interval": "month"}}
 SINCE_BASIL = {
@@ -45,12 +46,15 @@ def test_both_shapes_of_an_invoice_are_one_value() -> None:
 def test_both_shapes_of_a_line_name_what_is_charged_and_credits_name_nothing() -> None:
     common = {"id": "in_1", "status": "paid"}
     since_basil = [
-        {"amount": 2000, "pricing": {"price_details": {"price": "price_1"}}},
+        {"amount": 2000, "pricing": {"price_details": {"price": "price_1", "product": "prod_1"}}},
         {"amount": -900, "pricing": {"price_details": {"price": "price_0"}}},
     ]
-    up_to_2024 = [{"amount": 2000, "price": {"id": "price_1"}}, {"amount": -900, "price": {"id": "price_0"}}]
+    up_to_2024 = [
+        {"amount": 2000, "price": {"id": "price_1", "product": "prod_1"}},
+        {"amount": -900, "price": {"id": "price_0"}},
+    ]
     for lines in (since_basil, up_to_2024):
-        assert invoice({**common, "lines": {"data": lines}}).price_ids == ("price_1",)
+        assert invoice({**common, "lines": {"data": lines}}).charged == (("price_1", "prod_1"),)
 
 
 def test_an_invoice_that_was_never_attempted_has_no_first_attempt() -> None:
@@ -67,3 +71,32 @@ def test_what_is_no_subscription_is_the_vendors_failure_not_ours(raw: dict[str, 
 def test_rubbish_inside_does_not_become_a_tier() -> None:
     odd = subscription({**SINCE_BASIL, "items": {"data": [{"price": None}, {"price": "price_text"}]}})
     assert [item.price_id for item in odd.items] == ["", "price_text"]
+
+
+def test_an_invoice_tells_when_it_is_due_what_it_cost_and_how_long_that_lasts() -> None:
+    lines = [
+        {"amount": 2000, "period": {"start": 10, "end": 20}},
+        {"amount": 0, "period": {"end": 900}},
+        {"amount": 5, "period": {"end": 15}},
+    ]
+    raw = {"id": "in_1", "status": "open", "due_date": 7, "total": 2005, "created": 1, "lines": {"data": lines}}
+    read = invoice({**raw, "status_transitions": {"finalized_at": 3}})
+    assert (read.due_at, read.total, read.finalized_at, read.period_end_at) == (7, 2005, 3, 20)
+
+
+def test_a_schedules_phases_name_their_prices_whether_expanded_or_not() -> None:
+    raw = {"phases": [{"start_date": 1, "end_date": 2, "items": [{"price": "price_1"}, {"price": {"id": "price_2"}}]},
+                      {"items": []}, None], "end_behavior": "cancel"}  # fmt: skip
+    assert schedule(raw) == Schedule((Phase(1, 2, ("price_1", "price_2")),), cancels=True)
+    assert schedule({"end_behavior": "release"}) == Schedule((), cancels=False)
+
+
+def test_a_part_of_a_list_is_refused() -> None:
+    part = {"object": "list", "data": [], "has_more": True, "url": "/v1/some/list"}
+    for read in (
+        lambda: subscription({**SINCE_BASIL, "items": part}),
+        lambda: invoice({"id": "in_1", "status": "paid", "lines": part}),
+        lambda: refund({"id": "ch_1"}, "cus_1", {"id": "in_1", "lines": part}),
+    ):
+        with pytest.raises(UpstreamFailed, match="a part of a list"):
+            read()

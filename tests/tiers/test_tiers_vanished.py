@@ -5,39 +5,43 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from test_tiers_decide import DAY, NOW, decided, good, subscription
 
-from gateway.tiers.model import Entitlement, Reason, Subscription
-from gateway.tiers.vanished import VANISHED, vanished
+from gateway.tiers.model import VANISHED, LastGood, Reason, Subscription
+from gateway.tiers.vanished import vanished
 
-PREVIOUS = Entitlement("pro", Reason.ACTIVE, "subscription", "active", "cus_1", "sub_1", "price_pro")
+GOOD = LastGood("sub_1", "cus_1", "pro", "price_pro", True, None, "active")
 LISTED = Subscription("sub_1", "cus_1", "canceled", (), 1, None, None, False, 2, None, None, "charge_automatically")
 
 
-def test_the_subscription_behind_the_last_tier_is_remembered_when_it_is_not_listed() -> None:
-    [remembered] = vanished(PREVIOUS, (), ("cus_1",))
+def test_a_subscription_that_gave_a_tier_is_remembered_when_it_is_not_listed() -> None:
+    [remembered] = vanished([GOOD], (), ("cus_1",))
     assert (remembered.subscription_id, remembered.customer_id, remembered.status) == ("sub_1", "cus_1", VANISHED)
-    assert remembered.period_end_at is None
+    found = decided(remembered, last_good={"sub_1": GOOD})
+    assert (found.tier, found.reason, found.status, found.until) == ("pro", Reason.KEPT, "active", None)
+    assert [each.kind for each in found.concerns] == ["subscription_vanished"]
 
 
 def test_an_end_that_was_known_stays_its_end() -> None:
-    [remembered] = vanished(replace(PREVIOUS, then=((500, "free"),)), (), ("cus_1",))
-    assert remembered.period_end_at == 500
+    ending = replace(subscription(), cancel_at=NOW + DAY)
+    before = good(ending)
+    gone = vanished(before.values(), (), ("cus_1",))
+    assert decided(*gone, last_good=before).then == ((NOW + DAY, "free"),)
+    assert decided(*gone, last_good=before, now=NOW + DAY).tier == "free"
 
 
 @pytest.mark.parametrize(
-    ("previous", "listed", "living"),
+    ("remembered", "listed", "living"),
     [
-        (None, (), ("cus_1",)),
-        (PREVIOUS, (LISTED,), ("cus_1",)),
-        (PREVIOUS, (), ()),
-        (PREVIOUS, (), ("cus_2",)),
-        (replace(PREVIOUS, source="grant"), (), ("cus_1",)),
-        (replace(PREVIOUS, source="default", tier="free"), (), ("cus_1",)),
-        (replace(PREVIOUS, subscription_id=None), (), ("cus_1",)),
+        ((), (), ("cus_1",)),
+        ((GOOD,), (LISTED,), ("cus_1",)),
+        ((GOOD,), (), ()),
+        ((GOOD,), (), ("cus_2",)),
+        ((replace(GOOD, gives=False),), (), ("cus_1",)),
     ],
-    ids=["new", "listed", "deleted customer", "another customer", "grant", "never paid", "no subscription"],
+    ids=["new", "listed", "deleted customer", "another customer", "gave nothing any more"],
 )
 def test_nothing_is_remembered_of(
-    previous: Entitlement | None, listed: tuple[Subscription, ...], living: tuple[str, ...]
+    remembered: tuple[LastGood, ...], listed: tuple[Subscription, ...], living: tuple[str, ...]
 ) -> None:
-    assert vanished(previous, listed, living) == ()
+    assert vanished(remembered, listed, living) == ()

@@ -45,7 +45,7 @@ async def test_an_unknown_user_has_the_default_tier_and_nulls(running: Running) 
     assert answer == {
         "app_id": "skai", "user_id": "nobody-yet", "tier": "free", "stripe_customer_id": None,
         "stripe_subscription_id": None, "status": None, "reason": "default", "source": "default", "until": None,
-        "then": [], "ends_at": None, "features": [],
+        "then": [], "ends_at": None, "features": [], "period_end": None, "renews": None, "pending_tier": None,
         "limits": {"max_budget": 1.0, "budget_duration": "1d", "tpm_limit": None, "rpm_limit": 10, "models": None},
     }  # fmt: skip
 

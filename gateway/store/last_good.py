@@ -1,0 +1,35 @@
+"""The last good tier of each subscription, which is kept while its price is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from sqlalchemy import Connection, delete, insert, select
+
+from gateway.store.schema import last_good_tiers
+from gateway.tiers.model import LastGood
+
+_COLUMNS = [last_good_tiers.c[name] for name in LastGood.__dataclass_fields__]
+
+
+def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGood]:
+    """Subscription id → its last good tier, for the subscriptions of this user that are not over."""
+    rows = conn.execute(
+        select(*_COLUMNS)
+        .where(last_good_tiers.c.app_id == app_id, last_good_tiers.c.user_id == user_id)
+        .order_by(last_good_tiers.c.subscription_id)
+    )
+    return {row.subscription_id: LastGood(**row._asdict()) for row in rows}
+
+
+def replace_all(conn: Connection, app_id: str, user_id: str, last_good: Mapping[str, LastGood], now: int) -> None:
+    """Keep these of this user and no others. Writes nothing if they are what is stored."""
+    stored = of_user(conn, app_id, user_id)
+    changed = [each for each in last_good.values() if stored.get(each.subscription_id) != each]
+    gone = [*(each.subscription_id for each in changed), *(stored.keys() - last_good.keys())]
+    if gone:
+        conn.execute(delete(last_good_tiers).where(last_good_tiers.c.subscription_id.in_(gone)))
+    if changed:
+        of_whom = {"app_id": app_id, "user_id": user_id, "updated_at": now}
+        conn.execute(insert(last_good_tiers), [asdict(each) | of_whom for each in changed])

@@ -1,0 +1,80 @@
+"""What a subscription's invoices say: the tier that was paid last, and since when a payment is missing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gateway.catalog.model import App
+from gateway.tiers.model import Invoice, LastGood, Subscription
+
+NEVER_COLLECTED = ("void", "uncollectible")
+
+
+def tier_paid_last(
+    app: App, invoices: Sequence[Invoice], known_prices: Mapping[str, str], good: LastGood | None
+) -> tuple[int, str | None] | None:
+    """The rank that was paid last and its price id, by the newest paid invoice that names a price of a tier.
+
+    An invoice for seats alone names none. `good` also says what its price gave, where that price is not known any
+    more. (0, None) where only other prices were ever paid; None where no paid invoice names a price.
+    """
+    named = False
+    for invoice in sorted((each for each in invoices if each.paid), key=lambda each: each.created_at, reverse=True):
+        named = named or bool(invoice.charged)
+        ranked = [
+            (tier.rank, price_id)
+            for price_id, product_id in invoice.charged
+            if (tier_id := _tier_of_price(price_id, product_id, known_prices, good)) and (tier := app.tier(tier_id))
+        ]
+        if ranked:
+            return max(ranked)
+    if not named:
+        return None
+    tier = app.tier(good.tier) if good else None
+    return (tier.rank, good.price_id) if tier and good else (0, None)
+
+
+def _tier_of_price(
+    price_id: str, product_id: str | None, known_prices: Mapping[str, str], good: LastGood | None
+) -> str | None:
+    if price_id in known_prices:
+        return known_prices[price_id]
+    if good is not None and good.price_id == price_id:
+        return good.tier
+    return known_prices.get(product_id or "")
+
+
+def unpaid_since(invoices: Sequence[Invoice]) -> int | None:
+    """When the oldest unpaid invoice that is not older than the newest paid one should have been paid.
+
+    An older one was given up: periods that came after it were paid. None if none is unpaid, or nothing ever was paid.
+    """
+    paid = _newest_paid(invoices)
+    unpaid = [each for each in invoices if paid and each.created_at >= paid.created_at and _is_missed(each)]
+    return min((each.failing_since_at for each in unpaid), default=None)
+
+
+def grace_starts_at(subscription: Subscription, invoices: Sequence[Invoice]) -> int | None:
+    """The instant that the grace of a past_due subscription is counted from; None if nothing was ever paid.
+
+    Where no unpaid invoice says it, what was paid for has ended: with its period.
+    """
+    paid = _newest_paid(invoices)
+    if paid is None:
+        return None
+    instants = (unpaid_since(invoices), paid.period_end_at, subscription.period_start_at, paid.created_at)
+    return next(at for at in instants if at is not None)
+
+
+def _newest_paid(invoices: Sequence[Invoice]) -> Invoice | None:
+    return max((each for each in invoices if each.paid), key=lambda each: each.created_at, default=None)
+
+
+def _is_missed(invoice: Invoice) -> bool:
+    """Open, or attempted or sent before it was made void or uncollectible.
+
+    Collection that is paused voids invoices that nobody was ever asked to pay.
+    """
+    if invoice.status in NEVER_COLLECTED:
+        return invoice.first_attempt_at is not None or invoice.due_at is not None
+    return invoice.status == "open"
