@@ -1,7 +1,8 @@
-"""Writing files so that a reader sees the old text or the new one, never half of it."""
+"""Files: written so that a reader sees the old text or the new one, never half of it; read as UTF-8 or refused."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import tempfile
@@ -10,6 +11,11 @@ from pathlib import Path
 
 from gateway.errors import ConfigError
 
+# The longer mark first: UTF-32's begins with UTF-16's.
+_OTHER_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)  # fmt: skip
 _NEW_FILE_MODE = 0o644  # Traefik reads it as another user
 
 
@@ -40,6 +46,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file that must be UTF-8, with or without a byte order mark. Raises `ValueError` that names the
+    encoding it seems to have and how to convert it."""
+    for mark, encoding in _OTHER_MARKS:
+        if data.startswith(mark):
+            raise ValueError(f"is {encoding}, expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")
+    text = data.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in text:
+        raise ValueError("holds NUL bytes (UTF-16 without its mark?), expected UTF-8")
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = text.count(b"\n", 0, exc.start) + 1
+        raise ValueError(
+            f"line {line} is not UTF-8 (byte 0x{text[exc.start]:02x}; Windows-1252?), expected UTF-8;"
+            " convert it: iconv -f WINDOWS-1252 -t UTF-8"
+        ) from None
 
 
 def _mode(path: Path) -> int:

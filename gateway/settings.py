@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
+from gateway.files import decoded
 from gateway.setting_rules import database_problem, host_problem, is_public, pasting_problem, secret_rule, url_problem
 
 STRIPE_API_BASE = "https://api.stripe.com"
@@ -96,7 +97,7 @@ def read_secret_file(path: Path) -> str:
         data = file.read(_MAX_SECRET_FILE_BYTES + 1)
     if len(data) > _MAX_SECRET_FILE_BYTES:
         raise ValueError("is larger than 64 KiB")
-    return data.decode("utf-8").rstrip("\r\n")
+    return decoded(data).rstrip("\r\n")
 
 
 def file_problem(error: OSError | ValueError) -> str:
@@ -105,7 +106,7 @@ def file_problem(error: OSError | ValueError) -> str:
         return "is a folder; Docker makes one where the file to mount is missing: remove it and create the file"
     if isinstance(error, OSError):
         return f"{error.strerror}"
-    return "is no UTF-8 text (UTF-16?), or larger than 64 KiB; write it anew as plain text"
+    return str(error)
 
 
 class _Reader:

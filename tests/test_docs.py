@@ -4,12 +4,12 @@ import json
 import re
 from pathlib import Path
 
-import click
 import pytest
 
 from gateway.catalog import identity_rules, parse
 from gateway.catalog.routing_shape import RoutingShape
 from gateway.cli import skpay
+from gateway.cli.commands import Noun
 from gateway.doctor.stripe import NEEDED, USEFUL
 from gateway.routing import FORMATS
 from gateway.web.routes import API
@@ -36,14 +36,22 @@ def test_every_error_line_is_explained_in_the_sop() -> None:
     assert [event for event in sorted(events) if f"`{event}`" not in SOP] == []
 
 
-def test_every_command_the_documents_name_exists() -> None:
-    named = set(re.findall(r"`skpay ([a-z]+)(?: ([a-z]+)\b)?", SOP + README))
-    assert len(named) >= 10
-    for noun, verb in named:
-        command = skpay.commands.get(noun)
-        assert command is not None, noun
-        if isinstance(command, click.Group) and verb:
-            assert verb in command.commands, (noun, verb)
+_TOPICS = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("docs/**/*.md")}
+
+
+def test_every_command_that_a_document_or_a_message_names_exists() -> None:
+    """NOUN VERB as the table of commands has it, so that nobody is told to type what is gone."""
+    named: set[tuple[str, str]] = set()
+    for text in (SOP, README, *_TOPICS.values()):
+        named |= set(re.findall(r"(?:`|^|\s)skpay ([a-z]+)(?: ([a-z]+)\b)?", text, re.MULTILINE))
+    for text in OURS.values():
+        named |= set(re.findall(r"(?:[:;,`] |[:;,`\"(])skpay ([a-z]+)(?: ([a-z]+)\b)?", text))
+    assert len(named) >= 30
+    for noun, verb in sorted(named):
+        entry = skpay.entries.get(noun)
+        assert entry is not None, (noun, verb)
+        if isinstance(entry, Noun) and verb:
+            assert verb in entry.verbs, (noun, verb)
 
 
 def test_the_sop_subscribes_to_the_very_events_that_doctor_asks_for() -> None:

@@ -1,6 +1,6 @@
 """Customers that exist at Stripe and not in our store: found again by the metadata that we signed, or by an operator.
 
-Only the signature makes a customer ours by itself; whose an unsigned one is, an operator says (`skpay adopt`).
+Only the signature makes a customer ours by itself; whose an unsigned one is, an operator says (`skpay users adopt`).
 """
 
 from __future__ import annotations

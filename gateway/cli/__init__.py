@@ -10,30 +10,7 @@ import click
 
 import gateway
 from gateway import errors
-from gateway.cli import (
-    account,
-    adopt,
-    alerts,
-    backup,
-    check,
-    doctor,
-    events,
-    forget,
-    gate,
-    init,
-    keys,
-    limits,
-    notices,
-    portal,
-    reconcile,
-    routes,
-    schema,
-    selftest,
-    serve,
-    tunnel,
-    users,
-)
-from gateway.cli import demo as demo_command
+from gateway.cli.commands import SECTIONS, TableGroup
 from gateway.cli.output import complain
 
 EXIT: dict[type[errors.SkpayError], int] = {
@@ -44,44 +21,14 @@ EXIT: dict[type[errors.SkpayError], int] = {
 }
 EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_BUG = 130, 1, 70  # a closed pipe as click itself tells it
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(gateway.__version__, prog_name="skpay")
-def skpay() -> None:
-    """Stripe subscriptions as tiers for self-hosted apps."""
-
-
-for command in (
-    init.init,
-    serve.serve,
-    demo_command.demo,
-    check.check,
-    selftest.selftest,
-    routes.routes,
-    tunnel.tunnel,
-    schema.schema,
-    keys.keys,
-    limits.limits,
-    users.status,
-    users.explain,
-    users.grant,
-    users.revoke,
-    users.refresh,
-    gate.gate,
-    forget.users,
-    account.account,
-    adopt.adopt,
-    backup.backup,
-    backup.restore,
-    events.events,
-    alerts.alerts,
-    alerts.retry,
-    reconcile.reconcile,
-    notices.notices,
-    portal.portal,
-    doctor.doctor,
-):
-    skpay.add_command(command)
+skpay = click.version_option(gateway.__version__, prog_name="skpay")(
+    TableGroup(
+        "skpay",
+        sections=SECTIONS,
+        help="Stripe subscriptions as tiers for self-hosted apps.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+)
 
 
 def exit_code(error: errors.SkpayError) -> int:
@@ -119,6 +66,6 @@ def _run() -> int:
         complain(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
         return 2
     except Exception:
-        complain("skpay met a bug of its own:")
+        complain("internal error, please report it:")
         traceback.print_exc()
         return EXIT_BUG

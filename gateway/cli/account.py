@@ -12,18 +12,14 @@ from sqlalchemy import Connection
 from gateway.billing.account import binding, mode_of
 from gateway.billing.account_move import Moved, move_account
 from gateway.cli.environment import settings
-from gateway.cli.output import good, say
+from gateway.cli.output import as_json, good, json_option, say
 from gateway.cli.server import alone, ask_or_write
 from gateway.settings import Settings
 
 
-@click.group()
-def account() -> None:
-    """The Stripe account and mode that the database is bound to."""
-
-
-@account.command("show")
-def show() -> None:
+@click.command("show")
+@json_option
+def show(wants_json: bool) -> None:
     """Which account and mode the database belongs to, and which mode the key has."""
     found = settings()
 
@@ -33,6 +29,9 @@ def show() -> None:
         return asdict(bound) | {"newest_customer": newest, "key_mode": _key_mode(found), "wrong_account": False}
 
     told: Any = ask_or_write(found, "GET", "/admin/account", None, job)
+    if wants_json:
+        as_json(told)
+        return
     say(f"database: {told['account'] or 'account not known'}, {told['mode'] or 'not bound yet'}")
     say(f"newest customer: {told['newest_customer'] or 'none'}")
     say(f"key: {told['key_mode']}{', of ANOTHER account' if told['wrong_account'] else ''}")
@@ -49,7 +48,7 @@ class _DryRunError(Exception):
         self.moved = moved
 
 
-@account.command("move")
+@click.command("move")
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
 def move(yes: bool) -> None:
     """Forget what came from one Stripe account, so that the next start binds the database to the key's.

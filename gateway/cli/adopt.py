@@ -1,10 +1,12 @@
-"""`skpay adopt`: customers whom an operator brings along."""
+"""`skpay users adopt`: existing Stripe customers become users."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import os
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
@@ -13,14 +15,15 @@ from typing import Any
 
 import aiohttp
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.app.offline import offline_billing
 from gateway.billing.adopt import Claim, adopt_claimed
 from gateway.cli.environment import settings
-from gateway.cli.output import err, say, table
+from gateway.cli.output import json_option, listing, say
+from gateway.cli.progress import progress
 from gateway.cli.server import NoServerError, ask_async
 from gateway.errors import InvalidInput
+from gateway.files import decoded
 from gateway.settings import Settings
 from gateway.stripe.client import Stripe
 
@@ -34,35 +37,54 @@ _WORDS = {"new": "to adopt", "known": "known already", "refused": "refused"}
 @click.option("--metadata-key", help="The customers' metadata that holds the app's own user id.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="A file with customer_id,user_id lines.")
 @click.option("--apply", "apply", is_flag=True, help="Sign and store them; without it nothing is changed.")
+@json_option
 @click.pass_context
-def adopt(context: click.Context, app_id: str, metadata_key: str | None, csv_file: Path | None, apply: bool) -> None:
+def adopt(
+    context: click.Context, app_id: str, metadata_key: str | None, csv_file: Path | None, apply: bool, wants_json: bool
+) -> None:
     """Make existing Stripe customers users of an app; exit 1 if any was refused."""
     if (metadata_key is None) == (csv_file is None):
         raise InvalidInput("Give either --metadata-key or --csv.")
     claims = _from_csv(csv_file) if csv_file is not None else None
     verdicts = asyncio.run(_adopt(settings(), app_id, claims, metadata_key or "", apply=apply))
     rows = [(each["customer_id"], each["user_id"], _WORDS[each["state"]], each["why"]) for each in verdicts]
-    table(("customer", "user", "what", "why"), rows, empty="No customer was found.")
+    headings = ("customer", "user", "what", "why")
+    listing(verdicts, headings, rows, wants_json=wants_json, empty="No customer was found.")
     counts = Counter(each["state"] for each in verdicts)
-    done = "adopted" if apply else "to adopt"
-    say(f"{counts['new']} {done}, {counts['known']} known already, {counts['refused']} refused")
-    if counts["new"] and not apply:
-        say("nothing was changed; do it with --apply")
+    if not wants_json:
+        done = "adopted" if apply else "to adopt"
+        say(f"{counts['new']} {done}, {counts['known']} known already, {counts['refused']} refused")
+        if counts["new"] and not apply:
+            say("nothing was changed; do it with --apply")
     if counts["refused"]:
         context.exit(1)
 
 
 def _from_csv(path: Path) -> list[Claim]:
-    """Raises `InvalidInput` with the number of the first line that is none."""
+    """Raises `InvalidInput` with the place of the first line that is none, or for a file that is no UTF-8 text."""
     claims: list[Claim] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if not row or (number == 1 and row[0].strip() == "customer_id"):
-                continue
-            if len(row) != 2 or not all(cell.strip() for cell in row):
-                raise InvalidInput(f"{path}:{number}: expected customer_id,user_id")
-            claims.append(Claim(row[0].strip(), row[1].strip()))
+    try:
+        text = decoded(path.read_bytes())
+    except ValueError as exc:
+        raise InvalidInput(f"{path}: {exc}; in a spreadsheet choose: Save as > CSV UTF-8") from None
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            claims += _claim_of(f"{path}:{reader.line_num}", row)
+    except csv.Error as exc:
+        raise InvalidInput(f"{path}:{reader.line_num}: is no CSV: {exc}") from None
     return claims
+
+
+def _claim_of(place: str, row: list[str]) -> list[Claim]:
+    cells = [cell.strip() for cell in row]
+    if not any(cells) or cells == ["customer_id", "user_id"]:
+        return []
+    if len(cells) == 1 and cells[0].startswith("cus_") and (found := re.search(r"[;\t|]", cells[0])):
+        raise InvalidInput(f"{place}: expected customer_id,user_id with a comma between, got {found[0]!r}")
+    if len(cells) != 2 or not all(cells):
+        raise InvalidInput(f"{place}: expected customer_id,user_id")
+    return [Claim(cells[0], cells[1])]
 
 
 async def _adopt(
@@ -93,9 +115,8 @@ async def _in_chunks(
     claims: list[Claim], judge: Callable[[list[Claim]], Awaitable[list[dict[str, Any]]]]
 ) -> list[dict[str, Any]]:
     verdicts: list[dict[str, Any]] = []
-    columns = (TextColumn("asking Stripe"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("", total=len(claims))
+    with progress() as bar:
+        task = bar.add_task("asking Stripe", total=len(claims))
         for chunk in _chunks(claims):
             verdicts += await judge(chunk)
             bar.update(task, completed=len(verdicts))

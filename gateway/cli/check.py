@@ -6,7 +6,7 @@ import os
 
 import click
 
-from gateway.app import CatalogFile
+from gateway.app.catalog_file import CatalogFile
 from gateway.cli.environment import settings
 from gateway.cli.output import good
 from gateway.routing import plan
@@ -14,7 +14,7 @@ from gateway.routing import plan
 
 @click.command()
 def check() -> None:
-    """Check the environment and apps.json as `serve` would, without starting anything."""
+    """Check the environment and apps.json as serve would, and start nothing."""
     found = settings()
     catalog, _ = CatalogFile(found, os.environ).read()
     plan(catalog, found.public_url)

@@ -13,7 +13,7 @@ import aiohttp
 import click
 
 from gateway.cli.demo_stage import Stage, log_end, open_stage
-from gateway.cli.output import bad, good, out
+from gateway.cli.output import bad, good, say
 from gateway.sandbox.story import Story, StoryFailedError
 
 
@@ -35,7 +35,7 @@ async def _demo(folder: Path, story: bool) -> int:
     interrupted = asyncio.create_task(stopping.wait())
     await asyncio.wait((playing, interrupted), return_when=asyncio.FIRST_COMPLETED)
     if not playing.done():
-        out.print("\nstopping …")
+        say("\nstopping …")
         playing.cancel()
     interrupted.cancel()
     try:
@@ -50,7 +50,7 @@ async def _play(folder: Path, story: bool) -> int:
         if not story:
             _invite(stage)
             await asyncio.Event().wait()  # until we are canceled
-        out.print("\n[bold]The story[/]")
+        say("\nThe story", "cyan")
         try:
             async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
                 await _story(session, stage).play()
@@ -58,7 +58,7 @@ async def _play(folder: Path, story: bool) -> int:
             bad(str(exc))
             _tell_log(folder / "skpayments.log")
             return 1
-        out.print(f"\n[bold green]Every step was seen.[/] {time.monotonic() - started:.1f} s in all.")
+        say(f"\nEvery step was seen. {time.monotonic() - started:.1f} s in all.", "green")
         return 0
 
 
@@ -76,20 +76,20 @@ def _story(session: aiohttp.ClientSession, stage: Stage) -> Story:
 
 def _invite(stage: Stage) -> None:
     api = stage.dashboard_url.removesuffix("/dashboard/")
-    out.print(f"""
-[bold]Click here[/]
-  [bold cyan]{stage.app_url}[/]   the sample app: sign in with any name, try the paid page, upgrade
-  [cyan]{stage.stripe_url}[/]        the pretend Stripe: customers, let a renewal fail, move the clock
-  [cyan]{stage.dashboard_url}[/]  the real Traefik's dashboard
-  [cyan]{stage.pay_url}/openapi.json[/]  the API
+    say(f"""
+Click here
+  {stage.app_url}   the sample app: sign in with any name, try the paid page, upgrade
+  {stage.stripe_url}        the pretend Stripe: customers, let a renewal fail, move the clock
+  {stage.dashboard_url}  the real Traefik's dashboard
+  {stage.pay_url}/openapi.json  the API
 
-[bold]Type here[/], in another shell
-  [cyan]. {stage.folder}/environment; {Path(sys.executable).with_name("skpay")} doctor --live --traefik-api {api}[/]
+Type here, in another shell
+  . {stage.folder}/environment; {Path(sys.executable).with_name("skpay")} doctor --live --traefik-api {api}
 
-[dim]apps.json, the generated Traefik files and the logs are in {stage.folder}; edit apps.json and see it reload.[/]
-Press [bold]Ctrl-C[/] to stop everything.""")
+apps.json, the generated Traefik files and the logs are in {stage.folder}; edit apps.json and see it reload.
+Press Ctrl-C to stop everything.""")
 
 
 def _tell_log(log: Path) -> None:
-    out.print("[dim]The end of SKPayments' log:[/]")
-    out.print(log_end(log), markup=False)
+    say("The end of SKPayments' log:")
+    say(log_end(log))

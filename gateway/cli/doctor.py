@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 
 from gateway.cli.environment import settings
-from gateway.cli.output import as_json, bad, good, say, skipped, warn
+from gateway.cli.output import as_json, bad, good, json_option, say, skipped, warn
 from gateway.doctor import Finding, Options, examine
 from gateway.doctor.finding import State
 
@@ -22,7 +22,7 @@ _SHOWN: dict[State, Callable[[str], None]] = {"well": good, "warning": warn, "ba
 @click.option("--traefik-api", metavar="URL", help="Where Traefik's API is, such as http://traefik:8080.")
 @click.option("--cookie", metavar="COOKIE", help="A real cookie of Open WebUI to try; - reads it from standard input.")
 @click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
-@click.option("--json", "wants_json", is_flag=True, help="Print the findings as JSON.")
+@json_option
 @click.pass_context
 def doctor(
     context: click.Context, live: bool, traefik_api: str | None, cookie: str | None, strict: bool, wants_json: bool

@@ -9,7 +9,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.cli.environment import settings
-from gateway.cli.output import as_json, good, instant, table
+from gateway.cli.output import as_json, good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.store import inbox
 from gateway.web.admin_events import SHOWN, replay, shown_event, whole_event
@@ -17,15 +17,11 @@ from gateway.web.admin_events import SHOWN, replay, shown_event, whole_event
 account_option = click.option("--account", default="", help="The connected account it came from, if any.")
 
 
-@click.group()
-def events() -> None:
-    """What Stripe sent and what became of it."""
-
-
-@events.command("list")
+@click.command("list")
 @click.option("--app", "app_id", help="Only those of this app.")
 @click.option("--user", "user_id", help="Only those of this user.")
-def list_(app_id: str | None, user_id: str | None) -> None:
+@json_option
+def list_(app_id: str | None, user_id: str | None, wants_json: bool) -> None:
     """The newest events."""
 
     def job(conn: Connection) -> dict[str, object]:
@@ -35,10 +31,11 @@ def list_(app_id: str | None, user_id: str | None) -> None:
     found = ask_or_write(settings(), "GET", f"/admin/events{'?' if query else ''}{query}", None, job)["events"]
     names = ("type", "event_id", "state", "app_id", "user_id")
     rows = [(instant(each["received_at"]), *(each[name] for name in names)) for each in found]
-    table(("received (UTC)", "type", "id", "state", "app", "user"), rows, empty="No event was received yet.")
+    headings = ("received (UTC)", "type", "id", "state", "app", "user")
+    listing(found, headings, rows, wants_json=wants_json, empty="No event was received yet.")
 
 
-@events.command()
+@click.command()
 @click.argument("event_id")
 @account_option
 def show(event_id: str, account: str) -> None:
@@ -47,7 +44,7 @@ def show(event_id: str, account: str) -> None:
     as_json(ask_or_write(settings(), "GET", path, None, lambda conn: whole_event(conn, account, event_id)))
 
 
-@events.command("replay")
+@click.command("replay")
 @click.argument("event_id")
 @account_option
 def replay_(event_id: str, account: str) -> None:

@@ -23,12 +23,7 @@ _SECONDS = 90.0
 """Stripe and LiteLLM are called one after the other; each may take its time."""
 
 
-@click.group()
-def users() -> None:
-    """The users of the apps."""
-
-
-@users.command("delete")
+@click.command("delete")
 @click.argument("app_id")
 @click.argument("user_id")
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")

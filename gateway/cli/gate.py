@@ -9,24 +9,19 @@ from typing import Any
 import click
 
 from gateway.cli.environment import settings
-from gateway.cli.output import as_json, bad, good, instant, say
+from gateway.cli.output import as_json, bad, good, instant, json_option, say
 from gateway.cli.server import NoServerError, ask, server_needed
 
 _STDIN = "-"
 
 
-@click.group()
-def gate() -> None:
-    """What Traefik is answered."""
-
-
-@gate.command()
+@click.command()
 @click.argument("app_id", metavar="APP")
 @click.option("--url", required=True, help="The address asked for, such as https://chat.example.com/api/x.")
 @click.option("-X", "--method", default="GET", show_default=True, help="The request's method.")
 @click.option("-b", "--cookie", "cookies", multiple=True, help="'name=value'; - reads them from standard input.")
 @click.option("-H", "--header", "headers", multiple=True, help="'Name: value'; - reads lines of them from there.")
-@click.option("--json", "wants_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 def explain(
     app_id: str, url: str, method: str, cookies: Sequence[str], headers: Sequence[str], wants_json: bool
 ) -> None:
@@ -131,7 +126,7 @@ def _print_tier(app_id: str, user_id: str | None, tier: Any) -> None:
     elif in_store is None:
         where = f"{where}; nothing was ever decided about this user"
     elif in_store["tier"] != tier["used"]:
-        where, well = f"{where}, but the store says {in_store['tier']}: skpay refresh {app_id} {user_id}", False
+        where, well = f"{where}, but the store says {in_store['tier']}: skpay users refresh {app_id} {user_id}", False
     else:
         since = f"since {instant(in_store['changed_at'])} UTC"
         where, well = f"{where} and in the store, {since}: {in_store['reason']} ({in_store['source']})", True

@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.init_catalog import Answers, catalog_text
 from gateway.cli.init_folder import check_answers, folder_of, write_folder
-from gateway.cli.output import good, out, say
+from gateway.cli.output import good, say
 from gateway.errors import ConfigError
 
 _NOT_AN_ID = re.compile(r"[^a-z0-9]+")
@@ -110,7 +110,7 @@ def _entry(identity: str) -> dict[str, object]:
 
 
 def _say_next(answers: Answers, folder: Path) -> None:
-    out.print("\n[bold]Next[/]")
+    say("\nNext")
     if folder != Path():
         say(f"  cd {folder}")
     if not answers.stripe_key:

@@ -8,21 +8,16 @@ import time
 import click
 from sqlalchemy import Connection
 
-from gateway.app import CatalogFile
+from gateway.app.catalog_file import CatalogFile
 from gateway.billing.keys import create_key
 from gateway.cli.environment import settings
-from gateway.cli.output import good, instant, say, table
+from gateway.cli.output import good, instant, json_option, listing, say
 from gateway.cli.server import ask_or_write
 from gateway.store import keys as stored_keys
 from gateway.web.admin import shown_key
 
 
-@click.group()
-def keys() -> None:
-    """API keys of apps and of their users; kept hashed, shown once."""
-
-
-@keys.command("create")
+@click.command("create")
 @click.option("--app", "app_id", required=True, help="The app it is for.")
 @click.option("--user", "user_id", help="A key of this user, for `user_key` identity; left out: one of the app itself.")
 @click.option("--name", default="", help="To tell it from others.")
@@ -41,23 +36,25 @@ def create(app_id: str, user_id: str | None, name: str) -> None:
     click.echo(made["key"])
 
 
-@keys.command("list")
-def list_() -> None:
+@click.command("list")
+@json_option
+def list_(wants_json: bool) -> None:
     """Every key, live or revoked."""
 
     def job(conn: Connection) -> dict[str, object]:
         return {"keys": [shown_key(key) for key in stored_keys.all_(conn)]}
 
-    found = ask_or_write(settings(), "GET", "/admin/keys", None, job)
+    found = ask_or_write(settings(), "GET", "/admin/keys", None, job)["keys"]
     rows = [
         (each["key_id"], each["app_id"], each["user_id"] or "(the app)", each["name"], instant(each["created_at"]),
          instant(each["revoked_at"]) or "live")
-        for each in found["keys"]
+        for each in found
     ]  # fmt: skip
-    table(("id", "app", "user", "name", "created", "revoked"), rows, empty="There are no keys.")
+    headings = ("id", "app", "user", "name", "created", "revoked")
+    listing(found, headings, rows, wants_json=wants_json, empty="There are no keys.")
 
 
-@keys.command("revoke")
+@click.command("revoke")
 @click.argument("key_id", type=click.IntRange(min=1))
 def revoke(key_id: int) -> None:
     """The key stops working with the next request."""

@@ -5,25 +5,22 @@ from __future__ import annotations
 import time
 
 import click
-from rich.progress import Progress
+from sqlalchemy import Connection
 
 from gateway.cli.environment import settings
-from gateway.cli.output import bad, err, good
-from gateway.cli.server import NoServerError, ask, server_needed
+from gateway.cli.output import bad, good
+from gateway.cli.progress import progress
+from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
 from gateway.settings import Settings
+from gateway.store import outbox
 
 POLL_SECONDS = 0.5
 
 
-@click.group()
-def limits() -> None:
-    """The limits of apps.json on their way to LiteLLM."""
-
-
-@limits.command()
+@click.command()
 @click.pass_context
 def push(context: click.Context) -> None:
-    """Tell LiteLLM of every user whose limits are not those of apps.json, and wait until it holds them.
+    """Send LiteLLM the limits of every user that differ from apps.json, and wait until it holds them.
 
     An edit of apps.json does the same by itself; this shows how far it is. Exit 1 if LiteLLM refused some.
     """
@@ -33,21 +30,32 @@ def push(context: click.Context) -> None:
         dead = _wait(found)
     except NoServerError:
         raise server_needed(found) from None
-    good(f"{renewed} user(s) were told anew; nothing waits")
+    good(f"{renewed} user(s) were sent again; nothing waits")
     if dead:
-        bad(f"LiteLLM refused {dead} user(s) for good; see: skpay alerts")
+        bad(f"LiteLLM refused {dead} user(s) for good; see: skpay alerts list")
         context.exit(1)
 
 
 def _wait(found: Settings) -> int:
     """Show what waits until nothing does; returns how many were given up."""
-    with Progress(console=err, transient=True) as progress:
-        task = progress.add_task("telling LiteLLM", total=None)
+    with progress() as bar:
+        task = bar.add_task("sending to LiteLLM", total=None)
         most = 0
         while True:
             counts = ask(found, "GET", "/admin/outbox")
             most = max(most, counts["waiting"])
-            progress.update(task, total=most or 1, completed=most - counts["waiting"])
+            bar.update(task, total=most or 1, completed=most - counts["waiting"])
             if not counts["waiting"]:
                 return int(counts["dead"])
             time.sleep(POLL_SECONDS)
+
+
+@click.command()
+def retry() -> None:
+    """Send again what LiteLLM refused for good, after its cause was removed."""
+
+    def job(conn: Connection) -> dict[str, object]:
+        return {"revived": outbox.revive(conn, None, int(time.time()))}
+
+    revived = ask_or_write(settings(), "POST", "/admin/outbox/retry", None, job)["revived"]
+    good(f"{revived} user(s) are sent to LiteLLM again; see: skpay alerts list")

@@ -9,21 +9,17 @@ import click
 from sqlalchemy import Connection
 
 from gateway.cli.environment import settings
-from gateway.cli.output import good, instant, table
+from gateway.cli.output import good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.store import notices as stored
 from gateway.web.admin_notices import SHOWN, replay, shown_notice
 
 
-@click.group()
-def notices() -> None:
-    """What apps were told of their users' changes of tier."""
-
-
-@notices.command(name="list")
+@click.command(name="list")
 @click.option("--app", "app_id", help="Only those of this app.")
 @click.option("--state", type=click.Choice(stored.STATES), help="Only those in this state.")
-def list_(app_id: str | None, state: str | None) -> None:
+@json_option
+def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
     """The newest notices and what the apps answered."""
 
     def job(conn: Connection) -> dict[str, object]:
@@ -33,10 +29,11 @@ def list_(app_id: str | None, state: str | None) -> None:
     found = ask_or_write(settings(), "GET", f"/admin/notices{'?' if query else ''}{query}", None, job)["notices"]
     names = ("change_id", "app_id", "user_id", "state", "attempts", "error")
     rows = [(instant(each["created_at"]), *(each[name] for name in names)) for each in found]
-    table(("changed (UTC)", "change", "app", "user", "state", "attempts", "error"), rows, empty="No notice.")
+    headings = ("changed (UTC)", "change", "app", "user", "state", "attempts", "error")
+    listing(found, headings, rows, wants_json=wants_json, empty="No notice.")
 
 
-@notices.command(name="replay")
+@click.command(name="replay")
 @click.argument("change_id", required=False)
 @click.option("--dead", is_flag=True, help="All that were given up, instead of one.")
 @click.option("--app", "app_id", help="With --dead: only those of this app.")

@@ -1,66 +1,94 @@
-"""What the commands print: plain when piped, in colour on a terminal."""
+"""What the commands print: plain when piped, in colour on a terminal, and nowhere cut or folded."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
+import unicodedata
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
 
 from gateway.log import redact
 
-out = Console(highlight=False, soft_wrap=True)
-
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-PIPE_WIDTH = 1000
+json_option = click.option("--json", "wants_json", is_flag=True, help="Print it as JSON.")
+_GAP = "  "
 
 
 def complain(*lines: str) -> None:
     """Each line on standard error, as an error; what looks like a secret is not shown there either."""
     for line in lines:
-        err.print(f"[red]error:[/] {escape(str(redact(line)))}")
+        _echo(f"{click.style('error:', fg='red')} {redact(line)}", err=True)
 
 
-def say(line: str) -> None:
-    out.print(escape(line))
+def say(line: str, colour: str | None = None) -> None:
+    _echo(click.style(line, fg=colour) if colour else line)
 
 
 def good(line: str) -> None:
-    out.print(f"[green]✓[/] {escape(line)}")
+    _echo(f"{click.style('✓', fg='green')} {line}")
 
 
 def warn(line: str) -> None:
-    out.print(f"[yellow]![/] {escape(line)}")
+    _echo(f"{click.style('!', fg='yellow')} {line}")
 
 
 def skipped(line: str) -> None:
-    out.print(f"[dim]·[/] {escape(line)}")
+    _echo(f"{click.style('·', dim=True)} {line}")
 
 
 def bad(line: str) -> None:
-    out.print(f"[red]✗[/] {escape(line)}")
+    _echo(f"{click.style('✗', fg='red')} {line}")
+
+
+def _echo(line: str, *, err: bool = False) -> None:
+    # https://no-color.org; without it click looks whether a terminal reads.
+    click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def as_json(value: object) -> None:
     """For a program that reads on."""
-    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def listing(
+    found: object, headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], *, wants_json: bool, empty: str
+) -> None:
+    """`rows` under their headings; with `--json` `found`, the same with every field."""
+    if wants_json:
+        as_json(found)
+    else:
+        table(headings, rows, empty=empty)
 
 
 def table(headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], *, empty: str) -> None:
-    """Rows under headings, or one line if there are none."""
+    """Rows under headings, or one line if there are none.
+
+    A row is one line whatever its width: an id is there to be copied, and a terminal wraps by itself.
+    """
     if not rows:
         say(empty)
         return
-    shown = Table(box=None, pad_edge=False)
-    for heading in headings:
-        shown.add_column(heading, overflow="fold")
-    for row in rows:
-        shown.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    # Ids are there to be copied: folded where a terminal is narrow, and never cut in a pipe.
-    out.print(shown, width=None if out.is_terminal else PIPE_WIDTH)
+    lines = [headings, *(tuple(_one_line(cell) for cell in row) for row in rows)]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(headings))]
+    for number, line in enumerate(lines):
+        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+        text = _GAP.join(padded).rstrip()
+        _echo(click.style(text, bold=True) if number == 0 else text)
+
+
+def _one_line(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: Chinese, Japanese and Korean characters and emoji take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)
 
 
 def instant(at: object) -> str:

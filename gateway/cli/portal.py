@@ -11,12 +11,7 @@ from gateway.cli.server import NoServerError, ask, server_needed
 _SECONDS = 60.0
 
 
-@click.group()
-def portal() -> None:
-    """Stripe's customer portal, where people change and cancel what they bought."""
-
-
-@portal.command()
+@click.command()
 def push() -> None:
     """Write each app's portal configuration to Stripe again, whatever was changed there."""
     found = settings()

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.environment import settings
-from gateway.cli.output import as_json, bad, complain, err, good, say, table
+from gateway.cli.output import as_json, bad, complain, good, json_option, say, table
+from gateway.cli.progress import progress
 from gateway.cli.server import NoServerError, ask, server_needed
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.settings import Settings
@@ -27,10 +27,13 @@ _TITLES = {
 @click.option("--app", "app_id", help="This app only.")
 @click.option("--apply", is_flag=True, help="Repair what differs, as an event from Stripe would.")
 @click.option("--yes", is_flag=True, help="With --apply: lower even many payers at once.")
-@click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
+@json_option
 @click.pass_context
 def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool, wants_json: bool) -> None:
-    """Compare Stripe, the store and LiteLLM; exit 1 if they differ and it was not repaired."""
+    """Compare Stripe, the store and LiteLLM; exit 1 if they differ.
+
+    With --apply exit 1 only for what cannot be repaired here.
+    """
     if yes and not apply:
         raise InvalidInput("--yes goes with --apply only: without it nothing is changed.")
     found = settings()
@@ -54,8 +57,7 @@ def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool
 
 def _done(found: Settings) -> Any:
     """The job, once it is over; its progress on a terminal meanwhile."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with progress() as bar:
         task = bar.add_task("waiting", total=None)
         while True:
             job = ask(found, "GET", _PATH)

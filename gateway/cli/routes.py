@@ -15,7 +15,7 @@ import click
 
 from gateway.catalog.model import GateKind
 from gateway.cli.environment import apps_option, catalog_of, public_url_of, public_url_option
-from gateway.cli.output import bad, good, out
+from gateway.cli.output import bad, good, say
 from gateway.errors import ConfigError
 from gateway.files import write_atomically
 from gateway.routing import FORMATS, HEADER, HIDDEN, Plan, files_of, plan, usual_formats
@@ -42,11 +42,6 @@ class _Wanted:
             for path in places
             if path.relative_to(self.folder).as_posix() not in self.files and (_read(path) or "").startswith(HEADER)
         )
-
-
-@click.group()
-def routes() -> None:
-    """Traefik, Docker and tunnel configuration, generated from apps.json."""
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +76,7 @@ out_option = click.option(
 )
 
 
-@routes.command()
+@click.command()
 @_options
 @out_option
 def write(folder: Path, **options: Any) -> None:
@@ -100,7 +95,7 @@ def write(folder: Path, **options: Any) -> None:
         good(f"{path} removed: nothing in apps.json asks for it")
 
 
-@routes.command()
+@click.command()
 @_options
 @out_option
 @click.pass_context
@@ -123,7 +118,7 @@ def check(context: click.Context, /, folder: Path, **options: Any) -> None:
         context.exit(1)
 
 
-@routes.command()
+@click.command()
 @_options
 @out_option
 @click.pass_context
@@ -136,12 +131,12 @@ def diff(context: click.Context, /, folder: Path, **options: Any) -> None:
     for path in wanted.leftovers():
         lines += _difference(path, _read(path), None)
     for line in lines:
-        out.print(_masked(line), markup=False, style={"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
+        say(_masked(line), {"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
     if lines:
         context.exit(1)
 
 
-@routes.command()
+@click.command()
 @_options
 @click.argument("name", required=False)
 def show(name: str | None, **options: Any) -> None:

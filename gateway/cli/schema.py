@@ -1,4 +1,4 @@
-"""`skpay schema`."""
+"""`skpay schema write`: the JSON Schema of apps.json."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from pathlib import Path
 import click
 
 from gateway.catalog import json_schema_text
+from gateway.cli.output import good
 from gateway.files import write_atomically
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Write here instead of printing.")
-def schema(out: Path | None) -> None:
-    """The JSON Schema of apps.json, for your editor."""
-    if out is None:
-        click.echo(json_schema_text(), nl=False)
-    else:
-        write_atomically(out, json_schema_text())
+def show() -> None:
+    """Print it."""
+    click.echo(json_schema_text(), nl=False)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), default="apps.schema.json")
+def write(file: Path) -> None:
+    """Write it to FILE, whole or not at all."""
+    write_atomically(file, json_schema_text())
+    good(f"{file} written")

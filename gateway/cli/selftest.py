@@ -8,13 +8,13 @@ from pathlib import Path
 
 import aiohttp
 import click
-from rich.progress import Progress
 
 from gateway.app.rehearsal import open_rehearsal
 from gateway.app.story_player import Player, StoryFailedError, Telling, can_play
 from gateway.catalog.model import App, Catalog
 from gateway.cli.environment import apps_option, catalog_of
-from gateway.cli.output import bad, err, good, say
+from gateway.cli.output import bad, good, say
+from gateway.cli.progress import progress
 from gateway.errors import ConfigError
 from gateway.sandbox.stories import Story, stories
 
@@ -43,10 +43,10 @@ async def _selftest(catalog: Catalog, apps: list[App], orders: int) -> int:
     failed = tellings = 0
     plays = [(app, story) for app in apps for story in stories()]
     async with open_rehearsal(catalog) as stage, aiohttp.ClientSession() as session:
-        with Progress(console=err, transient=True) as progress:
-            task = progress.add_task("playing", total=len(plays))
+        with progress() as bar:
+            task = bar.add_task("playing", total=len(plays))
             for app, story in plays:
-                progress.update(task, advance=1, description=app.app_id)
+                bar.update(task, advance=1, description=app.app_id)
                 if not can_play(app, story):
                     say(f"- {app.app_id}: {story.name}: needs what this app does not have")
                     continue

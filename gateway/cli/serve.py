@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from gateway import log
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.cli.environment import settings
 from gateway.errors import SkpayError
 from gateway.settings import Settings

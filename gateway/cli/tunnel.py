@@ -16,7 +16,7 @@ import click
 
 from gateway.catalog.model import Catalog
 from gateway.cli.environment import apps_option, catalog_of, public_url_of, public_url_option
-from gateway.cli.output import bad, good, out, say
+from gateway.cli.output import bad, good, say
 from gateway.cloudflare import API_BASE, Cloudflare, DnsPlan, changes, dns_plan, merged, zone_of
 from gateway.errors import ConfigError, Conflict, UpstreamFailed
 from gateway.routing import Plan, dns_records, ingress, plan
@@ -55,12 +55,7 @@ class _Found:
         return [*changes(self.config, self.merged), *map(str, self.dns.todo)]
 
 
-@click.group()
-def tunnel() -> None:
-    """The rules of a remotely managed Cloudflare Tunnel and its DNS: every host of apps.json leads to Traefik."""
-
-
-@tunnel.command("plan")
+@click.command("plan")
 @apps_option
 @public_url_option
 @_dns_option
@@ -78,7 +73,7 @@ def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: boo
     good("the tunnel is up to date")
 
 
-@tunnel.command()
+@click.command()
 @apps_option
 @public_url_option
 @_dns_option
@@ -136,7 +131,7 @@ def _merged(current: Mapping[str, Any], wanted: Plan) -> dict[str, Any]:
 
 def _show(lines: list[str]) -> None:
     for line in lines:
-        out.print(line, markup=False, style={"+": "green", "-": "red"}.get(line[:1]))
+        say(line, {"+": "green", "-": "red"}.get(line[:1]))
 
 
 def _read_all(apps_file: Path, public_url: str) -> tuple[_Tunnel, Plan]:

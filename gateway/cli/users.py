@@ -1,7 +1,8 @@
-"""`skpay status|explain|grant|revoke|refresh`: one user of one app."""
+"""`skpay users show|explain|grant|revoke|refresh`: one user of one app."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ from urllib.parse import quote
 import click
 from sqlalchemy import Connection
 
-from gateway.app import CatalogFile
+from gateway.app.catalog_file import CatalogFile
 from gateway.billing import grants
 from gateway.cli.environment import settings
-from gateway.cli.output import as_json, good, instant, say, table
+from gateway.cli.output import as_json, good, instant, json_option, listing, say, table
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
 from gateway.errors import InvalidInput
 
@@ -30,18 +31,20 @@ def _explained(app_id: str, user_id: str) -> Any:
 
 
 @click.command()
-@click.argument("app_id")
-@click.argument("user_id")
-def status(app_id: str, user_id: str) -> None:
-    """The user's tier, as JSON."""
-    found = _explained(app_id, user_id)
-    as_json({key: value for key, value in found.items() if key not in _BEHIND})
+@click.argument("app_id", metavar="APP")
+@click.argument("user_id", metavar="USER")
+@json_option
+def show(app_id: str, user_id: str, wants_json: bool) -> None:
+    """One user's tier, limits and features, as the app is told them."""
+    found = {key: value for key, value in _explained(app_id, user_id).items() if key not in _BEHIND}
+    rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items()]
+    listing(found, ("field", "value"), rows, wants_json=wants_json, empty="")
 
 
 @click.command()
-@click.argument("app_id")
-@click.argument("user_id")
-@click.option("--json", "wants_json", is_flag=True, help="Print everything as JSON.")
+@click.argument("app_id", metavar="APP")
+@click.argument("user_id", metavar="USER")
+@json_option
 def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     """Why the user has this tier: the events, changes and provisioning behind it."""
     found = _explained(app_id, user_id)
@@ -90,9 +93,9 @@ def _until_at(until: str | None) -> int | None:
 
 
 @click.command()
-@click.argument("app_id")
-@click.argument("user_id")
-@click.argument("tier")
+@click.argument("app_id", metavar="APP")
+@click.argument("user_id", metavar="USER")
+@click.argument("tier", metavar="TIER")
 @click.option("--reason", required=True, help="Shown by explain for ever.")
 @click.option("--until", help="A date (UTC) such as 2027-01-31; left out: for ever.")
 def grant(app_id: str, user_id: str, tier: str, reason: str, until: str | None) -> None:
@@ -109,8 +112,8 @@ def grant(app_id: str, user_id: str, tier: str, reason: str, until: str | None) 
 
 
 @click.command()
-@click.argument("app_id")
-@click.argument("user_id")
+@click.argument("app_id", metavar="APP")
+@click.argument("user_id", metavar="USER")
 def revoke(app_id: str, user_id: str) -> None:
     """Take back every grant of a user."""
     path = f"/admin/grants/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
@@ -123,8 +126,8 @@ def revoke(app_id: str, user_id: str) -> None:
 
 
 @click.command()
-@click.argument("app_id")
-@click.argument("user_id")
+@click.argument("app_id", metavar="APP")
+@click.argument("user_id", metavar="USER")
 def refresh(app_id: str, user_id: str) -> None:
     """Ask Stripe about a user now, as an event would."""
     found = settings()
@@ -132,4 +135,4 @@ def refresh(app_id: str, user_id: str) -> None:
         ask(found, "POST", "/admin/refresh", {"app_id": app_id, "user_id": user_id})
     except NoServerError:
         raise server_needed(found) from None
-    good(f"{user_id} of {app_id} is asked about; see: skpay explain {app_id} {user_id}")
+    good(f"{user_id} of {app_id} is asked about; see: skpay users explain {app_id} {user_id}")

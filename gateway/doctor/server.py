@@ -29,7 +29,7 @@ async def examine_ready(place: Place) -> list[Finding]:
         return [bad("server", "does not know our ADMIN_TOKEN", "restart it after changing ADMIN_TOKEN")]
     if problems:
         told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-        return [bad("server", f"not ready: {told}", "skpay alerts, and see its log")]
+        return [bad("server", f"not ready: {told}", "skpay alerts list, and see its log")]
     return [well("server", "ready")]
 
 

@@ -27,7 +27,7 @@ from servers.running import (
     write_apps,
 )
 
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.errors import ConfigError
 from gateway.settings import read_settings
 

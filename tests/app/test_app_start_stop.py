@@ -26,7 +26,7 @@ from servers.running import (
 )
 from servers.traefik import free_port, until
 
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.errors import ConfigError
 from gateway.settings import read_settings
 

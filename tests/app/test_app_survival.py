@@ -28,7 +28,7 @@ from servers.running import (
 )
 from servers.traefik import free_port, until
 
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.sandbox.litellm import Fault as LiteLLMFault
 from gateway.sandbox.stripe.faults import Fault as StripeFault
 from gateway.settings import read_settings

@@ -12,7 +12,7 @@ from servers.running import environ_of, vendors, write_apps
 from servers.world import World
 from sqlalchemy import Connection
 
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.billing.account import MODE, AccountCheck, binding, refuse_wrong_account
 from gateway.billing.account_move import move_account
 from gateway.errors import ConfigError, UpstreamFailed

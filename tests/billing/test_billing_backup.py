@@ -14,7 +14,7 @@ from servers.running import Running, Vendors, environ_of, vendors, write_apps
 from servers.world import World
 from sqlalchemy import Connection
 
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.billing.backup import begin_recovery, mark_restored, recover
 from gateway.billing.worker import Worker
 from gateway.errors import UpstreamFailed

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gateway.app import CatalogFile
+from gateway.app.catalog_file import CatalogFile
 from gateway.catalog import json_schema, parse
 from gateway.catalog.model import Notify, SecretRef
 from gateway.errors import ConfigError

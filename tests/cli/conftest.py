@@ -29,7 +29,7 @@ def skpay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
                     patched.delenv(name)
             for name, value in (env or {}).items():
                 patched.setenv(name, value)
-            patched.setenv("COLUMNS", "200")
+            patched.setenv("COLUMNS", "80")
             handlers = logging.getLogger().handlers[:]
             code = await asyncio.to_thread(_run)
             logging.getLogger().handlers[:] = handlers  # `serve` sets logging up for good

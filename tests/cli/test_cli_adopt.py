@@ -1,8 +1,9 @@
-"""`skpay adopt`: existing Stripe customers become users of an app."""
+"""`skpay users adopt`: existing Stripe customers become users of an app."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ async def made(running: Running, **metadata: str) -> str:
 async def test_customers_are_found_by_their_metadata_dry_and_then_for_real(skpay: Skpay, running: Running) -> None:
     ada, bob = await made(running, uid="ada"), await made(running, uid="bob")
     await made(running)
-    dry = await skpay("adopt", "--app", "skai", "--metadata-key", "uid", env=running.environ)
+    dry = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", env=running.environ)
     assert dry.code == 0, dry
     assert "2 to adopt, 0 known already, 0 refused" in dry.out
     assert "nothing was changed" in dry.out
@@ -39,7 +40,7 @@ async def test_customers_are_found_by_their_metadata_dry_and_then_for_real(skpay
     assert bob in dry.out
     assert (await running.json("GET", "/status/skai/ada"))[1]["stripe_customer_id"] is None
 
-    done = await skpay("adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
+    done = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
     assert done.code == 0, done
     assert "2 adopted, 0 known already, 0 refused" in done.out
     deadline = time.monotonic() + 10
@@ -47,7 +48,7 @@ async def test_customers_are_found_by_their_metadata_dry_and_then_for_real(skpay
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
 
-    again = await skpay("adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
+    again = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
     assert "0 adopted, 2 known already, 0 refused" in again.out
 
 
@@ -58,7 +59,7 @@ async def test_a_csv_with_a_contradiction_is_refused_there_and_only_there(
     many = "".join(f"cus_none_{number},user{number}\n" for number in range(30))
     file = tmp_path / "users.csv"
     file.write_text(f"customer_id,user_id\n{twice},one\n{many}\n{ada},ada\n{ada},ada\n{twice},other\n")
-    said = await skpay("adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
+    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
     assert said.code == 1
     assert "1 adopted, 0 known already, 32 refused" in said.out
     assert said.out.count("is claimed for two users") == 2
@@ -70,7 +71,7 @@ async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running, tmp
     await running.application.stop()
     file = tmp_path / "users.csv"
     file.write_text(f"{ada},ada\n")
-    said = await skpay("adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
+    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
     assert said.code == 0, said
     store = Store.open(running.environ["DATABASE_URL"])
     assert store.read_now(lambda conn: customers.owner(conn, ada)) is not None
@@ -91,7 +92,7 @@ async def test_what_cannot_be_used_is_told(
 ) -> None:
     file = tmp_path / "users.csv"
     file.write_text("cus_1,u1\ncus_2\n")
-    said = await skpay("adopt", *(each.format(csv=file) for each in words), env=alone)
+    said = await skpay("users", "adopt", *(each.format(csv=file) for each in words), env=alone)
     assert said.code == 2
     assert told.format(csv=file) in said.err
 
@@ -99,6 +100,42 @@ async def test_what_cannot_be_used_is_told(
 async def test_an_unknown_app_is_told(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("cus_1,u1\n")
-    said = await skpay("adopt", "--app", "nowhere", "--csv", str(file), env=running.environ)
+    said = await skpay("users", "adopt", "--app", "nowhere", "--csv", str(file), env=running.environ)
     assert said.code == 2
     assert "nowhere" in said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("cus_1,J\u00f6rg\n".encode("utf-16"), "{csv}: is UTF-16, expected UTF-8"),
+        ("cus_1,J\u00f6rg\n".encode("utf-16-le"), "{csv}: holds NUL bytes (UTF-16 without its mark?), expected UTF-8"),
+        ("cus_1,J\u00f6rg\n".encode("utf-32"), "{csv}: is UTF-32, expected UTF-8"),
+        ("cus_1,ada\ncus_2,J\u00f6rg\n".encode("cp1252"), "{csv}: line 2 is not UTF-8 (byte 0xf6; Windows-1252?)"),
+        (b"cus_1,ada\ncus_2;bob\n", "{csv}:2: expected customer_id,user_id with a comma between, got ';'"),
+        (b"cus_1\tada\n", "{csv}:1: expected customer_id,user_id with a comma between, got '\\t'"),
+        (b'cus_1,"' + b"x" * 200_000 + b'"\n', "{csv}:1: is no CSV: field larger than field limit"),
+    ],
+)
+async def test_a_csv_in_another_encoding_is_named_with_the_remedy(
+    skpay: Skpay, alone: dict[str, str], tmp_path: Path, content: bytes, told: str
+) -> None:
+    file = tmp_path / "users.csv"
+    file.write_bytes(content)
+    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), env=alone)
+    assert (said.code, said.out) == (2, "")
+    assert told.format(csv=file) in said.err
+    assert "Traceback" not in said.err
+    if "UTF-8" in told:
+        assert "Save as > CSV UTF-8" in said.err
+
+
+async def test_a_csv_of_a_spreadsheet_is_taken_with_its_byte_order_mark(
+    skpay: Skpay, running: Running, tmp_path: Path
+) -> None:
+    ada = await made(running)
+    file = tmp_path / "users.csv"
+    file.write_bytes(f'customer_id,user_id\r\n{ada},"J\u00f6rg"\r\n'.encode("utf-8-sig"))
+    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--json", env=running.environ)
+    assert said.code == 0, said
+    assert [(each["customer_id"], each["user_id"]) for each in json.loads(said.out)] == [(ada, "J\u00f6rg")]

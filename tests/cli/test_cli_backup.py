@@ -1,4 +1,4 @@
-"""`skpay backup` and `skpay restore`."""
+"""`skpay database backup` and `skpay database restore`."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def add(url: str, user_id: str) -> None:
 async def test_a_backup_while_the_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     await running.application._store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_1", None, 1))
     target = tmp_path / "kept.backup"
-    said = await skpay("backup", str(target), env=running.environ)
+    said = await skpay("database", "backup", str(target), env=running.environ)
     assert said.code == 0, said
     assert f"{target}: " in said.out
     assert users_in(target) == {"u1"}
 
 
 async def test_a_backup_without_a_name_lies_beside_the_database(skpay: Skpay, running: Running, tmp_path: Path) -> None:
-    assert (await skpay("backup", env=running.environ)).code == 0
+    assert (await skpay("database", "backup", env=running.environ)).code == 0
     assert len(found(tmp_path, "skpayments-*Z.backup")) == 1
 
 
 async def test_a_restore_while_the_server_runs_is_refused(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     target = tmp_path / "kept.backup"
-    await skpay("backup", str(target), env=running.environ)
-    said = await skpay("restore", str(target), env=running.environ)
+    await skpay("database", "backup", str(target), env=running.environ)
+    said = await skpay("database", "restore", str(target), env=running.environ)
     assert said.code == 2
     assert "another instance" in said.err
 
@@ -58,9 +58,9 @@ async def test_a_restore_brings_the_backup_back_and_voids_its_wishes(
 ) -> None:
     url, target = alone["DATABASE_URL"], tmp_path / "kept.backup"
     add(url, "u1")
-    assert (await skpay("backup", str(target), env=alone)).code == 0
+    assert (await skpay("database", "backup", str(target), env=alone)).code == 0
     add(url, "u2")
-    said = await skpay("restore", str(target), env=alone)
+    said = await skpay("database", "restore", str(target), env=alone)
     assert said.code == 0, said
     assert "1 user(s) will be looked up" in said.out
     [kept] = found(tmp_path, "*.before-restore-*")
@@ -76,9 +76,15 @@ async def test_a_restore_brings_the_backup_back_and_voids_its_wishes(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("restore",), "Name the backup"),
-        (("restore", "nowhere.backup"), "no such file"),
-        (("backup", "nowhere/a.backup"), "no such folder"),
+        (
+            (
+                "database",
+                "restore",
+            ),
+            "Name the backup",
+        ),
+        (("database", "restore", "nowhere.backup"), "no such file"),
+        (("database", "backup", "nowhere/a.backup"), "no such folder"),
     ],
 )
 async def test_what_cannot_be_used_is_told(
@@ -91,7 +97,7 @@ async def test_what_cannot_be_used_is_told(
 
 
 async def test_a_backup_of_no_database_is_refused(skpay: Skpay, alone: dict[str, str]) -> None:
-    said = await skpay("backup", env=alone)
+    said = await skpay("database", "backup", env=alone)
     assert said.code == 2
     assert "no database" in said.err
 
@@ -103,11 +109,11 @@ async def test_postgresql_is_backed_up_by_its_own_tools_and_marked_by_ours(
     with cluster(require("postgresql")) as server:
         env = {**alone, "DATABASE_URL": server.new_database()}
         add(env["DATABASE_URL"], "u1")
-        said = await skpay("backup", env=env)
+        said = await skpay("database", "backup", env=env)
         assert (said.code, "pg_dump" in said.err) == (2, True)
-        said = await skpay("restore", str(tmp_path / "a.backup"), env=env)
+        said = await skpay("database", "restore", str(tmp_path / "a.backup"), env=env)
         assert (said.code, "pg_restore" in said.err) == (2, True)
-        said = await skpay("restore", env=env)
+        said = await skpay("database", "restore", env=env)
         assert (said.code, "1 user(s) will be looked up" in said.out) == (0, True)
         store = Store.open(env["DATABASE_URL"])
         assert store.read_now(lambda conn: instance.get(conn, "recovery")) == "restored"

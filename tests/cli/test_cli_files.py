@@ -1,4 +1,4 @@
-"""`skpay routes` and `skpay schema`: generated files, written whole, checked by exit code."""
+"""`skpay routes` and `skpay schema write`: generated files, written whole, checked by exit code."""
 
 from __future__ import annotations
 
@@ -207,10 +207,10 @@ async def test_a_place_that_cannot_be_written_is_told_in_a_line(
 
 
 async def test_the_schema_is_printed_or_written(skpay: Skpay, tmp_path: Path) -> None:
-    printed = await skpay("schema")
+    printed = await skpay("schema", "show")
     assert json.loads(printed.out)["type"] == "object"
-    said = await skpay("schema", "--out", str(tmp_path / "apps.schema.json"))
+    said = await skpay("schema", "write", str(tmp_path / "apps.schema.json"))
     assert said.code == 0
     assert (tmp_path / "apps.schema.json").read_text(encoding="utf-8") == printed.out
-    said = await skpay("schema", "--out", str(tmp_path / "no" / "folder" / "x.json"))
+    said = await skpay("schema", "write", str(tmp_path / "no" / "folder" / "x.json"))
     assert said.code == 2

@@ -76,7 +76,7 @@ async def test_it_says_what_is_wrong(skpay: Skpay, running: Running) -> None:
 async def test_a_table_that_differs_from_the_store_is_told(skpay: Skpay, running: Running) -> None:
     await running.gate(Cookie=cookie("ada"))
     words = ("gate", "explain", "skai", "--url", IMAGES, "--cookie", cookie("ada"))
-    await skpay("grant", "skai", "ada", "pro", "--reason", "x", env=running.environ)
+    await skpay("users", "grant", "skai", "ada", "pro", "--reason", "x", env=running.environ)
 
     async def granted() -> bool:
         return (
@@ -87,7 +87,7 @@ async def test_a_table_that_differs_from_the_store_is_told(skpay: Skpay, running
     await until(granted, "the gate heard of the grant")
     running.application._tiers.tell("skai", "ada", "free", 4_000_000_000)
     said = await skpay(*words, env=running.environ)
-    assert "✗ tier      free, in the gate's table, but the store says pro: skpay refresh skai ada" in said.out
+    assert "✗ tier      free, in the gate's table, but the store says pro: skpay users refresh skai ada" in said.out
     assert "by the clock alone it changes at 2096-10-02 07:06:40 UTC" in said.out
 
 

@@ -25,7 +25,7 @@ from aiohttp import web
 from servers.traefik import until
 
 from gateway.access import links
-from gateway.app import Application
+from gateway.app.application import Application
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.settings import Secret, read_settings

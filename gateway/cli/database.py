@@ -1,4 +1,4 @@
-"""`skpay backup` and `skpay restore`."""
+"""`skpay database`: its backups."""
 
 from __future__ import annotations
 
@@ -48,11 +48,13 @@ def restore(file: Path | None) -> None:
     found, now = settings(), int(time.time())
     if sqlite_file(found.database_url) is None:
         if file is not None:
-            raise InvalidInput("The database is on a PostgreSQL server: pg_restore first, then skpay restore, no FILE.")
+            raise InvalidInput(
+                "The database is on a PostgreSQL server: run pg_restore first, then: skpay database restore"
+            )
         good(f"marked as restored; {alone(found, partial(mark_restored, now=now))} user(s) will be looked up at Stripe")
         return
     if file is None:
-        raise InvalidInput("Name the backup: skpay restore FILE")
+        raise InvalidInput("Name the backup: skpay database restore FILE")
     counted: list[int] = []
 
     def prepare(conn: Connection) -> None:

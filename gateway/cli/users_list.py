@@ -1,0 +1,62 @@
+"""`skpay users list`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+from sqlalchemy import Connection
+
+from gateway.app.catalog_file import CatalogFile
+from gateway.cli.environment import settings
+from gateway.cli.output import instant, json_option, listing, say
+from gateway.cli.server import ask_or_write
+from gateway.settings import Settings
+from gateway.web.admin_users import users_page
+
+_HEADINGS = ("app", "user", "tier", "status", "source", "reason", "customer", "changed (UTC)", "until (UTC)")
+
+
+@click.command("list")
+@click.option("--app", "app_id", help="Only users of this app.")
+@click.option("--tier", help="Only users on this tier.")
+@click.option("--status", help="Only users whose subscription has this status at Stripe; none: no subscription.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many; left out: all.")
+@json_option
+def list_(app_id: str | None, tier: str | None, status: str | None, limit: int | None, wants_json: bool) -> None:
+    """Everybody we know, in the order of app and user id, with tier, status and source."""
+    wanted = {"app": app_id, "tier": tier, "status": status}
+    query = {name: value for name, value in wanted.items() if value is not None}
+    everybody = _each(settings(), query)
+    found = list(everybody if limit is None else islice(everybody, limit))
+    rows = [
+        (each["app_id"], each["user_id"], each["tier"], each["status"], each["source"], each["reason"],
+         each["customer_id"], instant(each["changed_at"]), instant(each["until_at"]))
+        for each in found
+    ]  # fmt: skip
+    listing(found, _HEADINGS, rows, wants_json=wants_json, empty="No user.")
+    if not wants_json and limit is not None and next(everybody, None) is not None:
+        say(f"… and more than these {limit}")
+
+
+def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Page after page, so that no answer is larger than a page."""
+    place: dict[str, str] = {}
+    while True:
+        asked = {**query, **place}
+        page = ask_or_write(found, "GET", f"/admin/users?{urlencode(asked)}", None, partial(_page, found, asked))
+        yield from page["users"]
+        if not page["more"]:
+            return
+        last = page["users"][-1]
+        place = {"after_app": last["app_id"], "after_user": last["user_id"]}
+
+
+def _page(found: Settings, query: dict[str, str], conn: Connection) -> dict[str, object]:
+    catalog, _ = CatalogFile(found, os.environ).read()
+    return users_page(conn, catalog, query)

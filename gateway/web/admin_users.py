@@ -1,0 +1,38 @@
+"""What the operator sees of the users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from gateway.catalog.model import Catalog
+from gateway.errors import InvalidInput
+from gateway.store import users
+from gateway.web.auth import require_operator
+from gateway.web.context import BILLING
+
+PAGE = 1000
+
+
+async def list_users(request: web.Request) -> web.Response:
+    """A page of users in the order of app and user id (`?app=…&tier=…&status=…&after_app=…&after_user=…`).
+
+    `more` says whether another page follows behind the last one.
+    """
+    require_operator(request)
+    billing, query = request.app[BILLING], request.query
+    found = await billing.store.read(lambda conn: users_page(conn, billing.catalog, query))
+    return web.json_response(found)
+
+
+def users_page(conn: Connection, catalog: Catalog, query: Mapping[str, str]) -> dict[str, object]:
+    """Raises `InvalidInput` for half a place to start behind."""
+    wanted = users.Wanted(query.get("app"), query.get("tier"), query.get("status"))
+    after = query.get("after_app", ""), query.get("after_user", "")
+    if bool(after[0]) != bool(after[1]):
+        raise InvalidInput("after_app and after_user go together.")
+    first_tiers = {app_id: app.tiers[0].tier_id for app_id, app in catalog.apps.items()}
+    found = users.listed(conn, wanted, first_tiers, after, PAGE + 1)
+    return {"users": found[:PAGE], "more": len(found) > PAGE}
