@@ -70,7 +70,7 @@ def test_the_examples_free_tier_survives_a_document_upload_and_four_messages() -
 
 
 def test_the_schema_file_is_the_one_of_the_code() -> None:
-    """`skpay schema > apps.schema.json` after a change of the shapes."""
+    """`skpay schema write` after a change of the shapes."""
     assert (ROOT / "apps.schema.json").read_text(encoding="utf-8") == json_schema_text()
 
 
