@@ -23,16 +23,19 @@ _SECRET_KEY = re.compile(r"(?i)(secret|password|passwd|authorization|cookie|api_
 _SECRET_SHAPE = re.compile(
     r"\bwhsec_[A-Za-z0-9_\-+/=]{6,}"
     r"|\b(?:sk|rk|pk|whsec|skp|ska)[_-][A-Za-z0-9_\-]{6,}"
-    r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"
+    # Matched without its dots, too: a text of many such starts would be read to its end for each of them.
+    r"|\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,2}"
     r"|\b1\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{40,}"
     r"|(?i:(?<=\bbearer )|(?<=\bbasic ))[A-Za-z0-9._~+/=\-]{8,}"
-    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|(?i:(?<=[?&]password=))[^&\s]+"
+    r"|(?<=://)[^/\s:@]*:[^/\s]+(?=@)|(?i:(?<=[?&]password=))[^&\s]+"
     r"|\bhttps://(?:checkout|billing)\.stripe\.com/\S+"
 )
 # A piece of each of those: most texts have none, and to know that takes a tenth of the time.
 _MAYBE_SECRET = re.compile(r"[kcpa][_-]|eyJ|1\.|[rRcC] |://|[dD]=")
 _STARS = "********"
 _MAX_DEPTH = 8
+_MAX_TEXT = 2048
+"""Characters of a text that are looked at and logged, a traceback's apart: a longer one is somebody else's bytes."""
 # Made once: `json.dumps` with any option makes one for each call.
 _encode = json.JSONEncoder(ensure_ascii=True, default=str).encode
 
@@ -47,7 +50,7 @@ def redact(value: object, depth: int = 0) -> object:
     if depth > _MAX_DEPTH:
         return "…"
     if isinstance(value, str):
-        return _SECRET_SHAPE.sub(_STARS, value) if _MAYBE_SECRET.search(value) else value
+        return _without_secrets(value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + "…")
     if isinstance(value, Mapping):
         found = ((*_shown(str(key)), item) for key, item in value.items())
         return {key: _STARS if secret and item else redact(item, depth + 1) for key, secret, item in found}
@@ -56,6 +59,10 @@ def redact(value: object, depth: int = 0) -> object:
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return redact(str(value), depth + 1)
+
+
+def _without_secrets(text: str) -> str:
+    return _SECRET_SHAPE.sub(_STARS, text) if _MAYBE_SECRET.search(text) else text
 
 
 @lru_cache(maxsize=1024)
@@ -83,7 +90,7 @@ class JsonFormatter(logging.Formatter):
         if isinstance(extra, Mapping):
             line.update(redact(extra))  # type: ignore[call-overload]  # redact of a mapping is a mapping
         if record.exc_info and record.exc_info[1] is not None:
-            line["traceback"] = redact("".join(traceback.format_exception(record.exc_info[1])))
+            line["traceback"] = _without_secrets("".join(traceback.format_exception(record.exc_info[1])))
         return _encode(line)
 
 

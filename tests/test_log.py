@@ -88,6 +88,7 @@ def test_a_secret_is_known_by_its_shape_wherever_it_stands(lines: io.StringIO, s
     ("text", "shown"),
     [
         ("postgresql://skpay:hunter2@db/skpay", "postgresql://********@db/skpay"),
+        ("postgresql://skpay:hun@ter@2@db/skpay", "postgresql://********@db/skpay"),
         ("postgresql://:hunter2@db/skpay", "postgresql://********@db/skpay"),
         ("postgresql://db/skpay?user=a&password=hunter2&x=1", "postgresql://db/skpay?user=a&password=********&x=1"),
         ("Authorization: Bearer 0123456789abcdef", "Authorization: Bearer ********"),

@@ -74,6 +74,7 @@ class Reader:
     def _begin(self) -> None:
         self._url = b""
         self._headers: Headers = {}
+        self._repeated: list[tuple[bytes, bytes]] = []
         self._count = 0
 
     # httptools
@@ -92,13 +93,24 @@ class Reader:
             self._stop(answers.TOO_LARGE)
         canonical = self._canonical.get(name.lower())
         if canonical is not None:
-            held = self._headers.get(canonical)
-            self._headers[canonical] = value if held is None else held + AGAIN + value
+            if canonical in self._headers:
+                self._repeated.append((canonical, value))
+            else:
+                self._headers[canonical] = value
 
     def on_headers_complete(self) -> None:
+        if self._repeated:
+            self._join_repeated()
         body = self._headers.get(LENGTH, b"0") != b"0" or ENCODING in self._headers
         if body or self._parser.get_http_version() not in ("1.0", "1.1"):
             self._stop(answers.BAD_REQUEST)
+
+    def _join_repeated(self) -> None:
+        """All values of a header at once: one after the other, each would copy all before it."""
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in self._repeated:
+            values.setdefault(name, [self._headers[name]]).append(value)
+        self._headers |= {name: AGAIN.join(each) for name, each in values.items()}
 
     def on_message_complete(self) -> None:
         self._requests += 1

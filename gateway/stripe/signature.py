@@ -17,6 +17,7 @@ TOLERANCE_SECONDS = 300
 MAX_STALE_SECONDS = 7 * 86_400
 """A header older than this is a replay or junk: not even the body is read to find out which."""
 MAX_HEADER_BYTES = 4096
+MAX_PARTS = 100
 _TIMESTAMP = re.compile(r"t=([0-9]{1,12})")
 _V1 = re.compile(r"v1=([0-9a-f]{64})")
 
@@ -39,6 +40,8 @@ def _read(header: str) -> tuple[int, tuple[bytes, ...]]:
         raise BadSignature("The Stripe-Signature header is missing.", code="missing_signature")
     if len(header) > MAX_HEADER_BYTES:
         raise BadSignature("The Stripe-Signature header is too long.")
+    if header.count(",") >= MAX_PARTS:
+        raise BadSignature("The Stripe-Signature header has too many parts.")
     instants: list[int] = []
     signatures: list[bytes] = []
     for part in header.split(","):

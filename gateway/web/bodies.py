@@ -56,7 +56,11 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     """The body as `model`. Raises `WrongMediaType`, `TooLarge`, `InvalidInput` naming every wrong field."""
     if request.content_type != "application/json":
         raise WrongMediaType("Send the body as Content-Type: application/json.")
-    body = await read_body(request, MAX_JSON_BYTES)
+    return parsed(await read_body(request, MAX_JSON_BYTES), model)
+
+
+def parsed(body: bytes, model: type[Model]) -> Model:
+    """A JSON text as `model`. Raises `InvalidInput` naming every wrong field."""
     try:
         document = json.loads(body, parse_constant=_no_constants, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as exc:
