@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 
 from gateway.billing.context import Billing, check_user_id, tier_of
 from gateway.billing.customer import ensure_customer, idempotency_key
-from gateway.billing.holdings import fetch_holdings
+from gateway.billing.holdings import Holdings, fetch_holdings
 from gateway.billing.portal import change_to, open_portal
-from gateway.billing.prices import choose, resolve
+from gateway.billing.prices import choose, resolve, resolve_prices
 from gateway.catalog.model import App, Tier
-from gateway.store import checkouts, customers, refreshes
+from gateway.store import checkouts, customers, last_good, refreshes
 from gateway.store.checkouts import Checkout
 from gateway.stripe.client import StripeError, StripeObject
+from gateway.tiers.claims import counts
 from gateway.tiers.model import Subscription
 
 REUSE_AT_LEAST_SECONDS = 300
@@ -47,8 +48,9 @@ async def open_checkout(
     async with billing.lock(app_id, user_id):
         resolved = await resolve(billing, app, tier, price)
         known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
-        held = (await fetch_holdings(billing, known)).subscriptions
-        running = _running(held)
+        holdings = await fetch_holdings(billing, known)
+        held = holdings.subscriptions
+        running = await _running(billing, app, user_id, holdings)
         if running is not None:
             change, owner = change_to(running, resolved.price_id), running.customer_id
             return CheckoutLink(await open_portal(billing, app, user_id, change=change, customer_id=owner), "portal")
@@ -60,9 +62,17 @@ async def open_checkout(
         return CheckoutLink(await open_portal(billing, app, user_id, customer_id=customer_id), "portal")
 
 
-def _running(held: Sequence[Subscription]) -> Subscription | None:
-    """The newest subscription that is not over. One whose first payment never came does not count."""
-    return next((each for each in held if not each.over and each.status != "incomplete"), None)
+async def _running(billing: Billing, app: App, user_id: str, holdings: Holdings) -> Subscription | None:
+    """The newest subscription to a tier that is not over. One whose first payment never came does not count."""
+    live = [each for each in holdings.subscriptions if not each.over and each.status != "incomplete"]
+    if not live:
+        return None
+    if not billing.prices_resolved:  # or a subscription to a tier could look like one to something else
+        await resolve_prices(billing)
+    good = await billing.store.read(lambda conn: last_good.of_user(conn, app.app_id, user_id))
+    known, invoices = billing.known_tiers(app.app_id), holdings.invoices
+    counted = (each for each in live if counts(app, each, invoices, known, good.get(each.subscription_id)))
+    return next(counted, None)
 
 
 async def _open_session(

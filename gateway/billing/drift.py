@@ -11,6 +11,7 @@ from enum import StrEnum
 from gateway.catalog.model import App
 from gateway.tiers.decide import decide
 from gateway.tiers.model import Entitlement, Subscription
+from gateway.tiers.other_prices import has_only_other_prices
 
 LINES_SHOWN = 1_000
 WAVE_USERS, WAVE_PERCENT = 5, 2
@@ -150,6 +151,8 @@ def is_suspect(
     A suspicion costs a request and proves nothing: a row alone knows neither the user's other subscriptions nor the
     invoices that grace is counted from.
     """
+    if has_only_other_prices(app, row, known_prices):
+        return stored is not None and row.subscription_id == stored.subscription_id
     if stored is None or row.subscription_id != stored.subscription_id:
         return not row.over
     if stored.until is not None and stored.until + _TIMER_LATE_SECONDS < now:

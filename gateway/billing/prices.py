@@ -54,9 +54,10 @@ async def resolve_prices(billing: Billing) -> None:
     subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
 
     def conclude(conn: Connection) -> list[tuple[str, str]]:
-        # Who pays a price that was nobody's may pay a tier's now: an edit, or Stripe's answer, has named it.
-        for app_id, user_id in entitlements.with_concern(conn, "unknown_price"):
-            refreshes.want(conn, app_id, user_id, billing.now())
+        # A price that was unknown may be a tier's now, or one of `other_prices`: an edit, or Stripe's answer, named it.
+        for concern in ("unknown_price", "duplicate_subscription"):
+            for app_id, user_id in entitlements.with_concern(conn, concern):
+                refreshes.want(conn, app_id, user_id, billing.now())
         raised = [(each.kind, each.subject) for each in alerts.live(conn) if each.kind in (MISSING, DIFFERS)]
         # A price that apps.json does not name any more is nobody's concern.
         over = [each for each in raised if each in right or each[1] not in subjects]
@@ -92,6 +93,11 @@ async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[
         await open_alert(billing, "price_missing", subject, exc.message)
         return set()
     differs = differences(price, resolved)
+    if any(other.product_id == resolved.product_id for other in app.other_prices):
+        differs.append(
+            f"its product {resolved.product_id} stands in other_prices, so an old price of it may give no tier; "
+            "name the other prices of that product by price_id instead"
+        )
     if differs:
         await open_alert(billing, "price_differs", subject, "; ".join(differs))
         return {(MISSING, subject)}

@@ -44,6 +44,15 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherPrice:
+    """Something that is sold beside the tiers and gives none: a price, by exactly one of the three."""
+
+    price_id: str | None = None
+    lookup_key: str | None = None
+    product_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """So many requests per `period` (`1s`), `burst` of them at once, for each user or, without one, each address."""
 
@@ -189,6 +198,7 @@ class App:
     assertion: bool = False
     was: tuple[str, ...] = ()
     tier_upstreams: tuple[tuple[str, str], ...] = ()
+    other_prices: tuple[OtherPrice, ...] = ()
 
     @property
     def default_tier(self) -> Tier:

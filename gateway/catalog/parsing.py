@@ -27,6 +27,7 @@ from gateway.catalog.model import (
     LiteLLMMode,
     Notify,
     OpenWebUIIdentity,
+    OtherPrice,
     Price,
     Rate,
     Route,
@@ -168,6 +169,10 @@ def _app(app: shape.AppShape) -> App:
         on_full_refund=app.on_full_refund,
         assertion=app.assertion,
         was=tuple(app.was),
+        other_prices=tuple(
+            OtherPrice(price.price_id or None, price.lookup_key or None, price.product_id or None)
+            for price in app.other_prices
+        ),
     )
 
 

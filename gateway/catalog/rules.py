@@ -56,6 +56,21 @@ def _prices(apps: Apps) -> Iterator[Problem]:
     yield from twice(claims("lookup_key"), "the same price")
 
 
+def _other_prices(apps: Apps) -> Iterator[Problem]:
+    """A price either gives a tier or gives none. Apps may share an add-on, but no price of a tier."""
+    for key in ("price_id", "lookup_key"):
+        of_tiers: dict[str, Path] = {}
+        for path, app in apps:
+            for tier_path, tier in objects(app, (*path, "tiers")):
+                for price_path, price in objects(tier, (*tier_path, "prices")):
+                    of_tiers |= {name: place for place, name in text(price, (*price_path, key))}
+        for path, app in apps:
+            for price_path, price in objects(app, (*path, "other_prices")):
+                for place, name in text(price, (*price_path, key)):
+                    if name in of_tiers:
+                        yield place, f"this price gives a tier, at {path_text(of_tiers[name])}; remove one of the two"
+
+
 def _api_keys(apps: Apps) -> Iterator[Problem]:
     """One key for two apps would let each act for the other."""
     return twice((claim for path, app in apps for claim in text(app, (*path, "api_key"))), "the same key")
@@ -154,6 +169,17 @@ def _each_price(path: Path, app: Raw) -> Iterator[Problem]:
                 yield price_path, f"expected either price_id or lookup_key, got {'both' if named else 'neither'}"
 
 
+def _each_other_price(path: Path, app: Raw) -> Iterator[Problem]:
+    keys = ("price_id", "lookup_key", "product_id")
+    others = list(objects(app, (*path, "other_prices")))
+    for price_path, price in others:
+        named = sum(key in price for key in keys)
+        if named != 1:
+            yield price_path, f"expected one of {', '.join(keys)}, got {named or 'none'}"
+    for key in keys:
+        yield from twice((claim for at, price in others for claim in text(price, (*at, key))), f"the same {key}")
+
+
 def _tier_features(path: Path, app: Raw) -> Iterator[Problem]:
     for tier_path, tier in objects(app, (*path, "tiers")):
         yield from twice(texts(tier, (*tier_path, "features")), "the same feature")
@@ -206,9 +232,10 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
-    _app_ids, _hosts, _prices, _api_keys, _identity_secrets, _notify_secrets, _litellm_modes, _litellm_users,
+    _app_ids, _hosts, _prices, _other_prices, _api_keys, _identity_secrets, _notify_secrets, _litellm_modes,
+    _litellm_users,
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
-    _tier_ids, _first_tier, _each_price, _tier_features, _limits_told, identity_problems, _each_route, _route_paths,
-    upstreams, tier_traffic,
+    _tier_ids, _first_tier, _each_price, _each_other_price, _tier_features, _limits_told, identity_problems,
+    _each_route, _route_paths, upstreams, tier_traffic,
 )  # fmt: skip

@@ -56,22 +56,26 @@ class LimitsShape(Shape):
     )
 
 
+PriceId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="The id of a Stripe price."),
+    Leaf('the id of a Stripe price, such as "price_123"'),
+]
+LookupKey = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="The lookup key of a Stripe price."),
+    Leaf("a lookup key of 1 to 200 characters", values.text_problem),
+]
+
+
 class PriceShape(Shape):
     """One Stripe price, by `price_id` or by `lookup_key`."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["price_id"]}, {"required": ["lookup_key"]}]},
     )
-    price_id: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="The id of a Stripe price."),
-        Leaf('the id of a Stripe price, such as "price_123"'),
-    ] = ""
-    lookup_key: Annotated[
-        str,
-        Field(min_length=1, max_length=200, description="The lookup key of a Stripe price."),
-        Leaf("a lookup key of 1 to 200 characters", values.text_problem),
-    ] = ""
+    price_id: PriceId = ""
+    lookup_key: LookupKey = ""
     unit_amount: Annotated[
         int | None,
         Field(ge=0, le=MAX_LIMIT, description="In minor units (cents); compared with Stripe's and warned about."),
@@ -83,6 +87,23 @@ class PriceShape(Shape):
     interval: Annotated[
         Literal["day", "week", "month", "year"] | None, Leaf('one of "day", "week", "month", "year"')
     ] = None
+
+
+class OtherPriceShape(Shape):
+    """One Stripe price, by `price_id` or by `lookup_key`, or every price of a product, by `product_id`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["price_id"]}, {"required": ["lookup_key"]}, {"required": ["product_id"]}]
+        },
+    )
+    price_id: PriceId = ""
+    lookup_key: LookupKey = ""
+    product_id: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="The id of a Stripe product: all of its prices."),
+        Leaf('the id of a Stripe product, such as "prod_123"'),
+    ] = ""
 
 
 class TierShape(Shape):
@@ -182,6 +203,11 @@ class AppShape(Shape):
         False, description="true: each request carries X-SK-Assertion too, a signed token that says what the tags say."
     )
     was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
+    other_prices: list[OtherPriceShape] = Field(
+        default_factory=list,
+        max_length=500,
+        description="Prices sold beside the tiers, such as seats or support: known, and they give no tier.",
+    )
 
 
 class DocumentShape(Shape):

@@ -22,6 +22,7 @@ from gateway.tiers.model import (
     Reason,
     Subscription,
 )
+from gateway.tiers.other_prices import has_only_other_prices, is_other_price
 from gateway.tiers.payments import grace_starts_at, tier_paid_last, unpaid_since
 
 # Stripe's status → (grants, the reason shown). past_due is decided by `_grace`, an unknown status by its payments.
@@ -89,7 +90,28 @@ def needs_invoices(app: App, subscription: Subscription, known_prices: Mapping[s
     """Whether what this subscription gives cannot be said without its invoices."""
     if subscription.over or subscription.status in ("incomplete", "unpaid", "paused"):
         return False
+    if has_only_other_prices(app, subscription, known_prices):
+        return False
     return subscription.status not in STATUS or best_item(app, subscription, known_prices) is None
+
+
+def counts(
+    app: App,
+    subscription: Subscription,
+    invoices: Sequence[Invoice],
+    known_prices: Mapping[str, str],
+    good: LastGood | None,
+) -> bool:
+    """Whether a subscription has to do with the tiers of `app`: it has a tier's price, or gave a tier before.
+
+    That it did, its invoices say, or `good`, its last good tier. One with nothing but `other_prices` never counts.
+    """
+    if has_only_other_prices(app, subscription, known_prices):
+        return False
+    if good is not None or best_item(app, subscription, known_prices) is not None:
+        return True
+    own = [invoice for invoice in invoices if invoice.subscription_id == subscription.subscription_id]
+    return (tier_paid_last(app, own, known_prices, good) or (0, None))[0] > 0
 
 
 def best_item(app: App, subscription: Subscription, known_prices: Mapping[str, str]) -> tuple[int, Item] | None:
@@ -103,6 +125,8 @@ def best_item(app: App, subscription: Subscription, known_prices: Mapping[str, s
 
 
 def _tier_of_item(app: App, item: Item, known_prices: Mapping[str, str]) -> str | None:
+    if is_other_price(app, item, known_prices):
+        return None
     if item.price_id in known_prices:
         return known_prices[item.price_id]
     for tier in app.tiers:
@@ -140,7 +164,8 @@ def _of_unknown_price(
     if rank and price_id not in {item.price_id for item in subscription.items}:
         until = _earliest(until, _late(subscription.period_end_at))
         rank = rank if until is None or until > now else 0
-    prices = ", ".join(sorted(item.price_id for item in subscription.items))
+    unknown = [item for item in subscription.items if not is_other_price(app, item, known_prices)]
+    prices = ", ".join(sorted(item.price_id for item in unknown))
     why = f"no tier of {app.app_id} has the price {prices}"
     return _kept(app, subscription, rank, until, price_id, "unknown_price", why)
 

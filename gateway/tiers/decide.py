@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.catalog.model import App
-from gateway.tiers.claims import Claim, subscription_claim
+from gateway.tiers.claims import Claim, counts, subscription_claim
 from gateway.tiers.contested import concerns as contested_concerns
 from gateway.tiers.contested import reason_to_hold
 from gateway.tiers.model import (
@@ -25,6 +25,7 @@ from gateway.tiers.model import (
     Reason,
     Subscription,
 )
+from gateway.tiers.other_prices import has_only_other_prices
 
 _FOR_EVER = 1 << 62
 
@@ -47,6 +48,7 @@ def decide(
     gave, for what is unknown. `contested`: disputes, refunds and fraud warnings of this user's charges; they hold
     subscriptions back, never a grant.
     """
+    of_tiers = [each for each in subscriptions if not has_only_other_prices(app, each, known_prices)]
     claims = [
         _unless_held(
             app,
@@ -55,11 +57,14 @@ def decide(
             contested,
             now,
         )
-        for each in subscriptions
+        for each in of_tiers
     ]
     claims += [claim for grant in grants if (claim := _grant_claim(app, grant, now))]
     concerns = tuple(concern for claim in claims for concern in claim.entitlement.concerns)
-    concerns += _duplicates(subscriptions, invoices) + contested_concerns(app, subscriptions, contested, now)
+    counted = [
+        each for each in of_tiers if counts(app, each, invoices, known_prices, last_good.get(each.subscription_id))
+    ]
+    concerns += _duplicates(counted, invoices) + contested_concerns(app, subscriptions, contested, now)
     best = max(claims, key=_merit, default=None)
     if best is None:
         return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default", concerns=concerns)

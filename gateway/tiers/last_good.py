@@ -8,6 +8,7 @@ from dataclasses import replace
 from gateway.catalog.model import App
 from gateway.tiers.claims import subscription_claim
 from gateway.tiers.model import VANISHED, Invoice, LastGood, Reason, Subscription
+from gateway.tiers.other_prices import has_only_other_prices
 
 
 def remember(
@@ -25,7 +26,7 @@ def remember(
     kept: dict[str, LastGood] = {}
     for subscription in subscriptions:
         good = last_good.get(subscription.subscription_id)
-        if subscription.over:
+        if subscription.over or has_only_other_prices(app, subscription, known_prices):
             continue
         if subscription.status == VANISHED:
             new = good

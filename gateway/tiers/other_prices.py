@@ -1,0 +1,34 @@
+"""Prices that `other_prices` of an app names: sold beside the tiers, and they give none. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.catalog.model import App
+from gateway.tiers.model import Item, Subscription
+
+
+def is_other_price(app: App, item: Item, known_prices: Mapping[str, str]) -> bool:
+    """Whether apps.json says that this item gives no tier.
+
+    The more exact word counts: a price id or lookup key of a tier, then one of `other_prices`, then a price that once
+    resolved for a tier (`known_prices`), then a product of `other_prices`.
+    """
+    if not app.other_prices:
+        return False
+    prices = [price for tier in app.tiers for price in tier.prices]
+    if any(_names(price.price_id, price.lookup_key, item) for price in prices):
+        return False
+    if any(_names(other.price_id, other.lookup_key, item) for other in app.other_prices):
+        return True
+    products = {other.product_id for other in app.other_prices if other.product_id is not None}
+    return item.price_id not in known_prices and item.product_id in products
+
+
+def has_only_other_prices(app: App, subscription: Subscription, known_prices: Mapping[str, str]) -> bool:
+    """Whether nothing of this subscription has to do with a tier; False where it has no items at all."""
+    return bool(subscription.items) and all(is_other_price(app, item, known_prices) for item in subscription.items)
+
+
+def _names(price_id: str | None, lookup_key: str | None, item: Item) -> bool:
+    return item.price_id == price_id or (lookup_key is not None and item.lookup_key == lookup_key)
