@@ -24,6 +24,7 @@ from gateway.errors import UpstreamFailed
 from gateway.sandbox.litellm import Fault
 from gateway.sandbox.stories import Story
 from gateway.store import entitlements, refreshes
+from gateway.urls import api_path, api_query, api_url
 
 DAY = 86_400
 Events = list[dict[str, Any]]
@@ -150,9 +151,10 @@ class Player:
     async def _litellm_limits(self) -> dict[str, Any]:
         own_id = litellm_id(self._app, self.user_id)
         customer = self._app.litellm is not None and self._app.litellm.mode == "customer"
-        path = f"/customer/info?end_user_id={own_id}" if customer else f"/v2/user/info?user_id={own_id}"
+        path, name = ("/customer/info", "end_user_id") if customer else ("/v2/user/info", "user_id")
+        url = api_url(self._stage.litellm_url, path, api_query([(name, own_id)]))
         headers = {"Authorization": f"Bearer {self._stage.litellm_key}"}
-        async with self._session.get(self._stage.litellm_url + path, headers=headers) as answer:
+        async with self._session.get(url, headers=headers) as answer:
             row: dict[str, Any] = await answer.json()
         return {**(row.get("litellm_budget_table") or row), "models": row.get("models")}
 
@@ -224,7 +226,7 @@ class Player:
         self._stage.stripe.cancel(self._subscription_id())
 
     async def delete_customer(self, act: Act) -> None:
-        await self._stage.billing.stripe.delete(f"/v1/customers/{self._customer_id()}")
+        await self._stage.billing.stripe.delete(api_path("v1/customers", self._customer_id()))
 
     async def wait(self, act: Act) -> None:
         await self.hear()

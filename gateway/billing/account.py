@@ -15,6 +15,7 @@ from gateway.store import customers, instance
 from gateway.store.customers import Customer
 from gateway.stripe.client import StripeError
 from gateway.tiers.model import Concern
+from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class AccountCheck:
         if newest is None:
             return
         try:
-            await self._billing.stripe.get(f"/v1/customers/{newest.customer_id}")
+            await self._billing.stripe.get(api_path("v1/customers", newest.customer_id))
         except StripeError as exc:
             if exc.status == 401:
                 raise ConfigError([f"STRIPE_SECRET_KEY: Stripe does not know this key; {_WAY}"]) from exc

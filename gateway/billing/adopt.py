@@ -20,6 +20,7 @@ from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, refreshes, tombstones
 from gateway.stripe.client import StripeError, StripeObject
+from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ async def adopt_unknown(billing: Billing, customer_ids: Iterable[str]) -> dict[s
         async with at_once:
             try:
                 async with asyncio.timeout(LOOK_UP_SECONDS):
-                    found = await billing.stripe.get(f"/v1/customers/{customer_id}")
+                    found = await billing.stripe.get(api_path("v1/customers", customer_id))
             except StripeError as exc:
                 if exc.stripe_code == "resource_missing":
                     _remember_stranger(billing, customer_id)
@@ -187,7 +188,7 @@ async def _settle(billing: Billing, app_id: str, claim: Claim, *, apply: bool) -
         return verdict("known")
     if apply:
         if not signed:
-            await billing.stripe.post(f"/v1/customers/{claim.customer_id}", {"metadata": metadata})
+            await billing.stripe.post(api_path("v1/customers", claim.customer_id), {"metadata": metadata})
         await _store(billing, app_id, claim, found)
     return verdict("new")
 
@@ -210,7 +211,7 @@ async def _customer(billing: Billing, customer_id: str) -> StripeObject | None:
     if not _CUSTOMER_ID.fullmatch(customer_id):
         return None
     try:
-        return await billing.stripe.get(f"/v1/customers/{customer_id}")
+        return await billing.stripe.get(api_path("v1/customers", customer_id))
     except StripeError as exc:
         if exc.stripe_code == "resource_missing":
             return None

@@ -20,6 +20,7 @@ from gateway.store.checkouts import Checkout
 from gateway.stripe.client import StripeError, StripeObject
 from gateway.tiers.claims import counts
 from gateway.tiers.model import Subscription
+from gateway.urls import api_path
 
 REUSE_AT_LEAST_SECONDS = 300
 """A session with less time left than this is replaced: nobody should lose their form while filling it in."""
@@ -119,7 +120,7 @@ async def _sessions_to_settle(billing: Billing, last: Checkout, customer_id: str
     """The session we opened last as Stripe has it, or, if its answer was lost, all that are open for the customer."""
     if last.session_id is not None:
         try:
-            return [await billing.stripe.get(f"/v1/checkout/sessions/{last.session_id}")]
+            return [await billing.stripe.get(api_path("v1/checkout/sessions", last.session_id))]
         except StripeError as exc:
             if exc.stripe_code != "resource_missing":
                 raise
@@ -136,11 +137,11 @@ def _serves(session: StripeObject, last: Checkout, tier: Tier, price_id: str, no
 async def _expire(billing: Billing, session_id: str) -> bool:
     """Take an open session from the person; False if they completed it in this very moment."""
     try:
-        await billing.stripe.post(f"/v1/checkout/sessions/{session_id}/expire", {})
+        await billing.stripe.post(api_path("v1/checkout/sessions", session_id, "expire"), {})
     except StripeError as exc:
         if exc.status != 400:
             raise
-        session = await billing.stripe.get(f"/v1/checkout/sessions/{session_id}")
+        session = await billing.stripe.get(api_path("v1/checkout/sessions", session_id))
         if session.get("status") == "open":  # refused for another reason: a second one beside it must not be opened
             raise
         return session.get("status") != "complete"

@@ -13,6 +13,7 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, tombstones
 from gateway.stripe.client import StripeError, StripeObject
+from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +73,14 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
 async def _tell_email(billing: Billing, customer_id: str, email: str) -> None:
     """Stripe's receipts go there; without it Checkout asks the person, so a refusal stops nobody."""
     try:
-        await billing.stripe.post(f"/v1/customers/{customer_id}", {"email": email})
+        await billing.stripe.post(api_path("v1/customers", customer_id), {"email": email})
     except UpstreamFailed as exc:
         log.warning("customer_email_not_set", extra=fields(customer_id=customer_id, detail=exc.detail))
 
 
 async def is_deleted(billing: Billing, customer_id: str) -> bool:
     """True only if Stripe itself says `deleted`; a wrong key's "no such customer" proves nothing and is raised."""
-    customer = await billing.stripe.get(f"/v1/customers/{customer_id}")
+    customer = await billing.stripe.get(api_path("v1/customers", customer_id))
     return customer.get("deleted") is True
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.stripe.forms import Params
+from gateway.urls import api_path
 
 MAX_WORD = 255
 DISPUTE, CHARGE, FRAUD_WARNING = "dispute", "charge", "radar.early_fraud_warning"
@@ -40,7 +41,7 @@ class Subject:
 
     @property
     def path(self) -> str:
-        return f"/v1/{_FOLDERS[self.kind]}/{self.object_id}"
+        return api_path(f"v1/{_FOLDERS[self.kind]}", self.object_id)
 
     @property
     def params(self) -> Params:
@@ -77,8 +78,8 @@ def meaning(body: bytes) -> Meaning:
         held = _held(document)
         kind, object_id = held.get("object"), held.get("id")
     known = isinstance(kind, str) and kind in _FOLDERS
-    good = isinstance(object_id, str) and _OBJECT_ID.fullmatch(object_id)
-    subject = Subject(str(kind), str(object_id)) if known and good else None
+    found = _object_id(object_id)
+    subject = Subject(str(kind), found) if known and found is not None else None
     return Meaning(subject, is_thin, word(document.get("snapshot_event")) if is_thin else None)
 
 
@@ -86,23 +87,28 @@ def customer_id_in(document: Mapping[str, Any]) -> str | None:
     """The customer that an event itself names."""
     related = document.get("related_object")
     if isinstance(related, Mapping) and related.get("type") == "customer":
-        return word(related.get("id"))
+        return _object_id(related.get("id"))
     return customer_of(_held(document))
 
 
 def customer_of(answer: Mapping[str, Any]) -> str | None:
     """The customer that an object of Stripe's belongs to, or is, or whose charge it is about; None if it names none."""
     if answer.get("object") == "customer":
-        return word(answer.get("id"))
+        return _object_id(answer.get("id"))
     found, charge = answer.get("customer"), answer.get("charge")
     if found is None and isinstance(charge, Mapping):
         found = charge.get("customer")
-    return word(found.get("id") if isinstance(found, Mapping) else found)
+    return _object_id(found.get("id") if isinstance(found, Mapping) else found)
 
 
 def word(value: Any) -> str | None:
     """A word of Stripe's: short and printable. Anything else is as good as none: no database takes every text."""
     return value if isinstance(value, str) and 0 < len(value) <= MAX_WORD and value.isprintable() else None
+
+
+def _object_id(value: Any) -> str | None:
+    """An id of Stripe's. Anything else names nothing: it is not stored, and the API is not asked for it."""
+    return value if isinstance(value, str) and _OBJECT_ID.fullmatch(value) else None
 
 
 def _held(document: Mapping[str, Any]) -> Mapping[str, Any]:

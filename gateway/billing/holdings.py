@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 from gateway.billing.contested import Answer
 from gateway.billing.context import Billing
@@ -16,6 +15,7 @@ from gateway.stripe.client import StripeError
 from gateway.tiers import shapes
 from gateway.tiers.claims import needs_invoices
 from gateway.tiers.model import RUNNING, Invoice, Subscription
+from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscr
     if subscription.schedule_id is None or subscription.status not in RUNNING:
         return subscription
     try:
-        raw = await billing.stripe.get(f"/v1/subscription_schedules/{quote(subscription.schedule_id, safe='')}")
+        raw = await billing.stripe.get(api_path("v1/subscription_schedules", subscription.schedule_id))
     except StripeError as exc:
         if exc.status not in (401, 403, 404):
             raise

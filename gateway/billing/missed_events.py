@@ -19,6 +19,7 @@ from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.stripe.client import StripeObject
 from gateway.tiers.model import Concern
+from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ async def check_account(billing: Billing) -> None:
         raise UpstreamFailed("Our key is of another Stripe account than the store.", retryable=False)
     newest = await billing.store.read(customers.newest)
     if newest is not None:
-        await billing.stripe.get(f"/v1/customers/{newest.customer_id}")
+        await billing.stripe.get(api_path("v1/customers", newest.customer_id))
 
 
 async def fill_inbox(billing: Billing) -> Filled:

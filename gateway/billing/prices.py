@@ -13,6 +13,7 @@ from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict, InvalidInput
 from gateway.store import alerts, entitlements, prices, refreshes
 from gateway.stripe.client import Stripe, StripeError
+from gateway.urls import api_path
 
 MISSING, DIFFERS = "price_missing", "price_differs"
 
@@ -147,7 +148,7 @@ async def price_at_stripe(stripe: Stripe, price: Price) -> ResolvedPrice | None:
 
 async def _by_id(stripe: Stripe, price_id: str) -> dict[str, Any] | None:
     try:
-        found = await stripe.get(f"/v1/prices/{price_id}")
+        found = await stripe.get(api_path("v1/prices", price_id))
         return found if found.get("active") is not False else None
     except StripeError as exc:
         if exc.stripe_code == "resource_missing":

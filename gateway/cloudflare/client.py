@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 
 from gateway.errors import Conflict, UpstreamFailed
 from gateway.settings import Secret
+from gateway.urls import api_path, api_query, api_url
 
 API_BASE = "https://api.cloudflare.com/client/v4"
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=5)
@@ -71,22 +72,22 @@ class Cloudflare:
 
     async def dns_records(self, zone_id: str) -> list[Json]:
         """All records of a zone."""
-        return await self._pages(f"/zones/{quote(zone_id, safe='')}/dns_records", _RECORDS_A_PAGE)
+        return await self._pages(api_path("zones", zone_id, "dns_records"), _RECORDS_A_PAGE)
 
     async def create_dns_record(self, zone_id: str, record: Mapping[str, Any]) -> None:
         """Repeated, it is refused: there is one already."""
-        await self._request("POST", f"/zones/{quote(zone_id, safe='')}/dns_records", record, _DNS_HINTS)
+        await self._request("POST", api_path("zones", zone_id, "dns_records"), record, _DNS_HINTS)
 
     async def change_dns_record(self, zone_id: str, record_id: str, change: Mapping[str, Any]) -> None:
         """Change these fields of a record and no other."""
-        path = f"/zones/{quote(zone_id, safe='')}/dns_records/{quote(record_id, safe='')}"
+        path = api_path("zones", zone_id, "dns_records", record_id)
         await self._request("PATCH", path, change, _DNS_HINTS)
 
     async def _pages(self, path: str, per_page: int) -> list[Json]:
         """Every page of a list; Cloudflare may make them smaller than they were asked for."""
         found: list[Json] = []
         for page in range(1, _MAX_PAGES + 1):
-            answer = await self._request("GET", f"{path}?page={page}&per_page={per_page}", None, _DNS_HINTS)
+            answer = await self._request("GET", path, None, _DNS_HINTS, {"page": page, "per_page": per_page})
             result, info = answer.get("result"), answer.get("result_info")
             total = info.get("total_count") if isinstance(info, dict) else None
             if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
@@ -99,12 +100,17 @@ class Cloudflare:
         raise UpstreamFailed(f"Cloudflare's list has more than {_MAX_PAGES} pages.", retryable=False, detail=path)
 
     async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None, hints: Mapping[int, str] = _TUNNEL_HINTS
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        hints: Mapping[int, str] = _TUNNEL_HINTS,
+        query: Mapping[str, int] = MappingProxyType({}),
     ) -> Json:
         try:
             async with self._session.request(
                 method,
-                self._api_base + path,
+                api_url(self._api_base, path, api_query((name, str(value)) for name, value in query.items())),
                 json=body,
                 headers={"Authorization": f"Bearer {self._token.reveal()}"},
                 timeout=_TIMEOUT,
@@ -142,7 +148,7 @@ class Cloudflare:
 
 
 def _path(account_id: str, tunnel_id: str) -> str:
-    return f"/accounts/{quote(account_id, safe='')}/cfd_tunnel/{quote(tunnel_id, safe='')}/configurations"
+    return api_path("accounts", account_id, "cfd_tunnel", tunnel_id, "configurations")
 
 
 def _object(result: Any) -> Json:

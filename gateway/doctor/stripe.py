@@ -16,6 +16,7 @@ from gateway.doctor.place import Place, asked
 from gateway.errors import UpstreamFailed
 from gateway.settings import STRIPE_API_BASE
 from gateway.stripe.client import API_VERSION, Stripe, StripeError
+from gateway.urls import api_path
 
 KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", "webhook endpoint"
 DELIVERIES, PORTAL = "webhook deliveries", "stripe portal"
@@ -217,7 +218,7 @@ async def _portal(place: Place, app: App, kept_id: str, digest: str) -> list[Fin
     if digest_of(wanted) != digest:
         return [well(subject, "is brought up to date at the next visit")]
     try:
-        found = await place.stripe.get(f"/v1/billing_portal/configurations/{kept_id}")
+        found = await place.stripe.get(api_path("v1/billing_portal/configurations", kept_id))
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":
             raise

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
-from yarl import URL
 
 from gateway.errors import UpstreamFailed
 from gateway.settings import Secret
+from gateway.urls import api_query, api_url
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=3)
 _MAX_BODY_BYTES = 1024 * 1024
@@ -100,9 +100,8 @@ class Wire:
         try:
             async with self._session.request(
                 method,
-                URL(self._base_url + path),
+                api_url(self._base_url, path, api_query((query or {}).items())),
                 json=body,
-                params=query,
                 headers=headers,
                 timeout=_TIMEOUT,
                 allow_redirects=False,

@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
@@ -25,6 +26,7 @@ from gateway.settings import Secrets
 from gateway.stripe.forms import Params, encode
 from gateway.stripe.nested import complete
 from gateway.stripe.pacing import Pacer, endpoint
+from gateway.urls import api_url
 
 API_VERSION = "2026-10-28.endive"
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -107,8 +109,7 @@ class Stripe:
         return "_live_" in self._keys[0].reveal()
 
     async def get(self, path: str, params: Params | None = None) -> StripeObject:
-        query = encode(params or {})
-        return await self._request("GET", f"{path}?{query}" if query else path, None, None)
+        return await self._request("GET", path, None, None, encode(params or {}))
 
     async def post(self, path: str, params: Params, *, idempotency_key: str | None = None) -> StripeObject:
         key = idempotency_key or f"skpay-{random_secrets.token_hex(16)}"
@@ -139,19 +140,22 @@ class Stripe:
                 raise UpstreamFailed("Stripe answered a list that does not go on.", detail=path)
             after = last
 
-    async def _request(self, method: str, path: str, body: str | None, idempotency_key: str | None) -> StripeObject:
+    async def _request(
+        self, method: str, path: str, body: str | None, idempotency_key: str | None, query: str = ""
+    ) -> StripeObject:
         """What Stripe answers, with every list inside it complete."""
-        answer = await self._with_retries(method, path, body, idempotency_key)
+        answer = await self._with_retries(method, path, query, body, idempotency_key)
         await complete(answer, self.pages)
         return answer
 
     async def _with_retries(
-        self, method: str, path: str, body: str | None, idempotency_key: str | None
+        self, method: str, path: str, query: str, body: str | None, idempotency_key: str | None
     ) -> StripeObject:
+        url = api_url(self._api_base, path, query)
         for attempt in range(1, self._attempts + 1):
             await self._turn(method, path)
             try:
-                return await self._with_rolled_keys(method, path, body, idempotency_key)
+                return await self._with_rolled_keys(method, url, body, idempotency_key)
             except UpstreamFailed as exc:
                 retry_after = self._asked_to_wait(exc, method, path)
                 again = exc.retry_now if isinstance(exc, StripeError) else exc.retryable
@@ -159,7 +163,7 @@ class Stripe:
                     raise
                 log.warning(
                     "stripe_call_retried",
-                    extra=fields(method=method, path=path.partition("?")[0], attempt=attempt, detail=exc.detail),
+                    extra=fields(method=method, path=path, attempt=attempt, detail=exc.detail),
                 )
             wait = min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _MAX_WAIT_SECONDS)
             wait = max(_FIRST_WAIT_SECONDS, wait * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
@@ -181,19 +185,19 @@ class Stripe:
         return exc.retry_after_seconds
 
     async def _with_rolled_keys(
-        self, method: str, path: str, body: str | None, idempotency_key: str | None
+        self, method: str, url: URL, body: str | None, idempotency_key: str | None
     ) -> StripeObject:
         """The newest key first; an older one only where Stripe does not know the newer yet or any more."""
         for place, key in enumerate(self._keys):
             try:
-                return await self._once(method, path, body, idempotency_key, key.reveal())
+                return await self._once(method, url, body, idempotency_key, key.reveal())
             except StripeError as exc:
                 if exc.status != 401 or place == len(self._keys) - 1:
                     raise
         raise AssertionError("there is at least one key")
 
     async def _once(
-        self, method: str, path: str, body: str | None, idempotency_key: str | None, key: str
+        self, method: str, url: URL, body: str | None, idempotency_key: str | None, key: str
     ) -> StripeObject:
         headers = {"Authorization": f"Bearer {key}", "Stripe-Version": API_VERSION}
         if body is not None:
@@ -203,7 +207,7 @@ class Stripe:
         try:
             async with self._session.request(
                 method,
-                self._api_base + path,
+                url,
                 data=body,
                 headers=headers,
                 timeout=self._timeout,

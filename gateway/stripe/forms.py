@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import urlencode
+
+from gateway.urls import api_query
 
 Params = Mapping[str, object]
 
 
 def encode(params: Params) -> str:
-    """`application/x-www-form-urlencoded` text of nested parameters.
+    """Text of nested parameters, for a query or an `application/x-www-form-urlencoded` body.
 
     Lists are indexed, booleans are `true` and `false`, None is left out; an empty string unsets a field at Stripe.
     """
-    return urlencode(list(_pairs(params)))
+    return api_query(_pairs(params))
 
 
 def _pairs(params: Params, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -252,3 +252,28 @@ async def test_a_thin_events_own_url_is_never_followed(world: World) -> None:
     await world.post(event)
     await world.settle()
     assert [seen.path for seen in world.stripe.api.log] == ["/v1/subscriptions/sub_gone"]
+
+
+@pytest.mark.parametrize(
+    "customer",
+    ["cus_x/../../v1/refunds?", "cus_x?expand[]=x", "..", "cus x", "cus_x\u00e9", {"id": "cus_x/../../v1/refunds"}],
+)
+async def test_an_id_that_is_none_of_stripes_is_in_no_url_and_the_event_is_still_accepted(
+    world: World, customer: Any
+) -> None:
+    """Signed, so it is answered 200; what it names is nobody, and nothing is asked of Stripe."""
+    document = {**EVENT, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": customer}}}
+    world.stripe.api.log.clear()
+    assert await world.post(document) is True
+    await world.settle()
+    assert [seen.path for seen in world.stripe.api.log] == []
+    event = await stored(world)
+    assert event is not None
+    assert (event.state, event.customer_id) == ("ignored", None)
+
+
+async def test_a_thin_event_about_an_id_that_is_none_of_stripes_asks_nothing(world: World) -> None:
+    world.stripe.api.log.clear()
+    assert await world.post(thin("v1.customer.updated", "customer", "cus_x/../../v1/refunds?")) is True
+    await world.settle()
+    assert not world.stripe.api.log

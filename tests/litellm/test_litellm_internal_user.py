@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from litellm_place import Place, Serve
 
 from gateway.catalog.model import Limits
@@ -120,3 +122,34 @@ async def test_t2_a_reserved_id_is_refused_before_any_call(place: Place) -> None
     with pytest.raises(InvalidInput):
         await place.litellm.provision_internal_user("default_user_id", PRO, previous_budget_duration=None)
     assert place.sandbox.requests == []
+
+
+_PRINTABLE = st.characters(exclude_categories=("C", "Zl", "Zp", "Zs"), include_characters=" ")
+_IDS = st.text(_PRINTABLE | st.sampled_from(" +%&#?/;="), min_size=1, max_size=40)
+
+
+async def test_any_id_is_found_again_with_its_metadata(place: Place) -> None:
+    """A law: whatever characters an id has, what was written to it is what is read back, by every question."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(_IDS)
+    @example("Ada Lovelace")
+    @example("a+b c%20d")
+    @example("x?user_id=y&end_user_id=z#w")
+    def law(user_id: str) -> None:
+        hypothesis_ids.append(user_id)
+
+    hypothesis_ids: list[str] = []
+    law()
+    for user_id in dict.fromkeys(hypothesis_ids):
+        if not user_id.strip():
+            continue
+        await place.post("/user/update", {"user_id": user_id, "metadata": {"department": "ops"}})
+        done = await place.litellm.provision_internal_user(user_id, PRO, metadata={"tier": "pro"})
+        assert done.matches, user_id
+        assert place.sandbox.state.users[user_id].metadata == {"department": "ops", "tier": "pro"}, user_id
+        held = await place.litellm.holds_internal_user(user_id, PRO)
+        assert held is not None, user_id
+        assert held.differences == (), user_id
+        await place.litellm.provision_customer(user_id, "b", PRO)
+        assert await place.litellm.holds_customer(user_id, "b", PRO) is not None, user_id

@@ -65,7 +65,7 @@ async def test_what_is_sent(client: Client) -> None:
     await client.stripe.post("/v1/customers", {"a": {"b": [True, None, "x y"]}}, idempotency_key="key")
     await client.stripe.get("/v1/prices", {"lookup_keys": ["a&b"], "active": True})
     [(_, _, post, body), (_, path, get, _)] = client.script.asked
-    assert body == "a%5Bb%5D%5B0%5D=true&a%5Bb%5D%5B2%5D=x+y"
+    assert body == "a%5Bb%5D%5B0%5D=true&a%5Bb%5D%5B2%5D=x%20y"
     assert path == "/v1/prices?lookup_keys%5B0%5D=a%26b&active=true"
     assert (post["Authorization"], post["Stripe-Version"]) == ("Bearer sk_test_new", "2026-10-28.endive")
     assert (post["Idempotency-Key"], post["Content-Type"]) == ("key", "application/x-www-form-urlencoded")

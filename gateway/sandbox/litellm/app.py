@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -42,6 +44,7 @@ _ADMIN: dict[tuple[str, str], Handler] = {
 }
 _CHAT = ("/chat/completions", "/v1/chat/completions")
 _MODELS = ("/models", "/v1/models")
+_RAW_USER_ID = ("/user/info", "/v2/user/info")
 _MAX_LOGGED = 5000
 DEFAULT_PRICES = {"gpt-small": 0.0001, "gpt-big": 0.001}
 """The mock models, and what one call costs in US dollars."""
@@ -122,7 +125,7 @@ class LiteLLMSandbox:
                       for name in self.state.prices]  # fmt: skip
             return {"data": models, "object": "list"}
         self._check_admin(key, path)
-        return handler(self.state, parse(raw) if method == "POST" else dict(request.query))
+        return handler(self.state, parse(raw) if method == "POST" else _query(request))
 
     def _caller(self, request: web.Request) -> Key | None:
         """The virtual key of this call, or None for the master key."""
@@ -183,6 +186,15 @@ class LiteLLMSandbox:
             self.faults.add(fault)
             log.info("fault_ordered", extra=log_fields(kind=fault.kind, path=fault.path, times=fault.times))
         return web.json_response([fault.as_json() for fault in self.faults.waiting])
+
+
+def _query(request: web.Request) -> Body:
+    """The query; where LiteLLM reads `user_id` from the raw text, `+` is a plus sign and no blank, as there."""
+    query: Body = dict(request.query)
+    found = re.search(r"user_id=([^&]*)", request.rel_url.raw_query_string)
+    if found is not None and request.path in _RAW_USER_ID:
+        query["user_id"] = unquote(found[1])
+    return query
 
 
 async def _alive(request: web.Request) -> web.Response:
