@@ -16,7 +16,7 @@ from gateway.billing.backoff import backoff_seconds
 from gateway.billing.context import Billing
 from gateway.catalog.model import App, Catalog, Tier
 from gateway.errors import Conflict, InvalidInput, SkpayError, StoreUnavailable, UpstreamFailed
-from gateway.litellm import LiteLLM, Provisioned, check_litellm_id
+from gateway.litellm import LiteLLM, Provisioned, check_litellm_id, enforced
 from gateway.log import fields
 from gateway.store import entitlements, litellm_ids, outbox
 from gateway.store.litellm_ids import Owner
@@ -135,7 +135,7 @@ async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_i
 
 def limits_digest(app: App, tier: Tier) -> str:
     """Changes with whatever LiteLLM is told for this tier, so that an edit of apps.json can be told from none."""
-    told = [app.app_id, tier.tier_id, asdict(app.litellm) if app.litellm else None, asdict(tier.limits)]
+    told = [app.app_id, tier.tier_id, asdict(app.litellm) if app.litellm else None, asdict(enforced(tier.limits))]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,6 +3,6 @@
 from gateway.litellm.client import LiteLLM
 from gateway.litellm.ids import check_litellm_id
 from gateway.litellm.keys import KeyHolder
-from gateway.litellm.wish import Held, Provisioned
+from gateway.litellm.wish import Held, Provisioned, enforced
 
-__all__ = ["Held", "KeyHolder", "LiteLLM", "Provisioned", "check_litellm_id"]
+__all__ = ["Held", "KeyHolder", "LiteLLM", "Provisioned", "check_litellm_id", "enforced"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gateway.catalog.model import Limits
@@ -62,8 +62,20 @@ def held(wish: Json, row: Json, answer: Json) -> Held:
     return Held(answer, lines(missing, row), less=-1 in signs, more=1 in signs)
 
 
+def enforced(limits: Limits) -> Limits:
+    """The limits to write so that LiteLLM enforces these: where one of them is 0, no call at all is allowed a minute.
+
+    A budget of 0 stops nobody by itself: LiteLLM 1.106.2 refuses a customer whose spend is *greater* than the budget,
+    so that calls pass until the first spend is counted, and asks for no budget where a model costs nothing. A rate
+    limit of 0 is enforced before the model is chosen, for customers and internal users alike.
+    """
+    nothing = 0 in (limits.max_budget_usd, limits.tpm_limit, limits.rpm_limit)
+    return replace(limits, rpm_limit=0) if nothing else limits
+
+
 def budget_wish(limits: Limits) -> dict[str, object]:
     """The limits of a budget; None is unlimited."""
+    limits = enforced(limits)
     return {
         "max_budget": limits.max_budget_usd,
         "budget_duration": limits.budget_duration,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 import uuid
@@ -159,16 +160,6 @@ async def test_a_spent_budget_blocks_and_an_upgrade_lifts_it_at_once(proxy: Prox
     await until(lambda: _blocked(proxy, customer), "the first call is charged, which is done after its answer")
     await proxy.litellm.provision_customer(customer, f"pro-{proxy.mark}", PRO)
     assert await proxy.chat(customer) == (200, "")
-
-
-async def test_a_budget_of_zero_stops_a_user_at_once_and_a_customer_once_something_is_spent(proxy: Proxy) -> None:
-    """LiteLLM compares a user's spend with >=, a customer's with >; `rpm_limit` 0 stops both."""
-    who, nothing = f"n-{proxy.mark}", Limits(max_budget_usd=0)
-    await proxy.litellm.provision_internal_user(who, nothing, previous_budget_duration=None)
-    assert await proxy.own_chat(await proxy.key_of(who)) == (422, "budget_exceeded")
-    await proxy.litellm.provision_customer(who, f"nothing-{proxy.mark}", nothing)
-    assert await proxy.chat(who) == (200, "")
-    await until(lambda: _blocked(proxy, who), "the first call is charged, which is done after its answer")
 
 
 async def test_a_changed_budget_reaches_the_customers_that_are_written_to(proxy: Proxy) -> None:
@@ -350,3 +341,69 @@ async def test_nobodys_and_unknown_keys_have_no_holder(proxy: Proxy) -> None:
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+NOTHING = [Limits(max_budget_usd=0), Limits(rpm_limit=0), Limits(max_budget_usd=5, tpm_limit=0, rpm_limit=60)]
+
+
+@pytest.mark.parametrize("limits", NOTHING, ids=["budget", "requests", "tokens"])
+@pytest.mark.parametrize("model", ["gpt-small", "gpt-free"])
+@pytest.mark.parametrize("mode", ["customer", "internal_user"])
+async def test_a_limit_of_zero_refuses_every_one_of_thirty_parallel_calls(
+    proxy: Proxy, mode: str, model: str, limits: Limits
+) -> None:
+    user_id, key = f"z-{proxy.mark}", None
+    if mode == "customer":
+        assert (await proxy.litellm.provision_customer(user_id, f"zero-{proxy.mark}", limits)).matches
+        held = await proxy.litellm.holds_customer(user_id, f"zero-{proxy.mark}", limits)
+    else:
+        assert (await proxy.litellm.provision_internal_user(user_id, limits)).matches
+        held = await proxy.litellm.holds_internal_user(user_id, limits)
+        key = await proxy.key_of(user_id)
+    assert held is not None
+    assert held.differences == ()  # what is written in the place of 0 is no drift
+    calls = (proxy.own_chat(key, model) if key else proxy.chat(user_id, model) for _ in range(30))
+    assert {status for status, _ in await asyncio.gather(*calls)} <= {422, 429}
+
+
+@pytest.mark.parametrize("mode", ["customer", "internal_user"])
+async def test_a_budget_of_zero_alone_is_drift_and_stops_no_call_of_a_free_model(proxy: Proxy, mode: str) -> None:
+    """Why more than the budget is written: what somebody else wrote as 0 is found, and allows more than it should."""
+    user_id, key, zero = f"z-{proxy.mark}", None, Limits(max_budget_usd=0)
+    if mode == "customer":
+        await proxy.call(
+            "POST", "/budget/new", {"budget_id": f"b-{proxy.mark}", "max_budget": 0, "budget_duration": "1d"}
+        )
+        await proxy.call("POST", "/customer/new", {"user_id": user_id, "budget_id": f"b-{proxy.mark}"})
+        held = await proxy.litellm.holds_customer(user_id, f"b-{proxy.mark}", zero)
+        assert await proxy.chat(user_id) == (200, "")
+    else:
+        await proxy.call("POST", "/user/update", {"user_id": user_id, "max_budget": 0, "budget_duration": "1d"})
+        held = await proxy.litellm.holds_internal_user(user_id, zero)
+        key = await proxy.key_of(user_id)
+        assert await proxy.own_chat(key) == (422, "budget_exceeded")
+    assert held is not None
+    assert held.more
+    assert (await proxy.own_chat(key, "gpt-free") if key else await proxy.chat(user_id, "gpt-free")) == (200, "")
+
+
+@pytest.mark.parametrize("name", ["Ada Lovelace", "a+b c%20d", "x?user_id=y&z#w/..", "N\u00e9e \u540d"])
+async def test_every_question_finds_an_id_with_characters_that_urls_give_a_meaning(proxy: Proxy, name: str) -> None:
+    user_id = f"{name} {proxy.mark}"
+    await proxy.call("POST", "/user/update", {"user_id": user_id, "metadata": {"department": "ops"}})
+    done = await proxy.litellm.provision_internal_user(user_id, PRO, metadata={"tier": "pro"})
+    assert done.matches
+    held = await proxy.litellm.holds_internal_user(user_id, PRO)
+    assert held is not None
+    assert held.differences == ()
+    _, row = await proxy.call("GET", f"/v2/user/info?user_id={quote(user_id, safe='')}")
+    assert row["metadata"] == {"department": "ops", "tier": "pro"}
+    await proxy.litellm.provision_customer(user_id, f"id-{proxy.mark}", PRO)
+    assert await proxy.litellm.holds_customer(user_id, f"id-{proxy.mark}", PRO) is not None
+
+
+async def test_a_plus_sign_in_the_query_is_a_plus_sign_for_internal_users(proxy: Proxy) -> None:
+    await proxy.call("POST", "/user/update", {"user_id": f"Ada {proxy.mark}"})
+    for path in ("/user/info", "/v2/user/info"):
+        assert (await proxy.call("GET", f"{path}?user_id=Ada+{proxy.mark}"))[0] == 404
+        assert (await proxy.call("GET", f"{path}?user_id=Ada%20{proxy.mark}"))[0] == 200

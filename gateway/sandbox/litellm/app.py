@@ -46,7 +46,7 @@ _CHAT = ("/chat/completions", "/v1/chat/completions")
 _MODELS = ("/models", "/v1/models")
 _RAW_USER_ID = ("/user/info", "/v2/user/info")
 _MAX_LOGGED = 5000
-DEFAULT_PRICES = {"gpt-small": 0.0001, "gpt-big": 0.001}
+DEFAULT_PRICES = {"gpt-small": 0.0001, "gpt-big": 0.001, "gpt-free": 0.0}
 """The mock models, and what one call costs in US dollars."""
 
 

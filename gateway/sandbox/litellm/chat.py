@@ -25,7 +25,8 @@ def complete(state: State, key: Key | None, headers: Mapping[str, str], body: Bo
     customer_id = _customer_id(state, headers, body)
     customer, budget = _customer(state, key, customer_id) if customer_id else (None, None)
     _check_models(state, model, user, customer)
-    _check_budgets(state, user, customer, budget)
+    if state.prices.get(model) != 0:  # no budget is looked at for a model that costs nothing
+        _check_budgets(state, user, customer, budget)
     _check_rates(state, user, customer, budget)
     if model not in state.prices:
         message = (
