@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 
 from aiohttp import web
@@ -20,14 +21,21 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
+
+
+@cache
+def _text(name: str) -> str:
+    """A file of the page; it is part of the package, so it is read once."""
+    return (_PAGES / name).read_text(encoding="utf-8")
+
+
 ASSETS = {"buy.js": "text/javascript", "buy.css": "text/css"}
 
 
 async def page(request: web.Request) -> web.Response:
     """The same static page for everybody; its script asks for the rest with the link's token."""
     request.app[BILLING].app(request.match_info["app_id"])
-    text = (_PAGES / "buy.html").read_text(encoding="utf-8")
-    return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
+    return web.Response(text=_text("buy.html"), content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 async def asset(request: web.Request) -> web.Response:
@@ -35,7 +43,7 @@ async def asset(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if name not in ASSETS:
         raise web.HTTPNotFound
-    return web.Response(text=(_PAGES / name).read_text(encoding="utf-8"), content_type=ASSETS[name])
+    return web.Response(text=_text(name), content_type=ASSETS[name])
 
 
 async def offer(request: web.Request) -> web.Response:

@@ -43,6 +43,15 @@ def error_response(status: int, code: str, message: str, **more: object) -> web.
     return web.json_response({"error": code, "message": message, **more}, status=status)
 
 
+def http_error(exc: web.HTTPException) -> web.Response:
+    """What aiohttp itself refuses, in our words."""
+    status = HTTPStatus(exc.status)
+    response = error_response(exc.status, status.name.lower(), status.description or exc.reason)
+    if isinstance(exc, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(exc.allowed_methods))
+    return response
+
+
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The border: nothing but JSON leaves it, no traceback and no detail either."""
@@ -61,11 +70,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as exc:
         if exc.status < 400:
             raise
-        code = HTTPStatus(exc.status).name.lower()
-        response = error_response(exc.status, code, HTTPStatus(exc.status).description or exc.reason)
-        if isinstance(exc, web.HTTPMethodNotAllowed):
-            response.headers["Allow"] = ", ".join(sorted(exc.allowed_methods))
-        return response
+        return http_error(exc)
     except Exception:
         log.exception("request_crashed", extra=fields(method=request.method, path=request.path))
         return error_response(500, "internal", "Something went wrong on our side; it is in the log.")
@@ -75,8 +80,13 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 async def guarded_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What every answer carries: it is nobody's to keep, to guess the type of, or to learn our address from."""
     response = await handler(request)
+    guard(response)
+    return response
+
+
+def guard(response: web.StreamResponse) -> None:
+    """The headers that keep an answer from caches, from guesses of its type, and from telling what we are made of."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Server"] = "skpayments"  # and not the versions of what it is made of
-    return response

@@ -10,13 +10,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.billing.context import Billing
 from gateway.web.arrived import ARRIVALS, Arrivals
+from gateway.web.connections import LIMITS, LINGER_SECONDS, Runner
 from gateway.web.context import BILLING, SITE, Site
 from gateway.web.errors import errors_as_json, guarded_headers
-from gateway.web.openapi import OPENAPI_PATH, serve_openapi
+from gateway.web.openapi import OPENAPI_PATH, document, serve_openapi
 from gateway.web.routes import API
 
-# A client that takes longer to hang up than this is hung up on.
-LINGER_SECONDS = 5.0
 SHUTDOWN_SECONDS = 3.0
 
 
@@ -31,17 +30,19 @@ def web_application(billing: Billing, site: Site) -> web.Application:
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
         application.router.add_route(route.method, path, route.handler)
     application.router.add_route("GET", OPENAPI_PATH, serve_openapi)
+    document()  # now rather than during the first request for it
     return application
 
 
 def web_runner(application: web.Application) -> web.AppRunner:
     """How it is served: no body is unpacked, since we ask nobody to pack one and a small one may hold gigabytes."""
-    return web.AppRunner(
+    return Runner(
         application,
         access_log=None,
         handle_signals=False,
         logger=_http_logger(),
         auto_decompress=False,
+        **LIMITS,
         lingering_time=LINGER_SECONDS,
         shutdown_timeout=SHUTDOWN_SECONDS,
     )

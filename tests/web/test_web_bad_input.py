@@ -201,7 +201,7 @@ async def test_a_credential_that_is_no_text_is_a_wrong_one(running: Running, pat
 
 HOSTILE: Iterable[bytes] = [
     b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + SKAI_KEY.encode() + b"\r\n bad : header\r\n\r\n",
-    b"GET /buy/skai?t=" + b"A" * 9000 + SKAI_KEY.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /buy/skai?t=" + b"A" * 17_000 + SKAI_KEY.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
     b"BREW /health HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
