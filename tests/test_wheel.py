@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,24 +14,9 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from servers.checkout import PARTS, checkout
 
 ROOT = Path(__file__).parents[1]
-PARTS = (
-    "gateway", "traefik", "pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE", "apps.json",
-    "apps.schema.json", "docker-compose.yml",
-)  # fmt: skip
-
-
-def checkout(folder: Path) -> Path:
-    """A copy to build in: building leaves its own files beside the source."""
-    for name in PARTS:
-        source, target = ROOT / name, folder / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-    return folder
 
 
 @pytest.fixture(scope="module")

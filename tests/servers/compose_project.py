@@ -86,13 +86,12 @@ class ComposeProject:
             user_id=int(str(service.get("user", "0")).partition(":")[0]),  # every image here runs as root by itself
         )
 
-    def peers_of(self, container: Container, text: str) -> dict[str, int]:
-        """Every service that the text names by a URL, with its port; each must be on a network of the container."""
-        found = {}
-        for name, port in _URL.findall(text):
+    def peers_of(self, container: Container, text: str) -> set[tuple[str, int]]:
+        """Every service and port that the text names by a URL; each must be on a network of the container."""
+        found = {(name, int(port)) for name, port in _URL.findall(text)}
+        for name, _ in found:
             peer = self.container(name)
             assert peer.networks & container.networks, f"{container.name} has no network with {name}"
-            found[name] = int(port)
         return found
 
     def _filled(self, value: Any) -> Any:
