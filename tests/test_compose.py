@@ -120,7 +120,7 @@ def test_no_port_is_published_and_the_images_own_healthcheck_is_satisfied() -> N
 
 
 def test_t7_only_folders_are_mounted() -> None:
-    assert _service()["volumes"] == [".:/skpayments:ro", "data:/data"]
+    assert _service()["volumes"] == [".:/skpayments:ro", "./traefik:/skpayments/traefik", "data:/data"]
     assert _compose()["volumes"] == {"data": {}}
     assert _service()["working_dir"] == "/skpayments"
     assert _service()["environment"]["DATABASE_URL"] == "sqlite:////data/skpayments.db"

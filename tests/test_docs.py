@@ -118,3 +118,13 @@ def test_the_sops_traffic_is_valid() -> None:
     read = parse(json.dumps({"apps": [app]}).encode()).apps["a"]
     assert read.tier_upstreams == (("pro", "http://open-webui-fast:8080"),)
     assert [tier.traffic.rate.burst for tier in read.tiers if tier.traffic and tier.traffic.rate] == [10, 100]
+
+
+@pytest.mark.parametrize(("words", "inside"), [("allow these", "Radar: read"), ("add these events", "invoice.paid")])
+def test_a_remedy_that_names_a_step_of_the_sop_leads_to_it(words: str, inside: str) -> None:
+    source = OURS[ROOT / "gateway/doctor/stripe.py"]
+    found = re.search(rf'"[^"\n]*{words}[^"\n]*\(SOP\.md, step (\d)\)"', source)
+    assert found is not None
+    step = re.search(rf"^{found[1]}\. \*\*.*?(?=^\d\. \*\*)", SOP, re.DOTALL | re.MULTILINE)
+    assert step is not None
+    assert inside in step[0]

@@ -20,8 +20,10 @@ from servers.compose_engine import ComposeEngine
 from servers.shell import type_command
 from servers.traefik import until
 
+from gateway.litellm import LiteLLM
 from gateway.sandbox.sample_app import session_token
 from gateway.sandbox.stripe import StripeSandbox
+from gateway.settings import Secret, read_secret_file
 
 ROOT = Path(__file__).parents[1]
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_0123456789abcdef0123456789abcdef", "whsec_0123456789abcdef0123456789abcdef"
@@ -166,6 +168,9 @@ async def provisioned(engine: ComposeEngine) -> None:
     shared = engine.project.container("open-webui").environment["OPENAI_API_KEYS"] if engine.project else ""
     statuses = {}
     async with aiohttp.ClientSession() as session:
+        narrow = read_secret_file(engine.folder.parent / "checkout/live/secrets/litellm_key")
+        client = LiteLLM(session, f"http://127.0.0.1:{engine.ports['litellm']}", (Secret(narrow),))
+        assert await client.denied_routes() == ()
         for model in ("small", "embedding", "large", "image"):
             async with session.post(
                 f"http://127.0.0.1:{engine.ports['litellm']}/v1/chat/completions",

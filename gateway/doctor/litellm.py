@@ -30,7 +30,7 @@ async def examine_litellm(place: Place) -> list[Finding]:
             raise
     denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _asks_for_keys(place)]
     if denied:
-        remedy = "add them to the key's allowed_routes (SOP.md, step 5), or give the key's user the role proxy_admin"
+        remedy = "add them to the key's allowed_routes (SOP.md, LiteLLM), or give the key's user the role proxy_admin"
         return [*found, bad(ROUTES, f"our key may not call {', '.join(denied)}", remedy)]
     return [*found, well(ROUTES, "may call all that is needed"), *await _limits(place, litellm)]
 

@@ -171,7 +171,7 @@ def _no_endpoint(url: str, found: list[dict[str, Any]]) -> Finding:
 
 
 def _endpoint(endpoint: dict[str, Any], events: set[str]) -> Iterator[Finding]:
-    remedy = "add these events to it in Stripe's Dashboard (SOP.md, step 3)"
+    remedy = "add these events to it in Stripe's Dashboard (SOP.md, step 2)"
     for names, finding in ((NEEDED, bad), (USEFUL, warning)):
         lacking = [] if "*" in events else [event for event in names if event not in events]
         if lacking:
