@@ -118,3 +118,18 @@ class ConfigError(SkpayError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class InstanceRuns(ConfigError):
+    """Another instance holds the database that `where` names; `process` is its id, where that is known."""
+
+    code = "instance_runs"
+
+    def __init__(self, where: str, process: str = "") -> None:
+        self.holder = f"{where} (process {process})" if process else where
+        super().__init__(
+            [
+                f"DATABASE_URL: another instance{f' (process {process})' if process else ''} already runs on {where};"
+                " stop it first, or give this one a database of its own"
+            ]
+        )

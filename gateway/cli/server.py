@@ -78,13 +78,25 @@ def ask_or_write(
 
 def alone(settings: Settings, job: Callable[[Connection], T]) -> T:
     """Run `job` on the store while no server does; the instance lock keeps one from starting meanwhile."""
-    store = Store.open(settings.database_url)
+    try:
+        store = Store.open(settings.database_url)
+    except errors.InstanceRuns as exc:
+        raise _server_elsewhere(settings, exc.holder) from exc
     try:
         return store.write_now(job)
     finally:
         store.close_now()
 
 
+def _server_elsewhere(settings: Settings, where: str) -> errors.ConfigError:
+    """A server has the database, and is not where this command's environment says."""
+    address = f"http://{settings.own_host}:{settings.port}"
+    return errors.ConfigError(
+        [f"HOST, PORT: a server runs on {where}, but none answers at {address}; give this command its HOST and PORT"]
+    )
+
+
 def server_needed(settings: Settings) -> errors.SkpayError:
     """For commands that make no sense without a server."""
-    return errors.UpstreamFailed(f"No server answers on port {settings.port}; start it with: skpay serve")
+    address = f"http://{settings.own_host}:{settings.port}"
+    return errors.UpstreamFailed(f"No server answers at {address}; start it with: skpay serve")

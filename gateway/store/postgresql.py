@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
-from gateway.errors import ConfigError
+from gateway.errors import InstanceRuns
 from gateway.store import instance
 from gateway.store.backend import WRITER, InstanceLost
 
@@ -41,7 +41,7 @@ class PostgreSQL:
     folder: Path | None = None
 
     def __init__(self, url: URL) -> None:
-        self.where = url.set(password=None, query={}).render_as_string()
+        self.where = url.set(drivername="postgresql", password=None, query={}).render_as_string()
         self._name = f"skpayments-{uuid.uuid4().hex}"
         self._started = False
         options = str(url.query.get("options", ""))
@@ -114,9 +114,4 @@ class PostgreSQL:
     def _taken(self) -> Exception:
         if self._started:
             return InstanceLost("another instance has taken this database over; restart this one")
-        return ConfigError(
-            [
-                f"DATABASE_URL: another instance already runs on {self.where};"
-                " stop it first, or give this one a database of its own"
-            ]
-        )
+        return InstanceRuns(self.where)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event, pool
 from sqlalchemy.engine import URL
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InstanceRuns
 from gateway.store import instance
 from gateway.store.backend import WRITER
 
@@ -31,10 +31,11 @@ class SQLite:
 
     def __init__(self, url: URL) -> None:
         path, mode = file_of(url)
+        self.path = path
         self.where = str(path)
         self.folder: Path | None = path.parent
         _make_folder(path.parent)
-        _refuse_network(path)
+        refuse_network(path)
         self._lock = take_lock(path)
         self._writer = _writer_engine(path, mode)
         self.reader = _reader_engine(path)
@@ -70,7 +71,7 @@ def _make_folder(folder: Path) -> None:
         raise _cannot_write(folder, error.strerror) from error
 
 
-def _refuse_network(path: Path) -> None:
+def refuse_network(path: Path) -> None:
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -115,12 +116,7 @@ def take_lock(path: Path) -> int:
     except OSError as error:
         holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
-        raise ConfigError(
-            [
-                f"DATABASE_URL: another instance (process {holder}) already runs on {path};"
-                " stop it first, or give this one a database of its own"
-            ]
-        ) from error
+        raise InstanceRuns(str(path), holder) from error
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor

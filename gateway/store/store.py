@@ -17,9 +17,11 @@ from gateway.errors import ConfigError, StoreUnavailable
 from gateway.setting_rules import DATABASE_URLS, database_problem
 from gateway.store.backend import Backend
 from gateway.store.migrate import migrate
+from gateway.store.opening import why_not
+from gateway.store.ownership import check_owner_of_file
 from gateway.store.postgresql import PostgreSQL
-from gateway.store.sqlite import READERS, SQLite, cannot_use
-from gateway.store.trouble import is_trouble, unavailable, words
+from gateway.store.sqlite import READERS, SQLite
+from gateway.store.trouble import is_trouble, unavailable
 from gateway.store.writer import Job, Stats, Writer
 
 T = TypeVar("T")
@@ -43,8 +45,8 @@ class Store:
     def open(cls, database_url: str, *, clock: Callable[[], float] = time.time) -> Store:
         """Take the database for this instance and bring it to the newest schema.
 
-        Raises `ConfigError` for a URL or file that cannot be used, a newer schema, or while another instance runs;
-        `StoreUnavailable` if PostgreSQL cannot be reached.
+        Raises `ConfigError` for a URL or file that cannot be used, a newer schema or another program's, and
+        `InstanceRuns` while another instance runs; `StoreUnavailable` if PostgreSQL cannot be reached.
         """
         backend = _backend(database_url)
         try:
@@ -153,6 +155,8 @@ def store_url(database_url: str) -> URL:
 def _prepare(backend: Backend) -> Connection:
     """A writer's connection on the newest schema."""
     try:
+        if isinstance(backend, SQLite):
+            check_owner_of_file(backend.path)
         conn = backend.connect_writer()
         try:
             migrate(conn)
@@ -161,9 +165,8 @@ def _prepare(backend: Backend) -> Connection:
             conn.close()
             raise
     except SQLAlchemyError as error:
-        if not is_trouble(error):
+        told = why_not(backend, error)
+        if told is None:
             raise
-        if isinstance(backend, SQLite):
-            raise cannot_use(backend.where, words(error)) from error
-        raise unavailable(error) from error
+        raise told from error
     return conn

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import NotFound
 from gateway.store import Store, entitlements, notices
 from gateway.store.entitlements import Change
-from gateway.store.migrate import _FOLDER
 from gateway.store.notices import Notice
+from gateway.store.ownership import _FOLDER
 from gateway.store.store import _backend
 from gateway.tiers.model import Entitlement, Reason
 
