@@ -205,7 +205,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
     if port == gate_port and port != 0:
         reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
-    database_url = environ.get("DATABASE_URL", "").strip() or "sqlite:///data/skpayments.db"
+    database_url = database_url_of(environ)
     host = environ.get("HOST", "").strip() or "0.0.0.0"  # noqa: S104  # a container is reached from outside
     for name, problem in (("DATABASE_URL", database_problem(database_url)), ("HOST", host_problem(host))):
         if problem:
@@ -221,12 +221,20 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         litellm_url=litellm_url,
         litellm_key=litellm_key,
         database_url=database_url,
-        apps_file=Path(environ.get("APPS_FILE", "").strip() or "apps.json"),
+        apps_file=apps_file_of(environ),
         public_url=public_url or "",
         port=port,
         gate_port=gate_port,
         host=host,
     )
+
+
+def database_url_of(environ: Mapping[str, str]) -> str:
+    return environ.get("DATABASE_URL", "").strip() or "sqlite:///data/skpayments.db"
+
+
+def apps_file_of(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("APPS_FILE", "").strip() or "apps.json")
 
 
 def _litellm_url(reader: _Reader) -> str | None:

@@ -39,7 +39,7 @@ from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
 from gateway.errors import ConfigError, SkpayError, UpstreamFailed
-from gateway.gate import Explainer, Gate, Listener, listen
+from gateway.gate import Explainer, Gate, Listener, listen, listening_socket
 from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
@@ -57,6 +57,7 @@ T = TypeVar("T")
 
 WATCH_SECONDS = 1.0
 PRICES_AGAIN_SECONDS = 30.0
+_BACKLOG = 128
 
 
 class Application:
@@ -196,8 +197,7 @@ class Application:
         runner = web_runner(web_application(self._billing, site))
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site_server = web.TCPSite(runner, settings.host, settings.port)
-        await _bound("PORT", settings.port, site_server.start())
+        await _bound("PORT", settings.port, _open_site(runner, settings.host, settings.port))
         self.web_port = int(runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -329,6 +329,11 @@ class Application:
         renewed = await renew_limits(self._billing)
         if renewed:
             log.info("limits_renewed", extra=fields(users=renewed))
+
+
+async def _open_site(runner: web.AppRunner, host: str, port: int) -> None:
+    sock = listening_socket(host, port, _BACKLOG)
+    await (web.TCPSite(runner, host, port) if sock is None else web.SockSite(runner, sock)).start()
 
 
 async def _bound(name: str, port: int, opening: Awaitable[T]) -> T:

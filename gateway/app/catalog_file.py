@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from gateway.billing.notice_signature import signing_key
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog, LiteLLMKeyIdentity, SecretRef
 from gateway.errors import ConfigError
 from gateway.log import fields
-from gateway.settings import Secrets, Settings, read_secret_file, secret_problem, split_secret
+from gateway.settings import Secrets, read_secret_file, secret_problem, split_secret
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,20 @@ HS256_BYTES = 32
 _Stat = tuple[int, int, int]
 
 
+class WhereApps(Protocol):
+    """What of `Settings` is needed to read apps.json."""
+
+    @property
+    def apps_file(self) -> Path: ...
+
+    @property
+    def litellm_url(self) -> str | None: ...
+
+
 class CatalogFile:
     """The file of `Settings.apps_file`. `read` may be called again and again; `changed` is one stat."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: WhereApps, environ: Mapping[str, str]) -> None:
         self._path = settings.apps_file
         self._environ = environ
         self._litellm = settings.litellm_url is not None

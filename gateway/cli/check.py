@@ -6,17 +6,41 @@ import os
 
 import click
 
-from gateway.app.catalog_file import CatalogFile
-from gateway.cli.environment import settings
+from gateway.cli.configuration import configuration
 from gateway.cli.output import good
-from gateway.routing import plan
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.setting_rules import database_problem
+from gateway.settings import database_url_of
+from gateway.store.look import look
 
 
 @click.command()
 def check() -> None:
-    """Check the environment and apps.json as serve would, and start nothing."""
-    found = settings()
-    catalog, _ = CatalogFile(found, os.environ).read()
-    plan(catalog, found.public_url)
+    """Check the environment and apps.json as serve would, and start nothing.
+
+    The database is looked at too, and not changed; a server may run meanwhile. Every problem is told at once.
+    """
+    problems: list[str] = []
+    away: StoreUnavailable | None = None
+    try:
+        found, catalog = configuration()
+    except ConfigError as exc:
+        problems += exc.problems
+    try:
+        _look_at_database()
+    except ConfigError as exc:
+        problems += exc.problems
+    except StoreUnavailable as exc:
+        away = exc
+    if problems:
+        raise ConfigError([*problems, *([away.message] if away else [])])
+    if away:
+        raise away
     tiers = sum(len(app.tiers) for app in catalog.apps.values())
     good(f"{found.apps_file}: {len(catalog.apps)} app(s), {tiers} tier(s); the environment is complete")
+
+
+def _look_at_database() -> None:
+    url = database_url_of(os.environ)
+    if not database_problem(url):  # else it is told with the other settings
+        look(url)

@@ -13,7 +13,7 @@ import uvloop
 
 from gateway import log
 from gateway.app.application import Application
-from gateway.cli.environment import settings
+from gateway.cli.configuration import configuration
 from gateway.errors import SkpayError
 from gateway.settings import Settings
 
@@ -22,7 +22,8 @@ from gateway.settings import Settings
 def serve() -> None:
     """Serve until SIGTERM; SIGHUP reads apps.json again."""
     log.set_up()
-    uvloop.run(_serve(settings()))
+    found, _ = configuration()
+    uvloop.run(_serve(found))
 
 
 async def _serve(found: Settings) -> None:

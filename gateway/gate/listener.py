@@ -9,6 +9,7 @@ from contextlib import suppress
 from gateway.gate import answers
 from gateway.gate.gate import Gate
 from gateway.gate.protocol import Connection
+from gateway.gate.sockets import listening_socket
 from gateway.log import fields
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,11 @@ class Listener:
 
     async def start(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
+        sock = listening_socket(host, port, _BACKLOG)
+        if sock is None:
+            self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
+        else:
+            self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=_BACKLOG)
         self._timer = loop.call_later(self._tick_seconds, self._sweep)
         log.info("gate_listening", extra=fields(host=host, port=self.port))
 

@@ -71,7 +71,7 @@ async def test_a_move_is_dry_unless_it_is_confirmed(skpay: Skpay, alone: dict[st
 async def test_a_move_is_refused_while_a_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     said = await skpay("account", "move", "--yes", env=running.environ)
     assert said.code == 2
-    assert "another instance" in said.err
+    assert "a server runs on" in said.err
 
 
 async def test_a_start_with_the_key_of_another_account_ends_with_2_and_names_the_way(running: Running) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
 from cli_said import Skpay, every_command
@@ -54,21 +56,11 @@ async def test_a_command_or_option_that_is_unknown_is_wrong_input(skpay: Skpay) 
 
 
 async def test_without_an_environment_everything_missing_is_told(skpay: Skpay) -> None:
-    for words in (
-        ("serve",),
-        ("check",),
-        ("doctor",),
-        (
-            "alerts",
-            "list",
-        ),
-        ("events", "list"),
-        ("keys", "list"),
-        GRANT,
-    ):
+    for words in (("serve",), ("check",), ("doctor",), ("alerts", "list"), ("events", "list"), ("keys", "list"), GRANT):
         said = await skpay(*words)
         assert said.code == 2
-        assert said.err.count("error: ") == 5
+        # Those that read apps.json as well say what is wrong there, too.
+        assert said.err.count("error: ") == (8 if words[0] in ("serve", "check") else 5)
         assert "ADMIN_TOKEN: not set" in said.err
 
 
@@ -93,7 +85,6 @@ async def test_t4_a_grant_through_the_server_is_known_to_the_gate_at_once(skpay:
 
 
 async def test_t4_a_grant_without_a_server_is_there_when_one_starts(skpay: Skpay, alone: dict[str, str]) -> None:
-    from pathlib import Path
 
     said = await skpay(*GRANT, env=alone)
     assert (said.code, said.err) == (0, "")
@@ -108,7 +99,7 @@ async def test_t4_a_grant_without_a_server_is_there_when_one_starts(skpay: Skpay
 async def test_t4_while_a_server_holds_the_database_nobody_else_writes(skpay: Skpay, running: Running) -> None:
     said = await skpay(*GRANT, env={**running.environ, "PORT": "9"})
     assert said.code == 2
-    assert "another instance" in said.err
+    assert "a server runs on" in said.err
 
 
 async def test_what_a_grant_may_not_be_is_told_the_same_with_and_without_a_server(
@@ -218,7 +209,6 @@ async def test_a_grant_of_the_past_is_not_stored(skpay: Skpay, alone: dict[str, 
 
 
 async def test_check_reads_what_serve_would_read(skpay: Skpay, alone: dict[str, str]) -> None:
-    from pathlib import Path
 
     said = await skpay("check", env=alone)
     assert (said.code, "2 app(s), 6 tier(s)" in said.out) == (0, True)
@@ -235,3 +225,55 @@ async def test_check_reads_what_serve_would_read(skpay: Skpay, alone: dict[str, 
     assert said.code == 2
     assert "surprise: unknown key" in said.err
     assert ADMIN_TOKEN not in said.err
+
+
+async def test_check_tells_every_problem_of_environment_apps_and_database_at_once(
+    skpay: Skpay, alone: dict[str, str], tmp_path: Path
+) -> None:
+    wrong = {
+        **alone, "GATE_SECRET": "abc", "STRIPE_WEBHOOK_SECRET": "we_1a2b3c", "PUBLIC_URL": "http://pay.example.com",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/apps.json",
+    }  # fmt: skip
+    del wrong["BLOG_KEY"]
+    for command, lines in (("check", 5), ("serve", 4)):
+        said = await skpay(command, env=wrong)
+        assert (said.code, said.out, said.err.count("error: ")) == (2, "", lines), said
+        for part in ("GATE_SECRET: has 3 bytes", "STRIPE_WEBHOOK_SECRET: is the id of", "PUBLIC_URL: is plain http",
+                     "apps[1].api_key: env:BLOG_KEY is not set"):  # fmt: skip
+            assert part in said.err
+        assert ("not an SQLite database" in said.err) == (command == "check")
+
+
+async def test_check_leaves_a_running_servers_database_alone(skpay: Skpay, running: Running) -> None:
+    said = await skpay("check", env=running.environ)
+    assert said.code == 0, said
+
+
+async def test_a_database_server_that_is_away_is_exit_3_and_a_wrong_setting_exit_2(
+    skpay: Skpay, alone: dict[str, str]
+) -> None:
+    for words in (("check",), ("alerts", "list"), ("users", "list")):
+        said = await skpay(*words, env={**alone, "DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/pay"})
+        assert (said.code, said.out) == (3, "")
+        assert "127.0.0.1:1/pay cannot be reached: Connection refused; is it running" in said.err
+        assert "hunter2" not in said.err
+        said = await skpay(*words, env={**alone, "DATABASE_URL": "sqllite:///pay.db"})
+        assert (said.code, "did you mean sqlite?" in said.err) == (2, True)
+
+
+async def test_a_server_at_another_port_is_not_called_a_second_instance(skpay: Skpay, running: Running) -> None:
+    said = await skpay("keys", "list", env={**running.environ, "PORT": "9"})
+    assert said.code == 2
+    assert f"(process {os.getpid()}), but none answers at http://127.0.0.1:9; give this command its" in said.err
+
+
+async def test_a_server_on_every_address_of_both_families_is_found(skpay: Skpay, tmp_path: Path) -> None:
+    async with running_application(tmp_path, HOST="::") as served:
+        ports = {"PORT": str(served.application.web_port), "GATE_PORT": str(served.application.gate_port)}
+        for host in ("127.0.0.1", "[::1]"):
+            async with served.session.get(f"http://{host}:{ports['PORT']}/health") as answer:
+                assert answer.status == 200
+            async with served.session.get(f"http://{host}:{ports['GATE_PORT']}/gate") as answer:
+                assert answer.status == 403
+        said = await skpay("keys", "list", env={**served.environ, **ports})
+        assert (said.code, said.out) == (0, "There are no keys.\n")

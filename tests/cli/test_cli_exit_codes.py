@@ -36,10 +36,10 @@ def _made(cls: type[errors.SkpayError]) -> errors.SkpayError:
 
 
 def _raising(error: BaseException) -> Callable[[], None]:
-    def settings() -> None:
+    def configuration() -> None:
         raise error
 
-    return settings
+    return configuration
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def _raising(error: BaseException) -> Callable[[], None]:
 async def test_an_error_is_told_in_a_line_and_by_its_code(
     skpay: Skpay, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str
 ) -> None:
-    monkeypatch.setattr(check, "settings", _raising(error))
+    monkeypatch.setattr(check, "configuration", _raising(error))
     said = await skpay("check")
     assert (said.code, said.err.lstrip("\n")) == (code, told)
 
 
 async def test_a_bug_shows_its_traceback_and_is_70(skpay: Skpay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "settings", _raising(RuntimeError("a bug")))
+    monkeypatch.setattr(check, "configuration", _raising(RuntimeError("a bug")))
     said = await skpay("check")
     assert said.code == 70
     assert "error: internal error, please report it" in said.err

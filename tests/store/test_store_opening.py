@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
+from servers.postgresql import Cluster
+from sqlalchemy import Connection, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.store import Store, inbox, instance, store
+from gateway.store.look import look
+from gateway.store.opening import why_not
+from gateway.store.postgresql import PostgreSQL
 from gateway.store.sqlite import network_file_system
+from gateway.store.store import store_url
 
 
 def _refused(url: str) -> str:
@@ -253,3 +265,111 @@ def test_t6_killed_in_the_middle_of_a_migration_it_starts_again(database_url: st
     again = Store.open(database_url)
     assert again.write_now(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 1))
     again.close_now()
+
+
+def test_a_database_of_another_program_is_called_that_and_left_alone(tmp_path: Path) -> None:
+    """Open WebUI has an alembic_version of its own; its tables must not get ours beside them, nor its file our WAL."""
+    file = tmp_path / "webui.db"
+    with closing(sqlite3.connect(file)) as conn:
+        conn.executescript(
+            "CREATE TABLE alembic_version (version_num TEXT); INSERT INTO alembic_version VALUES ('a1b2c3');"
+            "CREATE TABLE auth (id TEXT); CREATE TABLE chat (id TEXT); CREATE TABLE config (id TEXT);"
+        )
+    before = file.read_bytes()
+    expected = (
+        "DATABASE_URL: this database belongs to another program (Open WebUI); give SKPayments a database of its own"
+    )
+    assert _refused(f"sqlite:///{file}") == expected
+    with pytest.raises(ConfigError, match="belongs to another program"):
+        look(f"sqlite:///{file}")
+    assert file.read_bytes() == before
+
+
+def test_tables_of_another_program_are_not_joined_by_ours(database_url: str) -> None:
+    opened = Store.open(database_url)
+    opened.write_now(_become_foreign)
+    opened.close_now()
+    assert "belongs to another program (LiteLLM)" in _refused(database_url)
+    with pytest.raises(ConfigError, match=r"belongs to another program \(LiteLLM\)"):
+        look(database_url)
+
+
+def _become_foreign(conn: Connection) -> None:
+    for name in inspect(conn).get_table_names():
+        if name not in ("grants", "entitlements"):
+            conn.exec_driver_sql(f'DROP TABLE "{name}"' + ("" if conn.dialect.name == "sqlite" else " CASCADE"))
+    conn.exec_driver_sql('CREATE TABLE "LiteLLM_UserTable" (user_id TEXT)')
+
+
+def test_looking_says_what_opening_would_and_changes_nothing(database_url: str) -> None:
+    look(database_url)
+    opened = Store.open(database_url)
+    look(database_url)  # another instance may run
+    opened.write_now(lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
+    opened.close_now()
+    with pytest.raises(ConfigError, match="newer version"):
+        look(database_url)
+
+
+def test_looking_finds_a_folder_or_file_that_cannot_be_a_database(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database, though longer than a header of SQLite's would be" * 20)
+    with pytest.raises(ConfigError, match="not an SQLite database"):
+        look(f"sqlite:///{tmp_path}/text")
+    with pytest.raises(ConfigError, match="is no folder that can be written in"):
+        look(f"sqlite:///{tmp_path}/text/under/store.db")
+    with pytest.raises(ConfigError, match="is no file that can be read and written"):
+        look(f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.parametrize("ask", [Store.open, look])
+def test_a_server_that_is_away_is_named_and_is_not_a_wrong_setting(ask: Callable[[str], object]) -> None:
+    for url, told in (
+        ("postgresql://u:hunter2@127.0.0.1:1/name", "127.0.0.1:1/name cannot be reached: Connection refused"),
+        ("postgresql://u:hunter2@nohost.invalid/name", "nohost.invalid/name cannot be reached: failed to resolve host"),
+    ):
+        with pytest.raises(StoreUnavailable, match=re.escape(told)) as caught:
+            ask(url)
+        assert "hunter2" not in caught.value.message + caught.value.detail
+        assert "try again" not in caught.value.message
+
+
+@pytest.mark.needs_postgresql
+@pytest.mark.parametrize("ask", [Store.open, look])
+def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
+    postgresql: Cluster, ask: Callable[[str], object]
+) -> None:
+    name = make_url(postgresql.new_database()).database
+    postgresql.admin(sql.SQL("DROP ROLE IF EXISTS poor"))
+    postgresql.admin(sql.SQL("CREATE ROLE poor LOGIN"))
+    server = f"127.0.0.1:{postgresql.port}"
+    for url, told in (
+        (f"postgresql://nobody:hunter2@{server}/{name}", "there is no such user"),
+        (f"postgresql://postgres:hunter2@{server}/none", "there is no such database"),
+        (f"postgresql://postgres:hunter2@{server}/{name}?sslmode=require", "the server has no TLS"),
+        (f"postgresql://poor:hunter2@{server}/{name}", "may not make tables there"),
+    ):
+        with pytest.raises(ConfigError, match=told) as caught:
+            ask(url)
+        assert caught.value.message.startswith("DATABASE_URL: ")
+        assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('FATAL:  password authentication failed for user "u"', "the user or the password is wrong"),
+        ("fe_sendauth: no password supplied", "the server wants a password"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "u"', "pg_hba.conf has no line for this user"),
+        ("FATAL:  the database system is starting up", None),
+        ("FATAL:  sorry, too many clients already", None),
+        ("connection timeout expired", None),
+    ],
+)
+def test_each_refusal_of_postgresql_is_what_it_is(said: str, told: str | None) -> None:
+    cause = psycopg.OperationalError(f'connection failed: connection to server at "db", port 5432 failed: {said}')
+    backend = PostgreSQL(store_url("postgresql://u:hunter2@db/name"))
+    error = why_not(backend, OperationalError("", None, cause))
+    backend.close()
+    assert error is not None
+    assert isinstance(error, ConfigError) == (told is not None)
+    assert (told or " ".join(said.split())) in error.message

@@ -1,0 +1,17 @@
+"""The socket that a listener accepts on."""
+
+from __future__ import annotations
+
+import socket
+
+BOTH_FAMILIES = "::"
+
+
+def listening_socket(host: str, port: int, backlog: int) -> socket.socket | None:
+    """For `::` a socket that takes IPv4 too; None for every other address, for the event loop to open.
+
+    asyncio opens `::` with IPV6_V6ONLY, where whoever comes by IPv4, 127.0.0.1 above all, finds nobody.
+    """
+    if host != BOTH_FAMILIES:
+        return None
+    return socket.create_server((host, port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
