@@ -101,6 +101,9 @@ def test_docker_takes_the_compose_file(tmp_path: Path, words: tuple[str, ...]) -
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert set(yaml.safe_load(done.stdout)["services"]) == set(project.document["services"])
+    if subprocess.run([docker, "compose", "version"], capture_output=True, timeout=60).returncode == 0:
+        done = subprocess.run([docker, "compose", "config", "--quiet"], cwd=tmp_path / "live", capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_it_sets_up_everything_as_an_operator_runs_it(tmp_path: Path) -> None:
