@@ -10,7 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
+from gateway.catalog.json_mistakes import mistake, repeated_keys
+from gateway.files import decoded
 from gateway.log import redact
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -20,6 +23,8 @@ MAX_COMMAS = 250_000
 # apps.json holds no number near this; int() refuses far longer digits with an error of its own.
 _MAX_DIGITS = 30
 _SHOWN_CHARACTERS = 60
+_REPEATED_SHOWN = 200
+_REPEATED = "this key stands here more than once"
 # A string is one token, closed or not, so that its brackets are not counted and no input is read twice.
 _DEPTH_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
@@ -107,21 +112,25 @@ def read(raw: bytes) -> tuple[dict[str, object], list[Problem]]:
             text, object_pairs_hook=_object, parse_constant=_BadNumber, parse_float=_float, parse_int=_int
         )
     except json.JSONDecodeError as exc:
-        raise Unreadable(f"is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
+        raise Unreadable(mistake(text, exc)) from None
     if not isinstance(tree, dict):
         raise Unreadable(f"expected an object, got {kind(tree)}")
-    return tree, list(_problems(tree, ()))
+    found = list(_problems(tree, ()))
+    if any(what == _REPEATED for _, what in found):
+        found = [problem for problem in found if problem[1] != _REPEATED] + [
+            (path, f"{_REPEATED}: again at line {line}, column {column}")
+            for path, line, column in islice(repeated_keys(text), _REPEATED_SHOWN)
+        ]
+    return tree, found
 
 
 def _text(raw: bytes) -> str:
     if len(raw) > MAX_BYTES:
         raise Unreadable(f"is larger than {MAX_BYTES // 1024 // 1024} MiB")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
-        raise Unreadable("starts with a byte order mark; save it as UTF-8 without one")
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise Unreadable(f"is not UTF-8: byte {exc.start} cannot be read") from None
+        text = decoded(raw)
+    except ValueError as exc:
+        raise Unreadable(str(exc)) from None
     if not text.strip():
         raise Unreadable('is empty; the least there can be is {"apps": []}')
     return text
@@ -159,7 +168,7 @@ def _int(text: str) -> int | _BadNumber:
 def _problems(value: object, path: Path) -> Iterator[Problem]:
     if isinstance(value, _Object):
         for key in value.duplicates:
-            yield (*path, key), "this key stands here more than once"
+            yield (*path, key), _REPEATED
         for key, item in value.items():
             if not _encodes(key):
                 yield path, "a key has half a character (a lone surrogate) in it"

@@ -22,12 +22,19 @@ class Leaf:
     expected: str
     problem: Callable[[str], str | None] | None = None
     secret: bool = False
+    instead: Callable[[str], tuple[str, str] | None] | None = None
+    """For a text with something around the value: what is expected without what, and the value alone."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(self._check, handler(source))
 
     def _check(self, value: object, inner: Callable[[object], object]) -> object:
         why = self.problem(value) if self.problem is not None and isinstance(value, str) else None
+        if why and self.instead is not None and isinstance(value, str) and (better := self.instead(value)):
+            expected, use = better
+            raise PydanticCustomError(
+                BROKEN, "expected {expected}", {"expected": expected, "why": "", "secret": self.secret, "use": use}
+            )
         try:
             result = inner(value)
         except ValidationError:
@@ -37,7 +44,7 @@ class Leaf:
         return result
 
     def _broken(self, why: str) -> PydanticCustomError:
-        context = {"expected": self.expected, "why": why, "secret": self.secret}
+        context = {"expected": self.expected, "why": why, "secret": self.secret, "use": ""}
         return PydanticCustomError(BROKEN, "expected {expected}", context)
 
 
@@ -63,7 +70,11 @@ Feature = Annotated[
     Leaf('a feature of a-z, 0-9, _ . and -, 63 characters at most, such as "images"'),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=100), Leaf("a name of 1 to 100 characters", values.text_problem)]
-Host = Annotated[str, Field(min_length=1), Leaf('a host name, such as "chat.example.com"', values.host_problem)]
+Host = Annotated[
+    str,
+    Field(min_length=1),
+    Leaf('a host name, such as "chat.example.com"', values.host_problem, instead=values.host_instead),
+]
 Origin = Annotated[
     str,
     Field(min_length=1, max_length=1000),

@@ -86,7 +86,8 @@ def _problem(error: ErrorDetails) -> Problem:
     path, value, name = tuple(error["loc"]), error["input"], error["type"]
     if name == BROKEN:
         context = error["ctx"]
-        return path, _broken(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
+        told = _broken(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
+        return path, f"{told}. Use {quoted(context['use'])}." if context["use"] else told
     if name == "missing":
         return path, "required, but missing"
     if name == "extra_forbidden":

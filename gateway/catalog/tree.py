@@ -10,6 +10,7 @@ from gateway.catalog.document import Path, Problem, path_text, quoted
 
 Raw = Mapping[str, object]
 Apps = Sequence[tuple[Path, Raw]]
+_SHORTEST_PART = 3
 Claims = Iterator[tuple[Path, Hashable]]
 
 
@@ -52,6 +53,26 @@ def known(path: Path, name: str, names: Mapping[str, None], what: str) -> Iterat
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """`; did you mean "tier"?`, or nothing where none of the first hundred is near."""
-    near = get_close_matches(name[:100], islice(names, 100), 1)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    """`; did you mean "tier"?`, or nothing where none of the first hundred is near.
+
+    Near is the same in another spelling (`rpmLimit`), a misspelling, or a part of the name (`rpm` of `rpm_limit`).
+    """
+    name, known = name[:100], list(islice(names, 100))
+    near = [each for each in known if _plain(each) == _plain(name)] or get_close_matches(name, known, 1)
+    near = near or [each for each in known if _is_part(_plain(name), each)]
+    return f"; did you mean {' or '.join(map(_quoted, near[:2]))}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _is_part(plain: str, name: str) -> bool:
+    """Whether one of the two begins with the other, or a word of the one is the other."""
+    if len(plain) < _SHORTEST_PART:
+        return False
+    return plain in name.lower().split("_") or _plain(name).startswith(plain) or plain.startswith(_plain(name))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

@@ -90,6 +90,22 @@ def host_problem(text: str) -> str | None:
     return None
 
 
+def host_instead(text: str) -> tuple[str, str] | None:
+    """`("a host name without scheme and port", "chat.example.com")` for a URL or address with a good host in it."""
+    parts = _split(text if "://" in text else f"//{text}")
+    host = (parts.hostname or "").rstrip(".") if parts else ""
+    if parts is None or "@" in text or host_problem(host):
+        return None
+    around = {
+        "scheme": bool(parts.scheme),
+        "port": parts.port is not None,
+        "path": bool(parts.path or parts.query or parts.fragment),
+        "closing dot": (parts.hostname or "").endswith("."),
+    }
+    extra = [name for name, found in around.items() if found]
+    return (f"a host name without {' and '.join(extra)}", host) if extra else None
+
+
 def _ascii_label(label: str) -> str:
     if not label:
         raise ValueError("there is nothing before or after a dot")
