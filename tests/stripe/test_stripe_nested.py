@@ -73,7 +73,8 @@ async def test_a_list_inside_an_object_is_read_to_its_end(
         await client.post("/v1/refunds", {"charge": charge["id"], "amount": 1})
     ids = {"subscription": subscription["id"], "invoice": subscription["latest_invoice"],
            "charge": charge["id"], "customer": subscription["customer"]}  # fmt: skip
-    answer = await client.get(path.format(**ids))
+    folder, _, expanded = path.format(**ids).partition("?expand[0]=")
+    answer = await client.get(folder, {"expand": [expanded]} if expanded else None)
     found: Any = answer
     for step in inside.split("."):
         found = found[step]
