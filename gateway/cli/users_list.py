@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlencode
 
 import click
@@ -16,6 +17,7 @@ from gateway.app.catalog_file import CatalogFile
 from gateway.cli.environment import settings
 from gateway.cli.output import instant, json_option, listing, say
 from gateway.cli.server import ask_or_write
+from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.web.admin_users import users_page
 
@@ -26,13 +28,26 @@ _HEADINGS = ("app", "user", "tier", "status", "source", "reason", "customer", "c
 @click.option("--app", "app_id", help="Only users of this app.")
 @click.option("--tier", help="Only users on this tier.")
 @click.option("--status", help="Only users whose subscription has this status at Stripe; none: no subscription.")
+@click.option(
+    "--missing-from",
+    type=click.File("r", encoding="utf-8"),
+    help="Only users of --app that this file lacks: ids, one a line, or Open WebUI's /api/v1/users/all; - is stdin.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; left out: all.")
 @json_option
-def list_(app_id: str | None, tier: str | None, status: str | None, limit: int | None, wants_json: bool) -> None:
+def list_(
+    app_id: str | None,
+    tier: str | None,
+    status: str | None,
+    missing_from: IO[str] | None,
+    limit: int | None,
+    wants_json: bool,
+) -> None:
     """Everybody we know, in the order of app and user id, with tier, status and source."""
+    there = None if missing_from is None else _ids_in_app(missing_from, app_id)
     wanted = {"app": app_id, "tier": tier, "status": status}
     query = {name: value for name, value in wanted.items() if value is not None}
-    everybody = _each(settings(), query)
+    everybody = (each for each in _each(settings(), query) if there is None or each["user_id"] not in there)
     found = list(everybody if limit is None else islice(everybody, limit))
     rows = [
         (each["app_id"], each["user_id"], each["tier"], each["status"], each["source"], each["reason"],
@@ -42,6 +57,29 @@ def list_(app_id: str | None, tier: str | None, status: str | None, limit: int |
     listing(found, _HEADINGS, rows, wants_json=wants_json, empty="No user.")
     if not wants_json and limit is not None and next(everybody, None) is not None:
         say(f"… and more than these {limit}")
+
+
+def _ids_in_app(file: IO[str], app_id: str | None) -> set[str]:
+    """The ids of the users whom the app itself has. Raises `ConfigError`."""
+    if app_id is None:
+        raise ConfigError(["--missing-from: give --app too, since ids are those of one app"])
+    try:
+        text = file.read()
+    except UnicodeDecodeError:
+        raise ConfigError([f"{file.name}: is not UTF-8; export the list again as UTF-8"]) from None
+    try:
+        if text.lstrip().startswith(("{", "[")):
+            found = json.loads(text)
+            ids = {str(user["id"]) for user in (found["users"] if isinstance(found, dict) else found)}
+        else:
+            ids = {line.strip() for line in text.splitlines() if line.strip()}
+    except ValueError as exc:
+        raise ConfigError([f"{file.name}: is not JSON: {exc}"]) from None
+    except (KeyError, TypeError):
+        raise ConfigError([f'{file.name}: expected {{"users": [{{"id": …}}, …]}} or ids, one a line']) from None
+    if not ids:
+        raise ConfigError([f"{file.name}: holds no user id, and then everybody would be missing"])
+    return ids
 
 
 def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
