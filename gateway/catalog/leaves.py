@@ -85,6 +85,11 @@ WebUrl = Annotated[
     Field(min_length=1, max_length=2000),
     Leaf('a URL, such as "https://chat.example.com/"', values.url_problem),
 ]
+WebOrigin = Annotated[
+    str,
+    Field(min_length=1, max_length=300, pattern=r"^https?://[a-z0-9.:_\[\]-]+$"),
+    Leaf('the origin of a web page, such as "https://app.example.com"', values.web_origin_problem),
+]
 RoutePath = Annotated[
     str, Field(min_length=1, max_length=500), Leaf('a path, such as "/api/v1/notes"', values.route_path_problem)
 ]

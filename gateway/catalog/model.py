@@ -174,6 +174,7 @@ class Notify:
 class App:
     """One entry of apps.json. `hosts` are lower-case ASCII (punycode). `tiers` are in rank order, at least one.
 
+    `cors` are the origins whose pages may read refusals, as browsers send them.
     `tier_upstreams` are (tier id, URL) of the tiers that have another upstream than the rest.
     """
 
@@ -199,6 +200,7 @@ class App:
     was: tuple[str, ...] = ()
     tier_upstreams: tuple[tuple[str, str], ...] = ()
     other_prices: tuple[OtherPrice, ...] = ()
+    cors: tuple[str, ...] = ()
 
     @property
     def default_tier(self) -> Tier:

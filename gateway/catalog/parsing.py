@@ -165,6 +165,7 @@ def _app(app: shape.AppShape) -> App:
         ),
         enforce=app.enforce,
         sign_in_url=app.sign_in_url,
+        cors=tuple(app.cors),
         notify=Notify(app.notify.url, _secret_ref(app.notify.secret)) if app.notify else None,
         on_dispute=app.on_dispute,
         on_full_refund=app.on_full_refund,

@@ -150,6 +150,10 @@ def _tier_ids(path: Path, app: Raw) -> Iterator[Problem]:
     return twice(claims(), "the same tier id")
 
 
+def _cors(path: Path, app: Raw) -> Iterator[Problem]:
+    return twice(texts(app, (*path, "cors")), "the same origin")
+
+
 def _first_tier(path: Path, app: Raw) -> Iterator[Problem]:
     tiers = app.get("tiers")
     first = tiers[0] if isinstance(tiers, list) and tiers else None
@@ -236,6 +240,6 @@ _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
     _litellm_users,
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
-    _tier_ids, _first_tier, _each_price, _each_other_price, _tier_features, _limits_told, identity_problems,
+    _tier_ids, _cors, _first_tier, _each_price, _each_other_price, _tier_features, _limits_told, identity_problems,
     _each_route, _route_paths, upstreams, tier_traffic,
 )  # fmt: skip

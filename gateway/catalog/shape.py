@@ -25,6 +25,7 @@ from gateway.catalog.leaves import (
     SecretText,
     Shape,
     TierId,
+    WebOrigin,
     WebUrl,
 )
 from gateway.catalog.routing_shape import RoutingShape, TrafficShape, Upstream
@@ -198,6 +199,9 @@ class AppShape(Shape):
     routes: list[RouteShape] = Field(default_factory=list, max_length=2000)
     enforce: Flag = Field(True, description="false: tag, never refuse.")
     sign_in_url: WebUrl | None = None
+    cors: list[WebOrigin] = Field(
+        default_factory=list, max_length=100, description="Origins of web pages that may read the gate's refusals."
+    )
     notify: NotifyShape | None = None
     assertion: Flag = Field(
         False, description="true: each request carries X-SK-Assertion too, a signed token that says what the tags say."

@@ -152,6 +152,23 @@ def origin_problem(text: str) -> str | None:
     return "no query and no fragment" if "?" in text or "#" in text else None
 
 
+def web_origin_problem(text: str) -> str | None:
+    """Why no browser sends this as the `Origin` of a page."""
+    if text in ("*", "null"):
+        return "each origin by itself, as refusals are read with the user's cookies"
+    problem = url_problem(text)
+    if problem:
+        return problem
+    parts = urlsplit(text)
+    if text != f"{parts.scheme}://{parts.netloc}":
+        return "scheme and host, and a port if it is not the usual one; no path, not even /"
+    if text != text.lower():
+        return "in lower case, as browsers send it"
+    if parts.port == {"http": 80, "https": 443}[parts.scheme]:
+        return "without the usual port, as browsers send it"
+    return None
+
+
 def _split(text: str) -> SplitResult | None:
     """None where it is no URL, or has no port from 1 to 65535 where it has one."""
     try:

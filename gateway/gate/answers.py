@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
@@ -11,6 +12,8 @@ NO_STORE = (("Cache-Control", "no-store"), ("Cloudflare-CDN-Cache-Control", "no-
 OK_START = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
+_LINK_SAFE = "!#$%&'*+,/:;=?@~"
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>()#!|~]")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -24,11 +27,35 @@ def answer(status: int, body: bytes, content_type: str, headers: Headers = ()) -
 
 
 def refusal(
-    status: int, code: str, message: str, fields: Mapping[str, object] | None = None, headers: Headers = ()
+    status: int,
+    code: str,
+    message: str,
+    fields: Mapping[str, object] | None = None,
+    headers: Headers = (),
+    detail: str = "",
 ) -> bytes:
-    """`{"error": code, "message": …}` plus fields."""
-    body = json.dumps({"error": code, "message": message, **(fields or {})}).encode()
+    """`{"error": code, "message": …, "detail": …}` plus fields.
+
+    `detail` is the field that Open WebUI shows to the user, as Markdown; by default the message as a sentence.
+    """
+    told = {"error": code, "message": message, "detail": detail or sentence(message)}
+    body = json.dumps({**told, **(fields or {})}).encode()
     return answer(status, body, "application/json", headers)
+
+
+def sentence(message: str) -> str:
+    """The message with a capital letter and a full stop."""
+    return f"{message[:1].upper()}{message[1:]}."
+
+
+def markdown_link(text: str, url: str) -> str:
+    """`[text](url)`; neither can end the link early."""
+    return f"[{markdown_text(text)}]({quote(url, safe=_LINK_SAFE)})"
+
+
+def markdown_text(text: str) -> str:
+    """A text of apps.json without any meaning in Markdown."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def see_other(location: str, headers: Headers = ()) -> bytes:
@@ -46,10 +73,15 @@ def _url(url: str) -> str:
     return quote(url, safe=_URL_SAFE)
 
 
+def with_lines(whole: bytes, lines: bytes) -> bytes:
+    """The same answer with more header lines, each with its line end."""
+    start, _, rest = whole.partition(b"\r\n")
+    return start + b"\r\n" + lines + rest
+
+
 def closing(whole: bytes) -> bytes:
     """The same answer, saying that it is the last one of its connection."""
-    start, _, rest = whole.partition(b"\r\n")
-    return start + b"\r\nConnection: close\r\n" + rest
+    return with_lines(whole, b"Connection: close\r\n")
 
 
 def without_body(whole: bytes) -> bytes:
@@ -68,8 +100,18 @@ TOO_SLOW = refusal(408, "too_slow", "the request did not arrive in time")
 TOO_LARGE = refusal(431, "too_large", "the request's headers are larger than the gate reads")
 TOO_MANY = refusal(503, "too_many", "too many connections", headers=(("Retry-After", "1"),))
 TOO_MANY_STREAMS = refusal(503, "too_many", "too many streams of changes", headers=(("Retry-After", "5"),))
-NOT_READY = refusal(503, "not_ready", "starting; try again in a moment", headers=(("Retry-After", "2"),))
+NOT_READY = refusal(
+    503,
+    "not_ready",
+    "starting; try again in a moment",
+    headers=(("Retry-After", "2"),),
+    detail="The service is starting. Try again in a moment.",
+)
 IDENTITY_UNAVAILABLE = refusal(
-    503, "identity_unavailable", "who is asking cannot be told now; try again", headers=(("Retry-After", "1"),)
+    503,
+    "identity_unavailable",
+    "who is asking cannot be told now; try again",
+    headers=(("Retry-After", "1"),),
+    detail="Your sign-in cannot be checked right now. Try again in a moment.",
 )
 INTERNAL = refusal(500, "internal", "a fault on our side; it was logged")

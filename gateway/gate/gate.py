@@ -17,7 +17,7 @@ from gateway.access.classes import has_class
 from gateway.access.cookies import AGAIN
 from gateway.access.keys import KeyOwner
 from gateway.access.paths import Path, read_path
-from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, TierRequired, wants_page
+from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, SignInRequired, TierRequired, wants_page
 from gateway.access.table import TierTable
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
 from gateway.catalog.reserved import ARRIVED_PATH
@@ -27,6 +27,7 @@ from gateway.gate import request as names
 from gateway.gate.allowed import allowed, last_lines
 from gateway.gate.asking import ASK_SECONDS, Asking, Waiting
 from gateway.gate.changes import Changes, Stream
+from gateway.gate.cors import readable
 from gateway.gate.keeping import Keeping
 from gateway.gate.memory import Memory
 from gateway.gate.newcomers import Newcomers
@@ -189,15 +190,15 @@ class Gate:
 
     def _gate_of(self, query: bytes, headers: Headers) -> bytes | Waiting:
         """The app that the middleware's address names in another spelling: exactly one `app`, nothing else."""
-        if not self._ready:
-            self._not_ready.value += 1
-            return answers.NOT_READY
         try:
             pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
         except ValueError:
             pairs = []
         named = pairs[0][1] if len(pairs) == 1 and pairs[0][0] == "app" else ""
         app = self._targets.get(_target(named))
+        if not self._ready:
+            self._not_ready.value += 1
+            return answers.NOT_READY if app is None else readable(app.cors, headers, answers.NOT_READY)
         if app is None:
             self._unknown.value += 1
             return answers.NO_SUCH_APP
@@ -208,11 +209,11 @@ class Gate:
         host, uri, method = headers.get(names.HOST), headers.get(names.URI), headers.get(names.METHOD)
         if host is None or not (host in app.host_bytes or app.has_host(host)):
             app.count("wrong_host")
-            return answers.FORBIDDEN_HOST
+            return readable(app.cors, headers, answers.FORBIDDEN_HOST)
         verb = _USUAL_METHODS.get(method or b"") or _verb(method)
         if verb is None or uri is None or uri[:1] != b"/" or AGAIN in uri:
             app.count("bad_request")
-            return answers.BAD_REQUEST
+            return readable(app.cors, headers, answers.BAD_REQUEST)
         target = uri.decode("utf-8", "surrogateescape")
         path = read_path(target)
         if path.literal == _ARRIVED:
@@ -222,7 +223,7 @@ class Gate:
         if not isinstance(who, Ask):
             return self._decide(app, headers, verb, path, who, now, whole)
         if self._asking is None:
-            return _unavailable(app)
+            return _unavailable(app, headers)
         return self._answer_once_told(self._asking, app, who, headers, verb, path, whole)
 
     async def _answer_once_told(
@@ -238,7 +239,7 @@ class Gate:
                 again = answers.NO_SUCH_APP if current is None else self._gate(current, headers, whole)
                 return again if isinstance(again, bytes) else await again
         except (UpstreamFailed, TooMany, TimeoutError):
-            return _unavailable(app)
+            return _unavailable(app, headers)
 
     def _decide(
         self, app: PreparedApp, headers: Headers, method: str, path: Path, who: Told, now: int, whole: bytes | None
@@ -250,7 +251,7 @@ class Gate:
             if not tier_id:
                 self._newcomers.meet(app.app_id, user_id)
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
-            return self._upgrade(app, who, tier_id, _wants_page(method, headers), now)
+            return readable(app.cors, headers, self._upgrade(app, who, tier_id, _wants_page(method, headers), now))
         preflight = method == "OPTIONS" and _is_preflight(app, headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
@@ -261,6 +262,18 @@ class Gate:
             if names.PLUGIN in headers and not preflight and has_class(path):
                 return self._keeping.to_keep(answer, app, decision, who, now)
             return answer
+        return readable(app.cors, headers, self._refusal(app, headers, method, path, who, decision, now))
+
+    def _refusal(
+        self,
+        app: PreparedApp,
+        headers: Headers,
+        method: str,
+        path: Path,
+        who: Told,
+        decision: SignInRequired | TierRequired | MethodRefused,
+        now: int,
+    ) -> bytes:
         if isinstance(decision, MethodRefused):
             app.count("method_refused")
             return answers.METHOD_REFUSED
@@ -297,9 +310,9 @@ def _target(app_id: str) -> bytes:
     return b"/gate?app=" + app_id.encode()
 
 
-def _unavailable(app: PreparedApp) -> bytes:
+def _unavailable(app: PreparedApp, headers: Headers) -> bytes:
     app.count("identity_unavailable")
-    return answers.IDENTITY_UNAVAILABLE
+    return readable(app.cors, headers, answers.IDENTITY_UNAVAILABLE)
 
 
 def _verb(method: bytes | None) -> str | None:

@@ -12,6 +12,7 @@ from gateway.access.tags import tier_block
 from gateway.catalog.model import App
 from gateway.gate.answers import OK_START
 from gateway.gate.assertions import Assertions
+from gateway.gate.cors import lines_by_origin
 from gateway.metrics import Metric, Value
 
 
@@ -41,6 +42,7 @@ class PreparedApp:
         self.passes = {tier_id: (*self.tiers[tier.tier_id][:2], tier) for tier_id, tier in access.policy.tiers.items()}
         self.first_pass = self.passes[self.app.default_tier.tier_id]
         self.paid_starts = access.policy.paid_starts
+        self.cors = lines_by_origin(self.app.cors)
 
     def has_host(self, host: bytes) -> bool:
         """The host of a request, in any spelling that Traefik would route here."""

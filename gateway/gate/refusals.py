@@ -26,7 +26,9 @@ def tier_required(decision: TierRequired, url: str, page: bool) -> bytes:
         "current_tier": current.tier_id,
         "upgrade_url": url,
     }
-    return answers.refusal(402, "tier_required", message, fields, headers)
+    buy = "See the plans" if required is None else f"Upgrade to {required.name}"
+    detail = f"{answers.markdown_text(answers.sentence(message))} {answers.markdown_link(buy, url)}"
+    return answers.refusal(402, "tier_required", message, fields, headers, detail)
 
 
 def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
@@ -39,7 +41,8 @@ def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
     if page and url is not None:
         return answers.see_other(url, headers)
     challenge = (("WWW-Authenticate", f'Bearer realm="{app.app_id}"'),)  # RFC 9110: no 401 without one
-    return answers.refusal(401, "sign_in_required", reason, headers=challenge + headers)
+    detail = "" if url is None else f"{answers.sentence(reason)} {answers.markdown_link('Sign in', url)}"
+    return answers.refusal(401, "sign_in_required", reason, headers=challenge + headers, detail=detail)
 
 
 def tier_header(tier: Tier) -> answers.Headers:

@@ -72,6 +72,9 @@ def test_the_document_that_the_tests_break_is_valid() -> None:
 HOST = 'expected a host name, such as "chat.example.com"'
 URL = 'expected a URL, such as "https://chat.example.com/"'
 ORIGIN = 'expected the URL of a service, such as "http://open-webui:8080"'
+WEB_ORIGIN = 'expected the origin of a web page, such as "https://app.example.com"'
+ALONE = "each origin by itself, as refusals are read with the user's cookies"
+BARE = "scheme and host, and a port if it is not the usual one; no path, not even /"
 PATH = 'expected a path, such as "/api/v1/notes"'
 APP_ID = 'expected an id of a-z, 0-9 and -, 63 characters at most, such as "my-app"'
 TIER_ID = 'expected an id of a-z, 0-9, _ and -, 63 characters at most, such as "pro"'
@@ -125,6 +128,18 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.hosts.0", "xn--a.example", f'{HOST}, got "xn--a.example": this does not encode as an internationalised name'),
     ("apps.0.hosts.0", "a." * 127 + "a", f'{HOST}, got "{"a." * 30}…": 253 characters at most'),
     ("apps.0.hosts.0", "é." * 60 + "a", f'{HOST}, got "{"é." * 30}…": 253 characters at most'),
+    ("apps.0.cors", "https://a.example", "expected a list, got a text"),
+    ("apps.0.cors", ["*"], f'{WEB_ORIGIN}, got "*": {ALONE}'),
+    ("apps.0.cors", ["null"], f'{WEB_ORIGIN}, got "null": {ALONE}'),
+    ("apps.0.cors", ["a.example"], f'{WEB_ORIGIN}, got "a.example": it starts with http:// or https://'),
+    ("apps.0.cors", ["https://a.example/"], f'{WEB_ORIGIN}, got "https://a.example/": {BARE}'),
+    ("apps.0.cors", ["https://a.example/x"], f'{WEB_ORIGIN}, got "https://a.example/x": {BARE}'),
+    ("apps.0.cors", ["https://a.example?"], f'{WEB_ORIGIN}, got "https://a.example?": {BARE}'),
+    ("apps.0.cors", ["https://A.example"], f'{WEB_ORIGIN}, got "https://A.example": in lower case, as browsers send it'),
+    ("apps.0.cors", ["https://a.example:443"], f'{WEB_ORIGIN}, got "https://a.example:443": without the usual port, as browsers send it'),
+    ("apps.0.cors", ["http://a.example:80"], f'{WEB_ORIGIN}, got "http://a.example:80": without the usual port, as browsers send it'),
+    ("apps.0.cors", ["https://*.example"], f'{WEB_ORIGIN}, got "https://*.example": no valid host in it'),
+    ("apps.0.cors", ["https://a.example", "https://a.example"], "the same origin stands at apps[0].cors[0] too"),
     ("apps.0.upstream", "open-webui:8080", f'{ORIGIN}, got "open-webui:8080": it starts with http:// or https://'),
     ("apps.0.upstream", "ftp://a", f'{ORIGIN}, got "ftp://a": it starts with http:// or https://'),
     ("apps.0.upstream", "http:///x", f'{ORIGIN}, got "http:///x": no valid host in it'),

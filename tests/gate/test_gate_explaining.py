@@ -176,6 +176,7 @@ async def test_each_step_of_a_refusal() -> None:
     assert told["answer"]["body"] == {
         "error": "tier_required", "message": "this needs the tier Pro", "required_tier": "pro", "current_tier": "free",
         "upgrade_url": "https://pay.example.com/buy/skai?t=not-shown",
+        "detail": "This needs the tier Pro. [Upgrade to Pro](https://pay.example.com/buy/skai?t=not-shown)",
     }  # fmt: skip
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 
 import pytest
-from access.access_samples import with_app
-from gate.gate_stage import Answer, ask, stage
+from access.access_samples import APP, with_app
+from gate.gate_stage import Answer, Stage, ask, stage
+
+from gateway.gate import answers
 
 SIGN_IN = "https://chat.example.com/auth?x=1"
 HTML, NAVIGATE = ("Accept", "text/html,application/xhtml+xml"), ("Sec-Fetch-Mode", "navigate")
@@ -90,3 +94,38 @@ async def test_a_websocket_handshake_gets_json_and_is_never_sent_elsewhere(
         if not page:
             assert answer.header("Content-Type") == "application/json"
             assert answer.json["error"] in ("tier_required", "sign_in_required")
+
+
+async def test_402_has_a_sentence_with_the_upgrade_link_as_markdown() -> None:
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro", user="bob")
+        assert answer.json["detail"] == f"This needs the tier Pro. [Upgrade to Pro]({answer.json['upgrade_url']})"
+        assert answer.json["message"] == "this needs the tier Pro"
+
+
+async def test_the_name_of_a_tier_cannot_end_the_markdown_link() -> None:
+    tiers = (APP.tiers[0], replace(APP.tiers[1], name="Pro](https://evil.example) [x"), *APP.tiers[2:])
+    async with stage(replace(APP, tiers=tiers)) as on:
+        detail = str((await ask(on.port, uri="/pro", user="bob")).json["detail"])
+        assert re.findall(r"(?<!\\)\]\(([^)]*)\)", detail) == [(await _upgrade(on))]
+
+
+async def _upgrade(on: Stage) -> object:
+    return (await ask(on.port, uri="/pro", user="bob")).json["upgrade_url"]
+
+
+async def test_401_and_503_have_a_sentence_too() -> None:
+    async with stage(with_app(anonymous="refuse", sign_in_url=SIGN_IN)) as on:
+        answer = await ask(on.port)
+        assert answer.json["detail"] == f"Sign in to use this. [Sign in]({SIGN_IN})"
+    async with stage(with_app(anonymous="refuse")) as on:
+        assert (await ask(on.port)).json["detail"] == "Sign in to use this."
+    async with stage(ready=False) as on:
+        assert (await ask(on.port)).json["detail"] == "The service is starting. Try again in a moment."
+
+
+@pytest.mark.parametrize("name", [name for name, value in vars(answers).items() if isinstance(value, bytes)])
+def test_every_refusal_made_beforehand_has_a_sentence(name: str) -> None:
+    body = vars(answers)[name].partition(b"\r\n\r\n")[2]
+    if body:
+        assert re.fullmatch(r"[A-Z].*\.", json.loads(body)["detail"]), name
