@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,26 +28,26 @@ async def test_a_signed_event_is_recorded_once_however_often_it_comes(running: R
     assert await recorded(running) == ["evt_1"]
 
 
-@pytest.mark.parametrize(
-    ("signature", "error"),
-    [
-        ("", "missing_signature"),
-        ("rubbish", "bad_signature"),
-        (f"t={int(time.time())}", "bad_signature"),
-        ("v1=" + "0" * 64, "bad_signature"),
-        ("t=soon,v1=" + "0" * 64, "bad_signature"),
-        (stripe_signature(BODY, "whsec_another"), "bad_signature"),
-        (stripe_signature(b"another body"), "bad_signature"),
-        (stripe_signature(BODY).replace("v1=", "v0="), "bad_signature"),
-        (stripe_signature(BODY, at=time.time() - 400), "stale_signature"),
-        (stripe_signature(BODY, at=time.time() + 4000), "stale_signature"),
-        (stripe_signature(BODY).upper(), "bad_signature"),
-        (stripe_signature(BODY) + "," + "x" * 4096, "bad_signature"),
-    ],
-)
-async def test_what_stripe_did_not_sign_is_refused_and_not_recorded(
-    running: Running, signature: str, error: str
-) -> None:
+# name → (a header made when the test runs, since it holds the time; the error)
+NOT_SIGNED: dict[str, tuple[Callable[[], str], str]] = {
+    "none": (lambda: "", "missing_signature"),
+    "rubbish": (lambda: "rubbish", "bad_signature"),
+    "time only": (lambda: f"t={int(time.time())}", "bad_signature"),
+    "no time": (lambda: "v1=" + "0" * 64, "bad_signature"),
+    "time in words": (lambda: "t=soon,v1=" + "0" * 64, "bad_signature"),
+    "another secret": (lambda: stripe_signature(BODY, "whsec_another"), "bad_signature"),
+    "another body": (lambda: stripe_signature(b"another body"), "bad_signature"),
+    "scheme v0": (lambda: stripe_signature(BODY).replace("v1=", "v0="), "bad_signature"),
+    "too old": (lambda: stripe_signature(BODY, at=time.time() - 400), "stale_signature"),
+    "from the future": (lambda: stripe_signature(BODY, at=time.time() + 4000), "stale_signature"),
+    "upper case": (lambda: stripe_signature(BODY).upper(), "bad_signature"),
+    "too long": (lambda: stripe_signature(BODY) + "," + "x" * 4096, "bad_signature"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SIGNED)
+async def test_what_stripe_did_not_sign_is_refused_and_not_recorded(running: Running, name: str) -> None:
+    signature, error = NOT_SIGNED[name][0](), NOT_SIGNED[name][1]
     status, answer = await running.webhook(BODY, signature)
     assert (status, answer["error"]) == (400, error)
     assert WEBHOOK_SECRET not in json.dumps(answer)
