@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 APT := postgresql chromium chromium-driver strace nginx-light wrk curl
+# How many processes share the tests; each may start servers of its own.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
@@ -18,7 +20,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/skpay demo $(if $(STORY),--story)
 
 test: check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 coverage: $(VENV)/.dev
 	@$(BIN)/python -m coverage run -m pytest
