@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Billing:
     `known_prices`: app id → price id → tier id, for every price that ever resolved for a tier of that app.
     `known_products`: app id → product id → tier id, for products whose prices are all one tier's.
     `prices_resolved`: whether Stripe has answered for every price of the catalog since it was installed.
+    `monotonic`: seconds that pass whatever becomes of `clock`, which somebody may set.
     `forget_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
     `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.signing`.
     `account`: the Stripe account that the store is bound to, '' while it is not known.
@@ -60,6 +62,7 @@ class Billing:
     tell_gate: Callable[[str, str, str, int | None], None]
     signing_keys: tuple[bytes, ...]
     forget_gate: Callable[[str, str], None] = lambda app_id, user_id: None
+    monotonic: Callable[[], float] = time.monotonic
     account: str = ""
     wrong_account: bool = False
     recovering: bool = False

@@ -69,21 +69,36 @@ async def fill_inbox(billing: Billing) -> Filled:
     The cursor moves only when every page was recorded, so a failure in the middle is read again from the start.
     """
     await check_account(billing)
-    started_at = billing.now()
-    cursor = await billing.store.read(lambda conn: instance.get(conn, CURSOR))
-    since = int(cursor) if cursor else started_at - FIRST_LOOK_SECONDS
+    since = await _since(billing)
+    cursor: int | None = None
     listed = new = 0
     for start in range(0, len(TYPES), TYPES_A_CALL):
-        query = {"created": {"gte": since - OVERLAP_SECONDS}, "types": TYPES[start : start + TYPES_A_CALL]}
+        query = {"created": {"gte": since}, "types": TYPES[start : start + TYPES_A_CALL]}
         await billing.reconciling.pace.turn()
         async for page in billing.stripe.pages("/v1/events", query):
+            cursor = stripe_time(billing) if cursor is None else cursor
             listed += len(page)
             new += await _record_page(billing, page)
             await billing.reconciling.pace.turn()
-    await billing.store.write(lambda conn: instance.put(conn, CURSOR, str(started_at)))
+    await billing.store.write(lambda conn: instance.put(conn, CURSOR, str(cursor)))
     if new:
         log.warning("events_missed", extra=fields(new=new, listed=listed, since=since))
     return Filled(listed, new)
+
+
+def stripe_time(billing: Billing) -> int:
+    """What Stripe's clock said last: a time that is kept must not depend on ours, which may be set at any moment."""
+    return billing.now() if billing.stripe.date is None else billing.stripe.date
+
+
+async def _since(billing: Billing) -> int:
+    """The instant from which events are asked for."""
+    if billing.stripe.date is None:
+        await billing.stripe.get("/v1/account")
+    cursor, now = await billing.store.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
+    if cursor is None or int(cursor) > now + OVERLAP_SECONDS:  # written by a clock that was ahead
+        return now - FIRST_LOOK_SECONDS - OVERLAP_SECONDS
+    return int(cursor) - OVERLAP_SECONDS
 
 
 async def _record_page(billing: Billing, page: list[StripeObject]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.context import Billing
 from gateway.billing.drift import Report
-from gateway.billing.missed_events import CURSOR, fill_inbox
+from gateway.billing.missed_events import CURSOR, fill_inbox, stripe_time
 from gateway.billing.reconcile import reconcile
 from gateway.billing.reconciling import Asked
 from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
@@ -50,36 +50,43 @@ async def try_fill(billing: Billing, failures: int) -> bool:
 async def pass_for_ever(billing: Billing) -> None:
     """A full pass once a day, and whenever an operator asks. Soon after a start that finds the last one overdue."""
     failures = 0
-    not_before = billing.now() + _jittered(FIRST_PASS_SECONDS)
+    not_before = billing.monotonic() + _jittered(FIRST_PASS_SECONDS)
     while True:
         reconciling = billing.reconciling
-        if await _asked_before(billing, max(not_before, await _next_pass_at(billing))):
+        if await _asked_before(billing, not_before):
             await run_asked(billing)
         else:
             failures = 0 if await try_pass(billing, failures) else failures + 1
-            not_before = billing.now() + (_jittered(AGAIN_SECONDS) if failures else 0)
+            not_before = billing.monotonic() + (_jittered(AGAIN_SECONDS) if failures else 0)
         reconciling.wanted.clear()
 
 
-async def _next_pass_at(billing: Billing) -> float:
-    """The day after the last one; at once if the service was away for longer than Stripe keeps events."""
+async def _next_pass_at(billing: Billing, pass_seconds: float = PASS_SECONDS) -> float:
+    """The day after the last one; at once if the service was away for longer than Stripe keeps events, or if the last
+    one was at an instant that has not come yet: then the clock was wrong.
+    """
     try:
         cursor = await billing.store.read(lambda conn: instance.get(conn, CURSOR))
         last = await billing.store.read(lambda conn: instance.get(conn, RECONCILED_AT))
     except StoreUnavailable:
         return billing.now() + AGAIN_SECONDS
-    events_kept_until = int(cursor) + EVENTS_KEPT_SECONDS if cursor is not None else billing.now()
-    if last is None or int(last) <= events_kept_until < billing.now():
+    now = billing.now()
+    events_kept_until = int(cursor) + EVENTS_KEPT_SECONDS if cursor is not None else now
+    if last is None or int(last) > now or int(last) <= events_kept_until < now:
         return 0
-    return int(last) + _jittered(PASS_SECONDS)
+    return int(last) + pass_seconds
 
 
-async def _asked_before(billing: Billing, at: float) -> bool:
-    """Wait until `at` (epoch seconds); True at once if an operator asks for a pass meanwhile."""
+async def _asked_before(billing: Billing, not_before: float) -> bool:
+    """Wait until the next pass is due, on the monotonic clock not before `not_before`; True at once if an operator asks
+    for one meanwhile.
+    """
+    pass_seconds = _jittered(PASS_SECONDS)
     while True:
         if billing.reconciling.asked is not None:
             return True
-        left = at - billing.now()
+        due_in = await _next_pass_at(billing, pass_seconds) - billing.now()
+        left = max(not_before - billing.monotonic(), due_in)
         if left <= 0:
             return False
         try:
@@ -114,7 +121,8 @@ async def try_pass(billing: Billing, failures: int) -> bool:
     async def once() -> None:
         report = await reconcile(billing, Asked(apply=True))
         await _tell(billing, report)
-        await billing.store.write(lambda conn: instance.put(conn, RECONCILED_AT, str(billing.now())))
+        at = min(billing.now(), stripe_time(billing))
+        await billing.store.write(lambda conn: instance.put(conn, RECONCILED_AT, str(at)))
 
     reconciling.under_way = True
     try:

@@ -1,4 +1,7 @@
-"""The work behind requests: route events, refresh users, carry out wishes, tell apps. Every job may run twice."""
+"""The work behind requests: route events, refresh users, provision, notify apps, watch the clock.
+
+Every job may run twice.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
 from sqlalchemy import Connection
 
+from gateway.billing.clock_watch import ClockWatch
 from gateway.billing.context import Billing
 from gateway.billing.notice_sender import NoticeSender
 from gateway.billing.provision import provision
@@ -36,6 +40,8 @@ class Worker:
         self._billing = billing
         self._owner = uuid.uuid4().hex
         self._notices = NoticeSender(billing)
+        self._clock = ClockWatch(billing)
+        self._clock_due = asyncio.Event()
         self._stopping = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         # Refreshes of which the store could not say whether they were written.
@@ -50,6 +56,7 @@ class Worker:
             asyncio.create_task(self._loop("refresh", billing.refresh_wanted, self._refresh)),
             asyncio.create_task(self._loop("provision", billing.wish_made, self._provision)),
             asyncio.create_task(self._loop("notify", billing.notice_written, self._notices.turn)),
+            asyncio.create_task(self._loop("clock", self._clock_due, self._clock.look)),
         ]
 
     async def stop(self) -> None:
@@ -57,7 +64,8 @@ class Worker:
         self._stopping.set()
         self._notices.close()
         billing = self._billing
-        for event in (billing.inbox_filled, billing.refresh_wanted, billing.wish_made, billing.notice_written):
+        waited_for = (billing.inbox_filled, billing.refresh_wanted, billing.wish_made, billing.notice_written)
+        for event in (*waited_for, self._clock_due):
             event.set()
         work = [*self._loops, *self._notices.tasks]
         if work:

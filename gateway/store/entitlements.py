@@ -136,6 +136,16 @@ def followed(conn: Connection, app_id: str, after: str, limit: int) -> list[str]
     return list(rows.scalars())
 
 
+def decided_after(conn: Connection, now: int) -> list[tuple[str, str]]:
+    """(app_id, user_id) of everybody who was decided at an instant that has not come yet: the clock was set back."""
+    rows = conn.execute(
+        select(entitlements.c.app_id, entitlements.c.user_id)
+        .where(entitlements.c.updated_at > now)
+        .order_by(entitlements.c.app_id, entitlements.c.user_id)
+    )
+    return [(app_id, user_id) for app_id, user_id in rows]
+
+
 def with_concern(conn: Connection, kind: str) -> list[tuple[str, str]]:
     """(app_id, user_id) of everybody whose last decision had a concern of this kind."""
     rows = conn.execute(

@@ -78,7 +78,7 @@ class Stripe:
     """One account of Stripe. Every POST carries an idempotency key; one is made up when the caller has none.
 
     With a `pacer` calls wait for their turn. `clock_ahead_seconds` is how far `clock` was ahead of Stripe's `Date` when
-    Stripe last answered, to the second; None before that.
+    Stripe last answered, to the second; `date` is that `Date`, in epoch seconds. None before that.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Stripe:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.clock_ahead_seconds: int | None = None
+        self.date: int | None = None
         self._pacer = pacer
         self._clock = clock
         self._sleep = sleep
@@ -221,8 +222,8 @@ class Stripe:
 
     def _note_clock(self, response: aiohttp.ClientResponse) -> None:
         with suppress(ValueError):  # no Date, or none that can be read
-            there = parsedate_to_datetime(response.headers.get("Date", ""))
-            self.clock_ahead_seconds = int(self._clock()) - int(there.timestamp())
+            self.date = int(parsedate_to_datetime(response.headers.get("Date", "")).timestamp())
+            self.clock_ahead_seconds = int(self._clock()) - self.date
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -93,12 +93,21 @@ APPS: Json = {
 
 @dataclass
 class Clock:
-    """Time that moves only when told to."""
+    """Time that moves only when told to. `jump` sets the clock: the time itself and the monotonic clock do not move."""
 
     now: float = START
+    jumped: float = 0
 
     def __call__(self) -> float:
         return self.now
+
+    def true(self) -> float:
+        """What a clock shows that nobody has set: Stripe's, and the monotonic one."""
+        return self.now - self.jumped
+
+    def jump(self, seconds: float) -> None:
+        self.now += seconds
+        self.jumped += seconds
 
 
 @dataclass
@@ -123,12 +132,13 @@ class World:
         self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
         self.billing = Billing(
             store=self.store,
-            stripe=Stripe(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url),
+            stripe=Stripe(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url, clock=self.clock),
             litellm=LiteLLM(self.http, self.litellm_url, (Secret(LITELLM_KEY),), clock=self.clock),
             catalog=parse(json.dumps(self.apps).encode()),
             webhook_secrets=(Secret(WEBHOOK_SECRET),),
             public_url="https://pay.example.com",
             clock=self.clock,
+            monotonic=self.clock.true,
             tell_gate=lambda app_id, user_id, tier_id, changes_at: self.told.append((app_id, user_id, tier_id)),
             signing_keys=signing_keys((Secret(ADMIN_TOKEN),)),
         )
@@ -299,7 +309,7 @@ async def until(true: Callable[[], bool], what: str, seconds: float = 10) -> Non
 async def opened_world(folder: Path, apps: Json | None = None, **stripe_options: Any) -> AsyncIterator[World]:
     """A world with the prices of `APPS` at Stripe, resolved as a start resolves them."""
     clock = Clock()
-    stripe = StripeSandbox(secret_key=STRIPE_KEY, webhook_secret=WEBHOOK_SECRET, now=clock, **stripe_options)
+    stripe = StripeSandbox(secret_key=STRIPE_KEY, webhook_secret=WEBHOOK_SECRET, now=clock.true, **stripe_options)
     litellm = LiteLLMSandbox(LITELLM_KEY, clock=clock)
     async with (
         TestServer(stripe.application()) as stripe_server,

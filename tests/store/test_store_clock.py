@@ -1,0 +1,83 @@
+"""Waits after a jump of the clock, in both databases."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from gateway.store import clock, entitlements, notices, outbox, refreshes
+from gateway.store.schema import inbox
+from gateway.tiers.model import Entitlement, Reason
+
+NOW, HOUR = 10_000, 3600
+
+
+def waiting(conn: Connection, due_at: int) -> None:
+    """One of everything that waits, due at this instant, after a failure."""
+    refreshes.want(conn, "skai", "u1", NOW)
+    [lease] = refreshes.lease(conn, "me", NOW, 60, 1)
+    refreshes.fail(conn, lease, "me", due_at, "")
+    wish_id = outbox.put(conn, "litellm", "skai", "u1", {}, NOW)
+    outbox.retry(conn, wish_id, 1, due_at, "")
+    change = entitlements.save(conn, "skai", "u1", Entitlement("pro", Reason.GRANT, "grant"), NOW)
+    assert change is not None
+    notices.put(conn, change, "{}", NOW)
+    [notice] = notices.due(conn, NOW, 1)
+    notices.retry(conn, notice, due_at, 500, "", NOW)
+    conn.execute(
+        insert(inbox).values(
+            account="", event_id="evt_1", type="x", livemode=False, body=b"", received_at=NOW, state="waiting",
+            attempts=1, due_at=due_at, error="", app_id="", user_id="",
+        )
+    )  # fmt: skip
+
+
+def due(conn: Connection) -> list[int | None]:
+    pending = refreshes.of_user(conn, "skai", "u1")
+    [wish], [notice] = outbox.of_user(conn, "skai", "u1"), notices.of_user(conn, "skai", "u1", 1)
+    event_due_at = conn.execute(inbox.select()).one().due_at
+    return [pending.due_at if pending else None, wish.due_at, notice.due_at, event_due_at]
+
+
+def test_after_a_jump_back_everything_waits_as_long_as_before(conn: Connection) -> None:
+    waiting(conn, NOW + 30)
+    clock.shift_waits(conn, NOW - HOUR, -HOUR)
+    assert due(conn) == [NOW - HOUR + 30] * 4
+
+
+def test_a_jump_forward_makes_nothing_wait_longer(conn: Connection) -> None:
+    waiting(conn, NOW + 30)
+    clock.shift_waits(conn, NOW + HOUR, HOUR)
+    assert due(conn) == [NOW + 30] * 4
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+def test_how_long_an_app_has_not_taken_its_notices_is_not_changed_by_a_jump(conn: Connection, seconds: int) -> None:
+    waiting(conn, NOW + 30)
+    clock.shift_waits(conn, NOW + seconds, seconds)
+    [notice] = notices.of_user(conn, "skai", "u1", 1)
+    assert notice.first_failed_at == NOW + seconds
+
+
+def test_a_timer_of_an_instant_stays(conn: Connection) -> None:
+    refreshes.want(conn, "skai", "u1", NOW)
+    [lease] = refreshes.lease(conn, "me", NOW, 60, 1)
+    refreshes.finish(conn, lease, "me", NOW, NOW + 500)
+    clock.shift_waits(conn, NOW - HOUR, -HOUR)
+    clock.end_impossible_waits(conn, NOW - HOUR, 600)
+    pending = refreshes.of_user(conn, "skai", "u1")
+    assert pending is not None
+    assert (pending.due_at, pending.timer_at) == (NOW + 500, NOW + 500)
+
+
+@pytest.mark.parametrize(("due_at", "then"), [(NOW + 600, NOW + 600), (NOW + 601, NOW)])
+def test_at_a_start_no_wait_is_longer_than_the_longest(conn: Connection, due_at: int, then: int) -> None:
+    waiting(conn, due_at)
+    clock.end_impossible_waits(conn, NOW, 600)
+    assert due(conn) == [then] * 4
+
+
+def test_who_was_decided_at_an_instant_to_come_is_known(conn: Connection) -> None:
+    for user_id, at in (("u1", NOW), ("u2", NOW + 1)):
+        entitlements.save(conn, "skai", user_id, Entitlement("pro", Reason.GRANT, "grant"), at)
+    assert entitlements.decided_after(conn, NOW) == [("skai", "u2")]
