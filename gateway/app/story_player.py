@@ -211,6 +211,35 @@ class Player:
         self._stage.stripe.set_card(self._customer_id(), "ok")
         self._stage.stripe.pay_open_invoice(self._subscription_id())
 
+    async def send_invoices(self, act: Act) -> None:
+        """From now on invoices are sent, not charged."""
+        params = {"collection_method": "send_invoice", "days_until_due": act["days"]}
+        await self._stage.billing.stripe.post(f"/v1/subscriptions/{self._subscription_id()}", params)
+
+    async def give_credit(self, act: Act) -> None:
+        """A balance at Stripe that pays the next invoices of this subscription."""
+        [item] = self._newest("subscription")["items"]["data"]
+        params = {"balance": -act["renewals"] * item["price"]["unit_amount"]}
+        await self._stage.billing.stripe.post(f"/v1/customers/{self._customer_id()}", params)
+
+    async def end_invoice(self, act: Act) -> None:
+        """The open invoice becomes void or uncollectible, as from the Dashboard."""
+        invoice_id = self._newest("subscription")["latest_invoice"]
+        await self._stage.billing.stripe.post(f"/v1/invoices/{invoice_id}/{act['how']}", {})
+
+    async def pause_collection(self, act: Act) -> None:
+        paused = {"behavior": "void"} if act["paused"] else ""
+        await self._stage.billing.stripe.post(
+            f"/v1/subscriptions/{self._subscription_id()}", {"pause_collection": paused}
+        )
+
+    async def unknown_price(self, act: Act) -> None:
+        """A price that no tier has, set in the Dashboard."""
+        [item] = self._newest("subscription")["items"]["data"]
+        price = self._stage.stripe.add_price(self._stage.stripe.add_product("Special offer"), 1234)
+        params = {"items": [{"id": item["id"], "price": price["id"]}], "proration_behavior": "none"}
+        await self._stage.billing.stripe.post(f"/v1/subscriptions/{self._subscription_id()}", params)
+
     async def dispute(self, act: Act) -> None:
         self._stage.stripe.dispute(self._subscription_id(), act["status"])
 
@@ -317,7 +346,8 @@ _ACTS: dict[str, Callable[[Player, Act], Awaitable[None]]] = {
     for name in (
         "open_checkout", "pay", "buy", "declined", "change_plan", "portal", "fail_renewal", "pay_invoice", "dispute",
         "second_subscription", "cancel_newest", "delete_customer", "wait", "lose_events", "refresh", "grant",
-        "take_back", "stripe_fault", "litellm_fault",
+        "take_back", "stripe_fault", "litellm_fault", "send_invoices", "give_credit", "end_invoice", "pause_collection",
+        "unknown_price",
     )
 }  # fmt: skip
 

@@ -66,12 +66,12 @@ def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
         "cancel_at_period_end": False,
         "canceled_at": None,
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
-        "collection_method": "charge_automatically",
+        "collection_method": options.get("collection_method", "charge_automatically"),
         "created": now,
         "currency": world.objects["price"][wanted[0]["price"]]["currency"],
         "customer": customer_id,
         "customer_account": None,
-        "days_until_due": None,
+        "days_until_due": options.get("days_until_due"),
         "default_payment_method": payment_method,
         "default_source": None,
         "default_tax_rates": [],
@@ -114,13 +114,15 @@ def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
 def start(world: World, customer_id: str, wanted: list[Json], options: Json) -> Json:
     """Create and bill: a trial with an invoice of 0, else charged at once.
 
-    With option `unpaid` nothing is charged (incomplete); with `processing` the payment is under way (active).
+    With option `unpaid` nothing is charged (incomplete); with `processing` the payment is under way (active). An
+    invoice that is sent is charged by nobody, and the subscription is active.
     """
     subscription = world.add(build(world, customer_id, wanted, options))
     trialing = subscription["trial_end"] is not None
     old_shape = not world.event_version.startswith("2026")
-    charged = not options.get("unpaid") and not options.get("processing")
-    granted = options.get("processing") or (charged and invoicing.card_pays(world, customer_id))
+    sent = subscription["collection_method"] == "send_invoice"
+    charged = not options.get("unpaid") and not options.get("processing") and not sent
+    granted = options.get("processing") or sent or (charged and invoicing.card_pays(world, customer_id))
     if trialing:
         subscription["status"] = "trialing"
     elif granted and not old_shape:
@@ -166,7 +168,7 @@ def renew(world: World, subscription: Json, *, at_once: bool = False) -> Json | 
         invoice = invoicing.draft(world, subscription, "subscription_cycle", lines)
     _hold_back(world, subscription, invoice)
     if at_once and invoice["auto_advance"] and invoice["status"] == "draft":
-        collect(world, invoice)
+        advance(world, invoice)
     return invoice
 
 
@@ -189,6 +191,24 @@ def _hold_back(world: World, subscription: Json, invoice: Json) -> None:
         return
     invoicing.finalize(world, invoice)
     (invoicing.void if behavior == "void" else invoicing.give_up)(world, invoice)
+
+
+def advance(world: World, invoice: Json) -> None:
+    """What time brings to an invoice: sent, or charged."""
+    if invoice["collection_method"] == "charge_automatically" or invoice["amount_due"] == 0:
+        collect(world, invoice)
+    elif invoice["status"] == "draft":
+        invoicing.finalize(world, invoice)
+
+
+def overdue(world: World, invoice: Json) -> None:
+    """An invoice that was sent has not been paid when it was due."""
+    invoice["_overdue"] = True
+    world.emit("invoice.overdue", invoice)
+    subscription = world.objects["subscription"][invoicing.subscription_of(invoice)]
+    if subscription["latest_invoice"] == invoice["id"] and subscription["status"] == "active":
+        with world.changing(subscription, UPDATED):
+            subscription["status"] = "past_due"
 
 
 def collect(world: World, invoice: Json) -> bool:

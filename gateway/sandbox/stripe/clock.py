@@ -52,10 +52,12 @@ def _coming(world: World) -> Iterator[Due]:
 
 
 def _of_invoice(world: World, invoice: Json) -> Iterator[Due]:
+    if invoice["status"] == "open" and invoice["due_date"] is not None and not invoice.get("_overdue"):
+        yield invoice["due_date"], 4, partial(billing.overdue, world, invoice)
     if not invoice["auto_advance"]:
         return
     if invoice["status"] == "draft" and invoice["automatically_finalizes_at"] is not None:
-        yield invoice["automatically_finalizes_at"], 4, partial(billing.collect, world, invoice)
+        yield invoice["automatically_finalizes_at"], 4, partial(billing.advance, world, invoice)
     elif invoice["status"] == "open" and invoice["next_payment_attempt"] is not None:
         yield invoice["next_payment_attempt"], 4, partial(billing.collect, world, invoice)
 

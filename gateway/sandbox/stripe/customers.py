@@ -14,13 +14,6 @@ from gateway.sandbox.stripe.world import World
 _PLAIN_FIELDS = ("address", "balance", "description", "email", "name", "phone", "preferred_locales", "shipping")
 
 
-def list_subscriptions(world: World, call: Call) -> Json:
-    """GET /v1/customers/{}/subscriptions, newest first: the canceled ones are left out."""
-    own_id = world.living_customer(call.object_id, param=None)["id"]
-    held = [s for s in reversed(world.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
-    return page(world, held, call.params, f"/v1/customers/{own_id}/subscriptions")
-
-
 _WRITABLE: dict[str, Kind] = {
     "address": ADDRESS,
     "balance": Whole(),
@@ -127,6 +120,13 @@ def list_all(world: World, call: Call) -> Json:
         and ("created" not in params or in_times(customer["created"], params["created"]))
     ]
     return page(world, found, params, "/v1/customers")
+
+
+def list_subscriptions(world: World, call: Call) -> Json:
+    """GET /v1/customers/{}/subscriptions, newest first: the canceled ones are left out."""
+    own_id = world.living_customer(call.object_id, param=None)["id"]
+    held = [s for s in reversed(world.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
+    return page(world, held, call.params, f"/v1/customers/{own_id}/subscriptions")
 
 
 ROUTES = (

@@ -68,6 +68,15 @@ def void(world: World, call: Call) -> Json:
     return invoice
 
 
+def mark_uncollectible(world: World, call: Call) -> Json:
+    """POST /v1/invoices/{}/mark_uncollectible."""
+    invoice = world.find("invoice", call.object_id)
+    if invoice["status"] != "open":
+        raise invalid(f"You can only mark open invoices as uncollectible; this one is {invoice['status']}.")
+    invoicing.give_up(world, invoice)
+    return invoice
+
+
 def preview(world: World, call: Call) -> Json:
     """POST /v1/invoices/create_preview: what the next invoice of a subscription would be, changed or not."""
     params = call.params
@@ -150,6 +159,7 @@ ROUTES = (
     Route("GET", "/v1/invoices/{}/lines", list_lines, Spec(PAGE)),
     Route("POST", "/v1/invoices/{}/pay", pay, Spec({"off_session": FLAG, "paid_out_of_band": FLAG})),
     Route("POST", "/v1/invoices/{}/void", void),
+    Route("POST", "/v1/invoices/{}/mark_uncollectible", mark_uncollectible),
     Route("GET", "/v1/invoice_payments", list_payments, Spec(_PAYMENT_FILTERS)),
     Route("GET", "/v1/invoice_payments/{}", retrieve_payment),
 )

@@ -192,6 +192,9 @@ def finalize(world: World, invoice: Json) -> None:
         status="open",
     )
     invoice["status_transitions"]["finalized_at"] = now
+    days = world.objects["subscription"][subscription_of(invoice)]["days_until_due"]
+    if invoice["collection_method"] == "send_invoice":
+        invoice["due_date"] = now + (days or 0) * DAY
     world.emit("invoice.finalized", invoice)
 
 

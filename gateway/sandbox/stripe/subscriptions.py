@@ -38,7 +38,9 @@ def create(world: World, call: Call) -> Json:
         trial_end = world.time() + params["trial_period_days"] * DAY
     behavior = params.get("payment_behavior", "allow_incomplete")
     waits = behavior == "default_incomplete"
-    if customer["id"] not in world.cards and not trial_end and not waits:
+    sent = params.get("collection_method") == "send_invoice"
+    _check_days(params, sent)
+    if customer["id"] not in world.cards and not trial_end and not waits and not sent:
         raise invalid(
             "This customer has no attached payment source or default payment method. Please consider adding a default "
             "payment method.",
@@ -58,11 +60,19 @@ def create(world: World, call: Call) -> Json:
             "billing_mode": params.get("billing_mode", {}).get("type", "flexible"),
             "missing_payment_method": end_behavior.get("missing_payment_method", "create_invoice"),
             "unpaid": waits,
+            **chosen(params, "collection_method", "days_until_due"),
         },
     )
     if params.get("cancel_at_period_end") or params.get("cancel_at"):
         _cancellation(world, subscription, params)
     return subscription
+
+
+def _check_days(params: Json, sent: bool) -> None:
+    if sent and "days_until_due" not in params:
+        raise invalid("You must specify `days_until_due` when setting `collection_method` to `send_invoice`.")
+    if not sent and "days_until_due" in params:
+        raise invalid("You can only set `days_until_due` if `collection_method` is `send_invoice`.")
 
 
 def _priced(world: World, entry: Json, position: int) -> Json:
@@ -133,7 +143,10 @@ def update(world: World, call: Call) -> Json:
                 proration=params.get("proration_behavior", "create_prorations"),
                 behavior=params.get("payment_behavior", "allow_incomplete"),
             )
-        subscription.update(chosen(params, "description", "pause_collection"))
+        if "collection_method" in params:
+            _check_days(params, params["collection_method"] == "send_invoice")
+            subscription["days_until_due"] = params.get("days_until_due")
+        subscription.update(chosen(params, "collection_method", "description", "pause_collection"))
         if subscription["pause_collection"] is not None:
             subscription["pause_collection"].setdefault("resumes_at", None)
         if "metadata" in params:
@@ -242,11 +255,14 @@ _TRIAL_SETTINGS = Hash(
     needs=("end_behavior",),
 )
 _PRORATION = OneOf("always_invoice", "create_prorations", "none")
+_COLLECTION = OneOf("charge_automatically", "send_invoice")
 _CREATE = {
     "billing_mode": Hash({"type": OneOf("classic", "flexible")}, needs=("type",)),
     "cancel_at": Either(WHOLE, OneOf("max_period_end", "min_period_end")),
     "cancel_at_period_end": FLAG,
+    "collection_method": _COLLECTION,
     "customer": TEXT_KEPT,
+    "days_until_due": Whole(0, 3650),
     "description": TEXT,
     "items": Many(Hash(_NEW_ITEM, needs=("price",)), most=20),
     "metadata": METADATA,
@@ -261,6 +277,8 @@ _UPDATE = {
     "cancel_at": _CANCEL_AT,
     "cancel_at_period_end": FLAG,
     "cancellation_details": _DETAILS,
+    "collection_method": _COLLECTION,
+    "days_until_due": Whole(0, 3650),
     "description": TEXT,
     "items": Many(Hash({**_NEW_ITEM, "id": TEXT_KEPT, "deleted": FLAG}), most=20),
     "metadata": METADATA,

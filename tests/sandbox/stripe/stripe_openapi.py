@@ -28,6 +28,7 @@ UNPUBLISHED = {
     "/v1/charges/{}/refunds",
     "/v1/customers/{}/subscriptions",
     "/v1/invoices/{}/lines",
+    "/v1/invoices/{}/mark_uncollectible",
     "/v1/refunds",
     "/v1/refunds/{}",
     "/v1/disputes",
