@@ -29,6 +29,11 @@ ACTS: dict[str, dict[str, Any]] = {
     "upgrade": {"do": "change_plan", "tier": "higher"},
     "downgrade": {"do": "change_plan", "tier": "paid"},
     "renewal fails": {"do": "fail_renewal"},
+    "collection paused": {"do": "pause_collection", "paused": True},
+    "collection resumed": {"do": "pause_collection", "paused": False},
+    "given up as uncollectible": {"do": "end_invoice", "how": "mark_uncollectible"},
+    "invoices sent": {"do": "send_invoices", "days": 3},
+    "credit": {"do": "give_credit", "renewals": 2},
     "pays the invoice": {"do": "pay_invoice"},
     "cancels": {"do": "portal", "action": "cancel"},
     "keeps": {"do": "portal", "action": "keep"},
@@ -46,7 +51,9 @@ ACTS: dict[str, dict[str, Any]] = {
 
 
 def expected_part(stage: Rehearsal, customer_ids: set[str]) -> str:
-    """The rule in plain words: what is active counts; what is past due counts for seven days, if it was ever paid."""
+    """The rule in plain words: what is active counts; what is past due counts for seven days from the oldest invoice
+    that is owed since something was paid last, by whatever means.
+    """
     state, now, best = stage.stripe.state(), stage.stripe.world.time(), 0
     for subscription in state["subscription"]:
         if subscription["customer"] not in customer_ids:
@@ -57,10 +64,17 @@ def expected_part(stage: Rehearsal, customer_ids: set[str]) -> str:
             for invoice in state["invoice"]
             if invoice["parent"]["subscription_details"]["subscription"] == subscription["id"]
         ]
-        tried = [i["status_transitions"]["finalized_at"] for i in invoices if i["status"] == "open"]
-        in_grace = any(i["status"] == "paid" and i["amount_paid"] for i in invoices) and (
-            not tried or min(tried) + 7 * DAY > now
-        )
+        paid = [i for i in invoices if i["status"] == "paid" and i["total"] > 0]
+        since = [
+            i["due_date"] or i["status_transitions"]["finalized_at"]
+            for i in invoices
+            if paid and i["created"] >= paid[-1]["created"]
+            if i["status"] == "open"
+            or (i["status"] in ("uncollectible", "void") and (i["attempt_count"] or i["due_date"]))
+        ] or [max(line["period"]["end"] for line in i["lines"]["data"]) for i in paid[-1:]]
+        in_grace = bool(paid) and min(since) + 7 * DAY > now
+        if (subscription["pause_collection"] or {}).get("behavior") == "void":
+            continue
         if subscription["status"] in ("active", "trialing") or (subscription["status"] == "past_due" and in_grace):
             best = max(best, rank)
     return PART[best]
