@@ -65,6 +65,8 @@ _SKPAYMENTS = """\
     volumes:
       # Folders, not files: a file's mount would show the old text after an editor has written a new one over it.
       - .:/skpayments:ro
+      # But not the others' secrets: LiteLLM's master key, the database's password.
+      - /dev/null:/skpayments/.env:ro
       # skpay routes write writes here.
       - ./traefik:/skpayments/traefik
       # A secret of an app that is added later is a new file here, and wants no restart.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +20,15 @@ from gateway.settings import read_settings
 
 Files = dict[str, tuple[str, int]]
 """Texts and modes, by place in the folder."""
+_E_MAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 _PUBLIC, _PRIVATE, _PRIVATE_FOLDER = 0o644, 0o600, 0o700
 
 
 def check_answers(answers: Answers) -> None:
     """What `skpay check` would say of them. Raises `ConfigError`."""
     parse(catalog_text(answers).encode(), "apps.json")
+    if answers.acme_email and not _E_MAIL.fullmatch(answers.acme_email):
+        raise ConfigError([f'--acme-email: expected an e-mail address, got "{answers.acme_email}"'])
     environ = {
         "STRIPE_SECRET_KEY": answers.stripe_key or f"sk_test_{secrets.token_hex(24)}",
         "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(24)}",

@@ -123,6 +123,7 @@ def test_it_sets_up_everything_as_an_operator_runs_it(tmp_path: Path) -> None:
         project.peers_of(container, json.dumps(container.environment))
     assert containers["skpayments"].writable("/skpayments/traefik/dynamic/skpayments.yml")
     assert not containers["skpayments"].writable("/skpayments/apps.json")
+    assert containers["skpayments"].host_path("/skpayments/.env") == Path("/dev/null")
 
 
 def read(project: ComposeProject, place: str) -> str:
@@ -202,6 +203,7 @@ def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
         (("--host", "chat.acme.org", "--identity", "saml"), "error: --identity: expected openwebui or an entry"),
         (("--host", "chat.acme.org", "--identity", '{"kind": "saml"}'), "apps.json: apps[0].identity[0].kind: "),
         (("--host", "chat.acme.org", "--litellm", "localhost"), "error: LITELLM_URL: "),
+        (("--host", "chat.acme.org", "--acme-email", 'ops"@acme'), "error: --acme-email: expected an e-mail address"),
         (("--host", "chat.acme.org", "--pay-host", "chat.acme.org"), "chat.acme.org"),
     ],
 )

@@ -119,7 +119,7 @@ class ComposeProject:
             assert source in self.document["volumes"], source
             return Mount(None, PurePosixPath(target), read_only)
         path = Path(os.path.normpath(self.folder / source))
-        assert path.is_dir(), f"{volume}: only folders are mounted, and {path} is none"
+        assert path.is_dir() or source == "/dev/null", f"{volume}: only folders are mounted, and {path} is none"
         return Mount(path, PurePosixPath(target), read_only)
 
 
