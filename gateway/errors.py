@@ -92,14 +92,24 @@ class TooMany(SkpayError):
 class UpstreamFailed(SkpayError):
     """Stripe, LiteLLM or Cloudflare did not answer, or answered what cannot be used.
 
-    `retryable` is False when the vendor refused for good (a wrong parameter, a revoked key): trying again is useless
-    and a person must look.
+    `retryable` is False when the vendor refused for good (a wrong parameter, a revoked key): the same request can never
+    succeed and a person must look. Such a refusal has a code of its own.
     """
 
     code = "upstream_failed"
+    refused_code = "upstream_refused"
 
-    def __init__(self, message: str, *, retryable: bool = True, status: int | None = None, **more: object) -> None:
-        super().__init__(message, **more)  # type: ignore[arg-type]  # forwarded keywords of the root class
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        status: int | None = None,
+        code: str | None = None,
+        **more: object,
+    ) -> None:
+        code = code or (None if retryable else self.refused_code)
+        super().__init__(message, code=code, **more)  # type: ignore[arg-type]  # forwarded keywords of the root class
         self.retryable = retryable
         self.status = status
 

@@ -20,7 +20,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCE = {path: path.read_text(encoding="utf-8") for path in (ROOT / "gateway").rglob("*.py")}
 OURS = {path: text for path, text in SOURCE.items() if "sandbox" not in path.parts}
 
-_ALERT = re.compile(r'(?:open_alert\(\s*billing,|open_alert\(self\._billing,|Concern\(|_kept\([^"]*)\s*"([a-z_]+)"')
+_ALERT = re.compile(
+    r'(?:(?:open_alert|alert_refusals|buyer_waits)\(\s*billing,|open_alert\(self\._billing,|Concern\(|_kept\([^"]*)'
+    r'\s*"([a-z_]+)"'
+)
 _ERROR = re.compile(r'log\.(?:error|exception)\(\s*"([a-z_]+)"')
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing, check_user_id
+from gateway.billing.refusals import alert_refusals
 from gateway.billing.signing import SIGNATURE, signed_metadata, signed_owner
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
@@ -147,6 +148,11 @@ async def adopt_claimed(billing: Billing, app_id: str, claims: Sequence[Claim], 
     billing.app(app_id)
     if billing.wrong_account:
         raise UpstreamFailed("The key is of another Stripe account than the store.", retryable=False)
+    async with alert_refusals(billing, "adopt_refused", app_id):
+        return await _judge(billing, app_id, claims, apply=apply)
+
+
+async def _judge(billing: Billing, app_id: str, claims: Sequence[Claim], *, apply: bool) -> list[Verdict]:
     at_once, twice = asyncio.Semaphore(AT_ONCE), _claimed_twice(claims)
 
     async def settle(claim: Claim) -> Verdict:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.signing import signed_metadata
+from gateway.billing.idempotency import KEY_KEPT_SECONDS, create_once
+from gateway.billing.signing import signed_metadata, signed_owner
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, tombstones
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.client import StripeObject
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
-
-KEYS_TO_TRY = 3
-
-
-def idempotency_key(*parts: str | int) -> str:
-    """A key of fixed length that no two different lists of parts share (T1: ids hold colons and may be long)."""
-    joined = b"".join(b"%d:%s" % (len(raw), raw) for raw in (str(part).encode() for part in parts))
-    return f"skpay-{hashlib.sha256(joined).hexdigest()}"
 
 
 async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: str | None) -> str:
@@ -52,22 +44,30 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
     # A deleted customer is followed by a new one: the count of all there ever were is part of the key.
     ever = await billing.store.read(lambda conn: customers.count_ever(conn, app_id, user_id))
-    # Who was forgotten and comes back has none that count, and must not be answered the one that was deleted.
+    # Somebody who was forgotten and comes back must not be answered the customer that was deleted.
     forgotten_at = await billing.store.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
-    # Nothing but who it is: whatever else differed between two tries would make Stripe refuse the second one's key.
+    # Nothing but the identity: Stripe refuses a key with other parameters than at its first use.
     metadata = signed_metadata(billing.signing_keys, app_id, user_id)
-    params = {"metadata": metadata}
     since = [] if forgotten_at is None else [f"since {forgotten_at}"]
-    who: list[str | int] = ["customer", *metadata.values(), ever, *since]
-    for spare in range(KEYS_TO_TRY):
-        key = idempotency_key(*who, *([spare] if spare else []))
-        try:
-            return await billing.stripe.post("/v1/customers", params, idempotency_key=key)
-        except StripeError as exc:
-            # Stripe replays a saved 500 for a day; without another key nobody could buy until then.
-            if not exc.replayed or spare == KEYS_TO_TRY - 1:
-                raise
-    raise AssertionError("the last key returns or raises")
+    created_after = max(billing.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
+
+    async def find_leftover() -> StripeObject | None:
+        return await _leftover(billing, app_id, user_id, created_after)
+
+    key_parts: tuple[str | int, ...] = ("customer", *map(str, metadata.values()), ever, *since)
+    return await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
+
+
+async def _leftover(billing: Billing, app_id: str, user_id: str, created_after: int) -> StripeObject | None:
+    """The oldest customer since then that carries our signature for this user and is not stored yet."""
+    oldest: StripeObject | None = None
+    async for found in billing.stripe.each("/v1/customers", {"created": {"gte": created_after}}):
+        if signed_owner(billing.signing_keys, found.get("metadata")) == (app_id, user_id):
+            oldest = found
+    if oldest is None:
+        return None
+    stored = await billing.store.read(lambda conn: customers.owner(conn, str(oldest["id"])))
+    return oldest if stored is None else None
 
 
 async def _tell_email(billing: Billing, customer_id: str, email: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.customer import is_deleted
 from gateway.billing.holdings import fetch_holdings
+from gateway.billing.refusals import alert_refusals
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
@@ -58,7 +59,8 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
     """
     app = billing.app(app_id)
     check_user_id(user_id)
-    async with billing.lock(app_id, user_id):
+    subject = f"{app_id}/{user_id}"
+    async with billing.lock(app_id, user_id), alert_refusals(billing, "users_delete_refused", subject):
         found = await traces(billing, app_id, user_id)
         for subscription_id in found.subscriptions:
             await _cancel(billing, subscription_id)

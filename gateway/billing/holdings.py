@@ -44,7 +44,7 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
     subscriptions: list[Subscription] = []
     deleted: list[str] = []
     for customer in known_customers:
-        query = {"customer": customer.customer_id, "status": "all"}
+        query, listed_before = {"customer": customer.customer_id, "status": "all"}, len(subscriptions)
         try:
             async for raw in billing.stripe.each("/v1/subscriptions", query):
                 subscriptions.append(shapes.subscription(raw))
@@ -53,6 +53,10 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
             if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
                 raise
             deleted.append(customer.customer_id)
+        else:
+            # Of a deleted customer the list may be empty, which must not look like a subscription that has vanished.
+            if len(subscriptions) == listed_before and await is_deleted(billing, customer.customer_id):
+                deleted.append(customer.customer_id)
     subscriptions = [await _with_schedule(billing, each) for each in subscriptions]
     running = [each for each in subscriptions if each.status in RUNNING]
     invoices: list[Invoice] = []

@@ -11,11 +11,13 @@ from sqlalchemy import Connection
 
 from gateway.billing.context import Billing, ResolvedPrice
 from gateway.billing.customer import is_deleted, mark_deleted
+from gateway.billing.idempotency import create_once
 from gateway.billing.prices import resolve
+from gateway.billing.refusals import buyer_waits
 from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound
 from gateway.store import customers, entitlements, instance
-from gateway.stripe.client import StripeError
+from gateway.stripe.client import StripeError, StripeObject
 from gateway.stripe.forms import Params
 from gateway.tiers.model import Subscription
 
@@ -31,7 +33,13 @@ class Change:
     price_id: str
 
 
-async def open_portal(
+async def open_portal(billing: Billing, app: App, user_id: str) -> str:
+    """The portal for a person who asks for it. Raises as `portal_url`; the alert for a refusal is opened here."""
+    async with buyer_waits(billing, "portal_refused", f"{app.app_id}/{user_id}"):
+        return await portal_url(billing, app, user_id)
+
+
+async def portal_url(
     billing: Billing, app: App, user_id: str, *, change: Change | None = None, customer_id: str | None = None
 ) -> str:
     """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout.
@@ -47,10 +55,10 @@ async def open_portal(
     except StripeError as exc:
         if exc.param == "configuration":  # switched off or deleted at Stripe
             return await _session(billing, app, params, made_anew=True)
-        if exc.param != "customer" or not await is_deleted(billing, owner):
+        if exc.status not in (400, 404) or not await is_deleted(billing, owner):
             raise
     await mark_deleted(billing, owner)
-    return await open_portal(billing, app, user_id)
+    return await portal_url(billing, app, user_id)
 
 
 async def _session(billing: Billing, app: App, params: Params, *, made_anew: bool) -> str:
@@ -124,7 +132,9 @@ async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchang
         kept_id, kept_digest = await billing.store.read(lambda conn: kept_configuration(conn, app.app_id))
         if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
             return kept_id
-        made_id = await _write(billing, "" if made_anew else kept_id, wanted)
+        # The last one is part of the key: a configuration that follows it is not answered the one before it.
+        key_parts = ("portal configuration", app.app_id, digest, kept_id)
+        made_id = await _write(billing, "" if made_anew else kept_id, wanted, key_parts)
 
         def keep(conn: Connection) -> None:
             instance.put(conn, _key(app.app_id), f"{made_id} {digest}")
@@ -143,7 +153,7 @@ async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
     return found
 
 
-async def _write(billing: Billing, kept_id: str, wanted: Params) -> str:
+async def _write(billing: Billing, kept_id: str, wanted: Params, key_parts: tuple[str, ...]) -> str:
     base = "/v1/billing_portal/configurations"
     if kept_id:
         try:
@@ -151,7 +161,12 @@ async def _write(billing: Billing, kept_id: str, wanted: Params) -> str:
         except StripeError as exc:
             if exc.stripe_code != "resource_missing" or exc.status != 404:
                 raise
-    return str((await billing.stripe.post(base, wanted))["id"])
+    return str((await create_once(billing, base, wanted, key_parts, _no_leftover))["id"])
+
+
+async def _no_leftover() -> StripeObject | None:
+    """A configuration that nobody uses harms nobody."""
+    return None
 
 
 def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:

@@ -32,7 +32,9 @@ skpay = click.version_option(gateway.__version__, prog_name="skpay")(
 
 
 def exit_code(error: errors.SkpayError) -> int:
-    """The exit code of the nearest class in the table."""
+    """The exit code of the nearest class in the table; what a vendor refused for good is no reason to try later."""
+    if isinstance(error, errors.UpstreamFailed) and not error.retryable:
+        return EXIT[errors.SkpayError]
     return next(EXIT[cls] for cls in type(error).__mro__ if cls in EXIT)
 
 

@@ -126,7 +126,12 @@ class Cloudflare:
         """An answer that says success in both ways."""
         status, ray = response.status, response.headers.get("Cf-Ray", "")
         if 300 <= status < 400:
-            raise UpstreamFailed("Cloudflare's address answers with a redirect.", retryable=False, status=status)
+            raise UpstreamFailed(
+                "Cloudflare's address answers with a redirect.",
+                code="cloudflare_refused",
+                retryable=False,
+                status=status,
+            )
         try:
             envelope = json.loads(raw)
         except (ValueError, RecursionError) as exc:
@@ -138,6 +143,7 @@ class Cloudflare:
         retryable = status in _RETRYABLE_STATUSES or status >= 500
         raise UpstreamFailed(
             hints.get(status, "Cloudflare has trouble of its own." if status >= 500 else _HINTS[400]),
+            code=None if retryable else "cloudflare_refused",
             retryable=retryable,
             status=status,
             detail=self._without_token(f"{status} {_reasons(envelope)} {ray}".strip())[:_MAX_DETAIL],

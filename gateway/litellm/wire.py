@@ -116,6 +116,7 @@ class Wire:
         """The error that this answer is."""
         return UpstreamFailed(
             f"LiteLLM answered {answer.status} to {path}.",
+            code=None if is_outage(answer.status, answer.reason) else "litellm_refused",
             retryable=is_outage(answer.status, answer.reason),
             status=answer.status,
             detail=self._without_keys(answer.reason)[:_MAX_DETAIL],
@@ -133,7 +134,10 @@ async def _read(response: aiohttp.ClientResponse, path: str, max_bytes: int) -> 
     if 300 <= response.status < 400:
         # A sign-in page or another host stands before LiteLLM: asking again leads to the same place.
         raise UpstreamFailed(
-            f"LiteLLM's address answers {path} with a redirect.", retryable=False, status=response.status
+            f"LiteLLM's address answers {path} with a redirect.",
+            code="litellm_refused",
+            retryable=False,
+            status=response.status,
         )
     data = bytearray()
     async for chunk in response.content.iter_any():

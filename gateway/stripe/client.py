@@ -40,12 +40,21 @@ log = logging.getLogger(__name__)
 StripeObject = dict[str, Any]
 
 
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+"""409: `idempotency_key_in_use` and objects that another request changes; 429: `rate_limit`, `lock_timeout`."""
+
+
+def is_transient(status: int) -> bool:
+    """Whether the same request may succeed later: the one table of what to retry, and of what is refused for good."""
+    return status in _TRANSIENT_STATUSES or status >= 500
+
+
 class StripeError(UpstreamFailed):
     """Stripe answered with an error. `stripe_code` is Stripe's own (`resource_missing`, `rate_limit` …).
 
     `retryable`: a later try may succeed. `retry_now`: Stripe does not object to one at once, or, if it said so, after
-    `retry_after_seconds`. `replayed`: the answer is the one that was saved under our idempotency key, and stays the
-    same for a day.
+    `retry_after_seconds`. `replayed`: the answer is one that an earlier call saved under our idempotency key, and stays
+    the same for a day.
     """
 
     def __init__(
@@ -60,9 +69,11 @@ class StripeError(UpstreamFailed):
         retry_after_seconds: int = 0,
         replayed: bool = False,
     ) -> None:
+        transient = is_transient(status)
         super().__init__(
-            "Stripe refused the request.",
-            retryable=status in (409, 429) or status >= 500,
+            "Stripe failed the request." if transient else "Stripe refused the request.",
+            code=None if transient else "stripe_refused",
+            retryable=transient,
             status=status,
             detail=f"{status} {stripe_code} {param} {request_id}: {message}",
             fields={"request_id": request_id} if request_id else {},
@@ -153,12 +164,17 @@ class Stripe:
         self, method: str, path: str, query: str, body: str | None, idempotency_key: str | None
     ) -> StripeObject:
         url = api_url(self._api_base, path, query)
+        saved_before = False
         for attempt in range(1, self._attempts + 1):
             await self._turn(method, path)
             try:
                 return await self._with_rolled_keys(method, url, body, idempotency_key)
             except UpstreamFailed as exc:
                 retry_after = self._asked_to_wait(exc, method, path)
+                if isinstance(exc, StripeError):
+                    # What is replayed to a retry was saved by this very call.
+                    saved_before = exc.replayed if attempt == 1 else saved_before
+                    exc.replayed = saved_before
                 again = exc.retry_now if isinstance(exc, StripeError) else exc.retryable
                 if not again or attempt == self._attempts:
                     raise
@@ -237,6 +253,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _answer(response: aiohttp.ClientResponse, raw: bytes) -> StripeObject:
     request_id = response.headers.get("Request-Id", "")
+    if 300 <= response.status < 400:
+        raise UpstreamFailed(
+            "Stripe's address answers with a redirect.", code="stripe_refused", retryable=False, status=response.status
+        )
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as exc:

@@ -34,7 +34,9 @@ RETRY_AFTER_SECONDS = 5
 
 
 def status_of(error: errors.SkpayError) -> int:
-    """The status of the nearest class in the table."""
+    """The status of the nearest class in the table; what a vendor refused for good is a conflict, not an outage."""
+    if isinstance(error, errors.UpstreamFailed) and not error.retryable:
+        return STATUS[errors.Conflict]
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
@@ -62,7 +64,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         if isinstance(exc, errors.TooMany):
             response.headers["Retry-After"] = str(exc.retry_after_seconds)
         elif isinstance(exc, errors.StoreUnavailable | errors.UpstreamFailed):
-            response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+            if response.status >= 500:
+                response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
             log.warning("request_failed", extra=fields(path=request.path, code=exc.code, detail=exc.detail))
         elif isinstance(exc, errors.NotAuthenticated):
             response.headers["WWW-Authenticate"] = "Bearer"

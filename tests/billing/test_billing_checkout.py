@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from servers.world import DAY, World
 
-from gateway.billing.customer import idempotency_key
+from gateway.billing.idempotency import idempotency_key
 from gateway.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
 from gateway.store import checkouts, customers
 

@@ -264,8 +264,24 @@ async def test_stripe_down_is_told_as_such_and_nothing_is_kept(running: Running)
     async with running.call("POST", "/checkout/skai", json=GOOD) as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (502, "5")
         without_secrets(await answer.text())
+        told = await answer.json()
+    assert (told["error"], told["message"]) == (
+        "upstream_failed", "Payments are unavailable for a moment. You have not been charged."
+    )  # fmt: skip
     running.stripe.faults.clear()
     assert (await running.json("POST", "/checkout/skai", json=GOOD))[0] == 200
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+async def test_what_stripe_refuses_for_good_is_a_conflict_that_nobody_is_told_to_repeat(
+    running: Running, status: int
+) -> None:
+    running.stripe.fault("status", "/v1/(customers|checkout/sessions)", "POST", times=50, status=status)
+    async with running.call("POST", "/checkout/skai", json=GOOD) as answer:
+        assert (answer.status, "Retry-After" in answer.headers) == (409, False)
+        assert (await answer.json())["error"] == "stripe_refused"
+    [alert] = (await running.admin("GET", "/admin/alerts"))[1]["alerts"]
+    assert alert["kind"] == "checkout_refused"
 
 
 async def test_a_bug_is_told_without_its_insides(

@@ -28,8 +28,16 @@ def test_every_error_of_the_project_has_a_status() -> None:
 
 
 def test_a_subclass_is_answered_as_its_nearest_kind() -> None:
+    error = StripeError("no", status=503, stripe_code="x", param="", request_id="", retry_now=False)
+    assert (status_of(error), error.code) == (502, "upstream_failed")
+
+
+def test_what_a_vendor_refused_for_good_is_a_conflict_with_a_code_of_its_own() -> None:
     error = StripeError("no", status=400, stripe_code="x", param="", request_id="", retry_now=False)
-    assert status_of(error) == 502
+    assert (status_of(error), error.code) == (409, "stripe_refused")
+    assert status_of(errors.UpstreamFailed("no", retryable=False)) == 409
+    assert errors.UpstreamFailed("no", retryable=False).code == "upstream_refused"
+    assert errors.UpstreamFailed("no", retryable=False, code="litellm_refused").code == "litellm_refused"
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "invalid_input"), (503, "store_unavailable")])

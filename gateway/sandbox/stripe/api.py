@@ -201,16 +201,22 @@ class Api:
     ) -> tuple[int, bytes, dict[str, str]]:
         if fault and fault.effect == "slow":
             await asyncio.sleep(fault.seconds)
+        if fault and fault.effect == "status" and not fault.done:
+            return fault.status, _encoded(fault.body()), fault.headers()
+        status, body = self._done(route, call, seen)
         if fault and fault.effect == "status":
             return fault.status, _encoded(fault.body()), fault.headers()
+        return status, body, {}
+
+    def _done(self, route: Route, call: Call, seen: Seen) -> tuple[int, bytes]:
         self.world.request = {"id": seen.request_id, "idempotency_key": seen.idempotency_key}
         try:
-            return 200, _encoded(self.answer_of(route, call)), {}
+            return 200, _encoded(self.answer_of(route, call))
         except ApiError as exc:
-            return exc.status, _encoded(exc.body()), {}
+            return exc.status, _encoded(exc.body())
         except Exception:
             log.exception("sandbox_stripe_failed")
-            return 500, _encoded({"error": {"message": "The sandbox has a bug.", "type": "api_error"}}), {}
+            return 500, _encoded({"error": {"message": "The sandbox has a bug.", "type": "api_error"}})
         finally:
             self.world.request = {"id": None, "idempotency_key": None}
 

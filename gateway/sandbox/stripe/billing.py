@@ -118,6 +118,7 @@ def start(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
     invoice that is sent is charged by nobody, and the subscription is active.
     """
     subscription = world.add(build(world, customer_id, wanted, options))
+    world.objects["customer"][customer_id]["currency"] = subscription["currency"]
     trialing = subscription["trial_end"] is not None
     old_shape = not world.event_version.startswith("2026")
     sent = subscription["collection_method"] == "send_invoice"

@@ -35,6 +35,11 @@ def create(world: World, call: Call) -> Json:
             code="customer_tax_location_invalid",
         )
     lines = _line_items(world, params["line_items"])
+    if customer and customer["currency"] not in (None, lines[0]["currency"]):
+        raise invalid(
+            "You cannot combine currencies on a single customer. This customer has had a subscription, coupon, or "
+            f"invoice item with currency {customer['currency']}."
+        )
     session = _session(world, params, customer, lines)
     return world.add(session)
 

@@ -17,7 +17,8 @@ _CODES = {429: "rate_limit", 409: "lock_timeout"}
 class Fault:
     """One failure to order.
 
-    `status`: answer so without doing anything; 500 and above are saved under the idempotency key.
+    `status`: answer so without doing anything; 500 and above are saved under the idempotency key. With `done` it is
+    done all the same, as an error 500 of the real one does not say that nothing has happened.
     `lost_reply`: do it, then hang up without a word. `slow`: wait `seconds`, then do it. `truncated`: do it, send half
     of the body. `reset`: hang up at once. `rubbish`: answer 200 with HTML, nothing done.
     """
@@ -31,6 +32,7 @@ class Fault:
     should_retry: bool | None = None
     retry_after: int | None = None
     seconds: float = 1.0
+    done: bool = False
     fault_id: str = field(default_factory=lambda: new_id("fault", 8))
 
     def fits(self, method: str, path: str) -> bool:

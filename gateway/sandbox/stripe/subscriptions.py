@@ -94,7 +94,12 @@ def list_all(world: World, call: Call) -> Json:
     """GET /v1/subscriptions, newest first. Without `status` the canceled ones are left out: a trap for reconcilers."""
     params = call.params
     if "customer" in params:
-        world.find("customer", params["customer"], param="customer")
+        customer = world.find("customer", params["customer"], param="customer")
+        # What the real one does here is not documented, so each of the three can be had.
+        if customer.get("deleted") and world.settings.deleted_customers_subscriptions == "missing":
+            raise missing("customer", customer["id"])
+        if customer.get("deleted") and world.settings.deleted_customers_subscriptions == "empty":
+            return page(world, [], params, "/v1/subscriptions")
     status = params.get("status")
     found = [
         subscription

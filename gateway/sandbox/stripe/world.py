@@ -58,6 +58,7 @@ class Settings:
     session_seconds: int = DAY
     incomplete_seconds: int = 23 * 3600
     portal_session_seconds: int = 3600
+    deleted_customers_subscriptions: Literal["canceled", "empty", "missing"] = "canceled"
     nested_list_length: int | None = 10
 
 
