@@ -38,9 +38,10 @@ class BadSignature(SkpayError):
 
 
 class NotAuthenticated(SkpayError):
-    """No credential, or one that does not verify."""
+    """No credential, or one that does not verify. `may_be_accepted`: the app itself may take it all the same."""
 
     code = "not_authenticated"
+    may_be_accepted = False
 
 
 class Forbidden(SkpayError):

@@ -72,7 +72,10 @@ def app_access(
             made[made_of] = before.get(made_of) or make()
         kinds[number] = made[made_of]
     claims = {number: tuple(claims_of(kind)) for number, kind in enumerate(app.identity)}
-    return AppAccess(app, Identity(kinds, claims), Policy(app), made)
+    identity = Identity(kinds, claims)
+    if previous is not None:
+        identity.go_on_counting(previous.identity)
+    return AppAccess(app, identity, Policy(app), made)
 
 
 def _namespaces(app: App) -> tuple[str, ...]:
@@ -84,18 +87,20 @@ def _openwebui(app: App, ids: Ids, secrets: Mapping[SecretRef, Secrets]) -> tupl
     """Two Open WebUIs in one app are one kind with the secrets of both."""
     found: Secrets = ()
     introspect: str | None = None
+    admins_pass = False
     numbers: list[int] = []
     for number, kind in enumerate(app.identity):
         if isinstance(kind, OpenWebUIIdentity):
             numbers.append(number)
             introspect = introspect or kind.introspect
+            admins_pass = admins_pass or kind.admins == "pass"
             if not secrets.get(kind.secret):
                 told = f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"
                 raise ConfigError([told])
             found += secrets[kind.secret]
     raw = tuple(secret.reveal().encode() for secret in found)
-    make = partial(OpenWebUI, numbers[0], raw, ids, introspect)
-    return (OpenWebUI, numbers[0], found, ids, introspect), make
+    make = partial(OpenWebUI, numbers[0], raw, ids, introspect, admins_pass)
+    return (OpenWebUI, numbers[0], found, ids, introspect, admins_pass), make
 
 
 def _other(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from gateway.errors import NotAuthenticated
@@ -12,22 +13,24 @@ MAX_COOKIES = 1000
 """Looking through them takes 0.2 ms; no browser keeps as many for one site."""
 
 # Starlette (Open WebUI) reads Latin-1 and strips what Python calls white space from names and values, so
-# "\xa0token" is one more `token` to it: what it would strip is stripped here too, and then counted.
+# "\xa0token" is one more `token` to it.
 _SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
+_ESCAPED = re.compile(rb"\\(?:([0-3][0-7][0-7])|(.))")
 
 
-def cookie_finder(name: str) -> Callable[[bytes], bytes | None]:
-    """What finds the value of the one cookie of this name, None if there is none.
+def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], bytes | None]:
+    """What finds the value of the cookie of this name, None if there is none or an empty one.
 
-    It is given the Cookie header, several of them joined by `AGAIN`, and raises `NotAuthenticated` if the cookie
-    stands there twice: backends differ in which one they take, so no choice is safe.
+    It is given the Cookie header, several of them joined by `AGAIN`. Where the cookie stands there more than once,
+    `last_counts` takes the last one, as Starlette does (all lines, in their order); else `NotAuthenticated` is raised:
+    backends differ in which one they take.
     """
     wanted = name.encode("ascii")
     start, length = wanted + b"=", len(wanted) + 1
 
     def find(lines: bytes) -> bytes | None:
         if lines[:length] == start and b";" not in lines and AGAIN not in lines:
-            return lines[length:]
+            return _value(lines[length:])
         if wanted not in lines:
             return None
         if lines.count(b";") + lines.count(AGAIN) > MAX_COOKIES:
@@ -36,9 +39,23 @@ def cookie_finder(name: str) -> Callable[[bytes], bytes | None]:
         for part in lines.replace(AGAIN, b";").split(b";"):
             key, equals, value = part.partition(b"=")
             if equals and key.strip(_SPACE) == wanted:
-                if found is not None:
+                if found is not None and not last_counts:
                     raise NotAuthenticated("the session cookie was sent twice", code="duplicate_cookie")
-                found = value.strip(_SPACE)
-        return found
+                found = value
+        return None if found is None else _value(found)
 
     return find
+
+
+def _value(raw: bytes) -> bytes | None:
+    """What Starlette makes of a cookie's value: quotes are taken off it, and escapes resolved, as `http.cookies` does.
+    None if nothing is left."""
+    value = raw.strip(_SPACE)
+    if len(value) >= 2 and value[:1] == value[-1:] == b'"':
+        value = _ESCAPED.sub(_unescaped, value[1:-1])
+    return value or None
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    octal, other = match.groups()
+    return bytes([int(octal, 8)]) if octal else other

@@ -24,7 +24,7 @@ class LiteLLMKeys:
     def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
         """The `Ask` holds the key's SHA-256 in hex, by which LiteLLM keeps it: the key itself goes nowhere."""
         digest = digest_of(credential)
-        held = self.confirmed.fresh.get(digest, now)
+        held = self.confirmed.get(digest, now)
         if held is not None:
             return held
         self.confirmed.check(digest, now)

@@ -17,9 +17,17 @@ _API_KEY = re.compile(rb"sk-[A-Za-z0-9_-]{8,200}")
 
 class OpenWebUI:
     """Sessions signed with any of `secrets`, newest first. With `introspect`, an address, Open WebUI is asked about
-    each of them as well, and about API keys, which are not signed."""
+    each of them as well, and about API keys, which are not signed. With `admins_pass`, its administrators are told
+    apart."""
 
-    def __init__(self, number: int, secrets: tuple[bytes, ...], ids: Ids, introspect: str | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        secrets: tuple[bytes, ...],
+        ids: Ids,
+        introspect: str | None = None,
+        admins_pass: bool = False,
+    ) -> None:
         if not (secrets and all(secrets)):
             raise ValueError("an openwebui identity needs a secret that is not empty")
         self.introspect = introspect
@@ -27,7 +35,8 @@ class OpenWebUI:
         self._number = number
         self._secrets = secrets
         self._ids = ids
-        self._remembered = Remembered() if introspect is None else self.confirmed.fresh
+        self._admins_pass = admins_pass
+        self._remembered = Remembered()
 
     @property
     def memories(self) -> tuple[Remembered, ...]:
@@ -35,7 +44,7 @@ class OpenWebUI:
 
     def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
         digest = digest_of(credential)
-        held = self._remembered.get(digest, now)
+        held = (self._remembered if self.introspect is None else self.confirmed).get(digest, now)
         if held is not None:
             return held
         if self.introspect is not None:
@@ -54,20 +63,29 @@ class OpenWebUI:
         self._remembered.put(digest, user_id, until)
         return Known(user_id, until)
 
-    def confirm(self, credential: bytes, named: object, now: int) -> Known:
-        """Open WebUI says that this credential is the user's whom it calls `named`. Raises `NotAuthenticated`."""
+    def confirm(self, credential: bytes, named: object, now: int, role: str = "user") -> Known:
+        """Open WebUI says that this credential is the user's whom it calls `named`, with this role.
+
+        Raises `NotAuthenticated`.
+        """
         user_id = self._ids.of(named)
         expires_at = None
         if not credential.startswith(API_KEY_START):
             signed_for, expires_at = self._verify(credential, now)
             if signed_for != user_id:
                 raise refusal("wrong_user")
-        return self.confirmed.confirm(digest_of(credential), user_id, now, expires_at)
+        administrator = self._admins_pass and role == "admin"
+        return self.confirmed.confirm(digest_of(credential), user_id, now, expires_at, administrator=administrator)
 
     def _verify(self, token: bytes, now: int) -> tuple[str, int | None]:
         """The user of a session and the second at which it is over: claim `id`; `typ`, if present, is `session`."""
-        claims, expires_at = jwt.verify(token, self._secrets, now)
-        user_id = self._ids.of(claims.get("id"))
+        try:
+            claims, expires_at = jwt.verify(token, self._secrets, now)
+            user_id = self._ids.of(claims.get("id"))
+        except NotAuthenticated as exc:
+            if exc.code in ("malformed_token", "wrong_algorithm") and jwt.is_signed(token, self._secrets):
+                exc.may_be_accepted = True
+            raise
         if claims.get("typ", "session") != "session":
             raise NotAuthenticated("the token is not a session's", code="wrong_token_type")
         return user_id, None if expires_at is None else expires_at + jwt.SKEW_SECONDS

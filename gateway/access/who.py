@@ -6,6 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+NOT_ACTIVATED = "not_activated"
+"""The code of an account that waits for its activation."""
+# The app itself may serve these as their user, who would then have neither tag nor limits.
+_MAY_BE_ACCEPTED = frozenset({"api_key_unsupported", "reserved_user_id", "wrong_token_type", "wrong_user"})
+
 Source = str
 """Where a credential stood: a header's name in lower case, or `cookie:` and the cookie's name."""
 
@@ -18,6 +23,12 @@ class Known(NamedTuple):
     credential_expires_at: int | None
 
 
+class Administrator(Known):
+    """A verified person whom the app calls an administrator, where apps.json lets those pass the rules of routes."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Anonymous:
     """No credential was sent."""
@@ -25,11 +36,25 @@ class Anonymous:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A credential was sent and does not verify. `reason` may be shown; `code` is for counting and explaining."""
+    """A credential was sent and does not verify. `reason` may be shown; `code` is for counting and explaining.
+    `may_be_accepted`: the app itself may take it all the same."""
 
     code: str
     reason: str
     source: Source
+    may_be_accepted: bool = False
+
+    @property
+    def is_cookie(self) -> bool:
+        """Whether it was a cookie, which a browser sends by itself: perhaps another site's."""
+        return self.source.startswith("cookie:")
+
+    @property
+    def signed_out(self) -> bool:
+        """Whether the app takes this for somebody who is not signed in (or not activated yet), so that it needs its
+        unpaid pages to sign in. Not so where the app may act on a credential that is refused here."""
+        accepted = self.may_be_accepted or self.code in _MAY_BE_ACCEPTED
+        return self.code == NOT_ACTIVATED or (self.is_cookie and not accepted)
 
 
 @dataclass(frozen=True, slots=True)

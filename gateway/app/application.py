@@ -25,6 +25,7 @@ from gateway.app.gate_apps import GateApps
 from gateway.app.gate_table import GateTable
 from gateway.app.gauges import keep_gauges
 from gateway.app.lost_tiers import refuse_lost_tiers
+from gateway.app.session_watch import watch_sessions
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.context import Billing
@@ -116,6 +117,7 @@ class Application:
         self._stack.push_async_callback(worker.stop)
         self._background.start("first sight", first_sight.run)
         self._background.start("watch", self._watch)
+        self._background.start("sessions", partial(watch_sessions, self._billing, lambda: self._apps.access))
         self._background.start("gauges", lambda: keep_gauges(self.registry, self._store))
         self._background.start("first contact", first_contact.go_on)
         self._background.start("purge", first_contact.purge_for_ever)

@@ -15,7 +15,7 @@ from gateway.access.kinds import Kind
 from gateway.access.litellm_keys import LiteLLMKeys, digest_in
 from gateway.access.oidc import OidcTokens
 from gateway.access.openwebui import API_KEY_START, OpenWebUI
-from gateway.access.who import Ask, Known, Refused
+from gateway.access.who import Administrator, Ask, Known, Refused
 from gateway.app.introspection import whose
 from gateway.app.key_sets import KeySets
 from gateway.catalog.model import Catalog, JwtIdentity
@@ -161,7 +161,7 @@ class Asking:
         """Ask, or take what was said last while nobody answers. Raises `NotAuthenticated`, `UpstreamFailed`."""
         digest = _digest(ask)
         place = app_id, ask.number
-        before = confirmed.whose(digest, self._now())
+        before, was_admin = confirmed.whose(digest, self._now()), confirmed.is_administrator(digest, self._now())
         try:
             if before is not None and self._silent_until.get(place, 0) > asyncio.get_running_loop().time():
                 raise UpstreamFailed("They did not answer a moment ago.")
@@ -180,14 +180,14 @@ class Asking:
                 raise UpstreamFailed("Those who know the credential do not answer.") from exc
             return held
         self._silent_until.pop(place, None)
-        if before is not None and before != known.user_id:
+        if before is not None and (before != known.user_id or was_admin != isinstance(known, Administrator)):
             self._changed(app_id, before)
         self._count(app_id, ask, "confirmed")
         return known
 
     async def _open_webui(self, kind: OpenWebUI, ask: Ask) -> Known:
-        named = await whose(self._session, kind.introspect or "", ask.credential)
-        return kind.confirm(ask.credential, named, self._now())
+        named, role = await whose(self._session, kind.introspect or "", ask.credential)
+        return kind.confirm(ask.credential, named, self._now(), role)
 
     async def _litellm_key(self, kind: LiteLLMKeys, ask: Ask) -> Known:
         if self._litellm is None:

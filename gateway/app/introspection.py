@@ -9,14 +9,15 @@ from yarl import URL
 
 from gateway.access.confirmed import refusal
 from gateway.access.openwebui import API_KEY_START
+from gateway.access.who import NOT_ACTIVATED
 from gateway.errors import UpstreamFailed
 
 # A profile picture may stand in the answer.
 _MAX_BODY_BYTES = 1024 * 1024
 
 
-async def whose(session: aiohttp.ClientSession, base_url: str, credential: bytes) -> object:
-    """What Open WebUI calls the one whose it is (0.12.4). Raises `NotAuthenticated` if it is nobody's, and
+async def whose(session: aiohttp.ClientSession, base_url: str, credential: bytes) -> tuple[object, str]:
+    """What Open WebUI (0.12.4) calls its user, and the user's role. Raises `NotAuthenticated` if it is nobody's, and
     `UpstreamFailed` for anything that is no answer to the question.
 
     A session is shown as a Bearer even where it came as a cookie, which is the same to Open WebUI. API keys are told
@@ -37,8 +38,8 @@ async def whose(session: aiohttp.ClientSession, base_url: str, credential: bytes
     if not isinstance(row, dict) or not isinstance(row.get("role"), str):
         raise UpstreamFailed("Open WebUI's answer is not what it answers.", status=status, detail=path)
     if row["role"] == "pending":
-        raise refusal("not_activated")
-    return row.get("id")
+        raise refusal(NOT_ACTIVATED)
+    return row.get("id"), row["role"]
 
 
 async def _get(session: aiohttp.ClientSession, url: str, credential: str) -> tuple[int, bytes]:

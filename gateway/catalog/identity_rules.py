@@ -27,7 +27,7 @@ REQUIRED: Mapping[str, Mapping[str, str]] = {
 }
 """Kind → the keys that it must have, and why."""
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
-    "openwebui": ("introspect", "namespace"),
+    "openwebui": ("introspect", "namespace", "admins"),
     "jwt": ("algorithms", "header", "cookie", "claim", "namespace"),
     "header": ("namespace",),
     "litellm_key": ("namespace",),
@@ -51,7 +51,7 @@ def identity_problems(path: Path, app: Raw) -> Iterator[Problem]:
         for number, kind in enumerate(items if isinstance(items, list) else ())
         if isinstance(kind, dict)
     ]
-    for rule in (_keys, _one_to_ask, _namespaces, _places):
+    for rule in (_keys, _one_to_ask, _admins, _namespaces, _places):
         yield from rule(kinds)
 
 
@@ -82,6 +82,13 @@ def _one_to_ask(kinds: Kinds) -> Iterator[Problem]:
             other = next(place for place in places if place != path)
             told = f"only where it is the app's one openwebui; another stands at {path_text(other)}"
             yield (*path, "introspect"), told
+
+
+def _admins(kinds: Kinds) -> Iterator[Problem]:
+    """A session does not say its user's role: only Open WebUI does."""
+    for path, kind in kinds:
+        if _name(kind) == "openwebui" and kind.get("admins") is not None and kind.get("introspect") is None:
+            yield (*path, "admins"), "only with introspect: a session does not hold the role, so Open WebUI is asked"
 
 
 def _namespaces(kinds: Kinds) -> Iterator[Problem]:

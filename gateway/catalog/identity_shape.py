@@ -42,6 +42,10 @@ class IdentityShape(Shape):
         None,
         description="openwebui: where it is asked about each session and API key, so that what it revokes is refused.",
     )
+    admins: Annotated[Literal["pass"] | None, Leaf('"pass"')] = Field(
+        None,
+        description="openwebui, with introspect: pass lets people with its role admin through every rule of routes.",
+    )
     issuer: Annotated[
         str | None,
         Field(min_length=1, max_length=500, description="jwt: the iss of its tokens, byte for byte."),

@@ -101,12 +101,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class OpenWebUIIdentity:
-    """Open WebUI's own sessions, signed with `secret`. `introspect` is where Open WebUI is asked about each, too."""
+    """Open WebUI's own sessions, signed with `secret`. `introspect` is where Open WebUI is asked about each, too;
+    `admins` "pass": whoever it calls an admin then passes the rules of all routes."""
 
     kind: ClassVar = "openwebui"
     secret: SecretRef
     introspect: str | None = None
     namespace: str = ""
+    admins: Literal["pass"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ def _identity(identity: IdentityShape) -> IdentityKind:
     namespace = identity.namespace or ""
     if identity.kind == "openwebui":
         introspect = identity.introspect.rstrip("/") if identity.introspect else None
-        return OpenWebUIIdentity(_secret_ref(identity.secret or ""), introspect, namespace)
+        return OpenWebUIIdentity(_secret_ref(identity.secret or ""), introspect, namespace, identity.admins)
     if identity.kind == "jwt":
         return JwtIdentity(
             issuer=identity.issuer or "",

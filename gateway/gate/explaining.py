@@ -80,7 +80,7 @@ class Explainer:
             "app": _app(app),
             "host": {"asked": host, "read_as": host_name(host), "ours": host_name(host) in app.hosts},
             "path": _path(target, path),
-            "identity": _identity(access.identity, headers, who, now),
+            "identity": _identity(access.identity, headers, who),
             "tier": {"in_table": tier_id or None, "used": tier.tier_id, "changes_at": changes_at},
             "rules": [{**asdict(route), "verdict": verdict} for route, verdict in judged],
             "outcome": outcome,
@@ -145,32 +145,17 @@ def _path(target: str, path: Path) -> dict[str, object]:
     }
 
 
-def _identity(identity: Identity, headers: Headers, who: Who, now: int) -> dict[str, object]:
+def _identity(identity: Identity, headers: Headers, who: Who) -> dict[str, object]:
     found: dict[str, object] = {"from": None, "user_id": None, "until": None, "code": None, "reason": None}
     if isinstance(who, Known):
         found |= {"user_id": who.user_id, "until": who.credential_expires_at}
-        found["from"] = _deciding(identity, headers, who, now)
+        found["from"] = identity.decides(headers)
     elif isinstance(who, Refused):
         found |= {"from": who.source, "code": who.code, "reason": who.reason}
     elif isinstance(who, Ask):
         reason = f"whose it is must be asked for ({who.kind}), and nobody answered"
         found |= {"from": who.source, "code": "identity_unavailable", "reason": reason}
     return found
-
-
-def _deciding(identity: Identity, headers: Headers, who: Known, now: int) -> str | None:
-    """Where the credential stands that decided: a longer one in its place is somebody else's or nobody's."""
-    for name, value in headers.items():
-        if name != names.COOKIE:
-            if identity.who({**headers, name: value + b"x"}, now) != who:
-                return name.decode().lower()
-            continue
-        cookies = value.replace(AGAIN, b";").split(b";")
-        for number, cookie in enumerate(cookies):
-            longer = b";".join([*cookies[:number], cookie.rstrip() + b"x", *cookies[number + 1 :]])
-            if identity.who({**headers, name: longer}, now) != who:
-                return "cookie:" + cookie.partition(b"=")[0].strip().decode("latin-1")
-    return None
 
 
 def _read(whole: bytes) -> dict[str, object]:

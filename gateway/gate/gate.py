@@ -38,6 +38,9 @@ from gateway.metrics import CONTENT_TYPE, Registry
 from gateway.settings import Secret, Secrets
 
 REQUESTS = "skpay_gate_requests_total", "Requests the gate decided.", ("app", "tier", "outcome")
+NOT_VERIFIED = (
+    "skpay_sessions_not_verified_total", "Requests with a session that does not verify, by why.", ("app", "code"),
+)  # fmt: skip
 # Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
 _USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -85,6 +88,7 @@ class Gate:
         self._requests = registry.counter(*REQUESTS)
         self._forbidden = self._requests.of("", "", "forbidden")
         self._not_ready = self._requests.of("", "", "not_ready")
+        self._not_verified = registry.counter(*NOT_VERIFIED)
         self._unknown = self._requests.of("", "", "unknown_app")
         self._targets: dict[bytes, PreparedApp] = {}
         self._memory = Memory(registry, table)
@@ -250,6 +254,8 @@ class Gate:
             tier_id = self._table.tier_of(app.app_id, user_id, "")
             if not tier_id:
                 self._newcomers.meet(app.app_id, user_id)
+        elif isinstance(who, Refused) and (who.is_cookie or who.signed_out):
+            self._not_verified.of(app.app_id, who.code).value += 1
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
             return readable(app.cors, headers, self._upgrade(app, who, tier_id, _wants_page(method, headers), now))
         preflight = method == "OPTIONS" and _is_preflight(app, headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.access.identity import SESSION_COOKIE
 from gateway.access.policy import TierRequired
 from gateway.access.tags import encode
-from gateway.access.who import Refused, Told
+from gateway.access.who import NOT_ACTIVATED, Refused, Told
 from gateway.catalog.model import Tier
 from gateway.gate import answers
 from gateway.gate.prepared import PreparedApp
@@ -36,7 +36,7 @@ def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
     app.count("sign_in_required")
     url = app.app.sign_in_url
     headers: answers.Headers = () if url is None else answers.link(url, "login")
-    if isinstance(who, Refused) and who.source == SESSION_COOKIE:
+    if isinstance(who, Refused) and who.source == SESSION_COOKIE and who.code != NOT_ACTIVATED:
         headers += _CLEAR_COOKIE
     if page and url is not None:
         return answers.see_other(url, headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jwt as pyjwt
 import pytest
 from access.access_samples import NOW, OLD_SECRET, SESSION_REF, SESSION_SECRET, session, token, with_app
+from access.oidc_provider import signed as signed_by_a_key_pair
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +73,24 @@ def test_nobody_without_a_credential() -> None:
         ({"cookies": b"token=" + A, "api_key": B}, "alice"),
         ({"api_key": A}, "alice"),
         ({"authorization": b"bEaReR  " + A}, "alice"),
+        # what programs send that have no token
+        ({"authorization": b"Bearer ", "cookies": b"token=" + A}, "alice"),
+        ({"authorization": b"bearer", "cookies": b"token=" + A}, "alice"),
+        ({"authorization": b"Bearer undefined", "cookies": b"token=" + A}, "alice"),
+        ({"authorization": b"BEARER null", "api_key": A}, "alice"),
+        ({"cookies": b"token=", "api_key": A}, "alice"),
+        ({"cookies": b'token=""', "api_key": A}, "alice"),
+        # of two cookies Open WebUI takes the last, of all lines
+        ({"cookies": b"token=" + B + b"; token=" + A}, "alice"),
+        ({"cookies": b"token=" + BAD + b"; token=" + A}, "alice"),
+        ({"cookies": b"token=" + B + AGAIN + b"a=b; token=" + A}, "alice"),
+        ({"cookies": b"token=" + B + b"; token=", "api_key": A}, "alice"),
+        # what Starlette strips from a name before it compares, and from a value
+        ({"cookies": b"token=" + B + b"; \xa0token=" + A}, "alice"),
+        ({"cookies": b"token=" + B + b"; token\x1f=" + A}, "alice"),
+        ({"cookies": b"token=" + B + b";\ttoken\x0b=\x85" + A}, "alice"),
+        ({"cookies": b'token="' + A + b'"'}, "alice"),
+        ({"cookies": b'token="\\145' + A[1:] + b'"'}, "alice"),
         # a proxy's Basic in front of the app is no credential of its own
         ({"authorization": b"Basic dXNlcjpwdw==", "cookies": b"token=" + A}, "alice"),
         ({"authorization": b"Bearer skp_alice", "cookies": b"token=" + B}, "alice"),
@@ -93,20 +112,16 @@ def test_t29_the_first_credential_present_decides(headers: dict[str, bytes], exp
         ({"authorization": b"Bearer sk-0123456789abcdef0123456789abcdef", "cookies": b"token=" + A},
          "api_key_unsupported"),
         ({"api_key": b"sk-0123456789abcdef0123456789abcdef"}, "api_key_unsupported"),
-        ({"authorization": b"Bearer ", "cookies": b"token=" + A}, "malformed_token"),
-        ({"authorization": b"Bearer", "cookies": b"token=" + A}, "malformed_token"),
+        ({"authorization": b"Bearer Undefined", "cookies": b"token=" + A}, "malformed_token"),
+        ({"authorization": b"Bearer undefined null", "cookies": b"token=" + A}, "malformed_token"),
         ({"authorization": b"Bearer " + A + AGAIN + b"Bearer " + A}, "duplicate_authorization"),
         ({"authorization": b"Basic eA==" + AGAIN + b"Bearer " + A}, "duplicate_authorization"),
         ({"api_key": A + AGAIN + A}, "duplicate_header"),
-        ({"cookies": b"token=" + A + b"; token=" + A}, "duplicate_cookie"),
-        ({"cookies": b"token=" + A + AGAIN + b"token=" + B}, "duplicate_cookie"),
-        ({"cookies": b"token=" + A + AGAIN + b"a=b; token="}, "duplicate_cookie"),
-        # what Starlette strips from a name before it compares
-        ({"cookies": b"token=" + A + b"; \xa0token=" + B}, "duplicate_cookie"),
-        ({"cookies": b"token=" + A + b"; token\x1f=" + B}, "duplicate_cookie"),
-        ({"cookies": b"token=" + A + b";\ttoken\x0b=" + B}, "duplicate_cookie"),
-        ({"cookies": b"token="}, "malformed_token"),
-        ({"cookies": b'token="' + A + b'"'}, "malformed_token"),
+        ({"cookies": b"token=" + A + b"; token=" + BAD, "api_key": A}, "wrong_signature"),
+        ({"cookies": b"token=undefined", "api_key": A}, "malformed_token"),
+        # Open WebUI takes a token under any scheme where there is no cookie, before X-Api-Key
+        ({"authorization": b"Basic " + B, "api_key": A}, "wrong_scheme"),
+        ({"authorization": b"Foo sk-0123456789abcdef", "api_key": A}, "wrong_scheme"),
     ],
 )  # fmt: skip
 def test_a_credential_that_does_not_verify_never_falls_through(headers: dict[str, bytes], expected: str) -> None:
@@ -118,6 +133,51 @@ def test_a_kind_that_the_app_does_not_list_is_no_credential() -> None:
     assert asked(only_keys, b"Bearer " + A, b"token=" + A, A) == Anonymous()
     assert user(asked(only_keys, b"Bearer skp_alice")) == "alice"
     assert code(asked(identity(keys=None), b"Bearer skp_alice")) == "malformed_token"
+
+
+ENDED = session("alice", expires_at=NOW - 30)
+OTHER_SPELLING = A + b"!!!!"
+
+
+@pytest.mark.parametrize(
+    ("headers", "signed_out"),
+    [
+        ({"cookies": b"token=" + BAD}, True),
+        ({"cookies": b"token=of-another-site"}, True),
+        ({"cookies": b"token=" + ENDED}, True),
+        ({"cookies": b"token=" + signed_by_a_key_pair()}, True),
+        ({"cookies": b"token=" + token({"sub": "alice"}, secret="not the app's secret at all, no no")}, True),
+        # the app may act on these, which its user would then use without a tag and without limits
+        ({"cookies": b"token=" + OTHER_SPELLING}, False),
+        ({"cookies": b"token=" + A + b"!" * 9000}, False),
+        ({"cookies": b"token=" + token({"id": "alice", "typ": "automation"})}, False),
+        ({"cookies": b"token=sk-0123456789abcdef0123456789abcdef"}, False),
+        ({"authorization": b"Bearer " + BAD}, False),
+        ({"authorization": b"Bearer " + ENDED}, False),
+        ({"api_key": BAD}, False),
+        ({"authorization": b"Bearer skp_revoked"}, False),
+    ],
+)
+def test_a_cookie_that_the_app_cannot_take_either_counts_as_signed_out(
+    headers: dict[str, bytes], signed_out: bool
+) -> None:
+    answer = who(**headers)  # type: ignore[arg-type]  # the names are those of who
+    assert isinstance(answer, Refused)
+    assert answer.signed_out is signed_out
+
+
+@given(st.binary(max_size=60), st.integers(0, 43), st.integers(0, 43))
+def test_what_pyjwt_takes_for_signed_by_the_app_never_counts_as_signed_out(junk: bytes, start: int, end: int) -> None:
+    """Else its user would have neither tag nor limits, by writing the signature in another way."""
+    signed, _, signature = A.rpartition(b".")
+    spelled = signed + b"." + signature[:start] + junk.replace(b";", b"").replace(b"\n", b"") + signature[end:]
+    answer = who(cookies=b"token=" + spelled)
+    try:
+        read_as = spelled.decode("latin-1").strip()
+        pyjwt.decode(read_as, SESSION_SECRET, ["HS256"], options={"verify_exp": False, "verify_iat": False})
+    except pyjwt.PyJWTError:
+        return
+    assert user(answer) == "alice" or (isinstance(answer, Refused) and not answer.signed_out)
 
 
 def test_a_revoked_key_is_refused_by_the_next_request() -> None:
@@ -218,7 +278,10 @@ def test_a_signature_has_one_spelling() -> None:
     """The last of 43 characters holds two bits that no byte needs; naive decoders drop them."""
     last = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     twins = [A[:-1] + bytes([letter]) for letter in last if letter != A[-1]]
-    assert {code(who(cookies=b"token=" + twin)) for twin in twins} <= {"malformed_token", "wrong_signature"}
+    answers = [who(cookies=b"token=" + twin) for twin in twins]
+    assert {code(answer) for answer in answers} <= {"malformed_token", "wrong_signature"}
+    # Open WebUI takes three of them.
+    assert sum(isinstance(answer, Refused) and not answer.signed_out for answer in answers) == 3
 
 
 def test_while_a_secret_is_rolled_both_verify() -> None:

@@ -14,7 +14,7 @@ from gateway.access.jwks import KeyRing, read_keys
 from gateway.access.keys import KeyOwner, key_hash
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.openwebui import OpenWebUI
-from gateway.access.who import Ask, Known, Refused, Who
+from gateway.access.who import Administrator, Ask, Known, Refused, Who
 from gateway.catalog.model import (
     HeaderIdentity,
     IdentityKind,
@@ -273,6 +273,51 @@ def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour() -> 
         assert kind.confirmed.unanswered(digest, now) == Known("alice", now + 5)
         assert found.identity.who(sent, now + 4) == Known("alice", now + 5)
     assert kind.confirmed.unanswered(digest, NOW + 3600) is None
+
+
+def test_an_account_that_waits_is_asked_about_again_after_five_seconds() -> None:
+    found, kind = openwebui_asked()
+    digest, sent = hashlib.sha256(A).digest(), {b"Authorization": b"Bearer " + A}
+    kind.confirmed.refuse(digest, "not_activated", NOW)
+    assert outcome(found.identity.who(sent, NOW + 4)) == "not_activated"
+    assert outcome(found.identity.who(sent, NOW + 5)) == "ask openwebui"
+
+
+ADMINS_PASS = OpenWebUIIdentity(SESSION_REF, "http://open-webui:8080", admins="pass")
+
+
+def test_an_administrator_is_one_for_as_long_as_the_confirmation_counts() -> None:
+    found = access(ADMINS_PASS)
+    kind = found.identity.kinds[0]
+    assert isinstance(kind, OpenWebUI)
+    digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
+    assert isinstance(kind.confirm(A, "alice", NOW, "admin"), Administrator)
+    assert isinstance(found.identity.who(sent, NOW + 29), Administrator)
+    assert outcome(found.identity.who(sent, NOW + 30)) == "ask openwebui"
+    # while Open WebUI does not answer, the role counts as long as the name
+    assert isinstance(kind.confirmed.unanswered(digest, NOW + 3599), Administrator)
+    assert kind.confirmed.unanswered(digest, NOW + 3600) is None
+    kind.confirm(A, "alice", NOW, "admin")
+    assert not isinstance(kind.confirm(A, "alice", NOW + 1, "user"), Administrator)
+    assert not isinstance(found.identity.who(sent, NOW + 2), Administrator)
+    kind.confirm(A, "alice", NOW, "admin")
+    kind.confirmed.refuse(digest, "revoked", NOW)
+    assert not kind.confirmed.is_administrator(digest, NOW)
+
+
+def test_an_administrator_is_anybody_where_apps_json_does_not_let_admins_pass() -> None:
+    found, kind = openwebui_asked()
+    assert not isinstance(kind.confirm(A, "alice", NOW, "admin"), Administrator)
+    assert not isinstance(found.identity.who({b"Cookie": b"token=" + A}, NOW), Administrator)
+
+
+def test_letting_admins_pass_or_no_longer_forgets_what_was_remembered() -> None:
+    before = access(ADMINS_PASS)
+    kind = before.identity.kinds[0]
+    assert isinstance(kind, OpenWebUI)
+    kind.confirm(A, "alice", NOW, "admin")
+    assert _remembered(access(ADMINS_PASS, previous=before)) > 0
+    assert _remembered(access(ASKED, previous=before)) == 0
 
 
 def test_a_refusal_counts_for_thirty_seconds_and_ends_what_was_confirmed() -> None:

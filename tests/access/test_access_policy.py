@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from gateway.access.paths import read_path
 from gateway.access.policy import Allow, Decision, MethodRefused, Policy, SignInRequired, TierRequired, wants_page
-from gateway.access.who import ANONYMOUS, Known, Refused, Who
+from gateway.access.who import ANONYMOUS, Administrator, Known, Refused, Who
 from gateway.catalog.model import App, Route
 
 ALICE = Known("alice", None)
-STALE = Refused("expired_token", "the session has expired", "cookie")
+STALE = Refused("expired_token", "the session has expired", "cookie:token")
+REFUSED = Refused("wrong_signature", "the token's signature does not verify", "authorization")
 
 
 def decide(
@@ -36,7 +37,7 @@ def word(decision: Decision) -> str:
 
 
 @pytest.mark.parametrize(
-    # what a person on free, pro, staff and max, somebody anonymous and somebody refused are told
+    # what a person on free, pro, staff and max, somebody anonymous and a refused Bearer are told
     ("method", "path", "free", "pro", "staff", "top", "anonymous", "refused"),
     [
         ("GET", "/", "free", "pro", "staff", "max", "free unnamed", "401"),
@@ -71,7 +72,9 @@ def test_the_table(
     told = {tier: word(decide(path, ALICE, tier, method)) for tier in ("free", "pro", "staff", "max")}
     assert told == {"free": free, "pro": pro, "staff": staff, "max": top}
     assert word(decide(path, ANONYMOUS, "", method)) == anonymous
-    assert word(decide(path, STALE, "", method)) == refused
+    assert word(decide(path, REFUSED, "", method)) == refused
+    # A cookie that does not verify is no cookie: the app must be able to show its sign-in page.
+    assert word(decide(path, STALE, "", method)) == anonymous
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,7 @@ def test_the_table(
 def test_an_app_may_refuse_the_anonymous(path: str, anonymous: str, refused: str) -> None:
     app = with_app(anonymous="refuse")
     assert word(decide(path, ANONYMOUS, app=app)) == anonymous
+    assert word(decide(path, REFUSED, app=app)) == refused
     assert word(decide(path, STALE, app=app)) == refused
     assert word(decide("/", app=app)) == "free"
 
@@ -101,9 +105,35 @@ def test_an_app_may_refuse_the_anonymous(path: str, anonymous: str, refused: str
 )  # fmt: skip
 def test_without_enforce_all_are_tagged_and_none_refused(path: str, known: str, anonymous: str, refused: str) -> None:
     app = with_app(enforce=False)
-    told = [word(decide(path, who, "free", app=app)) for who in (ALICE, ANONYMOUS, STALE)]
-    assert told == [known, anonymous, refused]
+    told = [word(decide(path, who, "free", app=app)) for who in (ALICE, ANONYMOUS, STALE, REFUSED)]
+    assert told == [known, anonymous, anonymous, refused]
     assert decide("/", method="TRACE", app=app) == MethodRefused()
+
+
+WAITING = Refused("not_activated", "this account waits to be activated", "authorization")
+UNSURE = Refused("wrong_signature", "the token's signature does not verify", "cookie:token", may_be_accepted=True)
+
+
+def test_an_account_that_waits_for_its_activation_is_nobody() -> None:
+    """Its page says so, and needs the app's unpaid paths; it sends its session as a Bearer as well."""
+    assert word(decide("/", WAITING)) == "free unnamed"
+    assert word(decide("/pro", WAITING)) == "401"
+    assert word(decide("/", WAITING, app=with_app(anonymous="refuse"))) == "401"
+
+
+def test_what_the_app_may_accept_all_the_same_is_not_served_as_nobody() -> None:
+    assert word(decide("/", UNSURE)) == "401"
+    assert word(decide("/static/x", UNSURE)) == "free unnamed"
+
+
+ADMIN = Administrator("root", None)
+
+
+@pytest.mark.parametrize("path", ["/", "/pro", "/video", "/pro%2fx", "/static"])
+@pytest.mark.parametrize("tier", ["free", "pro", "gone"])
+def test_administrators_pass_every_rule_with_their_own_tier(path: str, tier: str) -> None:
+    assert decide(path, ADMIN, tier) == Allow(PRO if tier == "pro" else FREE, named=True)
+    assert decide(path, ADMIN, tier, "TRACE") == MethodRefused()
 
 
 def test_a_preflight_passes_as_nobody() -> None:
@@ -184,7 +214,7 @@ PATHS = st.text("/.%25cfFprostaic;\\_-", max_size=20).map(lambda text: "/" + tex
 @given(PATHS, st.sampled_from(["GET", "POST", "OPTIONS"]), st.booleans())
 def test_nobody_unknown_is_ever_let_into_what_is_paid(path: str, method: str, preflight: bool) -> None:
     paid = with_app(routes=(Route("/", min_tier="pro"), Route("/static", public=True)))
-    for who in (ANONYMOUS, STALE):
+    for who in (ANONYMOUS, STALE, REFUSED, WAITING):
         decision = decide(path, who, "max", method, paid, preflight)
         if isinstance(decision, Allow):
             assert not decision.named

@@ -26,6 +26,7 @@ from servers.running import (
     served,
     write_apps,
 )
+from servers.traefik import until
 
 from gateway.app.application import Application
 from gateway.errors import ConfigError
@@ -41,9 +42,9 @@ class World:
     running: Running = None  # type: ignore[assignment]  # set with the rest
     ahead: float = 0
 
-    async def user(self, app: str = "skai", **headers: str) -> str:
+    async def user(self, app: str = "skai", path: str = "/", **headers: str) -> str:
         """The user in the gate's answer, or its status and error."""
-        status, answered, text = await self.running.gate(app=app, host=_HOSTS[app], **headers)
+        status, answered, text = await self.running.gate(app=app, host=_HOSTS[app], path=path, **headers)
         return str(answered.get("X-SK-User", "nobody")) if status == 200 else f"{status} {json.loads(text)['error']}"
 
     def token(self, key: str = "rsa", **changes: object) -> str:
@@ -64,6 +65,7 @@ class World:
             yield answer.content
 
 
+PAID = "/api/v1/images"
 _HOSTS = {"skai": "chat.example.com", "blog": "blog.example.com"}
 
 
@@ -83,7 +85,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
         def kinds(apps: dict[str, Any]) -> None:
             skai, blog = apps["apps"]
-            session_kind = {**skai["identity"][0], "introspect": open_webui, "namespace": ""}
+            session_kind = {**skai["identity"][0], "introspect": open_webui, "namespace": "", "admins": "pass"}
             token_kind = {
                 "kind": "jwt", "issuer": ISSUER, "audience": AUDIENCE, "jwks_url": f"{issuer}/certs",
                 "header": "X-Token", "namespace": "sso",
@@ -107,9 +109,58 @@ async def test_a_session_counts_until_open_webui_ends_it_and_the_stream_tells_of
     async with world.stream() as lines:
         world.open_webui.rows.clear()
         world.ahead += 31
-        assert await world.user(**sent) == "401 sign_in_required"
+        assert await world.user(**sent) == "nobody"  # or its sign-in page could not load
         assert await next_change(lines) == {"app": "skai", "user": "alice"}
-    assert await world.user(**sent) == "401 sign_in_required"
+    assert await world.user(**sent) == "nobody"
+    assert await world.user(path=PAID, **sent) == "401 sign_in_required"
+
+
+async def test_an_account_that_waits_is_nobody_until_it_is_activated(world: World) -> None:
+    """As a Bearer, too: Open WebUI's page sends one with every call."""
+    token = session("ada", secret=SESSION_SECRET)
+    world.open_webui.signs_in(token, "ada", "pending")
+    for sent in ({"Cookie": f"token={token.decode()}"}, {"Authorization": f"Bearer {token.decode()}"}):
+        assert await world.user(**sent) == "nobody"
+        assert await world.user(path=PAID, **sent) == "401 sign_in_required"
+    world.open_webui.signs_in(token, "ada")
+    world.ahead += 5
+    assert await world.user(**sent) == "ada"
+
+
+async def test_administrators_pass_until_they_are_none_any_more(world: World) -> None:
+    token, other = (session(name, secret=SESSION_SECRET) for name in ("root", "alice"))
+    world.open_webui.signs_in(token, "root", "admin")
+    world.open_webui.signs_in(other, "alice")
+    sent = {"Cookie": f"token={token.decode()}"}
+    assert await world.user(path=PAID, **sent) == "root"
+    status, headers, _ = await world.running.gate(path=PAID, **sent)
+    assert (status, headers["X-SK-Tier"]) == (200, "free")
+    assert await world.user(path=PAID, Cookie=f"token={other.decode()}") == "402 tier_required"
+    async with world.stream() as lines:
+        world.open_webui.signs_in(token, "root", "user")
+        world.ahead += 31
+        assert await world.user(path=PAID, **sent) == "402 tier_required"
+        assert await next_change(lines) == {"app": "skai", "user": "root"}
+
+
+async def test_most_sessions_failing_opens_an_alert_and_good_ones_resolve_it(world: World) -> None:
+    async def is_open() -> bool:
+        _, found = await world.running.admin("GET", "/admin/alerts")
+        return any((row["kind"], row["subject"]) == ("sessions_not_verified", "skai") for row in found["alerts"])
+
+    async def is_over() -> bool:
+        return not await is_open()
+
+    for number in range(3):
+        foreign = session(f"u{number}", secret="another-secret-of-32-bytes-at-least!")
+        assert await world.user(Cookie=f"token={foreign.decode()}") == "nobody"
+    await until(is_open, "the alert is open", 15)
+    for number in range(3):
+        good = session(f"u{number}", secret=SESSION_SECRET)
+        world.open_webui.signs_in(good, f"u{number}")
+        for _ in range(2):
+            assert await world.user(Cookie=f"token={good.decode()}") == f"u{number}"
+    await until(is_over, "the alert is over", 15)
 
 
 async def test_while_open_webui_is_away_who_was_there_goes_on_and_who_is_new_waits(world: World) -> None:
@@ -142,7 +193,9 @@ async def test_the_first_credential_in_the_apps_order_decides(world: World) -> N
     world.open_webui.signs_in(cookie, "alice")
     sent = {"Cookie": f"token={cookie.decode()}", "X_Token": world.token(sub="bob")}
     assert await world.user(**sent) == "alice"
-    assert await world.user(X_Token=world.token(sub="bob"), Cookie="token=junk") == "401 sign_in_required"
+    junk = {"X_Token": world.token(sub="bob"), "Cookie": "token=junk"}
+    assert await world.user(**junk) == "nobody"
+    assert await world.user(path=PAID, **junk) == "401 sign_in_required"
 
 
 async def test_a_litellm_key_is_its_users_by_its_hash(world: World) -> None:

@@ -65,6 +65,9 @@ def without(kind: Kind, *keys: str) -> Kind:
 
 def test_every_kind_is_read() -> None:
     assert app(ASKED).identity == (OpenWebUIIdentity(SecretRef("env", "A"), "http://open-webui:8080"),)
+    assert app({**ASKED, "admins": "pass"}).identity == (
+        OpenWebUIIdentity(SecretRef("env", "A"), "http://open-webui:8080", admins="pass"),
+    )
     common = (JWT["issuer"], "skai", JWT["jwks_url"])
     assert app(JWT).identity == (JwtIdentity(*common, ("RS256", "ES256", "EdDSA"), "Authorization", None),)
     assert app({**ACCESS, "algorithms": ["PS512"], "namespace": "cf"}).identity == (
@@ -115,6 +118,9 @@ ONE_KIND: list[tuple[Kind, list[str]]] = [
     ({**HEADER, "after": None}, ["identity[0].after: required for header: the Traefik middleware that sets it, as anybody could send the header"]),
     (without(HEADER, "name"), ["identity[0].name: required for header: the header that holds the user"]),
     ({**JWT, "secret": "env:A"}, ["identity[0].secret: jwt has no secret"]),
+    ({**OPENWEBUI, "admins": "pass"}, ["identity[0].admins: only with introspect: a session does not hold the role, so Open WebUI is asked"]),
+    ({**ASKED, "admins": "all"}, ['identity[0].admins: expected "pass", got "all"']),
+    ({**LITELLM, "admins": "pass"}, ["identity[0].admins: litellm_key has no admins"]),
     ({**OPENWEBUI, "issuer": "x"}, ["identity[0].issuer: openwebui has no issuer"]),
     ({**HEADER, "cookie": "x"}, ["identity[0].cookie: header has no cookie"]),
     ({**LITELLM, "secret": "env:A"}, ["identity[0].secret: litellm_key has no secret"]),

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
-from access.access_samples import NOW, SESSION_SECRET, token, with_app
+from access.access_samples import NOW, SESSION_SECRET, session, token, with_app
 from gate.gate_stage import GATE_SECRET, LINK_KEY, OLD_GATE_SECRET, Answer, ask, exchange, head, raw, stage
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,6 +14,7 @@ from gateway.access import links
 from gateway.access.app_access import app_access
 from gateway.catalog.model import UserKeyIdentity
 from gateway.gate import Gate
+from gateway.gate.gate import NOT_VERIFIED
 from gateway.metrics import Registry
 from gateway.settings import Secret
 
@@ -118,10 +119,51 @@ async def test_a_location_cannot_write_a_header_either() -> None:
         assert page.header("X-SK-Tier") is None
 
 
-async def test_a_stale_cookie_is_cleared_or_nobody_could_sign_in_again() -> None:
-    stale = token({"id": "alice", "exp": NOW - 100}, secret=SESSION_SECRET).decode()
+STALE = token({"id": "alice", "exp": NOW - 100}, secret=SESSION_SECRET).decode()
+FOREIGN = token({"id": "alice"}, secret="the secret of another site, not this app").decode()
+GOOD = session("alice").decode()
+
+
+@pytest.mark.parametrize(
+    "cookie", [f"token={STALE}", f"token={FOREIGN}", "token=x", "token=", f"token={GOOD}; token=x"]
+)
+@pytest.mark.parametrize("more", [[], [("X-Api-Key", FOREIGN)], [("Authorization", "Bearer undefined")]])
+async def test_a_cookie_that_does_not_verify_locks_nobody_out_of_the_sign_in_page(
+    cookie: str, more: list[tuple[str, str]]
+) -> None:
+    sent = [("Cookie", cookie), *more] if cookie != "token=" else [("Cookie", cookie), *more[1:]]
     async with stage() as on:
-        answer = await ask(on.port, more=[("Cookie", f"token={stale}")])
+        for uri in ("/", "/auth", "/api/config", "/static/x"):
+            answer = await ask(on.port, uri=uri, more=sent)
+            assert (answer.status, answer.tags) == (200, ("skai", None, "free", ""))
+        for uri in ("/pro", "/video"):
+            assert refused(await ask(on.port, uri=uri, more=sent)) == (401, "sign_in_required")
+
+
+async def test_a_cookie_that_does_not_verify_never_falls_through_to_a_good_credential() -> None:
+    async with stage() as on:
+        for cookie in (STALE, FOREIGN, "x"):
+            sent = [("Cookie", f"token={cookie}"), ("X-Api-Key", GOOD)]
+            assert (await ask(on.port, more=sent)).tags == ("skai", None, "free", "")
+            assert refused(await ask(on.port, uri="/pro", more=sent)) == (401, "sign_in_required")
+
+
+async def test_sessions_that_do_not_verify_are_counted() -> None:
+    def counted(code: str) -> float:
+        return on.gate.registry.counter(*NOT_VERIFIED).of("skai", code).value
+
+    async with stage() as on:
+        for cookie in (STALE, FOREIGN, FOREIGN):
+            for uri in ("/", "/pro"):
+                await ask(on.port, uri=uri, more=[("Cookie", f"token={cookie}")])
+        await ask(on.port, more=[("Authorization", f"Bearer {FOREIGN}")])
+        assert (counted("expired_token"), counted("wrong_signature")) == (2, 4)
+
+
+async def test_a_stale_cookie_is_cleared_where_it_is_refused() -> None:
+    stale = STALE
+    async with stage() as on:
+        answer = await ask(on.port, uri="/pro", more=[("Cookie", f"token={stale}")])
         assert refused(answer) == (401, "sign_in_required")
         assert answer.json["message"] == "the session has expired"
         assert answer.header("Set-Cookie") == "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
@@ -344,10 +386,11 @@ async def test_without_enforce_what_would_be_refused_is_counted() -> None:
     async with stage(with_app(enforce=False)) as on:
         assert (await ask(on.port, uri="/pro", user="bob")).tags == ("skai", "bob", "free", "")
         assert (await ask(on.port, uri="/pro")).tags == ("skai", None, "free", "")
+        assert (await ask(on.port, more=[("Authorization", "Bearer x")])).tags == ("skai", None, "free", "")
         assert (await ask(on.port, more=[("Cookie", "token=x")])).tags == ("skai", None, "free", "")
         assert on.count("skai", "free", "would_tier_required") == 1
         assert on.count("skai", "free", "would_sign_in_required") == 2
-        assert on.count("skai", "free", "allowed") == 0
+        assert (on.count("skai", "free", "allowed"), on.count("skai", "free", "anonymous")) == (0, 1)
 
 
 async def test_a_method_in_lower_case_slips_past_no_rule() -> None:

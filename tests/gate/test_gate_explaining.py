@@ -155,7 +155,10 @@ async def test_nobody_is_met_and_nothing_is_counted_by_it_alone() -> None:
         ([("Authorization", "Bearer skp_alice")], "authorization", "alice", None),
         ([("Authorization", "Bearer skp_x"), ("Cookie", f"token={ALICE}")], "authorization", None, "unknown_key"),
         ([("Cookie", f"token={EXPIRED}")], "cookie:token", None, "expired_token"),
-        ([("Cookie", "token=a; token=b")], "cookie:token", None, "duplicate_cookie"),
+        ([("Cookie", f"token={EXPIRED}; token={ALICE}")], "cookie:token", "alice", None),
+        ([("Cookie", f"token={ALICE}; token=b")], "cookie:token", None, "malformed_token"),
+        ([("Cookie", f"token={ALICE}; token="), ("X-API-Key", BOB)], "x-api-key", "bob", None),
+        ([("Authorization", "Bearer undefined"), ("Cookie", f"token={ALICE}")], "cookie:token", "alice", None),
     ],
 )
 async def test_it_finds_where_the_credential_stands_that_decides(

@@ -200,15 +200,23 @@ async def test_credentials_sent_twice_are_refused() -> None:
     mine, theirs = session("bob").decode(), session("alice").decode()
     async with stage() as on:
         for more in (
-            [("Cookie", f"token={mine}"), ("Cookie", f"token={theirs}")],
-            [("cookie", f"token={mine}"), ("Cookie", f"token={theirs}")],
-            [("Cookie", f"token={mine}; token={theirs}")],
             [("Authorization", f"Bearer {mine}"), ("authorization", f"Bearer {theirs}")],
             [("X-Api-Key", mine), ("x-api-key", theirs)],
         ):
             assert (await ask(on.port, uri="/pro", more=more)).status == 401
-        split = [("Cookie", "a=b"), ("Cookie", f"token={theirs}")]
-        assert (await ask(on.port, uri="/pro", more=split)).tags == ("skai", "alice", "pro", "images")
+
+
+async def test_t29_of_two_cookies_the_last_counts_as_in_open_webui() -> None:
+    mine, theirs = session("bob").decode(), session("alice").decode()
+    async with stage() as on:
+        for more in (
+            [("Cookie", f"token={mine}"), ("Cookie", f"token={theirs}")],
+            [("Cookie", f"token={mine}; token={theirs}")],
+            [("Cookie", "a=b"), ("Cookie", f"token={theirs}")],
+        ):
+            assert (await ask(on.port, uri="/pro", more=more)).tags == ("skai", "alice", "pro", "images")
+            other_way = [(name, value.replace(theirs, mine)) for name, value in more]
+            assert (await ask(on.port, uri="/pro", more=other_way)).status == 402
 
 
 async def test_a_half_closed_peer_still_gets_its_answer() -> None:

@@ -31,7 +31,7 @@ WAYS_IN = {
     "an encoded slash": (fields("/static%2f..%2fpro"), True, 401),
     "a backslash": (fields("/static/..\\pro"), True, 401),
     "capitals": (fields("/PRO"), True, 401),
-    "two crumbs of a cookie": (fields("/pro", [BOB, ALICE]), True, 401),
+    "two crumbs of a cookie": (fields("/pro", [ALICE, BOB]), False, 402),
     "a lie about the path": (fields("/pro", [("x-original-url", "/static")]), True, 401),
     "no preflight": (fields("/pro", method="OPTIONS"), True, 401),
     "TRACE": (fields("/", [BOB], method="TRACE"), True, 405),

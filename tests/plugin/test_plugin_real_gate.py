@@ -139,7 +139,8 @@ async def test_a_change_counts_from_the_next_request_on_and_nothing_is_asked_in_
         for target in ("/API/v1/images", "/api/v1/%69mages", "/api//v1/images", "/api/v1/images./", "/api/v1/images"):
             assert (await on.ask("u1", target)).status == 402, target
         assert (await on.ask("u1", "/.skpayments/upgrade")).status == 303
-        assert (await on.ask("u1", more="; token=another")).status == 401
+        assert (await on.ask("u1", "/api/v1/images", more="; token=another")).status == 401
+        assert (await on.ask("u1", more="; token=another")).tag() == "free"
 
 
 async def test_the_gate_killed_and_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path: Path) -> None:

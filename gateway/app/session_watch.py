@@ -1,0 +1,38 @@
+"""The alert `sessions_not_verified`: nobody sees a 401 where a session that does not verify counts as signed out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from gateway.access.app_access import AppAccess
+from gateway.billing.alerting import open_alert, resolve_alert
+from gateway.billing.context import Billing
+from gateway.store import alerts
+
+KIND = "sessions_not_verified"
+LOOK_SECONDS = 5.0
+_MESSAGE = (
+    "most of this app's sessions are not signed with the secret or the keys that apps.json names, so their users are "
+    "served as nobody: give the app and its entry in apps.json the same secret, and restart or reload"
+)
+
+
+async def watch_sessions(billing: Billing, access: Callable[[], Mapping[str, AppAccess]]) -> None:
+    """Open and resolve the alert of each app, for ever."""
+    opened = {row.subject for row in await billing.store.read(alerts.live) if row.kind == KIND}
+    while True:
+        apps = access()
+        for app_id, app in apps.items():
+            sessions = app.identity.sessions
+            verdict = "fine" if sessions is None else sessions.verdict(billing.now())
+            if verdict == "failing" and app_id not in opened:
+                await open_alert(billing, "sessions_not_verified", app_id, _MESSAGE)
+                opened.add(app_id)
+            elif verdict == "fine" and app_id in opened:
+                await resolve_alert(billing, KIND, app_id)
+                opened.discard(app_id)
+        for app_id in opened - apps.keys():
+            await resolve_alert(billing, KIND, app_id)
+            opened.discard(app_id)
+        await asyncio.sleep(LOOK_SECONDS)
