@@ -30,7 +30,11 @@ FORGED = (
 )  # fmt: skip
 _REFUSED = (400, 431)
 # Only apps with rules for methods have these taken from visitors.
-_METHODS = (("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"), ("X_HTTP_Method_Override",), ())
+_METHODS = (
+    ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"),
+    ("X_HTTP_Method_Override", "X-HTTP_Method-Override"),
+    (),
+)
 # Traefik keeps what a peer that it trusts says here, and asking straight from here nobody should be trusted.
 _OF_THE_PEER = ("x-forwarded-for",)
 _WRITE = "skpay routes write, and see that Traefik reads what it writes"

@@ -43,22 +43,26 @@ class HostHeader:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """ForwardAuth to the gate; which app it is stands in the address, where no client can touch it."""
+    """ForwardAuth to the gate; which app it is stands in the address, where no client can touch it. `taken`: a pattern
+    of the names that are taken from the client for this app alone, empty for none."""
 
     name: str
     app_id: str
     address: str
     request_headers: tuple[str, ...]
+    taken: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The gate by our plugin, which asks at `gate_url` and keeps what it hears by these headers of the request."""
+    """The gate by our plugin, which asks at `gate_url` and keeps what it hears by these headers of the request. `taken`
+    as of `Gate`."""
 
     name: str
     app_id: str
     gate_url: str
     identity_headers: tuple[str, ...]
+    taken: str
 
 
 Key = Literal["user", "peer", "forwarded"]

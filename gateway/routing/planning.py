@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
-from gateway.catalog.identity_headers import canonical, request_headers
-from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity, Routing
+from gateway.catalog.identity_headers import AUTHORIZATION, COOKIE, canonical, request_headers
+from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity, LiteLLMKeyIdentity, Routing
 from gateway.catalog.values import ascii_host
 from gateway.errors import ConfigError
 from gateway.routing.lanes import lanes_of
@@ -32,14 +32,13 @@ from gateway.routing.model import (
     Strip,
 )
 from gateway.routing.safety import claims, problems
+from gateway.routing.spellings import any_of, every_spelling, other_spellings
 
 # What the gate reads of every request; all else a client sends stays away from it, except what identity kinds read.
 _HEADERS_OF_ALL = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
-_METHOD_OVERRIDES = tuple(
-    spelling
-    for name in ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
-    for spelling in (name, name.replace("-", "_"))
-)
+_METHOD_OVERRIDES = ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
+# In which LiteLLM looks for a key, too, and the gate does not: it would be another one's than the gate has seen.
+_OTHER_KEYS_OF_LITELLM = ("X-Litellm-Api-Key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key")
 
 
 @dataclass(slots=True)
@@ -87,9 +86,8 @@ def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
     names = tuple(f"sk-app-{suffix}" for suffix in suffixes)
     below = lanes_of(app, names, service.name, _address(routing))
     strip, after = _trusted_headers(app)
-    methods = _other_methods(app)
-    before = (*(middleware.name for middleware in strip), *after, *(middleware.name for middleware in methods))
-    parts.middlewares += (*strip, *methods, gate)
+    before = (*(middleware.name for middleware in strip), *after)
+    parts.middlewares += (*strip, gate)
     for name, suffix, host in zip(names, suffixes, app.hosts, strict=True):
         header = HostHeader(f"sk-host-{suffix}", host)
         parts.middlewares.append(header)
@@ -116,9 +114,22 @@ def _address(routing: Routing) -> Key:
 def _gate(app: App, routing: Routing) -> Gate | Plugin:
     name = f"sk-gate-{app.app_id}"
     if routing.gate == "plugin":
-        return Plugin(name, app.app_id, routing.gate_url, request_headers(app))
+        return Plugin(name, app.app_id, routing.gate_url, request_headers(app), _taken(app))
     address = f"{routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
-    return Gate(name, app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL))
+    return Gate(name, app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL), _taken(app))
+
+
+def _taken(app: App) -> str:
+    """What the gate takes from the client for this app, beside what it takes for all: how else a header may be spelled
+    in which it finds credentials, and where the method decides, what says that it is another one (Rails, Laravel,
+    Express and ASP.NET can be told so by a header)."""
+    alone = (AUTHORIZATION, COOKIE)  # of one word, and no backend reads them from anything else
+    patterns = [other_spellings(name) for name in request_headers(app) if name not in alone]
+    if any(route.methods for route in app.routes):
+        patterns += map(every_spelling, _METHOD_OVERRIDES)
+    if any(isinstance(kind, LiteLLMKeyIdentity) for kind in app.identity):
+        patterns += [every_spelling(name) for name in _OTHER_KEYS_OF_LITELLM if name not in request_headers(app)]
+    return any_of(patterns)
 
 
 def _trusted_headers(app: App) -> tuple[tuple[Strip, ...], tuple[str, ...]]:
@@ -127,19 +138,9 @@ def _trusted_headers(app: App) -> tuple[tuple[Strip, ...], tuple[str, ...]]:
     kinds = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
     if not kinds:
         return (), ()
-    # To a CGI or WSGI backend Remote_User is Remote-User.
-    names = dict.fromkeys(
-        name for kind in kinds for name in (canonical(kind.name), canonical(kind.name).replace("-", "_"))
-    )
+    # Its other spellings, which no middleware of the operator's sets, the gate takes.
+    names = dict.fromkeys(canonical(kind.name) for kind in kinds)
     return (Strip(f"sk-strip-{app.app_id}", tuple(names)),), tuple(dict.fromkeys(kind.after for kind in kinds))
-
-
-def _other_methods(app: App) -> tuple[Strip, ...]:
-    """Where the method decides what a request needs, nobody says that it is another one: Rails, Laravel, Express and
-    ASP.NET can be told so by a header."""
-    if not any(route.methods for route in app.routes):
-        return ()
-    return (Strip(f"sk-method-{app.app_id}", _METHOD_OVERRIDES),)
 
 
 def _public_host(public_url: str) -> str:

@@ -30,11 +30,11 @@ from gateway.routing.model import (
 HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
 # Taken from the client before the gate's own are copied: our headers in every spelling that a backend might read as
 # ours (X_SK_Tier, X.SK.Tier, X-SK_Tier, …; X-Skate stays); X-Original-Url and X-Rewrite-Url, from which IIS and older
-# Symfony and Zend take another path than the gate decided about; and X_Forwarded_For and the like, which Traefik passes
-# on from a trusted peer. No $ in it, so labels need no escaping. The plugin has the same.
+# Symfony and Zend take another path than the gate decided about; and X_Forwarded_For, X-Forwarded--Host and the like,
+# which Traefik passes on. Those with single dashes are Traefik's own. The plugin has the same.
 TAKEN_HEADERS = (
-    "(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]"
-    "|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])"
+    "(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]"
+    "|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))"
 )
 # Over any default rule of Traefik's (their priority is the rule's length).
 PRIORITY = 1000
@@ -179,9 +179,13 @@ def _gate(middleware: Gate, _: str) -> Tree:
             "preserveLocationHeader": True,
             "maxResponseBodySize": MAX_GATE_ANSWER_BYTES,
             "authRequestHeaders": list(middleware.request_headers),
-            "authResponseHeadersRegex": TAKEN_HEADERS,
+            "authResponseHeadersRegex": _taken(middleware.taken),
         }
     }
+
+
+def _taken(of_this_app: str) -> str:
+    return f"{TAKEN_HEADERS}|{of_this_app.removeprefix('(?i)')}" if of_this_app else TAKEN_HEADERS
 
 
 def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
@@ -190,6 +194,7 @@ def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
         "app": middleware.app_id,
         "secret": gate_secret,
         "headers": list(middleware.identity_headers),
+        **({"taken": middleware.taken} if middleware.taken else {}),
     }
     return {"plugin": {PLUGIN: options}}
 

@@ -47,7 +47,7 @@ TAGS = {
 
 
 def apps(upstream: str) -> list[dict[str, Any]]:
-    """Two apps: one with every kind of rule, one with none."""
+    """Three apps: one with every kind of rule, one with none, and one whose users an SSO names."""
     urls = {"success": "https://sk.test/", "cancel": "https://sk.test/"}
     skai = {
         "id": "skai", "name": "SKAI", "hosts": ["sk.test"], "upstream": upstream, "urls": urls, "anonymous": "tag",
@@ -68,7 +68,12 @@ def apps(upstream: str) -> list[dict[str, Any]]:
         "identity": [{"kind": "user_key"}],
         "tiers": [{"id": "reader", "name": "Reader"}, {"id": "patron", "name": "Patron", "internal": True}],
     }  # fmt: skip
-    return [skai, blog]
+    wiki = {
+        "id": "wiki", "name": "Wiki", "hosts": ["wiki.test"], "upstream": upstream, "urls": urls, "anonymous": "tag",
+        "identity": [{"kind": "header", "name": "X-Remote-User", "after": "sso@file"}],
+        "tiers": [{"id": "reader", "name": "Reader"}],
+    }  # fmt: skip
+    return [skai, blog, wiki]
 
 
 @dataclass
@@ -118,6 +123,8 @@ async def hostile_stage(folder: Path) -> AsyncIterator[HostileStage]:
         dynamic.mkdir()
         naive_tree = naive_document(naive_url, backend.url, [_name("naive", entry) for entry in ENTRIES])
         (dynamic / "naive.yml").write_text(yaml.safe_dump(naive_tree))
+        sso = {"headers": {"customRequestHeaders": {"X-Remote-User": "carol"}}}
+        (dynamic / "sso.yml").write_text(yaml.safe_dump({"http": {"middlewares": {"sso": sso, "plugin-sso": sso}}}))
         for gate in GATES:
             (dynamic / f"{gate}.yml").write_text(_ours(gate, backend.url, running))
         entry_points = {_name(kind, entry): _entry_point(entry, port) for (kind, entry), port in ports.items()}

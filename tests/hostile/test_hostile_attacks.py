@@ -175,6 +175,10 @@ FORGED_PLACES = [
     Lie("X.Forwarded.Host", BOTH), Lie("X!Forwarded!Prefix", BOTH), Lie("X~Forwarded~For", BOTH),
     # `/upload` asks for more with POST than with GET
     Lie("X-HTTP-Method-Override", BOTH), Lie("X-HTTP-Method", BOTH), Lie("x_method_override", BOTH),
+    Lie("X-HTTP_Method-Override", BOTH), Lie("X.HTTP.Method.Override", BOTH), Lie("x_http-method", BOTH),
+    Lie("X--Method-Override", BOTH), Lie("X-Method-Override_", BOTH), Lie("XHTTPMethodOverride", BOTH),
+    Lie("X--Forwarded-Uri", BOTH), Lie("X-Forwarded--Uri", BOTH), Lie("XForwarded-Uri", BOTH),
+    Lie("X-Forwarded-Uri.", BOTH), Lie("X--Original-URL", BOTH), Lie("X-Rewrite__URL", BOTH),
 ]  # fmt: skip
 
 
@@ -194,6 +198,25 @@ async def test_ours_tells_the_app_no_lie(stage: HostileStage, lie: Lie, gate: st
     assert "/pro" not in str(reply.got.headers)
     assert reply.got.tags == TAGS["bob"]
     assert reply.got.values("X-Forwarded-Host") == ["sk.test"]
+
+
+FORGED_USERS = (
+    "X-Remote_User", "X_Remote_User", "x_remote-user", "X.Remote.User", "X--Remote-User", "X-Remote-User_",
+    "X-RemoteUser", "X~Remote~User", "X-Remote-.User", "X-Remote-User", "x-remote-user",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("gate", "entry"), ON_OURS)
+async def test_the_user_that_an_sso_names_stands_alone_in_every_spelling(
+    stage: HostileStage, gate: str, entry: Entry
+) -> None:
+    everything = [(name, "mallory") for name in FORGED_USERS]
+    for forged in (everything, *([pair] for pair in everything), everything):
+        reply = await stage.ask(gate, entry, request("/", forged, host="wiki.test"))
+        assert reply.got is not None
+        assert "mallory" not in str(reply.got.headers), forged
+        assert reply.got.values("X-Remote-User") == ["carol"]
+        assert reply.got.tags["x-sk-user"] == "carol"
 
 
 STRIPPED = (

@@ -90,7 +90,7 @@ http:
         - Sec-Fetch-Mode
         - Access-Control-Request-Method
         - X-SK-Gate
-        authResponseHeadersRegex: (?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])
+        authResponseHeadersRegex: (?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))
     sk-host-blog:
       headers:
         customRequestHeaders:

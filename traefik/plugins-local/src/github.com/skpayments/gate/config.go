@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -20,6 +21,8 @@ type Config struct {
 	Secret string `json:"secret,omitempty"`
 	// The headers in which users of this app identify themselves.
 	Headers []string `json:"headers,omitempty"`
+	// A pattern of the header names that are taken from this app's visitors, beside ours.
+	Taken string `json:"taken,omitempty"`
 	// For how many seconds answers that the gate gave before hold while it is gone.
 	StaleFor int `json:"staleFor,omitempty"`
 	// How many answers are kept at most.
@@ -52,7 +55,10 @@ func New(ctx context.Context, next http.Handler, c *Config, name string) (http.H
 		staleFor: time.Duration(given.StaleFor) * time.Second,
 	}
 	m.app = appOf(m.shared, given.App)
-	m.ignored = ignoredFor(m.shared, headers)
+	if given.Taken != "" {
+		m.taken = regexp.MustCompile(given.Taken)
+	}
+	m.ignored = ignoredFor(m.shared, headers, given.Taken, m.taken)
 	m.reading = m.shared.mu.RLocker()
 	return m, nil
 }
@@ -72,10 +78,17 @@ func problem(c *Config) error {
 		return errors.New("secret: GATE_SECRET is empty")
 	case c.StaleFor < 0:
 		return errors.New("staleFor: expected a number of seconds")
+	case !compiles(c.Taken):
+		return errors.New("taken: expected a regular expression")
 	case c.MaxEntries < 2:
 		return errors.New("maxEntries: expected 2 or more")
 	}
 	return nil
+}
+
+func compiles(pattern string) bool {
+	_, err := regexp.Compile(pattern)
+	return err == nil
 }
 
 // headersOf: each once, as Go spells it; none that is ours, or that is about one connection only.

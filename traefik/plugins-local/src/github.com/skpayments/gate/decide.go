@@ -30,11 +30,11 @@ type look struct {
 // decide lets a request pass or refuses it, by what is kept or by what the gate says now.
 func decide(m *Middleware, w http.ResponseWriter, r *http.Request) {
 	if r.Trailer != nil {
-		scrub(r.Trailer)
+		scrub(r.Trailer, m.taken)
 	}
 	who := whoAsks(m.headers, r.Header)
 	if who != notIgnored(m.shared, m.ignored, r.Header) {
-		scrub(r.Header)
+		scrub(r.Header, m.taken)
 		learn(m.shared, m.ignored, r.Header)
 	}
 	seen := lookUp(m, r, who)

@@ -11,6 +11,7 @@ package gate
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ type Middleware struct {
 	app      *app
 	question *question
 	ignored  *ignored
+	// The names that are taken from visitors of this app alone; nil for none.
+	taken *regexp.Regexp
 	// The headers in which the app's users may identify themselves.
 	headers []string
 	// For how long an answer stands in for a gate that is gone.

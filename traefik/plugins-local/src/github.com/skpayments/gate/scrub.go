@@ -11,13 +11,14 @@ var ours = regexp.MustCompile(`(?i)^x[^a-z0-9]*sk[^a-z0-9]`)
 
 // In the generated ForwardAuth routes too: what is ours, another path than the gate decides about, and what Traefik
 // takes from strangers in one spelling only.
-var taken = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])`)
+var taken = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))`)
 
-// scrub deletes every header that a backend might read as one of ours, or as Traefik's.
-func scrub(h http.Header) {
+// scrub deletes every header that a backend might read as one of ours, or as Traefik's, and what else is taken for this
+// app (nil: nothing).
+func scrub(h http.Header, also *regexp.Regexp) {
 	for name := range h {
 		// The comparison spares most names the call: it holds for all that begin with X or x.
-		if name >= "X" && taken.MatchString(name) {
+		if name >= "X" && taken.MatchString(name) || also != nil && also.MatchString(name) {
 			delete(h, name)
 		}
 	}
@@ -48,10 +49,10 @@ type ignored struct {
 	learnt int
 }
 
-func newIgnored(headers []string) *ignored {
+func newIgnored(headers []string, also *regexp.Regexp) *ignored {
 	made := &ignored{names: map[string]bool{}, not: named(headers...)}
 	for name := range usual {
-		if !made.not[name] {
+		if !made.not[name] && (also == nil || !also.MatchString(name)) {
 			made.names[name] = true
 		}
 	}

@@ -24,7 +24,7 @@ func TestEverySpellingOfOurHeadersIsScrubbed(t *testing.T) {
 		"SK-Tier": false, "Api_key": false, "Y-SK-Tier": false, "": false, "X": false,
 	} {
 		h := http.Header{name: {"forged"}, "Cookie": {"a=b"}}
-		scrub(h)
+		scrub(h, nil)
 		if _, there := h[name]; there == isOurs {
 			t.Errorf("%q: still there: %v", name, there)
 		}
@@ -44,7 +44,7 @@ func TestScrubbingIsThePatternForWhateverNames(t *testing.T) {
 		}
 		for _, spelt := range []string{name, textproto.CanonicalMIMEHeaderKey(name)} {
 			h := http.Header{spelt: {"v"}}
-			scrub(h)
+			scrub(h, nil)
 			if (len(h) == 0) != pattern.MatchString(spelt) {
 				t.Fatalf("%q: left %v", spelt, h)
 			}
@@ -63,7 +63,7 @@ func TestNoIgnoredHeaderIsOurs(t *testing.T) {
 func TestAnUnknownHeaderIsLearntAndOneThatIdentifiesNever(t *testing.T) {
 	s := &shared{}
 	headers := []string{"Cookie", "X-Who"}
-	known := newIgnored(headers)
+	known := newIgnored(headers, nil)
 	h := http.Header{"Cookie": {"a=b"}, "X-Who": {"me"}, "X-Odd": {"1"}, "Accept": {"*/*"}}
 	if notIgnored(s, known, h) == whoAsks(headers, h) {
 		t.Fatal("the unknown header is ignored before it was learnt")
@@ -79,7 +79,7 @@ func TestAnUnknownHeaderIsLearntAndOneThatIdentifiesNever(t *testing.T) {
 
 func TestNoMoreIsLearntThanTheLimit(t *testing.T) {
 	s := &shared{}
-	known := newIgnored(nil)
+	known := newIgnored(nil, nil)
 	before := len(known.names)
 	for i := 0; i < 3*maxLearnt; i++ {
 		learn(s, known, http.Header{"X-Junk-" + strings.Repeat("a", i%50) + string(rune('a'+i%26)): {"1"}})
@@ -115,8 +115,24 @@ func TestNoTwoCredentialsHaveOneText(t *testing.T) {
 			t.Errorf("%d and %d: %q", other, i, text)
 		}
 		seen[text] = i
-		if text != notIgnored(&shared{}, newIgnored(headers), h) {
-			t.Errorf("%d: ServeHTTP reads %q", i, notIgnored(&shared{}, newIgnored(headers), h))
+		if text != notIgnored(&shared{}, newIgnored(headers, nil), h) {
+			t.Errorf("%d: ServeHTTP reads %q", i, notIgnored(&shared{}, newIgnored(headers, nil), h))
 		}
+	}
+}
+
+func TestWhatIsTakenForOneAppIsNeitherIgnoredNorLearnt(t *testing.T) {
+	also := regexp.MustCompile(`(?i)^(?:x[^a-z0-9]*http[^a-z0-9]*method[^a-z0-9]*$|referer$)`)
+	h := http.Header{"X-Http_method": {"PUT"}, "Referer": {"x"}, "X-Other": {"x"}}
+	scrub(h, also)
+	if len(h) != 1 || h.Get("X-Other") == "" {
+		t.Errorf("left: %v", h)
+	}
+	if known := newIgnored(nil, also); known.names["Referer"] || !known.names["Accept"] {
+		t.Error("a name that is taken is ignored")
+	}
+	s := &shared{ignored: map[string]*ignored{}}
+	if ignoredFor(s, nil, "", nil) == ignoredFor(s, nil, also.String(), also) {
+		t.Error("two apps that take different names learn from each other")
 	}
 }

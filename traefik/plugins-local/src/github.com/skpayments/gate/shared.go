@@ -5,6 +5,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -150,14 +151,15 @@ func appOf(s *shared, id string) *app {
 	return known
 }
 
-// ignoredFor gives the headers to ignore where these identify somebody.
-func ignoredFor(s *shared, headers []string) *ignored {
+// ignoredFor gives the headers to ignore where these identify somebody and those are taken.
+func ignoredFor(s *shared, headers []string, taken string, also *regexp.Regexp) *ignored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := strings.Join(headers, ",")
+	// What one app takes from its visitors, another may let through and learn.
+	name := strings.Join(headers, ",") + "\x00" + taken
 	known := s.ignored[name]
 	if known == nil {
-		known = newIgnored(headers)
+		known = newIgnored(headers, also)
 		s.ignored[name] = known
 	}
 	return known

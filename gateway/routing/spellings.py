@@ -1,0 +1,51 @@
+"""From a header's name to every other name that some backend takes for it: one pattern for each header we take. Pure.
+
+To CGI and WSGI X_Remote-User is X-Remote-User, others take dots; which separators a backend folds is not ours to know.
+So a name's class is its words with anything that is no letter or digit between and after them, in any case. The
+patterns are Go's (RE2: nothing looks ahead), begin at the start of a name, and are matched without regard to case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_ANY = "[^a-z0-9]*"
+_MORE = "[^a-z0-9]+"
+
+
+def every_spelling(name: str) -> str:
+    """The name itself and all that reads like it."""
+    words, _ = _taken_apart(name)
+    return f"{_ANY.join(words)}{_ANY}$"
+
+
+def other_spellings(name: str) -> str:
+    """All that reads like the name, but for the name itself as Go spells it."""
+    words, separators = _taken_apart(name)
+    found: list[str] = []
+    so_far = words[0]
+    for place, separator in enumerate(separators):
+        rest = _ANY.join(words[place + 1 :])
+        found.append(f"{so_far}(?:{_any_but(separator)}){rest}{_ANY}$")
+        so_far += separator + words[place + 1]
+    return "|".join((*found, f"{so_far}{_MORE}$"))
+
+
+def any_of(patterns: Iterable[str]) -> str:
+    """One pattern for names that match any of these; empty for none."""
+    joined = "|".join(dict.fromkeys(patterns))
+    return f"(?i)^(?:{joined})" if joined else ""
+
+
+def _taken_apart(name: str) -> tuple[list[str], list[str]]:
+    """The words of a name of letters, digits and dashes, and what stands between them."""
+    lower = name.lower()
+    return re.findall(r"[a-z0-9]+", lower), re.findall(r"(?<=[a-z0-9])-+(?=[a-z0-9])", lower)
+
+
+def _any_but(dashes: str) -> str:
+    """Anything between two words but exactly these dashes."""
+    fewer = "|".join("-" * count for count in range(len(dashes)))
+    other = "|".join(f"{'-' * count}[^a-z0-9-]{_ANY}" for count in range(len(dashes)))
+    return f"{fewer}|{other}|{dashes}{_MORE}"
