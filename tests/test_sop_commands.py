@@ -144,8 +144,9 @@ async def visited(live: Path, engine: ComposeEngine) -> None:
             assert status == 200, engine.traefik.log()[-3000:]
             tags = {name.upper(): value for name, value in arrived if name.upper().startswith("X-SK-")}
             assert (tags["X-SK-APP"], tags["X-SK-TIER"], tags.get("X-SK-USER")) == ("skai", "free", user_id)
-        status, refused = await ask("chat.example.com", "/api/v1/notes")
-        assert (status, refused["error"]) in ((401, "sign_in_required"), (402, "tier_required"))
+        for user_id, expected in (("u1", 402), ("admin", 200)):
+            headers = {"Cookie": f"token={session_token(secret, user_id, int(time.time()))}"}
+            assert (await ask("chat.example.com", "/api/v1/notes", headers=headers))[0] == expected, user_id
         assert (await ask("pay.example.com", "/health"))[0] == 200
         assert (await ask("pay.example.com", "/webhook/stripe", "POST", data=b"{}"))[0] == 400
         bought = await ask(

@@ -34,7 +34,9 @@ def test_the_example_says_the_tiers_of_the_product() -> None:
     assert app.tiers[1].prices == (Price(None, "skai_pro_month", 2000, "usd", "month"),)
     assert app.hosts == ("chat.example.com",)
     assert app.api_key == SecretRef("env", "SKAI_API_KEY")
-    assert app.identity == (OpenWebUIIdentity(SecretRef("env", "WEBUI_SECRET_KEY"), "http://open-webui:8080"),)
+    assert app.identity == (
+        OpenWebUIIdentity(SecretRef("env", "WEBUI_SECRET_KEY"), "http://open-webui:8080", admins="pass"),
+    )
     assert app.grace_seconds == 7 * 86400
     assert app.routes == (Route("/api/v1/notes", min_tier="pro"), Route("/static", public=True))
     assert app.sign_in_url == "https://chat.example.com/auth"

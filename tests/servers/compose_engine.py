@@ -155,7 +155,9 @@ class ComposeEngine:
                     user_id = jwt.decode(token, secret, algorithms=["HS256"])["id"]
                 except jwt.InvalidTokenError:
                     return web.json_response({"detail": "401 Unauthorized"}, status=401)
-                return web.json_response({"id": user_id, "email": "", "name": "", "role": "user"})
+                return web.json_response(
+                    {"id": user_id, "email": "", "name": "", "role": "admin" if user_id == "admin" else "user"}
+                )
             return web.json_response([[name, value] for name, value in request.headers.items()])
 
         app = web.Application()
