@@ -1,0 +1,47 @@
+"""Law: the request cache answers byte for byte what reading the request answers, or it does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from access.access_samples import APP, with_app
+from gate.gate_stage import head, raw, stage
+from gate.mutated_requests import CarefulConnection, answered, differences
+
+from gateway.gate.protocol import Connection
+
+REQUESTS = 20_000
+
+
+async def test_mutated_requests_are_answered_as_if_they_were_read() -> None:
+    async with stage(APP, with_app(app_id="blog", hosts=("blog.example.com",))) as on:
+        found = next(differences(on, REQUESTS, 1), None)
+        assert found is None
+        assert len(on.gate.usual) > 20  # it did take part
+
+
+async def same(remembered: list[bytes], asked: bytes) -> None:
+    """After these requests the cache answers this one as reading does."""
+    async with stage() as on:
+        for data in remembered:
+            answered(on, data, Connection)
+        assert answered(on, asked, Connection) == answered(on, asked, CarefulConnection)
+
+
+def test_a_path_header_in_small_letters_does_not_make_the_host_the_path() -> None:
+    plain = raw(head(user="alice"))
+    odd = raw(head(user="alice", uri="/static")).replace(b"X-Forwarded-Uri: ", b"x-forwarded-uri: ")
+    asyncio.run(same([plain, odd], odd.replace(b"X-Forwarded-Host: chat.example.com", b"X-Forwarded-Host: /x")))
+
+
+def test_a_path_header_without_a_blank_does_not_make_the_host_the_path() -> None:
+    odd = raw(head(user="alice", uri="/static")).replace(b"X-Forwarded-Uri: ", b"X-Forwarded-Uri:")
+    asyncio.run(same([raw(head(user="alice")), odd], odd.replace(b"Host: chat.example.com", b"Host: /x")))
+
+
+def test_a_head_with_too_many_headers_is_refused_though_both_its_parts_are_known() -> None:
+    many = [("A", "b")] * 190  # and ten of Traefik's: as many as are read
+    short = raw(head(more=many))
+    long = raw([*head(more=many), ("X-Forwarded-Server", "t")])
+    last = raw([*head(), ("X-Forwarded-Server", "t")])
+    asyncio.run(same([short, last], long))
