@@ -93,11 +93,16 @@ def secret_problem(value: str) -> str | None:
 
 def read_secret_file(path: Path) -> str:
     """The text of a secret's file without its closing line break. Raises `OSError` or `ValueError`."""
+    return read_secret_text(path).rstrip("\r\n")
+
+
+def read_secret_text(path: Path) -> str:
+    """The text of a secret's file as it stands. Raises `OSError` or `ValueError`."""
     with path.open("rb") as file:
         data = file.read(_MAX_SECRET_FILE_BYTES + 1)
     if len(data) > _MAX_SECRET_FILE_BYTES:
         raise ValueError("is larger than 64 KiB")
-    return decoded(data).rstrip("\r\n")
+    return decoded(data)
 
 
 def file_problem(error: OSError | ValueError) -> str:

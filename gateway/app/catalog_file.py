@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from gateway.app.secret_values import ambiguous_secrets, is_external, read_secret_ref
 from gateway.billing.notice_signature import signing_key
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog, LiteLLMKeyIdentity, SecretRef
 from gateway.errors import ConfigError
 from gateway.log import fields
-from gateway.settings import Secrets, read_secret_file, secret_problem, split_secret
+from gateway.settings import Secrets
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class CatalogFile:
         problems: list[str] = []
         for path, ref in catalog.secret_refs():
             try:
-                secrets[ref] = read_secret_ref(ref, self._environ)
+                secrets[ref] = read_secret_ref(ref, self._environ, external=is_external(path))
                 if path.endswith(".notify.secret"):
                     for secret in secrets[ref]:
                         signing_key(secret)
@@ -82,6 +83,8 @@ class CatalogFile:
             ]
         if problems:
             raise ConfigError(problems)
+        for path, ref in ambiguous_secrets(catalog, self._environ):
+            log.warning("secret_ambiguous", extra=fields(where=path, name=str(ref)))
         return catalog, secrets
 
     def _stat(self) -> _Stat | None:
@@ -92,28 +95,6 @@ class CatalogFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def read_secret_ref(ref: SecretRef, environ: Mapping[str, str]) -> Secrets:
-    """The secret behind a reference, newest first. Raises `ValueError` saying what is wrong, never the value."""
-    if ref.kind == "env":
-        if ref.name not in environ:
-            raise ValueError("is not set in the environment")
-        text = environ[ref.name]
-    else:
-        try:
-            text = read_secret_file(Path(ref.name))
-        except OSError as exc:
-            raise ValueError(f"cannot be read: {exc.strerror}") from exc
-        except UnicodeDecodeError as exc:
-            raise ValueError("is no UTF-8 text") from exc
-    found = split_secret(text)
-    problem = (
-        secret_problem(text) if not found else next(filter(None, (secret_problem(s.reveal()) for s in found)), None)
-    )
-    if problem:
-        raise ValueError(problem)
-    return found
-
-
 def _warn_if_short(path: str, ref: SecretRef, secrets: Secrets) -> None:
-    if path.endswith("].secret") and any(len(secret.reveal().encode()) < HS256_BYTES for secret in secrets):
+    if is_external(path) and any(len(secret.reveal().encode()) < HS256_BYTES for secret in secrets):
         log.warning("secret_short", extra=fields(where=path, name=str(ref), wanted_bytes=HS256_BYTES))

@@ -6,8 +6,9 @@ import os
 
 import click
 
+from gateway.app.secret_values import ambiguous_secrets
 from gateway.cli.configuration import configuration
-from gateway.cli.output import good
+from gateway.cli.output import good, warn
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.setting_rules import database_problem
 from gateway.settings import database_url_of
@@ -36,6 +37,12 @@ def check() -> None:
         raise ConfigError([*problems, *([away.message] if away else [])])
     if away:
         raise away
+    for path, ref in ambiguous_secrets(catalog, os.environ):
+        warn(
+            f"{found.apps_file}: {path}: the value of {ref} has a comma, or blanks or a line break at an end, so it "
+            "can be read in two ways: as one secret, as the app takes it, and as new,old. Both are accepted. If it is "
+            "not being rolled, use a secret of letters and digits"
+        )
     tiers = sum(len(app.tiers) for app in catalog.apps.values())
     good(f"{found.apps_file}: {len(catalog.apps)} app(s), {tiers} tier(s); the environment is complete")
 
