@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
+from gateway.billing import unadopted
+from gateway.billing.alerting import log_resolved
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.refusals import alert_refusals
 from gateway.billing.signing import SIGNATURE, signed_metadata, signed_owner
@@ -54,17 +56,23 @@ class Verdict:
     why: str = ""
 
 
-async def adopt_unknown(billing: Billing, customer_ids: Iterable[str]) -> dict[str, str]:
+async def adopt_unknown(
+    billing: Billing, customer_ids: Iterable[str], *, subscribing: Collection[str] = ()
+) -> dict[str, str]:
     """Look customers up that events name and nobody knows; who carries our signature is ours from now on.
 
-    Who does not is not asked about again for an hour. Returns, by customer id, why it could not be found out.
+    Others are alerted if they pay for a tier, and are not asked about again for an hour, unless they have just
+    subscribed to something (`subscribing`) or have such an alert. Returns, by customer id, why it could not be found
+    out.
     """
     now = billing.now()
-    wanted = [each for each in dict.fromkeys(customer_ids) if billing.strangers.get(each, 0) <= now]
-    if not wanted:
-        return {}
-    wanted = await billing.store.read(lambda conn: [each for each in wanted if not _settled(conn, each)])
+    named = list(dict.fromkeys(customer_ids))
+    named = await billing.store.read(lambda conn: [each for each in named if not _settled(conn, each)])
+    wanted = [each for each in named if billing.strangers.get(each, 0) <= now]
+    remembered = [each for each in named if each not in wanted]
+    paying = await billing.store.read(lambda conn: unadopted.alerted(conn, remembered))
     at_once, failed = asyncio.Semaphore(AT_ONCE), dict[str, str]()
+    foreign = [each for each in remembered if each in paying or each in subscribing]
 
     async def look_up(customer_id: str) -> None:
         async with at_once:
@@ -73,7 +81,7 @@ async def adopt_unknown(billing: Billing, customer_ids: Iterable[str]) -> dict[s
                     found = await billing.stripe.get(api_path("v1/customers", customer_id))
             except StripeError as exc:
                 if exc.stripe_code == "resource_missing":
-                    _remember_stranger(billing, customer_id)
+                    foreign.append(customer_id)
                 else:
                     failed[customer_id] = exc.detail
                 return
@@ -81,10 +89,22 @@ async def adopt_unknown(billing: Billing, customer_ids: Iterable[str]) -> dict[s
                 failed[customer_id] = getattr(exc, "detail", "") or "Stripe did not answer in time"
                 return
         if not await adopt_signed(billing, [found]):
-            _remember_stranger(billing, customer_id)
+            foreign.append(customer_id)
 
     await asyncio.gather(*map(look_up, wanted))
+    failed |= await _check_foreign(billing, foreign)
+    for customer_id in foreign:
+        if customer_id not in failed:
+            _remember_stranger(billing, customer_id)
     return failed
+
+
+async def _check_foreign(billing: Billing, customer_ids: list[str]) -> dict[str, str]:
+    """Alert those of these customers who pay for a tier; why, of those that Stripe could not be asked about."""
+    try:
+        return await unadopted.check_payers(billing, customer_ids)
+    except UpstreamFailed as exc:
+        return dict.fromkeys(customer_ids, exc.detail or exc.message)
 
 
 def _settled(conn: Connection, customer_id: str) -> bool:
@@ -106,15 +126,16 @@ async def adopt_signed(billing: Billing, found: Sequence[StripeObject]) -> int:
     if not ours:
         return 0
 
-    def job(conn: Connection) -> list[tuple[str, str, str]]:
+    def job(conn: Connection) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
         now = billing.now()
         new = [each for each in ours if not _settled(conn, each[0])]
         for customer_id, app_id, user_id in new:
             customers.add(conn, app_id, user_id, customer_id, None, now)
             refreshes.want(conn, app_id, user_id, now)
-        return new
+        return new, unadopted.resolve(conn, [each[0] for each in new], now)
 
-    new = await billing.store.write(job)
+    new, resolved = await billing.store.write(job)
+    log_resolved(resolved)
     for customer_id, app_id, user_id in new:
         log.info("customer_adopted", extra=fields(customer_id=customer_id, app_id=app_id, user_id=user_id))
     if new:
@@ -202,13 +223,14 @@ async def _settle(billing: Billing, app_id: str, claim: Claim, *, apply: bool) -
 async def _store(billing: Billing, app_id: str, claim: Claim, found: StripeObject) -> None:
     email = found.get("email")
 
-    def job(conn: Connection) -> None:
+    def job(conn: Connection) -> list[tuple[str, str]]:
         now = billing.now()
         kept = email if isinstance(email, str) else None
         customers.add(conn, app_id, claim.user_id, claim.customer_id, kept, now)
         refreshes.want(conn, app_id, claim.user_id, now)
+        return unadopted.resolve(conn, [claim.customer_id], now)
 
-    await billing.store.write(job)
+    log_resolved(await billing.store.write(job))
     billing.strangers.pop(claim.customer_id, None)
     billing.refresh_wanted.set()
 

@@ -65,7 +65,8 @@ class Checked:
 class Report:
     """What a pass found. `stopped` and `problems` are for a person; `lines` may be the first of many.
 
-    `strangers`: who spends at LiteLLM as a customer that nobody here is.
+    `strangers`: who spends at LiteLLM as a customer that nobody here is. `unadopted`: customer id → what is to be done
+    about a customer who pays for a tier and is no user here.
     """
 
     app_id: str | None
@@ -74,6 +75,7 @@ class Report:
     payers: int = 0
     problems: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    unadopted: dict[str, str] = field(default_factory=dict)
     applied: bool = False
     stopped: str | None = None
 
@@ -103,6 +105,8 @@ class Report:
             "stopped": self.stopped,
             "problems": self.problems,
             "strangers": self.strangers[:LINES_SHOWN],
+            "unadopted_payers": len(self.unadopted),
+            "unadopted": [self.unadopted[each] for each in sorted(self.unadopted)[:LINES_SHOWN]],
             "counts": self.counts(),
             "lowered": self.lowered,
             "payers": self.payers,

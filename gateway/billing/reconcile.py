@@ -13,6 +13,8 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from gateway.billing import unadopted
+from gateway.billing.adopt import adopt_unknown
 from gateway.billing.context import Billing
 from gateway.billing.drift import Kind, Line, Report, Seen, is_suspect, stripe_line, told, wave_limit
 from gateway.billing.holdings import fetch_holdings
@@ -25,12 +27,13 @@ from gateway.billing.strangers import alert_strangers, find_strangers
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, drift, entitlements, outbox, refreshes
+from gateway.store import alerts, customers, drift, entitlements, outbox, refreshes
 from gateway.store.customers import Customer
 from gateway.store.drift import Known
 from gateway.store.entitlements import Stored
 from gateway.stripe.client import StripeError, StripeObject
 from gateway.tiers import shapes
+from gateway.tiers.model import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +55,23 @@ async def reconcile(billing: Billing, asked: Asked, progress: Progress | None = 
     await find_strangers(billing, report)
     if asked.apply:
         await alert_strangers(billing, report)
+        await _settle_unadopted(billing, report)
         await _apply(billing, asked, report)
     log.info("reconciled", extra=fields(app_id=asked.app_id, applied=report.applied, **report.counts()))
     return report
+
+
+async def _settle_unadopted(billing: Billing, report: Report) -> None:
+    """Alert customers who pay for a tier and are no users of ours, but for those that carry our signature: they are.
+
+    Those with an alert are asked about as well, for they may have ended.
+    """
+    alerted = [each.subject for each in await billing.store.read(alerts.live) if each.kind == unadopted.KIND]
+    for customer_id in report.unadopted:
+        billing.strangers.pop(customer_id, None)
+    failed = await adopt_unknown(billing, [*report.unadopted, *(alerted if report.app_id is None else ())])
+    if failed:
+        report.problems.append(f"{len(failed)} customers who may pay for a tier could not be asked about")
 
 
 async def _apply(billing: Billing, asked: Asked, report: Report) -> None:
@@ -125,6 +142,8 @@ class _Pass:
         for row in rows:
             owner = known.get(row.customer_id)
             app = self._app_of(owner) if owner else None
+            if owner is None:
+                self._note_unadopted(row)
             if owner is None or app is None:
                 continue
             self._seen.add(row.customer_id)
@@ -134,6 +153,11 @@ class _Pass:
             if owner.concerned or is_suspect(app, row, owner.entitlement, known_prices, now):
                 found.append((owner.app_id, owner.user_id))
         return found
+
+    def _note_unadopted(self, row: Subscription) -> None:
+        concern = unadopted.paying_concern(self._billing, [row], self._app_id)
+        if concern is not None:
+            self._report.unadopted[row.customer_id] = concern.message
 
     def _unseen(self, known: Iterable[Known]) -> list[User]:
         """Who has a tier by a subscription that the bulk list did not show.

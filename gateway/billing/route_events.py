@@ -31,6 +31,7 @@ OwnerOf = Callable[[str], Customer | None]
 BATCH = 100
 OF_BUYERS = ("customer.subscription.", "customer.updated", "checkout.session.", "invoice.")
 """After these somebody may have another tier: whose customer they name is found out. Of other events it is not."""
+SUBSCRIBED = "customer.subscription.created"
 LOOK_UP_SECONDS = 10
 FAILURES_UNTIL_ALERT = 5
 
@@ -122,7 +123,9 @@ def _may_be_ours(found: _Found, billing: Billing, owner_of: OwnerOf) -> bool:
 
 async def _adopt(billing: Billing, found: Sequence[_Found]) -> list[_Found]:
     """The same events, after those of their customers that are ours were stored."""
-    failed = await adopt_unknown(billing, (each.customer_id for each in found if each.customer_id is not None))
+    named = [each for each in found if each.customer_id is not None]
+    subscribing = {each.customer_id or "" for each in named if each.event.type.removeprefix("v1.") == SUBSCRIBED}
+    failed = await adopt_unknown(billing, (each.customer_id or "" for each in named), subscribing=subscribing)
     return [replace(each, failed=each.failed or failed.get(each.customer_id or "", "")) for each in found]
 
 

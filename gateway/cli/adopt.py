@@ -36,16 +36,30 @@ _WORDS = {"new": "to adopt", "known": "known already", "refused": "refused"}
 @click.option("--app", "app_id", required=True, help="The app whose users they are.")
 @click.option("--metadata-key", help="The customers' metadata that holds the app's own user id.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="A file with customer_id,user_id lines.")
+@click.option("--customer", "customer_id", help="One customer, together with --user.")
+@click.option("--user", "user_id", help="Which user of the app --customer is.")
 @click.option("--apply", "apply", is_flag=True, help="Sign and store them; without it nothing is changed.")
 @json_option
 @click.pass_context
 def adopt(
-    context: click.Context, app_id: str, metadata_key: str | None, csv_file: Path | None, apply: bool, wants_json: bool
+    context: click.Context,
+    app_id: str,
+    metadata_key: str | None,
+    csv_file: Path | None,
+    customer_id: str | None,
+    user_id: str | None,
+    apply: bool,
+    wants_json: bool,
 ) -> None:
     """Make existing Stripe customers users of an app; exit 1 if any was refused."""
-    if (metadata_key is None) == (csv_file is None):
-        raise InvalidInput("Give either --metadata-key or --csv.")
+    one = customer_id is not None and user_id is not None
+    if [metadata_key is not None, csv_file is not None, one].count(True) != 1 or (customer_id is None) != (
+        user_id is None
+    ):
+        raise InvalidInput("Give either --metadata-key or --csv, or --customer with --user.")
     claims = _from_csv(csv_file) if csv_file is not None else None
+    if customer_id is not None and user_id is not None:
+        claims = [Claim(customer_id, user_id)]
     verdicts = asyncio.run(_adopt(settings(), app_id, claims, metadata_key or "", apply=apply))
     rows = [(each["customer_id"], each["user_id"], _WORDS[each["state"]], each["why"]) for each in verdicts]
     headings = ("customer", "user", "what", "why")

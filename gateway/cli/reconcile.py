@@ -49,7 +49,7 @@ def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool
         as_json(report)
     else:
         _tell(report)
-    if report["strangers"] or (report["lines"] and not report["applied"]):
+    if report["strangers"] or report["unadopted"] or (report["lines"] and not report["applied"]):
         context.exit(1)
     if report["problems"]:
         context.exit(3)
@@ -92,6 +92,8 @@ def _tell(report: Any) -> None:
     )
     for stranger in report["strangers"]:
         bad(f"LiteLLM counts spend of {stranger!r}, who is nobody here")
+    for message in report["unadopted"]:
+        bad(message)
     complain(*report["problems"])
     if report["stopped"]:
         bad(report["stopped"])

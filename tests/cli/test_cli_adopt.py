@@ -52,6 +52,23 @@ async def test_customers_are_found_by_their_metadata_dry_and_then_for_real(skpay
     assert "0 adopted, 2 known already, 0 refused" in again.out
 
 
+async def test_one_customer_is_adopted_by_the_command_that_the_alert_names(skpay: Skpay, running: Running) -> None:
+    ada = await made(running)
+    one = ("users", "adopt", "--app", "skai", "--customer", ada, "--user", "ada")
+    assert "1 to adopt" in (await skpay(*one, env=running.environ)).out
+    assert "1 adopted" in (await skpay(*one, "--apply", env=running.environ)).out
+    assert "1 known already" in (await skpay(*one, "--apply", env=running.environ)).out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--customer", "cus_1"), ("--user", "ada"), ("--metadata-key", "uid", "--customer", "cus_1", "--user", "a")],
+)
+async def test_it_takes_one_way_to_say_who_is_whom(skpay: Skpay, running: Running, options: tuple[str, ...]) -> None:
+    said = await skpay("users", "adopt", "--app", "skai", *options, env=running.environ)
+    assert (said.code, "Give either --metadata-key or --csv, or --customer with --user." in said.err) == (2, True)
+
+
 async def test_a_csv_with_a_contradiction_is_refused_there_and_only_there(
     skpay: Skpay, running: Running, tmp_path: Path
 ) -> None:
