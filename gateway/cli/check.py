@@ -7,6 +7,7 @@ import os
 import click
 
 from gateway.app.secret_values import ambiguous_secrets
+from gateway.catalog.advice import advice
 from gateway.cli.configuration import configuration
 from gateway.cli.output import good, warn
 from gateway.errors import ConfigError, StoreUnavailable
@@ -19,7 +20,8 @@ from gateway.store.look import look
 def check() -> None:
     """Check the environment and apps.json as serve would, and start nothing.
 
-    The database is looked at too, and not changed; a server may run meanwhile. Every problem is told at once.
+    The database is looked at too, and not changed; a server may run meanwhile. Every problem is told at once; what is
+    allowed and probably not meant is a warning (!).
     """
     problems: list[str] = []
     away: StoreUnavailable | None = None
@@ -43,6 +45,8 @@ def check() -> None:
             "can be read in two ways: as one secret, as the app takes it, and as new,old. Both are accepted. If it is "
             "not being rolled, use a secret of letters and digits"
         )
+    for line in advice(catalog):
+        warn(f"{found.apps_file}: {line}")
     tiers = sum(len(app.tiers) for app in catalog.apps.values())
     good(f"{found.apps_file}: {len(catalog.apps)} app(s), {tiers} tier(s); the environment is complete")
 
