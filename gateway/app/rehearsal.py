@@ -185,6 +185,7 @@ def _seed(stripe: StripeSandbox, app: App) -> None:
                 price.unit_amount if price.unit_amount is not None else 10_000 * tier.rank,
                 price.currency or "usd",
                 price.interval or "month",
+                price.interval_count or 1,
                 lookup_key=price.lookup_key,
                 price_id=price.price_id,
             )

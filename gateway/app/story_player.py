@@ -16,6 +16,7 @@ import aiohttp
 from gateway.app.rehearsal import Rehearsal
 from gateway.billing import grants
 from gateway.billing.checkout import CheckoutLink, open_checkout
+from gateway.billing.choice import PriceChoice
 from gateway.billing.portal import open_portal
 from gateway.billing.provision import litellm_id
 from gateway.billing.status import limits, status
@@ -163,7 +164,7 @@ class Player:
             await self._lose_a_checkout({"tier": act["tier"]})
         tier = self._parts[act["tier"]]
         link = await open_checkout(
-            self._stage.billing, self._app.app_id, self.user_id, None, tier.tier_id, tier.prices[0].interval
+            self._stage.billing, self._app.app_id, self.user_id, None, tier.tier_id, PriceChoice()
         )
         if act.get("lost_reply"):
             open_now = [each for each in self._own("checkout.session") if each["status"] == "open"]

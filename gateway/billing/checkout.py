@@ -9,11 +9,12 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from gateway.billing.choice import PriceChoice, check_unchanged, choose
 from gateway.billing.context import Billing, check_user_id, tier_of
 from gateway.billing.customer import ensure_customer
 from gateway.billing.holdings import Holdings, fetch_holdings
 from gateway.billing.portal import change_to, portal_url
-from gateway.billing.prices import choose, resolve, resolve_prices
+from gateway.billing.prices import resolve, resolve_prices
 from gateway.billing.refusals import buyer_waits
 from gateway.billing.sessions import (
     Purchase,
@@ -43,27 +44,28 @@ class CheckoutLink:
 
 
 async def open_checkout(
-    billing: Billing, app_id: str, user_id: str, email: str | None, tier_id: str, interval: str | None
+    billing: Billing, app_id: str, user_id: str, email: str | None, tier_id: str, choice: PriceChoice
 ) -> CheckoutLink:
     """A link to buy `tier_id`. Asking again for the same returns the same session; for another, the old one is expired.
 
-    Raises `NotFound` (app, tier), `InvalidInput` (not for sale, interval), `Conflict` (no such price at Stripe),
+    Raises `NotFound` (app, tier), `InvalidInput` (not for sale, no or several such prices), `Conflict` (not at Stripe),
     `UpstreamFailed`, `StoreUnavailable`.
     """
     app = billing.app(app_id)
     check_user_id(user_id)
     tier = tier_of(app, tier_id)
     async with buyer_waits(billing, "checkout_refused", f"{app_id}/{user_id}"):
-        return await _checkout(billing, app, user_id, email, tier, interval)
+        return await _checkout(billing, app, user_id, email, tier, choice)
 
 
 async def _checkout(
-    billing: Billing, app: App, user_id: str, email: str | None, tier: Tier, interval: str | None
+    billing: Billing, app: App, user_id: str, email: str | None, tier: Tier, choice: PriceChoice
 ) -> CheckoutLink:
     app_id = app.app_id
-    price = await choose(billing, app, tier, interval)
+    price = await choose(billing, app, tier, choice)
     async with billing.lock(app_id, user_id):
         resolved = await resolve(billing, app, tier, price)
+        check_unchanged(tier, choice, resolved)
         known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
         holdings = await fetch_holdings(billing, known)
         running = await _running(billing, app, user_id, holdings)

@@ -21,13 +21,17 @@ MAX_USER_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPrice:
-    """A price of a tier as Stripe has it. `unit_amount` is minor units, None for tiered prices."""
+    """A price of a tier as Stripe has it. `unit_amount` is minor units, None for tiered prices.
+
+    It is paid every `interval_count` intervals; both are None for one that is paid once.
+    """
 
     price_id: str
     product_id: str
     unit_amount: int | None
     currency: str
     interval: str | None
+    interval_count: int | None = None
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -44,6 +48,7 @@ class Billing:
     `known_products`: app id → product id → tier id, for products whose prices are all one tier's.
     `prices_resolved`: whether Stripe has answered for every price of the catalog since it was installed.
     `monotonic`: seconds that pass whatever becomes of `clock`, which somebody may set.
+    `missing_prices`: those of which Stripe said last that it has no active one; nobody can buy them.
     `forget_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
     `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.signing`.
     `account`: the Stripe account that the store is bound to, '' while it is not known.
@@ -73,6 +78,7 @@ class Billing:
     known_products: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     prices_resolved: bool = False
     resolved_prices: dict[Price, ResolvedPrice] = field(default_factory=dict)
+    missing_prices: set[Price] = field(default_factory=set)
     inbox_filled: asyncio.Event = field(default_factory=asyncio.Event)
     refresh_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     wish_made: asyncio.Event = field(default_factory=asyncio.Event)

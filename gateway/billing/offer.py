@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.billing.choice import offered
 from gateway.billing.context import Billing
 from gateway.billing.status import limits, status
-from gateway.catalog.model import App, Price, Tier
+from gateway.catalog.model import App, Tier
 from gateway.store import customers
 
 
@@ -29,20 +30,19 @@ def _current_name(app: App, tier_id: str) -> str:
 
 
 def _tier(billing: Billing, tier: Tier) -> dict[str, object]:
+    """`prices` are those that can be bought now; `for_sale`: there is one."""
+    prices = [price for price in tier.prices if price not in billing.missing_prices]
     return {
         "id": tier.tier_id,
         "name": tier.name,
         "features": list(tier.features),
-        "limits": limits(tier),
-        "prices": [_price(billing, price) for price in tier.prices],
+        "limits": _declared(tier),
+        "prices": [offered(price, billing.resolved_prices.get(price)).as_json() for price in prices],
+        "for_sale": bool(prices),
     }
 
 
-def _price(billing: Billing, price: Price) -> dict[str, object]:
-    """Stripe's own figures where we have them: they are what will be charged."""
-    resolved = billing.resolved_prices.get(price)
-    return {
-        "unit_amount": resolved.unit_amount if resolved else price.unit_amount,
-        "currency": resolved.currency if resolved else price.currency,
-        "interval": resolved.interval if resolved else price.interval,
-    }
+def _declared(tier: Tier) -> dict[str, object]:
+    """The limits that apps.json states, null for what it calls unlimited: nothing else is promised to a buyer."""
+    stated = tier.declared_limits | ({"budget_duration"} if "max_budget" in tier.declared_limits else set())
+    return {name: value for name, value in limits(tier).items() if name in stated}

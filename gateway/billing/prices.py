@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from gateway.billing.alerting import log_resolved, open_alert, resolve_all
 from gateway.billing.context import Billing, ResolvedPrice
 from gateway.catalog.model import App, Price, Tier
-from gateway.errors import Conflict, InvalidInput
+from gateway.errors import Conflict
 from gateway.store import alerts, entitlements, prices, refreshes
 from gateway.stripe.client import Stripe, StripeError
 from gateway.urls import api_path
@@ -90,8 +90,7 @@ async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[
     subject = price_name(app, tier, price)
     try:
         resolved = await resolve(billing, app, tier, price)
-    except Conflict as exc:
-        await open_alert(billing, "price_missing", subject, exc.message)
+    except Conflict:
         return set()
     differs = differences(price, resolved)
     if any(other.product_id == resolved.product_id for other in app.other_prices):
@@ -100,19 +99,21 @@ async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[
             "name the other prices of that product by price_id instead"
         )
     if differs:
-        await open_alert(billing, "price_differs", subject, "; ".join(differs))
+        await open_alert(billing, DIFFERS, subject, "; ".join(differs))
         return {(MISSING, subject)}
     return {(MISSING, subject), (DIFFERS, subject)}
 
 
 def differences(price: Price, resolved: ResolvedPrice) -> list[str]:
-    """Where apps.json says another price than Stripe has; a line for each."""
+    """Where apps.json says another price than Stripe has; a line for each. An interval alone is one of them."""
+    interval_count = price.interval_count or (1 if price.interval else None)
     return [
         f"{name} is {found!r} at Stripe, {wanted!r} in apps.json"
         for name, wanted, found in (
             ("unit_amount", price.unit_amount, resolved.unit_amount),
             ("currency", price.currency, resolved.currency),
             ("interval", price.interval, resolved.interval),
+            ("interval_count", interval_count, resolved.interval_count),
         )
         if wanted is not None and wanted != found
     ]
@@ -124,11 +125,18 @@ def price_name(app: App, tier: Tier, price: Price) -> str:
 
 
 async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> ResolvedPrice:
-    """This price at Stripe now; its id is kept for ever as one of this tier. Raises `Conflict`, `UpstreamFailed`."""
+    """This price at Stripe now; its id is kept for ever as one of this tier.
+
+    Raises `Conflict` if Stripe has no such price, with an alert for the operator; `UpstreamFailed`.
+    """
     resolved = await price_at_stripe(billing.stripe, price)
-    name = price.lookup_key or price.price_id
     if resolved is None:
-        raise Conflict(f"Stripe has no active price {name!r} for {app.app_id}/{tier.tier_id}.", code="price_missing")
+        billing.missing_prices.add(price)
+        billing.resolved_prices.pop(price, None)
+        missing = _missing(app, tier, price)
+        await open_alert(billing, MISSING, price_name(app, tier, price), missing.detail)
+        raise missing
+    billing.missing_prices.discard(price)
 
     def remember(conn: Connection) -> None:
         prices.remember(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
@@ -138,6 +146,16 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
     know_prices(billing, app.app_id, {resolved.price_id: tier.tier_id})
     billing.resolved_prices[price] = resolved
     return resolved
+
+
+def _missing(app: App, tier: Tier, price: Price) -> Conflict:
+    """What the buyer reads, and as its detail what the operator does."""
+    name = price.lookup_key or price.price_id
+    return Conflict(
+        f"{tier.name} is not for sale right now.",
+        code=MISSING,
+        detail=f"Stripe has no active price {name!r} for {app.app_id}/{tier.tier_id}.",
+    )
 
 
 async def price_at_stripe(stripe: Stripe, price: Price) -> ResolvedPrice | None:
@@ -170,36 +188,5 @@ def _read(raw: dict[str, Any]) -> ResolvedPrice:
         unit_amount=raw.get("unit_amount") if isinstance(raw.get("unit_amount"), int) else None,
         currency=str(raw.get("currency") or ""),
         interval=recurring.get("interval") if isinstance(recurring, dict) else None,
+        interval_count=int(recurring.get("interval_count") or 1) if isinstance(recurring, dict) else None,
     )
-
-
-async def choose(billing: Billing, app: App, tier: Tier, interval: str | None) -> Price:
-    """The tier's price for `interval` (`month`, `year` …), or its first one for None. Raises `InvalidInput`.
-
-    Where apps.json names no interval, Stripe's counts. Raises `UpstreamFailed` if Stripe must be asked and cannot be.
-    """
-    if not tier.for_sale:
-        raise InvalidInput(f"The tier {tier.tier_id!r} is not for sale.", code="tier_not_for_sale")
-    if interval is None:
-        return tier.prices[0]
-    offered: set[str] = set()
-    for price in tier.prices:
-        found = await _interval(billing, app, tier, price)
-        if found == interval:
-            return price
-        offered |= {found} if found else set()
-    raise InvalidInput(
-        f"The tier {tier.tier_id!r} has no price with the interval {interval[:20]!r}.",
-        code="unknown_interval",
-        fields={"intervals": sorted(offered)},
-    )
-
-
-async def _interval(billing: Billing, app: App, tier: Tier, price: Price) -> str | None:
-    if price.interval:
-        return price.interval
-    try:
-        resolved = billing.resolved_prices.get(price) or await resolve(billing, app, tier, price)
-    except Conflict:
-        return None
-    return resolved.interval

@@ -34,13 +34,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One Stripe price of a tier, by `price_id` or by `lookup_key` (exactly one). `unit_amount` is minor units."""
+    """One Stripe price of a tier, by `price_id` or by `lookup_key` (exactly one). `unit_amount` is minor units.
+
+    It is paid every `interval_count` intervals: 3 months, say.
+    """
 
     price_id: str | None = None
     lookup_key: str | None = None
     unit_amount: int | None = None
     currency: str | None = None
     interval: Literal["day", "week", "month", "year"] | None = None
+    interval_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,10 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A named level of an app. `rank` is its place in the list: 0 is the default tier."""
+    """A named level of an app. `rank` is its place in the list: 0 is the default tier.
+
+    `declared_limits` are the keys of `limits` that stand in apps.json: what is left out is unlimited, but no promise.
+    """
 
     tier_id: str
     name: str
@@ -82,6 +89,7 @@ class Tier:
     internal: bool
     was: tuple[str, ...] = ()
     traffic: Traffic | None = None
+    declared_limits: frozenset[str] = frozenset()
 
     @property
     def for_sale(self) -> bool:

@@ -206,11 +206,19 @@ def _tier(rank: int, tier: shape.TierShape) -> Tier:
         name=tier.name,
         rank=rank,
         prices=tuple(
-            Price(price.price_id or None, price.lookup_key or None, price.unit_amount, price.currency, price.interval)
+            Price(
+                price.price_id or None,
+                price.lookup_key or None,
+                price.unit_amount,
+                price.currency,
+                price.interval,
+                price.interval_count,
+            )
             for price in tier.prices
         ),
         features=tuple(tier.features),
         limits=_limits(tier.limits or shape.LimitsShape()),
+        declared_limits=frozenset(tier.limits.model_fields_set if tier.limits else ()),
         traffic=_traffic(tier.traffic) if tier.traffic else None,
         internal=tier.internal,
         was=tuple(tier.was),

@@ -88,6 +88,11 @@ class PriceShape(Shape):
     interval: Annotated[
         Literal["day", "week", "month", "year"] | None, Leaf('one of "day", "week", "month", "year"')
     ] = None
+    interval_count: Annotated[
+        int | None,
+        Field(ge=1, le=1095, description="It is paid every so many intervals; 1 if left out."),
+        Leaf("a whole number from 1 to 1095"),
+    ] = None
 
 
 class OtherPriceShape(Shape):

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from gateway.billing import status as statuses
 from gateway.billing.checkout import open_checkout
+from gateway.billing.choice import PriceChoice
 from gateway.billing.context import check_user_id
 from gateway.billing.portal import open_portal
 from gateway.web.answers import answer
@@ -26,7 +27,8 @@ async def checkout(request: web.Request) -> web.Response:
     """A link to buy a tier, or to change the plan of who has one."""
     app_id = require_app(request)
     wanted = await read_json(request, CheckoutRequest)
-    link = await open_checkout(request.app[BILLING], app_id, wanted.user_id, wanted.email, wanted.tier, wanted.interval)
+    choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency)
+    link = await open_checkout(request.app[BILLING], app_id, wanted.user_id, wanted.email, wanted.tier, choice)
     return answer(CheckoutAnswer(checkout_url=link.url, kind=link.kind))
 
 

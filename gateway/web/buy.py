@@ -8,6 +8,7 @@ from importlib import resources
 from aiohttp import web
 
 from gateway.billing.checkout import open_checkout
+from gateway.billing.choice import PriceChoice
 from gateway.billing.offer import offer as offer_of
 from gateway.billing.portal import open_portal
 from gateway.web.answers import answer
@@ -56,7 +57,8 @@ async def buy(request: web.Request) -> web.Response:
     """A checkout link for the person, or a portal link if they have a subscription."""
     app_id, user_id = require_buyer(request)
     wanted = await read_json(request, BuyRequest)
-    link = await open_checkout(request.app[BILLING], app_id, user_id, None, wanted.tier, wanted.interval)
+    choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency)
+    link = await open_checkout(request.app[BILLING], app_id, user_id, None, wanted.tier, choice)
     return answer(CheckoutAnswer(checkout_url=link.url, kind=link.kind))
 
 

@@ -19,6 +19,10 @@ UserId = Annotated[
     Text, Field(min_length=1, max_length=200, description="The app's own id of the user; kept as it is.")
 ]
 Instant = Annotated[int | None, Field(description="Epoch seconds, UTC.")]
+PriceKey = Annotated[Text | None, Field(min_length=1, max_length=255)]
+Interval = Literal["day", "week", "month", "year"] | None
+IntervalCount = Annotated[int | None, Field(ge=1, le=1095, description="3 with `interval` month: every 3 months.")]
+Currency = Annotated[str | None, Field(pattern=r"^[a-z]{3}$", description="As Stripe writes it: `usd`.")]
 _YEAR_10000 = 253_402_300_800
 
 
@@ -34,10 +38,12 @@ class CheckoutRequest(Body):
     email: Annotated[
         Text | None, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="Prefills Stripe's page.")
     ] = None
+    price: Annotated[PriceKey, Field(description="One of the tier's prices, by lookup key or price id.")] = None
     interval: Annotated[
-        Literal["day", "week", "month", "year"] | None,
-        Field(description="Which of the tier's prices; its first one if left out."),
+        Interval, Field(description="Which of the tier's prices; its first one if nothing is said.")
     ] = None
+    interval_count: IntervalCount = None
+    currency: Currency = None
 
 
 class CheckoutAnswer(BaseModel):
@@ -181,7 +187,10 @@ class KeySetAnswer(BaseModel):
 
 class BuyRequest(Body):
     tier: Annotated[str, Field(min_length=1, max_length=63)]
-    interval: Literal["day", "week", "month", "year"] | None = None
+    price: PriceKey = None
+    interval: Interval = None
+    interval_count: IntervalCount = None
+    currency: Currency = None
 
 
 class KeyRequest(Body):

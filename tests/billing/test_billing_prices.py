@@ -43,6 +43,7 @@ async def test_every_price_that_ever_resolved_is_kept(world: World) -> None:
         ("unit_amount", 2001, "unit_amount is 2001 at Stripe, 2000 in apps.json"),
         ("currency", "eur", "currency is 'eur' at Stripe, 'usd' in apps.json"),
         ("recurring", {"interval": "year"}, "interval is 'year' at Stripe, 'month' in apps.json"),
+        ("recurring", {"interval": "month", "interval_count": 3}, "interval_count is 3 at Stripe, 1 in apps.json"),
     ],
 )
 async def test_what_stripe_charges_otherwise_than_we_say_is_alerted(

@@ -25,6 +25,7 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy import Connection
 
 from gateway.billing.checkout import CheckoutLink, open_checkout
+from gateway.billing.choice import PriceChoice
 from gateway.billing.context import Billing
 from gateway.billing.prices import load_known_prices, resolve_prices
 from gateway.billing.provision import provision
@@ -225,7 +226,7 @@ class World:
         app_id: str = "skai",
         email: str | None = None,
     ) -> CheckoutLink:
-        return await open_checkout(self.billing, app_id, user_id, email, tier, interval)
+        return await open_checkout(self.billing, app_id, user_id, email, tier, PriceChoice(interval=interval))
 
     async def click(self, url: str, **form: str) -> int:
         """Press a button of a page at Stripe: the answer's status."""

@@ -117,6 +117,7 @@ class StripeSandbox:
         unit_amount: int,
         currency: str = "usd",
         interval: str | None = "month",
+        interval_count: int = 1,
         *,
         lookup_key: str | None = None,
         price_id: str | None = None,
@@ -129,7 +130,7 @@ class StripeSandbox:
             "lookup_key": lookup_key,
         }
         if interval is not None:
-            params["recurring"] = {"interval": interval}
+            params["recurring"] = {"interval": interval, "interval_count": interval_count}
         return self._copy(products.make_price(self.world, params, price_id))
 
     def add_endpoint(self, url: str, secret: str, *, api_version: str | None = None) -> Json:

@@ -21,7 +21,7 @@ async function call(action, body) {
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) {
     const message = document.message ?? `The server answered ${answer.status}. Please try again.`;
-    throw Object.assign(new Error(message), { app: document.app });
+    throw Object.assign(new Error(message), { app: document.app, code: document.error });
   }
   return document;
 }
@@ -36,37 +36,45 @@ function money(price) {
   if (price.unit_amount === null || !price.currency) {
     return "Price at the checkout";
   }
+  // The decimals are Stripe's: for some currencies, such as ISK, the browser's own are others.
   const format = new Intl.NumberFormat(undefined, {
     style: "currency",
     currency: price.currency.toUpperCase(),
+    minimumFractionDigits: price.decimals,
+    maximumFractionDigits: price.decimals,
     trailingZeroDisplay: "stripIfInteger",
   });
-  // Stripe counts in the currency's smallest unit: cents for most, whole yen for JPY.
-  const digits = format.resolvedOptions().maximumFractionDigits;
-  return format.format(price.unit_amount / 10 ** digits);
+  return format.format(price.unit_amount / 10 ** price.decimals);
 }
 
 function priceLine(price, place) {
   const line = element("p", { className: "price" }, place ? "or " : "", element("strong", {}, money(price)));
-  line.append(price.interval ? ` per ${price.interval}` : "");
+  const every = price.interval_count > 1 ? `every ${price.interval_count} ${price.interval}s` : `per ${price.interval}`;
+  line.append(price.interval ? ` ${every}` : "");
   return line;
 }
+
+const EACH = { "1d": "a day", "7d": "a week", "30d": "a month", "1mo": "a month", "1h": "an hour" };
 
 // Features are words of apps.json, such as image_generation.
 const inWords = (feature) => (feature.charAt(0).toUpperCase() + feature.slice(1)).replaceAll(/[_-]/g, " ");
 
 function allowances({ features, limits }) {
   const lines = features.map(inWords);
-  const each = { "1d": "a day", "7d": "a week", "30d": "a month", "1mo": "a month", "1h": "an hour" };
-  lines.push(
-    limits.max_budget === null
-      ? "No budget limit"
-      : `$${numbers.format(limits.max_budget)} of usage ${each[limits.budget_duration] ?? `per ${limits.budget_duration}`}`,
-    limits.rpm_limit === null ? "Any number of requests" : `${numbers.format(limits.rpm_limit)} requests a minute`,
-    limits.tpm_limit === null ? "Any number of tokens" : `${numbers.format(limits.tpm_limit)} tokens a minute`,
-  );
-  if (limits.models !== null) {
-    lines.push(`Models: ${limits.models.join(", ")}`);
+  // Only what apps.json states is a promise: null is "unlimited" in so many words, a missing key says nothing.
+  const inLimits = {
+    max_budget: (budget) =>
+      budget === null
+        ? "No budget limit"
+        : `$${numbers.format(budget)} of usage ${EACH[limits.budget_duration] ?? `per ${limits.budget_duration}`}`,
+    rpm_limit: (rpm) => (rpm === null ? "Any number of requests" : `${numbers.format(rpm)} requests a minute`),
+    tpm_limit: (tpm) => (tpm === null ? "Any number of tokens" : `${numbers.format(tpm)} tokens a minute`),
+    models: (models) => (models === null ? "All models" : `Models: ${models.join(", ")}`),
+  };
+  for (const [name, inWordsOf] of Object.entries(inLimits)) {
+    if (name in limits) {
+      lines.push(inWordsOf(limits[name]));
+    }
   }
   return element("ul", {}, ...lines.map((line) => element("li", {}, line)));
 }
@@ -97,16 +105,25 @@ async function go(action, body, field) {
   } catch (error) {
     showProblem(error);
     buttons.forEach((button) => (button.disabled = false));
+    if (error.code === "price_changed" || error.code === "price_missing") {
+      show(await call("offer"));
+    }
   }
+}
+
+// What tells a price from the others of its tier: how often it is paid, and if that is not enough how much it is.
+function priceWords(price, others) {
+  const often = price.interval_count > 1 ? `every ${price.interval_count} ${price.interval}s` : `by the ${price.interval}`;
+  const alike = (other) => other.interval === price.interval && other.interval_count === price.interval_count;
+  const words = [price.interval ? often : "", others.some(alike) ? money(price) : ""];
+  return others.length > 0 ? words.filter(Boolean).map((word) => `, ${word}`).join("") : "";
 }
 
 function priceButton(offer, tier, price) {
   const word = offer.subscribed ? "Change to" : "Get";
-  const label = [`${word} ${tier.name}`, tier.prices.length > 1 && price.interval ? `by the ${price.interval}` : ""];
-  const button = element("button", { type: "button" }, label.filter(Boolean).join(", "));
-  button.addEventListener("click", () =>
-    go("checkout", { tier: tier.id, ...(price.interval && { interval: price.interval }) }, "checkout_url"),
-  );
+  const others = tier.prices.filter((other) => other !== price);
+  const button = element("button", { type: "button" }, `${word} ${tier.name}${priceWords(price, others)}`);
+  button.addEventListener("click", () => go("checkout", { tier: tier.id, price: price.price }, "checkout_url"));
   return button;
 }
 
@@ -118,8 +135,9 @@ function card(offer, tier, isFirst) {
     made.firstChild.append(" ", element("span", { className: "here" }, "Your plan"));
   }
   made.append(...tier.prices.map(priceLine));
-  if (isFirst && tier.prices.length === 0) {
-    made.append(element("p", { className: "price" }, element("strong", {}, "No charge")));
+  if (tier.prices.length === 0) {
+    const words = isFirst ? element("strong", {}, "No charge") : "Not for sale right now";
+    made.append(element("p", { className: "price" }, words));
   }
   made.append(allowances(tier));
   if (!current) {

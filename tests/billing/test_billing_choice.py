@@ -1,0 +1,140 @@
+"""Which of a tier's prices is sold: by interval, count and currency, and never another one than is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from servers.world import World
+
+from gateway.billing.checkout import CheckoutLink, open_checkout
+from gateway.billing.choice import PriceChoice
+from gateway.billing.offer import offer
+from gateway.billing.prices import resolve_prices
+from gateway.errors import Conflict, InvalidInput
+
+MANY = [
+    ("price_pro_month", 2000, "usd", "month", 1), ("price_pro_quarter", 5400, "usd", "month", 3),
+    ("price_pro_euro", 1900, "eur", "month", 1), ("price_pro_year", 20000, "usd", "year", 1),
+]  # fmt: skip
+
+
+async def many_prices(world: World) -> None:
+    """Pro by four prices, of which Stripe knows the intervals."""
+
+    def edit(tree: Any) -> None:
+        tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": price_id} for price_id, *_ in MANY]
+
+    for price_id, amount, currency, interval, count in MANY[1:3]:
+        world.stripe.add_price("prod_skai_pro", amount, currency, interval, count, price_id=price_id)
+    await world.edit(edit)
+    await resolve_prices(world.billing)
+
+
+async def sold(world: World, choice: PriceChoice, user_id: str = "u1") -> str:
+    """The price id in the session that is opened."""
+    link: CheckoutLink = await open_checkout(world.billing, "skai", user_id, None, "pro", choice)
+    (session,) = [each for each in world.stripe.world.all("checkout.session") if each["url"] == link.url]
+    return str(session["_line_items"][0]["price"])
+
+
+async def test_every_price_shown_is_sold_by_its_key_and_no_other(world: World) -> None:
+    await many_prices(world)
+    shown = (await offer(world.billing, "skai", "u1"))["tiers"][1]["prices"]  # type: ignore[index]
+    assert [
+        (each["price"], each["unit_amount"], each["currency"], each["interval"], each["interval_count"])
+        for each in shown
+    ] == MANY
+    for number, each in enumerate(shown):
+        assert await sold(world, PriceChoice(price=each["price"]), f"u{number}") == each["price"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "price_id"),
+    [
+        (PriceChoice(), "price_pro_month"),
+        (PriceChoice(interval="year"), "price_pro_year"),
+        (PriceChoice(interval="month", interval_count=3), "price_pro_quarter"),
+        (PriceChoice(interval="month", currency="eur"), "price_pro_euro"),
+        (PriceChoice(interval="month", interval_count=1, currency="usd"), "price_pro_month"),
+        (PriceChoice(currency="eur"), "price_pro_euro"),
+    ],
+)
+async def test_what_fits_one_price_only_sells_it(world: World, choice: PriceChoice, price_id: str) -> None:
+    await many_prices(world)
+    assert await sold(world, choice) == price_id
+
+
+@pytest.mark.parametrize(
+    ("choice", "count"),
+    [(PriceChoice(interval="month"), 3), (PriceChoice(currency="usd"), 3),
+     (PriceChoice(interval="month", interval_count=1), 2)],
+)  # fmt: skip
+async def test_what_fits_several_is_refused_and_lists_them(world: World, choice: PriceChoice, count: int) -> None:
+    await many_prices(world)
+    with pytest.raises(InvalidInput) as refused:
+        await sold(world, choice)
+    assert refused.value.code == "ambiguous_price"
+    choices = refused.value.fields["choices"]
+    assert isinstance(choices, list)
+    assert len(choices) == count
+    assert all(each["price"] in {price_id for price_id, *_ in MANY} for each in choices)
+    assert world.stripe.world.all("checkout.session") == []
+
+
+async def test_a_key_of_another_tier_or_app_is_refused(world: World) -> None:
+    for key in ("price_123", "price_plus", "studio_plus", "nothing"):
+        with pytest.raises(InvalidInput) as refused:
+            await sold(world, PriceChoice(price=key))
+        assert refused.value.code == "unknown_price"
+
+
+async def test_a_price_that_moved_since_it_was_shown_is_not_sold(world: World) -> None:
+    """The person clicked on $20; the lookup key leads to $25 now."""
+    shown = (await offer(world.billing, "skai", "u1"))["tiers"][1]["prices"][0]["price"]  # type: ignore[index]
+    assert shown == "price_pro_month"
+    world.stripe.world.find("price", shown)["lookup_key"] = None
+    world.stripe.add_price("prod_skai_pro", 2500, lookup_key="skai_pro_month", price_id="price_pro_2")
+    for _ in range(2):  # before and after we have heard of it
+        with pytest.raises(Conflict) as refused:
+            await sold(world, PriceChoice(price=shown))
+        assert refused.value.code == "price_changed"
+        await resolve_prices(world.billing)
+    assert await sold(world, PriceChoice(price="skai_pro_month")) == "price_pro_2"
+
+
+async def test_a_price_that_is_gone_at_stripe_is_not_offered_and_tells_the_person_nothing_of_stripe(
+    world: World,
+) -> None:
+    world.stripe.world.find("price", "price_pro_month")["active"] = False
+    with pytest.raises(Conflict) as refused:
+        await sold(world, PriceChoice(price="price_pro_month"))
+    assert (refused.value.code, refused.value.message) == ("price_missing", "Pro is not for sale right now.")
+    assert await world.alerts() == {("price_missing", "skai/pro/skai_pro_month")}
+    pro = (await offer(world.billing, "skai", "u1"))["tiers"][1]  # type: ignore[index]
+    assert [each["price"] for each in pro["prices"]] == ["price_pro_year"]
+    assert pro["for_sale"] is True
+    world.stripe.world.find("price", "price_pro_year")["active"] = False
+    await resolve_prices(world.billing)
+    pro = (await offer(world.billing, "skai", "u1"))["tiers"][1]  # type: ignore[index]
+    assert (pro["prices"], pro["for_sale"]) == ([], False)
+    world.stripe.world.find("price", "price_pro_month")["active"] = True
+    assert await sold(world, PriceChoice(price="skai_pro_month")) == "price_pro_month"
+    pro = (await offer(world.billing, "skai", "u1"))["tiers"][1]  # type: ignore[index]
+    assert pro["for_sale"] is True
+
+
+async def test_only_declared_limits_are_advertised(world: World) -> None:
+    def edit(tree: Any) -> None:
+        tree["apps"][0].pop("litellm")
+        tree["apps"][0]["tiers"][0].pop("limits")
+        tree["apps"][0]["tiers"][1]["limits"] = {"rpm_limit": 60, "tpm_limit": None}
+        tree["apps"][0]["tiers"][2]["limits"] = {"max_budget": 5}
+
+    await world.edit(edit)
+    tiers: Any = (await offer(world.billing, "skai", "u1"))["tiers"]
+    assert [tier["limits"] for tier in tiers] == [
+        {},
+        {"rpm_limit": 60, "tpm_limit": None},
+        {"max_budget": 5, "budget_duration": "1d"},
+    ]
