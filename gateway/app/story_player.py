@@ -59,14 +59,18 @@ class StoryFailedError(AssertionError):
     """What must be true is not."""
 
 
-def tiers_of(app: App) -> dict[str, Tier]:
-    """The parts that the tiers of an app can play; `higher` only where two tiers are sold."""
+def tiers_of(app: App, turn: int = 0) -> dict[str, Tier]:
+    """The parts that the tiers of an app can play; `higher` only where two tiers are sold.
+
+    At each `turn` another pair of the tiers for sale, so that every one of them is bought at some turn.
+    """
     sold = [tier for tier in app.tiers if tier.for_sale]
     parts = {"first": app.default_tier, "given": app.tiers[-1]}
-    if sold:
-        parts["paid"] = sold[0]
     if len(sold) > 1:
-        parts["higher"] = sold[-1]
+        pairs = list(itertools.combinations(sold, 2))
+        parts["paid"], parts["higher"] = pairs[turn % len(pairs)]
+    elif sold:
+        parts["paid"] = sold[0]
     return parts
 
 
@@ -80,13 +84,15 @@ def can_play(app: App, story: Story) -> bool:
 class Player:
     """One telling of one story by one user."""
 
-    def __init__(self, stage: Rehearsal, app: App, telling: Telling, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, stage: Rehearsal, app: App, telling: Telling, session: aiohttp.ClientSession, turn: int = 0
+    ) -> None:
         self._stage = stage
         self._app = app
         self._telling = telling
         self._session = session
         self.user_id = f"user-{secrets.token_hex(8)}"
-        self._parts = tiers_of(app)
+        self._parts = tiers_of(app, turn)
         self._last: CheckoutLink | None = None
         self.events_handed_over = 0
 
@@ -312,16 +318,13 @@ class Player:
         return str(self._newest("subscription")["id"])
 
     def _newest(self, kind: str) -> dict[str, Any]:
-        own = [
-            each for each in self._stage.stripe.state()[kind] if each.get("metadata", {}).get("user_id") == self.user_id
-        ]
+        own = self._own(kind)
         if not own:
             raise StoryFailedError(f"the user has no {kind}")
         return own[-1]
 
     def _own(self, kind: str) -> list[dict[str, Any]]:
-        found = self._stage.stripe.state()[kind]
-        return [each for each in found if each.get("metadata", {}).get("user_id") == self.user_id]
+        return self._stage.stripe.with_metadata(kind, "user_id", self.user_id)
 
     def customer_ids(self) -> set[str]:
         """Every customer that this user ever was."""

@@ -203,6 +203,10 @@ class StripeSandbox:
         """Everything there is, by kind, as the API would show it."""
         return {kind: [self._copy(obj) for obj in self.world.all(kind)] for kind in KINDS}
 
+    def with_metadata(self, kind: str, key: str, value: str) -> list[Json]:
+        """Those of a kind with this metadata, as the API would show them."""
+        return [self._copy(obj) for obj in self.world.all(kind) if (obj.get("metadata") or {}).get(key) == value]
+
     def _copy(self, obj: Json) -> Json:
         copied: Json = rendered(self.world, obj)
         return copied
