@@ -84,11 +84,15 @@ class Billing:
     wish_made: asyncio.Event = field(default_factory=asyncio.Event)
     notice_written: asyncio.Event = field(default_factory=asyncio.Event)
     reconciling: Reconciling = field(default_factory=Reconciling)
+    started_at: int = field(init=False)
     skews: int = 1
     skews_settled: int = 0
     _locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=weakref.WeakValueDictionary
     )
+
+    def __post_init__(self) -> None:
+        self.started_at = self.now()
 
     def now(self) -> int:
         """Epoch seconds."""

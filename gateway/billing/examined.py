@@ -32,6 +32,7 @@ async def examine_self(billing: Billing) -> dict[str, Any]:
     usage = shutil.disk_usage(folder) if folder is not None else None
     return {
         "at": billing.clock(),
+        "started_at": billing.started_at,
         "clock_ahead_seconds": billing.stripe.clock_ahead_seconds,
         "write_seconds": round(seconds, 4),
         "disk": None if usage is None else {"folder": str(folder), "free": usage.free, "total": usage.total},

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
+from gateway.errors import InvalidInput
 from gateway.store import notices as stored
 from gateway.web.admin_notices import SHOWN, replay, shown_notice
 
@@ -39,6 +40,10 @@ def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
 @click.option("--app", "app_id", help="With --dead: only those of this app.")
 def replay_(change_id: str | None, dead: bool, app_id: str | None) -> None:
     """Send a notice again, under the same webhook-id and with the same text."""
+    if (change_id is not None) == dead:
+        raise InvalidInput("Name one CHANGE_ID, or give --dead for all that were given up.")
+    if app_id is not None and not dead:
+        raise InvalidInput("--app goes with --dead only: a CHANGE_ID is of one app.")
 
     def job(conn: Connection) -> dict[str, object]:
         return {"replayed": replay(conn, change_id, app_id, dead, int(time.time()))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -183,11 +183,19 @@ def _endpoint(endpoint: dict[str, Any], events: set[str]) -> Iterator[Finding]:
 
 
 async def _deliveries(place: Place) -> list[Finding]:
-    """What Stripe could not deliver today: a wrong STRIPE_WEBHOOK_SECRET shows nowhere else."""
+    """What Stripe could not deliver today: a wrong STRIPE_WEBHOOK_SECRET shows nowhere else.
+
+    Only of the time since the server runs: what came before, nobody was there to take, and the server has read it.
+    """
     now, (youngest, oldest) = int(time.time()), _UNDELIVERED_SECONDS
+    since = now - oldest
+    if isinstance(place.told, Mapping):
+        since = max(since, int(place.told["started_at"]))
+    if since > now - youngest:
+        return [well(DELIVERIES, "the server started a moment ago; what came before, it reads by itself")]
     page = await place.stripe.get(
         "/v1/events",
-        {"delivery_success": False, "created": {"gte": now - oldest, "lte": now - youngest}, "limit": 100},
+        {"delivery_success": False, "created": {"gte": since, "lte": now - youngest}, "limit": 100},
     )
     events = page.get("data") or []
     if events:

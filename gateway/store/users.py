@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, exists, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, exists, literal, or_, select, tuple_
 
-from gateway.store.schema import entitlements, outbox
+from gateway.store.schema import customers, entitlements, grants, outbox
 
 NO_STATUS = "none"
 _COLUMNS = (
@@ -35,6 +35,13 @@ def listed(
     """
     found = _decided(conn, wanted, after, limit) + _only_seen(conn, wanted, first_tiers, after, limit)
     return sorted(found, key=lambda each: (each["app_id"].encode(), each["user_id"].encode()))[:limit]
+
+
+def is_known(conn: Connection, app_id: str, user_id: str) -> bool:
+    """Whether anything of this user is here: a tier, a Stripe customer, a grant, or having been seen at the gate."""
+    places = (entitlements, customers, grants, outbox)
+    found = (exists().where(each.c.app_id == app_id, each.c.user_id == user_id) for each in places)
+    return bool(conn.execute(select(or_(*found))).scalar())
 
 
 def _decided(conn: Connection, wanted: Wanted, after: tuple[str, str], limit: int) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from gateway.billing import grants as granting
 from gateway.billing.context import check_user_id
 from gateway.billing.keys import create_key
-from gateway.errors import ConfigError, InvalidInput
-from gateway.store import alerts, keys, refreshes
+from gateway.errors import ConfigError, InvalidInput, NotFound
+from gateway.store import alerts, keys, refreshes, users
 from gateway.store.keys import Key
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
@@ -102,13 +102,19 @@ async def take_grants(request: web.Request) -> web.Response:
 
 
 async def refresh_user(request: web.Request) -> web.Response:
-    """Ask Stripe about a user now, as an event would."""
+    """Ask Stripe about a user now, as an event would; 404 for one of whom nothing is known."""
     require_operator(request)
     wanted = await read_json(request, UserRequest)
     billing = request.app[BILLING]
     billing.app(wanted.app_id)
     check_user_id(wanted.user_id)
-    await billing.store.write(lambda conn: refreshes.want(conn, wanted.app_id, wanted.user_id, billing.now()))
+
+    def job(conn: Connection) -> None:
+        if not users.is_known(conn, wanted.app_id, wanted.user_id):
+            raise NotFound(f"{wanted.app_id} has no user {wanted.user_id[:80]!r}.", code="unknown_user")
+        refreshes.want(conn, wanted.app_id, wanted.user_id, billing.now())
+
+    await billing.store.write(job)
     billing.refresh_wanted.set()
     return web.json_response({"wanted": True}, status=202)
 

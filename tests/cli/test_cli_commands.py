@@ -13,8 +13,8 @@ from servers.running import ADMIN_TOKEN, Running, event, running_application, wr
 from servers.traefik import until
 from sqlalchemy import Connection
 
+from gateway.cli import reconcile, users
 from gateway.cli import skpay as root
-from gateway.cli import users
 from gateway.cli.server import alone as alone_in_the_store
 from gateway.errors import InvalidInput
 from gateway.settings import read_settings
@@ -179,6 +179,9 @@ async def test_events_and_refresh_and_retry(skpay: Skpay, running: Running) -> N
     said = await skpay("events", "list", env=running.environ)
     assert said.code == 0
     assert "evt_seen" in said.out
+    said = await skpay("users", "refresh", "skai", "u1", env=running.environ)
+    assert (said.code, "skai has no user 'u1'." in said.err) == (2, True)
+    await skpay(*GRANT, env=running.environ)
     assert (await skpay("users", "refresh", "skai", "u1", env=running.environ)).code == 0
     assert (
         await skpay("limits", "retry", env=running.environ)
@@ -277,3 +280,28 @@ async def test_a_server_on_every_address_of_both_families_is_found(skpay: Skpay,
                 assert answer.status == 403
         said = await skpay("keys", "list", env={**served.environ, **ports})
         assert (said.code, said.out) == (0, "There are no keys.\n")
+
+
+async def test_a_replay_of_notices_names_its_two_ways(skpay: Skpay, alone: dict[str, str]) -> None:
+    for words in ((), ("id-1", "--dead")):
+        said = await skpay("notices", "replay", *words, env=alone)
+        assert (said.code, "CHANGE_ID, or give --dead for all that were given up" in said.err) == (2, True)
+    said = await skpay("notices", "replay", "id-1", "--app", "skai", env=alone)
+    assert (said.code, "--app goes with --dead only" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("strangers", [[], ["ghost"]])
+@pytest.mark.parametrize("problems", [[], ["LiteLLM: away"]])
+@pytest.mark.parametrize("stopped", [None, "too many would lose their tier"])
+def test_reconcile_never_says_agree_beside_a_fault(
+    capsys: pytest.CaptureFixture[str], strangers: list[str], problems: list[str], stopped: str | None
+) -> None:
+    checked = dict.fromkeys(("subscriptions", "customers", "one_by_one", "litellm"), 1)
+    reconcile._tell(
+        {"lines": [], "left_out": 0, "checked": checked, "strangers": strangers, "problems": problems,
+         "stopped": stopped, "applied": False}
+    )  # fmt: skip
+    captured = capsys.readouterr()
+    faults = bool(strangers or problems or stopped)
+    assert ("✗" in captured.out or "error" in captured.err) == faults
+    assert ("agree" in captured.out) == (not faults)

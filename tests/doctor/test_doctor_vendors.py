@@ -134,6 +134,7 @@ async def test_a_destination_for_thin_events_is_as_good(patient: Running) -> Non
 @pytest.mark.parametrize(("age", "is_told"), [(600, True), (10, False), (100_000, False)])
 async def test_events_that_were_not_taken_today(patient: Running, age: int, is_told: bool) -> None:
     """A wrong STRIPE_WEBHOOK_SECRET shows only so. What is on its way, or long known, is not told."""
+    patient.application._billing.started_at -= 2 * 86_400
     patient.stripe.deliveries.paused = True
     event = patient.stripe.emit("product.updated", {"id": "prod_1", "object": "product"})
     stored = patient.stripe.world.find("event", event["id"])
@@ -145,6 +146,16 @@ async def test_events_that_were_not_taken_today(patient: Running, age: int, is_t
     assert await told(patient, "webhook deliveries") == [
         expected if is_told else ("well", "none of the last day is waiting")
     ]
+
+
+async def test_events_of_before_the_start_were_taken_by_nobody_and_are_no_warning(patient: Running) -> None:
+    event = patient.stripe.emit("product.updated", {"id": "prod_1", "object": "product"})
+    stored = patient.stripe.world.find("event", event["id"])
+    stored["created"], stored["pending_webhooks"] = int(time.time()) - 3000, 1
+    expected = [("well", "the server started a moment ago; what came before, it reads by itself")]
+    assert await told(patient, "webhook deliveries") == expected
+    patient.application._billing.started_at -= 2000
+    assert await told(patient, "webhook deliveries") == [("well", "none of the last day is waiting")]
 
 
 async def test_a_restricted_key_names_the_rights_it_lacks(patient: Running) -> None:

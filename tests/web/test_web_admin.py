@@ -131,6 +131,10 @@ async def test_events_are_listed_without_their_bodies(running: Running) -> None:
 
 
 async def test_a_refresh_is_wanted_for_known_apps_only(running: Running) -> None:
+    status, told = await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"})
+    assert (status, told["error"], told["message"]) == (404, "unknown_user", "skai has no user 'u1'.")
+    assert (await running.admin("GET", "/admin/users"))[1]["users"] == []
+    await running.admin("POST", "/admin/grants", {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "x"})
     assert (await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"}))[0] == 202
     assert (await running.admin("POST", "/admin/refresh", {"app_id": "nope", "user_id": "u1"}))[0] == 404
     assert (await running.admin("POST", "/admin/outbox/retry"))[0] == 200
