@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.doctor.chains import Json, Middleware, Traefik, definition, gate_of, missing
@@ -25,7 +25,8 @@ _OF_APP = re.compile(r"sk-(?:app|tier)-([a-z0-9-]+)(?:_[^@]*)?@")
 class Wanted:
     """What must hold. `hosts`: host → app id. `chains`: for each kind of gate, host → the middlewares that its requests
     take; any of them is right. `upstreams`: app id → `host:port` of its servers, in every spelling that is known.
-    `gate`: the gate's `host:port`. `secrets`: the valid ones."""
+    `gate`: the gate's `host:port`. `secrets`: the valid ones. `sign_in`: app id → the middlewares by which a sign-in
+    proxy stands before its gate."""
 
     hosts: Mapping[str, str]
     chains: Sequence[Mapping[str, Sequence[Middleware]]]
@@ -34,6 +35,7 @@ class Wanted:
     gate: str
     secrets: tuple[str, ...]
     entry_points: tuple[str, ...]
+    sign_in: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def wanted_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, list[Middleware]]:
@@ -104,7 +106,11 @@ class _Looker:
             open_ = [(router, how) for router, how in reached if app_id not in self._gates(router)]
             gated = [router for router, how in reached if how == "whole" and app_id in self._gates(router)]
             first = max(map(_priority, gated), default=0)
-            past = [router for router, how in open_ if how != "any" or (gated and _priority(router) > first)]
+            past = [
+                router
+                for router, how in open_
+                if (how != "any" or (gated and _priority(router) > first)) and not self._signs_in(router, how, app_id)
+            ]
             self._told_of |= {str(router.get("name")) for router in past}
             if not gated:
                 names = ", ".join(str(router.get("name")) for router in past)
@@ -114,6 +120,17 @@ class _Looker:
             for router in past:
                 before = ", before the gate's router" if _priority(router) > first else ""
                 yield bad(GATE, f"{_told(router)} serves {host} without the gate{before}", _away(router))
+
+    def _signs_in(self, router: Json, how: str, app_id: str) -> bool:
+        """Whether this serves the paths of the app's own sign-in proxy (its callback), and leads to nothing else.
+
+        By the port: the middleware names the proxy, and Traefik has its container's address.
+        """
+        servers = self._traefik.servers(router)
+        if how != "named" or not servers or servers & self._apps_at.keys():
+            return False
+        proxies = {each for name in self._wanted.sign_in.get(app_id, ()) for each in self._traefik.asked_by(name)}
+        return {_port(each) for each in servers} <= {_port(each) for each in proxies}
 
     def ways_past(self) -> Iterator[Finding]:
         """No router leads to an app's server without that app's gate, whatever its host is."""
@@ -185,6 +202,10 @@ def _reach(router: Json, host: str) -> str:
 
 def _priority(router: Json) -> int:
     return int(router.get("priority") or 0)
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
 
 
 def _told(router: Json) -> str:

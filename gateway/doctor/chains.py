@@ -35,8 +35,13 @@ class Traefik:
     entry_points: Mapping[str, Json]
 
     def chain(self, router: Json) -> list[Middleware]:
-        """Its middlewares in order, entry points' own first, chains unfolded."""
+        """Its middlewares in order, entry points' own first; a chain is followed by what is in it."""
         return list(self._unfolded(router.get("middlewares") or (), _provider(router), 0))
+
+    def asked_by(self, name: str) -> set[str]:
+        """`host:port` of whom a middleware asks (ForwardAuth), or those in it if it is a chain."""
+        found = self._unfolded([name], name.rpartition("@")[2], 0)
+        return {address_of(str(each.options.get("address"))) for each in found if each.kind == "forwardAuth"}
 
     def _unfolded(self, names: Sequence[str], provider: str, depth: int) -> Iterator[Middleware]:
         for name in names:
@@ -44,6 +49,7 @@ class Traefik:
             found = self.middlewares.get(full)
             kind, options = ("", {}) if found is None else definition(found)
             if kind == "chain" and depth < _MOST_DEEP:
+                yield Middleware(full, kind, {})
                 yield from self._unfolded(options.get("middlewares") or (), full.rpartition("@")[2], depth + 1)
             else:
                 yield Middleware(full, kind, options)

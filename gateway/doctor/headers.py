@@ -39,6 +39,11 @@ _METHODS = (
 _OF_THE_PEER = ("x-forwarded-for",)
 _WRITE = "skpay routes write, and see that Traefik reads what it writes"
 _SAME = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
+_CHAIN = "whether the gate comes after it, Traefik's API says: skpay doctor --traefik-api http://traefik:8080"
+_NAME_IT = (
+    "if a sign-in proxy belongs there, name its middleware in the app's identity (kind header, after), then: skpay"
+    " routes write; else take it away, since nobody reaches the gate"
+)
 _AT_ONCE = 16
 _MOST_TOLD = 6
 
@@ -61,12 +66,13 @@ async def examine_headers(place: Place) -> list[Finding]:
 async def _host(place: Place, app: App, host: str, way: Way) -> Finding:
     """The gate stands before the host, and nothing forged gets behind it."""
     subject = f"{SUBJECT} {host}{way.told}"
-    claimed = [kind.name for kind in app.identity if isinstance(kind, HeaderIdentity)]
+    headers = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
+    claimed, sign_in = [kind.name for kind in headers], [kind.after for kind in headers]
     forged = dict.fromkeys(claimed, f"forged-{secrets.token_hex(8)}")
     answer = await ask(place, way, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json", **forged})
     if isinstance(answer, str):
         return _unreached(subject, way, answer)
-    before = _before(subject, answer, claimed)
+    before = _before(subject, answer, claimed, sign_in)
     if before is not None:
         return before
     arrived: list[tuple[str, bool]] = []
@@ -92,10 +98,11 @@ def _unreached(subject: str, way: Way, why: str) -> Finding:
     return bad(subject, f"{way.base} {why}", "does its name lead to Traefik? see DNS, the tunnel and the certificate")
 
 
-def _before(subject: str, answer: Answer, claimed: Sequence[str] = ()) -> Finding | None:
+def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: Sequence[str] = ()) -> Finding | None:
     """What stands before the host, from what `/.skpayments/upgrade` answers a stranger; None for our gate.
 
-    `claimed`: the headers in which the stranger says to be somebody, where the app has such (T30).
+    `claimed`: the headers in which the request says to be somebody, where the app has such (T30). `sign_in`: the
+    middlewares that set them, which stand before the gate and refuse whoever is not signed in.
     """
     code = answer.error
     if claimed and answer.status == 303 and "/buy/" in answer.headers.get("Location", ""):
@@ -112,9 +119,16 @@ def _before(subject: str, answer: Answer, claimed: Sequence[str] = ()) -> Findin
         return bad(subject, "Traefik does not reach the gate", remedy)
     if answer.status == 404 and answer.text.startswith("404 page not found"):
         return bad(subject, "Traefik has no router for it", _WRITE)
-    if answer.status in (301, 302, 303, 307, 308) or "cf-mitigated" in answer.headers:
+    redirects = answer.status in (301, 302, 303, 307, 308)
+    if redirects or "cf-mitigated" in answer.headers:
         where = answer.headers.get("Location", "another page").partition("?")[0]
-        return not_asked(subject, f"{where} answers before the gate does")
+        return not_asked(subject, f"{where} answers before the gate does", _CHAIN if sign_in else "")
+    if sign_in and not code and answer.status in (401, 403):
+        # oauth2-proxy sends a browser to its sign-in page, and answers 401 to whoever wants JSON.
+        return not_asked(subject, f"{' and '.join(sign_in)} answers {answer.status} before the gate does", _CHAIN)
+    if not code and answer.status in (401, 403):
+        told = f"answers {answer.status}, which is not the gate: something else asks people to sign in there"
+        return bad(subject, told, _NAME_IT)
     return bad(subject, f"answers {answer.status}, which is not the gate: it does not stand before it", _WRITE)
 
 

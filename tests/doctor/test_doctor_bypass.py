@@ -251,3 +251,49 @@ def test_remedies_name_the_place() -> None:
 )  # fmt: skip
 def test_addresses_in_one_spelling(url: str, address: str) -> None:
     assert address_of(url) == address
+
+
+PROXY = {"forwardAuth": {"address": "http://oauth2-proxy:4180/", "authResponseHeaders": ["X-Auth-Request-User"]}}
+BEHIND_PROXY = replace(
+    WANTED,
+    sign_in={"skai": ["oauth2-proxy@file"]},
+    chains=[{HOST: (CHAIN[0], Middleware("oauth2-proxy@file", "", {}), CHAIN[1])}],
+)
+CALLBACK_RULE = f"Host(`{HOST}`) && PathPrefix(`/oauth2/`)"
+
+
+def behind_proxy(rule: str, url: str, middleware: dict[str, Any], *more: str) -> list[str]:
+    """What is told with a sign-in proxy before the gate, and a router of its own for `rule`."""
+    gated = {**GATED, "middlewares": ["in", "oauth2-proxy", *more, "gate"]}
+    found = traefik(
+        {"sk-app-skai": gated, "callback": {"rule": rule, "service": "proxy", "priority": 2000}},
+        {"oauth2-proxy": middleware, "auth": PROXY, "errors": {"errors": {"status": ["401"]}}},
+        {"proxy": server(url)},
+    )
+    return [each.message for each in look(found, BEHIND_PROXY) if each.state != "well"]
+
+
+@pytest.mark.parametrize("url", ["http://oauth2-proxy:4180", "http://172.18.0.9:4180"])
+@pytest.mark.parametrize("middleware", [PROXY, {"chain": {"middlewares": ["errors", "auth"]}}])
+def test_the_callback_of_the_sign_in_proxy_is_no_way_past(url: str, middleware: dict[str, Any]) -> None:
+    """Its middleware may be a chain of its own: the sign-in page for browsers, then the question."""
+    assert behind_proxy(CALLBACK_RULE, url, middleware) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "url"),
+    [
+        (CALLBACK_RULE, f"http://{APP}"),  # the app itself
+        (CALLBACK_RULE, "http://10.0.0.9:9000"),  # neither the proxy nor the app
+        (f"Host(`{HOST}`)", "http://oauth2-proxy:4180"),  # the whole host
+    ],
+)
+def test_a_router_that_only_looks_like_the_callback_is_told(rule: str, url: str) -> None:
+    lines = behind_proxy(rule, url, PROXY)
+    assert any(line.startswith(f"callback@file ({rule}) serves {HOST} without the gate") for line in lines)
+
+
+def test_without_a_sign_in_proxy_in_apps_json_nothing_is_its_callback() -> None:
+    found = traefik({"callback": {"rule": CALLBACK_RULE, "service": "proxy"}}, {"oauth2-proxy": PROXY},
+                    {"proxy": server("http://oauth2-proxy:4180")})  # fmt: skip
+    assert told(found) == [f"callback@file ({CALLBACK_RULE}) serves {HOST} without the gate"]

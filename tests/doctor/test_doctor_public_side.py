@@ -172,7 +172,8 @@ MESSAGE = "this address is for Traefik only"
         (403, "<html>", {"cf-mitigated": "challenge"}, ("not asked", "another page answers before the gate does")),
         (200, "<html>", {}, ("bad", "answers 200, which is not the gate: it does not stand before it")),
         (404, "<html>", {}, ("bad", "answers 404, which is not the gate: it does not stand before it")),
-        (401, "Unauthorized", {}, ("bad", "answers 401, which is not the gate: it does not stand before it")),
+        (401, "Unauthorized", {},
+         ("bad", "answers 401, which is not the gate: something else asks people to sign in there")),
         (403, refusal("forbidden", "elsewhere"), {}, ("bad", "the gate refuses Traefik: elsewhere")),
     ],
 )  # fmt: skip
@@ -198,6 +199,31 @@ def test_a_header_that_anybody_could_send_names_nobody(status: int, location: st
     found = _before("gate x", Answer(status, {"Location": location}, ""), ["Remote-User"])
     assert found is not None
     assert (found.state, found.message) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "location", "state", "message"),
+    [
+        (401, "{}", "", "not asked", "oauth2-proxy@file answers 401 before the gate does"),
+        (401, "Unauthorized\n", "", "not asked", "oauth2-proxy@file answers 401 before the gate does"),
+        (403, "<html>", "", "not asked", "oauth2-proxy@file answers 403 before the gate does"),
+        (302, "", "https://sso.example.com/a?b", "not asked", "https://sso.example.com/a answers before the gate does"),
+        (403, refusal("forbidden", MESSAGE), "", "bad", f"the gate refuses Traefik: {MESSAGE}"),
+        (200, "<html>", "", "bad", "answers 200, which is not the gate: it does not stand before it"),
+        (303, "", "https://pay.example.com/buy/skai?t=x", "bad",
+         "whoever sends X-Auth-Request-User is believed to be that person"),
+    ],
+)  # fmt: skip
+def test_a_sign_in_proxy_before_the_gate_is_no_fault_and_hides_none(
+    status: int, text: str, location: str, state: str, message: str
+) -> None:
+    """oauth2-proxy answers a browser with its sign-in page, and 401 to whoever accepts JSON."""
+    answer = Answer(status, {"Location": location} if location else {}, text)
+    found = _before("gate x", answer, ["X-Auth-Request-User"], ["oauth2-proxy@file"])
+    assert found is not None
+    assert (found.state, found.message) == (state, message)
+    if state == "not asked":
+        assert "skpay doctor --traefik-api" in found.remedy
 
 
 async def test_what_is_forged_is_what_the_app_would_believe(patient: Patient) -> None:
