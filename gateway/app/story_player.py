@@ -224,10 +224,11 @@ class Player:
         await self._stage.billing.stripe.post(f"/v1/subscriptions/{self._subscription_id()}", params)
 
     async def give_credit(self, act: Act) -> None:
-        """A balance at Stripe that pays the next invoices of this subscription."""
-        [item] = self._newest("subscription")["items"]["data"]
-        params = {"balance": -act["renewals"] * item["price"]["unit_amount"]}
-        await self._stage.billing.stripe.post(f"/v1/customers/{self._customer_id()}", params)
+        """A balance at Stripe that pays so many invoices of what the last checkout sells."""
+        amount = self._stage.stripe.state()["checkout.session"][-1]["amount_total"]
+        await self._stage.billing.stripe.post(
+            f"/v1/customers/{self._customer_id()}", {"balance": -act["invoices"] * amount}
+        )
 
     async def end_invoice(self, act: Act) -> None:
         """The open invoice becomes void or uncollectible, as from the Dashboard."""

@@ -14,6 +14,8 @@ from gateway.catalog.model import App
 from gateway.store import entitlements, instance, refreshes
 
 PAGE = 500
+RULES_VERSION = 2
+"""Raised by one where this program decides by other rules than before, so that an upgrade reaches everybody."""
 
 
 async def rederive(billing: Billing) -> int:
@@ -40,7 +42,7 @@ async def rederive(billing: Billing) -> int:
 def rules_digest(app: App) -> str:
     """Changes with whatever of an app a decision depends on: not with limits, hosts or routes."""
     tiers = [[tier.tier_id, tier.was, [asdict(price) for price in tier.prices]] for tier in app.tiers]
-    rules = [tiers, app.grace_seconds, app.on_dispute, app.on_full_refund]
+    rules = [RULES_VERSION, tiers, app.grace_seconds, app.on_dispute, app.on_full_refund]
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 

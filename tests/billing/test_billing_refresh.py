@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -432,6 +433,8 @@ async def dispute_and_win(world: World) -> None:
 async def renew_late(world: World) -> None:
     [subscription] = world.stripe.world.all("subscription")
     world.clock.now = subscription["items"]["data"][0]["current_period_end"] + 30
+    world.stripe.world.quiet_until = math.inf
+    await world.want("u1")
     await world.settle()
     world.stripe.renew(subscription["id"])
 
@@ -498,8 +501,8 @@ async def subscribe(world: World, prices: list[str]) -> str:
 async def test_a_tier_behind_the_first_page_of_items_and_of_invoice_lines_is_found(world: World) -> None:
     """Eleven lines, of which Stripe shows ten: the tier is the eleventh."""
     product = world.stripe.add_product("Seats")
-    seats = [world.stripe.add_price(product, 100 + number)["id"] for number in range(10)]
-    subscription_id = await subscribe(world, [*seats, "price_123"])
+    seats = [world.stripe.add_price(product, 100 + number)["id"] for number in range(9)]
+    subscription_id = await subscribe(world, ["price_pro_month", *seats, "price_123"])
     await world.catch_up()
     assert await world.tier("u1") == "enterprise"
     world.stripe.fail_next_renewal(subscription_id)

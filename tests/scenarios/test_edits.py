@@ -12,6 +12,7 @@ import pytest
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
 from gateway.app.story_player import DAY, Player, Telling
+from gateway.billing import rederive as rederive_module
 from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.prices import resolve_prices
 from gateway.billing.rederive import rederive, rules_digest
@@ -87,6 +88,12 @@ def test_the_digest_sees_each_rule_and_nothing_else() -> None:
     other = [_edited(grace="8d"), _edited(on_dispute="keep"), _edited(on_full_refund="hold")]
     assert {rules_digest(catalog.apps["skai"]) for catalog in same} == {rules_digest(APP)}
     assert len({rules_digest(catalog.apps["skai"]) for catalog in other} | {rules_digest(APP)}) == 4
+
+
+def test_a_version_that_decides_by_other_rules_looks_everybody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rules_digest(APP)
+    monkeypatch.setattr(rederive_module, "RULES_VERSION", rederive_module.RULES_VERSION + 1)
+    assert rules_digest(APP) != before
 
 
 async def test_t21_what_an_edit_takes_from_sale_cannot_be_paid_any_more(stage: Rehearsal, person: Player) -> None:

@@ -33,7 +33,7 @@ ACTS: dict[str, dict[str, Any]] = {
     "collection resumed": {"do": "pause_collection", "paused": False},
     "given up as uncollectible": {"do": "end_invoice", "how": "mark_uncollectible"},
     "invoices sent": {"do": "send_invoices", "days": 3},
-    "credit": {"do": "give_credit", "renewals": 2},
+    "credit": {"do": "give_credit", "invoices": 2},
     "pays the invoice": {"do": "pay_invoice"},
     "cancels": {"do": "portal", "action": "cancel"},
     "keeps": {"do": "portal", "action": "keep"},
