@@ -165,3 +165,38 @@ async def test_a_renewal_in_the_old_shape_names_the_former_period(start: Start) 
     assert previous["current_period_end"] == period["current_period_end"]
     assert "current_period_end" not in previous["items"]["data"][0]
     assert events["data"][0]["data"]["object"]["current_period_start"] == period["current_period_end"]
+
+
+async def test_an_invoice_that_is_sent_is_due_and_charged_by_nobody(box: Box) -> None:
+    subscription = await box.subscribed()
+    path = f"/v1/subscriptions/{subscription['id']}"
+    assert (await box.call("POST", path, {"collection_method": "send_invoice"}))[0] == 400
+    await box.ok("POST", path, {"collection_method": "send_invoice", "days_until_due": 3})
+    box.sandbox.advance(32 * DAY)
+    [sent, _] = (await box.ok("GET", "/v1/invoices", {"subscription": subscription["id"]}))["data"]
+    finalized_at = sent["status_transitions"]["finalized_at"]
+    assert (sent["status"], sent["attempt_count"], sent["due_date"]) == ("open", 0, finalized_at + 3 * DAY)
+    box.sandbox.advance(3 * DAY)
+    assert (await box.subscription(subscription["id"]))["status"] == "past_due"
+    assert box.sandbox.world.all("event")[-2]["type"] == "invoice.overdue"
+    await box.ok("POST", f"/v1/invoices/{sent['id']}/pay", {"paid_out_of_band": True})
+    assert (await box.subscription(subscription["id"]))["status"] == "active"
+
+
+async def test_an_open_invoice_may_become_uncollectible_and_stays_owed(box: Box) -> None:
+    subscription = await box.subscribed()
+    failed = box.sandbox.fail_next_renewal(subscription["id"])
+    assert failed is not None
+    path = f"/v1/invoices/{failed['id']}"
+    given_up = await box.ok("POST", f"{path}/mark_uncollectible")
+    assert (given_up["status"], given_up["auto_advance"]) == ("uncollectible", False)
+    assert (await box.call("POST", f"{path}/mark_uncollectible"))[0] == 400
+    assert (await box.subscription(subscription["id"]))["status"] == "past_due"
+
+
+async def test_an_invoice_that_the_balance_pays_is_paid_without_a_charge(box: Box) -> None:
+    subscription = await box.subscribed()
+    await box.ok("POST", f"/v1/customers/{subscription['customer']}", {"balance": -2000})
+    invoice = box.sandbox.renew(subscription["id"])
+    assert invoice is not None
+    assert (invoice["status"], invoice["total"], invoice["amount_paid"]) == ("paid", 2000, 0)
