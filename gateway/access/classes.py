@@ -18,11 +18,18 @@ _OURS = "/.skpayments/"
 
 @dataclass(frozen=True, slots=True)
 class ClassRule:
-    """`path` as it is matched literally, `folded` as it is matched in any case, both in normal form."""
+    """`path` as it is matched literally, `folded` as it is matched in any case, both in normal form. With `within` it
+    is met only by a path whose normal form in lower case holds that."""
 
     path: str
     folded: str
     methods: tuple[str, ...]
+    within: str = ""
+
+    def as_sent(self) -> dict[str, object]:
+        """In JSON to those who keep answers."""
+        within = {"within": self.within} if self.within else {}
+        return {"path": self.path, "folded": self.folded, "methods": self.methods, **within}
 
 
 def class_rules(policy: Policy) -> list[ClassRule]:
@@ -31,7 +38,7 @@ def class_rules(policy: Policy) -> list[ClassRule]:
     The last two are our own: what is under paths of ours, and what is refused by its method alone. No answer to a
     request that meets one of them may be kept.
     """
-    rules = [ClassRule(rule.path, rule.folded, tuple(sorted(rule.methods))) for rule in policy.rules]
+    rules = [ClassRule(rule.path, rule.folded, tuple(sorted(rule.methods)), rule.within) for rule in policy.rules]
     return [*rules, ClassRule(_OURS, _OURS, ()), ClassRule("/", "/", tuple(sorted(REFUSED_METHODS)))]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
+from gateway.access.litellm_paths import aliases
 from gateway.access.paths import Path, read_path
 from gateway.access.who import Administrator, Known, Refused, Told
-from gateway.catalog.model import App, Route, Tier
+from gateway.catalog.model import App, LiteLLMKeyIdentity, Route, Tier
 
 UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
 # TRACE echoes the request, credentials and our tags included; CONNECT is no request to an app.
@@ -47,25 +49,36 @@ class MethodRefused:
 
 
 Decision = Allow | SignInRequired | TierRequired | MethodRefused
+_NOWHERE_PUBLIC = 1_000_000  # deeper than any path is long
 Verdict = Literal["passes", "fails", "opens", "too shallow"]
 """Of a paid route: the tier is enough for it or not. Of a public one: it is deeper than all paid ones or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One route, ready to match. `path` and `folded` are in normal form; `tiers` are the ids that pass."""
+    """One route, or another spelling of it, ready to match. `path` and `folded` are in normal form; `tiers` are the ids
+    that pass. With `within` (folded) it covers only paths that hold that, too."""
 
     path: str
     folded: str
     public: bool
     methods: frozenset[str]
     tiers: frozenset[str]
+    within: str = ""
+
+    @property
+    def depth(self) -> int:
+        """How deep a public rule must be to open what this one covers. Nothing is public in a place that may be
+        anywhere."""
+        return _NOWHERE_PUBLIC if self.within else len(self.path)
 
     def for_method(self, method: str) -> bool:
         return not self.methods or method in self.methods
 
     def in_any(self, path: Path) -> bool:
-        return path.readings is None or any(reading.startswith(self.folded) for reading in path.readings)
+        return path.readings is None or any(
+            reading.startswith(self.folded) and self.within in reading for reading in path.readings
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,8 @@ def _passes(route: Route, tier: Tier, lowest: Tier | None) -> bool:
     return (lowest is None or tier.rank >= lowest.rank) and set(route.features) <= set(tier.features)
 
 
-def _rule(app: App, route: Route) -> Rule:
+def _rules(app: App, route: Route) -> tuple[Rule, ...]:
+    """The rule of a route; for an app that is LiteLLM with those of the other paths of the same calls."""
     lowest = app.tier(route.min_tier) if route.min_tier is not None else None
     if route.min_tier is not None and lowest is None:
         raise ValueError(f"app {app.app_id}: route {route.path}: no tier {route.min_tier}")
@@ -101,7 +115,14 @@ def _rule(app: App, route: Route) -> Rule:
     tiers = frozenset(tier.tier_id for tier in app.tiers if _passes(route, tier, lowest))
     # HEAD answers what GET does without the body: a rule for one is a rule for both.
     methods = frozenset(route.methods) | ({"HEAD"} if "GET" in route.methods else frozenset())
-    return Rule(path, path.casefold(), route.public, methods, tiers)
+    rule = Rule(path, path.casefold(), route.public, methods, tiers)
+    if not any(isinstance(kind, LiteLLMKeyIdentity) for kind in app.identity):
+        return (rule,)
+    others = (
+        replace(rule, path=start, folded=start.casefold(), within=within.casefold())
+        for start, within in aliases(path, public=route.public)
+    )
+    return (rule, *others)
 
 
 class Policy:
@@ -119,7 +140,8 @@ class Policy:
         self.tiers: Mapping[str, Tier] = by_id
         self._allows = {tier_id: _allows(tier) for tier_id, tier in by_id.items()}
         self._default = self._allows[app.default_tier.tier_id]
-        self.rules = tuple(_rule(app, route) for route in app.routes)
+        self._rules_of = tuple(_rules(app, route) for route in app.routes)
+        self.rules = tuple(chain.from_iterable(self._rules_of))
         self._public = [rule for rule in self.rules if rule.public]
         self._paid = [rule for rule in self.rules if not rule.public]
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
@@ -174,7 +196,7 @@ class Policy:
         """The rules that a request must satisfy, perhaps none; None where it is public."""
         paid = self._covering(method, path)
         if path.literal is not None and self._public:
-            deepest = max((len(rule.path) for rule in paid), default=0)
+            deepest = max((rule.depth for rule in paid), default=0)
             for rule in self._public:
                 if len(rule.path) > deepest and rule.for_method(method) and path.literal.startswith(rule.path):
                     return None
@@ -186,13 +208,19 @@ class Policy:
     def judged(self, tier_id: str, method: str, path: Path) -> list[tuple[Route, Verdict]]:
         """What each route that covers this request says of it, in the order of apps.json; for people who ask why."""
         paid = self._covering(method, path)
-        deepest = max((len(rule.path) for rule in paid), default=0)
+        deepest = max((rule.depth for rule in paid), default=0)
         found: list[tuple[Route, Verdict]] = []
-        for route, rule in zip(self.app.routes, self.rules, strict=True):
-            if rule in paid:
-                found.append((route, "passes" if tier_id in rule.tiers else "fails"))
-            elif rule.public and rule.for_method(method) and (path.literal or "").startswith(rule.path):
-                found.append((route, "opens" if len(rule.path) > deepest else "too shallow"))
+        for route, rules in zip(self.app.routes, self._rules_of, strict=True):
+            covering = [rule for rule in rules if rule in paid]
+            opening = [
+                len(rule.path)
+                for rule in rules
+                if rule.public and rule.for_method(method) and (path.literal or "").startswith(rule.path)
+            ]
+            if covering:
+                found.append((route, "passes" if tier_id in covering[0].tiers else "fails"))
+            elif opening:
+                found.append((route, "opens" if max(opening) > deepest else "too shallow"))
         return found
 
     def _reaching(self, rules: Sequence[Rule], current: Tier) -> Tier | None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from gateway.access.app_access import AppAccess
 from gateway.access.classes import class_rules
@@ -63,7 +62,7 @@ class Changes:
         self._raise()
         if apps is not None:
             self._rules = {
-                app_id: {"routes": [asdict(rule) for rule in class_rules(access.policy)]}
+                app_id: {"routes": [rule.as_sent() for rule in class_rules(access.policy)]}
                 for app_id, access in apps.items()
             }
             text = json.dumps(self._rules, sort_keys=True).encode()

@@ -38,7 +38,9 @@ from gateway.routing.spellings import any_of, every_spelling, other_spellings
 _HEADERS_OF_ALL = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
 _METHOD_OVERRIDES = ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
 # In which LiteLLM looks for a key, too, and the gate does not: it would be another one's than the gate has seen.
-_OTHER_KEYS_OF_LITELLM = ("X-Litellm-Api-Key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key")
+_OTHER_KEYS_OF_LITELLM = (
+    "X-Litellm-Api-Key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "Litellm-User-Api-Key",
+)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ def class_of(rules: Sequence[ClassRule], method: str, path: str) -> frozenset[tu
     literal = path if path.endswith("/") else path + "/"
     met: set[tuple[int, str]] = set()
     for number, rule in enumerate(rules):
-        if not rule.methods or method in rule.methods:
+        if (not rule.methods or method in rule.methods) and rule.within in literal.lower():
             met |= {(number, "path")} if literal.startswith(rule.path) else set()
             met |= {(number, "folded")} if literal.lower().startswith(rule.folded) else set()
     return frozenset(met)

@@ -82,6 +82,13 @@ def test_where_users_bring_litellm_keys_no_other_header_brings_one_past_the_gate
         tier["limits"] = {}
     http = traefik_document(plan(parse(json.dumps(tree).encode()), PUBLIC_URL), "s")["http"]
     taken = http["middlewares"]["sk-gate-blog"]["forwardAuth"]["authResponseHeadersRegex"]
-    for name in ("X-Litellm-Api-Key", "x_litellm_api_key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key"):
+    for name in (
+        "X-Litellm-Api-Key",
+        "x_litellm_api_key",
+        "Api-Key",
+        "X-Goog-Api-Key",
+        "Ocp-Apim-Subscription-Key",
+        "litellm_user_api_key",
+    ):
         assert re.search(taken, name), name
     assert not re.search(taken, "X-Api-Key")

@@ -10,6 +10,8 @@ type rule struct {
 	Path    string   `json:"path"`
 	Folded  string   `json:"folded"`
 	Methods []string `json:"methods"`
+	// It covers only paths that hold this, too, in any case.
+	Within string `json:"within"`
 }
 
 // What the gate's answers for an app depend on besides who is asking. Guarded by shared.mu.
@@ -50,7 +52,7 @@ func classOf(appID string, rules []rule, method, path, host string) string {
 	}
 	class := appID + "\x00"
 	for i, r := range rules {
-		if !holds(r.Methods, method) {
+		if !holds(r.Methods, method) || r.Within != "" && !strings.Contains(folded, r.Within) {
 			continue
 		}
 		if strings.HasPrefix(normal, r.Path) {

@@ -35,6 +35,7 @@ func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
 		rule{Path: "/form/", Folded: "/form/", Methods: []string{"POST"}},
 		rule{Path: "/doc/", Folded: "/doc/", Methods: []string{"GET", "HEAD"}},
 		rule{Path: "/head/", Folded: "/head/", Methods: []string{"HEAD"}},
+		rule{Path: "/models/", Folded: "/models/", Within: "/images/"},
 	}
 	for _, row := range []struct {
 		one, other string
@@ -57,6 +58,9 @@ func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
 		{"PUT /doc", "DELETE /doc", true},
 		{"POST /doc", "GET /doc", false},
 		{"HEAD /head", "GET /head", false},
+		{"GET /models/a/images", "GET /models/b/c/Images/d", true},
+		{"GET /models/a/images", "GET /models/a/imagesx", false},
+		{"GET /models/a", "GET /b/images", true},
 	} {
 		classes := []string{}
 		for _, text := range []string{row.one, row.other} {
