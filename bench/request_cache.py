@@ -12,11 +12,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+# Instead of this folder, whose gate.py would hide tests/gate.
+sys.path[0] = str(Path(__file__).parents[1] / "tests")
 
-from access.access_samples import APP, with_app
-from gate.gate_stage import stage
-from gate.mutated_requests import differences
+from access.access_samples import APP, with_app  # noqa: E402  # after the path
+from gate.gate_stage import stage  # noqa: E402
+from gate.mutated_requests import differences  # noqa: E402
 
 
 async def main() -> int:

@@ -3,7 +3,8 @@
 The class of a request is the set of conditions it meets: for each rule whose `methods` are empty or hold the method,
 whether its normal form starts with `path`, and whether its normal form in lower case starts with `folded`. That goes
 for plain paths only, which have one reading: at most 2048 of the characters `A-Za-z0-9_~!$&'()*+,=:@.-` and slashes, no
-part empty and none ending in a dot. Any other must be asked for every time.
+part empty and none ending in a dot. Any other must be asked for every time, and so must any method but GET, HEAD, POST,
+PUT, PATCH and DELETE.
 """
 
 from __future__ import annotations

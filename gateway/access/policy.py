@@ -15,6 +15,7 @@ from gateway.catalog.model import App, LiteLLMKeyIdentity, Route, Tier
 UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
 # TRACE echoes the request, credentials and our tags included; CONNECT is no request to an app.
 REFUSED_METHODS = frozenset({"TRACE", "TRACK", "CONNECT"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Policy:
         self.rules = tuple(chain.from_iterable(self._rules_of))
         self._public = [rule for rule in self.rules if rule.public]
         self._paid = [rule for rule in self.rules if not rule.public]
+        self._methods = _METHODS.union(*(rule.methods for rule in self.rules))
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
         # A plain path that in lower case begins with none of these is open to everybody known.
         self.paid_starts = tuple(prefix.removesuffix("/").encode() for prefix in self._paid_prefixes)
@@ -203,7 +205,10 @@ class Policy:
         return paid
 
     def _covering(self, method: str, path: Path) -> list[Rule]:
-        return [rule for rule in self._paid if rule.for_method(method) and rule.in_any(path)]
+        """The paid rules over this path. Those for certain methods hold for a method that nobody knows, too: what it
+        does to the app is not ours to guess."""
+        known = method in self._methods
+        return [rule for rule in self._paid if (rule.for_method(method) or not known) and rule.in_any(path)]
 
     def judged(self, tier_id: str, method: str, path: Path) -> list[tuple[Route, Verdict]]:
         """What each route that covers this request says of it, in the order of apps.json; for people who ask why."""

@@ -16,7 +16,8 @@ from gateway.access.policy import UPGRADE_PATH, Policy
 from gateway.access.who import ANONYMOUS, Known, Who
 from gateway.catalog.model import Route
 
-METHODS = ("GET", "HEAD", "POST", "OPTIONS", "TRACE", "PROPFIND")
+# The plugin keeps no answer for any other: a method that nobody knows meets the rules for all methods.
+METHODS = ("GET", "HEAD", "POST", "OPTIONS", "TRACE", "PATCH")
 PARTS = ("pro", "Pro", "x", "..", "")
 PLAIN_PATHS = [f"/{first}{rest}" for first in PARTS for rest in ("", *(f"/{part}" for part in PARTS))]
 REQUESTS = [(method, path) for method in METHODS for path in (*PLAIN_PATHS, "/.skpayments", UPGRADE_PATH)]

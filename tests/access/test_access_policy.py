@@ -248,3 +248,29 @@ def test_a_higher_tier_opens_no_less(path: str, tier: str) -> None:
 )
 def test_browser_or_program(method: str, accept: str, mode: str, page: bool) -> None:
     assert wants_page(method, accept, mode) is page
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("POST", "402 free->pro"),
+        ("FOO", "402 free->pro"),
+        ("PROPFIND", "402 free->pro"),
+        ("PURGE", "free"),
+        ("GET", "free"),
+    ],
+)
+def test_a_method_that_nobody_knows_needs_what_any_method_needs(method: str, expected: str) -> None:
+    """A rule for PURGE makes that a known method; no rule for POST lets FOO pass where POST would not."""
+    app = with_app(routes=(
+        Route("/upload", min_tier="pro", methods=("POST",)), Route("/cache", min_tier="max", methods=("PURGE",)),
+    ))  # fmt: skip
+    assert word(decide("/upload", tier="free", method=method, app=app)) == expected
+    assert word(decide("/upload", tier="pro", method=method, app=app)) == "pro"
+    assert word(decide("/", tier="free", method=method, app=app)) == "free"
+
+
+def test_a_method_that_nobody_knows_opens_nothing() -> None:
+    app = with_app(routes=(Route("/a", min_tier="pro"), Route("/a/b", public=True, methods=("GET",))))
+    assert word(decide("/a/b", tier="free", method="GET", app=app)) == "free"
+    assert word(decide("/a/b", tier="free", method="FOO", app=app)) == "402 free->pro"
