@@ -22,15 +22,34 @@ _CATCH_ALL = {"service": "http_status:404"}
 def merged(current: Config, wanted_rules: Sequence[Rule], our_hosts: Iterable[str]) -> dict[str, Any]:
     """`current` with `wanted_rules` in the place of every rule for one of our hosts, whatever its path or service.
 
+    What stands in such a rule's `originRequest` stays, Access above all, which lets nobody in without a sign-in: in
+    ours for the whole host, and for a path in a rule of its own that leads where ours does.
     Rules for other hosts stay as they are, in their order; so does everything besides the rules. The catch-all that is
     there stays last; only where there is none, the wanted one, or 404, is added. Doing it twice is doing it once.
     """
-    wanted = [dict(rule) for rule in wanted_rules if not _is_catch_all(rule)]
-    ours = {_host(rule) for rule in wanted} | {_host({"hostname": host}) for host in our_hosts}
+    present = [rule for rule in current.get("ingress") or () if not _is_catch_all(rule)]
+    new = [dict(rule) for rule in wanted_rules if not _is_catch_all(rule)]
+    ours = {_host(rule) for rule in new} | {_host({"hostname": host}) for host in our_hosts}
+    wanted = [
+        kept for rule in new for kept in _with_options(rule, [each for each in present if _host(each) == _host(rule)])
+    ]
     others = [dict(rule) for rule in current.get("ingress") or () if _host(rule) not in ours]
     if not others or not _is_catch_all(others[-1]):
         others.append(dict(next(filter(_is_catch_all, wanted_rules), _CATCH_ALL)))
     return {**current, "ingress": [*wanted, *others]}
+
+
+def _with_options(wanted: Rule, present: Sequence[Rule]) -> list[dict[str, Any]]:
+    """Our rule for a host, with the options of those that it replaces. The first rule for the whole host hides all
+    that come after it."""
+    rules: list[dict[str, Any]] = []
+    for rule in present:
+        options = {**(rule.get("originRequest") or {}), **(wanted.get("originRequest") or {})}
+        if not rule.get("path"):
+            return [*rules, {**wanted, "originRequest": options} if options else dict(wanted)]
+        if rule.get("originRequest"):
+            rules.append({**wanted, "path": rule["path"], "originRequest": options})
+    return [*rules, dict(wanted)]
 
 
 def changes(current: Config, wanted: Config) -> list[str]:

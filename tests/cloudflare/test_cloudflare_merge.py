@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from typing import Any
 
 import pytest
@@ -62,6 +64,37 @@ def test_a_wildcard_before_our_rule_no_longer_takes_our_host() -> None:
 def test_a_rule_that_leads_our_host_past_traefik_is_replaced(rule: dict[str, Any]) -> None:
     config = merged({"ingress": [rule, NOT_OURS, CATCH_ALL]}, WANTED, [CHAT, PAY])
     assert config["ingress"] == [*OURS, NOT_OURS, CATCH_ALL]
+
+
+ACCESS = {"access": {"required": True, "teamName": "example", "audTag": ["aud"]}}
+
+
+def test_what_access_guards_it_guards_behind_our_rule() -> None:
+    options = {**ACCESS, "noTLSVerify": True}
+    current = {
+        "ingress": [{"hostname": CHAT, "service": "http://open-webui:8080", "originRequest": options}, CATCH_ALL]
+    }
+    once = merged(current, WANTED, [CHAT, PAY])
+    assert once["ingress"] == [{**OURS[0], "originRequest": options}, OURS[1], CATCH_ALL]
+    assert merged(once, WANTED, [CHAT, PAY]) == once
+    assert f"+{CHAT} → http://traefik:80 {json.dumps(options, sort_keys=True)}" in changes(current, once)
+
+
+def test_our_own_option_wins_over_the_same_one() -> None:
+    ours = {**OURS[0], "originRequest": {"matchSNItoHost": True}}
+    there = {**OURS[0], "originRequest": {"matchSNItoHost": False, **ACCESS}}
+    (rule, _) = merged({"ingress": [there, CATCH_ALL]}, [ours], [CHAT])["ingress"]
+    assert rule["originRequest"] == {"matchSNItoHost": True, **ACCESS}
+
+
+def test_what_access_guards_below_a_path_it_guards_there_and_leads_to_traefik() -> None:
+    admin = {"hostname": CHAT, "path": "^/admin", "service": "http://open-webui:8080", "originRequest": ACCESS}
+    static = {"hostname": CHAT, "path": "^/static", "service": "http://open-webui:8080"}
+    whole = {"hostname": CHAT, "service": "http://open-webui:8080"}
+    hidden = {**admin, "path": "^/hidden"}
+    once = merged({"ingress": [static, admin, whole, hidden, CATCH_ALL]}, WANTED, [CHAT, PAY])
+    assert once["ingress"] == [{**OURS[0], "path": "^/admin", "originRequest": ACCESS}, *OURS, CATCH_ALL]
+    assert merged(once, WANTED, [CHAT, PAY]) == once
 
 
 def test_a_host_in_unicode_is_the_same_host() -> None:
@@ -138,6 +171,32 @@ def test_our_hosts_lead_to_traefik_only_and_the_last_rule_matches_all(
     ours = [rule for rule in rules if str(rule.get("hostname", "")).lower() in (CHAT, PAY)]
     assert ours == wanted[:-1] == rules[: len(ours)]
     assert (rules[-1].get("hostname") or "*", rules[-1].get("path") or "") == ("*", "")
+
+
+_OPTIONS = st.sampled_from([{}, None, ACCESS, {"connectTimeout": 10}, {"noTLSVerify": True, **ACCESS}])
+_RULES_WITH_OPTIONS = st.lists(st.builds(lambda rule, options: {**rule, "originRequest": options}, _RULES, _OPTIONS))
+
+
+def first(rules: list[dict[str, Any]], host: str, path: str) -> dict[str, Any]:
+    """The rule that cloudflared takes."""
+    for rule in rules:
+        fits = str(rule.get("hostname") or "*").lower() in ("*", host)
+        if fits and re.search(rule.get("path") or "", path):
+            return rule
+    return {}
+
+
+@given(_RULES_WITH_OPTIONS, st.sampled_from([CHAT, PAY]), st.sampled_from(["/", "/api/x", "/static/x"]))
+def test_no_request_for_our_hosts_loses_the_options_that_it_had(
+    rules: list[dict[str, Any]], host: str, path: str
+) -> None:
+    before, after = (
+        first(each, host, path) for each in (rules, merged({"ingress": rules}, WANTED, [CHAT, PAY])["ingress"])
+    )
+    assert after["service"] == "http://traefik:80"
+    if str(before.get("hostname")).lower() == host:
+        kept = after.get("originRequest") or {}
+        assert {**kept, **(before.get("originRequest") or {})} == kept
 
 
 @given(_CONFIGS, _WANTED)
