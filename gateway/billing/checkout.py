@@ -25,6 +25,7 @@ from gateway.billing.sessions import (
     sessions_to_settle,
 )
 from gateway.catalog.model import App, Tier
+from gateway.errors import Conflict
 from gateway.store import checkouts, customers, last_good, refreshes
 from gateway.store.checkouts import Checkout
 from gateway.stripe.client import StripeObject
@@ -68,7 +69,7 @@ async def _checkout(
         check_unchanged(tier, choice, resolved)
         known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
         holdings = await fetch_holdings(billing, known)
-        running = await _running(billing, app, user_id, holdings)
+        running = await running_subscription(billing, app, user_id, holdings)
         if running is not None:
             change, owner = change_to(running, resolved.price_id), running.customer_id
             return CheckoutLink(await portal_url(billing, app, user_id, change=change, customer_id=owner), "portal")
@@ -80,7 +81,7 @@ async def _checkout(
         return CheckoutLink(await portal_url(billing, app, user_id, customer_id=customer_id), "portal")
 
 
-async def _running(billing: Billing, app: App, user_id: str, holdings: Holdings) -> Subscription | None:
+async def running_subscription(billing: Billing, app: App, user_id: str, holdings: Holdings) -> Subscription | None:
     """The newest subscription to a tier that is not over. One whose first payment never came does not count."""
     live = [each for each in holdings.subscriptions if not each.over and each.status != "incomplete"]
     if not live:
@@ -139,6 +140,26 @@ def _serves(session: StripeObject, last: Checkout, purchase: Purchase, now: int)
     wanted = (purchase.tier.tier_id, purchase.price.price_id)
     left = int(session.get("expires_at") or 0) - now
     return same and (last.tier, last.price_id) == wanted and left >= REUSE_AT_LEAST_SECONDS
+
+
+async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
+    """Expire the open session of this user, if there is one, so that nobody can pay for it any more.
+
+    Call it under the user's lock. Raises `Conflict` if it is paid in this very moment, `UpstreamFailed`.
+    """
+    last = await billing.store.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    if last is None:
+        return
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    living = [each.customer_id for each in known]
+    # A session whose answer was lost is looked for at each customer.
+    for customer_id in living if last.session_id is None else [""]:
+        for session in await sessions_to_settle(billing, last, customer_id):
+            if session.get("customer") not in living:
+                await expire_of_deleted(billing, session)
+            elif session.get("status") == "open" and not await expire(billing, str(session["id"])):
+                raise Conflict(f"{user_id[:80]!r} has just paid; try again in a minute.", code="purchase_under_way")
+    await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
 
 
 async def expire_withdrawn(billing: Billing) -> int:

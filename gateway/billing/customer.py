@@ -55,6 +55,12 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
         return await _leftover(billing, app_id, user_id, created_after)
 
     key_parts: tuple[str | int, ...] = ("customer", *map(str, metadata.values()), ever, *since)
+    created = await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
+    customer_id = str(created["id"])
+    if await billing.store.read(lambda conn: customers.owner(conn, customer_id)) is None:
+        return created
+    # The answer of an hour ago, whose customer was moved to another user meanwhile.
+    key_parts += (f"after {customer_id}",)
     return await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
 
 

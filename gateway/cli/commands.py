@@ -67,6 +67,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
                 "adopt": Command(
                     "adopt:adopt", "Make existing Stripe customers users of an app; exit 1 if any was refused."
                 ),
+                "move": Command(
+                    "users_move:move",
+                    "Give customer, keys, grants, tier and limits of one user id to another; refused when both pay.",
+                ),
                 "delete": Command(
                     "forget:delete", "Forget a person: end subscriptions, delete them at Stripe, in LiteLLM and here."
                 ),

@@ -10,10 +10,11 @@ from gateway.billing import forget as forgetting
 from gateway.billing.account import binding, mode_of
 from gateway.billing.adopt import Claim, adopt_claimed
 from gateway.billing.context import Billing
+from gateway.billing.move import move as move_user
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING, SITE
-from gateway.web.models import AdoptRequest
+from gateway.web.models import AdoptRequest, MoveRequest
 
 
 async def show_account(request: web.Request) -> web.Response:
@@ -41,6 +42,15 @@ async def adopt(request: web.Request) -> web.Response:
     claims = [Claim(each.customer_id, each.user_id) for each in wanted.claims]
     verdicts = await adopt_claimed(request.app[BILLING], wanted.app_id, claims, apply=wanted.apply)
     return web.json_response({"verdicts": [asdict(each) for each in verdicts]})
+
+
+async def move(request: web.Request) -> web.Response:
+    """Give everything of one user id to another id of the same app."""
+    require_operator(request)
+    wanted = await read_json(request, MoveRequest)
+    moved = await move_user(request.app[BILLING], wanted.app_id, wanted.from_user_id, wanted.to_user_id)
+    await request.app[SITE].keys_changed()
+    return web.json_response(asdict(moved))
 
 
 async def show_traces(request: web.Request) -> web.Response:

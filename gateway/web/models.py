@@ -223,6 +223,12 @@ class AdoptRequest(Body):
     apply: bool = False
 
 
+class MoveRequest(Body):
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    from_user_id: Annotated[Text, Field(max_length=1000)]
+    to_user_id: Annotated[Text, Field(max_length=1000)]
+
+
 class ReplayRequest(Body):
     change_id: Annotated[Text | None, Field(min_length=1, max_length=100)] = None
     dead: bool = False

@@ -1,0 +1,47 @@
+"""`skpay users move`: somebody has another id in the app now."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from gateway.app.offline import offline_billing
+from gateway.billing.move import move as move_user
+from gateway.cli.environment import settings
+from gateway.cli.output import good, say
+from gateway.cli.server import NoServerError, ask
+from gateway.settings import Settings
+
+_SECONDS = 90.0
+"""Stripe is called once for each customer."""
+
+
+@click.command()
+@click.argument("app_id", metavar="APP")
+@click.argument("from_user_id", metavar="FROM")
+@click.argument("to_user_id", metavar="TO")
+def move(app_id: str, from_user_id: str, to_user_id: str) -> None:
+    """Give customer, keys, grants, tier and limits of one user id to another; refused when both pay.
+
+    If it fails half way, run it again. LiteLLM renames nobody: the new id gets the limits of the tier, the old one
+    those of the first tier, and virtual keys made in LiteLLM stay with the old id.
+    """
+    found = settings()
+    body = {"app_id": app_id, "from_user_id": from_user_id, "to_user_id": to_user_id}
+    try:
+        moved: Any = ask(found, "POST", "/admin/users/move", body, seconds=_SECONDS)
+    except NoServerError:
+        moved = asyncio.run(_alone(found, app_id, from_user_id, to_user_id))
+    for customer_id in moved["customers"]:
+        say(f"  Stripe customer: {customer_id}")
+    say(f"  keys: {moved['keys']}")
+    good(f"{from_user_id} of {app_id} is {to_user_id} now, with the tier {moved['tier']}")
+
+
+async def _alone(found: Settings, app_id: str, from_user_id: str, to_user_id: str) -> dict[str, object]:
+    async with offline_billing(found, os.environ) as billing:
+        return asdict(await move_user(billing, app_id, from_user_id, to_user_id))

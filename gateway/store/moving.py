@@ -1,0 +1,32 @@
+"""Giving one user's rows to another user of the same app."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select, update
+
+from gateway.store.schema import customers, disputes, grants, inbox, keys, last_good_tiers
+
+_MOVED = (customers, keys, grants, disputes, last_good_tiers, inbox)
+_OF_A_USER = (customers, keys, grants)
+
+
+def has_rows(conn: Connection, app_id: str, user_id: str) -> bool:
+    """Whether there is a customer, key or grant of this user."""
+    for table in _OF_A_USER:
+        query = select(func.count()).where(table.c.app_id == app_id, table.c.user_id == user_id)
+        if conn.execute(query).scalar_one():
+            return True
+    return False
+
+
+def move_rows(conn: Connection, app_id: str, from_user_id: str, to_user_id: str) -> None:
+    """Give every customer, key, grant, dispute and event of one user to another; repeating it changes nothing.
+
+    What is decided, queued or under way (entitlement, refresh, outbox, notices, checkout) belongs to an id and stays.
+    """
+    for table in _MOVED:
+        conn.execute(
+            update(table)
+            .where(table.c.app_id == app_id, table.c.user_id == from_user_id)
+            .values(user_id=to_user_id)
+        )  # fmt: skip
