@@ -149,6 +149,22 @@ def url_problem(text: str) -> str | None:
     return "has a query or fragment (? or #)" if parts.query or parts.fragment else None
 
 
+def public_url_problem(text: str) -> str | None:
+    """Why browsers and Stripe could not reach us at `text`, or None."""
+    problem = url_problem(text)
+    if problem:
+        return f'{problem}; expected a URL such as "https://pay.example.com"'
+    parts = urlsplit(text)
+    if parts.path.strip("/"):
+        return f'has the path "{parts.path[:60]}", but must be a host alone, such as "https://pay.example.com"'
+    if parts.scheme == "http" and is_public(parts.hostname or ""):
+        return (
+            "is plain http at a public host, where payments need https; write https://, and let Traefik have the"
+            " certificate"
+        )
+    return None
+
+
 def is_public(host: str) -> bool:
     """Whether people on the Internet may reach this host: a name with a dot that is not reserved for networks of one's
     own, or a public address."""

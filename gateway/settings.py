@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
 from gateway.files import decoded
-from gateway.setting_rules import database_problem, host_problem, is_public, pasting_problem, secret_rule, url_problem
+from gateway.setting_rules import (
+    database_problem,
+    host_problem,
+    pasting_problem,
+    public_url_problem,
+    secret_rule,
+    url_problem,
+)
 
 STRIPE_API_BASE = "https://api.stripe.com"
 _MAX_SECRET_FILE_BYTES = 64 * 1024
@@ -227,7 +234,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         litellm_key=litellm_key,
         database_url=database_url,
         apps_file=apps_file_of(environ),
-        public_url=public_url or "",
+        public_url=public_url,
         port=port,
         gate_port=gate_port,
         host=host,
@@ -250,15 +257,10 @@ def _litellm_url(reader: _Reader) -> str | None:
     return url
 
 
-def _public_url(reader: _Reader) -> str | None:
-    what, example = "the address at which browsers and Stripe reach this service", "https://pay.example.com"
-    before = len(reader.problems)
-    url = reader.url("PUBLIC_URL", None, what=what, example=example, may_have_path=False)
-    if url is None and len(reader.problems) == before:
-        reader.problems.append(f"PUBLIC_URL: not set. It is {what}, such as {example}")
-    if url is not None and url.startswith("http://") and is_public(urlsplit(url).hostname or ""):
-        reader.problems.append(
-            "PUBLIC_URL: is plain http at a public host, where payments need https; write https://, and let Traefik"
-            " have the certificate"
-        )
-    return url
+def _public_url(reader: _Reader) -> str:
+    text = reader.environ.get("PUBLIC_URL", "").strip()
+    what = "not set. It is the address at which browsers and Stripe reach this service, such as https://pay.example.com"
+    problem = public_url_problem(text) if text else what
+    if problem:
+        reader.problems.append(f"PUBLIC_URL: {problem}")
+    return text.rstrip("/")

@@ -22,10 +22,10 @@ from gateway.cli.environment import settings
 from gateway.cli.output import json_option, listing, say
 from gateway.cli.progress import progress
 from gateway.cli.server import NoServerError, ask_async
-from gateway.errors import InvalidInput
+from gateway.errors import ConfigError, InvalidInput
 from gateway.files import decoded
 from gateway.settings import Settings
-from gateway.stripe.client import Stripe
+from gateway.stripe.client import Stripe, StripeError
 
 CHUNK = 25
 _SECONDS = 60.0
@@ -156,8 +156,18 @@ async def _from_metadata(found: Settings, key: str) -> list[Claim]:
     """Every customer of the account that has this metadata."""
     async with aiohttp.ClientSession() as session:
         stripe = Stripe(session, found.stripe_secret_key, api_base=found.stripe_api_base)
-        return [
-            Claim(str(each.get("id")), str(user_id))
-            async for each in stripe.each("/v1/customers")
-            if (user_id := (each.get("metadata") or {}).get(key))
-        ]
+        try:
+            return await _claims_of(stripe, key)
+        except StripeError as exc:
+            if exc.status != 401:
+                raise
+            told = "STRIPE_SECRET_KEY: Stripe does not know this key; Dashboard > Developers > API keys shows it"
+            raise ConfigError([told]) from exc
+
+
+async def _claims_of(stripe: Stripe, key: str) -> list[Claim]:
+    return [
+        Claim(str(each.get("id")), str(user_id))
+        async for each in stripe.each("/v1/customers")
+        if (user_id := (each.get("metadata") or {}).get(key))
+    ]

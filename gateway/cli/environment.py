@@ -10,6 +10,7 @@ import click
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog
 from gateway.errors import ConfigError
+from gateway.setting_rules import public_url_problem
 from gateway.settings import Settings, read_settings
 
 apps_option = click.option(
@@ -41,7 +42,10 @@ def catalog_of(apps_file: Path) -> Catalog:
 
 
 def public_url_of(public_url: str) -> str:
-    """Raises `ConfigError` if it is not set."""
+    """Raises `ConfigError` if it is not set, or cannot be reached by browsers and Stripe."""
     if not public_url:
         raise ConfigError(["PUBLIC_URL: not set; set it, or give --public-url https://pay.example.com"])
+    problem = public_url_problem(public_url)
+    if problem:
+        raise ConfigError([f"PUBLIC_URL: {problem}"])
     return public_url.rstrip("/")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import IO, Any
 from urllib.parse import urlencode
 
 import click
-from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
 from gateway.cli.environment import settings
 from gateway.cli.output import instant, json_option, listing, say
-from gateway.cli.server import ask_or_write
+from gateway.cli.server import NoServerError, alone, ask
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.web.admin_users import users_page
@@ -84,17 +82,19 @@ def _ids_in_app(file: IO[str], app_id: str | None) -> set[str]:
 
 def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Page after page, so that no answer is larger than a page."""
+    try:
+        yield from _paged(lambda asked: ask(found, "GET", f"/admin/users?{urlencode(asked)}"), query)
+    except NoServerError:
+        catalog, _ = CatalogFile(found, os.environ).read()
+        yield from alone(found, lambda conn: list(_paged(lambda asked: users_page(conn, catalog, asked), query)))
+
+
+def _paged(page_of: Callable[[dict[str, str]], Any], query: dict[str, str]) -> Iterator[dict[str, Any]]:
     place: dict[str, str] = {}
     while True:
-        asked = {**query, **place}
-        page = ask_or_write(found, "GET", f"/admin/users?{urlencode(asked)}", None, partial(_page, found, asked))
+        page = page_of({**query, **place})
         yield from page["users"]
         if not page["more"]:
             return
         last = page["users"][-1]
         place = {"after_app": last["app_id"], "after_user": last["user_id"]}
-
-
-def _page(found: Settings, query: dict[str, str], conn: Connection) -> dict[str, object]:
-    catalog, _ = CatalogFile(found, os.environ).read()
-    return users_page(conn, catalog, query)

@@ -156,3 +156,10 @@ async def test_a_csv_of_a_spreadsheet_is_taken_with_its_byte_order_mark(
     said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--json", env=running.environ)
     assert said.code == 0, said
     assert [(each["customer_id"], each["user_id"]) for each in json.loads(said.out)] == [(ada, "J\u00f6rg")]
+
+
+async def test_a_wrong_key_is_called_that(skpay: Skpay, running: Running) -> None:
+    wrong = {**running.environ, "STRIPE_SECRET_KEY": "sk_test_another1a2b3c"}
+    said = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", env=wrong)
+    assert (said.code, said.out) == (2, "")
+    assert "STRIPE_SECRET_KEY: Stripe does not know this key" in said.err

@@ -214,3 +214,19 @@ async def test_the_schema_is_printed_or_written(skpay: Skpay, tmp_path: Path) ->
     assert (tmp_path / "apps.schema.json").read_text(encoding="utf-8") == printed.out
     said = await skpay("schema", "write", str(tmp_path / "no" / "folder" / "x.json"))
     assert said.code == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("pay.example.com", "PUBLIC_URL: begins with neither http:// nor https://"),
+        ("https://pay.example.com/pay", 'PUBLIC_URL: has the path "/pay", but must be a host alone'),
+        ("http://pay.example.com", "PUBLIC_URL: is plain http at a public host"),
+    ],
+)
+async def test_routes_take_no_public_url_that_serve_would_refuse(
+    skpay: Skpay, tmp_path: Path, url: str, told: str
+) -> None:
+    write_apps(tmp_path)
+    said = await skpay("routes", "show", "--apps", str(tmp_path / "apps.json"), "--public-url", url)
+    assert (said.code, said.out, told in said.err) == (2, "", True)
