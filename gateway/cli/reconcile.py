@@ -82,7 +82,7 @@ def _tell(report: Any) -> None:
         for line in report["lines"]
     ]
     headings = ("what", "app", "user", "Stripe", "store", "LiteLLM", "repair")
-    differs = report["strangers"] or report["problems"] or report["stopped"]
+    differs = any(report[kind] for kind in ("strangers", "unadopted", "problems", "stopped"))
     table(headings, rows, empty="No user differs." if differs else "Stripe, the store and LiteLLM agree.")
     if report["left_out"]:
         say(f"… and {report['left_out']} more")

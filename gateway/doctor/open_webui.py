@@ -67,8 +67,29 @@ async def _app(place: Place, app: App, cookie: str) -> Finding:
     if user is not None:
         return well(subject, f"the gate knows the cookie's owner: {user}, on {response.headers.get('X-SK-Tier')}")
     if response.status == 200:
+        # A cookie that does not verify is no refusal on a path that is free for all: the gate says why when asked.
+        why = await _why(place, app, cookie)
+        if why:
+            return bad(subject, f"the gate refuses the cookie: {why}", _remedy(why))
         return bad(subject, "the gate sees nobody in the cookie", "is it the cookie named token, and still valid?")
     return bad(subject, f"the gate refuses the cookie: {_reason(text) or response.status}", _remedy(text))
+
+
+async def _why(place: Place, app: App, cookie: str) -> str:
+    """Why the cookie names nobody, '' where the server does not say."""
+    settings = place.settings
+    body = {
+        "app_id": app.app_id,
+        "url": f"https://{app.hosts[0]}/",
+        "method": "GET",
+        "headers": [{"name": "Cookie", "value": _as_header(cookie)}],
+    }
+    url = f"http://{settings.own_host}:{settings.port}/admin/gate/explain"
+    operator = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
+    async with place.session.post(url, json=body, headers=operator) as response:
+        told = await response.json(content_type=None)
+    identity = told.get("identity") if isinstance(told, dict) else None
+    return str(identity.get("reason") or "") if isinstance(identity, dict) else ""
 
 
 def _as_header(cookie: str) -> str:

@@ -292,16 +292,21 @@ async def test_a_replay_of_notices_names_its_two_ways(skpay: Skpay, alone: dict[
 
 @pytest.mark.parametrize("strangers", [[], ["ghost"]])
 @pytest.mark.parametrize("problems", [[], ["LiteLLM: away"]])
+@pytest.mark.parametrize("unadopted", [[], ["cus_1 pays a price of skai, and is nobody's"]])
 @pytest.mark.parametrize("stopped", [None, "too many would lose their tier"])
 def test_reconcile_never_says_agree_beside_a_fault(
-    capsys: pytest.CaptureFixture[str], strangers: list[str], problems: list[str], stopped: str | None
+    capsys: pytest.CaptureFixture[str],
+    strangers: list[str],
+    problems: list[str],
+    unadopted: list[str],
+    stopped: str | None,
 ) -> None:
     checked = dict.fromkeys(("subscriptions", "customers", "one_by_one", "litellm"), 1)
     reconcile._tell(
         {"lines": [], "left_out": 0, "checked": checked, "strangers": strangers, "problems": problems,
-         "stopped": stopped, "applied": False}
+         "unadopted": unadopted, "stopped": stopped, "applied": False}
     )  # fmt: skip
     captured = capsys.readouterr()
-    faults = bool(strangers or problems or stopped)
+    faults = bool(strangers or problems or unadopted or stopped)
     assert ("✗" in captured.out or "error" in captured.err) == faults
     assert ("agree" in captured.out) == (not faults)
