@@ -29,6 +29,7 @@ from gateway.app.session_watch import watch_sessions
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.context import Billing
+from gateway.billing.enforcement import check_for_ever
 from gateway.billing.first_sight import FirstSight
 from gateway.billing.forget import SESSIONS_LAST_SECONDS
 from gateway.billing.keys import hash_key
@@ -122,6 +123,7 @@ class Application:
         self._background.start("first contact", first_contact.go_on)
         self._background.start("purge", first_contact.purge_for_ever)
         self._background.start("missed events", partial(fill_for_ever, self._billing))
+        self._background.start("enforcement", partial(check_for_ever, self._billing))
         self._background.start("reconcile", partial(pass_for_ever, self._billing))
         self._follow_catalog()
         log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))

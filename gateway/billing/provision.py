@@ -135,7 +135,9 @@ async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_i
 
 def limits_digest(app: App, tier: Tier) -> str:
     """Changes with whatever LiteLLM is told for this tier, so that an edit of apps.json can be told from none."""
-    told = [app.app_id, tier.tier_id, asdict(app.litellm) if app.litellm else None, asdict(enforced(tier.limits))]
+    mode = app.litellm
+    named = {"mode": mode.mode, "user_id": mode.user_id, "shared_users": mode.shared_users} if mode else None
+    told = [app.app_id, tier.tier_id, named, asdict(enforced(tier.limits))]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

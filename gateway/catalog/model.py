@@ -165,11 +165,16 @@ IdentityKind = OpenWebUIIdentity | JwtIdentity | HeaderIdentity | LiteLLMKeyIden
 
 @dataclass(frozen=True, slots=True)
 class LiteLLMMode:
-    """How limits reach LiteLLM for this app's users; `user_id` is a template with `{user_id}` and `{app_id}`."""
+    """How limits reach LiteLLM for this app's users; `user_id` is a template with `{user_id}` and `{app_id}`.
+
+    `shared_key` and `user_header`: how the app calls LiteLLM, to prove that limits are enforced.
+    """
 
     mode: Literal["customer", "internal_user"]
     user_id: str = "{user_id}"
     shared_users: bool = False
+    shared_key: SecretRef | None = None
+    user_header: str = "X-OpenWebUI-User-Id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +282,8 @@ class Catalog:
                 for place, kind in enumerate(app.identity)
                 if isinstance(kind, OpenWebUIIdentity)
             )
+            if app.litellm is not None and app.litellm.shared_key is not None:
+                found.append((f"apps[{number}].litellm.shared_key", app.litellm.shared_key))
             if app.notify is not None:
                 found.append((f"apps[{number}].notify.secret", app.notify.secret))
         return tuple(found)

@@ -153,7 +153,7 @@ def _app(app: shape.AppShape) -> App:
         tier_upstreams=tuple((tier_id, url.rstrip("/")) for tier_id, url in upstreams.items() if tier_id != "default"),
         api_key=_secret_ref(app.api_key) if app.api_key else None,
         identity=tuple(map(_identity, app.identity)),
-        litellm=LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users) if litellm else None,
+        litellm=_litellm(litellm) if litellm else None,
         success_url=app.urls.success,
         cancel_url=app.urls.cancel,
         grace_seconds=values.grace_seconds(app.grace),
@@ -241,6 +241,11 @@ def _traffic(traffic: TrafficShape) -> Traffic:
 def _two_seconds_of(rate: RateShape) -> int:
     """Traefik forgets who is idle for that long, so no more can come at once without coming to more in the mean."""
     return max(1, 2 * rate.average // values.seconds(rate.period))
+
+
+def _litellm(litellm: shape.LiteLLMShape) -> LiteLLMMode:
+    shared_key = _secret_ref(litellm.shared_key) if litellm.shared_key else None
+    return LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users, shared_key, litellm.user_header)
 
 
 def _secret_ref(text: str) -> SecretRef:

@@ -152,6 +152,16 @@ class LiteLLMShape(Shape):
         Field(min_length=1, max_length=150, description="The id at LiteLLM, made of {user_id} and {app_id}."),
         Leaf('a template such as "{app_id}:{user_id}"', values.user_id_template_problem),
     ] = "{user_id}"
+    shared_key: SecretText | None = Field(
+        None,
+        description="Where the key is with which the app calls LiteLLM: skpay doctor proves with it that limits are "
+        "enforced. internal_user: a key made for the LiteLLM user skpay-doctor-APP.",
+    )
+    user_header: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9-]{1,100}$", description="customer: the header that names the user to LiteLLM."),
+        Leaf('the name of a header, such as "X-OpenWebUI-User-Id"'),
+    ] = "X-OpenWebUI-User-Id"
     shared_users: Flag = Field(False, description="On each of them: apps may share their users at LiteLLM.")
     mixed_modes: Flag = Field(False, description="On each app: both modes may stand on one LiteLLM.")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import aiohttp
+
 from gateway.billing.provision import budget_id
 from gateway.catalog.model import App, Tier
 from gateway.doctor.finding import Finding, bad, not_asked, warning, well
@@ -9,7 +13,12 @@ from gateway.doctor.place import Place
 from gateway.errors import UpstreamFailed
 from gateway.litellm import Held, LiteLLM
 
-SUBJECT, ROUTES, LIMITS = "litellm", "litellm key", "litellm limits"
+SUBJECT, ROUTES, LIMITS, ENFORCED = "litellm", "litellm key", "litellm limits", "litellm enforcement"
+_UNMAPPED = {
+    "customer": "map the header that names the user to customer in LiteLLM's user_header_mappings (SOP.md, LiteLLM)",
+    "internal_user": "LiteLLM enforces these limits only for a user's own key: for a shared key use the mode customer; "
+    "else make shared_key a key of the LiteLLM user skpay-doctor-{app_id}",
+}
 
 
 async def examine_litellm(place: Place) -> list[Finding]:
@@ -32,7 +41,12 @@ async def examine_litellm(place: Place) -> list[Finding]:
     if denied:
         remedy = "add them to the key's allowed_routes (SOP.md, LiteLLM), or give the key's user the role proxy_admin"
         return [*found, bad(ROUTES, f"our key may not call {', '.join(denied)}", remedy)]
-    return [*found, well(ROUTES, "may call all that is needed"), *await _limits(place, litellm)]
+    return [
+        *found,
+        well(ROUTES, "may call all that is needed"),
+        *await _limits(place, litellm),
+        *await _enforced(place),
+    ]
 
 
 def _asks_for_keys(place: Place) -> bool:
@@ -59,6 +73,39 @@ async def _limits(place: Place, litellm: LiteLLM) -> list[Finding]:
     if wrong:
         return wrong
     return [well(LIMITS, f"{looked} read back, as apps.json has them" if looked else "none are written yet")]
+
+
+async def _enforced(place: Place) -> list[Finding]:
+    """The running server makes the call, as it has the apps' keys; see `gateway.litellm.enforcement`."""
+    if not any(app.litellm for app in place.catalog.apps.values()):
+        return []
+    settings = place.settings
+    url = f"http://{settings.own_host}:{settings.port}/admin/limits/check"
+    headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
+    try:
+        async with place.session.post(url, headers=headers) as response:
+            told = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("apps"), list):
+        return [not_asked(ENFORCED, "the server did not say whether LiteLLM enforces limits")]
+    return [_enforcement(each) for each in told["apps"]]
+
+
+def _enforcement(verdict: Mapping[str, str]) -> Finding:
+    app_id, mode, state, detail = (verdict[name] for name in ("app_id", "mode", "state", "detail"))
+    if state == "enforced":
+        return well(ENFORCED, f"{app_id}: a call of a user without requests was refused ({mode})")
+    if state == "no_key":
+        remedy = (
+            f'give {app_id} "litellm": {{"shared_key": "env:…"}}, the key with which it calls LiteLLM (SOP.md, LiteLLM)'
+        )
+        return warning(ENFORCED, f"{app_id}: not proven that LiteLLM enforces its limits: no shared_key", remedy)
+    if state == "unproven":
+        remedy = "is shared_key the key with which the app calls LiteLLM, and LiteLLM up?"
+        return warning(ENFORCED, f"{app_id}: not proven that LiteLLM enforces its limits: {detail}", remedy)
+    message = f"{app_id}: LiteLLM does not enforce limits ({mode}): a user without requests was answered {detail}"
+    return bad(ENFORCED, message, _UNMAPPED[mode].format(app_id=app_id))
 
 
 def _named(place: Place, app_id: str, tier_id: str) -> tuple[App | None, Tier | None]:

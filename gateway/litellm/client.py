@@ -10,6 +10,7 @@ import aiohttp
 from gateway.catalog.model import Limits
 from gateway.errors import UpstreamFailed
 from gateway.litellm import wish
+from gateway.litellm.enforcement import Proof, probe_id, prove
 from gateway.litellm.ids import check_litellm_id
 from gateway.litellm.keys import KeyHolder, holder
 from gateway.litellm.wire import Wire
@@ -18,6 +19,8 @@ from gateway.settings import Secret
 
 _MAX_LIST_BYTES = 64 * 1024 * 1024
 _NOBODY = "skpayments-doctor"
+_PROBE_BUDGET = "skpay-doctor"  # no budget of a tier: those have a dot in their id
+_NOTHING = Limits(rpm_limit=0)
 _NONSENSE = {"user_id": _NOBODY, "budget_id": _NOBODY, "max_budget": "none", "user_ids": "none"}
 _PROBES: tuple[tuple[str, str, Mapping[str, object]], ...] = (
     ("GET", "/v2/user/info", {"user_id": _NOBODY}),
@@ -98,6 +101,15 @@ class LiteLLM:
         `metadata` is laid over what the user has: LiteLLM replaces the whole, and other people's keys stand in it.
         """
         check_litellm_id(litellm_id)
+        return await self._provision_internal_user(litellm_id, limits, previous_budget_duration, metadata)
+
+    async def _provision_internal_user(
+        self,
+        litellm_id: str,
+        limits: Limits,
+        previous_budget_duration: str | None,
+        metadata: Mapping[str, object] | None,
+    ) -> Provisioned:
         wanted = wish.user_wish(limits)
         body = {"user_id": litellm_id, **wanted}
         if metadata or previous_budget_duration != limits.budget_duration:
@@ -123,6 +135,9 @@ class LiteLLM:
         shared budget LiteLLM would write it into the budget, for everybody.
         """
         check_litellm_id(litellm_id)
+        return await self._provision_customer(litellm_id, budget_id, limits)
+
+    async def _provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
         budget = await self.ensure_budget(budget_id, limits)
         wanted: dict[str, object] = {"budget_id": budget_id, "models": wish.models_wish(limits)}
         body = {"user_id": litellm_id, **wanted}
@@ -206,6 +221,21 @@ class LiteLLM:
         if answer.ok and not isinstance(info, dict):
             raise _unusable("/key/info")
         return holder(info, self._clock()) if isinstance(info, dict) else None
+
+    async def prove_enforcement(self, app_id: str, mode: str, keys: tuple[Secret, ...], user_header: str) -> Proof:
+        """Whether a call with the app's shared `keys` that names a user with no requests is refused for that reason.
+
+        The user stands for nobody and stays at LiteLLM. `internal_user`: proves it only for a key of that user, since
+        LiteLLM enforces an internal user's limits for their own keys alone.
+        """
+        own_id = probe_id(app_id)
+        if mode == "customer":
+            await self._provision_customer(own_id, _PROBE_BUDGET, _NOTHING)
+        else:
+            await self._provision_internal_user(own_id, _NOTHING, None, None)
+        if not keys:
+            return Proof("unproven", "no key is set")
+        return await prove(self._wire.with_keys(keys), user_header, own_id)
 
     async def delete_user(self, mode: str, litellm_id: str) -> None:
         """Delete a `customer` or `internal_user`; one that LiteLLM does not know is no error.

@@ -10,11 +10,13 @@ _LONGEST = 255
 _RESERVED = frozenset(
     {"default_user_id", "litellm-cli", "litellm-internal-health-check", "litellm_internal_jobs", "litellm-dashboard"}
 )
+PROBE_START = "skpay-doctor-"
+"""Ids of our own: whoever has one is denied every call, to see that LiteLLM enforces limits."""
 _RESERVED_STARTS = ("litellm-proxy-", "litellm_proxy_")
 
 
 def check_litellm_id(litellm_id: str) -> None:
-    """Raise `InvalidInput` unless this id can be a person's: 1 to 255 printable characters and none of LiteLLM's own.
+    """Raise `InvalidInput` unless this id can be a person's: 1 to 255 printable characters, not reserved.
 
     Reserved ids are compared without regard to case and outer blanks, since some front end may drop either.
     """
@@ -27,3 +29,5 @@ def check_litellm_id(litellm_id: str) -> None:
         )
     if plain in _RESERVED or plain.startswith(_RESERVED_STARTS):
         raise InvalidInput("This user id is one of LiteLLM's own.", code="litellm_id_reserved", detail=litellm_id)
+    if plain.startswith(PROBE_START):
+        raise InvalidInput("This user id is one of doctor's.", code="litellm_id_reserved", detail=litellm_id)

@@ -83,6 +83,10 @@ class Wire:
             return answer
         raise self.refused(path, answer)
 
+    async def call_as(self, method: str, path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> Answer:
+        """The answer to a call of an app's, whatever its status; with the newest key only."""
+        return await self._once(method, path, body, None, self._keys[0], _MAX_BODY_BYTES, headers)
+
     async def open_call(self, path: str) -> Answer:
         """GET without a key; any status but a broken answer."""
         return await self._once("GET", path, None, None, None, _MAX_BODY_BYTES)
@@ -95,8 +99,9 @@ class Wire:
         query: Mapping[str, str] | None,
         key: Secret | None,
         max_bytes: int,
+        more_headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+        headers = {**(more_headers or {}), **({"Authorization": f"Bearer {key.reveal()}"} if key else {})}
         try:
             async with self._session.request(
                 method,
@@ -119,10 +124,15 @@ class Wire:
             code=None if is_outage(answer.status, answer.reason) else "litellm_refused",
             retryable=is_outage(answer.status, answer.reason),
             status=answer.status,
-            detail=self._without_keys(answer.reason)[:_MAX_DETAIL],
+            detail=self.without_keys(answer.reason)[:_MAX_DETAIL],
         )
 
-    def _without_keys(self, text: str) -> str:
+    def with_keys(self, keys: tuple[Secret, ...]) -> Wire:
+        """The same LiteLLM, called with other keys."""
+        return Wire(self._session, self._base_url, keys)
+
+    def without_keys(self, text: str) -> str:
+        """A vendor's text with stars in the place of our keys and their hashes."""
         for key in self._keys:
             value = key.reveal()
             for trace in (value, hashlib.sha256(value.encode()).hexdigest()):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from aiohttp import web
 
+from gateway.billing.enforcement import check_enforcement
 from gateway.billing.examined import examine_self
 from gateway.billing.portal import push_configurations
 from gateway.web.auth import require_operator
@@ -14,6 +17,12 @@ async def examine(request: web.Request) -> web.Response:
     """Write once to the database and tell how that went, and what is known of clock, disk, account and portals."""
     require_operator(request)
     return web.json_response(await examine_self(request.app[BILLING]))
+
+
+async def check_limits(request: web.Request) -> web.Response:
+    """Prove with a call to LiteLLM, for each app, that it enforces limits."""
+    require_operator(request)
+    return web.json_response({"apps": [asdict(each) for each in await check_enforcement(request.app[BILLING])]})
 
 
 async def push_portals(request: web.Request) -> web.Response:

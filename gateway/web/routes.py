@@ -100,6 +100,7 @@ API = (
     Route("POST", "/admin/gate/explain", admin_gate.explain_gate, "operator", models.GateQuestion, None,
           (*_BODY, 404, 503)),
     Route("POST", "/admin/examine", admin_examine.examine, "operator", None, None, (503,)),
+    Route("POST", "/admin/limits/check", admin_examine.check_limits, "operator", None, None, (503,)),
     Route("POST", "/admin/portals/push", admin_examine.push_portals, "operator", None, None, (409, 502, 503)),
     Route("POST", "/admin/reload", admin.reload_catalog, "operator", None, None, (409, 503)),
 )  # fmt: skip

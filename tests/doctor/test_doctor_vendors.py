@@ -27,6 +27,7 @@ URL = f"{PUBLIC_URL}/webhook/stripe"
 @pytest.fixture
 async def patient(tmp_path: Path) -> AsyncIterator[Running]:
     """A server with everything as it should be."""
+    write_apps(tmp_path, lambda apps: apps["apps"][0]["litellm"].update(shared_key="env:LITELLM_KEY"))
     async with running_application(tmp_path) as running:
         running.environ["PORT"] = str(running.application.web_port)
         running.environ["GATE_PORT"] = str(running.application.gate_port)
@@ -256,6 +257,34 @@ async def test_litellms_database_is_away(patient: Running) -> None:
     patient.litellm.faults.add(fault)  # type: ignore[arg-type]  # as a Fault
     ((state, message),) = await told(patient, "litellm")
     assert (state, message.startswith("LiteLLM is not ready.")) == ("bad", True)
+
+
+async def test_limits_that_litellm_enforces_are_proved_with_a_call(patient: Running) -> None:
+    expected = ("well", "skai: a call of a user without requests was refused (customer)")
+    assert await told(patient, "litellm enforcement") == [expected]
+
+
+async def test_a_mapping_that_litellm_lost_is_bad_although_every_limit_is_as_it_should_be(patient: Running) -> None:
+    patient.litellm.state.header_role = "internal_user"
+    ((state, message),) = await told(patient, "litellm enforcement")
+    assert state == "bad"
+    assert message.startswith("skai: LiteLLM does not enforce limits (customer)")
+
+
+async def test_without_the_apps_key_it_is_said_that_nothing_is_proved(patient: Running) -> None:
+    write_apps(patient.folder)
+    await patient.application.reload()
+    expected = ("warning", "skai: not proven that LiteLLM enforces its limits: no shared_key")
+    assert await told(patient, "litellm enforcement") == [expected]
+
+
+async def test_a_key_of_nobody_proves_nothing(patient: Running) -> None:
+    change = {"shared_key": "env:SESSION_SECRET"}
+    write_apps(patient.folder, lambda apps: apps["apps"][0]["litellm"].update(change))
+    await patient.application.reload()
+    ((state, message),) = await told(patient, "litellm enforcement")
+    assert state == "warning"
+    assert "401" in message
 
 
 # Open WebUI

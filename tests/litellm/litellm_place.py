@@ -49,7 +49,9 @@ class Place:
 
     async def chat(self, user_id: str, model: str = "gpt-small") -> int:
         """The status of a chat call through the shared key, as Open WebUI makes it."""
-        status, _ = await self.post("/v1/chat/completions", {"model": model}, **{"X-OpenWebUI-User-Id": user_id})
+        status, _ = await self.post(
+            "/v1/chat/completions", {"model": model, "messages": []}, **{"X-OpenWebUI-User-Id": user_id}
+        )
         return status
 
     def asked(self, path: str) -> list[Any]:

@@ -407,3 +407,44 @@ async def test_a_plus_sign_in_the_query_is_a_plus_sign_for_internal_users(proxy:
     for path in ("/user/info", "/v2/user/info"):
         assert (await proxy.call("GET", f"{path}?user_id=Ada+{proxy.mark}"))[0] == 404
         assert (await proxy.call("GET", f"{path}?user_id=Ada%20{proxy.mark}"))[0] == 200
+
+
+HEADER = "X-OpenWebUI-User-Id"
+
+
+async def _shared_key(proxy: Proxy, **more: object) -> tuple[Secret, ...]:
+    _, answer = await proxy.call("POST", "/key/generate", more)
+    return (Secret(str(answer["key"])),)
+
+
+async def test_enforcement_is_proved_by_a_call_that_reaches_no_model(proxy: Proxy) -> None:
+    keys = await _shared_key(proxy)
+    proof = await proxy.litellm.prove_enforcement(proxy.mark, "customer", keys, HEADER)
+    assert proof.state == "enforced", proof
+    _, row = await proxy.call("GET", f"/customer/info?end_user_id=skpay-doctor-{proxy.mark}")
+    assert row["spend"] == 0
+    # A second time nothing is new to LiteLLM.
+    assert (await proxy.litellm.prove_enforcement(proxy.mark, "customer", keys, HEADER)).state == "enforced"
+
+
+async def test_a_header_that_is_not_mapped_proves_that_limits_are_not_enforced_and_costs_nothing(proxy: Proxy) -> None:
+    keys = await _shared_key(proxy)
+    proof = await proxy.litellm.prove_enforcement(proxy.mark, "customer", keys, "X-Other-User-Id")
+    assert proof.state == "not_enforced", proof
+    assert proof.detail.startswith("400: /chat/completions: Missing required parameter"), proof
+    _, row = await proxy.call("GET", f"/key/info?key={hashlib.sha256(keys[0].reveal().encode()).hexdigest()}")
+    assert row["info"]["spend"] == 0
+
+
+async def test_the_limits_of_internal_users_are_proved_with_a_key_of_their_own_only(proxy: Proxy) -> None:
+    shared = await _shared_key(proxy)
+    proof = await proxy.litellm.prove_enforcement(proxy.mark, "internal_user", shared, "X-Other-User-Id")
+    assert proof.state == "not_enforced", proof
+    own = await _shared_key(proxy, user_id=f"skpay-doctor-{proxy.mark}")
+    assert (await proxy.litellm.prove_enforcement(proxy.mark, "internal_user", own, HEADER)).state == "enforced"
+
+
+async def test_a_key_that_litellm_does_not_know_proves_nothing(proxy: Proxy) -> None:
+    proof = await proxy.litellm.prove_enforcement(proxy.mark, "customer", (Secret("sk-of-nobody-4d1e"),), HEADER)
+    assert proof.state == "unproven"
+    assert "sk-of-nobody" not in proof.detail

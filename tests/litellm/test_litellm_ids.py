@@ -38,6 +38,8 @@ def test_a_persons_id_passes(litellm_id: str) -> None:
         ("litellm-cli", "litellm_id_reserved"),
         ("litellm_internal_jobs", "litellm_id_reserved"),
         ("litellm-dashboard", "litellm_id_reserved"),
+        ("skpay-doctor-skai", "litellm_id_reserved"),
+        (" SKPAY-Doctor-", "litellm_id_reserved"),
         ("a\r\nb", "litellm_id_malformed"),
         ("a\x00", "litellm_id_malformed"),
         ("x" * 256, "litellm_id_malformed"),

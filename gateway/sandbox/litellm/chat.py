@@ -28,6 +28,11 @@ def complete(state: State, key: Key | None, headers: Mapping[str, str], body: Bo
     if state.prices.get(model) != 0:  # no budget is looked at for a model that costs nothing
         _check_budgets(state, user, customer, budget)
     _check_rates(state, user, customer, budget)
+    if body.get("messages") is None:
+        message = "/chat/completions: Missing required parameter: 'messages'."
+        raise Refusal(
+            400, {"error": {"message": message, "type": "invalid_request_error", "param": "messages", "code": "400"}}
+        )
     if model not in state.prices:
         message = (
             f"/chat/completions: Invalid model name passed in model={model}. "

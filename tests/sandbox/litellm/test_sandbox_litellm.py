@@ -31,7 +31,7 @@ class Served:
             return response.status, await response.json()
 
     async def chat(self, model: str = "gpt-small", key: str = KEY, **headers: str) -> int:
-        return (await self.post("/v1/chat/completions", {"model": model}, key, **headers))[0]
+        return (await self.post("/v1/chat/completions", {"model": model, "messages": []}, key, **headers))[0]
 
 
 @pytest.fixture
