@@ -34,7 +34,7 @@ from gateway.billing.first_sight import FirstSight
 from gateway.billing.forget import SESSIONS_LAST_SECONDS
 from gateway.billing.keys import hash_key
 from gateway.billing.prices import load_known_prices, resolve_prices
-from gateway.billing.provision import renew_limits
+from gateway.billing.provision import ensure_default_budgets, renew_limits
 from gateway.billing.reconcile_job import fill_for_ever, pass_for_ever
 from gateway.billing.rederive import rederive
 from gateway.billing.signing import signing_keys
@@ -247,6 +247,7 @@ class Application:
     def _follow_catalog(self) -> None:
         """What a catalog asks of the vendors, until they have answered."""
         self._background.start("prices", self._resolve_prices)
+        self._background.start("default budgets", partial(ensure_default_budgets, self._billing))
         self._background.start("renew", self._renew)
         self._background.start("rederive", self._rederive)
 

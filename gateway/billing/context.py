@@ -50,6 +50,7 @@ class Billing:
     `monotonic`: seconds that pass whatever becomes of `clock`, which somebody may set.
     `missing_prices`: those of which Stripe said last that it has no active one; nobody can buy them.
     `forget_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
+    `provisioning_tried(app_id, user_id)` is called after each attempt to write a user's limits to LiteLLM.
     `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.signing`.
     `account`: the Stripe account that the store is bound to, '' while it is not known.
     `wrong_account`: our key is of another account or mode than the store's; nothing may be created there.
@@ -67,6 +68,7 @@ class Billing:
     tell_gate: Callable[[str, str, str, int | None], None]
     signing_keys: tuple[bytes, ...]
     forget_gate: Callable[[str, str], None] = lambda app_id, user_id: None
+    provisioning_tried: Callable[[str, str], None] = lambda app_id, user_id: None
     monotonic: Callable[[], float] = time.monotonic
     account: str = ""
     wrong_account: bool = False

@@ -20,21 +20,35 @@ MAX_WAITING = 10_000
 BATCH = 200
 AGAIN_SECONDS = 1.0
 
+User = tuple[str, str]
+
 
 class FirstSight:
     """A bounded queue between the gate and the outbox. `saw` never waits, and says where there is no room."""
 
     def __init__(self, billing: Billing) -> None:
         self._billing = billing
-        self._waiting: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MAX_WAITING)
+        self._waiting: asyncio.Queue[User] = asyncio.Queue(MAX_WAITING)
+        self._pending: dict[User, asyncio.Future[None]] = {}
+        billing.provisioning_tried = self._settle
 
-    def saw(self, app_id: str, user_id: str) -> bool:
-        """Remember to provision this user; False if there is no room now."""
+    def saw(self, app_id: str, user_id: str) -> asyncio.Future[None] | bool:
+        """Remember to provision this user; False if there is no room now.
+
+        A future: it is done once LiteLLM holds the user's limits, or once the first attempt has failed.
+        """
+        app = self._billing.catalog.app(app_id)
+        if app is None or app.litellm is None:
+            return True
+        user = app_id, user_id
+        if user in self._pending:
+            return self._pending[user]
         try:
-            self._waiting.put_nowait((app_id, user_id))
+            self._waiting.put_nowait(user)
         except asyncio.QueueFull:
             return False
-        return True
+        self._pending[user] = asyncio.get_running_loop().create_future()
+        return self._pending[user]
 
     async def run(self) -> None:
         """Move what was seen into the outbox, for ever."""
@@ -44,28 +58,37 @@ class FirstSight:
                 seen.append(self._waiting.get_nowait())
             await self._record(seen)
 
-    async def _record(self, seen: list[tuple[str, str]]) -> None:
+    async def _record(self, seen: list[User]) -> None:
         billing = self._billing
 
-        def job(conn: Connection) -> int:
-            return sum(self._wish(conn, app_id, user_id) for app_id, user_id in seen)
+        def job(conn: Connection) -> list[User]:
+            return [user for user in seen if self._wish(conn, *user)]
 
         while True:
             try:
-                made = await billing.store.write(job)
+                due = await billing.store.write(job)
                 break
             except StoreUnavailable:
                 await asyncio.sleep(AGAIN_SECONDS)
             except Exception:  # a bug: these wait for the next start, all who come after them do not
                 log.exception("first_sight_failed", extra=fields(users=len(seen)))
-                return
-        if made:
+                due = []
+                break
+        for user in set(seen).difference(due):
+            self._settle(*user)
+        if due:
             billing.wish_made.set()
 
-    def _wish(self, conn: Connection, app_id: str, user_id: str) -> bool:
-        """True if this user had no wish yet: whoever has one was told to LiteLLM already, or will be.
+    def _settle(self, app_id: str, user_id: str) -> None:
+        """Nobody waits for this user's limits any more."""
+        future = self._pending.pop((app_id, user_id), None)
+        if future is not None and not future.done():
+            future.set_result(None)
 
-        One that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
+    def _wish(self, conn: Connection, app_id: str, user_id: str) -> bool:
+        """True if this user's limits are on their way to LiteLLM for the first time.
+
+        A wish that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
         """
         app, now = self._billing.catalog.app(app_id), self._billing.now()
         if app is None or app.litellm is None:
@@ -73,7 +96,8 @@ class FirstSight:
         forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)
         if forgotten_at is not None and now < forgotten_at + SESSIONS_LAST_SECONDS:
             return False  # a session that is still open, not a person who has come back
-        if any(wish.state != outbox.DONE or wish.answer for wish in outbox.of_user(conn, app_id, user_id)):
-            return False
-        outbox.put(conn, "litellm", app_id, user_id, {}, now)
+        wishes = outbox.of_user(conn, app_id, user_id)
+        if any(wish.state != outbox.DONE or wish.answer for wish in wishes):
+            return any(wish.kind == "litellm" and wish.state == outbox.WAITING and not wish.attempts for wish in wishes)
+        outbox.put(conn, "litellm", app_id, user_id, {}, now, before_others=True)
         return True

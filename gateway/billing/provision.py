@@ -56,7 +56,14 @@ class _Told:
 
 
 async def provision(billing: Billing, wish: Wish) -> None:
-    """Carry out one wish. Repeating it changes nothing; it ends done, put off, or dead with an alert."""
+    """Carry out one provisioning job. Repeating it changes nothing; it ends done, put off, or dead with an alert."""
+    try:
+        await _carry_out(billing, wish)
+    finally:
+        billing.provisioning_tried(wish.app_id, wish.user_id)
+
+
+async def _carry_out(billing: Billing, wish: Wish) -> None:
     subject = f"{wish.app_id}/{wish.user_id}"
     try:
         told = await _provision(billing, wish)
@@ -139,6 +146,16 @@ def limits_digest(app: App, tier: Tier) -> str:
     named = {"mode": mode.mode, "user_id": mode.user_id, "shared_users": mode.shared_users} if mode else None
     told = [app.app_id, tier.tier_id, named, asdict(enforced(tier.limits))]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+async def ensure_default_budgets(billing: Billing) -> None:
+    """Make the budgets that LiteLLM's `max_end_user_budget_id` may name, before anybody comes. Raises `UpstreamFailed`.
+
+    One for each app whose users are customers: the first tier's. Repeating it changes nothing.
+    """
+    for app in billing.catalog.apps.values():
+        if billing.litellm is not None and app.litellm is not None and app.litellm.mode == "customer":
+            await billing.litellm.ensure_budget(budget_id(app, app.default_tier), app.default_tier.limits)
 
 
 async def renew_limits(billing: Billing) -> int:

@@ -28,9 +28,9 @@ from gateway.gate.allowed import allowed, last_lines
 from gateway.gate.asking import ASK_SECONDS, Asking, Waiting
 from gateway.gate.changes import Changes, Stream
 from gateway.gate.cors import readable
+from gateway.gate.first_seen import FirstSeenUsers, Held
 from gateway.gate.keeping import Keeping
 from gateway.gate.memory import Memory
-from gateway.gate.newcomers import Newcomers
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers, canonical_names
 from gateway.gate.usual import Usual
@@ -51,10 +51,11 @@ Answer = bytes | Stream | Waiting
 
 
 class Gate:
-    """Answers Traefik. Holds nothing but what `install` and `app` gave it; no answer waits, but for an `Ask`.
+    """Answers Traefik. Holds nothing but what `install` and `app` gave it; no answer waits, but for an `Ask` and for a
+    first-seen user's limits.
 
-    `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once,
-    after the answer, for a person who is not in the table; again with a later request if it answers False.
+    `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once
+    for a user who is not in the table; again with a later request if it answers False; a future: see `first_seen`.
     `traefik_document()` is the whole dynamic configuration, None while there is none. `resolve` answers an `Ask`.
     `arrival_keys` verify doctor's passes.
     """
@@ -79,7 +80,7 @@ class Gate:
         self._public_url = public_url
         self._table = table
         self._sign_link = sign_link
-        self._newcomers = Newcomers(first_sight)
+        self._first_seen = FirstSeenUsers(first_sight)
         self._traefik_document = traefik_document
         self._asking = None if resolve is None else Asking(resolve)
         self._arrival_keys = arrival_keys
@@ -95,7 +96,7 @@ class Gate:
         self.reads = canonical_names()
         self.changes = Changes(registry)
         self._keeping = Keeping(self.changes, table)
-        self.usual = Usual(table, self._newcomers.meet, self._keeping, clock)
+        self.usual = Usual(table, self._first_seen.meet, self._keeping, clock)
         self._ready = False
 
     @property
@@ -117,7 +118,7 @@ class Gate:
         prepared = {app_id: PreparedApp(access, self._requests, signer) for app_id, access in apps.items()}
         self._memory.watch(apps)
         self.reads = canonical_names(name for access in apps.values() for name in access.identity.request_headers)
-        self._newcomers.unsee_all()  # an app may have LiteLLM limits from now on, which those it has seen must get too
+        self._first_seen.unsee_all()  # an app may have LiteLLM limits from now on, which those it has seen must get too
         self._targets = {_target(app_id): app for app_id, app in prepared.items()}
         self.usual.forget()
         owners = None if only_of is None else set(islice(only_of, _MAX_NAMED + 1))
@@ -225,23 +226,47 @@ class Gate:
         now = int(self._clock())
         who = app.access.identity.who(headers, now)
         if not isinstance(who, Ask):
+            held = self._held(app, who)
+            if held is not None:
+                return self._answer_once_provisioned(held, app, headers, whole)
             return self._decide(app, headers, verb, path, who, now, whole)
         if self._asking is None:
             return _unavailable(app, headers)
         return self._answer_once_told(self._asking, app, who, headers, verb, path, whole)
 
+    def _held(self, app: PreparedApp, who: Told) -> Held | None:
+        """What a request waits for, if its user was never seen before and has no limits in LiteLLM yet."""
+        if not isinstance(who, Known) or self._table.tier_of(app.app_id, who.user_id, ""):
+            return None
+        return self._first_seen.meet(app.app_id, who.user_id)
+
+    async def _answer_once_provisioned(
+        self, held: Held, app: PreparedApp, headers: Headers, whole: bytes | None
+    ) -> bytes:
+        await self._first_seen.wait(held)
+        return await self._answer_anew(app, headers, whole)
+
+    async def _answer_anew(self, app: PreparedApp, headers: Headers, whole: bytes | None) -> bytes:
+        """By the apps of now: they may have changed while the request waited."""
+        current = self._targets.get(_target(app.app_id))
+        answer = answers.NO_SUCH_APP if current is None else self._gate(current, headers, whole)
+        return answer if isinstance(answer, bytes) else await answer
+
     async def _answer_once_told(
         self, asking: Asking, app: PreparedApp, ask: Ask, headers: Headers, method: str, path: Path, whole: bytes | None
     ) -> bytes:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 who = await asking.told(app.app_id, ask)
-                current = self._targets.get(_target(app.app_id))
-                if current is app:
+                held = self._held(app, who)
+                if held is not None:  # it ends before the time is over, or the person would be refused
+                    await self._first_seen.wait(held, loop.time() - began)
+                if self._targets.get(_target(app.app_id)) is app:
                     return self._decide(app, headers, method, path, who, int(self._clock()), whole)
                 # Apps or keys have changed meanwhile: nothing is answered by what was.
-                again = answers.NO_SUCH_APP if current is None else self._gate(current, headers, whole)
-                return again if isinstance(again, bytes) else await again
+                return await self._answer_anew(app, headers, whole)
         except (UpstreamFailed, TooMany, TimeoutError):
             return _unavailable(app, headers)
 
@@ -252,8 +277,6 @@ class Gate:
         if isinstance(who, Known):
             user_id = who.user_id
             tier_id = self._table.tier_of(app.app_id, user_id, "")
-            if not tier_id:
-                self._newcomers.meet(app.app_id, user_id)
         elif isinstance(who, Refused) and (who.is_cookie or who.signed_out):
             self._not_verified.of(app.app_id, who.code).value += 1
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
@@ -308,7 +331,7 @@ class Gate:
 
     def unsee(self, app_id: str, user_id: str) -> None:
         """Their next request is a first sight again."""
-        self._newcomers.unsee(app_id, user_id)
+        self._first_seen.unsee(app_id, user_id)
 
 
 def _target(app_id: str) -> bytes:

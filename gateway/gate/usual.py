@@ -78,11 +78,11 @@ _Frame = tuple[PreparedApp, str, bool]
 class Usual:
     """The parts that are known, for as long as nothing changes that they were judged by.
 
-    `meet(app_id, user_id)` is told of a person who is not in the table.
+    `meet(app_id, user_id)` is told of a person who is not in the table; not None: their requests wait.
     """
 
     def __init__(
-        self, table: TierTable, meet: Callable[[str, str], None], keeping: Keeping, clock: Callable[[], float]
+        self, table: TierTable, meet: Callable[[str, str], object], keeping: Keeping, clock: Callable[[], float]
     ) -> None:
         self._table = table
         self._meet = meet
@@ -137,6 +137,8 @@ class Usual:
             return None
         app = caller.app
         tier_id = self._tier_of(app.app_id, user_id)
+        if tier_id is None:
+            return None
         start, caller.passed, tier = app.passes.get(tier_id, app.first_pass)
         good_until = caller.until
         if app.assertions is not None:
@@ -154,6 +156,8 @@ class Usual:
             return None
         app, who, user_id = caller.app, caller.who, caller.user_id
         tier_id = "" if user_id is None else self._tier_of(app.app_id, user_id)
+        if tier_id is None:
+            return None
         decision = app.access.policy.decide(who, tier_id, method, plain_path(target))
         if not isinstance(decision, Allow):
             return None
@@ -161,11 +165,10 @@ class Usual:
         # A plain path that is none of ours has a class.
         return self._keeping.to_keep(answer, app, decision, who, int(now)) if keeps else answer
 
-    def _tier_of(self, app_id: str, user_id: str) -> str:
+    def _tier_of(self, app_id: str, user_id: str) -> str | None:
+        """ "" for a user who is not in the table; None while their requests wait, which is not done here."""
         tier_id = self._table.tier_of(app_id, user_id, "")
-        if not tier_id:
-            self._meet(app_id, user_id)
-        return tier_id
+        return None if not tier_id and self._meet(app_id, user_id) is not None else tier_id
 
     def remember(self, data: bytes, app: PreparedApp, method: str, who: Known | Anonymous) -> None:
         """`data` was read with care: a GET of `who` for `app` with the gate's secret, and nothing after it."""

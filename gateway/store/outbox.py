@@ -49,7 +49,7 @@ _ALL = select(
 
 _PUT = text(
     "INSERT INTO outbox (kind, app_id, user_id, payload, version, state, attempts, due_at, error, updated_at)"
-    " VALUES (:kind, :app_id, :user_id, :payload, 1, 'waiting', 0, :now, '', :now)"
+    " VALUES (:kind, :app_id, :user_id, :payload, 1, 'waiting', 0, :due_at, '', :now)"
     " ON CONFLICT (app_id, user_id, kind) DO UPDATE"
     " SET payload = excluded.payload, version = outbox.version + 1, state = excluded.state, attempts = 0,"
     " due_at = excluded.due_at, error = '', updated_at = excluded.updated_at"
@@ -57,9 +57,24 @@ _PUT = text(
 )
 
 
-def put(conn: Connection, kind: str, app_id: str, user_id: str, payload: Mapping[str, Any], now: int) -> int:
-    """Wish for something, due now, in place of an older wish of this kind for this user. Returns its wish_id."""
-    wish = {"kind": kind, "app_id": app_id, "user_id": user_id, "payload": json.dumps(payload), "now": now}
+def put(
+    conn: Connection,
+    kind: str,
+    app_id: str,
+    user_id: str,
+    payload: Mapping[str, Any],
+    now: int,
+    *,
+    before_others: bool = False,
+) -> int:
+    """Wish for something, due now, in place of an older wish of this kind for this user. Returns its wish_id.
+
+    `before_others`: ahead of all that is due, since somebody waits for it.
+    """
+    wish = {
+        "kind": kind, "app_id": app_id, "user_id": user_id, "payload": json.dumps(payload), "now": now,
+        "due_at": 0 if before_others else now,
+    }  # fmt: skip
     return int(conn.execute(_PUT, wish).scalar_one())
 
 

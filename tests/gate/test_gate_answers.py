@@ -341,7 +341,7 @@ async def test_t3_a_first_sight_that_could_not_be_taken_is_told_again() -> None:
             told.append(user_id)
             return len(told) > 2
 
-        on.gate._newcomers._first_sight = first_sight
+        on.gate._first_seen._report = first_sight
         for _ in range(5):
             await ask(on.port, user="bob")
         assert told == ["bob"] * 3
@@ -355,7 +355,7 @@ async def test_a_first_sight_that_fails_is_tried_again_and_harms_nobody(caplog: 
             told.append(user_id)
             raise RuntimeError("queue is full")
 
-        on.gate._newcomers._first_sight = first_sight
+        on.gate._first_seen._report = first_sight
         for _ in range(2):
             assert (await ask(on.port, user="bob")).status == 200
         assert told == ["bob", "bob"]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from servers.litellm_server import RealLiteLLM
+from servers.running import SESSION_SECRET, running_application, write_apps
+from servers.traefik import until
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
 from gateway.app.story_player import Player, Telling
 from gateway.billing.provision import provision, renew_limits
 from gateway.catalog import parse
+from gateway.litellm import LiteLLM
+from gateway.sandbox.sample_app import session_token
+from gateway.settings import Secret
 from gateway.store import outbox
 
 pytestmark = pytest.mark.needs_litellm
@@ -125,3 +134,59 @@ async def test_a_database_outage_of_litellm_is_outlived(
 async def _due(stage: Rehearsal) -> list[outbox.Wish]:
     """The wishes that are due, with Stripe's part of the work done but LiteLLM's not."""
     return await stage.billing.store.read(lambda conn: outbox.due(conn, stage.billing.now(), 8))
+
+
+async def test_t3_a_user_nobody_has_seen_is_limited_from_the_first_call_on(
+    real_litellm: RealLiteLLM, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the gate first, as every request of a browser goes; the calls to LiteLLM come right behind it."""
+    # It takes 0.1 to 0.3 s; a proxy that has just started, on a machine that runs other tests, takes longer.
+    monkeypatch.setattr("gateway.gate.first_seen.HOLD_SECONDS", 10.0)
+
+    def change(apps: dict[str, Any]) -> None:
+        apps["apps"][0]["id"] = "first-seen"
+        apps["apps"][0]["tiers"][0]["limits"].update({"rpm_limit": 2, "models": ["gpt-small"]})
+
+    write_apps(tmp_path, change)
+    at = {"LITELLM_URL": real_litellm.url, "LITELLM_KEY": real_litellm.master_key}
+    async with running_application(tmp_path, **at) as running:
+        for user_id in (f"never-seen-{uuid.uuid4().hex}" for _ in range(3)):
+            cookie = f"token={session_token(SESSION_SECRET, user_id, int(time.time()))}"
+            answers = await asyncio.gather(
+                *(running.gate("/api/chat", app="first-seen", Cookie=cookie) for _ in range(4))
+            )
+            assert {(status, headers["X-SK-Tier"]) for status, headers, _ in answers} == {(200, "free")}
+            headers = {"X-OpenWebUI-User-Id": user_id}
+            chat = partial(_chat, session, real_litellm.url, real_litellm.master_key, headers=headers)
+            assert await chat("gpt-big") == 403
+            statuses = await asyncio.gather(*(chat("gpt-small") for _ in range(8)))
+            assert sorted(statuses) == [200] * 2 + [429] * 6
+
+
+async def test_the_budget_that_unknown_customers_fall_into_is_there_before_anybody_comes(
+    real_litellm: RealLiteLLM, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    def change(apps: dict[str, Any]) -> None:
+        apps["apps"][0]["id"] = "made-at-start"
+
+    write_apps(tmp_path, change)
+    at = {"LITELLM_URL": real_litellm.url, "LITELLM_KEY": real_litellm.master_key}
+    litellm = LiteLLM(session, real_litellm.url, (Secret(real_litellm.master_key),))
+    async with running_application(tmp_path, **at) as running:
+
+        async def made(app_id: str) -> bool:
+            app = running.application._catalog.apps[app_id]
+            held = await litellm.holds_budget(f"{app_id}.free", app.default_tier.limits)
+            return held is not None and held.differences == ()
+
+        await until(lambda: made("made-at-start"), "the budget is made at start")
+
+        def add(apps: dict[str, Any]) -> None:
+            change(apps)
+            apps["apps"][1] |= {"id": "added-later", "litellm": {"mode": "customer", "user_id": "x:{user_id}"}}
+            for tier, name in zip(apps["apps"][1]["tiers"], ("free", "patron"), strict=True):
+                tier |= {"id": name, "limits": {"rpm_limit": 7}}
+
+        write_apps(tmp_path, add)
+        await running.application.reload()
+        await until(lambda: made("added-later"), "the budget of an app that is added is made at the reload")

@@ -1,0 +1,109 @@
+"""T3: a user whom nobody has seen before waits until LiteLLM holds the limits, for a moment at most."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from gate_stage import Stage, ask, head, raw, stage
+
+from gateway.gate import first_seen
+
+
+@pytest.fixture
+def on_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_seen, "HOLD_SECONDS", 30.0)
+
+
+def provisioned_by(on: Stage) -> dict[str, asyncio.Future[None]]:
+    """What the gate waits for, by user; each is for the test to end."""
+    pending: dict[str, asyncio.Future[None]] = {}
+
+    def report(app_id: str, user_id: str) -> asyncio.Future[None]:
+        return pending.setdefault(user_id, asyncio.get_running_loop().create_future())
+
+    on.gate._first_seen._report = report
+    return pending
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_the_first_requests_of_a_user_wait_until_the_limits_are_set() -> None:
+    async with stage() as on:
+        pending = provisioned_by(on)
+        calls = [asyncio.create_task(ask(on.port, user="bob")) for _ in range(5)]
+        await asyncio.sleep(0.2)
+        assert [call.done() for call in calls] == [False] * 5
+        pending["bob"].set_result(None)
+        assert {(await call).status for call in calls} == {200}
+        assert list(pending) == ["bob"]
+        assert (await ask(on.port, user="bob")).status == 200
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_nobody_else_waits() -> None:
+    async with stage() as on:
+        pending = provisioned_by(on)
+        held = asyncio.create_task(ask(on.port, user="bob"))
+        assert (await ask(on.port, user="alice")).status == 200
+        assert (await ask(on.port)).status == 200
+        assert not held.done()
+        pending["bob"].set_result(None)
+        assert (await held).status == 200
+
+
+async def test_an_outage_of_litellm_holds_a_user_once_and_for_less_than_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(first_seen, "HOLD_SECONDS", 0.3)
+    async with stage() as on:
+        provisioned_by(on)
+        started = time.monotonic()
+        assert (await ask(on.port, user="bob")).status == 200
+        assert time.monotonic() - started > 0.25
+        started = time.monotonic()
+        assert (await ask(on.port, user="bob")).status == 200
+        assert time.monotonic() - started < 0.25
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_beyond_the_bound_first_seen_users_pass_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_seen, "MAX_HELD", 3)
+    async with stage() as on:
+        pending = provisioned_by(on)
+        held = [asyncio.create_task(ask(on.port, user=f"u{number}")) for number in range(3)]
+        await asyncio.sleep(0.2)
+        more = [await ask(on.port, user=f"v{number}") for number in range(20)]
+        assert {answer.status for answer in more} == {200}
+        assert [call.done() for call in held] == [False] * 3
+        for future in pending.values():
+            future.set_result(None)
+        assert {(await call).status for call in held} == {200}
+        assert on.gate._first_seen._held == {}
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_a_request_that_the_request_cache_knows_waits_as_any_other() -> None:
+    async with stage() as on:
+        assert (await ask(on.port, user="bob")).status == 200
+        data = raw(head(user="bob"))
+        assert on.gate.usual.answer(data) is not None
+        pending = provisioned_by(on)
+        on.gate.unsee("skai", "bob")
+        assert on.gate.usual.answer(data) is None
+        held = asyncio.create_task(ask(on.port, user="bob"))
+        await asyncio.sleep(0.1)
+        assert not held.done()
+        pending["bob"].set_result(None)
+        assert (await held).status == 200
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_a_reload_while_a_user_waits_answers_by_the_new_apps() -> None:
+    async with stage() as on:
+        pending = provisioned_by(on)
+        held = asyncio.create_task(ask(on.port, user="bob"))
+        await asyncio.sleep(0.1)
+        on.gate.install({})
+        pending["bob"].set_result(None)
+        assert (await held).status == 404
