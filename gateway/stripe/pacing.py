@@ -16,9 +16,9 @@ BURST = 5
 _WORDS = frozenset((
     "v1", "v2", "account", "active_entitlements", "billing_portal", "cancel", "charges", "checkout", "close",
     "configurations", "core", "create_preview", "customers", "disputes", "early_fraud_warnings", "entitlements",
-    "event_destinations", "events", "expire", "invoice_payments", "invoices", "line_items", "lines", "pause", "pay",
-    "payment_intents", "prices", "products", "radar", "refunds", "release", "resume", "sessions",
-    "subscription_items", "subscription_schedules", "subscriptions", "void", "webhook_endpoints",
+    "event_destinations", "events", "expire", "invoice_payments", "invoices", "line_items", "lines",
+    "mark_uncollectible", "pause", "pay", "payment_intents", "prices", "products", "radar", "refunds", "release",
+    "resume", "sessions", "subscription_items", "subscription_schedules", "subscriptions", "void", "webhook_endpoints",
 ))  # fmt: skip
 
 
