@@ -254,6 +254,7 @@ class Routing:
     traefik_version: str = OLDEST_TRAEFIK
     trusted_ips: tuple[str, ...] = ()
     gate: GateKind = "forward_auth"
+    gate_relay: bool = False
 
 
 @dataclass(frozen=True, slots=True)

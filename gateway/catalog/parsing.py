@@ -137,6 +137,7 @@ def _catalog(shaped: shape.DocumentShape, digest: str) -> Catalog:
             traefik_version=routing.traefik_version,
             trusted_ips=tuple(routing.trusted_ips),
             gate=routing.gate,
+            gate_relay=routing.gate_relay,
         ),
         digest=digest,
     )

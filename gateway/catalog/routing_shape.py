@@ -58,6 +58,11 @@ class RoutingShape(Shape):
         description="How Traefik asks the gate: with its own ForwardAuth, each time, or with our plugin, which keeps "
         "answers for as long as they hold and wants traefik/plugins-local beside Traefik (SOP.md).",
     )
+    gate_relay: bool = Field(
+        False,
+        description="ForwardAuth asks through an entry point of Traefik's own, sk-gate, which waits two seconds for "
+        "the gate instead of thirty. Wants what skpay routes write --format static writes.",
+    )
     traefik_version: Annotated[
         str,
         Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4}){2}$"),

@@ -36,7 +36,7 @@ _END = b"\r\n\r\n"
 _NEEDED_NAMES = frozenset({b"x-forwarded-host", b"x-forwarded-method", b"x-forwarded-uri", b"x-sk-gate"})
 # All headers that may stand from `X-Forwarded-Host` on, each once; none of them says who is asking.
 _FRAME_NAMES = _NEEDED_NAMES | {
-    b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server", b"accept-encoding", PLUGIN.lower(),
+    b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server", b"accept-encoding", b"x-real-ip", PLUGIN.lower(),
 }  # fmt: skip
 # What may not stand before it: one of those, or what tells where a request or its connection ends.
 _NOT_OF_CALLERS = _FRAME_NAMES | {

@@ -12,6 +12,10 @@ from gateway.errors import ConfigError
 
 INCOMING = "sk-in"
 PUBLIC = "sk-public"
+RELAY = "sk-gate"
+RELAY_ADDRESS = "127.0.0.1:8083"
+RELAY_URL = f"http://{RELAY_ADDRESS}"
+"""The entry point on Traefik's own loopback through which ForwardAuth asks the gate (docs/adr, `gate_relay`)."""
 PLUGIN = "skpayments"
 """What Traefik's static configuration calls our plugin."""
 

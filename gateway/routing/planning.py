@@ -17,6 +17,7 @@ from gateway.routing.lanes import lanes_of
 from gateway.routing.model import (
     INCOMING,
     PUBLIC,
+    RELAY_URL,
     BodyLimit,
     Gate,
     HostHeader,
@@ -117,7 +118,7 @@ def _gate(app: App, routing: Routing) -> Gate | Plugin:
     name = f"sk-gate-{app.app_id}"
     if routing.gate == "plugin":
         return Plugin(name, app.app_id, routing.gate_url, request_headers(app), _taken(app))
-    address = f"{routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
+    address = f"{RELAY_URL if routing.gate_relay else routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
     return Gate(name, app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL), _taken(app))
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.catalog.model import Routing
 from gateway.errors import ConfigError
-from gateway.routing.model import PLUGIN
+from gateway.routing.model import PLUGIN, RELAY, RELAY_ADDRESS
 
 Value = str | bool | int | tuple[str, ...]
 _WIDTH = 118
@@ -38,6 +38,40 @@ http:
 """
 
 
+# Two seconds: the gate itself gives every answer within one. Only errors of the connection open the breaker: the gate's
+# own 503 is about one person.
+_RELAY_FILE = """\
+    sk-gate-breaker:
+      circuitBreaker:
+        # Once most questions find no gate, the others do not wait for it: 503, until one is answered again.
+        expression: NetworkErrorRatio() > 0.5
+        checkPeriod: 100ms
+        fallbackDuration: 1s
+        recoveryDuration: 1s
+        responseCode: 503
+  routers:
+    # What ForwardAuth asks of the gate, on Traefik's own loopback; the gate wants GATE_SECRET all the same.
+    sk-gate-relay:
+      rule: Path(`/gate`)
+      entryPoints: [{relay}]
+      middlewares: [sk-gate-breaker]
+      service: sk-gate-relay
+  services:
+    sk-gate-relay:
+      loadBalancer:
+        serversTransport: sk-gate-relay
+        servers:
+          - url: {gate_url}
+  serversTransports:
+    sk-gate-relay:
+      maxIdleConnsPerHost: 256
+      forwardingTimeouts:
+        # ForwardAuth itself would wait 30 seconds for a gate that is frozen.
+        dialTimeout: 1s
+        responseHeaderTimeout: 2s
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One option by its path, and why it is there. `offered` ones stand in a comment."""
@@ -56,7 +90,8 @@ def static_files(routing: Routing, *, docker: bool = True) -> dict[str, str]:
     The HTTP provider sends the gate's secret, and Traefik fills nothing into its file; compose does, into a command.
     """
     lines = list(_lines(routing, docker))
-    texts = {"dynamic/entry-point.yml": _ENTRY_POINT_FILE}
+    relay = _RELAY_FILE.format(relay=RELAY, gate_url=json.dumps(routing.gate_url)) if routing.gate_relay else ""
+    texts = {"dynamic/entry-point.yml": _ENTRY_POINT_FILE + relay}
     if routing.provider == "http":
         return {"traefik-command.yml": _as_command(routing, lines), **texts}
     return {"traefik.yml": _as_yaml(routing, lines), **texts}
@@ -69,6 +104,8 @@ def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
             yield line if number == 0 else replace(line, why="")  # said above
     why = "/ping and /metrics. Never publish this port."
     yield Line(("entryPoints", ops, "address"), f":{_OPS_PORT}", why)
+    if routing.gate_relay:
+        yield from _relay()
     yield from _providers(routing, docker)
     yield from _certificates(routing.cert_resolver)
     yield Line(
@@ -90,6 +127,14 @@ def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
     yield Line(("log", "format"), "json", "One object a line.")
     yield Line(("global", "checkNewVersion"), False, "It would ask Traefik's makers.")
     yield Line(("global", "sendAnonymousUsage"), False, "It would tell them.")
+
+
+def _relay() -> Iterator[Line]:
+    here = ("entryPoints", RELAY)
+    why = "For `gate_relay` of routing in apps.json: Traefik asks the gate through itself, see dynamic/entry-point.yml."
+    yield Line((*here, "address"), RELAY_ADDRESS, why)
+    why = "Its only peer is Traefik, which says there what request it asks about."
+    yield Line((*here, "forwardedHeaders", "trustedIPs"), ("127.0.0.1/32",), why)
 
 
 def _entry_point(routing: Routing, number: int, name: str) -> Iterator[Line]:
