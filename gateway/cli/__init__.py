@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -40,6 +41,10 @@ def exit_code(error: errors.SkpayError) -> int:
 
 def main() -> None:
     """Run `skpay`; an error of ours is told in a line or more, a bug with its traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a ✓ or a name gets its number, and the command does its work.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run())
 
 

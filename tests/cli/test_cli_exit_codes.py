@@ -81,6 +81,11 @@ def test_python_m_gateway_is_skpay(tmp_path: Path) -> None:
     assert _program("check").returncode == 2
 
 
+def test_a_terminal_of_another_encoding_stops_no_command(tmp_path: Path) -> None:
+    done = _program("schema", "write", str(tmp_path / "x.json"), env={"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stdout) == (0, f"\\u2713 {tmp_path}/x.json written\n")
+
+
 def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
     inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     with subprocess.Popen(
