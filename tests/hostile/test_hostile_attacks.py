@@ -90,11 +90,18 @@ WAYS_IN = [
     _lie("X-Original-URL", ("X-Original-URL", "/static/x")),
     _lie("X-Rewrite-URL", ("X-Rewrite-URL", "/static/x")),
     # 14, and two credentials: the one that pays is not the one that acts
-    _lie("two cookies in one line", ("Cookie", f"token={token(FREE)}; token={token(PRO)}")),
-    _lie("two cookie lines", ALICE, BOB),
+    # (Of two cookies Open WebUI acts on the last one, of all lines, and takes its quotes off.)
+    _lie("two cookies in one line", ("Cookie", f"token={token(PRO)}; token={token(FREE)}"), ours=402, naive=()),
+    _lie("two cookie lines", ALICE, BOB, ours=402),
+    _lie("a cookie that pays, a quoted one that acts", ALICE, ("Cookie", f'token="{token(FREE)}"'), ours=402),
+    _lie("a cookie that pays, one that does not verify", ALICE, ("Cookie", "token=x.y.z")),
+    _lie(
+        "a key that pays, a token under another scheme",
+        ("X-Api-Key", token(PRO)),
+        ("Authorization", f"Foo {token(FREE)}"),
+    ),
     _lie("a cookie that pays, a Bearer that acts", ALICE, BOBS_BEARER, ours=402),
     _lie("a cookie that pays, a Bearer that is none", ALICE, ("Authorization", "Bearer x")),
-    _lie("a quoted cookie", ("Cookie", f'token="{token(PRO)}"')),
     _lie("a cookie after a comma", ("Cookie", f"a=b, token={token(PRO)}")),
     # 17, 18
     _lie("a health check", ("User-Agent", "GoogleHC/1.0")),
