@@ -99,7 +99,7 @@ async def _look_at(billing: Billing, app: App, tier: Tier, price: Price) -> set[
             "name the other prices of that product by price_id instead"
         )
     if differs:
-        await open_alert(billing, DIFFERS, subject, "; ".join(differs))
+        await open_alert(billing, "price_differs", subject, "; ".join(differs))
         return {(MISSING, subject)}
     return {(MISSING, subject), (DIFFERS, subject)}
 
@@ -134,7 +134,7 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
         billing.missing_prices.add(price)
         billing.resolved_prices.pop(price, None)
         missing = _missing(app, tier, price)
-        await open_alert(billing, MISSING, price_name(app, tier, price), missing.detail)
+        await open_alert(billing, "price_missing", price_name(app, tier, price), missing.detail)
         raise missing
     billing.missing_prices.discard(price)
 
