@@ -99,6 +99,7 @@ WAYS_IN = [
         "a key that pays, a token under another scheme",
         ("X-Api-Key", token(PRO)),
         ("Authorization", f"Foo {token(FREE)}"),
+        naive=(),
     ),
     _lie("a cookie that pays, a Bearer that acts", ALICE, BOBS_BEARER, ours=402),
     _lie("a cookie that pays, a Bearer that is none", ALICE, ("Authorization", "Bearer x")),
