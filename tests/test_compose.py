@@ -155,7 +155,7 @@ def mounted(tmp_path: Path) -> dict[str, str]:
     for name in SECRETS:
         prefix = {"STRIPE_SECRET_KEY": "sk_test_", "STRIPE_WEBHOOK_SECRET": "whsec_"}.get(name, "")
         (tmp_path / name.lower()).write_text(f"{prefix}{hashlib.sha256(name.encode()).hexdigest()}\n")
-    keys = {"SKAI_API_KEY": "k" * 32, "WEBUI_SECRET_KEY": "w" * 32}
+    keys = {"SKAI_API_KEY": "k" * 32, "WEBUI_SECRET_KEY": "w" * 32, "LITELLM_SHARED_KEY": "sk-" + "s" * 32}
     return {
         key: str(value).replace("/run/secrets", str(tmp_path)).replace("/skpayments/", f"{ROOT}/")
         for key, value in {**_service()["environment"], **keys}.items()
@@ -167,7 +167,7 @@ def test_the_service_starts_with_this_environment(mounted: dict[str, str]) -> No
     assert (settings.public_url, settings.port, settings.gate_port) == ("https://pay.example.com", 8080, 8081)
     catalog, secrets = CatalogFile(settings, mounted).read()
     assert set(catalog.apps) == {"skai"}
-    assert len(secrets) == 2
+    assert len(secrets) == 3
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -179,7 +179,7 @@ def test_an_empty_secret_fails_closed(mounted: dict[str, str], name: str) -> Non
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [name]
 
 
-@pytest.mark.parametrize("name", ["SKAI_API_KEY", "WEBUI_SECRET_KEY"])
+@pytest.mark.parametrize("name", ["SKAI_API_KEY", "WEBUI_SECRET_KEY", "LITELLM_SHARED_KEY"])
 def test_a_key_that_docker_stack_did_not_find_in_env_fails_closed(mounted: dict[str, str], name: str) -> None:
     mounted[name] = _service()["environment"][name]
     with pytest.raises(ConfigError, match=f"env:{name} is empty"):

@@ -125,6 +125,7 @@ def _say_next(answers: Answers, folder: Path) -> None:
     elif answers.litellm_url:
         say("  # Make both keys in your LiteLLM (SOP.md, LiteLLM).")
         say("  cat > secrets/litellm_key              # the narrow one: paste sk-…, Enter, Ctrl-D")
-        say("  ${EDITOR:-vi} .env                     # the app's shared one: LITELLM_SHARED_KEY")
+        say("  cat > secrets/litellm_shared_key       # the app's shared one; .env has it as LITELLM_SHARED_KEY too")
+        say("  ${EDITOR:-vi} .env")
     say("  docker compose up -d")
     say("  docker compose exec skpayments python -m gateway doctor --live")

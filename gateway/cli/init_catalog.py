@@ -72,6 +72,8 @@ def catalog_text(answers: Answers) -> str:
         del app["litellm"]
     elif answers.identity is not None and answers.identity.get("kind") == "litellm_key":
         app["litellm"] = {"mode": "internal_user"}
+    else:
+        app["litellm"]["shared_key"] = f"file:{SECRETS}/litellm_shared_key"
     if answers.acme_email:
         document["routing"] = {"entry_points": ["websecure"], "cert_resolver": "letsencrypt"}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -104,7 +104,7 @@ def _files(answers: Answers) -> list[str]:
     names = ["stripe_secret_key", "stripe_webhook_secret", "gate_secret", "admin_token", f"{answers.app_id}_api_key"]
     if answers.identity is None:
         names.append("webui_secret_key")
-    return [*names, "litellm_key"] if answers.litellm_url else names
+    return [*names, "litellm_key", "litellm_shared_key"] if answers.litellm_url else names
 
 
 def _values(answers: Answers) -> Mapping[str, str]:

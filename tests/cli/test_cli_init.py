@@ -55,6 +55,7 @@ def made(folder: Path, *words: str) -> ComposeProject:
     if "https://llm.acme.org" in words:  # what the operator of a LiteLLM pastes
         assert (folder / "secrets/litellm_key").read_text() == ""
         (folder / "secrets/litellm_key").write_text("sk-0123456789abcdef0123456789abcdef\n")
+        (folder / "secrets/litellm_shared_key").write_text("sk-shared0123456789abcdef\n")
         text = (folder / ".env").read_text()
         assert text.endswith("\nLITELLM_SHARED_KEY=\n")
         (folder / ".env").write_text(f"{text.rstrip()}sk-shared0123456789abcdef\n")
@@ -115,6 +116,7 @@ def test_it_sets_up_everything_as_an_operator_runs_it(tmp_path: Path) -> None:
     assert not containers["litellm"].networks & containers["traefik"].networks
     assert containers["traefik"].environment["GATE_SECRET"] == read(project, "secrets/gate_secret")
     assert containers["open-webui"].environment["WEBUI_SECRET_KEY"] == read(project, "secrets/webui_secret_key")
+    assert containers["open-webui"].environment["OPENAI_API_KEYS"] == read(project, "secrets/litellm_shared_key")
     assert containers["litellm"].environment["SKPAYMENTS_KEY"] == read(project, "secrets/litellm_key")
     database = containers["litellm"].environment["DATABASE_URL"]
     postgres = containers["postgres"].environment
@@ -158,7 +160,7 @@ def test_secrets_are_for_their_owner_only_and_new_each_time(tmp_path: Path) -> N
         project = ComposeProject(folder)
         assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
         private = [folder / ".env", *(folder / "secrets").iterdir()]
-        assert len(private) == 8
+        assert len(private) == 9
         assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
         values = {read(project, f"secrets/{path.name}") for path in private[1:]}
         values |= {value for key, value in project.variables.items() if key.endswith(("KEY", "SECRET", "PASSWORD"))}
