@@ -15,6 +15,10 @@ from gateway.routing.traefik import as_yaml
 
 _CATCH_ALL = {"service": "http_status:404"}
 _WORDS = {"hello_world", "hello-world", "bastion", "socks-proxy"}
+# Lookaround, backreferences, possessive and atomic groups.
+_NOT_OF_GO = re.compile(r"\(\?(?:[=!>(#]|<[=!]|P=)|\\[Z1-9]|[*+?}]\+")
+_ONLY_OF_GO = re.compile(r"\\[pP](?:\{\^?\w+\}|\w)|\\z|\[:\^?[a-z]+:\]")
+_MOST_REPEATED = 1000
 _STATUS = re.compile(r"http_status:([1-9][0-9]{2})")
 
 
@@ -63,8 +67,8 @@ def dockflare_labels(plan: Plan, app_id: str | None, prefix: str = "dockflare") 
 def ingress_problems(rules: object) -> list[str]:
     """What cloudflared 2026.8 would refuse in an ingress, each line with the rule's number; empty where it would not.
 
-    Source: validateIngress and validateHostname in cloudflared's ingress/ingress.go. Paths are compiled as Python's
-    expressions, which are near enough to Go's for what we write.
+    Source: validateIngress and validateHostname in cloudflared's ingress/ingress.go, and a comparison with the program
+    itself (tests/routing/test_routing_cloudflared.py).
     """
     if not isinstance(rules, list) or not rules:
         return ["ingress: expected a list with at least the catch-all rule"]
@@ -92,14 +96,25 @@ def _rule_problems(rule: object, *, last: bool) -> Iterator[str]:
         yield "a hostname has no port"
     if "*" in hostname[1:]:
         yield "a hostname has one * at most, as its first character"
-    try:
-        re.compile(path)
-    except re.error:
-        yield "the path is no regular expression"
+    if not _is_go_expression(path):
+        yield "the path is no regular expression of Go's"
     yield from _service_problems(service)
     access = (rule.get("originRequest") or {}).get("access") or {}
     if access.get("audTag") and not access.get("teamName"):
         yield "access.audTag needs access.teamName"
+
+
+def _is_go_expression(text: str) -> bool:
+    """Python's expressions without what Go has not, and with what it has besides: \\p{L}, \\z and [[:alpha:]]."""
+    bare = text.replace("\\\\", "-")
+    counts = [int(count) for pair in re.findall(r"\{([0-9]+),?([0-9]*)\}", bare) for count in pair if count]
+    if _NOT_OF_GO.search(bare) or max(counts, default=0) > _MOST_REPEATED:
+        return False
+    try:
+        re.compile(_ONLY_OF_GO.sub("a", bare))
+    except re.error:
+        return False
+    return True
 
 
 def _service_problems(service: str) -> Iterator[str]:
@@ -107,6 +122,7 @@ def _service_problems(service: str) -> Iterator[str]:
         return
     try:
         url = urlsplit(service)
+        _ = url.port
     except ValueError:
         url = urlsplit("")
     if not url.scheme or not url.netloc:

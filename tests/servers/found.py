@@ -34,6 +34,7 @@ _TOOLS = {
     "docker": _Tool(("docker",), "apt-get install docker-cli"),
     "strace": _Tool(("strace",), "apt-get install strace"),
     "go": _Tool(("go",), "install Go 1.19 or newer (apt-get install golang-go)", ("/usr/local/go/bin",)),
+    "cloudflared": _Tool(("cloudflared",), "go build ./cmd/cloudflared in github.com/cloudflare/cloudflared"),
     "nginx": _Tool(("nginx",), "apt-get install nginx-light", ("/usr/sbin",)),
 }
 
