@@ -1,6 +1,7 @@
 """The ten-minute upgrade link: who the gate saw, signed, so that a buyer is never a parameter. Pure.
 
-`1.<payload>.<mac>`, both base64url; the payload is the JSON list [app_id, user_id, expires_at].
+`1.<payload>.<mac>`, both base64url; the payload is the JSON list [app_id, user_id, expires_at], and [return_url, tier]
+after these where there is something to say.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gateway.access.derived_keys import derived_keys
 from gateway.access.jwt import b64url, un_b64url
@@ -19,6 +21,7 @@ _VERSION = "1"
 _MAX_TOKEN = 4096
 # Names what is signed, so that nothing else we sign with the same key can be passed off as a link.
 _PURPOSE = b"skpayments upgrade link 1\x00"
+_CHANGE_PURPOSE = b"skpayments change link 1\x00"
 
 
 def link_keys(gate_secrets: Secrets) -> tuple[bytes, ...]:
@@ -26,19 +29,65 @@ def link_keys(gate_secrets: Secrets) -> tuple[bytes, ...]:
     return derived_keys(gate_secrets, "upgrade link 2")
 
 
-def sign(key: bytes, app_id: str, user_id: str, now: int, lifetime_seconds: int = LIFETIME_SECONDS) -> str:
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a link says. `return_url` is where the person was when they got it, "" for nowhere; `tier` is the id of the
+    tier that they needed there or, once they have been to Stripe, that they chose."""
+
+    user_id: str
+    expires_at: int
+    return_url: str = ""
+    tier: str = ""
+
+
+def sign(
+    key: bytes,
+    app_id: str,
+    user_id: str,
+    now: int,
+    lifetime_seconds: int = LIFETIME_SECONDS,
+    *,
+    return_url: str = "",
+    tier: str = "",
+) -> str:
     """The `t` of an upgrade link for this person, good until `now + lifetime_seconds`."""
-    if not key:
-        raise ValueError("a link needs a key to be signed with")
-    payload = b64url(json.dumps([app_id, user_id, now + lifetime_seconds], ensure_ascii=False).encode())
-    return f"{_VERSION}.{payload.decode()}.{b64url(hmac.digest(key, _PURPOSE + payload, 'sha256')).decode()}"
+    return _sign(key, _PURPOSE, app_id, Link(user_id, now + lifetime_seconds, return_url, tier))
+
+
+def sign_change(key: bytes, app_id: str, user_id: str, now: int, *, return_url: str, tier: str) -> str:
+    """The `r` of the address to which Stripe sends a person back: it shows what becomes of a change to `tier`, and
+    allows nothing. The same for the same purchase all day long, so that an open checkout is recognised by it."""
+    expires_at = (now // 86_400 + 3) * 86_400  # a checkout is open for a day at most
+    return _sign(key, _CHANGE_PURPOSE, app_id, Link(user_id, expires_at, return_url, tier))
 
 
 def verify(keys: Sequence[bytes], token: str, app_id: str, now: int) -> str:
-    """The user_id of a link signed with any of `keys` for this app.
+    """The user_id of an upgrade link. Raises as `read`."""
+    return read(keys, token, app_id, now).user_id
+
+
+def read(keys: Sequence[bytes], token: str, app_id: str, now: int) -> Link:
+    """What an upgrade link says that was signed with any of `keys` for this app.
 
     Raises `BadSignature`: code `link_expired` for a link of ours that is too old, else `bad_signature`.
     """
+    return _read(keys, _PURPOSE, token, app_id, now)
+
+
+def read_change(keys: Sequence[bytes], token: str, app_id: str, now: int) -> Link:
+    """What the address says to which Stripe sent a person back. Raises as `read`."""
+    return _read(keys, _CHANGE_PURPOSE, token, app_id, now)
+
+
+def _sign(key: bytes, purpose: bytes, app_id: str, link: Link) -> str:
+    if not key:
+        raise ValueError("a link needs a key to be signed with")
+    more = [link.return_url, link.tier] if link.return_url or link.tier else []
+    payload = b64url(json.dumps([app_id, link.user_id, link.expires_at, *more], ensure_ascii=False).encode())
+    return f"{_VERSION}.{payload.decode()}.{b64url(hmac.digest(key, purpose + payload, 'sha256')).decode()}"
+
+
+def _read(keys: Sequence[bytes], purpose: bytes, token: str, app_id: str, now: int) -> Link:
     bad = BadSignature("this link is not one of ours")
     version, _, rest = token.partition(".")
     payload_text, _, mac_text = rest.partition(".")
@@ -51,12 +100,12 @@ def verify(keys: Sequence[bytes], token: str, app_id: str, now: int) -> str:
         raise bad from None
     good = False
     for key in keys:
-        good |= bool(key) and hmac.compare_digest(hmac.digest(key, _PURPOSE + payload, "sha256"), mac)
+        good |= bool(key) and hmac.compare_digest(hmac.digest(key, purpose + payload, "sha256"), mac)
     if not good:
         raise bad
-    signed_app_id, user_id, expires_at = json.loads(body)
+    signed_app_id, user_id, expires_at, *more = json.loads(body)
     if signed_app_id != app_id:
         raise bad
     if now >= expires_at:
         raise BadSignature("this link has expired; open it anew from the app", code="link_expired")
-    return str(user_id)
+    return Link(str(user_id), int(expires_at), *map(str, more))

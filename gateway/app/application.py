@@ -155,7 +155,7 @@ class Application:
             secrets=self._settings.gate_secret,
             public_url=self._settings.public_url,
             table=self._tiers.table,
-            sign_link=lambda app_id, user_id, now: links.sign(link_key, app_id, user_id, now),
+            sign_link=partial(links.sign, link_key),
             registry=self.registry,
             first_sight=first_sight.saw,
             traefik_document=lambda: self._traefik,

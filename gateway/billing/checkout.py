@@ -45,9 +45,18 @@ class CheckoutLink:
 
 
 async def open_checkout(
-    billing: Billing, app_id: str, user_id: str, email: str | None, tier_id: str, choice: PriceChoice
+    billing: Billing,
+    app_id: str,
+    user_id: str,
+    email: str | None,
+    tier_id: str,
+    choice: PriceChoice,
+    *,
+    success_url: str | None = None,
 ) -> CheckoutLink:
     """A link to buy `tier_id`. Asking again for the same returns the same session; for another, the old one is expired.
+
+    `success_url` is where Stripe sends the person then; None: where apps.json says.
 
     Raises `NotFound` (app, tier), `InvalidInput` (not for sale, no or several such prices), `Conflict` (not at Stripe),
     `UpstreamFailed`, `StoreUnavailable`.
@@ -56,11 +65,11 @@ async def open_checkout(
     check_user_id(user_id)
     tier = tier_of(app, tier_id)
     async with buyer_waits(billing, "checkout_refused", f"{app_id}/{user_id}"):
-        return await _checkout(billing, app, user_id, email, tier, choice)
+        return await _checkout(billing, app, user_id, email, tier, choice, success_url or app.success_url)
 
 
 async def _checkout(
-    billing: Billing, app: App, user_id: str, email: str | None, tier: Tier, choice: PriceChoice
+    billing: Billing, app: App, user_id: str, email: str | None, tier: Tier, choice: PriceChoice, success_url: str
 ) -> CheckoutLink:
     app_id = app.app_id
     price = await choose(billing, app, tier, choice)
@@ -72,9 +81,12 @@ async def _checkout(
         running = await running_subscription(billing, app, user_id, holdings)
         if running is not None:
             change, owner = change_to(running, resolved.price_id), running.customer_id
-            return CheckoutLink(await portal_url(billing, app, user_id, change=change, customer_id=owner), "portal")
+            url = await portal_url(billing, app, user_id, change=change, customer_id=owner, success_url=success_url)
+            return CheckoutLink(url, "portal")
         customer_id = await ensure_customer(billing, app_id, user_id, email)
-        link = await _open_session(billing, Purchase(app, user_id, customer_id, tier, resolved), holdings.subscriptions)
+        link = await _open_session(
+            billing, Purchase(app, user_id, customer_id, tier, resolved, success_url), holdings.subscriptions
+        )
         if link is not None:
             return link
         # Paid a moment ago: the subscription is on its way to us.
@@ -137,9 +149,9 @@ async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
 def _serves(session: StripeObject, last: Checkout, purchase: Purchase, now: int) -> bool:
     """Whether the open session is one for the very same purchase, with enough time left."""
     same = last.session_id == session.get("id") and session.get("customer") == purchase.customer_id
-    wanted = (purchase.tier.tier_id, purchase.price.price_id)
+    wanted = (purchase.tier.tier_id, purchase.price.price_id, purchase.success_url)
     left = int(session.get("expires_at") or 0) - now
-    return same and (last.tier, last.price_id) == wanted and left >= REUSE_AT_LEAST_SECONDS
+    return same and (last.tier, last.price_id, session.get("success_url")) == wanted and left >= REUSE_AT_LEAST_SECONDS
 
 
 async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:

@@ -40,16 +40,23 @@ async def open_portal(billing: Billing, app: App, user_id: str) -> str:
 
 
 async def portal_url(
-    billing: Billing, app: App, user_id: str, *, change: Change | None = None, customer_id: str | None = None
+    billing: Billing,
+    app: App,
+    user_id: str,
+    *,
+    change: Change | None = None,
+    customer_id: str | None = None,
+    success_url: str | None = None,
 ) -> str:
     """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout.
 
     `customer_id` is whose portal it is, where a user has several customers; else the one the tier comes from.
+    `success_url` is where they come to after confirming `change`; None: where apps.json says.
     """
     owner = customer_id or await _customer(billing, app, user_id)
     params: dict[str, object] = {"customer": owner, "return_url": app.cancel_url}
     if change is not None:
-        params["flow_data"] = _confirm(change, app)
+        params["flow_data"] = _confirm(change, success_url or app.success_url)
     try:
         return await _session(billing, app, params, made_anew=False)
     except StripeError as exc:
@@ -89,14 +96,14 @@ def change_to(subscription: Subscription, price_id: str) -> Change | None:
     return Change(subscription.subscription_id, item.item_id, price_id)
 
 
-def _confirm(change: Change, app: App) -> Params:
+def _confirm(change: Change, success_url: str) -> Params:
     return {
         "type": "subscription_update_confirm",
         "subscription_update_confirm": {
             "subscription": change.subscription_id,
             "items": [{"id": change.item_id, "price": change.price_id, "quantity": 1}],
         },
-        "after_completion": {"type": "redirect", "redirect": {"return_url": app.success_url}},
+        "after_completion": {"type": "redirect", "redirect": {"return_url": success_url}},
     }
 
 

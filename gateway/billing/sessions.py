@@ -37,6 +37,7 @@ class Purchase:
     customer_id: str
     tier: Tier
     price: ResolvedPrice
+    success_url: str
 
 
 async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) -> StripeObject:
@@ -49,7 +50,7 @@ async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) 
         "customer": customer_id,
         "client_reference_id": user_id,
         "line_items": [{"price": begun.price_id, "quantity": 1}],
-        "success_url": app.success_url,
+        "success_url": purchase.success_url,
         "cancel_url": app.cancel_url,
         "metadata": metadata,
         "subscription_data": {"metadata": metadata},

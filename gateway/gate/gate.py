@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Protocol
 from urllib.parse import parse_qsl, quote
 
 from gateway.access import arrival
@@ -15,11 +16,14 @@ from gateway.access.app_access import AppAccess
 from gateway.access.assertion import Signer
 from gateway.access.classes import has_class
 from gateway.access.cookies import AGAIN
+from gateway.access.hosts import host_name
 from gateway.access.keys import KeyOwner
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, SignInRequired, TierRequired, wants_page
+from gateway.access.return_urls import back_path, return_url
 from gateway.access.table import TierTable
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
+from gateway.catalog.model import Tier
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.errors import TooMany, UpstreamFailed
 from gateway.gate import answers, refusals
@@ -50,11 +54,17 @@ _ARRIVED = ARRIVED_PATH + "/"  # in normal form
 Answer = bytes | Stream | Waiting
 
 
+class SignLink(Protocol):
+    """Makes the `t` of an upgrade link."""
+
+    def __call__(self, app_id: str, user_id: str, now: int, *, return_url: str = "", tier: str = "") -> str: ...
+
+
 class Gate:
     """Answers Traefik. Holds nothing but what `install` and `app` gave it; no answer waits, but for an `Ask` and for a
     first-seen user's limits.
 
-    `sign_link(app_id, user_id, now)` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once
+    `sign_link` makes the `t` of an upgrade link. `first_sight(app_id, user_id)` is called once
     for a user who is not in the table; again with a later request if it answers False; a future: see `first_seen`.
     `traefik_document()` is the whole dynamic configuration, None while there is none. `resolve` answers an `Ask`.
     `arrival_keys` verify doctor's passes.
@@ -66,7 +76,7 @@ class Gate:
         secrets: Secrets,
         public_url: str,
         table: TierTable,
-        sign_link: Callable[[str, str, int], str],
+        sign_link: SignLink,
         registry: Registry,
         first_sight: Callable[[str, str], object] = lambda app_id, user_id: None,
         traefik_document: Callable[[], bytes | None] = lambda: None,
@@ -140,7 +150,7 @@ class Gate:
             secrets=(secret,),
             public_url=self._public_url,
             table=self._table,
-            sign_link=lambda app_id, user_id, now: link,
+            sign_link=lambda *_, **__: link,
             registry=registry,
             resolve=None if self._asking is None else self._asking.resolve,
             arrival_keys=self._arrival_keys,
@@ -280,7 +290,8 @@ class Gate:
         elif isinstance(who, Refused) and (who.is_cookie or who.signed_out):
             self._not_verified.of(app.app_id, who.code).value += 1
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
-            return readable(app.cors, headers, self._upgrade(app, who, tier_id, _wants_page(method, headers), now))
+            page = _wants_page(method, headers)
+            return readable(app.cors, headers, self._upgrade(app, headers, who, tier_id, page, now))
         preflight = method == "OPTIONS" and _is_preflight(app, headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
@@ -309,7 +320,9 @@ class Gate:
         page = _wants_page(method, headers)
         if isinstance(decision, TierRequired):
             app.count("tier_required", decision.current_tier.tier_id)
-            return refusals.tier_required(decision, self._buy_url(app.app_id, decision.user_id, now), page)
+            back = self._return_url(app, headers) if page and method == "GET" else ""
+            url = self._buy_url(app, decision.user_id, now, back, decision.required_tier)
+            return refusals.tier_required(decision, url, page)
         return refusals.sign_in(app, who, decision.reason, page and not app.is_sign_in_page(path))
 
     def _arrival(self, app: PreparedApp, target: str) -> bytes:
@@ -318,15 +331,28 @@ class Gate:
         app.count("arrived" if passes else "not_found")
         return app.tiers[app.app.default_tier.tier_id][0] + b"\r\n" if passes else answers.NOT_FOUND
 
-    def _buy_url(self, app_id: str, user_id: str, now: int) -> str:
-        return f"{self._public_url}/buy/{quote(app_id, safe='')}?t={self._sign_link(app_id, user_id, now)}"
+    def _buy_url(self, app: PreparedApp, user_id: str, now: int, return_url: str, required: Tier | None) -> str:
+        tier = "" if required is None else required.tier_id
+        link = self._sign_link(app.app_id, user_id, now, return_url=return_url, tier=tier)
+        return f"{self._public_url}/buy/{quote(app.app_id, safe='')}?t={link}"
 
-    def _upgrade(self, app: PreparedApp, who: Told, tier_id: str, page: bool, now: int) -> bytes:
-        """`/.skpayments/upgrade`: on to the buyer's page, as the person the gate saw."""
+    def _return_url(self, app: PreparedApp, headers: Headers, uri: bytes | str | None = None) -> str:
+        """The address of this request, or of another path on its host."""
+        host = host_name(headers.get(names.HOST, b"").decode("latin-1")) or ""
+        return return_url(app.app, host, headers.get(names.URI, b"") if uri is None else uri, self._public_url)
+
+    def _upgrade(self, app: PreparedApp, headers: Headers, who: Told, tier_id: str, page: bool, now: int) -> bytes:
+        """`/.skpayments/upgrade`: on to the buyer's page, as the person the gate saw. With `?back=/path` they are led
+        back there after paying, on the same host."""
         if isinstance(who, Known):
             app.count("upgrade")
             tier = app.app.tier(tier_id) or app.app.default_tier
-            return answers.see_other(self._buy_url(app.app_id, who.user_id, now), refusals.tier_header(tier))
+            asked = back_path(headers.get(names.URI, b""))
+            back = self._return_url(app, headers, asked) if asked else ""
+            refused = app.access.policy.decide(who, tier_id, "GET", read_path(asked)) if back else None
+            required = refused.required_tier if isinstance(refused, TierRequired) else None
+            url = self._buy_url(app, who.user_id, now, back, required)
+            return answers.see_other(url, refusals.tier_header(tier))
         return refusals.sign_in(app, who, who.reason if isinstance(who, Refused) else "sign in to upgrade", page)
 
     def unsee(self, app_id: str, user_id: str) -> None:

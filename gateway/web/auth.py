@@ -7,9 +7,12 @@ import hmac
 from aiohttp import web
 
 from gateway.access import links
+from gateway.access.links import Link
+from gateway.access.return_urls import upgrade_url
 from gateway.billing.keys import check_app_key
+from gateway.catalog.model import App
 from gateway.errors import BadSignature, Forbidden, NotAuthenticated
-from gateway.web.context import BILLING, SITE
+from gateway.web.context import BILLING, SITE, Site
 
 MAX_CREDENTIAL = 4096
 
@@ -62,22 +65,58 @@ def require_app_or_operator(request: web.Request) -> str:
     return request.match_info["app_id"] if is_operator(request) else require_app(request)
 
 
-def require_buyer(request: web.Request) -> tuple[str, str]:
-    """(app id, user id) of the person whom the gate saw; never from a parameter.
+def require_buyer(request: web.Request) -> tuple[App, Link]:
+    """The app, and what the link says that the gate signed: the person is never a parameter.
 
     A POST must also come from our own page: browsers tell where from, and other pages cannot forge it.
     """
+    site = request.app[SITE]
+    refuse_other_pages(request)
+    app = request.app[BILLING].app(request.match_info["app_id"])
+    token = ""
+    try:
+        token = bearer(request)
+        return app, links.read(site.link_keys, token, app.app_id, request.app[BILLING].now())
+    except (BadSignature, NotAuthenticated) as exc:
+        raise NotAuthenticated(
+            f"This link is not valid any more. Go back to {app.name} and open “Upgrade” again.",
+            code=exc.code,
+            fields=_ways_on(app, site, _return_url_of(site, token, app.app_id)),
+        ) from exc
+
+
+def require_change(request: web.Request) -> tuple[App, Link]:
+    """The app, and what the link says with which Stripe sent the person back."""
+    site = request.app[SITE]
+    refuse_other_pages(request)
+    app = request.app[BILLING].app(request.match_info["app_id"])
+    try:
+        return app, links.read_change(site.link_keys, bearer(request), app.app_id, request.app[BILLING].now())
+    except (BadSignature, NotAuthenticated) as exc:
+        message = f"This page is not valid any more. {app.name} shows the plan that you have."
+        raise NotAuthenticated(message, code=exc.code, fields=_ways_on(app, site, "")) from exc
+
+
+def _ways_on(app: App, site: Site, return_url: str) -> dict[str, object]:
+    """Where somebody goes whose link is over: to the app, or to the plans with a fresh link."""
+    return {
+        "app": {"name": app.name, "url": app.cancel_url},
+        "upgrade_url": upgrade_url(app, site.public_url, return_url),
+    }
+
+
+def _return_url_of(site: Site, token: str, app_id: str) -> str:
+    """Where a link of ours leads back to, however old it is."""
+    try:
+        return links.read(site.link_keys, token, app_id, now=0).return_url
+    except BadSignature:
+        return ""
+
+
+def refuse_other_pages(request: web.Request) -> None:
+    """Raises `Forbidden` for what a page that is not ours sends."""
     site = request.app[SITE]
     if request.method == "POST" and request.headers.get("Origin", "").lower() != site.origin:
         raise Forbidden("This can only be sent from our own page.", code="foreign_origin")
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise Forbidden("This can only be sent from our own page.", code="foreign_origin")
-    app = request.app[BILLING].app(request.match_info["app_id"])
-    try:
-        return app.app_id, links.verify(site.link_keys, bearer(request), app.app_id, request.app[BILLING].now())
-    except (BadSignature, NotAuthenticated) as exc:
-        raise NotAuthenticated(
-            f"This link is not valid any more. Go back to {app.name} and open “Upgrade” again.",
-            code=exc.code,
-            fields={"app": {"name": app.name, "url": app.cancel_url}},
-        ) from exc

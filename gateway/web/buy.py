@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+from urllib.parse import quote
 
 from aiohttp import web
 
+from gateway.access import links
+from gateway.access.return_urls import is_page_of, upgrade_url
 from gateway.billing.checkout import open_checkout
 from gateway.billing.choice import PriceChoice
+from gateway.billing.offer import change as change_of
 from gateway.billing.offer import offer as offer_of
 from gateway.billing.portal import open_portal
 from gateway.web.answers import answer
-from gateway.web.auth import require_buyer
+from gateway.web.auth import require_buyer, require_change
 from gateway.web.bodies import read_json
-from gateway.web.context import BILLING
+from gateway.web.context import BILLING, SITE
 from gateway.web.models import BuyRequest, CheckoutAnswer, PortalAnswer
 
 _PAGES = resources.files("gateway.web") / "pages"
@@ -30,7 +34,7 @@ def _text(name: str) -> str:
     return (_PAGES / name).read_text(encoding="utf-8")
 
 
-ASSETS = {"buy.js": "text/javascript", "buy.css": "text/css"}
+ASSETS = {"buy.js": "text/javascript", "words.js": "text/javascript", "buy.css": "text/css"}
 
 
 async def page(request: web.Request) -> web.Response:
@@ -48,22 +52,45 @@ async def asset(request: web.Request) -> web.Response:
 
 
 async def offer(request: web.Request) -> web.Response:
-    """The tiers for sale and where the person stands."""
-    app_id, user_id = require_buyer(request)
-    return web.json_response(await offer_of(request.app[BILLING], app_id, user_id))
+    """The tiers for sale, where the person stands, and why they are here."""
+    app, link = require_buyer(request)
+    billing, site = request.app[BILLING], request.app[SITE]
+    shown = await offer_of(billing, app.app_id, link.user_id)
+    needed = app.tier(link.tier) if link.tier else None
+    back = link.return_url if is_page_of(app, link.return_url) else None
+    return web.json_response(
+        {
+            **shown,
+            "required_tier": None if needed is None else {"id": needed.tier_id, "name": needed.name},
+            "return_url": back,
+            "upgrade_url": upgrade_url(app, site.public_url, back or ""),
+            "expires_in_seconds": link.expires_at - billing.now(),
+        }
+    )
 
 
 async def buy(request: web.Request) -> web.Response:
     """A checkout link for the person, or a portal link if they have a subscription."""
-    app_id, user_id = require_buyer(request)
+    app, link = require_buyer(request)
     wanted = await read_json(request, BuyRequest)
+    billing, site = request.app[BILLING], request.app[SITE]
     choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency)
-    link = await open_checkout(request.app[BILLING], app_id, user_id, None, wanted.tier, choice)
-    return answer(CheckoutAnswer(checkout_url=link.url, kind=link.kind))
+    key, now = site.link_keys[0], billing.now()
+    token = links.sign_change(key, app.app_id, link.user_id, now, return_url=link.return_url, tier=wanted.tier)
+    success_url = f"{site.public_url}/buy/{quote(app.app_id, safe='')}?r={token}"
+    made = await open_checkout(billing, app.app_id, link.user_id, None, wanted.tier, choice, success_url=success_url)
+    return answer(CheckoutAnswer(checkout_url=made.url, kind=made.kind))
+
+
+async def change(request: web.Request) -> web.Response:
+    """What became of what the person did at Stripe; Stripe is asked, too, in case its event is late."""
+    app, link = require_change(request)
+    found = await change_of(request.app[BILLING], app, link.user_id, link.tier)
+    back = link.return_url if is_page_of(app, link.return_url) else app.success_url
+    return web.json_response({**found, "return_url": back})
 
 
 async def manage(request: web.Request) -> web.Response:
     """A portal link for the person."""
-    app_id, user_id = require_buyer(request)
-    billing = request.app[BILLING]
-    return answer(PortalAnswer(portal_url=await open_portal(billing, billing.app(app_id), user_id)))
+    app, link = require_buyer(request)
+    return answer(PortalAnswer(portal_url=await open_portal(request.app[BILLING], app, link.user_id)))

@@ -63,6 +63,7 @@ API = (
     Route("GET", ARRIVED_PATH, arrived.arrived, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}", buy.page, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}/offer", buy.offer, "buyer", None, None, (404, 503)),
+    Route("GET", "/buy/{app_id}/change", buy.change, "buyer", None, None, (404, 503)),
     Route("POST", "/buy/{app_id}/checkout", buy.buy, "buyer", models.BuyRequest, models.CheckoutAnswer,
           (*_BODY, 404, 409, 502, 503)),
     Route("POST", "/buy/{app_id}/portal", buy.manage, "buyer", None, models.PortalAnswer, (404, 409, 502, 503)),

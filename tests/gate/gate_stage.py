@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import httptools
 from access.access_samples import APP, NOW, SECRETS, session
@@ -74,7 +75,7 @@ async def stage(
         secrets=(Secret(GATE_SECRET), Secret(OLD_GATE_SECRET)),
         public_url="https://pay.example.com",
         table=table,
-        sign_link=lambda app_id, user_id, now: links.sign(LINK_KEY, app_id, user_id, now),
+        sign_link=partial(links.sign, LINK_KEY),
         registry=Registry(),
         first_sight=lambda app_id, user_id: held[0].seen.append((app_id, user_id)),
         traefik_document=lambda: held[0].document,

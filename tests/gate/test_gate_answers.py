@@ -86,6 +86,40 @@ def _buyer(url: str) -> str:
     return links.verify([LINK_KEY], link, "skai", NOW + 599)
 
 
+def _said(answer: Answer) -> links.Link:
+    (link,) = parse_qs(urlsplit(answer.header("Location") or "").query)["t"]
+    return links.read([LINK_KEY], link, "skai", NOW)
+
+
+async def test_a_browser_is_led_back_to_the_page_that_it_was_refused() -> None:
+    async with stage() as on:
+        said = _said(await ask(on.port, uri="/pro/x?a=1&b=%2F%20", user="bob", more=[NAVIGATE]))
+        assert (said.return_url, said.tier) == ("https://chat.example.com/pro/x?a=1&b=%2F%20", "pro")
+        for changes in ({"uri": "/pro/" + "x" * 1100}, {"uri": "/pro/x", "method": "POST"}):
+            said = _said(await ask(on.port, user="bob", more=[NAVIGATE], **changes))
+            assert (said.return_url, said.tier) == ("", "pro")
+
+
+@pytest.mark.parametrize(
+    ("query", "back", "tier"),
+    [
+        ("", "", ""),
+        ("?back=/notes/5%3Fx%3D1", "https://chat.example.com/notes/5?x=1", ""),
+        ("?back=/pro/x", "https://chat.example.com/pro/x", "pro"),
+        ("?back=//evil.example/", "https://chat.example.com//evil.example/", ""),
+        ("?back=/%5Cevil.example", "https://chat.example.com/%5Cevil.example", ""),
+        ("?back=https://evil.example/", "", ""),
+        ("?back=@evil.example/", "", ""),
+        ("?back=/a&back=/b", "", ""),
+        ("?back=" + "/" * 2000, "", ""),
+    ],
+)
+async def test_the_upgrade_path_leads_back_on_the_same_host_only(query: str, back: str, tier: str) -> None:
+    async with stage() as on:
+        said = _said(await ask(on.port, uri=f"/.skpayments/upgrade{query}", user="bob"))
+        assert (said.user_id, said.return_url, said.tier) == ("bob", back, tier)
+
+
 @pytest.mark.parametrize("uri", ["/.skpayments/upgrade", "/.skpayments/upgrade/", "/.skpayments/upgrade?from=menu"])
 async def test_the_upgrade_path_leads_to_the_buyers_page(uri: str) -> None:
     async with stage(with_app(sign_in_url="https://chat.example.com/auth")) as on:

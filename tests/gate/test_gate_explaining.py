@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ class Place:
             secrets=(Secret(GATE_SECRET),),
             public_url="https://pay.example.com",
             table=self.table,
-            sign_link=lambda app_id, user_id, now: links.sign(LINK_KEY, app_id, user_id, now),
+            sign_link=partial(links.sign, LINK_KEY),
             registry=Registry(),
             first_sight=lambda app_id, user_id: self.met.append(user_id),
             clock=lambda: NOW,

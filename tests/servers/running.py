@@ -160,9 +160,12 @@ class Running:
         async with self.session.get(url, headers=sent, allow_redirects=False) as answer:
             return answer.status, dict(answer.headers), await answer.text()
 
-    def link(self, user_id: str, app_id: str = "skai", *, now: float | None = None, key: str = GATE_SECRET) -> str:
-        """The `t` of an upgrade link as the gate signs it."""
-        return links.sign(links.link_keys((Secret(key),))[0], app_id, user_id, int(time.time() if now is None else now))
+    def link(
+        self, user_id: str, app_id: str = "skai", *, now: float | None = None, key: str = GATE_SECRET, **more: str
+    ) -> str:
+        """The `t` of an upgrade link as the gate signs it; `more` is what else it says."""
+        signed_at = int(time.time() if now is None else now)
+        return links.sign(links.link_keys((Secret(key),))[0], app_id, user_id, signed_at, **more)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager

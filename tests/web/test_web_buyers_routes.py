@@ -149,3 +149,70 @@ async def test_a_link_is_never_logged(
     assert "u1" in written  # something was logged at all
     for token in (link, expired):
         assert token.split(".")[2] not in written
+
+
+REPORTS = "https://chat.example.com/reports/7?x=1"
+
+
+def change_token(running: Running) -> str:
+    """What Stripe would send the person back with: from the session that was opened last."""
+    session = running.stripe.state()["checkout.session"][-1]
+    address, _, token = session["success_url"].partition("?r=")
+    assert address == f"{PUBLIC_URL}/buy/skai"
+    return str(token)
+
+
+async def test_stripe_sends_the_person_to_a_page_that_knows_what_they_chose(running: Running) -> None:
+    link = running.link("u1", return_url=REPORTS, tier="pro")
+    status, offer = await running.json("GET", "/buy/skai/offer", link)
+    assert (status, offer["required_tier"], offer["return_url"]) == (200, {"id": "pro", "name": "Pro"}, REPORTS)
+    assert offer["upgrade_url"] == "https://chat.example.com/.skpayments/upgrade?back=/reports/7%3Fx%3D1"
+    assert 590 <= offer["expires_in_seconds"] <= LIFETIME_SECONDS
+    await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
+    status, change = await running.json("GET", "/buy/skai/change", change_token(running))
+    assert (status, change["changed"], change["tier"]["id"], change["return_url"]) == (200, False, "pro", REPORTS)
+    # The same purchase from the same page has the same session; from another page it leads back to that one.
+    again = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
+    assert len(running.stripe.state()["checkout.session"]) == 1
+    other = await running.json(
+        "POST", "/buy/skai/checkout", running.link("u1"), json={"tier": "pro"}, headers=FROM_OUR_PAGE
+    )
+    assert again[1]["checkout_url"] != other[1]["checkout_url"]
+    _, change = await running.json("GET", "/buy/skai/change", change_token(running))
+    assert change["return_url"] == "https://chat.example.com/?upgraded=1"
+
+
+async def test_what_stripe_sends_a_person_back_with_allows_nothing_else(running: Running) -> None:
+    link = running.link("u1")
+    await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
+    token = change_token(running)
+    for method, action, body in ROUTES:
+        status, answer = await running.json(method, f"/buy/skai/{action}", token, json=body, headers=FROM_OUR_PAGE)
+        assert (status, answer["error"]) == (401, "bad_signature")
+    status, answer = await running.json("GET", "/buy/skai/change", link)
+    assert (status, answer["error"]) == (401, "bad_signature")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://evil.example/", "//evil.example", "javascript:alert(1)", "https://chat.example.com.evil.example/",
+     "https://chat.example.com@evil.example/", "https://evil.example\\@chat.example.com/", "ftp://chat.example.com/"],
+)  # fmt: skip
+async def test_nobody_is_led_to_another_site(running: Running, url: str) -> None:
+    """Only the gate signs addresses; one of a host that the app no longer has is not followed either."""
+    link = running.link("u1", return_url=url)
+    _, offer = await running.json("GET", "/buy/skai/offer", link)
+    assert offer["return_url"] is None
+    assert offer["upgrade_url"] == "https://chat.example.com/.skpayments/upgrade"
+    await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
+    _, change = await running.json("GET", "/buy/skai/change", change_token(running))
+    assert change["return_url"] == "https://chat.example.com/?upgraded=1"
+
+
+async def test_a_link_that_is_over_says_where_a_fresh_one_is_had(running: Running) -> None:
+    over = running.link("u1", now=time.time() - LIFETIME_SECONDS - 1, return_url=REPORTS)
+    status, answer = await running.json("GET", "/buy/skai/offer", over)
+    assert (status, answer["error"]) == (401, "link_expired")
+    assert answer["upgrade_url"] == "https://chat.example.com/.skpayments/upgrade?back=/reports/7%3Fx%3D1"
+    status, answer = await running.json("GET", "/buy/skai/offer", "1.x.y")
+    assert answer["upgrade_url"] == "https://chat.example.com/.skpayments/upgrade"

@@ -1,98 +1,63 @@
 // The buyer's page. The link's token says who is buying; it is taken out of the address bar at once, so that it is
 // neither bookmarked nor shared. This tab keeps it for as long as it is good, so that the page can be loaded again.
 
+import { allowances, day, element, priceLine, priceWords, standing } from "./words.js";
+
 const appId = location.pathname.split("/")[2];
-const inLink = new URLSearchParams(location.search).get("t");
-if (inLink) {
-  sessionStorage.setItem(`link ${appId}`, inLink);
-  history.replaceState(null, "", location.pathname);
-}
-const token = inLink ?? sessionStorage.getItem(`link ${appId}`) ?? "";
-
 const byId = (id) => document.getElementById(id);
-const numbers = new Intl.NumberFormat();
 
-async function call(action, body) {
+// `t` is the gate's link, `r` the one with which Stripe sends a person back; the newer one counts.
+function tokens() {
+  const shown = new URLSearchParams(location.search);
+  for (const [name, key] of [["t", `link ${appId}`], ["r", `change ${appId}`]]) {
+    if (shown.has(name)) {
+      sessionStorage.removeItem(`change ${appId}`);
+      sessionStorage.setItem(key, shown.get(name));
+      history.replaceState(null, "", location.pathname);
+    }
+  }
+  return { link: sessionStorage.getItem(`link ${appId}`) ?? "", change: sessionStorage.getItem(`change ${appId}`) };
+}
+
+const { link, change } = tokens();
+
+async function call(action, body, token = link) {
   const answer = await fetch(`/buy/${encodeURIComponent(appId)}/${action}`, {
-    method: action === "offer" ? "GET" : "POST",
+    method: action === "offer" || action === "change" ? "GET" : "POST",
     headers: { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) },
     body: body && JSON.stringify(body),
   });
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) {
     const message = document.message ?? `The server answered ${answer.status}. Please try again.`;
-    throw Object.assign(new Error(message), { app: document.app, code: document.error });
+    throw Object.assign(new Error(message), { answer: document, status: answer.status });
   }
   return document;
 }
 
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+function say(text) {
+  byId("standing").textContent = text;
 }
 
-function money(price) {
-  if (price.unit_amount === null || !price.currency) {
-    return "Price at the checkout";
-  }
-  // The decimals are Stripe's: for some currencies, such as ISK, the browser's own are others.
-  const format = new Intl.NumberFormat(undefined, {
-    style: "currency",
-    currency: price.currency.toUpperCase(),
-    minimumFractionDigits: price.decimals,
-    maximumFractionDigits: price.decimals,
-    trailingZeroDisplay: "stripIfInteger",
-  });
-  return format.format(price.unit_amount / 10 ** price.decimals);
+function showLink(id, text, url) {
+  byId(id).href = url;
+  byId(id).textContent = text;
+  byId(id).hidden = false;
 }
 
-function priceLine(price, place) {
-  const line = element("p", { className: "price" }, place ? "or " : "", element("strong", {}, money(price)));
-  const every = price.interval_count > 1 ? `every ${price.interval_count} ${price.interval}s` : `per ${price.interval}`;
-  line.append(price.interval ? ` ${every}` : "");
-  return line;
-}
-
-const EACH = { "1d": "a day", "7d": "a week", "30d": "a month", "1mo": "a month", "1h": "an hour" };
-
-// Features are words of apps.json, such as image_generation.
-const inWords = (feature) => (feature.charAt(0).toUpperCase() + feature.slice(1)).replaceAll(/[_-]/g, " ");
-
-function allowances({ features, limits }) {
-  const lines = features.map(inWords);
-  // Only what apps.json states is a promise: null is "unlimited" in so many words, a missing key says nothing.
-  const inLimits = {
-    max_budget: (budget) =>
-      budget === null
-        ? "No budget limit"
-        : `$${numbers.format(budget)} of usage ${EACH[limits.budget_duration] ?? `per ${limits.budget_duration}`}`,
-    rpm_limit: (rpm) => (rpm === null ? "Any number of requests" : `${numbers.format(rpm)} requests a minute`),
-    tpm_limit: (tpm) => (tpm === null ? "Any number of tokens" : `${numbers.format(tpm)} tokens a minute`),
-    models: (models) => (models === null ? "All models" : `Models: ${models.join(", ")}`),
-  };
-  for (const [name, inWordsOf] of Object.entries(inLimits)) {
-    if (name in limits) {
-      lines.push(inWordsOf(limits[name]));
-    }
-  }
-  return element("ul", {}, ...lines.map((line) => element("li", {}, line)));
-}
-
+// An error with a status is our server's, whose words are for the person; any other is the browser's or the network's.
 function showProblem(error) {
   const problem = byId("problem");
-  problem.textContent = error.message;
+  problem.textContent = error.status ? error.message : "The server cannot be reached. Check your connection and try again.";
   problem.hidden = false;
-  if (error.app) {
-    showWayBack(error.app);
+  const { app, upgrade_url: upgradeUrl } = error.answer ?? {};
+  if (app) {
+    showLink("back", `Back to ${app.name}`, app.url);
   }
-}
-
-function showWayBack(app) {
-  const back = byId("back");
-  back.href = app.url;
-  back.textContent = `Back to ${app.name}`;
-  back.hidden = false;
+  if (error.status === 401) {
+    document.querySelectorAll("button").forEach((button) => (button.hidden = true));
+    showLink("again", "Open the plans again", upgradeUrl);
+  }
 }
 
 // Send the person on to Stripe; while that happens no second click is possible.
@@ -103,20 +68,12 @@ async function go(action, body, field) {
   try {
     location.assign((await call(action, body))[field]);
   } catch (error) {
-    showProblem(error);
     buttons.forEach((button) => (button.disabled = false));
-    if (error.code === "price_changed" || error.code === "price_missing") {
-      show(await call("offer"));
+    if (["price_changed", "price_missing"].includes(error.answer?.error)) {
+      await showOffer();
     }
+    showProblem(error);
   }
-}
-
-// What tells a price from the others of its tier: how often it is paid, and if that is not enough how much it is.
-function priceWords(price, others) {
-  const often = price.interval_count > 1 ? `every ${price.interval_count} ${price.interval}s` : `by the ${price.interval}`;
-  const alike = (other) => other.interval === price.interval && other.interval_count === price.interval_count;
-  const words = [price.interval ? often : "", others.some(alike) ? money(price) : ""];
-  return others.length > 0 ? words.filter(Boolean).map((word) => `, ${word}`).join("") : "";
 }
 
 function priceButton(offer, tier, price) {
@@ -127,46 +84,141 @@ function priceButton(offer, tier, price) {
   return button;
 }
 
+// What is said beside a tier's name: it is the person's now, later, or what they came for.
+function badge(offer, tier) {
+  if (tier.id === offer.current.tier) {
+    return "Your plan";
+  }
+  if (tier.id === offer.pending?.tier) {
+    return `From ${day(offer.pending.at)}`;
+  }
+  return tier.id === offer.required_tier?.id ? "Needed" : "";
+}
+
 function card(offer, tier, isFirst) {
   const current = tier.id === offer.current.tier;
+  const words = badge(offer, tier);
   const made = element("li", { className: "tier" }, element("h2", {}, tier.name));
+  if (words) {
+    made.firstChild.append(" ", element("span", { className: "here" }, words));
+  }
   if (current) {
     made.setAttribute("aria-current", "true");
-    made.firstChild.append(" ", element("span", { className: "here" }, "Your plan"));
   }
+  made.classList.toggle("needed", tier.id === offer.required_tier?.id && !current);
   made.append(...tier.prices.map(priceLine));
   if (tier.prices.length === 0) {
-    const words = isFirst ? element("strong", {}, "No charge") : "Not for sale right now";
-    made.append(element("p", { className: "price" }, words));
+    const free = isFirst ? element("strong", {}, "No charge") : "Not for sale right now";
+    made.append(element("p", { className: "price" }, free));
   }
   made.append(allowances(tier));
-  if (!current) {
+  if (!current && tier.id !== offer.pending?.tier) {
     made.append(...tier.prices.map((price) => priceButton(offer, tier, price)));
   }
   return made;
 }
 
-function standing({ current, current_name: name }) {
-  const day = (at) => new Date(at * 1000).toLocaleDateString(undefined, { dateStyle: "long" });
-  if (current.ends_at !== null) {
-    return `You have ${name} until ${day(current.ends_at)}.`;
+// Why the person is here, and the way back to the page that they could not open.
+function showReason({ app, current, required_tier: needed, return_url: url, tiers }) {
+  const reason = byId("reason");
+  const rank = (id) => tiers.findIndex((tier) => tier.id === id);
+  reason.hidden = !needed;
+  if (!needed) {
+    return;
   }
-  if (current.status === "past_due") {
-    const until = current.until === null ? "" : ` You keep ${name} until ${day(current.until)}.`;
-    return `The last payment failed: please check your card under “Manage billing”.${until}`;
+  if (current.tier === needed.id || rank(current.tier) > rank(needed.id)) {
+    reason.textContent = `You have what you need now.`;
+    showLink("back", `Back to ${app.name}`, url ?? app.url);
+  } else {
+    reason.textContent = `What you wanted to open in ${app.name} needs ${needed.name}.`;
   }
-  return `You have ${name}.`;
 }
 
 function show(offer) {
   document.title = `${offer.app.name} plans`;
   byId("title").textContent = `${offer.app.name} plans`;
-  byId("standing").textContent = standing(offer);
+  say(standing(offer));
   byId("tiers").replaceChildren(...offer.tiers.map((tier, place) => card(offer, tier, place === 0)));
-  const manage = byId("manage");
-  manage.hidden = !offer.has_customer;
-  manage.addEventListener("click", () => go("portal", undefined, "portal_url"));
-  showWayBack(offer.app);
+  byId("manage").hidden = !offer.has_customer;
+  showLink("back", `Back to ${offer.app.name}`, offer.app.url);
+  showReason(offer);
+}
+
+async function showOffer() {
+  const offer = await call("offer");
+  show(offer);
+  return offer;
+}
+
+// A page that was left open longer than its link is good has nothing that only fails when it is clicked. A timer alone
+// would not do: it stands still while the computer sleeps.
+function expireWithItsLink(offer) {
+  const expiresAt = Date.now() + offer.expires_in_seconds * 1000;
+  const look = () => {
+    if (Date.now() >= expiresAt) {
+      showProblem({ status: 401, message: "This page has been open for a while.", answer: offer });
+    }
+  };
+  setInterval(look, 5000);
+  addEventListener("visibilitychange", look);
+}
+
+const WAIT_SECONDS = 30;
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+// Back from Stripe: its word may come a little later than the person.
+async function waitForChange() {
+  byId("tiers").hidden = true;
+  say("Thank you. Waiting for Stripe to confirm your plan…");
+  const until = Date.now() + WAIT_SECONDS * 1000;
+  let found = null;
+  for (let pause = 0.5; Date.now() < until; pause = Math.min(pause * 1.5, 5)) {
+    try {
+      found = await call("change", undefined, change);
+    } catch (error) {
+      if (error.status === 401 || error.status === 404) {
+        throw error;
+      }
+    }
+    if (found?.changed) {
+      break;
+    }
+    await sleep(pause);
+  }
+  return found;
+}
+
+async function showChange() {
+  const found = await waitForChange();
+  if (found === null) {
+    say("");
+    showProblem(new Error());
+    askAgain();
+    return;
+  }
+  document.title = `${found.app.name} plans`;
+  byId("title").textContent = `${found.app.name} plans`;
+  showLink("back", `Back to ${found.app.name}`, found.return_url);
+  if (!found.changed) {
+    say(
+      `Stripe has not confirmed your plan yet. That may take some minutes, and with some ways to pay some days. ` +
+        `You will have ${found.tier.name} as soon as it has; you need not stay here.`,
+    );
+    askAgain();
+    return;
+  }
+  sessionStorage.removeItem(`change ${appId}`);
+  const later = found.pending?.tier === found.tier.id;
+  const words = later ? `From ${day(found.pending.at)} you will have ${found.tier.name}.` : `You have ${found.current_name} now.`;
+  say(`${words} Taking you back to ${found.app.name}…`);
+  await sleep(later ? 5 : 2);
+  location.replace(found.return_url);
+}
+
+function askAgain() {
+  const button = byId("wait");
+  button.hidden = false;
+  button.addEventListener("click", () => location.reload(), { once: true });
 }
 
 // Back from Stripe by the browser's own button, the page may come out of its cache with every button disabled.
@@ -175,10 +227,12 @@ addEventListener("pageshow", (event) => {
     location.reload();
   }
 });
+byId("manage").addEventListener("click", () => go("portal", undefined, "portal_url"));
 
 try {
-  show(await call("offer"));
+  await (change === null ? showOffer().then(expireWithItsLink) : showChange());
 } catch (error) {
-  byId("standing").textContent = "";
+  sessionStorage.removeItem(`change ${appId}`);
+  say("");
   showProblem(error);
 }
