@@ -43,6 +43,7 @@ def skpay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     """A server that `skpay` finds."""
+    write_apps(tmp_path, lambda apps: apps["apps"][0]["litellm"].update(shared_key="env:LITELLM_KEY"))
     async with running_application(tmp_path) as application:
         application.environ["PORT"] = str(application.application.web_port)
         application.environ["GATE_PORT"] = str(application.application.gate_port)

@@ -41,7 +41,8 @@ WEBHOOK = "http://pay.localhost:WEB/webhook/stripe"
 SUBJECTS = {
     "apps.json", "database", "disk", "clock", "server", "gate", "stripe key", "stripe rights", "stripe prices",
     "stripe portal skai", "webhook endpoint", "webhook deliveries", "webhook URL", "litellm", "litellm key",
-    "litellm limits", "open webui skai", "traefik", "traefik: entry points", ROUTERS, GATE, "traefik: TCP routers",
+    "litellm limits", "litellm enforcement", "open webui skai", "traefik", "traefik: entry points", ROUTERS, GATE,
+    "traefik: TCP routers",
     LIVE, "gate port", "edge cache chat.localhost",
 }  # fmt: skip
 # What is broken, how, and all that doctor says of it but "well": (state, subject, message).
