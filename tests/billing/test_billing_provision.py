@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.world import DAY, World, opened_world, until
+from servers.world import APPS, DAY, World, opened_world, until
 
 from gateway.billing.first_sight import FirstSight
 from gateway.billing.grants import give
-from gateway.billing.provision import provision, renew_limits
+from gateway.billing.provision import limits_digest, provision, renew_limits
+from gateway.catalog import parse
+from gateway.catalog.model import Tier
 from gateway.errors import StoreUnavailable
 from gateway.sandbox.litellm import customers
 from gateway.store import litellm_ids, outbox
@@ -119,6 +124,59 @@ async def test_t3_one_first_sight_that_fails_does_not_end_them_all(
     await asyncio.gather(running, return_exceptions=True)
     await world.settle()
     assert world.limits("u2") == FREE
+
+
+async def test_t3_what_the_gate_waits_for_is_over_once_litellm_holds_the_limits(world: World) -> None:
+    sight = FirstSight(world.billing)
+    running = asyncio.create_task(sight.run())
+    pending = sight.saw("skai", "u1")
+    assert isinstance(pending, asyncio.Future)
+    assert sight.saw("skai", "u1") is pending
+    await asyncio.wait_for(world.billing.wish_made.wait(), 10)
+    assert not pending.done()
+    await world.settle()
+    assert (pending.done(), world.limits("u1")) == (True, FREE)
+    again = sight.saw("skai", "u1")
+    assert isinstance(again, asyncio.Future)
+    await asyncio.wait_for(again, 10)  # without another call to LiteLLM
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_t3_a_failed_attempt_ends_the_wait(world: World) -> None:
+    world.litellm_fault("reset", times=1000)
+    sight = FirstSight(world.billing)
+    running = asyncio.create_task(sight.run())
+    pending = sight.saw("skai", "u1")
+    assert isinstance(pending, asyncio.Future)
+    await asyncio.wait_for(world.billing.wish_made.wait(), 10)
+    await world.settle()
+    await asyncio.wait_for(pending, 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_t3_who_waits_at_the_gate_goes_ahead_of_limits_that_are_renewed(world: World) -> None:
+    now = world.billing.now()
+    await world.store.write(lambda conn: outbox.put(conn, "litellm", "skai", "renewed", {}, now - 60))
+    await see(world, "u1")
+    (first, second) = await world.store.read(lambda conn: outbox.due(conn, now, 8))
+    assert (first.user_id, second.user_id) == ("u1", "renewed")
+
+
+def test_a_limit_of_zero_is_told_anew_after_an_upgrade_and_no_other_limit_is() -> None:
+    """The digests of 1.0 for other tiers stay, so that nobody else is written to again."""
+    app = parse(json.dumps(APPS).encode()).apps["skai"]
+    (tier, *_) = app.tiers
+    mode = {"mode": "customer", "user_id": "{user_id}", "shared_users": False}
+
+    def digest_of_old(changed: Tier) -> str:
+        told = [app.app_id, tier.tier_id, mode, asdict(changed.limits)]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    nothing = replace(tier, limits=replace(tier.limits, max_budget_usd=0))
+    assert limits_digest(app, tier) == digest_of_old(tier)
+    assert limits_digest(app, nothing) != digest_of_old(nothing)
 
 
 async def test_a_user_of_no_app_or_of_one_without_litellm_makes_no_wish(world: World) -> None:
