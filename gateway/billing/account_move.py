@@ -31,6 +31,14 @@ _ALERTS = (
     "reconcile_stopped",
     "price_missing",
     "price_differs",
+    "prices_refused",
+    "checkout_refused",
+    "portal_refused",
+    "currency_mismatch",
+    "adopt_refused",
+    "users_delete_refused",
+    "users_move_refused",
+    "unadopted_payer",
 )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from gateway.billing.alerting import log_resolved, open_alert, resolve_all
 from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.refusals import alert_refusals
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict
 from gateway.store import alerts, entitlements, prices, refreshes
@@ -47,8 +48,9 @@ async def resolve_prices(billing: Billing) -> None:
     """
     right: set[tuple[str, str]] = set()
     catalog = billing.catalog
-    for app, tier, price in catalog.prices():
-        right |= await _look_at(billing, app, tier, price)
+    async with alert_refusals(billing, "prices_refused", "prices"):
+        for app, tier, price in catalog.prices():
+            right |= await _look_at(billing, app, tier, price)
     await load_known_prices(billing)
     billing.known_products = _known_products(billing)
     billing.prices_resolved = billing.catalog is catalog

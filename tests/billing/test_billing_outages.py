@@ -11,6 +11,7 @@ from servers.world import DAY, World
 from gateway.billing.adopt import Claim, adopt_claimed
 from gateway.billing.forget import forget
 from gateway.billing.portal import open_portal, push_configurations
+from gateway.billing.prices import resolve_prices
 from gateway.billing.refusals import KEY_SUBJECT, REFUSED, UNAVAILABLE
 from gateway.errors import StoreUnavailable, UpstreamFailed
 from gateway.store import alerts
@@ -268,3 +269,15 @@ async def test_a_checkout_refused_while_the_store_is_read_only_says_stripes_reas
     with pytest.raises(UpstreamFailed) as refused:
         await world.checkout("u1")
     assert refused.value.code == "stripe_refused"
+
+
+@pytest.mark.parametrize(("status", "subject"), [(403, KEY_SUBJECT), (400, "prices")])
+async def test_prices_that_cannot_be_read_for_good_are_alerted_until_they_can(
+    world: World, status: int, subject: str
+) -> None:
+    world.stripe.fault("status", "/v1/prices.*", "GET", status=status)
+    with pytest.raises(UpstreamFailed):
+        await resolve_prices(world.billing)
+    assert await world.alerts() == {("prices_refused", subject)}
+    await resolve_prices(world.billing)
+    assert await world.alerts() == set()

@@ -92,6 +92,9 @@ REPLAYED = {"Idempotent-Replayed": "true"}
         (402, {}, 1, False),
         (403, {}, 1, False),
         (404, {}, 1, False),
+        (408, {}, 1, True),
+        (422, {}, 1, False),
+        (425, {}, 1, True),
         (409, {}, 3, True),
         (409, SHOULD_NOT, 1, True),
         (429, {}, 3, True),
@@ -112,6 +115,7 @@ async def test_what_is_tried_again_at_once_and_what_may_be_later(
     assert (len(client.script.asked), failed.value.retryable) == (tries, later)
     assert (failed.value.status, failed.value.stripe_code, failed.value.param) == (status, "some_code", "some_param")
     assert failed.value.replayed is (headers.get("Idempotent-Replayed") == "true")
+    assert failed.value.code == ("upstream_failed" if later else "stripe_refused")
     assert "req_1" in failed.value.detail
     assert "some message" not in failed.value.message
     assert all(0.25 <= seconds <= 5 for seconds in client.script.waits)
@@ -208,3 +212,11 @@ async def test_a_slow_stripe_is_not_waited_for_for_ever(client: Client) -> None:
 @pytest.mark.parametrize(("key", "live"), [("sk_live_1", True), ("rk_live_1", True), ("sk_test_1", False)])
 async def test_the_mode_is_the_newest_keys(client: Client, key: str, live: bool) -> None:
     assert Stripe(client.session, (Secret(key), Secret("sk_test_0")), api_base=client.url).livemode is live
+
+
+async def test_what_is_replayed_to_a_retry_was_not_saved_before_the_call(client: Client) -> None:
+    """The key of a call whose own first answer was an error is not known to be spent by an earlier one."""
+    client.script.says((500, ERROR), (500, ERROR, REPLAYED))
+    with pytest.raises(StripeError) as failed:
+        await client.stripe.post("/v1/x", {})
+    assert (len(client.script.asked), failed.value.replayed) == (2, False)
