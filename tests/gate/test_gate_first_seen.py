@@ -6,8 +6,10 @@ import asyncio
 import time
 
 import pytest
-from gate_stage import Stage, ask, head, raw, stage
+from gate.gate_stage import Stage, ask, head, raw, stage
+from gate.test_gate_waiting import INTROSPECTED
 
+from gateway.access.who import Ask, Known
 from gateway.gate import first_seen
 
 
@@ -52,10 +54,10 @@ async def test_nobody_else_waits() -> None:
         assert (await held).status == 200
 
 
-async def test_an_outage_of_litellm_holds_a_user_once_and_for_less_than_a_second(
+async def test_an_outage_of_litellm_holds_a_user_once_and_for_no_longer_than_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(first_seen, "HOLD_SECONDS", 0.3)
+    monkeypatch.setattr(first_seen, "HOLD_SECONDS", 1.0)
     async with stage() as on:
         provisioned_by(on)
         started = time.monotonic()
@@ -63,7 +65,7 @@ async def test_an_outage_of_litellm_holds_a_user_once_and_for_less_than_a_second
         assert time.monotonic() - started > 0.25
         started = time.monotonic()
         assert (await ask(on.port, user="bob")).status == 200
-        assert time.monotonic() - started < 0.25
+        assert time.monotonic() - started < 0.9
 
 
 @pytest.mark.usefixtures("on_time")
@@ -107,3 +109,28 @@ async def test_a_reload_while_a_user_waits_answers_by_the_new_apps() -> None:
         on.gate.install({})
         pending["bob"].set_result(None)
         assert (await held).status == 404
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_the_plugins_first_question_about_a_user_waits_as_well() -> None:
+    async with stage() as on:
+        pending = provisioned_by(on)
+        plugin = [("X-Sk-Plugin", "1")]
+        held = asyncio.create_task(ask(on.port, user="bob", more=plugin))
+        await asyncio.sleep(0.1)
+        assert not held.done()
+        pending["bob"].set_result(None)
+        assert (await held).status == 200
+
+
+async def test_a_user_whom_others_must_name_is_answered_in_time_whatever_litellm_does() -> None:
+    async def resolve(app_id: str, asked: Ask) -> Known:
+        await asyncio.sleep(0.3)
+        return Known("bob", int(time.time()) + 3600)
+
+    async with stage(INTROSPECTED, resolve=resolve) as on:
+        provisioned_by(on)
+        started = time.monotonic()
+        answer = await ask(on.port, user="bob")
+        assert (answer.status, answer.header("X-SK-User")) == (200, "bob")
+        assert 0.7 < time.monotonic() - started < 3
