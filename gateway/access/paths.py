@@ -23,10 +23,9 @@ _ODD = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
 _MAX_LENGTH = 16_384
 _MAX_ODD_LENGTH = 2048
 _MAX_READINGS = 32
-_MAX_READ = 6144  # characters, of all readings together
+_MAX_READ = 4096  # characters, of all readings together
 _MAX_NOT_ASCII = 256  # one character may become eighteen
 _MAX_KEPT_LENGTH = 256
-_NORMALIZED_AT_ONCE = 16
 
 
 class Path(NamedTuple):
@@ -76,16 +75,23 @@ def _resolve_dots(text: str) -> str:
     return "/" + "/".join(kept)
 
 
+@lru_cache(maxsize=4096)
+def _ascii_twin(char: str) -> str:
+    """What a character is to frameworks that normalize, if that has ASCII in it; else itself: no rule can tell."""
+    normalized = unicodedata.normalize("NFKC", char)
+    return normalized if any(each < "\x80" for each in normalized) else char
+
+
 def _compatible(text: str) -> str:
     """Full-width slashes and letters as the ASCII ones that some frameworks make of them.
 
-    In short pieces: normalizing sorts runs of combining marks in quadratic time. At the borders marks are not composed
-    with the letter before them, which no rule can tell, since rules are ASCII.
+    Each character by itself: over a whole text, normalizing sorts runs of combining marks in quadratic time. What that
+    would compose is no ASCII, so no rule is about it.
     """
     if text.isascii():
         return text
-    pieces = range(0, len(text), _NORMALIZED_AT_ONCE)
-    return "".join(unicodedata.normalize("NFKC", text[at : at + _NORMALIZED_AT_ONCE]) for at in pieces)
+    twins = {ord(char): twin for char in set(text) if char > "\x7f" and (twin := _ascii_twin(char)) != char}
+    return text.translate(twins) if twins else text
 
 
 # Each run of spaces or dots is looked at once, from its beginning: without that a run of n takes n² steps.
