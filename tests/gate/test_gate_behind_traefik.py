@@ -59,7 +59,7 @@ async def place(folder: Path) -> AsyncIterator[Place]:
         app_url = await serve(stack, stage.app)
 
         def change(apps: dict[str, Any]) -> None:
-            apps["apps"][0].update(assertion=True, sign_in_url=SIGN_IN, upstream=app_url)
+            apps["apps"][0].update(assertion=True, sign_in_url=SIGN_IN, upstream=app_url, cors=[FRONT])
             apps["apps"][1].update(upstream=app_url)
 
         write_apps(folder, change)
@@ -74,6 +74,9 @@ async def place(folder: Path) -> AsyncIterator[Place]:
         stage.traefik = await stack.enter_async_context(Traefik(static, dynamic, {"GATE_SECRET": GATE_SECRET}))
         await stage.traefik.until_routers(*(f"{router.name}@file" for router in planned.routers))
         yield Place(running, stage)
+
+
+FRONT = "https://app.example.com"
 
 
 def session(user_id: str) -> tuple[str, str]:
@@ -128,3 +131,16 @@ async def test_refusals_reach_the_client_whole_and_the_log_with_their_tier(tmp_p
         assert lines[3]["request_X-Sk-Tier"] == "free"
         assert on.stage.traefik is not None
         assert str(paid.json()["upgrade_url"]).partition("?t=")[2] not in on.stage.traefik.log()
+
+
+async def test_a_page_of_an_allowed_origin_reads_refusals_and_what_passes_is_the_apps(tmp_path: Path) -> None:
+    names = ("access-control-allow-origin", "access-control-allow-credentials", "vary")
+    async with place(tmp_path) as on:
+        for more, status in ((session("bob"), 402), (("X-Nothing", "1"), 401)):
+            for origin, allowed in ((FRONT, (FRONT, "true")), ("https://evil.example", (None, None))):
+                refused = await on.stage.ask(SKAI, "/api/v1/images", [more, ("Origin", origin)])
+                found = tuple(refused.headers.get(name) for name in names)
+                assert (refused.status, found) == (status, (*allowed, "Origin"))
+                assert refused.json()["detail"]
+        passed = await on.stage.ask(SKAI, "/", [session("bob"), ("Origin", FRONT)])
+        assert (passed.status, "access-control-allow-origin" in passed.headers) == (200, False)
