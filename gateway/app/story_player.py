@@ -221,24 +221,24 @@ class Player:
     async def send_invoices(self, act: Act) -> None:
         """From now on invoices are sent, not charged."""
         params = {"collection_method": "send_invoice", "days_until_due": act["days"]}
-        await self._stage.billing.stripe.post(f"/v1/subscriptions/{self._subscription_id()}", params)
+        await self._stage.billing.stripe.post(api_path("v1/subscriptions", self._subscription_id()), params)
 
     async def give_credit(self, act: Act) -> None:
         """A balance at Stripe that pays so many invoices of what the last checkout sells."""
         amount = self._stage.stripe.state()["checkout.session"][-1]["amount_total"]
         await self._stage.billing.stripe.post(
-            f"/v1/customers/{self._customer_id()}", {"balance": -act["invoices"] * amount}
+            api_path("v1/customers", self._customer_id()), {"balance": -act["invoices"] * amount}
         )
 
     async def end_invoice(self, act: Act) -> None:
         """The open invoice becomes void or uncollectible, as from the Dashboard."""
         invoice_id = self._newest("subscription")["latest_invoice"]
-        await self._stage.billing.stripe.post(f"/v1/invoices/{invoice_id}/{act['how']}", {})
+        await self._stage.billing.stripe.post(api_path("v1/invoices", invoice_id, act["how"]), {})
 
     async def pause_collection(self, act: Act) -> None:
         paused = {"behavior": "void"} if act["paused"] else ""
         await self._stage.billing.stripe.post(
-            f"/v1/subscriptions/{self._subscription_id()}", {"pause_collection": paused}
+            api_path("v1/subscriptions", self._subscription_id()), {"pause_collection": paused}
         )
 
     async def unknown_price(self, act: Act) -> None:
@@ -246,7 +246,7 @@ class Player:
         [item] = self._newest("subscription")["items"]["data"]
         price = self._stage.stripe.add_price(self._stage.stripe.add_product("Special offer"), 1234)
         params = {"items": [{"id": item["id"], "price": price["id"]}], "proration_behavior": "none"}
-        await self._stage.billing.stripe.post(f"/v1/subscriptions/{self._subscription_id()}", params)
+        await self._stage.billing.stripe.post(api_path("v1/subscriptions", self._subscription_id()), params)
 
     async def dispute(self, act: Act) -> None:
         self._stage.stripe.dispute(self._subscription_id(), act["status"])
