@@ -168,7 +168,7 @@ async def test_head_and_other_methods() -> None:
         writer.write(raw(head(secret=None), method="HEAD"))
         text = await stream.readuntil(b"\r\n\r\n")
         assert text.startswith(b"HTTP/1.1 403")
-        assert b"Content-Length: 69" in text
+        assert b"Content-Length: 116" in text
         writer.write(ALICE)
         assert (await stream.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         writer.close()
