@@ -112,6 +112,7 @@ async def test_each_failure_says_whether_to_try_again(place: Place, fault: dict[
     with pytest.raises(UpstreamFailed) as caught:
         await _get(place)
     assert caught.value.retryable is retryable
+    assert caught.value.code == ("upstream_failed" if retryable else "cloudflare_refused")
     assert await _get(place) == THEIRS
 
 
