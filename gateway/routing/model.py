@@ -108,6 +108,7 @@ class Router:
     """`app_id` None is our own public router, the one without a gate. `middlewares` are names, in order.
 
     `service` None: its requests go on to the lanes of its app, after the gate has said who it is.
+    `preflights` is the rule of those that we answer, "" for none.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Router:
     app_id: str | None
     middlewares: tuple[str, ...]
     service: str | None
+    preflights: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from gateway.routing.model import (
     Service,
     Strip,
 )
+from gateway.routing.preflights import preflight_rule
 from gateway.routing.safety import claims, problems
 from gateway.routing.spellings import any_of, every_spelling, other_spellings
 
@@ -95,7 +96,8 @@ def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
         header = HostHeader(f"sk-host-{suffix}", host)
         parts.middlewares.append(header)
         chain = (*before, INCOMING, header.name, gate.name)
-        parts.routers.append(Router(name, host, app.app_id, chain, None if below.lanes else service.name))
+        leads_to = None if below.lanes else service.name
+        parts.routers.append(Router(name, host, app.app_id, chain, leads_to, preflight_rule(app)))
     parts.lanes += below.lanes
     parts.middlewares += below.middlewares
     parts.services += (service, *below.services)

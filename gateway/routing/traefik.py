@@ -114,6 +114,9 @@ def _routers(plan: Plan, router: Router) -> Iterator[tuple[str, Tree]]:
         # request falls to the one above, which is no less strict. The path first: it tells most requests apart sooner.
         name = router.name.replace("sk-app-", "sk-arrived-", 1)
         yield name, _router(plan, router, f"Path(`{ARRIVED_PATH}`) && {rule}", PUBLIC, PRIORITY + 1)
+    if router.preflights:
+        name = router.name.replace("sk-app-", "sk-preflight-", 1)
+        yield name, _router(plan, router, f"{router.preflights} && {rule}", PUBLIC, PRIORITY + 1)
 
 
 def _router(plan: Plan, router: Router, rule: str, service: str | None, priority: int) -> Tree:

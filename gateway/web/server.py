@@ -14,6 +14,7 @@ from gateway.web.connections import LIMITS, LINGER_SECONDS, Runner
 from gateway.web.context import BILLING, SITE, Site
 from gateway.web.errors import errors_as_json, guarded_headers
 from gateway.web.openapi import OPENAPI_PATH, document, serve_openapi
+from gateway.web.preflights import preflights
 from gateway.web.routes import API
 
 SHUTDOWN_SECONDS = 3.0
@@ -21,7 +22,7 @@ SHUTDOWN_SECONDS = 3.0
 
 def web_application(billing: Billing, site: Site) -> web.Application:
     """Every public route over these use cases; starting and stopping them is the caller's business."""
-    application = web.Application(middlewares=[guarded_headers, errors_as_json])
+    application = web.Application(middlewares=[guarded_headers, errors_as_json, preflights])
     application[BILLING] = billing
     application[SITE] = site
     application[ARRIVALS] = Arrivals()

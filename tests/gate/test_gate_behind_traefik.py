@@ -144,3 +144,27 @@ async def test_a_page_of_an_allowed_origin_reads_refusals_and_what_passes_is_the
                 assert refused.json()["detail"]
         passed = await on.stage.ask(SKAI, "/", [session("bob"), ("Origin", FRONT)])
         assert (passed.status, "access-control-allow-origin" in passed.headers) == (200, False)
+
+
+def preflight(origin: str, asked: str = "GET") -> list[tuple[str, str]]:
+    return [("Origin", origin), ("Access-Control-Request-Method", asked),
+            ("Access-Control-Request-Headers", "authorization,x-own")]  # fmt: skip
+
+
+async def test_the_preflight_of_a_refused_route_is_answered_for_an_allowed_origin_alone(tmp_path: Path) -> None:
+    async with place(tmp_path) as on:
+        ours = await on.stage.ask(SKAI, "/api/v1/images/x", preflight(FRONT), method="OPTIONS")
+        assert ours.status == 204
+        assert ours.headers["access-control-allow-origin"] == FRONT
+        assert ours.headers["access-control-allow-credentials"] == "true"
+        assert ours.headers["access-control-allow-methods"] == "GET"
+        assert ours.headers["access-control-allow-headers"] == "authorization,x-own"
+        assert "Origin" in ours.headers["vary"]
+        assert on.stage.app_got == []
+        for path, asked in (
+            ("/free", preflight(FRONT)), ("/api/v1/imagesque", preflight(FRONT)),
+            ("/api/v1/images", preflight("https://evil.example")), ("/api/v1/images", preflight(FRONT)[:1]),
+        ):  # fmt: skip
+            theirs = await on.stage.ask(SKAI, path, asked, method="OPTIONS")
+            assert "access-control-allow-methods" not in theirs.headers, path
+        assert len(on.stage.app_got) == 3  # the app's own business, as without the key; the last is no preflight

@@ -73,14 +73,20 @@ class Stage:
         return plan(parse(self.document()), f"https://{PUBLIC_HOST}/base", self.gate_kind)
 
     async def ask(
-        self, host: str, target: str = "/", headers: Headers = (), body: bytes = b"", port: int | None = None
+        self,
+        host: str,
+        target: str = "/",
+        headers: Headers = (),
+        body: bytes = b"",
+        port: int | None = None,
+        method: str = "",
     ) -> Answer:
         """One request with these very bytes, as no client library would send them; to another entry point's port."""
         assert self.traefik is not None
         port = port or int(self.traefik.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            lines = [f"{'POST' if body else 'GET'} {target} HTTP/1.1", f"Host: {host}"]
+            lines = [f"{method or ('POST' if body else 'GET')} {target} HTTP/1.1", f"Host: {host}"]
             lines += [f"{key}: {value}" for key, value in headers]
             if not any(key.lower() == "connection" for key, _ in headers):
                 lines.append("Connection: close")

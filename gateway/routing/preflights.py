@@ -1,0 +1,52 @@
+"""Which preflights (CORS) are answered by us instead of the app: those of routes that the gate refuses to nobody. Pure.
+
+A browser sends them without credentials, and Traefik's ForwardAuth cannot answer one: what the gate allows goes on to
+the app, and any other status is a refusal to the browser. So they have a router of their own, through the same chain,
+to our public listener.
+"""
+
+from __future__ import annotations
+
+from gateway.catalog.model import App, Route
+
+_ASKED = "Access-Control-Request-Method"
+
+
+def preflight_rule(app: App) -> str:
+    """Traefik's rule for them, without the host; "" where the app allows no origin or refuses nobody.
+
+    Paths, methods and origins of a catalog hold no back-tick.
+    """
+    if not app.cors or not app.enforce:
+        return ""
+    refused = [route for route in app.routes if _refused(app, route)]
+    public = [route.path for route in app.routes if route.public]
+    if app.anonymous == "refuse":
+        paths = [f"!({_below(path)})" for path in public]
+    elif refused:
+        deeper = [path for path in public if any(path.startswith(f"{route.path.rstrip('/')}/") for route in refused)]
+        paths = [_any([_terms(route) for route in refused]), *(f"!({_below(path)})" for path in deeper)]
+    else:
+        return ""
+    origins = _any([f"Header(`Origin`, `{origin}`)" for origin in app.cors])
+    return " && ".join(["Method(`OPTIONS`)", f"HeaderRegexp(`{_ASKED}`, `.`)", origins, *paths])
+
+
+def _refused(app: App, route: Route) -> bool:
+    """Whether the first tier, and so whoever is not signed in, is refused here."""
+    lowest = app.tier(route.min_tier) if route.min_tier else None
+    short = not set(route.features) <= set(app.default_tier.features)
+    return not route.public and (short or (lowest is not None and lowest.rank > 0))
+
+
+def _terms(route: Route) -> str:
+    methods = _any([f"Header(`{_ASKED}`, `{method}`)" for method in route.methods]) if route.methods else ""
+    return " && ".join(filter(None, (f"({_below(route.path)})", methods)))
+
+
+def _below(path: str) -> str:
+    return "PathPrefix(`/`)" if path == "/" else f"Path(`{path}`) || PathPrefix(`{path}/`)"
+
+
+def _any(terms: list[str]) -> str:
+    return f"({' || '.join(terms)})"
