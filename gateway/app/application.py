@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import aiohttp
-from aiohttp import web
 
 from gateway.access import arrival, links
 from gateway.access.keys import KeyOwner
@@ -25,6 +22,7 @@ from gateway.app.gate_apps import GateApps
 from gateway.app.gate_table import GateTable
 from gateway.app.gauges import keep_gauges
 from gateway.app.lost_tiers import refuse_lost_tiers
+from gateway.app.ports import bound, open_site
 from gateway.app.session_watch import watch_sessions
 from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.checkout import expire_withdrawn
@@ -41,7 +39,7 @@ from gateway.billing.signing import signing_keys
 from gateway.billing.worker import Worker
 from gateway.catalog.model import EMPTY, Catalog, SecretRef
 from gateway.errors import ConfigError, SkpayError, UpstreamFailed
-from gateway.gate import Explainer, Gate, Listener, listen, listening_socket
+from gateway.gate import Explainer, Gate, Listener, listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
@@ -55,11 +53,8 @@ from gateway.web.server import web_application, web_runner
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 WATCH_SECONDS = 1.0
 PRICES_AGAIN_SECONDS = 30.0
-_BACKLOG = 128
 
 
 class Application:
@@ -179,7 +174,7 @@ class Application:
     async def _listen(self) -> None:
         """The gate's port answers, at first that it is not ready."""
         settings = self._settings
-        listener: Listener = await _bound(
+        listener: Listener = await bound(
             "GATE_PORT", settings.gate_port, listen(self._gate, settings.host, settings.gate_port)
         )
         self._stack.push_async_callback(listener.close, 2)
@@ -201,7 +196,7 @@ class Application:
         runner = web_runner(web_application(self._billing, site))
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        await _bound("PORT", settings.port, _open_site(runner, settings.host, settings.port))
+        await bound("PORT", settings.port, open_site(runner, settings.host, settings.port))
         self.web_port = int(runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -334,18 +329,3 @@ class Application:
         renewed = await renew_limits(self._billing)
         if renewed:
             log.info("limits_renewed", extra=fields(users=renewed))
-
-
-async def _open_site(runner: web.AppRunner, host: str, port: int) -> None:
-    sock = listening_socket(host, port, _BACKLOG)
-    await (web.TCPSite(runner, host, port) if sock is None else web.SockSite(runner, sock)).start()
-
-
-async def _bound(name: str, port: int, opening: Awaitable[T]) -> T:
-    """The opened port; one that is taken is a problem of the settings, told by name."""
-    try:
-        return await opening
-    except OSError as exc:
-        reason = "is already in use" if exc.errno == errno.EADDRINUSE else f"cannot be opened: {exc.strerror}"
-        remedy = f"stop what listens there, or set {name} to another port"
-        raise ConfigError([f"{name}: port {port} {reason}; {remedy}"]) from exc

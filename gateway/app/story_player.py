@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
-import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
 from gateway.app.rehearsal import Rehearsal
+from gateway.app.telling import StoryFailedError, Telling, tiers_of
 from gateway.billing import grants
 from gateway.billing.checkout import CheckoutLink, open_checkout
 from gateway.billing.choice import PriceChoice
@@ -28,57 +26,7 @@ from gateway.store import entitlements, refreshes
 from gateway.urls import api_path, api_query, api_url
 
 DAY = 86_400
-Events = list[dict[str, Any]]
 Act = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """How the events of each chapter are handed over: the `number`-th order of them, each `copies` times."""
-
-    number: int
-    copies: int = 1
-
-    def ordered(self, events: Sequence[dict[str, Any]]) -> Events:
-        """The order itself: as they came, backwards, then every other one; long lists are shuffled by number."""
-        if self.number == 0 or len(events) < 2:
-            order = list(events)
-        elif self.number == 1:
-            order = list(reversed(events))
-        elif math.factorial(len(events)) <= 720:
-            orders = itertools.permutations(events)
-            place = (self.number - 1) % math.factorial(len(events))
-            order = list(next(itertools.islice(orders, place, None)))
-        else:
-            order = list(events)
-            random.Random(self.number).shuffle(order)  # noqa: S311  (an order to try, no secret)
-        return [event for event in order for _ in range(self.copies)]
-
-
-class StoryFailedError(AssertionError):
-    """What must be true is not."""
-
-
-def tiers_of(app: App, turn: int = 0) -> dict[str, Tier]:
-    """The parts that the tiers of an app can play; `higher` only where two tiers are sold.
-
-    At each `turn` another pair of the tiers for sale, so that every one of them is bought at some turn.
-    """
-    sold = [tier for tier in app.tiers if tier.for_sale]
-    parts = {"first": app.default_tier, "given": app.tiers[-1]}
-    if len(sold) > 1:
-        pairs = list(itertools.combinations(sold, 2))
-        parts["paid"], parts["higher"] = pairs[turn % len(pairs)]
-    elif sold:
-        parts["paid"] = sold[0]
-    return parts
-
-
-def can_play(app: App, story: Story) -> bool:
-    """Whether the app has every tier that the story needs, and holds disputes where it is about that."""
-    parts = tiers_of(app)
-    has = parts.keys() | ({"holds disputes"} if app.on_dispute == "hold" else set())
-    return "paid" in parts and story.needs <= has
 
 
 class Player:

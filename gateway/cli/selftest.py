@@ -11,7 +11,8 @@ import aiohttp
 import click
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import Player, StoryFailedError, Telling, can_play
+from gateway.app.story_player import Player
+from gateway.app.telling import StoryFailedError, Telling, can_play
 from gateway.catalog.model import App, Catalog
 from gateway.cli.environment import apps_option, catalog_of
 from gateway.cli.output import bad, good, say

@@ -6,20 +6,16 @@ Traefik reads it once, when it starts, and refuses to start over a key that it d
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from gateway.catalog.model import Routing
-from gateway.errors import ConfigError
 from gateway.routing.model import PLUGIN, RELAY, RELAY_ADDRESS
+from gateway.routing.static_text import Line, as_command, as_yaml
 
-Value = str | bool | int | tuple[str, ...]
-_WIDTH = 118
 _USUAL_PORTS = {"web": 80, "http": 80, "websecure": 443, "https": 443}
 _OPS_PORT = 8082
-_YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 _MAX_HEADER_BYTES = 65536
 
 _ENTRY_POINT_FILE = """\
@@ -72,16 +68,6 @@ _RELAY_FILE = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One option by its path, and why it is there. `offered` ones stand in a comment."""
-
-    path: tuple[str, ...]
-    value: Value
-    why: str = ""
-    offered: bool = False
-
-
 def static_files(routing: Routing, *, docker: bool = True) -> dict[str, str]:
     """The texts by place: traefik.yml, or for the HTTP provider the command of Traefik's container.
 
@@ -93,8 +79,8 @@ def static_files(routing: Routing, *, docker: bool = True) -> dict[str, str]:
     relay = _RELAY_FILE.format(relay=RELAY, gate_url=json.dumps(routing.gate_url)) if routing.gate_relay else ""
     texts = {"dynamic/entry-point.yml": _ENTRY_POINT_FILE + relay}
     if routing.provider == "http":
-        return {"traefik-command.yml": _as_command(routing, lines), **texts}
-    return {"traefik.yml": _as_yaml(routing, lines), **texts}
+        return {"traefik-command.yml": as_command(routing, lines), **texts}
+    return {"traefik.yml": as_yaml(routing, lines), **texts}
 
 
 def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
@@ -264,91 +250,3 @@ def _metrics(ops: str) -> Iterator[Line]:
         "so entry points, which count before any router has run, must not have it.",
     )
     yield Line((*here, "addEntryPointsLabels"), False, "See the label above.")
-
-
-def _head(routing: Routing, how: str) -> str:
-    return f"""\
-# Written by skpay routes write --format static, from `routing` in apps.json: a static configuration to start from, for
-# Traefik {routing.traefik_version} or newer. Older ones than 3.7.13 have known holes around ForwardAuth.
-# Mount the folder, not single files: a file's mount keeps the old text after skpay routes write has replaced it.
-#
-{how}
-#
-# Traefik reads this once: restart it after a change. What is in ./dynamic it follows by itself.
-"""
-
-
-def _as_yaml(routing: Routing, lines: list[Line]) -> str:
-    how = """\
-#   volumes: [./traefik:/etc/traefik:ro]     traefik.yml, and ./dynamic beside it
-#   environment: GATE_SECRET                 the same as SKPayments'; without one the gate refuses every request"""
-    text = _head(routing, how)
-    above: tuple[str, ...] = ()
-    for line in lines:
-        shared = sum(1 for _ in _same(above, line.path[:-1]))
-        if shared == 0:
-            text += "\n"
-        text += _offer(line, shared) if line.offered else _option(line, shared)
-        above = above if line.offered else line.path[:-1]
-    return text
-
-
-def _option(line: Line, shared: int) -> str:
-    """It and the sections that it opens below the first `shared` ones."""
-    opened = "".join(f"{'  ' * depth}{_key(key)}:\n" for depth, key in enumerate(line.path[shared:-1], shared))
-    indent = "  " * (len(line.path) - 1)
-    return f"{opened}{_comment(line.why, indent)}{indent}{_key(line.path[-1])}: {_yaml(line)}\n"
-
-
-def _offer(line: Line, shared: int) -> str:
-    """The same in a comment, sections too: an empty one would mean something."""
-    option = _option(replace(line, path=line.path[shared:], why=""), 0)
-    indent = "  " * shared
-    return _comment(line.why, indent) + "".join(f"{indent}# {text}\n" for text in option.splitlines())
-
-
-def _as_command(routing: Routing, lines: list[Line]) -> str:
-    how = """\
-#   docker compose -f docker-compose.yml -f traefik/traefik-command.yml up -d
-#   volumes: [./traefik:/etc/traefik:ro]     for ./dynamic
-#   GATE_SECRET in compose's environment     the same as SKPayments'; without one no route is known"""
-    dotted = [key for line in lines for key in line.path if "." in key]
-    if dotted:
-        raise ConfigError([f"routing: {dotted[0]!r}: a flag of Traefik's takes a dot for something else; rename it"])
-    container = urlsplit(routing.traefik_url).hostname or "traefik"
-    text = _head(routing, how) + f"\nservices:\n  {_key(container)}:\n    command:\n"
-    for line in lines:
-        text += _comment(line.why, " " * 6)
-        flag = f"--{'.'.join(line.path)}={_flag(line.value)}"
-        text += f"      {'# ' if line.offered else ''}- {json.dumps(flag)}\n"
-    return text
-
-
-def _same(one: tuple[str, ...], other: tuple[str, ...]) -> Iterator[str]:
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            return
-        yield left
-
-
-def _comment(why: str, indent: str) -> str:
-    return "".join(f"{indent}# {part}\n" for part in textwrap.wrap(why, _WIDTH - len(indent)))
-
-
-def _key(key: str) -> str:
-    """Names are of A-Z, a-z, 0-9, _ . and -; a number or a word that means something else in YAML wants quotes."""
-    return key if key[:1].isalpha() and key.lower() not in _YAML_WORDS else f'"{key}"'
-
-
-def _yaml(line: Line) -> str:
-    if line.path[-1] == "tlsChallenge":
-        return "{}"  # in a file an object with nothing in it, as a flag true
-    if isinstance(line.value, tuple):
-        return json.dumps(list(line.value))
-    return json.dumps(line.value)
-
-
-def _flag(value: Value) -> str:
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)

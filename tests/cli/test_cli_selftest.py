@@ -10,7 +10,7 @@ from cli_said import Skpay
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.app.story_player import tiers_of
+from gateway.app.telling import tiers_of
 from gateway.catalog import parse
 from gateway.cli.selftest import SHAPES, dealt
 from gateway.sandbox.stories import stories

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import DAY, Player, Telling
+from gateway.app.story_player import DAY, Player
+from gateway.app.telling import Telling
 from gateway.billing.prices import resolve_prices
 from gateway.billing.status import explain
 from gateway.catalog import parse

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import DAY, Player, Telling
+from gateway.app.story_player import DAY, Player
+from gateway.app.telling import Telling
 from gateway.billing import rederive as rederive_module
 from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.prices import resolve_prices

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import DAY, Player, StoryFailedError, Telling
+from gateway.app.story_player import DAY, Player
+from gateway.app.telling import StoryFailedError, Telling
 from gateway.catalog import parse
 from gateway.errors import SkpayError
 

@@ -18,7 +18,8 @@ from servers.running import SESSION_SECRET, running_application, write_apps
 from servers.traefik import until
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import Player, Telling
+from gateway.app.story_player import Player
+from gateway.app.telling import Telling
 from gateway.billing.provision import provision, renew_limits
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM

@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 
 from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import Player, StoryFailedError, Telling, can_play
+from gateway.app.story_player import Player
+from gateway.app.telling import StoryFailedError, Telling, can_play
 from gateway.catalog import parse
 from gateway.sandbox.stories import Story, stories
 

@@ -1,0 +1,31 @@
+"""Opening the ports that the service listens on."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from aiohttp import web
+
+from gateway.errors import ConfigError
+from gateway.gate import listening_socket
+
+T = TypeVar("T")
+
+_BACKLOG = 128
+
+
+async def open_site(runner: web.AppRunner, host: str, port: int) -> None:
+    sock = listening_socket(host, port, _BACKLOG)
+    await (web.TCPSite(runner, host, port) if sock is None else web.SockSite(runner, sock)).start()
+
+
+async def bound(name: str, port: int, opening: Awaitable[T]) -> T:
+    """The opened port; one that is taken is a problem of the settings, told by name."""
+    try:
+        return await opening
+    except OSError as exc:
+        reason = "is already in use" if exc.errno == errno.EADDRINUSE else f"cannot be opened: {exc.strerror}"
+        remedy = f"stop what listens there, or set {name} to another port"
+        raise ConfigError([f"{name}: port {port} {reason}; {remedy}"]) from exc
