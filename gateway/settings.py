@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -87,6 +87,13 @@ def split_secret(text: str) -> Secrets:
     return tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
 
 
+def split_foreign_key(text: str) -> Secrets:
+    """A key that we send to the program which made it: the parts of `new,old`, then the text as it stands, since a key
+    may hold a comma. That program says which of them it knows."""
+    whole = (Secret(text.strip()),) if text.strip(", \r\n\t") else ()
+    return tuple(dict.fromkeys([*split_secret(text), *whole]))
+
+
 def secret_problem(value: str) -> str | None:
     """Why `value` must not be used as a secret, or None. Never quotes the value."""
     if not value.strip():
@@ -128,7 +135,9 @@ class _Reader:
         self.environ = environ
         self.problems: list[str] = []
 
-    def secret(self, name: str, *, what: str, required: bool = True) -> Secrets:
+    def secret(
+        self, name: str, *, what: str, required: bool = True, split: Callable[[str], Secrets] = split_secret
+    ) -> Secrets:
         file_name = self.environ.get(f"{name}_FILE", "")
         text = self.environ.get(name, "")
         if file_name and text:
@@ -144,7 +153,7 @@ class _Reader:
             if required:
                 self.problems.append(f"{name}: not set. It is {what}; set {name} or {name}_FILE")
             return ()
-        secrets = split_secret(text)
+        secrets = split(text)
         if not secrets:
             if required or text:
                 self.problems.append(f"{name}: is empty. It is {what}")
@@ -201,7 +210,10 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; give it one of its own")
     litellm_url = _litellm_url(reader)
     litellm_key = reader.secret(
-        "LITELLM_KEY", what="a LiteLLM key that may manage users", required=litellm_url is not None
+        "LITELLM_KEY",
+        what="a LiteLLM key that may manage users",
+        required=litellm_url is not None,
+        split=split_foreign_key,
     )
     if litellm_key and litellm_url is None and "LITELLM_URL" not in environ:
         reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")

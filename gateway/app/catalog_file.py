@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gateway.app.secret_values import ambiguous_secrets, is_external, read_secret_ref
+from gateway.app.secret_values import ambiguous_secrets, is_external, is_foreign_key, read_secret_ref
 from gateway.billing.notice_signature import signing_key
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog, LiteLLMKeyIdentity, SecretRef
@@ -61,7 +61,9 @@ class CatalogFile:
         problems: list[str] = []
         for path, ref in catalog.secret_refs():
             try:
-                secrets[ref] = read_secret_ref(ref, self._environ, external=is_external(path))
+                secrets[ref] = read_secret_ref(
+                    ref, self._environ, external=is_external(path), foreign_key=is_foreign_key(path)
+                )
                 if path.endswith(".notify.secret"):
                     for secret in secrets[ref]:
                         signing_key(secret)

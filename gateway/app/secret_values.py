@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.catalog.model import Catalog, SecretRef
-from gateway.settings import Secret, Secrets, read_secret_text, secret_problem, split_secret
+from gateway.settings import Secret, Secrets, read_secret_text, secret_problem, split_foreign_key, split_secret
 
 MIN_PART_BYTES = 16
 """A shorter part of a longer text is no secret by itself: it could be guessed, where the whole could not."""
@@ -18,11 +18,22 @@ def is_external(path: str) -> bool:
     return path.endswith("].secret")
 
 
-def read_secret_ref(ref: SecretRef, environ: Mapping[str, str], *, external: bool = False) -> Secrets:
+def is_foreign_key(path: str) -> bool:
+    """Whether the secret at this place of apps.json is a key that we send to the program which made it."""
+    return path.endswith(".litellm.shared_key")
+
+
+def read_secret_ref(
+    ref: SecretRef, environ: Mapping[str, str], *, external: bool = False, foreign_key: bool = False
+) -> Secrets:
     """The secret behind a reference, newest first. With `external` first the value as it stands, then the parts of
-    `new,old`. Raises `ValueError` saying what is wrong, never the value."""
+    `new,old`; with `foreign_key` the other way round. Raises `ValueError` saying what is wrong, never the value."""
     text = _text(ref, environ)
-    found = _as_it_stands(text, ref) if external else split_secret(text.rstrip("\r\n") if ref.kind == "file" else text)
+    if external:
+        found = _as_it_stands(text, ref)
+    else:
+        split = split_foreign_key if foreign_key else split_secret
+        found = split(text.rstrip("\r\n") if ref.kind == "file" else text)
     values = [secret.reveal() for secret in found[:1] if external] or [secret.reveal() for secret in found] or [text]
     problem = next(filter(None, (secret_problem(_printable(value) if external else value) for value in values)), None)
     if problem:

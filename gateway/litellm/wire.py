@@ -74,22 +74,35 @@ class Wire:
         max_bytes: int = _MAX_BODY_BYTES,
     ) -> Answer:
         """The answer, if its status is 2xx or in `expect`. Raises `UpstreamFailed`, never with a key in it."""
-        answer = Answer(401, {"error": {"message": "no key is set"}})
-        for key in self._keys:
-            answer = await self._once(method, path, body, query, key, max_bytes)
-            if answer.status != 401 or is_outage(401, answer.reason):
-                break
+        answer = await self._with_a_key(method, path, body, query, max_bytes)
         if answer.ok or (answer.status in expect and not is_outage(answer.status, answer.reason)):
             return answer
         raise self.refused(path, answer)
 
     async def call_as(self, method: str, path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> Answer:
-        """The answer to a call of an app's, whatever its status; with the newest key only."""
-        return await self._once(method, path, body, None, self._keys[0], _MAX_BODY_BYTES, headers)
+        """The answer to a call of an app's, whatever its status."""
+        return await self._with_a_key(method, path, body, None, _MAX_BODY_BYTES, headers)
 
     async def open_call(self, path: str) -> Answer:
         """GET without a key; any status but a broken answer."""
         return await self._once("GET", path, None, None, None, _MAX_BODY_BYTES)
+
+    async def _with_a_key(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        query: Mapping[str, str] | None,
+        max_bytes: int,
+        more_headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """With the first key that LiteLLM knows."""
+        answer = Answer(401, {"error": {"message": "no key is set"}})
+        for key in self._keys:
+            answer = await self._once(method, path, body, query, key, max_bytes, more_headers)
+            if answer.status != 401 or is_outage(401, answer.reason):
+                break
+        return answer
 
     async def _once(
         self,

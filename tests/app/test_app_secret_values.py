@@ -119,3 +119,25 @@ def test_a_files_own_line_break_is_not_ambiguous(tmp_path: Path) -> None:
     environ = environ_of(tmp_path, stripe_url="http://127.0.0.1:9", litellm_url="http://127.0.0.1:9")
     catalog, _ = CatalogFile(read_settings(environ), environ).read()
     assert ambiguous_secrets(catalog, environ) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sk-1a2b3c", ["sk-1a2b3c"]),
+        ("sk-1a2b3c\n", ["sk-1a2b3c"]),
+        ("sk-new, sk-old", ["sk-new", "sk-old", "sk-new, sk-old"]),
+        ("sk-1a2b3c,", ["sk-1a2b3c", "sk-1a2b3c,"]),
+    ],
+)
+def test_litellms_keys_are_tried_in_their_parts_and_as_they_stand(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    shared = tmp_path / "shared"
+    shared.write_text(text)
+    write_apps(tmp_path, lambda tree: tree["apps"][0]["litellm"].update(shared_key=f"file:{shared}"))
+    environ = environ_of(tmp_path, stripe_url="http://127.0.0.1:9", litellm_url="http://127.0.0.1:9")
+    settings = read_settings(environ | {"LITELLM_KEY": text.strip()})
+    assert values(settings.litellm_key) == expected
+    _, secrets = CatalogFile(settings, environ).read()
+    assert values(secrets[SecretRef("file", str(shared))]) == expected

@@ -134,6 +134,12 @@ async def test_while_a_key_is_rolled_the_old_one_serves(place: Place) -> None:
     assert (await litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)).matches
 
 
+async def test_enforcement_is_proved_with_whichever_key_litellm_knows(place: Place) -> None:
+    keys = (Secret("sk-new-not-yet-known"), Secret(MASTER_KEY))
+    proof = await place.litellm.prove_enforcement("skai", "customer", keys, "X-OpenWebUI-User-Id")
+    assert proof.state == "enforced", proof.detail
+
+
 async def test_a_wrong_key_is_told_without_the_key(place: Place) -> None:
     litellm = place.client("sk-wrong-000111222")
     with pytest.raises(UpstreamFailed) as caught:
