@@ -114,7 +114,10 @@ def _unless_held(app: App, subscription: Subscription, claim: Claim, contested: 
 
 
 def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoice]) -> tuple[Concern, ...]:
-    """Paid for more than once: the newest is the one to give back, because everything else hangs on the oldest."""
+    """Paid for more than once: the newest is the one to give back, because everything else hangs on the oldest.
+
+    Unless one is about to end by itself while another is healthy: then that is the one to cancel, or nothing is left.
+    """
     running = sorted(
         (each for each in subscriptions if each.status in RUNNING),
         key=lambda each: (each.created_at, each.subscription_id),
@@ -122,10 +125,22 @@ def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoic
     if len(running) < 2:
         return ()
     ids = ", ".join(each.subscription_id for each in running)
+    message = f"pays for {len(running)} subscriptions at once, the oldest first: {ids}; cancel "
+    healthy = [each.subscription_id for each in running if not _is_ailing(each)]
+    ailing = ", ".join(each.subscription_id for each in running if _is_ailing(each))
+    subject = min(each.subscription_id for each in running)
+    if ailing and healthy:
+        message += f"{ailing}, which is past due, paused or about to end, and keep {healthy[0]}"
+        return (Concern("duplicate_subscription", subject, message),)
     newest = running[-1].subscription_id
-    message = f"pays for {len(running)} subscriptions at once, the oldest first: {ids}; cancel {newest}"
+    message += newest
     paid = [each for each in invoices if each.subscription_id == newest and each.status == "paid" and each.amount_paid]
     last = max(paid, key=lambda each: each.created_at, default=None)
     if last is not None:
         message += f" and refund {last.invoice_id}, {last.amount_paid} {last.currency} (minor units)"
-    return (Concern("duplicate_subscription", min(each.subscription_id for each in running), message),)
+    return (Concern("duplicate_subscription", subject, message),)
+
+
+def _is_ailing(subscription: Subscription) -> bool:
+    ending = subscription.ends_at is not None
+    return subscription.status == "past_due" or subscription.pause_behavior == "void" or ending

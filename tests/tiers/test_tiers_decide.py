@@ -171,6 +171,31 @@ def test_the_best_of_several_subscriptions_wins_and_paying_twice_is_a_concern() 
     assert [concern.kind for concern in entitlement.concerns] == ["duplicate_subscription"]
 
 
+@pytest.mark.parametrize(
+    "ailing",
+    [
+        subscription("past_due"),
+        replace(subscription(), cancel_at=NOW + DAY),
+        replace(subscription(), cancel_at_period_end=True),
+        replace(subscription(), pause_behavior="void"),
+    ],
+)
+def test_of_two_subscriptions_the_healthy_one_is_never_the_one_to_cancel(ailing: Subscription) -> None:
+    """The older one is about to end by itself: without the newer one its payer would have nothing."""
+    ailing = replace(ailing, created_at=NOW - 60 * DAY)
+    healthy = replace(subscription(subscription_id="sub_2"), created_at=NOW - DAY)
+    invoices = (
+        invoice("paid", at=NOW - 60 * DAY, paid=2000, price_id="price_pro"),
+        invoice("paid", at=NOW - DAY, paid=2000, subscription_id="sub_2", price_id="price_pro"),
+    )
+    for order in ((ailing, healthy), (healthy, ailing)):
+        [concern] = decided(*order, invoices=invoices).concerns
+        assert concern.message == (
+            "pays for 2 subscriptions at once, the oldest first: sub_1, sub_2; cancel sub_1, which is past due, paused "
+            "or about to end, and keep sub_2"
+        )
+
+
 def test_a_dead_subscription_never_hides_a_live_one() -> None:
     assert decided(subscription("canceled", "price_ent"), subscription(subscription_id="sub_2")).tier == "pro"
 
