@@ -125,12 +125,13 @@ async def just_paid(
 ) -> bool:
     """Whether a session was completed whose subscription is still on its way to us, or whose payment is.
 
-    False for one whose subscription is listed: it is over, or its first payment failed, or it has to do with no tier;
-    one that runs was found before. False as well where a delayed payment failed.
+    False for one whose subscription is listed: it is over, or it has to do with no tier; one that runs was found
+    before. One that is incomplete waits for a delayed payment. False as well where that failed.
     """
     if session.get("status") != "complete":
         return False
-    if _id(session.get("subscription")) in {each.subscription_id for each in held}:
+    listed = next((each for each in held if each.subscription_id == _id(session.get("subscription"))), None)
+    if listed is not None and (listed.status != "incomplete" or session.get("payment_status") != "unpaid"):
         return False
     if session.get("payment_status") != "unpaid":
         return billing.now() < int(session.get("expires_at") or 0) + ARRIVES_WITHIN_SECONDS

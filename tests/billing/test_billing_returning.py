@@ -142,6 +142,18 @@ async def test_while_a_delayed_payment_is_under_way_no_second_checkout_opens(wor
     assert (await world.checkout("u1", "pro")).kind == "portal"
 
 
+async def test_while_the_payment_of_an_incomplete_subscription_is_under_way_no_second_checkout_opens(
+    world: World,
+) -> None:
+    """Stripe may list it before the bank has answered; only its word that the payment failed ends the wait."""
+    session = await delayed_purchase(world)
+    world.stripe.world.find("subscription", session["subscription"])["status"] = "incomplete"
+    assert (await world.checkout("u1", "pro")).kind == "portal"
+    assert (await world.checkout("u1", "enterprise")).kind == "portal"
+    fail_payment(world, session, "incomplete")
+    assert (await world.checkout("u1", "pro")).kind == "checkout"
+
+
 async def test_a_purchase_that_never_arrived_does_not_lead_to_the_portal_for_ever(world: World) -> None:
     await world.checkout("u1", "pro")
     [session] = sessions(world, "open")
