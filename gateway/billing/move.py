@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from gateway.billing.alerting import log_resolved, resolve_all
 from gateway.billing.checkout import running_subscription, withdraw
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.customer import is_deleted, mark_deleted
@@ -26,6 +27,9 @@ from gateway.tiers.model import Entitlement
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
+
+_OF_A_USER = ("refresh_failing", "checkout_refused", "portal_refused", "currency_mismatch")
+"""Alerts about a user id that only a success of that id resolves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,14 @@ async def move(billing: Billing, app_id: str, from_user_id: str, to_user_id: str
             for user_id in (from_user_id, to_user_id):
                 await withdraw(billing, app_id, user_id)
             await _sign(billing, app_id, to_user_id, known)
-        told, moved = await billing.store.write(
+        told, moved, over = await billing.store.write(
             lambda conn: _move(conn, app, from_user_id, to_user_id, billing.now())
-        )  # fmt: skip
+        )
     for user_id, entitlement in told:
         billing.tell_gate(app_id, user_id, entitlement.tier, entitlement.until)
     for event in (billing.refresh_wanted, billing.wish_made, billing.notice_written):
         event.set()
+    log_resolved(over)
     log.info("user_moved", extra=fields(app_id=app_id, user_id=from_user_id, to_user_id=to_user_id))
     return moved
 
@@ -102,14 +107,21 @@ async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[
 
 def _move(
     conn: Connection, app: App, from_user_id: str, to_user_id: str, now: int
-) -> tuple[list[tuple[str, Entitlement]], Moved]:
-    """All in one transaction. The tier goes along, so that a payer has it even while Stripe cannot be asked."""
+) -> tuple[list[tuple[str, Entitlement]], Moved, list[tuple[str, str]]]:
+    """All in one transaction; the last are the alerts that are over with the old id.
+
+    The tier goes along, so that a payer has it even while Stripe cannot be asked.
+    """
     app_id = app.app_id
     before = {each: entitlements.get(conn, app_id, each) for each in (from_user_id, to_user_id)}
     nothing = default_entitlement(app)
     mine, theirs = (stored.entitlement if stored else nothing for stored in before.values())
     moving.move_rows(conn, app_id, from_user_id, to_user_id)
     best = mine if _rank(app, mine) > _rank(app, theirs) else theirs
+    # Of both: the next refresh resolves the alerts of those that are over, and of no others.
+    best = replace(
+        best, concerns=tuple({(each.kind, each.subject): each for each in (*mine.concerns, *theirs.concerns)}.values())
+    )
     after = [(from_user_id, nothing), (to_user_id, best)]
     for user_id, entitlement in after:
         change = entitlements.save(conn, app_id, user_id, entitlement, now)
@@ -118,9 +130,11 @@ def _move(
         if app.litellm is not None:
             outbox.put(conn, "litellm", app_id, user_id, {}, now)
         refreshes.want(conn, app_id, user_id, now)
+        refreshes.revoke(conn, app_id, user_id)  # one that is under way asked for customers that have moved since
     live = [key for key in keys.live(conn) if (key.app_id, key.user_id) == (app_id, to_user_id)]
     found = tuple(each.customer_id for each in customers.of_user(conn, app_id, to_user_id))
-    return after, Moved(best.tier, found, len(live))
+    over = resolve_all(conn, [(kind, f"{app_id}/{from_user_id}") for kind in _OF_A_USER], now)
+    return after, Moved(best.tier, found, len(live)), over
 
 
 def _rank(app: App, entitlement: Entitlement) -> int:

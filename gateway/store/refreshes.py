@@ -112,6 +112,15 @@ def fail(conn: Connection, lease: Lease, owner: str, retry_at: int, error: str) 
     )
 
 
+def revoke(conn: Connection, app_id: str, user_id: str) -> None:
+    """Void the lease of this user: what a refresh that is under way was told does not hold any more."""
+    conn.execute(
+        update(refreshes)
+        .where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
+        .values(lease_owner="", lease_until=0)
+    )
+
+
 def release_all(conn: Connection) -> None:
     """Void every lease: at start, whoever held one is dead, since there is one instance."""
     conn.execute(update(refreshes).where(refreshes.c.lease_until > 0).values(lease_owner="", lease_until=0))

@@ -9,10 +9,12 @@ import pytest
 from servers.world import World
 
 from gateway.billing import grants as granting
+from gateway.billing.alerting import open_alert
 from gateway.billing.keys import create_key
 from gateway.billing.move import Moved, move
 from gateway.billing.signing import signed_owner
 from gateway.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
+from gateway.sandbox.stripe.billing import start
 from gateway.store import customers, keys
 
 
@@ -185,3 +187,50 @@ async def test_the_old_id_can_buy_again_at_once_as_another_customer(world: World
     await world.subscribed("old", "enterprise")
     assert (await world.tier("new"), await world.tier("old")) == ("pro", "enterprise")
     assert await world.customer_id("old") != await world.customer_id("new")
+
+
+@pytest.mark.parametrize("whose", ["old", "new"])
+async def test_a_refresh_under_way_writes_nothing_after_the_move(world: World, whose: str) -> None:
+    """What it asked Stripe was asked before the move, and nobody can ask again for a while."""
+    await world.subscribed("old", "pro")
+    await world.checkout("new")
+    await world.settle()
+    await world.want(whose)
+    world.stripe.fault("slow", "/v1/subscriptions", "GET", seconds=0.3)
+    under_way = asyncio.create_task(world.refresh())
+    await asyncio.sleep(0.05)
+    await moved(world)
+    world.stripe.fault("status", "/v1/subscriptions", "GET", times=99, status=503)
+    await under_way
+    assert (await world.tier("new"), await world.tier("old")) == ("pro", "free")
+    assert world.told[-2:] == [("skai", "old", "free"), ("skai", "new", "pro")]
+
+
+async def test_what_was_alerted_of_the_old_id_is_over_with_it(world: World) -> None:
+    await world.subscribed("old", "pro")
+    for kind in ("checkout_refused", "portal_refused", "currency_mismatch", "refresh_failing"):
+        await open_alert(world.billing, kind, "skai/old", "refused")
+    await open_alert(world.billing, "checkout_refused", "skai/other", "refused")
+    await moved(world)
+    await world.settle()
+    assert await world.alerts() == {("checkout_refused", "skai/other")}
+
+
+@pytest.mark.parametrize("whose", ["old", "new"])
+async def test_a_concern_that_ends_with_the_move_is_resolved(world: World, whose: str) -> None:
+    """Of the id whose tier does not go on: nothing else remembers that it was raised."""
+    other = "new" if whose == "old" else "old"
+    first = await world.subscribed(whose, "pro")
+    second = start(world.stripe.world, await world.customer_id(whose), [{"price": "price_123", "quantity": 1}], {})
+
+    def give(conn: Any) -> int:
+        return granting.give(conn, world.billing.catalog, "skai", other, "sovereign", "friend", None, 1)
+
+    await world.store.write(give)
+    await world.catch_up()
+    assert {kind for kind, _ in await world.alerts()} == {"duplicate_subscription"}
+    for subscription_id in (first, str(second["id"])):
+        world.stripe.cancel(subscription_id)
+    await moved(world)
+    await world.settle()
+    assert (await world.tier("new"), await world.alerts()) == ("sovereign", set())
