@@ -9,6 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from gateway.billing.alerting import log_resolved, resolve_all
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.customer import is_deleted
 from gateway.billing.holdings import fetch_holdings
@@ -16,7 +17,7 @@ from gateway.billing.refusals import alert_refusals
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, forgetting, keys, tombstones
+from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
 from gateway.stripe.client import StripeError
 from gateway.urls import api_path
@@ -66,7 +67,7 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
             await _cancel(billing, subscription_id)
         for customer_id in found.customers:
             await _delete_customer(billing, customer_id)
-        await billing.store.write(lambda conn: _remove(conn, app, user_id, billing.now()))
+        log_resolved(await billing.store.write(lambda conn: _remove(conn, app, user_id, billing.now())))
         billing.forget_gate(app_id, user_id)
         await _delete_in_litellm(billing, dict(found.litellm))
         await billing.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
@@ -96,11 +97,15 @@ async def _delete_customer(billing: Billing, customer_id: str) -> None:
             raise
 
 
-def _remove(conn: Connection, app: App, user_id: str, now: int) -> None:
+def _remove(conn: Connection, app: App, user_id: str, now: int) -> list[tuple[str, str]]:
+    """Returns the alerts that are over: nobody will look at the user's subscriptions again, which resolves them."""
+    stored = entitlements.get(conn, app.app_id, user_id)
+    concerns = stored.entitlement.concerns if stored else ()
     for customer_id in customers.ids_of_user(conn, app.app_id, user_id):
         tombstones.put_customer(conn, customer_id, now)
     tombstones.put_user(conn, app.app_id, user_id, now)
     forgetting.remove_user(conn, app.app_id, user_id)
+    return resolve_all(conn, [(each.kind, each.subject) for each in concerns], now)
 
 
 def _told(conn: Connection, app: App, user_id: str) -> dict[str, str]:

@@ -207,3 +207,14 @@ async def test_a_purged_thin_event_can_be_replayed(world: World) -> None:
     await world.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", world.billing.now()))
     await world.settle()
     assert (await world.query(lambda conn: inbox.get(conn, "", "evt_thin"))).state == "ignored"
+
+
+async def test_what_was_alerted_of_a_forgotten_users_subscriptions_is_over(world: World) -> None:
+    await world.subscribed("u1", "pro")
+    second = {"customer": await world.customer_id("u1"), "items": [{"price": "price_pro_month"}]}
+    await world.billing.stripe.post("/v1/subscriptions", second)
+    await world.catch_up()
+    assert {kind for kind, _ in await world.alerts()} == {"duplicate_subscription"}
+    await forget(world.billing, "skai", "u1")
+    await world.catch_up()
+    assert await world.alerts() == set()
