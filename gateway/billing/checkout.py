@@ -15,7 +15,7 @@ from gateway.billing.customer import ensure_customer
 from gateway.billing.holdings import Holdings, fetch_holdings
 from gateway.billing.portal import change_to, portal_url
 from gateway.billing.prices import resolve, resolve_prices
-from gateway.billing.refusals import buyer_waits
+from gateway.billing.refusals import alert_refusals, buyer_waits
 from gateway.billing.sessions import (
     Purchase,
     create_session,
@@ -25,10 +25,10 @@ from gateway.billing.sessions import (
     sessions_to_settle,
 )
 from gateway.catalog.model import App, Tier
-from gateway.errors import Conflict
+from gateway.errors import Conflict, UpstreamFailed
 from gateway.store import checkouts, customers, last_good, refreshes
 from gateway.store.checkouts import Checkout
-from gateway.stripe.client import StripeObject
+from gateway.stripe.client import StripeError, StripeObject
 from gateway.tiers.claims import counts
 from gateway.tiers.model import Subscription
 
@@ -177,19 +177,38 @@ async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
 async def expire_withdrawn(billing: Billing) -> int:
     """Take back every open session for what an edit took from sale, so that nobody pays for it any more; how many.
 
-    Call it once the prices are resolved. A session that was paid in this very moment is a purchase like any other.
+    Call it once the prices are resolved. A session that was paid in this very moment is a purchase like any other. One
+    that Stripe refuses to take back is alerted, and keeps no other on sale. Raises `UpstreamFailed` for what may be
+    well a moment later.
     """
     taken = 0
     for checkout in await billing.store.read(lambda conn: checkouts.live(conn, billing.now())):
         if checkout.session_id is None or _on_sale(billing, checkout):
             continue
-        async with billing.lock(checkout.app_id, checkout.user_id):
-            if await expire(billing, checkout.session_id):
-                await billing.store.write(partial(checkouts.clear, app_id=checkout.app_id, user_id=checkout.user_id))
-                taken += 1
-            else:
-                await _want_refresh(billing, checkout.app_id, checkout.user_id)
+        try:
+            async with alert_refusals(billing, "checkout_refused", f"{checkout.app_id}/{checkout.user_id}"):
+                taken += await _take_back(billing, checkout, checkout.session_id)
+        except UpstreamFailed as exc:
+            if exc.retryable:
+                raise
     return taken
+
+
+async def _take_back(billing: Billing, checkout: Checkout, session_id: str) -> bool:
+    """False where it was paid in this very moment."""
+    app_id, user_id = checkout.app_id, checkout.user_id
+    async with billing.lock(app_id, user_id):
+        try:
+            unpaid = await expire(billing, session_id)
+        except StripeError as exc:
+            if exc.stripe_code != "resource_missing":
+                raise
+            unpaid = True  # Stripe does not know it any more: nobody can pay it
+        if unpaid:
+            await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
+        else:
+            await _want_refresh(billing, app_id, user_id)
+        return unpaid
 
 
 def _on_sale(billing: Billing, checkout: Checkout) -> bool:
@@ -197,7 +216,7 @@ def _on_sale(billing: Billing, checkout: Checkout) -> bool:
     tier = app.tier(checkout.tier) if app is not None else None
     if tier is None or not tier.for_sale:
         return False
-    offered = [billing.resolved_prices.get(price) for price in tier.prices]
+    offered = [billing.resolved_prices.get(price) for price in tier.prices if price not in billing.missing_prices]
     return None in offered or any(each is not None and each.price_id == checkout.price_id for each in offered)
 
 

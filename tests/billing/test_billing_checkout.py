@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from servers.world import DAY, World
 
+from gateway.billing.checkout import expire_withdrawn
 from gateway.billing.idempotency import idempotency_key
+from gateway.billing.prices import resolve_prices
 from gateway.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
 from gateway.store import checkouts, customers
 
@@ -336,3 +338,43 @@ async def test_t16_a_customer_that_only_our_key_cannot_see_is_never_replaced(wor
     with pytest.raises(UpstreamFailed):
         await world.checkout("u1")
     assert people(world) == []
+
+
+def take_from_sale(tree: Any) -> None:
+    """Pro is sold at another price from now on."""
+    tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": "price_pro_year"}]
+
+
+async def test_one_session_that_cannot_be_taken_back_keeps_no_other_on_sale(world: World) -> None:
+    for user_id in ("u1", "u2", "u3"):
+        await world.checkout(user_id, "pro", "month")
+    await world.edit(take_from_sale)
+    await resolve_prices(world.billing)
+    [first, *_] = [each["id"] for each in world.stripe.world.all("checkout.session")]
+    world.stripe.fault("status", f"/v1/checkout/sessions/{first}/expire", "POST", times=99, status=422)
+    assert await expire_withdrawn(world.billing) == 2
+    states = {each["id"]: each["status"] for each in world.stripe.world.all("checkout.session")}
+    assert [key for key, status in states.items() if status == "open"] == [first]
+    assert {kind for kind, _ in await world.alerts()} == {"checkout_refused"}
+
+
+async def test_a_session_that_stripe_has_lost_needs_not_be_taken_back(world: World) -> None:
+    for user_id in ("u1", "u2"):
+        await world.checkout(user_id, "pro", "month")
+    del world.stripe.world.objects["checkout.session"][world.stripe.world.all("checkout.session")[0]["id"]]
+    await world.edit(take_from_sale)
+    await resolve_prices(world.billing)
+    assert await expire_withdrawn(world.billing) == 2
+    assert await expire_withdrawn(world.billing) == 0
+    assert await world.alerts() == set()
+
+
+async def test_a_price_that_stripe_lost_does_not_keep_another_on_sale(world: World) -> None:
+    await world.checkout("u1", "pro", "month")
+
+    def edit(tree: Any) -> None:
+        tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": "price_pro_year"}, {"price_id": "price_nowhere"}]
+
+    await world.edit(edit)
+    await resolve_prices(world.billing)
+    assert await expire_withdrawn(world.billing) == 1
