@@ -15,7 +15,7 @@ from gateway.billing.idempotency import create_once
 from gateway.billing.prices import resolve
 from gateway.billing.refusals import buyer_waits
 from gateway.catalog.model import App
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, NotFound, UpstreamFailed
 from gateway.store import customers, entitlements, instance
 from gateway.stripe.client import StripeError, StripeObject
 from gateway.stripe.forms import Params
@@ -120,7 +120,7 @@ def digest_of(wanted: Params) -> str:
 async def push_configurations(billing: Billing) -> dict[str, str]:
     """Write the portal configuration of each app that sells anything, changed or not; app id → its id at Stripe.
 
-    Raises `UpstreamFailed`, `Conflict`.
+    Raises `UpstreamFailed`.
     """
     selling = [app for app in billing.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
     return {app.app_id: await _configuration(billing, app, made_anew=False, unchanged_too=True) for app in selling}
@@ -179,6 +179,8 @@ async def _no_leftover() -> StripeObject | None:
 def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:
     """What this app's portal allows. Pure.
 
+    Raises `UpstreamFailed` where an app sells more products than the portal can show.
+
     Stripe's own defaults would give upgrades away: `proration_behavior` is `none` there, so that enterprise on day 1
     and back on day 29 costs nothing (T17). Downgrades wait for the period's end; quantities cannot be changed.
     """
@@ -186,7 +188,13 @@ def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:
     for price in offered:
         products.setdefault(price.product_id, []).append(price.price_id)
     if len(products) > MAX_PRODUCTS:
-        raise Conflict(f"Stripe's portal shows {MAX_PRODUCTS} products at most, {app.app_id} sells {len(products)}.")
+        raise UpstreamFailed(
+            "Stripe's portal cannot show all plans.",
+            code="too_many_products",
+            retryable=False,
+            detail=f"Stripe's portal shows {MAX_PRODUCTS} products at most, {app.app_id} sells {len(products)}; make "
+            "the prices of a tier prices of one product, or stop selling some",
+        )
     at_end = [{"type": "decreasing_item_amount"}, {"type": "shortening_interval"}]
     return {
         "default_return_url": app.cancel_url,

@@ -9,6 +9,7 @@ import pytest
 from servers.world import World
 
 from gateway.billing.portal import open_portal
+from gateway.billing.refusals import REFUSED
 from gateway.errors import NotFound, UpstreamFailed
 
 CONFIGURATIONS = "/v1/billing_portal/configurations"
@@ -177,3 +178,20 @@ async def test_a_downgrade_waits_for_the_periods_end_and_an_upgrade_is_paid_at_o
     world.move(32 * 86_400)
     await world.catch_up()
     assert await world.tier("u1") == "pro"
+
+
+async def test_too_many_products_are_told_to_the_operator_and_not_to_the_buyer(world: World) -> None:
+    await world.checkout("u1")
+
+    def edit(tree: Any) -> None:
+        prices = tree["apps"][0]["tiers"][1]["prices"]
+        prices += [{"price_id": f"price_many_{number}"} for number in range(10)]
+
+    for number in range(10):
+        product = world.stripe.add_product(f"Many {number}")
+        world.stripe.add_price(product, 100, price_id=f"price_many_{number}")
+    await world.edit(edit)
+    with pytest.raises(UpstreamFailed) as refused:
+        await portal(world)
+    assert (refused.value.message, refused.value.retryable) == (REFUSED, False)
+    assert await world.alerts() == {("portal_refused", "skai/u1")}
