@@ -114,7 +114,10 @@ def read(raw: bytes) -> tuple[dict[str, object], list[Problem]]:
     except json.JSONDecodeError as exc:
         raise Unreadable(mistake(text, exc)) from None
     if not isinstance(tree, dict):
-        raise Unreadable(f"expected an object, got {kind(tree)}")
+        instead = '. Use {"apps": [...]}.' if isinstance(tree, list) else ""
+        raise Unreadable(f"expected an object, got {kind(tree)}{instead}")
+    if "apps" not in tree and "id" in tree and "tiers" in tree:
+        raise Unreadable('expected {"apps": [...]}, got one app. Put it into that list.')
     found = list(_problems(tree, ()))
     if any(what == _REPEATED for _, what in found):
         found = [problem for problem in found if problem[1] != _REPEATED] + [

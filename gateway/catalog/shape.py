@@ -60,7 +60,7 @@ class LimitsShape(Shape):
 PriceId = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="The id of a Stripe price."),
-    Leaf('the id of a Stripe price, such as "price_123"'),
+    Leaf('the id of a Stripe price, such as "price_123"', values.price_id_problem),
 ]
 LookupKey = Annotated[
     str,
@@ -108,7 +108,7 @@ class OtherPriceShape(Shape):
     product_id: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="The id of a Stripe product: all of its prices."),
-        Leaf('the id of a Stripe product, such as "prod_123"'),
+        Leaf('the id of a Stripe product, such as "prod_123"', values.product_id_problem),
     ] = ""
 
 

@@ -25,6 +25,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Service names in Docker may have an underscore.
 _URL_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]{1,44}")
 _ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
+_NO_PRICE = ("prod_", "plink_", "sub_", "si_", "cus_", "cs_")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,7})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
@@ -191,8 +192,10 @@ def route_path_problem(text: str) -> str | None:
     if "?" in text or "#" in text:
         return "no query and no fragment"
     if not _ROUTE_PATH.fullmatch(text):
-        return "only A-Z a-z 0-9 and . _ ~ ! & ( ) * + , = : @ - are allowed between slashes"
+        return "only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes"
     segments = text[1:].split("/") if text != "/" else []
+    if "*" in text or any(segment.startswith(":") for segment in segments):
+        return "no wildcards and no placeholders: a rule covers its path and everything below it"
     if any(segment in (".", "..") for segment in segments):
         return "no . or .. between slashes"
     if "" in segments:
@@ -200,6 +203,15 @@ def route_path_problem(text: str) -> str | None:
     if text == UPGRADE_PATH or text.startswith(UPGRADE_PATH + "/"):
         return f"{UPGRADE_PATH} is ours"
     return None
+
+
+def price_id_problem(text: str) -> str | None:
+    """Why this is the id of another object of Stripe. Ids of old plans have any form, so no prefix is required."""
+    return f"{text.partition('_')[0]}_ is no price" if text.startswith(_NO_PRICE) else None
+
+
+def product_id_problem(text: str) -> str | None:
+    return "price_ is no product" if text.startswith("price_") else None
 
 
 def grace_seconds(text: str) -> int:

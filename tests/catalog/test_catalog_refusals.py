@@ -76,6 +76,7 @@ WEB_ORIGIN = 'expected the origin of a web page, such as "https://app.example.co
 ALONE = "each origin by itself, as refusals are read with the user's cookies"
 BARE = "scheme and host, and a port if it is not the usual one; no path, not even /"
 PATH = 'expected a path, such as "/api/v1/notes"'
+WILDCARD = "no wildcards and no placeholders: a rule covers its path and everything below it"
 APP_ID = 'expected an id of a-z, 0-9 and -, 63 characters at most, such as "my-app"'
 TIER_ID = 'expected an id of a-z, 0-9, _ and -, 63 characters at most, such as "pro"'
 NAME = "expected a name of 1 to 100 characters"
@@ -181,6 +182,9 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.tiers.1.prices.0", {}, "expected either price_id or lookup_key, got neither"),
     ("apps.0.tiers.1.prices.0", {"price_id": "a", "lookup_key": "b"}, "expected either price_id or lookup_key, got both"),
     ("apps.0.tiers.1.prices.0.price_id", "", 'expected the id of a Stripe price, such as "price_123", got ""'),
+    ("apps.0.tiers.1.prices.0.price_id", "prod_1", 'expected the id of a Stripe price, such as "price_123", got "prod_1": prod_ is no price'),
+    ("apps.0.other_prices", [{"price_id": "plink_1"}], 'expected the id of a Stripe price, such as "price_123", got "plink_1": plink_ is no price'),
+    ("apps.0.other_prices", [{"product_id": "price_1"}], 'expected the id of a Stripe product, such as "prod_123", got "price_1": price_ is no product'),
     ("apps.0.tiers.1.prices.0.unit_amount", 20.5, "expected a whole number of minor units (cents) >= 0, got 20.5"),
     ("apps.0.tiers.1.prices.0.currency", "USD", 'expected three lower-case letters, such as "usd", got "USD"'),
     ("apps.0.tiers.1.prices.0.interval", "fortnight", 'expected one of "day", "week", "month", "year", got "fortnight"'),
@@ -203,12 +207,16 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.routes.0.path", "/a/../b", f'{PATH}, got "/a/../b": no . or .. between slashes'),
     ("apps.0.routes.0.path", "/a//b", f'{PATH}, got "/a//b": no empty part: neither // nor / at the end'),
     ("apps.0.routes.0.path", "/a/", f'{PATH}, got "/a/": no empty part: neither // nor / at the end'),
+    ("apps.0.routes.0.path", "/a/*", f'{PATH}, got "/a/*": {WILDCARD}'),
+    ("apps.0.routes.0.path", "/a*", f'{PATH}, got "/a*": {WILDCARD}'),
+    ("apps.0.routes.0.path", "/a/(.*)", f'{PATH}, got "/a/(.*)": {WILDCARD}'),
+    ("apps.0.routes.0.path", "/users/:id/a", f'{PATH}, got "/users/:id/a": {WILDCARD}'),
     ("apps.0.routes.0.path", "/a?b", f'{PATH}, got "/a?b": no query and no fragment'),
     ("apps.0.routes.0.path", "/%2e%2e", f'{PATH}, got "/%2e%2e": no encoded characters'),
     ("apps.0.routes.0.path", "/a`", f'{PATH}, got "/a`": {TICK}'),
     ("apps.0.routes.0.path", "/.skpayments/upgrade", f'{PATH}, got "/.skpayments/upgrade": /.skpayments is ours'),
-    ("apps.0.routes.0.path", "/é", f'{PATH}, got "/é": only A-Z a-z 0-9 and . _ ~ ! & ( ) * + , = : @ - are allowed between slashes'),
-    ("apps.0.routes.0.path", "/a\\b", f'{PATH}, got "/a\\\\b": only A-Z a-z 0-9 and . _ ~ ! & ( ) * + , = : @ - are allowed between slashes'),
+    ("apps.0.routes.0.path", "/é", f'{PATH}, got "/é": only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes'),
+    ("apps.0.routes.0.path", "/a\\b", f'{PATH}, got "/a\\\\b": only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes'),
     ("apps.0.routes.0.min_tier", "prp", 'expected a tier of this app, got "prp"; did you mean "pro"?'),
     ("apps.0.routes.0.features", ["image"], 'expected a feature of a tier of this app, got "image"; did you mean "images"?'),
     ("apps.0.routes.0", {"path": "/x", "public": True, "min_tier": "pro"}, "expected either public or min_tier and features, got both"),
@@ -384,7 +392,7 @@ BYTES: list[tuple[bytes, str]] = [
     (b"\xef\xbb\xbf{}", "apps: required, but missing"),
     ('{"apps": []}'.encode("utf-16"), "is UTF-16, expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8"),
     (b'{"apps": "\xff"}', "line 1 is not UTF-8 (byte 0xff; Windows-1252?), expected UTF-8; convert it: iconv -f WINDOWS-1252 -t UTF-8"),
-    (b"[]", "expected an object, got an empty list"),
+    (b"[]", 'expected an object, got an empty list. Use {"apps": [...]}.'),
     (b"null", "expected an object, got null"),
     (b'{"apps": [}', "is not JSON: line 1, column 11: a value or key is missing before }"),
     (b'{"apps": []} x', "is not JSON: line 1, column 14: something stands behind the end of the document"),
