@@ -6,11 +6,14 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import click
 
+from gateway.catalog.values import host_instead, host_problem
 from gateway.cli.init_catalog import Answers, catalog_text
 from gateway.cli.init_folder import check_answers, folder_of, write_folder
 from gateway.cli.output import good, say
@@ -18,6 +21,7 @@ from gateway.errors import ConfigError
 
 _NOT_AN_ID = re.compile(r"[^a-z0-9]+")
 _OPEN_WEBUI = "openwebui"
+_ASK_LITELLM = "LiteLLM: here (run one in this project), the URL of yours, or none"
 
 
 @click.command()
@@ -32,7 +36,7 @@ _OPEN_WEBUI = "openwebui"
 @click.option("--pay-host", help="The host name of checkout and webhooks. [default: pay. and the app's domain]")
 @click.option("--upstream", help="The app's address on the Docker network, if it is not Open WebUI.")
 @click.option("--acme-email", default="", help="Get certificates from Let's Encrypt on port 443, by this address.")
-@click.option("--yes", is_flag=True, help="Ask nothing: flags and defaults. So it is where there is no terminal.")
+@click.option("--yes", is_flag=True, help="Ask nothing: flags and defaults. Without a terminal this is always so.")
 def init(
     folder: Path,
     name: str | None,
@@ -51,17 +55,18 @@ def init(
     """
     ask = not yes and sys.stdin.isatty()
     name = name or _answer(ask, "App: its name", "SKAI")
-    host = host or _answer(ask, "Host: where people reach it, such as chat.example.com", None, "--host")
-    identity = identity or _answer(ask, "Identity: openwebui, or an entry of identity as JSON", _OPEN_WEBUI)
+    host = _host(host or _answer(ask, "Host: where people reach it, such as chat.example.com", None, _host), "--host")
+    pay_host = _host(pay_host or _pay_host(host), "--pay-host")
+    identity = identity or _answer(ask, "Identity: openwebui, or an entry of identity as JSON", _OPEN_WEBUI, _entry)
     stripe_key = _stripe_key(ask, stripe_key_file)
-    litellm = litellm or _answer(ask, "LiteLLM: here (run one in this project), the URL of yours, or none", "here")
+    litellm = _litellm(litellm or _answer(ask, _ASK_LITELLM, "here", _litellm))
     app_id = _NOT_AN_ID.sub("-", name.lower()).strip("-")
     answers = Answers(
         app_id=app_id,
         name=name,
         host=host,
-        pay_host=pay_host or _pay_host(host),
-        identity=None if identity == _OPEN_WEBUI else _entry(identity),
+        pay_host=pay_host,
+        identity=_entry(identity),
         upstream=upstream or (f"http://{app_id}:8080" if identity != _OPEN_WEBUI else "http://open-webui:8080"),
         stripe_key=stripe_key,
         litellm=litellm,
@@ -74,12 +79,45 @@ def init(
     _say_next(answers, folder)
 
 
-def _answer(ask: bool, question: str, default: str | None, flag: str = "") -> str:
+def _answer(ask: bool, question: str, default: str | None, check: Callable[[str], object] | None = None) -> str:
+    """The answer to a question. A wrong one is refused at once and the question is repeated."""
     if ask:
-        return str(click.prompt(question, default=default)).strip()
+        return str(click.prompt(question, default=default, value_proc=partial(_checked, check)))
     if default is None:
-        raise ConfigError([f"{flag}: not given, and there is no terminal to ask on; give {flag} chat.example.com"])
+        raise ConfigError(["--host: not given, and there is no terminal to ask on; give --host chat.example.com"])
     return default
+
+
+def _checked(check: Callable[[str], object] | None, text: str) -> str:
+    try:
+        if check is not None:
+            check(text.strip())
+    except ConfigError as exc:
+        raise click.UsageError("; ".join(exc.problems)) from None
+    return text.strip()
+
+
+def _host(text: str, flag: str = "--host") -> str:
+    """Raises `ConfigError`."""
+    if (better := host_instead(text)) is not None:
+        expected, use = better
+        raise ConfigError([f'{flag}: expected {expected}, got "{text}". Use "{use}".'])
+    if (why := host_problem(text)) is not None:
+        raise ConfigError([f'{flag}: expected a host name, such as "chat.example.com", got "{text}": {why}'])
+    return text
+
+
+def _litellm(text: str) -> str:
+    """Raises `ConfigError`."""
+    if text not in ("here", "none") and not text.startswith(("http://", "https://")):
+        raise ConfigError([f'--litellm: expected here, none or a URL such as "http://litellm:4000", got "{text}"'])
+    return text
+
+
+def _check_stripe_key(text: str) -> None:
+    """Raises `ConfigError`."""
+    if text and not text.startswith(("sk_", "rk_")):
+        raise ConfigError(["the Stripe key: expected sk_… or rk_…, got another text, not shown here"])
 
 
 def _stripe_key(ask: bool, file: IO[str] | None) -> str:
@@ -90,7 +128,8 @@ def _stripe_key(ask: bool, file: IO[str] | None) -> str:
     if found or not ask:
         return found
     question = "Stripe key: sk_… or rk_… (not shown; Enter to add it later)"
-    return str(click.prompt(question, default="", show_default=False, hide_input=True)).strip()
+    check = partial(_checked, _check_stripe_key)
+    return str(click.prompt(question, default="", show_default=False, hide_input=True, value_proc=check))
 
 
 def _pay_host(host: str) -> str:
@@ -98,7 +137,10 @@ def _pay_host(host: str) -> str:
     return f"pay.{domain}" if "." in domain else f"pay.{host}"
 
 
-def _entry(identity: str) -> dict[str, object]:
+def _entry(identity: str) -> dict[str, object] | None:
+    """None: Open WebUI, run in the same project. Raises `ConfigError`."""
+    if identity == _OPEN_WEBUI:
+        return None
     try:
         entry = json.loads(identity)
     except ValueError:
@@ -127,5 +169,6 @@ def _say_next(answers: Answers, folder: Path) -> None:
         say("  cat > secrets/litellm_key              # the narrow one: paste sk-…, Enter, Ctrl-D")
         say("  cat > secrets/litellm_shared_key       # the app's shared one; .env has it as LITELLM_SHARED_KEY too")
         say("  ${EDITOR:-vi} .env")
+    say("  docker compose run --rm skpayments python -m gateway check")
     say("  docker compose up -d")
     say("  docker compose exec skpayments python -m gateway doctor --live")

@@ -74,7 +74,8 @@ def write_folder(folder: Path, files: Files) -> list[Path]:
     """Write them all, or none if one is there already. Raises `ConfigError`."""
     standing = [folder / place for place in files if os.path.lexists(folder / place)]
     if standing:
-        raise ConfigError([f"{path}: exists, and init overwrites nothing; name another folder" for path in standing])
+        more = f" and {len(standing) - 1} more" if len(standing) > 1 else ""
+        raise ConfigError([f"{standing[0]}{more}: exists, and init overwrites nothing; name another folder"])
     made: list[Path] = []
     try:
         for place, (text, mode) in files.items():

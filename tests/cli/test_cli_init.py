@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import stat
 import subprocess
@@ -200,11 +203,13 @@ def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
     ("words", "said"),
     [
         ((), "error: --host: not given, and there is no terminal to ask on; give --host chat.example.com"),
-        (("--host", "https://chat.acme.org"), "apps.json: apps[0].hosts[0]: "),
+        (("--host", "https://chat.acme.org"), '--host: expected a host name without scheme, got "https:'),
+        (("--host", "chat acme"), "--host: expected a host name, such as"),
+        (("--host", "chat.acme.org", "--pay-host", "pay.acme.org:443"), "--pay-host: expected a host name without"),
         (("--host", "chat.acme.org", "--app", "!"), "apps.json: apps[0].id: "),
         (("--host", "chat.acme.org", "--identity", "saml"), "error: --identity: expected openwebui or an entry"),
         (("--host", "chat.acme.org", "--identity", '{"kind": "saml"}'), "apps.json: apps[0].identity[0].kind: "),
-        (("--host", "chat.acme.org", "--litellm", "localhost"), "error: LITELLM_URL: "),
+        (("--host", "chat.acme.org", "--litellm", "localhost"), "error: --litellm: expected here, none or a URL"),
         (("--host", "chat.acme.org", "--acme-email", 'ops"@acme'), "error: --acme-email: expected an e-mail address"),
         (("--host", "chat.acme.org", "--pay-host", "chat.acme.org"), "chat.acme.org"),
     ],
@@ -265,3 +270,54 @@ def test_certificates_are_asked_for_by_the_operators_address(tmp_path: Path) -> 
 def test_traefik_needs_no_engines_socket(tmp_path: Path) -> None:
     project = made(tmp_path / "live", *VARIANTS["everything here"])
     assert set(yaml.safe_load(read(project, "traefik/traefik.yml"))["providers"]) == {"file"}
+
+
+def test_a_wrong_answer_on_a_terminal_is_refused_at_once_and_asked_again(tmp_path: Path) -> None:
+    host, stripe = "as chat.example.com: ", "add it later): "
+    typed = [
+        ("[SKAI]: ", "SKAI"),
+        (host, "https://chat.acme.org/x"),
+        (f'Use "chat.acme.org".\r\nHost: where people reach it, such {host}', "chat.acme.org"),
+        ("[openwebui]: ", "saml"),
+        ("[openwebui]: ", "openwebui"),
+        (stripe, "pk_test_0123456789abcdef"),
+        (stripe, STRIPE_KEY),
+        ("[here]: ", "localhost"),
+        ("[here]: ", "here"),
+    ]
+    command = [sys.executable, "-m", "gateway", "init", str(tmp_path / "live")]
+    shown, status = on_a_terminal(command, typed)
+    assert status == 0, shown
+    for problem in (
+        "--identity: expected openwebui",
+        "expected sk_… or rk_…",
+        "--litellm: expected here, none or a URL",
+    ):
+        assert problem in shown
+    assert (tmp_path / "live" / "secrets" / "stripe_secret_key").read_text() == f"{STRIPE_KEY}\n"
+    assert STRIPE_KEY not in shown
+    assert "pk_test" not in shown
+
+
+def on_a_terminal(command: list[str], typed: list[tuple[str, str]]) -> tuple[str, int]:
+    """Type a line each time the text before it is shown. What was shown in all, and the exit code."""
+    main, side = pty.openpty()
+    environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "NO_COLOR": "1"}
+    process = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=environ, close_fds=True)
+    os.close(side)
+    shown, start = b"", 0
+    try:
+        for prompt, line in typed:
+            while prompt.encode() not in shown[start:]:
+                assert select.select([main], [], [], 30)[0], shown
+                shown += os.read(main, 4096)
+            start = len(shown)
+            os.write(main, f"{line}\n".encode())
+        with contextlib.suppress(OSError):  # EIO: the other side is closed
+            while more := os.read(main, 4096):
+                shown += more
+        return shown.decode(), process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(main)
