@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
 from urllib.parse import urlencode
 
 import click
 from sqlalchemy import Connection
 
+from gateway.app.catalog_file import CatalogFile
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.errors import InvalidInput
 from gateway.store import notices as stored
 from gateway.web.admin_notices import SHOWN, replay, shown_notice
+from gateway.web.admin_users import require_app
 
 
 @click.command(name="list")
@@ -24,14 +27,18 @@ def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
     """The newest notices and what the apps answered."""
 
     def job(conn: Connection) -> dict[str, object]:
-        return {"notices": [shown_notice(each) for each in stored.recent(conn, SHOWN, app_id, state)]}
+        recent = stored.recent(conn, SHOWN, app_id, state)
+        if not recent:
+            require_app(CatalogFile(found, os.environ).read()[0], app_id)
+        return {"notices": [shown_notice(each) for each in recent]}
 
+    found = settings()
     query = urlencode({name: value for name, value in (("app", app_id), ("state", state)) if value is not None})
-    found = ask_or_write(settings(), "GET", f"/admin/notices{'?' if query else ''}{query}", None, job)["notices"]
+    listed = ask_or_write(found, "GET", f"/admin/notices{'?' if query else ''}{query}", None, job)["notices"]
     names = ("change_id", "app_id", "user_id", "state", "attempts", "error")
-    rows = [(instant(each["created_at"]), *(each[name] for name in names)) for each in found]
+    rows = [(instant(each["created_at"]), *(each[name] for name in names)) for each in listed]
     headings = ("changed (UTC)", "change", "app", "user", "state", "attempts", "error")
-    listing(found, headings, rows, wants_json=wants_json, empty="No notice.")
+    listing(listed, headings, rows, wants_json=wants_json, empty="No notice.")
 
 
 @click.command(name="replay")

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from gateway.errors import InvalidInput
 from gateway.store import notices
 from gateway.store.notices import STATES, Notice
+from gateway.web.admin_users import require_app
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING
@@ -23,6 +24,8 @@ async def list_notices(request: web.Request) -> web.Response:
     if state is not None and state not in STATES:
         raise InvalidInput(f"state: expected one of {', '.join(STATES)}.")
     found = await request.app[BILLING].store.read(lambda conn: notices.recent(conn, SHOWN, app_id, state))
+    if not found:
+        require_app(request.app[BILLING].catalog, app_id)
     return web.json_response({"notices": [shown_notice(notice) for notice in found]})
 
 

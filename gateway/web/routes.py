@@ -91,7 +91,7 @@ API = (
     Route("GET", "/admin/account", admin_customers.show_account, "operator", None, None, (503,)),
     Route("POST", "/admin/adopt", admin_customers.adopt, "operator", models.AdoptRequest, None,
           (*_BODY, 404, 409, 502, 503)),
-    Route("GET", "/admin/users", admin_users.list_users, "operator", None, None, (400, 503)),
+    Route("GET", "/admin/users", admin_users.list_users, "operator", None, None, (400, 404, 503)),
     Route("POST", "/admin/users/move", admin_customers.move, "operator", models.MoveRequest, None,
           (*_BODY, 404, 409, 502, 503)),
     Route("GET", "/admin/users/{app_id}/{user_id}", admin_customers.show_traces, "operator", None, None,
