@@ -140,7 +140,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             },
         ),
         "gate": Noun(
-            "What Traefik is answered.",
+            "The gate's answers to Traefik.",
             {
                 "explain": Command(
                     "gate:explain", "What the gate would answer a request to APP, and why; nothing is counted."

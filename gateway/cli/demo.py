@@ -84,7 +84,7 @@ Click here
   {stage.pay_url}/openapi.json  the API
 
 Type here, in another shell
-  . {stage.folder}/environment; {Path(sys.executable).with_name("skpay")} doctor --live --traefik-api {api}
+  cd {stage.folder}; . ./environment; {Path(sys.executable).with_name("skpay")} doctor --live --traefik-api {api}
 
 apps.json, the generated Traefik files and the logs are in {stage.folder}; edit apps.json and see it reload.
 Press Ctrl-C to stop everything.""")

@@ -124,6 +124,7 @@ def _apps(stage: Stage, ports: dict[str, int]) -> dict[str, Any]:
                 "upstream": f"http://127.0.0.1:{ports['app']}",
                 "api_key": "env:DEMO_APP_KEY",
                 "identity": [{"kind": "openwebui", "secret": "env:DEMO_APP_SECRET"}, {"kind": "user_key"}],
+                "sign_in_url": f"{stage.app_url}/sign-in",
                 "litellm": {"mode": "customer", "shared_key": "env:LITELLM_KEY"},
                 "urls": {"success": f"{stage.app_url}/?upgraded=1", "cancel": f"{stage.app_url}/"},
                 "grace": "7d",

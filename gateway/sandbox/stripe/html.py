@@ -16,7 +16,7 @@ body { margin: 0 auto; max-width: 40rem; padding: 0 1rem 3rem; }
 .error { border-left: .3rem solid #dc2626; padding-left: .75rem; }
 .said { border-left: .3rem solid #16a34a; padding-left: .75rem; }
 form { display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0; }
-button, select { font: inherit; min-height: 2.75rem; padding: .25rem 1rem; }
+button, select { font: inherit; max-width: 100%; min-height: 2.75rem; padding: .25rem 1rem; }
 button:focus-visible, a:focus-visible, select:focus-visible { outline: .2rem solid #2563eb; outline-offset: .15rem; }
 section { border-top: 1px solid #8886; margin-top: 1rem; padding-top: .5rem; overflow-wrap: anywhere; }
 """
