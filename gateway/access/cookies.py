@@ -11,6 +11,8 @@ AGAIN = b"\n"
 """Joins the values of a header that was sent more than once: no header value can hold it."""
 MAX_COOKIES = 1000
 """Looking through them takes 0.2 ms; no browser keeps as many for one site."""
+DUPLICATE = "duplicate_cookie"
+"""The code of a cookie that stands there more than once where the app may take either."""
 
 # Starlette (Open WebUI) reads Latin-1 and strips what Python calls white space from names and values, so
 # "\xa0token" is one more `token` to it.
@@ -31,20 +33,23 @@ def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], 
     def find(lines: bytes) -> bytes | None:
         if lines[:length] == start and b";" not in lines and AGAIN not in lines:
             return _value(lines[length:])
-        if wanted not in lines:
-            return None
-        if lines.count(b";") + lines.count(AGAIN) > MAX_COOKIES:
-            raise NotAuthenticated("too many cookies were sent", code="too_many_cookies")
-        found: bytes | None = None
-        for part in lines.replace(AGAIN, b";").split(b";"):
-            key, equals, value = part.partition(b"=")
-            if equals and key.strip(_SPACE) == wanted:
-                if found is not None and not last_counts:
-                    raise NotAuthenticated("the session cookie was sent twice", code="duplicate_cookie")
-                found = value
-        return None if found is None else _value(found)
+        found = cookie_values(wanted, lines)
+        if len(found) > 1 and not last_counts:
+            raise NotAuthenticated("the session cookie was sent twice", code=DUPLICATE)
+        return found[-1] if found else None
 
     return find
+
+
+def cookie_values(name: bytes, lines: bytes) -> list[bytes | None]:
+    """The values of every cookie of this name, in their order; None for an empty one. Raises `NotAuthenticated` where
+    there are too many cookies to look through."""
+    if name not in lines:
+        return []
+    if lines.count(b";") + lines.count(AGAIN) > MAX_COOKIES:
+        raise NotAuthenticated("too many cookies were sent", code="too_many_cookies")
+    parts = (part.partition(b"=") for part in lines.replace(AGAIN, b";").split(b";"))
+    return [_value(value) for key, equals, value in parts if equals and key.strip(_SPACE) == name]
 
 
 def _value(raw: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.access.cookies import AGAIN, cookie_finder
+from gateway.access.cookies import AGAIN, DUPLICATE, cookie_finder, cookie_values
 from gateway.access.kinds import Kind
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.openwebui import OpenWebUI
@@ -25,6 +25,8 @@ Read = Callable[[bytes, str, int], Known | Ask]
 
 # Programs that have no token send these all the same; Open WebUI's page does so while nobody is signed in.
 _NO_TOKENS = frozenset({b"", b"undefined", b"null"})
+# Cookies of one name that are verified to tell what the app may do; each may cost a signature.
+_MAX_JUDGED = 4
 # A key, or one token that has dots as a JWT has: no Basic, Digest or Negotiate looks like that.
 _HIDDEN = re.compile(rb"(?:^|[ =])sk-|^[^ ]+ [^ .]+\.[^ ]+$")
 
@@ -74,6 +76,18 @@ class _Look:
         """Whoever takes what starts like this; None: it is no credential of this app's."""
         form: Form = "skp_" if credential[:4] == b"skp_" else "sk-" if credential[:3] == b"sk-" else ""
         return self.readers.get(form) or self.readers.get("")
+
+    def any_good(self, lines: bytes, now: int) -> bool:
+        """Whether the app may take one of several cookies of this name for its user's."""
+        values = cookie_values(self.source.removeprefix("cookie:").encode("ascii"), lines)
+        return len(values) > _MAX_JUDGED or any(self._may_be_accepted(value, now) for value in values if value)
+
+    def _may_be_accepted(self, credential: bytes, now: int) -> bool:
+        read = self.reader(credential)
+        try:
+            return read is not None and bool(read(credential, self.source, now))
+        except NotAuthenticated as exc:
+            return not Refused(exc.code, exc.message, self.source, exc.may_be_accepted).signed_out
 
 
 def _look(place: Place, find_bearer: Callable[[bytes], bytes | None], kind: Kind) -> _Look:
@@ -144,7 +158,8 @@ class Identity:
             except NotAuthenticated as exc:
                 if look.is_cookie and exc.code in EVIDENCE and credential and self.sessions is not None:
                     self.sessions.failed(credential, now)
-                return Refused(exc.code, exc.message, look.source, exc.may_be_accepted)
+                accepted = exc.may_be_accepted or (exc.code == DUPLICATE and look.any_good(value, now))
+                return Refused(exc.code, exc.message, look.source, accepted)
         return ANONYMOUS
 
     def decides(self, headers: Mapping[bytes, bytes]) -> str | None:

@@ -12,12 +12,15 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from gateway.errors import NotAuthenticated
 
 SKEW_SECONDS = 30
 MAX_TOKEN_BYTES = 8192
 _SEGMENT = re.compile(rb"[A-Za-z0-9_-]+")
+_SKIPPED = re.compile(rb"[^A-Za-z0-9_.+/-]+")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _FAR = 10**12  # seconds; the year 33658
 _SIGNATURE_LENGTH = 43  # 32 bytes in base64url without padding
 # `jwk`, `jku`, `x5u` would bring the key along, `crit` and `b64` change what is signed: none has a place here.
@@ -144,6 +147,17 @@ def is_signed(token: bytes, secrets: Sequence[bytes]) -> bool:
         return False
     signed = signed.decode("latin-1").encode()
     return any(hmac.compare_digest(hmac.digest(secret, signed, "sha256"), claimed) for secret in secrets)
+
+
+def respelled(token: bytes) -> bytes:
+    """The token as it was before somebody percent-encoded it, put characters into it that decoders skip, or spelled its
+    last bits or its padding in another way; as it is if it is none."""
+    kept = _SKIPPED.sub(b"", unquote_to_bytes(token)).translate(_URL_SAFE)
+    signed, dot, signature = kept.rpartition(b".")
+    try:
+        return signed + dot + b64url(urlsafe_b64decode(signature + b"=" * (-len(signature) % 4)))
+    except ValueError:
+        return token
 
 
 def verify(token: bytes, secrets: Sequence[bytes], now: int) -> tuple[dict[str, object], int | None]:

@@ -46,6 +46,22 @@ class OidcTokens:
         return (self._remembered,)
 
     def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
+        try:
+            return self._read(credential, source, now)
+        except NotAuthenticated as exc:
+            if exc.code == "malformed_token" and source.startswith("cookie:"):
+                exc.may_be_accepted = self._is_good_respelled(credential, source, now)
+            raise
+
+    def _is_good_respelled(self, credential: bytes, source: str, now: int) -> bool:
+        """Whether a less strict reader, as the app may have one, finds a good token in this."""
+        respelled = jwt.respelled(credential)
+        try:
+            return respelled != credential and bool(self._read(respelled, source, now))
+        except NotAuthenticated:
+            return False
+
+    def _read(self, credential: bytes, source: str, now: int) -> Known | Ask:
         if self.ring.generation != self._generation:
             # What a key verified that is no more does not count any longer (T32).
             self._remembered, self._generation = Remembered(), self.ring.generation

@@ -346,6 +346,47 @@ def test_where_it_stands(changes: dict[str, Any], headers: dict[bytes, bytes], e
     assert outcome(identity(**changes).who(headers, NOW)) == expected
 
 
+def _padded(token: bytes) -> bytes:
+    """The same signature with its unused last bits set: lenient decoders do not look at them."""
+    return token[:-1] + bytes([token[-1] + 1])
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        b"c=" + _padded(signed("p256", "ES256")), b"c=" + signed() + b"==", b"c=" + signed() + b"!" * 20_000,
+        b"c=%65" + signed()[1:], b"c=" + signed().replace(b".", b"%2E"), b"c=" + signed() + b"; c=x",
+        b"c=x; c=" + signed(), b"c=" + signed() + b"\nc=x", b"c=" + signed() + b"; c=" + signed(),
+        b"c=x;c=" + signed() + b"%3D", b";" * 1001 + b"c=" + signed(), b"c=x;" * 10 + b"c=" + signed(),
+    ],
+)  # fmt: skip
+def test_a_cookie_that_the_app_may_accept_counts_as_no_signed_out_one(cookies: bytes) -> None:
+    """Else its user would pass the unpaid paths without tag, and never be provisioned in LiteLLM."""
+    refused = identity(header=None, cookie="c").who({b"Cookie": cookies}, NOW)
+    assert isinstance(refused, Refused)
+    assert not refused.signed_out
+
+
+def test_an_unverified_address_is_a_user_of_the_app_all_the_same() -> None:
+    token = signed(email="a@example.com", email_verified=False)
+    refused = identity(header=None, cookie="c", claim="email").who({b"Cookie": b"c=" + token}, NOW)
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.signed_out) == ("email_unverified", False)
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        b"c=GA1.2.345.678", b"c=x; c=y", b"c=" + signed(exp=NOW - 100), b"c=x; c=" + signed(exp=NOW - 100),
+        b"c=" + signed(iss="https://other.example"), b"c=%7B%22a%22%3A1%7D", b"c=a.b.c%2", b"c=" + signed()[:-8] + b"AAAA%41AAA",
+    ],
+)  # fmt: skip
+def test_a_foreign_or_ended_cookie_counts_as_signed_out(cookies: bytes) -> None:
+    refused = identity(header=None, cookie="c").who({b"Cookie": cookies}, NOW)
+    assert isinstance(refused, Refused)
+    assert refused.signed_out
+
+
 _TOKEN = signed("p256", "ES256")
 _SHARED = identity()
 

@@ -182,6 +182,13 @@ async def test_a_cookie_that_does_not_verify_never_falls_through_to_a_good_crede
             assert refused(await ask(on.port, uri="/pro", more=sent)) == (401, "sign_in_required")
 
 
+async def test_a_session_behind_a_thousand_cookies_is_no_visitor_who_is_signed_out() -> None:
+    """Open WebUI finds it there, and would serve a user whom nobody has tagged and LiteLLM was never told of."""
+    async with stage() as on:
+        answer = await ask(on.port, more=[("Cookie", "a=" + ";" * 1001 + f"token={GOOD}")])
+        assert refused(answer) == (401, "sign_in_required")
+
+
 async def test_sessions_that_do_not_verify_are_counted() -> None:
     def counted(code: str) -> float:
         return on.gate.registry.counter(*NOT_VERIFIED).of("skai", code).value
