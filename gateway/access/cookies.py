@@ -11,6 +11,8 @@ AGAIN = b"\n"
 """Joins the values of a header that was sent more than once: no header value can hold it."""
 MAX_COOKIES = 1000
 """Looking through them takes 0.2 ms; no browser keeps as many for one site."""
+MAX_COOKIE_BYTES = 4096
+"""What browsers keep of one. Resolving as many escapes takes half a millisecond."""
 DUPLICATE = "duplicate_cookie"
 """The code of a cookie that stands there more than once where the app may take either."""
 
@@ -32,31 +34,33 @@ def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], 
 
     def find(lines: bytes) -> bytes | None:
         if lines[:length] == start and b";" not in lines and AGAIN not in lines:
-            return _value(lines[length:])
-        found = cookie_values(wanted, lines)
+            return cookie_value(lines[length:])
+        found = raw_values(wanted, lines)
         if len(found) > 1 and not last_counts:
             raise NotAuthenticated("the session cookie was sent twice", code=DUPLICATE)
-        return found[-1] if found else None
+        return cookie_value(found[-1]) if found else None
 
     return find
 
 
-def cookie_values(name: bytes, lines: bytes) -> list[bytes | None]:
-    """The values of every cookie of this name, in their order; None for an empty one. Raises `NotAuthenticated` where
-    there are too many cookies to look through."""
+def raw_values(name: bytes, lines: bytes) -> list[bytes]:
+    """What stands behind every cookie of this name, in their order. Raises `NotAuthenticated` where there are too many
+    cookies to look through."""
     if name not in lines:
         return []
     if lines.count(b";") + lines.count(AGAIN) > MAX_COOKIES:
         raise NotAuthenticated("too many cookies were sent", code="too_many_cookies")
     parts = (part.partition(b"=") for part in lines.replace(AGAIN, b";").split(b";"))
-    return [_value(value) for key, equals, value in parts if equals and key.strip(_SPACE) == name]
+    return [value for key, equals, value in parts if equals and key.strip(_SPACE) == name]
 
 
-def _value(raw: bytes) -> bytes | None:
+def cookie_value(raw: bytes) -> bytes | None:
     """What Starlette makes of a cookie's value: quotes are taken off it, and escapes resolved, as `http.cookies` does.
-    None if nothing is left."""
+    None if nothing is left. Raises `NotAuthenticated` for a longer one with escapes than any browser keeps."""
     value = raw.strip(_SPACE)
     if len(value) >= 2 and value[:1] == value[-1:] == b'"':
+        if len(value) > MAX_COOKIE_BYTES and b"\\" in value:
+            raise NotAuthenticated("the session cookie is too long", code="too_long_cookie")
         value = _ESCAPED.sub(_unescaped, value[1:-1])
     return value or None
 

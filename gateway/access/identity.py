@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.access.cookies import AGAIN, DUPLICATE, cookie_finder, cookie_values
+from gateway.access.cookies import AGAIN, DUPLICATE, cookie_finder, cookie_value, raw_values
 from gateway.access.kinds import Kind
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.openwebui import OpenWebUI
@@ -27,8 +26,14 @@ Read = Callable[[bytes, str, int], Known | Ask]
 _NO_TOKENS = frozenset({b"", b"undefined", b"null"})
 # Cookies of one name that are verified to tell what the app may do; each may cost a signature.
 _MAX_JUDGED = 4
-# A key, or one token that has dots as a JWT has: no Basic, Digest or Negotiate looks like that.
-_HIDDEN = re.compile(rb"(?:^|[ =])sk-|^[^ ]+ [^ .]+\.[^ ]+$")
+
+
+def _hides_token(authorization: bytes) -> bool:
+    """A key, or one token that has dots as a JWT has: no Basic, Digest or Negotiate looks like that."""
+    if authorization[:3] == b"sk-" or b" sk-" in authorization or b"=sk-" in authorization:
+        return True
+    scheme, _, rest = authorization.partition(b" ")
+    return bool(scheme) and b" " not in rest and 0 < rest.find(b".") < len(rest) - 1
 
 
 def bearer(authorization: bytes) -> bytes | None:
@@ -49,7 +54,7 @@ def bearer_alone(authorization: bytes) -> bytes | None:
     """The same, for Open WebUI and LiteLLM, which take tokens and keys under other schemes as well: those raise, or the
     gate would go on to another credential than the app."""
     token = bearer(authorization)
-    if token is None and authorization[:7].lower() != b"bearer " and _HIDDEN.search(authorization):
+    if token is None and authorization[:7].lower() != b"bearer " and _hides_token(authorization):
         raise NotAuthenticated("a token must be sent as a Bearer", code="wrong_scheme")
     return token
 
@@ -79,13 +84,14 @@ class _Look:
 
     def any_good(self, lines: bytes, now: int) -> bool:
         """Whether the app may take one of several cookies of this name for its user's."""
-        values = cookie_values(self.source.removeprefix("cookie:").encode("ascii"), lines)
-        return len(values) > _MAX_JUDGED or any(self._may_be_accepted(value, now) for value in values if value)
+        values = raw_values(self.source.removeprefix("cookie:").encode("ascii"), lines)
+        return len(values) > _MAX_JUDGED or any(self._may_be_accepted(value, now) for value in values)
 
-    def _may_be_accepted(self, credential: bytes, now: int) -> bool:
-        read = self.reader(credential)
+    def _may_be_accepted(self, raw: bytes, now: int) -> bool:
         try:
-            return read is not None and bool(read(credential, self.source, now))
+            credential = cookie_value(raw)
+            read = None if credential is None else self.reader(credential)
+            return credential is not None and read is not None and bool(read(credential, self.source, now))
         except NotAuthenticated as exc:
             return not Refused(exc.code, exc.message, self.source, exc.may_be_accepted).signed_out
 

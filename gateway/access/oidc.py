@@ -12,6 +12,7 @@ from jwt.algorithms import get_default_algorithms
 
 from gateway.access import jwt
 from gateway.access.confirmed import digest_of
+from gateway.access.cookies import MAX_COOKIE_BYTES
 from gateway.access.jwks import KeyRing
 from gateway.access.remembered import MAX_SECONDS, Remembered
 from gateway.access.user_ids import Ids
@@ -54,7 +55,10 @@ class OidcTokens:
             raise
 
     def _is_good_respelled(self, credential: bytes, source: str, now: int) -> bool:
-        """Whether a less strict reader, as the app may have one, finds a good token in this."""
+        """Whether a less strict reader, as the app may have one, finds a good token in this. Another site's cookie is
+        never too long for that: no browser would keep it."""
+        if len(credential) > MAX_COOKIE_BYTES:
+            return True
         respelled = jwt.respelled(credential)
         try:
             return respelled != credential and bool(self._read(respelled, source, now))

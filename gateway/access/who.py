@@ -10,8 +10,11 @@ NOT_ACTIVATED = "not_activated"
 """The code of an account that waits for its activation."""
 # The app itself may serve these as their user, who would then have neither tag nor limits.
 _MAY_BE_ACCEPTED = frozenset(
-    {"api_key_unsupported", "email_unverified", "reserved_user_id", "too_many_cookies", "wrong_token_type", "wrong_user"}
-)
+    {
+        "api_key_unsupported", "email_unverified", "reserved_user_id", "too_long_cookie", "too_many_cookies",
+        "wrong_token_type", "wrong_user",
+    }
+)  # fmt: skip
 
 Source = str
 """Where a credential stood: a header's name in lower case, or `cookie:` and the cookie's name."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access.cookies import AGAIN, cookie_finder
+from gateway.access.who import Refused
 from gateway.errors import NotAuthenticated
 
 PIECES = (
@@ -55,3 +56,12 @@ def test_two_cookies_are_refused_where_nobody_knows_which_the_backend_takes(line
     with pytest.raises(NotAuthenticated) as refused:
         cookie_finder("a")(lines)
     assert refused.value.code == "duplicate_cookie"
+
+
+def test_a_longer_cookie_with_escapes_than_browsers_keep_is_refused_and_not_taken_for_signed_out() -> None:
+    find = cookie_finder("token", last_counts=True)
+    escaped = b'token="' + b"\\101" * 1022 + b'"'
+    assert find(escaped) == b"A" * 1022
+    with pytest.raises(NotAuthenticated) as refused:
+        find(b'token="' + b"\\101" * 1024 + b'"')
+    assert not Refused(refused.value.code, "", "cookie:token").signed_out

@@ -378,7 +378,8 @@ def test_an_unverified_address_is_a_user_of_the_app_all_the_same() -> None:
     "cookies",
     [
         b"c=GA1.2.345.678", b"c=x; c=y", b"c=" + signed(exp=NOW - 100), b"c=x; c=" + signed(exp=NOW - 100),
-        b"c=" + signed(iss="https://other.example"), b"c=%7B%22a%22%3A1%7D", b"c=a.b.c%2", b"c=" + signed()[:-8] + b"AAAA%41AAA",
+        b"c=" + signed(iss="https://other.example"), b"c=%7B%22a%22%3A1%7D", b"c=a.b.c%2",
+        b"c=" + signed()[:-8] + b"AAAA%41AAA",
     ],
 )  # fmt: skip
 def test_a_foreign_or_ended_cookie_counts_as_signed_out(cookies: bytes) -> None:

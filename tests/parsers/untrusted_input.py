@@ -9,7 +9,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import combinations
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from gateway.access import arrival, jwt, links
 from gateway.access.app_access import app_access
 from gateway.access.cookies import cookie_finder
 from gateway.access.hosts import host_name
-from gateway.access.identity import bearer
+from gateway.access.identity import Identity, bearer, bearer_alone
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.oidc import OidcTokens
 from gateway.access.paths import is_plain, plain_path, read_path
@@ -147,6 +147,17 @@ def _ring() -> object:
     return ring()
 
 
+def _oidc_cookies(data: bytes) -> object:
+    return _oidc_identity().who({b"Cookie": data}, NOW)
+
+
+@cache
+def _oidc_identity() -> Identity:
+    kind = replace(KIND, header=None, cookie="token")
+    held = ring()
+    return app_access(replace(APP, identity=(kind,)), {}, {}, key_ring=lambda url: held).identity
+
+
 def _text(run: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: run(data.decode("utf-8", "surrogateescape"))
 
@@ -176,6 +187,7 @@ _COOKIE = (
     b"a=b;",
     b"; token=x",
 )
+_RESPELLED = (b"%41", b"%", b"!", b".", b"A.A.A", b"%2E;token=")
 _TOKEN = (b"ey", b".", b"-", b"_", b"A", b"=", b"+", b" ", b"sk-", b"skp_", b"Bearer ", b"\n", b"\xff")
 _LINES = (
     b"Cookie: a=b\r\n", b"Cookie: token=\r\n", b"X-A: b\r\n", b"X-Api-Key: k\r\n", b"Accept: text/html\r\n",
@@ -208,7 +220,11 @@ PARSERS = (
     Parser("path of a URL", _text(read_path), _URL, URL_BYTES, b"/"),
     Parser("plain path", _plain, _URL, URL_BYTES, b"/"),
     Parser("cookies", cookie_finder("token"), _COOKIE, HEAD_BYTES),
+    Parser("cookies of Open WebUI", cookie_finder("token", last_counts=True), _COOKIE, HEAD_BYTES),
+    Parser("cookie in quotes", cookie_finder("token"), _COOKIE, HEAD_BYTES, b'token="', b'"'),
+    Parser("cookies of an OpenID app", _oidc_cookies, (*_COOKIE, *_RESPELLED), HEAD_BYTES, b"token="),
     Parser("Authorization at the gate", bearer, _TOKEN, HEAD_BYTES),
+    Parser("Authorization at Open WebUI's gate", bearer_alone, (*_TOKEN, b"x ", b" sk", b"="), HEAD_BYTES),
     Parser("Authorization at the public listener", _web_bearer, _TOKEN, HEAD_BYTES),
     Parser("session token", lambda data: jwt.verify(data, _KEYS, NOW), _TOKEN, HEAD_BYTES),
     Parser("session token's header", lambda data: jwt.verify(data, _KEYS, NOW), _JSON, 5000, wrap=_hs256_header),
