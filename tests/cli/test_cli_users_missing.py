@@ -69,20 +69,25 @@ async def test_a_file_that_is_no_list_of_users_makes_nobody_an_orphan(
     assert problem in said.err
 
 
-@pytest.mark.parametrize(
-    ("words", "problem"),
-    [
-        (("users", "list", "--app", "nope"), "There is no app 'nope' in apps.json."),
-        (("users", "list", "--tier", "por"), "No app has the tier 'por'."),
-        (("users", "list", "--app", "skai", "--tier", "por"), "No app has the tier 'por'."),
-        (("notices", "list", "--app", "nope"), "There is no app 'nope' in apps.json."),
-    ],
-)
-@pytest.mark.parametrize("fixture", ["running", "alone"])
-async def test_a_filter_by_an_unknown_app_or_tier_is_refused(
-    skpay: Skpay, request: pytest.FixtureRequest, fixture: str, words: tuple[str, ...], problem: str
+UNKNOWN = [
+    (("users", "list", "--app", "nope"), "There is no app 'nope' in apps.json."),
+    (("users", "list", "--tier", "por"), "No app has the tier 'por'."),
+    (("users", "list", "--app", "skai", "--tier", "por"), "No app has the tier 'por'."),
+    (("notices", "list", "--app", "nope"), "There is no app 'nope' in apps.json."),
+]
+
+
+async def test_a_filter_by_an_unknown_app_or_tier_is_refused(skpay: Skpay, running: Running) -> None:
+    for words, problem in UNKNOWN:
+        said = await skpay(*words, env=running.environ)
+        assert (said.code, said.out) == (2, ""), words
+        assert problem in said.err
+
+
+async def test_a_filter_by_an_unknown_app_or_tier_is_refused_without_a_server(
+    skpay: Skpay, alone: dict[str, str]
 ) -> None:
-    found = request.getfixturevalue(fixture)
-    said = await skpay(*words, env=found.environ if isinstance(found, Running) else found)
-    assert (said.code, said.out) == (2, "")
-    assert problem in said.err
+    for words, problem in UNKNOWN:
+        said = await skpay(*words, env=alone)
+        assert (said.code, said.out) == (2, ""), words
+        assert problem in said.err
