@@ -14,12 +14,16 @@ from gateway.errors import Conflict, InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class PriceChoice:
-    """What a caller says about the price; None is any. `price` is a `key` of the offer, a lookup key or a price id."""
+    """What a caller says about the price; None is any. `price` is a `key` of the offer, a lookup key or a price id.
+
+    `unit_amount` is what the person was shown, who buys it at that or not at all.
+    """
 
     price: str | None = None
     interval: str | None = None
     interval_count: int | None = None
     currency: str | None = None
+    unit_amount: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ async def choose(billing: Billing, app: App, tier: Tier, choice: PriceChoice) ->
     """The one price of the tier that fits `choice`; the first one if it says nothing.
 
     Raises `InvalidInput` if none fits, or more than one; `Conflict` (`price_changed`) for a key of this tier's that is
-    sold no more; `UpstreamFailed` if Stripe must be asked and cannot be.
+    sold no more, or is not what was shown; `UpstreamFailed` if Stripe must be asked and cannot be.
     """
     if not tier.for_sale:
         raise InvalidInput(f"The tier {tier.tier_id!r} is not for sale.", code="tier_not_for_sale")
@@ -73,13 +77,18 @@ async def choose(billing: Billing, app: App, tier: Tier, choice: PriceChoice) ->
     fitting = [each for each in fitting if each[0] not in billing.missing_prices] or fitting
     if len(fitting) == 1:
         return fitting[0][0]
+    if not fitting and choice.unit_amount is not None:
+        raise _changed(tier)
     if not fitting and choice.price and billing.known_prices.get(app.app_id, {}).get(choice.price) == tier.tier_id:
         raise _changed(tier)
     raise _refusal(tier, choice, [shown for _, shown in (fitting or known)], several=bool(fitting))
 
 
 def check_unchanged(tier: Tier, choice: PriceChoice, resolved: ResolvedPrice) -> None:
-    """Raises `Conflict` (`price_changed`) where a price id was chosen and its lookup key leads to another one now."""
+    """Raises `Conflict` (`price_changed`) where a price id was chosen and its lookup key leads to another one now, or
+    another amount was shown."""
+    if choice.unit_amount not in (None, resolved.unit_amount):
+        raise _changed(tier)
     if choice.price in (None, resolved.price_id):
         return
     if choice.price not in {name for price in tier.prices for name in (price.lookup_key, price.price_id)}:
@@ -107,6 +116,7 @@ def _fits(price: Price, shown: Offered, choice: PriceChoice) -> bool:
         and choice.interval in (None, shown.interval)
         and choice.interval_count in (None, shown.interval_count)
         and choice.currency in (None, shown.currency)
+        and choice.unit_amount in (None, shown.unit_amount)
     )
 
 

@@ -74,7 +74,7 @@ async def buy(request: web.Request) -> web.Response:
     app, link = require_buyer(request)
     wanted = await read_json(request, BuyRequest)
     billing, site = request.app[BILLING], request.app[SITE]
-    choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency)
+    choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency, wanted.unit_amount)
     key, now = site.link_keys[0], billing.now()
     token = links.sign_change(key, app.app_id, link.user_id, now, return_url=link.return_url, tier=wanted.tier)
     success_url = f"{site.public_url}/buy/{quote(app.app_id, safe='')}?r={token}"

@@ -191,6 +191,7 @@ class BuyRequest(Body):
     interval: Interval = None
     interval_count: IntervalCount = None
     currency: Currency = None
+    unit_amount: Annotated[int | None, Field(ge=0, le=99_999_999_999, description="What the person was shown.")] = None
 
 
 class KeyRequest(Body):

@@ -138,3 +138,29 @@ async def test_only_declared_limits_are_advertised(world: World) -> None:
         {"rpm_limit": 60, "tpm_limit": None},
         {"max_budget": 5, "budget_duration": "1d"},
     ]
+
+
+@pytest.mark.parametrize(
+    "at_stripe", [{"unit_amount": 2500}, {"currency": "eur"}, {"interval_count": 3}, {"interval": "year"}]
+)
+async def test_what_was_shown_before_stripe_could_be_asked_is_not_sold_at_another_price(
+    world: World, at_stripe: Any
+) -> None:
+    """While Stripe is out of reach, the page shows the figures of apps.json."""
+
+    def edit(tree: Any) -> None:
+        stated = {"unit_amount": 2000, "currency": "usd", "interval": "month"}
+        tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": "price_odd", **stated}]
+
+    await world.edit(edit)
+    figures = {"unit_amount": 2000, "currency": "usd", "interval": "month", "interval_count": 1, **at_stripe}
+    world.stripe.add_price("prod_skai_pro", **figures, price_id="price_odd")
+    [shown] = (await offer(world.billing, "skai", "u1"))["tiers"][1]["prices"]  # type: ignore[index]
+    assert (shown["unit_amount"], shown["currency"], shown["interval"]) == (2000, "usd", "month")
+    clicked = PriceChoice(**{name: value for name, value in shown.items() if name != "decimals"})
+    with pytest.raises(Conflict) as refused:
+        await sold(world, clicked)
+    assert refused.value.code == "price_changed"
+    [shown] = (await offer(world.billing, "skai", "u1"))["tiers"][1]["prices"]  # type: ignore[index]
+    clicked = PriceChoice(**{name: value for name, value in shown.items() if name != "decimals"})
+    assert await sold(world, clicked) == "price_odd"

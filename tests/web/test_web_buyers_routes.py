@@ -112,6 +112,19 @@ async def test_a_person_sees_no_tier_that_is_not_for_sale(running: Running) -> N
         assert answered == status
 
 
+async def test_a_price_is_bought_as_it_was_shown_or_not_at_all(running: Running) -> None:
+    link = running.link("u1")
+    _, offer = await running.json("GET", "/buy/skai/offer", link)
+    [shown] = offer["tiers"][1]["prices"]
+    wanted = {"tier": "pro"} | {name: value for name, value in shown.items() if name != "decimals"}
+    for changed, expected in (({"unit_amount": 1}, 409), ({}, 200)):
+        status, answer = await running.json(
+            "POST", "/buy/skai/checkout", link, json=wanted | changed, headers=FROM_OUR_PAGE
+        )
+        assert status == expected, answer
+    assert len(running.stripe.state()["checkout.session"]) == 1
+
+
 async def test_the_user_cannot_be_named_by_a_parameter(running: Running) -> None:
     body = {"tier": "pro", "user_id": "victim"}
     status, _ = await running.json("POST", "/buy/skai/checkout", running.link("u1"), json=body, headers=FROM_OUR_PAGE)

@@ -80,7 +80,10 @@ function priceButton(offer, tier, price) {
   const word = offer.subscribed ? "Change to" : "Get";
   const others = tier.prices.filter((other) => other !== price);
   const button = element("button", { type: "button" }, `${word} ${tier.name}${priceWords(price, others)}`);
-  button.addEventListener("click", () => go("checkout", { tier: tier.id, price: price.price }, "checkout_url"));
+  // What is shown is what is bought: where Stripe has other figures by now, it is refused and shown anew.
+  const { unit_amount, currency, interval, interval_count } = price;
+  const wanted = { tier: tier.id, price: price.price, unit_amount, currency, interval, interval_count };
+  button.addEventListener("click", () => go("checkout", wanted, "checkout_url"));
   return button;
 }
 
