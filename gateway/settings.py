@@ -195,40 +195,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises `ConfigError`.
     """
     reader = _Reader(environ)
-    stripe_secret_key = reader.secret(
-        "STRIPE_SECRET_KEY", what="Stripe's secret or restricted key (sk_… or rk_…), Dashboard > Developers > API keys"
-    )
-    stripe_webhook_secret = reader.secret(
-        "STRIPE_WEBHOOK_SECRET",
-        what="the signing secret of the webhook endpoint (whsec_…), Dashboard > Developers > Webhooks > the endpoint",
-    )
-    gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; make one with: openssl rand -hex 32")
-    admin_token = reader.secret(
-        "ADMIN_TOKEN", what="for /admin and the skpay command; make one with: openssl rand -hex 32"
-    )
-    if set(gate_secret) & set(admin_token):
-        reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; give it one of its own")
-    litellm_url = _litellm_url(reader)
-    litellm_key = reader.secret(
-        "LITELLM_KEY",
-        what="a LiteLLM key that may manage users",
-        required=litellm_url is not None,
-        split=split_foreign_key,
-    )
-    if litellm_key and litellm_url is None and "LITELLM_URL" not in environ:
-        reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
-    stripe_api_base = reader.url(
-        "STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address", example=STRIPE_API_BASE, may_have_path=False
-    )
+    stripe_secret_key, stripe_webhook_secret, stripe_api_base = _stripe(reader)
+    gate_secret, admin_token = _own_secrets(reader)
+    litellm_url, litellm_key = _litellm(reader)
     public_url = _public_url(reader)
-    live = any("_live_" in secret.reveal() for secret in stripe_secret_key)
-    if live and stripe_api_base != STRIPE_API_BASE:
-        reader.problems.append(
-            "STRIPE_API_BASE: a live key is never sent anywhere but Stripe; unset STRIPE_API_BASE or use a test key"
-        )
-    port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
-    if port == gate_port and port != 0:
-        reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
+    port, gate_port = _ports(reader)
     database_url = database_url_of(environ)
     host = environ.get("HOST", "").strip() or "0.0.0.0"  # noqa: S104  # a container is reached from outside
     for name, problem in (("DATABASE_URL", database_problem(database_url)), ("HOST", host_problem(host))):
@@ -241,7 +212,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         stripe_webhook_secret=stripe_webhook_secret,
         gate_secret=gate_secret,
         admin_token=admin_token,
-        stripe_api_base=stripe_api_base or STRIPE_API_BASE,
+        stripe_api_base=stripe_api_base,
         litellm_url=litellm_url,
         litellm_key=litellm_key,
         database_url=database_url,
@@ -259,6 +230,54 @@ def database_url_of(environ: Mapping[str, str]) -> str:
 
 def apps_file_of(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("APPS_FILE", "").strip() or "apps.json")
+
+
+def _stripe(reader: _Reader) -> tuple[Secrets, Secrets, str]:
+    """The API key, the webhook secret and the API's address."""
+    key = reader.secret(
+        "STRIPE_SECRET_KEY", what="Stripe's secret or restricted key (sk_… or rk_…), Dashboard > Developers > API keys"
+    )
+    webhook_secret = reader.secret(
+        "STRIPE_WEBHOOK_SECRET",
+        what="the signing secret of the webhook endpoint (whsec_…), Dashboard > Developers > Webhooks > the endpoint",
+    )
+    api_base = reader.url(
+        "STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address", example=STRIPE_API_BASE, may_have_path=False
+    )
+    if any("_live_" in secret.reveal() for secret in key) and api_base != STRIPE_API_BASE:
+        reader.problems.append(
+            "STRIPE_API_BASE: a live key is never sent anywhere but Stripe; unset STRIPE_API_BASE or use a test key"
+        )
+    return key, webhook_secret, api_base or STRIPE_API_BASE
+
+
+def _own_secrets(reader: _Reader) -> tuple[Secrets, Secrets]:
+    """GATE_SECRET and ADMIN_TOKEN."""
+    gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; make one with: openssl rand -hex 32")
+    admin_token = reader.secret(
+        "ADMIN_TOKEN", what="for /admin and the skpay command; make one with: openssl rand -hex 32"
+    )
+    if set(gate_secret) & set(admin_token):
+        reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; give it one of its own")
+    return gate_secret, admin_token
+
+
+def _litellm(reader: _Reader) -> tuple[str | None, Secrets]:
+    """The address and the key; LiteLLM is optional."""
+    url = _litellm_url(reader)
+    key = reader.secret(
+        "LITELLM_KEY", what="a LiteLLM key that may manage users", required=url is not None, split=split_foreign_key
+    )
+    if key and url is None and "LITELLM_URL" not in reader.environ:
+        reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
+    return url, key
+
+
+def _ports(reader: _Reader) -> tuple[int, int]:
+    port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
+    if port == gate_port and port != 0:
+        reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
+    return port, gate_port
 
 
 def _litellm_url(reader: _Reader) -> str | None:

@@ -76,19 +76,10 @@ async def adopt_unknown(
 
     async def look_up(customer_id: str) -> None:
         async with at_once:
-            try:
-                async with asyncio.timeout(LOOK_UP_SECONDS):
-                    found = await billing.stripe.get(api_path("v1/customers", customer_id))
-            except StripeError as exc:
-                if exc.stripe_code == "resource_missing":
-                    foreign.append(customer_id)
-                else:
-                    failed[customer_id] = exc.detail
-                return
-            except (UpstreamFailed, TimeoutError) as exc:
-                failed[customer_id] = getattr(exc, "detail", "") or "Stripe did not answer in time"
-                return
-        if not await adopt_signed(billing, [found]):
+            found = await _look_up(billing, customer_id)
+        if isinstance(found, str):
+            failed[customer_id] = found
+        elif found is None or not await adopt_signed(billing, [found]):
             foreign.append(customer_id)
 
     await asyncio.gather(*map(look_up, wanted))
@@ -97,6 +88,17 @@ async def adopt_unknown(
         if customer_id not in failed:
             _remember_stranger(billing, customer_id)
     return failed
+
+
+async def _look_up(billing: Billing, customer_id: str) -> StripeObject | str | None:
+    """The customer; None if Stripe has none of this id, a text why it could not be asked."""
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return await billing.stripe.get(api_path("v1/customers", customer_id))
+    except StripeError as exc:
+        return None if exc.stripe_code == "resource_missing" else exc.detail
+    except (UpstreamFailed, TimeoutError) as exc:
+        return getattr(exc, "detail", "") or "Stripe did not answer in time"
 
 
 async def _check_foreign(billing: Billing, customer_ids: list[str]) -> dict[str, str]:
