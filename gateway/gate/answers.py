@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from html import escape
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -14,6 +15,10 @@ OK_START = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
 _LINK_SAFE = "!#$%&'*+,/:;=?@~"
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>()#!|~]")
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>Sign in</title></head><body><p>{text}</p></body></html>
+"""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -41,6 +46,14 @@ def refusal(
     told = {"error": code, "message": message, "detail": detail or sentence(message)}
     body = json.dumps({**told, **(fields or {})}).encode()
     return answer(status, body, "application/json", headers)
+
+
+def page(status: int, text: str, headers: Headers = ()) -> bytes:
+    """A refusal as a page, for a browser's navigation that there is nowhere to send on to."""
+    body = _PAGE.format(text=escape(text)).encode()
+    return answer(
+        status, body, "text/html; charset=utf-8", (("Content-Security-Policy", "default-src 'none'"), *headers)
+    )
 
 
 def sentence(message: str) -> str:

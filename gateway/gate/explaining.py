@@ -165,5 +165,5 @@ def _read(whole: bytes) -> dict[str, object]:
     return {
         "status": int(start.split()[1]),
         "headers": headers,
-        "body": json.loads(body) if body else None,
+        "body": json.loads(body) if body.startswith(b"{") else None,
     }

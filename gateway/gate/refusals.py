@@ -32,7 +32,7 @@ def tier_required(decision: TierRequired, url: str, page: bool) -> bytes:
 
 
 def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
-    """401, or for a browser the way to the app's sign-in page where apps.json names one."""
+    """401; for a browser (`page`) a redirect to the sign-in page, or the reason as a page if there is none."""
     app.count("sign_in_required")
     url = app.app.sign_in_url
     headers: answers.Headers = () if url is None else answers.link(url, "login")
@@ -41,6 +41,8 @@ def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
     if page and url is not None:
         return answers.see_other(url, headers)
     challenge = (("WWW-Authenticate", f'Bearer realm="{app.app_id}"'),)  # RFC 9110: no 401 without one
+    if page:
+        return answers.page(401, answers.sentence(reason), challenge + headers)
     detail = "" if url is None else f"{answers.sentence(reason)} {answers.markdown_link('Sign in', url)}"
     return answers.refusal(401, "sign_in_required", reason, headers=challenge + headers, detail=detail)
 

@@ -145,6 +145,17 @@ async def test_signing_in() -> None:
         assert on.count("skai", "", "sign_in_required") == 3
 
 
+async def test_a_browser_reads_a_page_where_no_sign_in_page_is_named() -> None:
+    async with stage(with_app(anonymous="refuse")) as on:
+        assert refused(await ask(on.port)) == (401, "sign_in_required")
+        page = await ask(on.port, more=[NAVIGATE])
+        assert (page.status, page.header("Content-Type")) == (401, "text/html; charset=utf-8")
+        assert page.header("Content-Security-Policy") == "default-src 'none'"
+        assert page.header("Cache-Control") == "no-store"
+        assert b"<p>Sign in to use this.</p>" in page.body
+        assert on.count("skai", "", "sign_in_required") == 2
+
+
 async def test_a_location_cannot_write_a_header_either() -> None:
     url = "https://chat.example.com/\u00e9 \r\nX-SK-Tier: max?a=%20b"
     async with stage(with_app(anonymous="refuse", sign_in_url=url)) as on:

@@ -170,6 +170,11 @@ async def test_it_finds_where_the_credential_stands_that_decides(
     assert (identity["reason"] is None) == (code is None)
 
 
+async def test_a_refusal_that_is_a_page_has_no_json_body() -> None:
+    told = await Place(APP).explain("GET", "https://chat.example.com/pro", [("Sec-Fetch-Mode", "navigate")])
+    assert (told["answer"]["status"], told["answer"]["body"]) == (401, None)
+
+
 async def test_each_step_of_a_refusal() -> None:
     told = await Place(APP).explain("POST", "https://CHAT.example.com:443/pro/x?a=1", [("Cookie", f"token={BOB}")])
     assert told["host"] == {"asked": "CHAT.example.com:443", "read_as": "chat.example.com", "ours": True}
