@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Protocol
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from gateway.access import arrival
 from gateway.access.app_access import AppAccess
 from gateway.access.assertion import Signer
 from gateway.access.classes import has_class
 from gateway.access.cookies import AGAIN
-from gateway.access.hosts import host_name
 from gateway.access.keys import KeyOwner
 from gateway.access.paths import Path, read_path
 from gateway.access.policy import UPGRADE_PATH, Allow, MethodRefused, SignInRequired, TierRequired, wants_page
-from gateway.access.return_urls import back_path, return_url
 from gateway.access.table import TierTable
 from gateway.access.who import Ask, Known, Refused, Resolve, Told
-from gateway.catalog.model import Tier
 from gateway.catalog.reserved import ARRIVED_PATH
 from gateway.errors import TooMany, UpstreamFailed
 from gateway.gate import answers, refusals
@@ -35,6 +30,7 @@ from gateway.gate.cors import readable
 from gateway.gate.first_seen import FirstSeenUsers, Held
 from gateway.gate.keeping import Keeping
 from gateway.gate.memory import Memory
+from gateway.gate.plans_links import PlansLinks, SignLink
 from gateway.gate.prepared import PreparedApp
 from gateway.gate.request import Headers, canonical_names
 from gateway.gate.usual import Usual
@@ -45,19 +41,10 @@ REQUESTS = "skpay_gate_requests_total", "Requests the gate decided.", ("app", "t
 NOT_VERIFIED = (
     "skpay_sessions_not_verified_total", "Requests with a session that does not verify, by why.", ("app", "code"),
 )  # fmt: skip
-# Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
-_METHOD = re.compile(rb"[A-Z-]{1,32}")
-_USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MAX_NAMED = 1000  # people whose keys changed at once; if more, forgetting all is shorter
 _ARRIVED = ARRIVED_PATH + "/"  # in normal form
 
 Answer = bytes | Stream | Waiting
-
-
-class SignLink(Protocol):
-    """Makes the `t` of an upgrade link."""
-
-    def __call__(self, app_id: str, user_id: str, now: int, *, return_url: str = "", tier: str = "") -> str: ...
 
 
 class Gate:
@@ -89,7 +76,7 @@ class Gate:
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
         self._public_url = public_url
         self._table = table
-        self._sign_link = sign_link
+        self._links = PlansLinks(public_url, sign_link)
         self._first_seen = FirstSeenUsers(first_sight)
         self._traefik_document = traefik_document
         self._asking = None if resolve is None else Asking(resolve)
@@ -225,7 +212,7 @@ class Gate:
         if host is None or not (host in app.host_bytes or app.has_host(host)):
             app.count("wrong_host")
             return readable(app.cors, headers, answers.FORBIDDEN_HOST)
-        verb = _USUAL_METHODS.get(method or b"") or _verb(method)
+        verb = names.method_name(method)
         if verb is None or uri is None or uri[:1] != b"/" or AGAIN in uri:
             app.count("bad_request")
             return readable(app.cors, headers, answers.BAD_REQUEST)
@@ -291,7 +278,7 @@ class Gate:
             self._not_verified.of(app.app_id, who.code).value += 1
         if path.literal == UPGRADE_PATH and method in ("GET", "HEAD"):
             page = _wants_page(method, headers)
-            return readable(app.cors, headers, self._upgrade(app, headers, who, tier_id, page, now))
+            return readable(app.cors, headers, self._links.upgrade(app, headers, who, tier_id, page, now))
         preflight = method == "OPTIONS" and _is_preflight(app, headers)
         decision = app.access.policy.decide(who, tier_id, method, path, preflight=preflight)
         if isinstance(decision, Allow):
@@ -320,8 +307,8 @@ class Gate:
         page = _wants_page(method, headers)
         if isinstance(decision, TierRequired):
             app.count("tier_required", decision.current_tier.tier_id)
-            back = self._return_url(app, headers) if page and method == "GET" else ""
-            url = self._buy_url(app, decision.user_id, now, back, decision.required_tier)
+            back = self._links.return_url(app, headers) if page and method == "GET" else ""
+            url = self._links.buy_url(app, decision.user_id, now, back, decision.required_tier)
             return refusals.tier_required(decision, url, page)
         return refusals.sign_in(app, who, decision.reason, page and not app.is_sign_in_page(path))
 
@@ -330,30 +317,6 @@ class Gate:
         passes = arrival.may_see(self._arrival_keys, target, app.app_id, int(self._clock()))
         app.count("arrived" if passes else "not_found")
         return app.tiers[app.app.default_tier.tier_id][0] + b"\r\n" if passes else answers.NOT_FOUND
-
-    def _buy_url(self, app: PreparedApp, user_id: str, now: int, return_url: str, required: Tier | None) -> str:
-        tier = "" if required is None else required.tier_id
-        link = self._sign_link(app.app_id, user_id, now, return_url=return_url, tier=tier)
-        return f"{self._public_url}/buy/{quote(app.app_id, safe='')}?t={link}"
-
-    def _return_url(self, app: PreparedApp, headers: Headers, uri: bytes | str | None = None) -> str:
-        """The address of this request, or of another path on its host."""
-        host = host_name(headers.get(names.HOST, b"").decode("latin-1")) or ""
-        return return_url(app.app, host, headers.get(names.URI, b"") if uri is None else uri, self._public_url)
-
-    def _upgrade(self, app: PreparedApp, headers: Headers, who: Told, tier_id: str, page: bool, now: int) -> bytes:
-        """`/.skpayments/upgrade`: on to the buyer's page, as the person the gate saw. With `?back=/path` they are led
-        back there after paying, on the same host."""
-        if isinstance(who, Known):
-            app.count("upgrade")
-            tier = app.app.tier(tier_id) or app.app.default_tier
-            asked = back_path(headers.get(names.URI, b""))
-            back = self._return_url(app, headers, asked) if asked else ""
-            refused = app.access.policy.decide(who, tier_id, "GET", read_path(asked)) if back else None
-            required = refused.required_tier if isinstance(refused, TierRequired) else None
-            url = self._buy_url(app, who.user_id, now, back, required)
-            return answers.see_other(url, refusals.tier_header(tier))
-        return refusals.sign_in(app, who, who.reason if isinstance(who, Refused) else "sign in to upgrade", page)
 
     def unsee(self, app_id: str, user_id: str) -> None:
         """Their next request is a first sight again."""
@@ -368,11 +331,6 @@ def _target(app_id: str) -> bytes:
 def _unavailable(app: PreparedApp, headers: Headers) -> bytes:
     app.count("identity_unavailable")
     return readable(app.cors, headers, answers.IDENTITY_UNAVAILABLE)
-
-
-def _verb(method: bytes | None) -> str | None:
-    """A method of an app's own, such as WebDAV's; None if it is none at all."""
-    return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
 
 
 def _is_preflight(app: PreparedApp, headers: Headers) -> bool:

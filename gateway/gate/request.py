@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 Headers = dict[bytes, bytes]
@@ -27,7 +28,20 @@ LENGTH = b"Content-Length"
 ENCODING = b"Transfer-Encoding"
 
 
+# Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
+_METHOD = re.compile(rb"[A-Z-]{1,32}")
+_USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
+
 def canonical_names(more: Iterable[str] = ()) -> dict[bytes, bytes]:
     """Every header that is read, in lower case → as it is kept. `more` are those in which identity kinds look."""
     names = (*_READ, LENGTH, ENCODING, *(name.encode("ascii") for name in more))
     return {name.lower(): name for name in names}
+
+
+def method_name(method: bytes | None) -> str | None:
+    """A usual method or one of an app's own, such as WebDAV's; None if it is no method at all."""
+    usual = _USUAL_METHODS.get(method or b"")
+    if usual is not None:
+        return usual
+    return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None
