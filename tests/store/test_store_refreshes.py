@@ -168,3 +168,14 @@ def _play(conn: Connection, steps: list[str]) -> tuple[int, int]:
         elif step == "restart":
             refreshes.release_all(conn)
     return wanted, served
+
+
+def test_a_revoked_lease_writes_nothing_and_leaves_the_user_to_be_leased_again(conn: Connection) -> None:
+    for user_id in ("u1", "u2"):
+        refreshes.want(conn, "skai", user_id, 100)
+    first, second = refreshes.lease(conn, ME, 100, 60, 10)
+    refreshes.revoke(conn, "skai", "u1")
+    assert not refreshes.holds(conn, first, ME, 101)
+    assert not refreshes.finish(conn, first, ME, 101, None)
+    assert refreshes.finish(conn, second, ME, 101, None)
+    assert [lease.user_id for lease in refreshes.lease(conn, OTHER, 101, 60, 10)] == ["u1"]
