@@ -42,7 +42,8 @@ async def rederive(billing: Billing) -> int:
 def rules_digest(app: App) -> str:
     """Changes with whatever of an app a decision depends on: not with limits, hosts or routes."""
     tiers = [[tier.tier_id, tier.was, [asdict(price) for price in tier.prices]] for tier in app.tiers]
-    rules = [RULES_VERSION, tiers, app.grace_seconds, app.on_dispute, app.on_full_refund]
+    others = [asdict(price) for price in app.other_prices]
+    rules = [RULES_VERSION, tiers, others, app.grace_seconds, app.on_dispute, app.on_full_refund]
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 

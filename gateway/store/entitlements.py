@@ -7,9 +7,9 @@ import uuid
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
-from gateway.store.schema import TIER_IN_USE, entitlements, tier_changes
+from gateway.store.schema import TIER_IN_USE, customers, entitlements, tier_changes
 from gateway.tiers.model import OVER, Concern, Entitlement, Reason
 
 
@@ -121,14 +121,22 @@ def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: i
 def followed(conn: Connection, app_id: str, after: str, limit: int) -> list[str]:
     """The next `limit` user ids behind `after`, in byte order, whom an edit of the rules could move.
 
-    Those with a grant or with a subscription that is not over; an empty list ends.
+    Those with a grant, with a subscription that is not over, or with a customer of whom no subscription counted: it
+    may count now. An empty list ends.
     """
+    customer = exists().where(
+        customers.c.app_id == entitlements.c.app_id,
+        customers.c.user_id == entitlements.c.user_id,
+        customers.c.deleted_at.is_(None),
+    )
     rows = conn.execute(
         select(entitlements.c.user_id)
         .where(
             entitlements.c.app_id == app_id,
             entitlements.c.user_id > after,
-            (entitlements.c.source == "grant") | entitlements.c.status.not_in(OVER),
+            (entitlements.c.source == "grant")
+            | entitlements.c.status.not_in(OVER)
+            | (entitlements.c.status.is_(None) & customer),
         )
         .order_by(entitlements.c.user_id)
         .limit(limit)

@@ -84,11 +84,28 @@ async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Rehearsal, pe
     assert await _install(stage, _edited(grace="1d")) == 1
 
 
+async def test_an_edit_of_other_prices_reaches_whoever_has_one(stage: Rehearsal, person: Player) -> None:
+    await person.do({"do": "buy", "tier": "paid"})
+    await person.do({"expect": {"tier": "paid"}})
+    tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
+    tiers[1]["prices"], tiers[2]["prices"] = tiers[2]["prices"], []  # pro is sold at enterprise's price from now on
+    assert await _install(stage, _edited(tiers=tiers)) == 1
+    await person.expect({"tier": "paid"})  # what once was a price of the tier still is
+    (subscription,) = stage.stripe.state()["subscription"]
+    price_id = subscription["items"]["data"][0]["price"]["id"]
+    assert await _install(stage, _edited(tiers=tiers, other_prices=[{"price_id": price_id}])) == 1
+    await person.expect({"tier": "first"})
+    assert await _install(stage, _edited(tiers=tiers)) == 1
+    await person.expect({"tier": "paid"})
+
+
 def test_the_digest_sees_each_rule_and_nothing_else() -> None:
     same = [_edited(name="Other"), _edited(hosts=["a.example.com"]), _edited(routes=[])]
     other = [_edited(grace="8d"), _edited(on_dispute="keep"), _edited(on_full_refund="hold")]
     assert {rules_digest(catalog.apps["skai"]) for catalog in same} == {rules_digest(APP)}
-    assert len({rules_digest(catalog.apps["skai"]) for catalog in other} | {rules_digest(APP)}) == 4
+    for price in ({"price_id": "price_seat"}, {"lookup_key": "seat"}, {"product_id": "prod_seat"}):
+        other.append(_edited(other_prices=[price]))
+    assert len({rules_digest(catalog.apps["skai"]) for catalog in other} | {rules_digest(APP)}) == 7
 
 
 def test_a_version_that_decides_by_other_rules_looks_everybody_up(monkeypatch: pytest.MonkeyPatch) -> None:
