@@ -32,7 +32,7 @@ from gateway.routing.model import (
     Service,
     Strip,
 )
-from gateway.routing.preflights import preflight_rule
+from gateway.routing.preflights import preflight_rule, refuses_nobody_its_preflights
 from gateway.routing.safety import claims, problems
 from gateway.routing.spellings import any_of, every_spelling, other_spellings
 
@@ -127,10 +127,11 @@ def _gate(app: App, routing: Routing) -> Gate | Plugin:
 def _taken(app: App) -> str:
     """What the gate takes from the client for this app, beside what it takes for all: how else a header may be spelled
     in which it finds credentials, and where the method decides, what says that it is another one (Rails, Laravel,
-    Express and ASP.NET can be told so by a header)."""
+    Express, Flask and ASP.NET can be told so by a header). It decides about a preflight, too, which passes a paid path
+    without a credential."""
     alone = (AUTHORIZATION, COOKIE)  # of one word, and no backend reads them from anything else
     patterns = [other_spellings(name) for name in request_headers(app) if name not in alone]
-    if any(route.methods for route in app.routes):
+    if any(route.methods for route in app.routes) or refuses_nobody_its_preflights(app):
         patterns += map(every_spelling, _METHOD_OVERRIDES)
     if any(isinstance(kind, LiteLLMKeyIdentity) for kind in app.identity):
         patterns += [every_spelling(name) for name in _OTHER_KEYS_OF_LITELLM if name not in request_headers(app)]

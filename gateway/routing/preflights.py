@@ -32,6 +32,11 @@ def preflight_rule(app: App) -> str:
     return " && ".join(["Method(`OPTIONS`)", f"HeaderRegexp(`{_ASKED}`, `.`)", origins, *paths])
 
 
+def refuses_nobody_its_preflights(app: App) -> bool:
+    """Whether a preflight, which carries no credential, passes where the request after it is refused."""
+    return app.enforce and (app.anonymous == "refuse" or any(_refused(app, route) for route in app.routes))
+
+
 def _refused(app: App, route: Route) -> bool:
     """Whether the first tier, and so whoever is not signed in, is refused here."""
     lowest = app.tier(route.min_tier) if route.min_tier else None

@@ -214,6 +214,30 @@ def test_where_the_method_decides_nobody_says_that_it_is_another_one() -> None:
         assert not taken.search(name)
 
 
+FREE_TIER: dict[str, object] = {"id": "free", "name": "Free"}
+PRO_TIER: dict[str, object] = {"id": "pro", "name": "Pro", "features": ["pro"], "internal": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"routes": [{"path": "/pro", "features": ["pro"]}], "tiers": [FREE_TIER, PRO_TIER]}, True),
+        ({"anonymous": "refuse"}, True),
+        ({"anonymous": "refuse", "enforce": False}, False),
+        ({"routes": [{"path": "/", "min_tier": "free"}, {"path": "/x", "public": True}]}, False),
+    ],
+)
+def test_a_preflight_that_passes_a_paid_path_says_of_no_other_method(
+    changes: dict[str, object], expected: bool
+) -> None:
+    """It passes without a credential, and there are apps that take an OPTIONS for the GET that it says it is."""
+    tree = json.loads(apps_json([("shop", ["shop.example.com"])]))
+    tree["apps"][0] |= {"anonymous": "tag"} | changes
+    http = traefik_document(plan(parse(json.dumps(tree).encode()), PUBLIC_URL), "secret")["http"]
+    taken = re.compile(http["middlewares"]["sk-gate-shop"]["forwardAuth"]["authResponseHeadersRegex"])
+    assert bool(taken.search("X_HTTP-Method-Override")) is expected
+
+
 def test_names_never_meet_though_ids_and_numbers_look_alike() -> None:
     apps = [("a", ["a.example", "b.example"]), ("a-2", ["c.example"]), ("in", ["d.example"]), ("public", ["e.example"])]
     routes = plan(parse(apps_json(apps)), PUBLIC_URL)
