@@ -264,7 +264,7 @@ FINE = {"hostname": "a.example", "service": "http://traefik:80"}
         ([{**FINE, "hostname": "a:80"}, LAST], ["ingress[0]: a hostname has no port"]),
         ([{**FINE, "hostname": "a.*"}, LAST], ["ingress[0]: a hostname has one * at most, as its first character"]),
         ([{**FINE, "hostname": "**"}, LAST], ["ingress[0]: a hostname has one * at most, as its first character"]),
-        ([{**FINE, "path": "("}, LAST], ["ingress[0]: the path is no regular expression"]),
+        ([{**FINE, "path": "("}, LAST], ["ingress[0]: the path is no regular expression of Go's"]),
         ([{**FINE, "service": "traefik:80"}, LAST], ["ingress[0]: the service is no URL with a scheme and a host"]),
         ([{**FINE, "service": "http://[a"}, LAST], ["ingress[0]: the service is no URL with a scheme and a host"]),
         ([{**FINE, "service": "http://traefik/x"}, LAST], ["ingress[0]: the service's URL has a path"]),
