@@ -30,7 +30,7 @@ _WRONG_SETTINGS: tuple[tuple[str, str], ...] = (
 
 
 def why_not(backend: Backend, error: SQLAlchemyError) -> SkpayError | None:
-    """The error to tell instead of `error`, met while the database was opened; None for a bug of ours."""
+    """The error to tell instead of `error`, met while the database was opened; None for an internal error."""
     cause = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):
         return may_not_create(backend.where)
