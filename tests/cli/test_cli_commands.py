@@ -60,7 +60,7 @@ async def test_without_an_environment_everything_missing_is_told(skpay: Skpay) -
         said = await skpay(*words)
         assert said.code == 2
         # Those that read apps.json as well say what is wrong there, too.
-        assert said.err.count("error: ") == (8 if words[0] in ("serve", "check") else 5)
+        assert said.err.count("error: ") == (9 if words[0] in ("serve", "check") else 5)
         assert "ADMIN_TOKEN: not set" in said.err
 
 
