@@ -49,7 +49,8 @@ EXPECTED = {
     ("/", cookie("u2")): (200, "free"),
     (PAID, ""): (401, None),
     ("/", ""): (200, "free"),
-    ("/", "token=forged"): (401, None),
+    ("/", "token=forged"): (200, "free"),
+    (PAID, "token=forged"): (401, None),
 }
 
 
