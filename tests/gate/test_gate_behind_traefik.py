@@ -17,9 +17,10 @@ import yaml
 from access.access_samples import token
 from routing.routing_stage import Headers, Stage, serve
 from servers.running import GATE_SECRET, PUBLIC_URL, SESSION_SECRET, Running, running_application, write_apps
-from servers.traefik import Traefik, until
+from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, until
 
 from gateway.catalog import parse
+from gateway.catalog.model import GateKind
 from gateway.routing import plan, traefik_file
 
 pytestmark = pytest.mark.needs_traefik
@@ -52,7 +53,7 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path) -> AsyncIterator[Place]:
+async def place(folder: Path, gate: GateKind = "forward_auth") -> AsyncIterator[Place]:
     """skai with assertions, blog without; Traefik has the generated file and logs as traefik/traefik.yml says."""
     stage = Stage()
     async with AsyncExitStack() as stack:
@@ -66,12 +67,13 @@ async def place(folder: Path) -> AsyncIterator[Place]:
         running = await stack.enter_async_context(running_application(folder))
         document = json.loads((folder / "apps.json").read_bytes())
         document["routing"] = {"gate_url": running.gate_url, "public_service_url": running.url}
-        planned = plan(parse(json.dumps(document).encode()), PUBLIC_URL)
+        planned = plan(parse(json.dumps(document).encode()), PUBLIC_URL, gate)
         dynamic = folder / "dynamic"
         dynamic.mkdir()
         (dynamic / "skpayments.yml").write_text(traefik_file(planned), encoding="utf-8")
-        static = {"accessLog": STATIC["accessLog"]}
-        stage.traefik = await stack.enter_async_context(Traefik(static, dynamic, {"GATE_SECRET": GATE_SECRET}))
+        static = {"accessLog": STATIC["accessLog"], **(WITH_PLUGIN if gate == "plugin" else {})}
+        plugins = PLUGINS_DIR if gate == "plugin" else None
+        stage.traefik = await stack.enter_async_context(Traefik(static, dynamic, {"GATE_SECRET": GATE_SECRET}, plugins))
         await stage.traefik.until_routers(*(f"{router.name}@file" for router in planned.routers))
         yield Place(running, stage)
 
@@ -133,9 +135,12 @@ async def test_refusals_reach_the_client_whole_and_the_log_with_their_tier(tmp_p
         assert str(paid.json()["upgrade_url"]).partition("?t=")[2] not in on.stage.traefik.log()
 
 
-async def test_a_page_of_an_allowed_origin_reads_refusals_and_what_passes_is_the_apps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gate", ["forward_auth", "plugin"])
+async def test_a_page_of_an_allowed_origin_reads_refusals_and_what_passes_is_the_apps(
+    tmp_path: Path, gate: GateKind
+) -> None:
     names = ("access-control-allow-origin", "access-control-allow-credentials", "vary")
-    async with place(tmp_path) as on:
+    async with place(tmp_path, gate) as on:
         for more, status in ((session("bob"), 402), (("X-Nothing", "1"), 401)):
             for origin, allowed in ((FRONT, (FRONT, "true")), ("https://evil.example", (None, None))):
                 refused = await on.stage.ask(SKAI, "/api/v1/images", [more, ("Origin", origin)])
@@ -151,8 +156,11 @@ def preflight(origin: str, asked: str = "GET") -> list[tuple[str, str]]:
             ("Access-Control-Request-Headers", "authorization,x-own")]  # fmt: skip
 
 
-async def test_the_preflight_of_a_refused_route_is_answered_for_an_allowed_origin_alone(tmp_path: Path) -> None:
-    async with place(tmp_path) as on:
+@pytest.mark.parametrize("gate", ["forward_auth", "plugin"])
+async def test_the_preflight_of_a_refused_route_is_answered_for_an_allowed_origin_alone(
+    tmp_path: Path, gate: GateKind
+) -> None:
+    async with place(tmp_path, gate) as on:
         ours = await on.stage.ask(SKAI, "/api/v1/images/x", preflight(FRONT), method="OPTIONS")
         assert ours.status == 204
         assert ours.headers["access-control-allow-origin"] == FRONT
