@@ -108,7 +108,7 @@ async def run_asked(billing: Billing) -> None:
         reconciling.error = f"{exc.message}{f' ({exc.detail})' if exc.detail else ''}"
         log.warning("reconcile_failed", extra=fields(detail=exc.detail or exc.message))
     except Exception:
-        reconciling.error = "a bug of ours; the log has its traceback"
+        reconciling.error = "internal error; the log has its traceback"
         log.exception("worker_loop_failed", extra=fields(loop="reconcile"))
     finally:
         reconciling.under_way = False

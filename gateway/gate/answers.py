@@ -123,7 +123,7 @@ NOT_READY = refusal(
 IDENTITY_UNAVAILABLE = refusal(
     503,
     "identity_unavailable",
-    "who is asking cannot be told now; try again",
+    "the sign-in cannot be checked right now; try again",
     headers=(("Retry-After", "1"),),
     detail="Your sign-in cannot be checked right now. Try again in a moment.",
 )

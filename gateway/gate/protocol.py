@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
             raise LastAnswer(None)
 
     def _respond(self, method: bytes, url: bytes, headers: Headers) -> bytes | Stream | asyncio.Task[bytes]:
-        """The gate's answer; a bug of ours is answered too, and the server lives on."""
+        """The gate's answer; an internal error is answered, and the server keeps running."""
         started = perf_counter()
         try:
             answer = self._listener.gate.answer(method, url, headers, self._whole)
