@@ -39,12 +39,17 @@ def selftest(context: click.Context, apps_file: Path, app_id: str | None, orders
     Nothing real is asked or changed: it needs no key, no network and no running server. One --app plays every order
     by itself.
     """
-    logging.disable(logging.CRITICAL)  # ordered failures are no news
     catalog = catalog_of(apps_file)
     apps = [app for app in catalog.apps.values() if app_id in (None, app.app_id)]
     if not apps:
         raise ConfigError([f"{apps_file}: has no app {app_id!r}" if app_id else f"{apps_file}: has no app"])
-    if asyncio.run(_selftest(catalog, apps, orders)):
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # the failures that a story asks for are no news
+    try:
+        failed = asyncio.run(_selftest(catalog, apps, orders))
+    finally:
+        logging.disable(before)
+    if failed:
         context.exit(1)
 
 

@@ -32,7 +32,9 @@ class Listener:
         self.usual_answer = gate.usual.answer
         self.tick = 0
         self.draining = False
-        self.failed = gate.registry.counter("skpay_gate_failures_total", "Requests that failed with an internal error.").of()
+        self.failed = gate.registry.counter(
+            "skpay_gate_failures_total", "Requests that failed with an internal error."
+        ).of()
         seconds = gate.registry.histogram("skpay_gate_seconds", "Time from a whole request to its answer.", _BOUNDS)
         self.observe = seconds.of().observe
         self._open = gate.registry.gauge("skpay_gate_connections", "Open connections to the gate.").of()

@@ -29,6 +29,7 @@ STATUS: dict[type[errors.SkpayError], int] = {
     errors.UpstreamFailed: 502,
     errors.StoreUnavailable: 503,
     errors.ConfigError: 409,
+    errors.InstanceRuns: 409,
 }
 RETRY_AFTER_SECONDS = 5
 

@@ -172,31 +172,47 @@ async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(world: World) 
     for price in world.stripe.world.all("price"):
         price["unit_amount"] += 1 if price["id"] == "price_pro_month" else 0
     await world.checkout("u1")
+    declared = [
+        {name: value for name, value in limits.items() if value is not None}
+        for limits in (FREE_LIMITS, PRO_LIMITS, ENTERPRISE_LIMITS)
+    ]
+    usd = {"currency": "usd", "decimals": 2, "interval_count": 1}
     assert await offer(world.billing, "skai", "u1") == {
         "app": {"id": "skai", "name": "SKAI", "url": "https://chat.example.com/"},
         "user_id": "u1",
-        "current": {"tier": "free", "status": None, "source": "default", "until": None, "ends_at": None},
+        "current": {
+            "tier": "free",
+            "status": None,
+            "source": "default",
+            "until": None,
+            "ends_at": None,
+            "period_end": None,
+            "renews": None,
+        },
+        "pending": None,
         "current_name": "Free",
         "subscribed": False,
         "has_customer": True,
         "tiers": [
-            {"id": "free", "name": "Free", "features": [], "limits": FREE_LIMITS, "prices": []},
+            {"id": "free", "name": "Free", "features": [], "limits": declared[0], "prices": [], "for_sale": False},
             {
                 "id": "pro",
                 "name": "Pro",
                 "features": ["images"],
-                "limits": PRO_LIMITS,
+                "limits": declared[1],
                 "prices": [
-                    {"unit_amount": 2001, "currency": "usd", "interval": "month"},
-                    {"unit_amount": 20000, "currency": "usd", "interval": "year"},
+                    {"price": "price_pro_month", "unit_amount": 2001, "interval": "month", **usd},
+                    {"price": "price_pro_year", "unit_amount": 20000, "interval": "year", **usd},
                 ],
+                "for_sale": True,
             },
             {
                 "id": "enterprise",
                 "name": "Enterprise",
                 "features": ["images", "sso"],
-                "limits": ENTERPRISE_LIMITS,
-                "prices": [{"unit_amount": 10000, "currency": "usd", "interval": "month"}],
+                "limits": declared[2],
+                "prices": [{"price": "price_123", "unit_amount": 10000, "interval": "month", **usd}],
+                "for_sale": True,
             },
         ],
     }
@@ -220,5 +236,9 @@ async def test_without_stripe_the_offer_shows_what_apps_json_says(world: World) 
     world.stripe.fault("status", times=99, status=503)
     tiers = (await offer(world.billing, "skai", "u1"))["tiers"]
     assert isinstance(tiers, list)
-    assert tiers[1]["prices"][0] == {"unit_amount": 2000, "currency": "usd", "interval": "month"}
-    assert tiers[2]["prices"] == [{"unit_amount": None, "currency": None, "interval": None}]
+    assert tiers[1]["prices"][0] == {
+        "price": "skai_pro_month", "unit_amount": 2000, "currency": "usd", "decimals": 2, "interval": "month",
+        "interval_count": 1,
+    }  # fmt: skip
+    unknown = dict.fromkeys(("unit_amount", "currency", "decimals", "interval", "interval_count"))
+    assert tiers[2]["prices"] == [{"price": "price_123", **unknown}]

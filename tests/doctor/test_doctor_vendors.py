@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import sqlite3
 import time
@@ -212,7 +213,8 @@ async def provisioned(patient: Running, user_id: str = "ada") -> None:
 
 
 async def test_limits_are_read_back(patient: Running) -> None:
-    assert (await told(patient, "litellm limits")) == [("well", "none are written yet")]
+    # The budget that unknown customers fall into is there from the start.
+    assert (await told(patient, "litellm limits")) == [("well", "1 read back, as apps.json has them")]
     await provisioned(patient)
     assert (await told(patient, "litellm limits")) == [("well", "2 read back, as apps.json has them")]
     budget = patient.litellm.state.budgets["skai.free"]
@@ -247,9 +249,18 @@ async def test_what_litellms_key_may_not(
 
 async def test_looking_changes_nothing_at_litellm(patient: Running) -> None:
     state = patient.litellm.state
+    await told(patient, "litellm")  # the proof of enforcement makes its customer, once
+    before = copy.deepcopy((state.users, state.customers, state.budgets))
+    assert list(before[1]) == ["skpay-doctor-skai"]
     await told(patient, "litellm")
-    assert (state.users, state.customers, state.budgets) == ({}, {}, {})
-    assert {entry["status"] for entry in patient.litellm.requests if entry["method"] == "POST"} <= {200, 400, 404, 422}
+    assert (state.users, state.customers, state.budgets) == before
+    assert {entry["status"] for entry in patient.litellm.requests if entry["method"] == "POST"} <= {
+        200,
+        400,
+        404,
+        422,
+        429,
+    }
 
 
 async def test_litellms_database_is_away(patient: Running) -> None:
@@ -317,7 +328,12 @@ async def test_open_webui_is_reached_where_it_is_asked(patient: Running, answer:
     other = web.Application()
     other.router.add_get("/health", say)
     async with served(other) as url:
-        write_apps(patient.folder, lambda tree: tree["apps"][0]["identity"][0].update(introspect=url))
+
+        def introspect(tree: dict[str, Any]) -> None:
+            tree["apps"][0]["identity"][0].update(introspect=url)
+            tree["apps"][0]["litellm"].update(shared_key="env:LITELLM_KEY")
+
+        write_apps(patient.folder, introspect)
 
         async def is_served() -> bool:
             return f"introspect='{url}'" in str(patient.application._catalog.apps["skai"].identity[0])
