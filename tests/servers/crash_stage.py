@@ -113,6 +113,7 @@ class CrashStage:
         self.port = self.gate_port = self.pid = 0
         self.refuse_notices = 0
         self._aimed_at: str | None = None
+        self._changes_before: Any = None
         self._started: asyncio.Future[dict[str, Any]] | None = None
         self._ended: asyncio.Future[int] | None = None
         self._warm: asyncio.subprocess.Process | None = None
@@ -176,18 +177,21 @@ class CrashStage:
 
     def aim(self, stage: str) -> None:
         """Kill it at the next moment at which this stage is passed."""
+        self._changes_before = self._changes()
         self._aimed_at = stage
         if stage == "committed":
             self._go_on(self._watch_commits())
 
     async def _watch_commits(self) -> None:
         """Kill it as soon as a change of tier can be read, long before LiteLLM is called for it."""
-        query = "SELECT max(change_number) FROM tier_changes"
-        before = self.row(query)
         while self._aimed_at == "committed":
-            if self.row(query) != before:
+            if self._changes() != self._changes_before:
                 self.kill()
             await asyncio.sleep(0)
+
+    def _changes(self) -> Any:
+        """The number of the newest change of a tier."""
+        return self.row("SELECT max(change_number) FROM tier_changes")
 
     def _shoot(self, stage: str) -> None:
         if self._aimed_at == stage:
@@ -278,7 +282,8 @@ class CrashStage:
 
     @web.middleware
     async def at_litellm(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == "/budget/info":
+        # Budgets are read at the start, too, when nothing was committed yet.
+        if request.path == "/budget/info" and self._changes() != self._changes_before:
             self._shoot("committed")
         if request.path not in ("/customer/new", "/customer/update"):
             return await handler(request)
