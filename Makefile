@@ -2,7 +2,7 @@
 # make demo STORY=1    the same, playing one buyer's story by itself; exit 0 only if every step was seen
 # make test            every check and test; says what it skipped and how to get it
 # make coverage        the tests once more at half the speed, and which lines they do not reach
-# make test-servers    what the skipped tests need (Debian): PostgreSQL, Chromium, a real LiteLLM …
+# make test-servers    what the skipped tests need (Debian): PostgreSQL, Chromium, a real LiteLLM and Open WebUI …
 # make bench           the figures of bench/, each as a ratio to something in the same run
 PYTHON ?= python3
 VENV := .venv
@@ -39,6 +39,7 @@ test-servers:
 	command -v npm >/dev/null || $(INSTALL) nodejs npm
 	command -v docker >/dev/null || $(INSTALL) docker-cli
 	tests/servers/litellm/run_litellm.sh install
+	tests/servers/openwebui/run_openwebui.sh install
 
 bench: $(VENV)/.dev
 	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done

@@ -62,7 +62,11 @@ def require(name: str) -> Path:
 
 def _missing(name: str) -> NoReturn:
     tool = _TOOLS[name]
-    reason = f"{name} not found (looked for {', '.join(tool.programs)}); to get it: {tool.remedy}"
+    missing(f"{name} not found (looked for {', '.join(tool.programs)}); to get it: {tool.remedy}")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test for this reason, or fail it if all are required."""
     if os.environ.get("SKPAY_TESTS_REQUIRE_ALL") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -6,6 +6,7 @@ of the empty database of its own, so that sessions do not meet.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers.found import require
+from servers.found import missing
 from servers.traefik import free_port
 
 VERSION = os.environ.get("SKPAY_LITELLM_VERSION", "1.106.2")
@@ -50,11 +51,17 @@ def real_litellm() -> Iterator[RealLiteLLM]:
 
     Import it in one conftest only: a second import would be a second fixture, and another proxy of 900 MB.
     """
+    with running_litellm() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_litellm(config: Path | None = None) -> Iterator[RealLiteLLM]:
+    """A proxy for as long as the block lasts; `config` instead of the configuration that the script wrote."""
     if not (ROOT / f".installed-{VERSION}").exists():
-        require("litellm")
-        pytest.skip(f"LiteLLM {VERSION} is not installed in {ROOT}; to get it: make test-servers")
+        missing(f"LiteLLM {VERSION} is not installed in {ROOT}; to get it: make test-servers")
     _stop_the_forgotten()
-    server = RealLiteLLM(*_start())
+    server = RealLiteLLM(*_start(config))
     before = server.processes()
     try:
         yield server
@@ -66,15 +73,16 @@ def real_litellm() -> Iterator[RealLiteLLM]:
         time.sleep(0.1)
 
 
-def _start() -> tuple[str, str, dict[str, str]]:
+def _start(config: Path | None) -> tuple[str, str, dict[str, str]]:
     port = free_port()
     env = {
         "ROOT": str(ROOT),
-        "RUN": str(_RUNS / str(os.getpid())),
+        "RUN": str(_RUNS / f"{os.getpid()}-{port}"),
         "PORT": str(port),
         "PGPORT": str(free_port()),
         "MASTER_KEY": MASTER_KEY,
         "LITELLM_VERSION": VERSION,
+        **({} if config is None else {"CONFIG": str(config)}),
     }
     try:
         _run("start", env)
@@ -100,7 +108,7 @@ def _run(command: str, env: dict[str, str]) -> None:
 def _stop_the_forgotten() -> None:
     """Stop what a killed test session could not."""
     for run in _RUNS.glob("[0-9]*") if _RUNS.is_dir() else ():
-        if not Path(f"/proc/{run.name}").exists():
+        if not Path(f"/proc/{run.name.partition('-')[0]}").exists():
             _run("stop", {"ROOT": str(ROOT), "RUN": str(run), "LITELLM_VERSION": VERSION})
 
 
