@@ -60,10 +60,10 @@ class Page:
 
         async def activated() -> bool:
             await self.browser.go(f"{self.url}/")
-            await asyncio.sleep(1)
-            return bool(await self.browser.run("return document.querySelector(arguments[0]) !== null", _CHAT))
+            shown = await until(self._chat_or_pending, "a page that has begun", 30)
+            return shown == "chat"
 
-        await until(activated, "the chat", 30)
+        await until(activated, "the chat", 60)
 
     async def new_chat(self) -> None:
         await self.browser.go(f"{self.url}/")
@@ -89,7 +89,10 @@ class Page:
             last = str(await self.browser.run(_LAST_ANSWER))
             return last if " model." in last or "exceeded" in last or "not in the allowed" in last else ""
 
-        return await until(answered, f"an answer to {text!r}", 30)
+        try:
+            return await until(answered, f"an answer to {text!r}", 30)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; the page: {(await self.browser.text())[-600:]}") from exc
 
     async def images(self) -> int:
         """How many generated images the chat shows, loaded."""
@@ -112,6 +115,11 @@ class Page:
         await self._there(selector)
         await self.browser.run("document.querySelector(arguments[0]).focus()", selector)
         await self.browser.press(*text)
+
+    async def _chat_or_pending(self) -> str:
+        if await self.browser.run("return document.querySelector(arguments[0]) !== null", _CHAT):
+            return "chat"
+        return "pending" if "Account Activation Pending" in await self.browser.text() else ""
 
     async def _there(self, selector: str) -> None:
         async def there() -> bool:

@@ -56,7 +56,15 @@ async def _activated(page: Page, stage: Stage, name: str, email: str, password: 
     await page.browser.until_text("Account Activation Pending")
     await stage.openwebui.set_role(email, "user")
     await page.until_activated()
-    return str((await stage.openwebui.user(email))["id"])
+    user_id = str((await stage.openwebui.user(email))["id"])
+
+    async def tagged() -> bool:
+        await page.browser.run("return fetch('/api/config').then((answer) => answer.status)")
+        return stage.tags("/api/config")[-1] == (user_id, "free")
+
+    # The gate takes five seconds at most to notice.
+    await until(tagged, f"{name} is tagged", 7)
+    return user_id
 
 
 async def _reaches_the_limit_of_the_free_tier(page: Page, stage: Stage, ada: str) -> None:

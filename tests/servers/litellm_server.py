@@ -77,7 +77,7 @@ def _start(config: Path | None) -> tuple[str, str, dict[str, str]]:
     port = free_port()
     env = {
         "ROOT": str(ROOT),
-        "RUN": str(_RUNS / f"{os.getpid()}-{port}"),
+        "RUN": str(_RUNS / f"of-{os.getpid()}-{port}"),
         "PORT": str(port),
         "PGPORT": str(free_port()),
         "MASTER_KEY": MASTER_KEY,
@@ -107,8 +107,8 @@ def _run(command: str, env: dict[str, str]) -> None:
 
 def _stop_the_forgotten() -> None:
     """Stop what a killed test session could not."""
-    for run in _RUNS.glob("[0-9]*") if _RUNS.is_dir() else ():
-        if not Path(f"/proc/{run.name.partition('-')[0]}").exists():
+    for run in _RUNS.glob("of-*") if _RUNS.is_dir() else ():
+        if not Path(f"/proc/{run.name.split('-')[1]}").exists():
             _run("stop", {"ROOT": str(ROOT), "RUN": str(run), "LITELLM_VERSION": VERSION})
 
 
