@@ -20,7 +20,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/skpay demo $(if $(STORY),--story)
 
 test: check
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 coverage: $(VENV)/.dev
 	@$(BIN)/python -m coverage run -m pytest
