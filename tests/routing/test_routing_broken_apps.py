@@ -85,7 +85,7 @@ async def test_whatever_of_an_apps_chain_is_broken_nothing_opens(tmp_path: Path)
             broken(document["http"])
             document["http"]["routers"][f"mark{number}"] = {"rule": f"Host(`mark{number}`)", "service": "sk-public"}
             (tmp_path / "skpayments.yml").write_text(yaml.safe_dump(document))
-            await stage.traefik.until_routers(f"mark{number}@file")
+            await stage.traefik.until_served(f"mark{number}")
             for host in (HOST, SECOND_HOST):
                 for headers in ([], [("X-SK-Tier", "pro"), ("X-SK-User", "u")]):
                     assert (await stage.ask(host, "/", headers)).status in (404, 500), number

@@ -150,7 +150,7 @@ async def _with(stage: Stage, folder: Path, change: Any, mark: str = "mark") -> 
     document["http"]["routers"][mark] = {"rule": f"Host(`{mark}`)", "service": "sk-public"}
     (folder / "skpayments.yml").write_text(yaml.safe_dump(document))
     assert stage.traefik is not None
-    await stage.traefik.until_routers(f"{mark}@file")
+    await stage.traefik.until_served(mark)
 
 
 async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Path) -> None:

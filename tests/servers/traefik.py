@@ -141,6 +141,21 @@ class Traefik:
 
         return await until(there, f"routers {names}, log:\n{self.log()[-2000:]}")
 
+    async def until_served(self, host: str) -> None:
+        """Wait until the entry point `web` routes this host.
+
+        Traefik replaces the routers of its entry points one after the other, so its API, on the entry point
+        `traefik`, may list a router a moment before `web` has it, or while `web` still has an older one.
+        """
+
+        async def served() -> bool:
+            assert self._session is not None
+            asked = self._session.get(f"{self.url}/health", headers={"Host": host}, allow_redirects=False)
+            async with asked as answer:
+                return answer.status != 404
+
+        await until(served, f"{host} on the entry point web, log:\n{self.log()[-2000:]}")
+
     async def stop(self) -> None:
         """End the process, by its own id; stopping twice is stopping once."""
         process, self._process = self._process, None
