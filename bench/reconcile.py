@@ -23,11 +23,11 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from gateway.billing.checkout.prices import load_known_prices
 from gateway.billing.context import Billing
-from gateway.billing.pace import Pace
-from gateway.billing.prices import load_known_prices
-from gateway.billing.reconcile import reconcile
-from gateway.billing.reconciling import Asked
+from gateway.billing.reconcile.reconcile import reconcile
+from gateway.billing.reconcile.state import Asked
+from gateway.billing.work.rate_limiter import Pace
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
 from gateway.litellm.wire import Answer, Wire
@@ -152,7 +152,7 @@ async def measure(count: int, differing: int) -> dict[str, float]:
         billing = Billing(
             store=store, stripe=stripe, litellm=litellm, catalog=parse(json.dumps(APPS).encode()),
             webhook_secrets=(), public_url="https://pay.example.com", clock=lambda: NOW,
-            tell_gate=lambda app_id, user_id, tier_id, changes_at: None, signing_keys=(b"bench",),
+            update_gate=lambda app_id, user_id, tier_id, changes_at: None, signing_keys=(b"bench",),
         )  # fmt: skip
         await load_known_prices(billing)
         billing.reconciling.pace = Pace(1e9)

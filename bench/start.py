@@ -32,8 +32,8 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import Connection, insert
 
-from gateway.billing.backup import RECOVERY
-from gateway.billing.rederive import rules_digest
+from gateway.billing.accounts.recovery import RECOVERY
+from gateway.billing.refresh.rederive import rules_digest
 from gateway.catalog import parse
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.store import Store, instance, keys

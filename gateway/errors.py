@@ -38,10 +38,10 @@ class BadSignature(SkpayError):
 
 
 class NotAuthenticated(SkpayError):
-    """No credential, or one that does not verify. `may_be_accepted`: the app itself may take it all the same."""
+    """No credential, or one that does not verify. `app_may_accept`: the app itself may take it all the same."""
 
     code = "not_authenticated"
-    may_be_accepted = False
+    app_may_accept = False
 
 
 class Forbidden(SkpayError):
@@ -131,10 +131,10 @@ class ConfigError(SkpayError):
         super().__init__("\n".join(self.problems))
 
 
-class InstanceRuns(ConfigError):
+class AlreadyRunning(ConfigError):
     """Another instance holds the database that `where` names; `process` is its id, where that is known."""
 
-    code = "instance_runs"
+    code = "already_running"
 
     def __init__(self, where: str, process: str = "") -> None:
         self.holder = f"{where} (process {process})" if process else where

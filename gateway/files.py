@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.errors import ConfigError
 
 # The longer mark first: UTF-32's begins with UTF-16's.
-_OTHER_MARKS = (
+_OTHER_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )  # fmt: skip
@@ -51,7 +51,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def decoded(data: bytes) -> str:
     """The text of a file that must be UTF-8, with or without a byte order mark. Raises `ValueError` that names the
     encoding it seems to have and how to convert it."""
-    for mark, encoding in _OTHER_MARKS:
+    for mark, encoding in _OTHER_BYTE_ORDER_MARKS:
         if data.startswith(mark):
             raise ValueError(f"is {encoding}, expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")
     text = data.removeprefix(codecs.BOM_UTF8)

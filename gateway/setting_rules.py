@@ -18,7 +18,7 @@ _PLACEHOLDER = re.compile(
     r"changeme|changethis|changeit|pleasechange|yoursecret|yourkey|yourtoken|secretkey|supersecret|mysecret|replaceme"
     r"|replacewith|placeholder|example|insecure|password|qwerty|xxxxxx"
 )
-_FEWEST_CHARACTERS = 6
+_MIN_DISTINCT_CHARACTERS = 6
 _API_KEY = re.compile(r"[sr]k_(test|live)_[A-Za-z0-9_]+")
 _SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9_+/=-]+")
 _STRIPE_PREFIXES = {
@@ -41,7 +41,7 @@ _OTHER_DATABASES = {
 DATABASE_URLS = "sqlite:////data/skpayments.db or postgresql://user:password@host:5432/name"
 
 
-def pasting_problem(name: str, value: str) -> str | None:
+def paste_problem(name: str, value: str) -> str | None:
     """What a copied line brought along: quotes, a byte order mark, the variable's own name."""
     if value.startswith(_BOM):
         return "begins with a byte order mark (BOM); save the file as UTF-8 without one"
@@ -60,20 +60,20 @@ def _quoted(text: str) -> bool:
 
 def secret_rule(name: str) -> Callable[[str], str | None]:
     """The rule for one secret of the environment: why its value cannot be right, or None."""
-    return _RULES.get(name, _foreign_problem)
+    return _RULES.get(name, _vendor_secret_problem)
 
 
-def _own_problem(value: str) -> str | None:
+def _own_secret_problem(value: str) -> str | None:
     """GATE_SECRET and ADMIN_TOKEN: made by the operator, and signing keys are derived from them."""
     plain = re.sub(r"[^a-z0-9]", "", value.lower())
     if _PLACEHOLDER.search(plain):
         return "is a well-known default or placeholder"
-    if stripe := _stripe_thing(value):
+    if stripe := _stripe_value_kind(value):
         return f"is {stripe}"
     size = len(value.encode())
     if size < OWN_SECRET_BYTES:
         return f"has {size} bytes, fewer than {OWN_SECRET_BYTES}"
-    if len(set(value)) < _FEWEST_CHARACTERS or _repeats(value):
+    if len(set(value)) < _MIN_DISTINCT_CHARACTERS or _repeats(value):
         return "repeats itself, so it can be guessed"
     return None
 
@@ -86,19 +86,19 @@ def _repeats(value: str) -> bool:
 def _gate_secret_problem(value: str) -> str | None:
     if not _GATE_SECRET.fullmatch(value):
         return "may hold letters, digits and ._~+/=- only"
-    return _own_problem(value)
+    return _own_secret_problem(value)
 
 
 def _api_key_problem(value: str) -> str | None:
     if not value.startswith(("sk_", "rk_")):
-        found = _stripe_thing(value) or "no Stripe key"
+        found = _stripe_value_kind(value) or "no Stripe key"
         return f"is {found}; it must be a secret or restricted key (sk_… or rk_…)"
     return _stripe_shape(value, _API_KEY, "sk_test_…, sk_live_…, rk_test_… or rk_live_…")
 
 
 def _signing_secret_problem(value: str) -> str | None:
     if not value.startswith("whsec_"):
-        found = _stripe_thing(value) or "no signing secret"
+        found = _stripe_value_kind(value) or "no signing secret"
         return f"is {found}; it must be a signing secret (whsec_…)"
     return _stripe_shape(value, _SIGNING_SECRET, "whsec_…")
 
@@ -111,13 +111,13 @@ def _stripe_shape(value: str, shape: re.Pattern[str], wanted: str) -> str | None
     return None
 
 
-def _foreign_problem(value: str) -> str | None:
+def _vendor_secret_problem(value: str) -> str | None:
     """A secret that another program made: only what it cannot be."""
-    found = _stripe_thing(value)
+    found = _stripe_value_kind(value)
     return f"is {found}" if found else None
 
 
-def _stripe_thing(value: str) -> str | None:
+def _stripe_value_kind(value: str) -> str | None:
     return next((what for prefix, what in _STRIPE_PREFIXES.items() if value.startswith(prefix)), None)
 
 
@@ -125,7 +125,7 @@ _RULES: dict[str, Callable[[str], str | None]] = {
     "STRIPE_SECRET_KEY": _api_key_problem,
     "STRIPE_WEBHOOK_SECRET": _signing_secret_problem,
     "GATE_SECRET": _gate_secret_problem,
-    "ADMIN_TOKEN": _own_problem,
+    "ADMIN_TOKEN": _own_secret_problem,
 }
 
 

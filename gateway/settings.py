@@ -13,7 +13,7 @@ from gateway.files import decoded
 from gateway.setting_rules import (
     database_problem,
     host_problem,
-    pasting_problem,
+    paste_problem,
     public_url_problem,
     secret_rule,
     url_problem,
@@ -22,7 +22,7 @@ from gateway.setting_rules import (
 STRIPE_API_BASE = "https://api.stripe.com"
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 # Secrets that examples and tutorials show: worse than none, because they look set.
-_WELL_KNOWN = {
+_WELL_KNOWN_SECRETS = {
     "changeme", "change-me", "change_me", "secret", "password", "admin", "token", "test", "example", "default",
     "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
 }  # fmt: skip
@@ -87,7 +87,7 @@ def split_secret(text: str) -> Secrets:
     return tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
 
 
-def split_foreign_key(text: str) -> Secrets:
+def split_vendor_key(text: str) -> Secrets:
     """A key that we send to the program which made it: the parts of `new,old`, then the text as it stands, since a key
     may hold a comma. That program says which of them it knows."""
     whole = (Secret(text.strip()),) if text.strip(", \r\n\t") else ()
@@ -98,7 +98,7 @@ def secret_problem(value: str) -> str | None:
     """Why `value` must not be used as a secret, or None. Never quotes the value."""
     if not value.strip():
         return "is empty"
-    if value.strip().lower() in _WELL_KNOWN:
+    if value.strip().lower() in _WELL_KNOWN_SECRETS:
         return "is a well-known default; use one of its own"
     if not value.isprintable():
         return "holds a line break or another character that cannot be printed"
@@ -128,7 +128,7 @@ def file_problem(error: OSError | ValueError) -> str:
     return str(error)
 
 
-class _Reader:
+class _EnvironmentReader:
     """Collects every problem while the environment is read, so that all are told at once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -161,7 +161,7 @@ class _Reader:
         rule = secret_rule(name)
         for secret in secrets:
             value = secret.reveal()
-            problem = pasting_problem(name, value) or secret_problem(value) or rule(value)
+            problem = paste_problem(name, value) or secret_problem(value) or rule(value)
             if problem:
                 self.problems.append(f"{name}: {problem}. It is {what}")
                 return ()
@@ -194,7 +194,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     Raises `ConfigError`.
     """
-    reader = _Reader(environ)
+    reader = _EnvironmentReader(environ)
     stripe_secret_key, stripe_webhook_secret, stripe_api_base = _stripe(reader)
     gate_secret, admin_token = _own_secrets(reader)
     litellm_url, litellm_key = _litellm(reader)
@@ -232,7 +232,7 @@ def apps_file_of(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("APPS_FILE", "").strip() or "apps.json")
 
 
-def _stripe(reader: _Reader) -> tuple[Secrets, Secrets, str]:
+def _stripe(reader: _EnvironmentReader) -> tuple[Secrets, Secrets, str]:
     """The API key, the webhook secret and the API's address."""
     key = reader.secret(
         "STRIPE_SECRET_KEY", what="Stripe's secret or restricted key (sk_… or rk_…), Dashboard > Developers > API keys"
@@ -251,7 +251,7 @@ def _stripe(reader: _Reader) -> tuple[Secrets, Secrets, str]:
     return key, webhook_secret, api_base or STRIPE_API_BASE
 
 
-def _own_secrets(reader: _Reader) -> tuple[Secrets, Secrets]:
+def _own_secrets(reader: _EnvironmentReader) -> tuple[Secrets, Secrets]:
     """GATE_SECRET and ADMIN_TOKEN."""
     gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; make one with: openssl rand -hex 32")
     admin_token = reader.secret(
@@ -262,25 +262,25 @@ def _own_secrets(reader: _Reader) -> tuple[Secrets, Secrets]:
     return gate_secret, admin_token
 
 
-def _litellm(reader: _Reader) -> tuple[str | None, Secrets]:
+def _litellm(reader: _EnvironmentReader) -> tuple[str | None, Secrets]:
     """The address and the key; LiteLLM is optional."""
     url = _litellm_url(reader)
     key = reader.secret(
-        "LITELLM_KEY", what="a LiteLLM key that may manage users", required=url is not None, split=split_foreign_key
+        "LITELLM_KEY", what="a LiteLLM key that may manage users", required=url is not None, split=split_vendor_key
     )
     if key and url is None and "LITELLM_URL" not in reader.environ:
         reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
     return url, key
 
 
-def _ports(reader: _Reader) -> tuple[int, int]:
+def _ports(reader: _EnvironmentReader) -> tuple[int, int]:
     port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
     if port == gate_port and port != 0:
         reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
     return port, gate_port
 
 
-def _litellm_url(reader: _Reader) -> str | None:
+def _litellm_url(reader: _EnvironmentReader) -> str | None:
     url = reader.url("LITELLM_URL", None, what="LiteLLM's address", example="http://litellm:4000")
     last = "" if url is None else urlsplit(url).path.rpartition("/")[2]
     if last in ("v1", "ui"):
@@ -288,7 +288,7 @@ def _litellm_url(reader: _Reader) -> str | None:
     return url
 
 
-def _public_url(reader: _Reader) -> str:
+def _public_url(reader: _EnvironmentReader) -> str:
     text = reader.environ.get("PUBLIC_URL", "").strip()
     what = "not set. It is the address at which browsers and Stripe reach this service, such as https://pay.example.com"
     problem = public_url_problem(text) if text else what

@@ -21,7 +21,7 @@ SOURCE = {path: path.read_text(encoding="utf-8") for path in (ROOT / "gateway").
 OURS = {path: text for path, text in SOURCE.items() if "sandbox" not in path.parts}
 
 _ALERT = re.compile(
-    r'(?:(?:open_alert|alert_refusals|buyer_waits)\(\s*billing,|open_alert\(self\._billing,|Concern\(|_kept\([^"]*)'
+    r'(?:(?:open_alert|alert_refusals|alert_refusals_to_buyer)\(\s*billing,|open_alert\(self\._billing,|Concern\(|_keep_last_tier\([^"]*)'
     r'\s*"([a-z_]+)"'
 )
 _ERROR = re.compile(r'log\.(?:error|exception)\(\s*"([a-z_]+)"')

@@ -86,8 +86,8 @@ def cold(report: Report, folder: Path, rounds: int, seconds: int) -> None:
         new = people.some_of(count, int(_FIRST_SIGHTS_A_SECOND * seconds))
         script = wrk.to_gate(folder, people.write_cookies(folder / "new", new), "once")
         run = _load(gate, script, 16).run(seconds)
-        tokens = _gauge(gate, "skpay_remembered_tokens")
-        each = _gauge(gate, "skpay_remembered_bytes") / tokens
+        tokens = _gauge(gate, "skpay_cached_credentials")
+        each = _gauge(gate, "skpay_cached_credentials_bytes") / tokens
         report.row("new", round(run.rate), run.cpu_us[0], run.p99_ms, round(tokens), each)
 
 

@@ -19,7 +19,7 @@ from gateway.access.app_access import app_access
 from gateway.access.assertion import Signer, assertion_keys
 from gateway.access.table import TierTable
 from gateway.catalog import parse
-from gateway.gate import Gate, listen
+from gateway.gate import GateHandler, listen
 from gateway.metrics import Registry
 from gateway.settings import Secret
 from parts import people
@@ -33,7 +33,7 @@ async def serve(port: int, users: int) -> None:
     table = TierTable()
     table.replace("skai", ((user_id, "pro", None) for user_id in people.user_ids(users)))
     gc.freeze()
-    gate = Gate(
+    gate = GateHandler(
         secrets=(Secret(people.GATE_SECRET),), public_url=people.PUBLIC_URL, table=table, registry=Registry(),
         sign_link=lambda app_id, user_id, now: links.sign(b"k" * 32, app_id, user_id, now),
     )  # fmt: skip

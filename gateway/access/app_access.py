@@ -6,17 +6,17 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from gateway.access.identity import Identity
+from gateway.access.authenticator import Authenticator
+from gateway.access.credential_verifier import CredentialVerifier
 from gateway.access.jwks import KeyRing
-from gateway.access.keys import UserKeyHolders, UserKeys
-from gateway.access.kinds import Kind
+from gateway.access.keys import UserKeys, UserKeyVerifier
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.oidc import OidcTokens
 from gateway.access.openwebui import OpenWebUI
 from gateway.access.policy import Policy
 from gateway.access.trusted_header import TrustedHeader
-from gateway.access.user_ids import Ids
-from gateway.catalog.identity_headers import claims_of
+from gateway.access.user_ids import UserIdMapping
+from gateway.catalog.identity_headers import credential_places_of
 from gateway.catalog.model import (
     App,
     HeaderIdentity,
@@ -29,7 +29,7 @@ from gateway.catalog.model import (
 from gateway.errors import ConfigError
 from gateway.settings import Secrets
 
-Make = Callable[[], Kind]
+Make = Callable[[], CredentialVerifier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class AppAccess:
     """Who may be asking, and what they may; for one app of one catalog."""
 
     app: App
-    identity: Identity
+    identity: Authenticator
     policy: Policy
-    made: Mapping[Hashable, Kind] = field(default_factory=dict, repr=False)
+    made: Mapping[Hashable, CredentialVerifier] = field(default_factory=dict, repr=False)
     """The identity kinds by all that each was made of: the same after a reload goes on, and remembers."""
 
 
@@ -57,24 +57,24 @@ def app_access(
     has changed; any change of its secrets forgets all (T32). Raises `ConfigError` for a secret that is missing.
     """
     before = {} if previous is None else previous.made
-    made: dict[Hashable, Kind] = {}
-    kinds: dict[int, Kind] = {}
+    made: dict[Hashable, CredentialVerifier] = {}
+    kinds: dict[int, CredentialVerifier] = {}
     namespaces = _namespaces(app)
     for number, kind in enumerate(app.identity):
-        ids = Ids("" if isinstance(kind, UserKeyIdentity) else kind.namespace, namespaces)
+        ids = UserIdMapping("" if isinstance(kind, UserKeyIdentity) else kind.namespace, namespaces)
         if isinstance(kind, OpenWebUIIdentity):
-            made_of, make = _openwebui(app, ids, secrets)
+            config_key, make = _openwebui(app, ids, secrets)
         elif isinstance(kind, UserKeyIdentity):
-            made_of, make = object(), partial(UserKeyHolders, app.app_id, user_keys)
+            config_key, make = object(), partial(UserKeyVerifier, app.app_id, user_keys)
         else:
-            made_of, make = _other(number, app, kind, ids, key_ring)
-        if made_of not in made:
-            made[made_of] = before.get(made_of) or make()
-        kinds[number] = made[made_of]
-    claims = {number: tuple(claims_of(kind)) for number, kind in enumerate(app.identity)}
-    identity = Identity(kinds, claims)
+            config_key, make = _other(number, app, kind, ids, key_ring)
+        if config_key not in made:
+            made[config_key] = before.get(config_key) or make()
+        kinds[number] = made[config_key]
+    credential_places = {number: tuple(credential_places_of(kind)) for number, kind in enumerate(app.identity)}
+    identity = Authenticator(kinds, credential_places)
     if previous is not None:
-        identity.go_on_counting(previous.identity)
+        identity.continue_session_counts(previous.identity)
     return AppAccess(app, identity, Policy(app), made)
 
 
@@ -83,7 +83,7 @@ def _namespaces(app: App) -> tuple[str, ...]:
     return tuple(dict.fromkeys(namespace for namespace in found if namespace))
 
 
-def _openwebui(app: App, ids: Ids, secrets: Mapping[SecretRef, Secrets]) -> tuple[Hashable, Make]:
+def _openwebui(app: App, ids: UserIdMapping, secrets: Mapping[SecretRef, Secrets]) -> tuple[Hashable, Make]:
     """Two Open WebUIs in one app are one kind with the secrets of both."""
     found: Secrets = ()
     introspect: str | None = None
@@ -95,8 +95,8 @@ def _openwebui(app: App, ids: Ids, secrets: Mapping[SecretRef, Secrets]) -> tupl
             introspect = introspect or kind.introspect
             admins_pass = admins_pass or kind.admins == "pass"
             if not secrets.get(kind.secret):
-                told = f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"
-                raise ConfigError([told])
+                problem = f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"
+                raise ConfigError([problem])
             found += secrets[kind.secret]
     raw = tuple(secret.reveal().encode() for secret in found)
     make = partial(OpenWebUI, numbers[0], raw, ids, introspect, admins_pass)
@@ -107,7 +107,7 @@ def _other(
     number: int,
     app: App,
     kind: JwtIdentity | HeaderIdentity | LiteLLMKeyIdentity,
-    ids: Ids,
+    ids: UserIdMapping,
     key_ring: Callable[[str], KeyRing],
 ) -> tuple[Hashable, Make]:
     if isinstance(kind, JwtIdentity):

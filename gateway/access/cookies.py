@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gateway.errors import NotAuthenticated
 
-AGAIN = b"\n"
+REPEATED_HEADER_SEPARATOR = b"\n"
 """Joins the values of a header that was sent more than once: no header value can hold it."""
 MAX_COOKIES = 1000
 """Looking through them takes 0.2 ms; no browser keeps as many for one site."""
@@ -25,7 +25,7 @@ _ESCAPED = re.compile(rb"\\(?:([0-3][0-7][0-7])|(.))")
 def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], bytes | None]:
     """What finds the value of the cookie of this name, None if there is none or an empty one.
 
-    It is given the Cookie header, several of them joined by `AGAIN`. Where the cookie stands there more than once,
+    Several Cookie headers are joined by `REPEATED_HEADER_SEPARATOR`. Where the cookie occurs more than once,
     `last_counts` takes the last one, as Starlette does (all lines, in their order); else `NotAuthenticated` is raised:
     backends differ in which one they take.
     """
@@ -33,7 +33,7 @@ def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], 
     start, length = wanted + b"=", len(wanted) + 1
 
     def find(lines: bytes) -> bytes | None:
-        if lines[:length] == start and b";" not in lines and AGAIN not in lines:
+        if lines[:length] == start and b";" not in lines and REPEATED_HEADER_SEPARATOR not in lines:
             return cookie_value(lines[length:])
         found = raw_values(wanted, lines)
         if len(found) > 1 and not last_counts:
@@ -48,9 +48,9 @@ def raw_values(name: bytes, lines: bytes) -> list[bytes]:
     cookies to look through."""
     if name not in lines:
         return []
-    if lines.count(b";") + lines.count(AGAIN) > MAX_COOKIES:
+    if lines.count(b";") + lines.count(REPEATED_HEADER_SEPARATOR) > MAX_COOKIES:
         raise NotAuthenticated("too many cookies were sent", code="too_many_cookies")
-    parts = (part.partition(b"=") for part in lines.replace(AGAIN, b";").split(b";"))
+    parts = (part.partition(b"=") for part in lines.replace(REPEATED_HEADER_SEPARATOR, b";").split(b";"))
     return [value for key, equals, value in parts if equals and key.strip(_SPACE) == name]
 
 

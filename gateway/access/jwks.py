@@ -12,7 +12,7 @@ from gateway.access.jwt import strict_object
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_KEYS = 64
-ASK_AGAIN_SECONDS = 60
+REFETCH_INTERVAL_SECONDS = 60
 _RSA_BITS = range(2048, 8193)
 # In base64: above this even making a key of it takes longer than anybody has a right to.
 _MAX_NUMBER_LENGTH = 8192 // 6 + 2
@@ -108,7 +108,7 @@ class KeyRing:
         self.current = False
         self.generation = 0
         self._keys: tuple[PublicKey, ...] = ()
-        self._tried_at: int | None = None
+        self._last_attempt_at: int | None = None
 
     @property
     def loaded(self) -> bool:
@@ -122,13 +122,13 @@ class KeyRing:
             return fitting if len(fitting) == 1 else ()
         return tuple(key for key in fitting if key.key_id == key_id)
 
-    def worth_asking(self, now: int) -> bool:
+    def may_refetch(self, now: int) -> bool:
         """Whether a key that is not here may be at the address: it has not been read within the last minute."""
-        return self._tried_at is None or not 0 <= now - self._tried_at < ASK_AGAIN_SECONDS
+        return self._last_attempt_at is None or not 0 <= now - self._last_attempt_at < REFETCH_INTERVAL_SECONDS
 
     def tried(self, now: int) -> None:
         """Somebody is reading the address now."""
-        self._tried_at = now
+        self._last_attempt_at = now
 
     def failed(self) -> None:
         """It could not be read: the keys stay, but one that is not among them may exist."""

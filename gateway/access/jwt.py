@@ -21,7 +21,7 @@ MAX_TOKEN_BYTES = 8192
 _SEGMENT = re.compile(rb"[A-Za-z0-9_-]+")
 _SKIPPED = re.compile(rb"[^A-Za-z0-9_.+/-]+")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-_FAR = 10**12  # seconds; the year 33658
+_MAX_INSTANT = 10**12  # seconds; the year 33658
 _SIGNATURE_LENGTH = 43  # 32 bytes in base64url without padding
 # `jwk`, `jku`, `x5u` would bring the key along, `crit` and `b64` change what is signed: none has a place here.
 _HEADER_KEYS = frozenset({"alg", "typ", "kid", "cty"})
@@ -45,7 +45,7 @@ def b64url(data: bytes) -> bytes:
     return urlsafe_b64encode(data).rstrip(b"=")
 
 
-def un_b64url(segment: bytes) -> bytes:
+def b64url_decode(segment: bytes) -> bytes:
     """The bytes of a base64url segment; only the one canonical spelling counts. Raises `NotAuthenticated`."""
     if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
         raise malformed()
@@ -80,12 +80,12 @@ def strict_object(data: bytes) -> dict[str, object]:
 def read_object(segment: bytes) -> dict[str, object]:
     """The JSON object in a segment. Raises `NotAuthenticated`."""
     try:
-        return strict_object(un_b64url(segment))
+        return strict_object(b64url_decode(segment))
     except ValueError as exc:
         raise malformed() from exc
 
 
-def take_apart(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> Parts:
+def split_token(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> Parts:
     """The three segments of a token, unread. Raises `NotAuthenticated`."""
     if len(token) > max_bytes:
         raise NotAuthenticated("the token is too long", code="malformed_token")
@@ -117,7 +117,7 @@ def instant(claims: Mapping[str, object], name: str) -> float | None:
         return None
     value = claims[name]
     # The bounds keep out NaN and infinity too: no comparison with those holds.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_FAR < value < _FAR:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_MAX_INSTANT < value < _MAX_INSTANT:
         raise NotAuthenticated(f"the token's {name} is not a number", code="malformed_token")
     return value
 
@@ -142,14 +142,14 @@ def is_signed(token: bytes, secrets: Sequence[bytes]) -> bool:
     # Starlette reads headers as Latin-1, and PyJWT takes them as UTF-8.
     spelled = signature.decode("latin-1").encode()
     try:
-        claimed = urlsafe_b64decode(spelled + b"=" * (-len(spelled) % 4))
+        presented = urlsafe_b64decode(spelled + b"=" * (-len(spelled) % 4))
     except ValueError:
         return False
     signed = signed.decode("latin-1").encode()
-    return any(hmac.compare_digest(hmac.digest(secret, signed, "sha256"), claimed) for secret in secrets)
+    return any(hmac.compare_digest(hmac.digest(secret, signed, "sha256"), presented) for secret in secrets)
 
 
-def respelled(token: bytes) -> bytes:
+def lenient_form(token: bytes) -> bytes:
     """The token as it was before somebody percent-encoded it, put characters into it that decoders skip, or spelled its
     last bits or its padding in another way; as it is if it is none."""
     kept = _SKIPPED.sub(b"", unquote_to_bytes(token)).translate(_URL_SAFE)
@@ -165,14 +165,14 @@ def verify(token: bytes, secrets: Sequence[bytes], now: int) -> tuple[dict[str, 
 
     Raises `NotAuthenticated`; its code says what is wrong.
     """
-    header, payload, signed, signature = take_apart(token)
+    header, payload, signed, signature = split_token(token)
     if len(signature) != _SIGNATURE_LENGTH:
         raise malformed()
     _check_header(header)
-    claimed = un_b64url(signature)
+    presented = b64url_decode(signature)
     good = False
     for secret in secrets:
-        good |= hmac.compare_digest(hmac.digest(secret, signed, "sha256"), claimed)
+        good |= hmac.compare_digest(hmac.digest(secret, signed, "sha256"), presented)
     if not good:
         raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
     claims = read_object(payload)

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.access.remembered import Remembered
-from gateway.access.who import Known
+from gateway.access.authentication import AuthenticatedUser
+from gateway.access.credential_cache import CredentialCache
 from gateway.errors import NotAuthenticated
 
 
@@ -27,17 +27,17 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class UserKeyHolders:
+class UserKeyVerifier:
     """Who holds which of our keys; `keys` is live."""
 
-    memories: tuple[Remembered, ...] = ()
+    credential_caches: tuple[CredentialCache, ...] = ()
 
     def __init__(self, app_id: str, keys: UserKeys) -> None:
         self._app_id = app_id
         self._keys = keys
 
-    def read(self, credential: bytes, source: str, now: int) -> Known:
+    def read(self, credential: bytes, source: str, now: int) -> AuthenticatedUser:
         owner = self._keys.get(key_hash(credential.decode("latin-1")))
         if owner is None or owner.app_id != self._app_id:
             raise NotAuthenticated("this user key is unknown or was revoked", code="unknown_key")
-        return Known(owner.user_id, None)
+        return AuthenticatedUser(owner.user_id, None)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.access.derived_keys import derived_keys
-from gateway.access.jwt import b64url, un_b64url
+from gateway.access.jwt import b64url, b64url_decode
 from gateway.errors import BadSignature, NotAuthenticated
 from gateway.settings import Secrets
 
@@ -95,7 +95,7 @@ def _read(keys: Sequence[bytes], purpose: bytes, token: str, app_id: str, now: i
         raise bad
     payload = payload_text.encode()
     try:
-        mac, body = un_b64url(mac_text.encode()), un_b64url(payload)
+        mac, body = b64url_decode(mac_text.encode()), b64url_decode(payload)
     except NotAuthenticated:
         raise bad from None
     good = False

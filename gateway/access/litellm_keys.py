@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from gateway.access.confirmed import Confirmed, digest_of, refusal
-from gateway.access.remembered import Remembered
-from gateway.access.user_ids import Ids
-from gateway.access.who import Ask, Known
+from gateway.access.authentication import AuthenticatedUser, CredentialLookup
+from gateway.access.credential_cache import CredentialCache
+from gateway.access.introspection_cache import IntrospectionCache, digest_of, refusal
+from gateway.access.user_ids import UserIdMapping
 
 
 class LiteLLMKeys:
     """`template` is how the app's ids become LiteLLM's, with `{user_id}` left in it; here it is read backwards."""
 
-    def __init__(self, number: int, template: str, ids: Ids) -> None:
-        self.confirmed = Confirmed()
+    def __init__(self, number: int, template: str, ids: UserIdMapping) -> None:
+        self.introspection_cache = IntrospectionCache()
         self._number = number
         self._start, _, self._end = template.partition("{user_id}")
         self._ids = ids
 
     @property
-    def memories(self) -> tuple[Remembered, ...]:
-        return self.confirmed.memories
+    def credential_caches(self) -> tuple[CredentialCache, ...]:
+        return self.introspection_cache.credential_caches
 
-    def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
-        """The `Ask` holds the key's SHA-256 in hex, by which LiteLLM keeps it: the key itself goes nowhere."""
+    def read(self, credential: bytes, source: str, now: int) -> AuthenticatedUser | CredentialLookup:
+        """The `CredentialLookup` holds the key's SHA-256 in hex, by which LiteLLM stores it; never the key itself."""
         digest = digest_of(credential)
-        held = self.confirmed.get(digest, now)
-        if held is not None:
-            return held
-        self.confirmed.check(digest, now)
-        return Ask("litellm_key", self._number, digest.hex().encode(), source)
+        cached = self.introspection_cache.get(digest, now)
+        if cached is not None:
+            return cached
+        self.introspection_cache.check(digest, now)
+        return CredentialLookup("litellm_key", self._number, digest.hex().encode(), source)
 
-    def confirm(self, key_hash: bytes, litellm_id: object, now: int, expires_at: int | None) -> Known:
+    def confirm(self, key_hash: bytes, litellm_id: object, now: int, expires_at: int | None) -> AuthenticatedUser:
         """LiteLLM says that the key is this user's of its own. Raises `NotAuthenticated`."""
-        return self.confirmed.confirm(digest_in(key_hash), self._user_of(litellm_id), now, expires_at)
+        return self.introspection_cache.confirm(digest_from_hex(key_hash), self._user_of(litellm_id), now, expires_at)
 
     def _user_of(self, litellm_id: object) -> str:
         start, end = self._start, self._end
@@ -41,6 +41,6 @@ class LiteLLMKeys:
         raise refusal("unknown_key")
 
 
-def digest_in(key_hash: bytes) -> bytes:
-    """By which what an `Ask` holds is remembered."""
+def digest_from_hex(key_hash: bytes) -> bytes:
+    """By which what an `CredentialLookup` holds is remembered."""
     return bytes.fromhex(key_hash.decode("ascii"))

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from jwt.algorithms import get_default_algorithms
 
 from gateway.access import jwt
-from gateway.access.confirmed import digest_of
+from gateway.access.authentication import AuthenticatedUser, CredentialLookup
 from gateway.access.cookies import MAX_COOKIE_BYTES
+from gateway.access.credential_cache import MAX_SECONDS, CredentialCache
+from gateway.access.introspection_cache import digest_of
 from gateway.access.jwks import KeyRing
-from gateway.access.remembered import MAX_SECONDS, Remembered
-from gateway.access.user_ids import Ids
-from gateway.access.who import Ask, Known
+from gateway.access.user_ids import UserIdMapping
 from gateway.catalog.model import JwtIdentity
 from gateway.errors import NotAuthenticated
 
@@ -34,60 +34,60 @@ _ALGORITHMS = get_default_algorithms()
 class OidcTokens:
     """What `kind` describes, by the keys that `ring` holds at the moment."""
 
-    def __init__(self, number: int, kind: JwtIdentity, ids: Ids, ring: KeyRing) -> None:
+    def __init__(self, number: int, kind: JwtIdentity, ids: UserIdMapping, ring: KeyRing) -> None:
         self.ring = ring
         self._number = number
         self._kind = kind
         self._ids = ids
-        self._remembered = Remembered()
+        self._credential_cache = CredentialCache()
         self._generation = ring.generation
 
     @property
-    def memories(self) -> tuple[Remembered, ...]:
-        return (self._remembered,)
+    def credential_caches(self) -> tuple[CredentialCache, ...]:
+        return (self._credential_cache,)
 
-    def read(self, credential: bytes, source: str, now: int) -> Known | Ask:
+    def read(self, credential: bytes, source: str, now: int) -> AuthenticatedUser | CredentialLookup:
         try:
             return self._read(credential, source, now)
         except NotAuthenticated as exc:
             if exc.code == "malformed_token" and source.startswith("cookie:"):
-                exc.may_be_accepted = self._is_good_respelled(credential, source, now)
+                exc.app_may_accept = self._is_valid_when_lenient(credential, source, now)
             raise
 
-    def _is_good_respelled(self, credential: bytes, source: str, now: int) -> bool:
+    def _is_valid_when_lenient(self, credential: bytes, source: str, now: int) -> bool:
         """Whether a less strict reader, as the app may have one, finds a good token in this. Another site's cookie is
         never too long for that: no browser would keep it."""
         if len(credential) > MAX_COOKIE_BYTES:
             return True
-        respelled = jwt.respelled(credential)
+        lenient_form = jwt.lenient_form(credential)
         try:
-            return respelled != credential and bool(self._read(respelled, source, now))
+            return lenient_form != credential and bool(self._read(lenient_form, source, now))
         except NotAuthenticated:
             return False
 
-    def _read(self, credential: bytes, source: str, now: int) -> Known | Ask:
+    def _read(self, credential: bytes, source: str, now: int) -> AuthenticatedUser | CredentialLookup:
         if self.ring.generation != self._generation:
             # What a key verified that is no more does not count any longer (T32).
-            self._remembered, self._generation = Remembered(), self.ring.generation
+            self._credential_cache, self._generation = CredentialCache(), self.ring.generation
         digest = digest_of(credential)
-        held = self._remembered.get(digest, now)
-        if held is not None:
-            return held
-        parts = jwt.take_apart(credential, _MAX_TOKEN_BYTES)
+        cached = self._credential_cache.get(digest, now)
+        if cached is not None:
+            return cached
+        parts = jwt.split_token(credential, _MAX_TOKEN_BYTES)
         algorithm, key_id = self._check_header(jwt.read_object(parts.header))
-        signature = jwt.un_b64url(parts.signature)
+        signature = jwt.b64url_decode(parts.signature)
         claims = jwt.read_object(parts.payload)
         until = self._check_claims(claims, now)
         keys = self.ring.find(algorithm, key_id)
         if not keys:
-            if not self.ring.current or self.ring.worth_asking(now):
-                return Ask("jwt", self._number, credential, source)
+            if not self.ring.current or self.ring.may_refetch(now):
+                return CredentialLookup("jwt", self._number, credential, source)
             raise NotAuthenticated("the token was signed with a key that its issuer does not name", code="unknown_key")
         if not any(_ALGORITHMS[algorithm].verify(parts.signed, key.key, signature) for key in keys):
             raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
         user_id = self._user(claims)
-        self._remembered.put(digest, user_id, until)
-        return Known(user_id, until)
+        self._credential_cache.put(digest, user_id, until)
+        return AuthenticatedUser(user_id, until)
 
     def _check_header(self, header: Mapping[str, object]) -> tuple[str, str | None]:
         """The algorithm and the key's id."""

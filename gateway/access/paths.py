@@ -17,11 +17,11 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What makes a path odd once it is decoded: another escape, another separator, a parameter, a control, no ASCII.
-_ODD = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
+_AMBIGUOUS = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
 # Whoever sends a path pays nothing for it, and the loop that reads it serves everybody: none may take much longer
 # than a millisecond.
 _MAX_LENGTH = 16_384
-_MAX_ODD_LENGTH = 2048
+_MAX_AMBIGUOUS_LENGTH = 2048
 _MAX_READINGS = 32
 _MAX_READ = 4096  # characters, of all readings together
 _MAX_NOT_ASCII = 256  # one character may become eighteen
@@ -76,7 +76,7 @@ def _resolve_dots(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _ascii_twin(char: str) -> str:
+def _ascii_equivalent(char: str) -> str:
     """What a character is to frameworks that normalize, if that has ASCII in it; else itself: no rule can tell."""
     normalized = unicodedata.normalize("NFKC", char)
     return normalized if any(each < "\x80" for each in normalized) else char
@@ -90,13 +90,13 @@ def _compatible(text: str) -> str:
     """
     if text.isascii():
         return text
-    twins = {ord(char): twin for char in set(text) if char > "\x7f" and (twin := _ascii_twin(char)) != char}
+    twins = {ord(char): twin for char in set(text) if char > "\x7f" and (twin := _ascii_equivalent(char)) != char}
     return text.translate(twins) if twins else text
 
 
 # Each run of spaces or dots is looked at once, from its beginning: without that a run of n takes n² steps.
-_LAST_SPACES = re.compile(r"(?<! ) ++(?=/|$)")
-_LAST_DOTS = re.compile(r"(?<=[^/.])\.++(?=/|$)")
+_TRAILING_SPACES = re.compile(r"(?<! ) ++(?=/|$)")
+_TRAILING_DOTS = re.compile(r"(?<=[^/.])\.++(?=/|$)")
 
 # What an app, its framework or a proxy in between may do to a path; any of them in any order. Each is linear.
 _TRANSFORMS: tuple[Callable[[str], str], ...] = (
@@ -105,8 +105,8 @@ _TRANSFORMS: tuple[Callable[[str], str], ...] = (
     lambda text: re.sub(r"//+", "/", text) if "//" in text else text,
     lambda text: text.replace("\\", "/"),
     lambda text: re.sub(r";[^/]*", "", text),
-    lambda text: _LAST_SPACES.sub("", text) if " " in text else text,
-    lambda text: _LAST_DOTS.sub("", text) if "." in text else text,
+    lambda text: _TRAILING_SPACES.sub("", text) if " " in text else text,
+    lambda text: _TRAILING_DOTS.sub("", text) if "." in text else text,
     lambda text: text.partition("?")[0].partition("#")[0],
     lambda text: text.partition("\x00")[0],
     lambda text: _CONTROL.sub("", text),
@@ -117,7 +117,7 @@ _TRANSFORMS: tuple[Callable[[str], str], ...] = (
 
 def _readings(path: str) -> tuple[str, ...] | None:
     """Everything that the transforms can make of `path`, in any order; None if that is too much to follow."""
-    if len(path) > _MAX_ODD_LENGTH or len(_NOT_ASCII.findall(path)) > _MAX_NOT_ASCII:
+    if len(path) > _MAX_AMBIGUOUS_LENGTH or len(_NOT_ASCII.findall(path)) > _MAX_NOT_ASCII:
         return None
     seen = {path}
     todo = [path]
@@ -165,7 +165,7 @@ def _read(path: str) -> Path:
         literal = path if path[-1] == "/" else path + "/"
         return Path(literal, (literal.lower(),))
     decoded = _decode(path)
-    one_way = not _ODD.search(decoded) and decoded.count("/") == path.count("/")
+    one_way = not _AMBIGUOUS.search(decoded) and decoded.count("/") == path.count("/")
     if one_way and "//" not in decoded and not _DOTS.search(decoded):
         return Path(normal(decoded), (normal(decoded.casefold()), normal(path.casefold())))
     return Path(None, _readings(path))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
+from gateway.access.authentication import Administrator, AuthenticatedUser, Authentication, RejectedCredential
 from gateway.access.litellm_paths import aliases
 from gateway.access.paths import Path, read_path
-from gateway.access.who import Administrator, Known, Refused, Told
 from gateway.catalog.model import App, LiteLLMKeyIdentity, Route, Tier
 
 UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
@@ -20,12 +20,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Let through, tagged with `tier`, and with the user's id if `named`. `instead_of` is what `enforce: true` would
-    have answered, None if the same. Made once per tier and shared by all requests."""
+    """Let through, tagged with `tier`, and with the user's id if `named`. `unenforced_outcome` is what
+    `enforce: true` would have answered, None if the same. Made once per tier and shared by all requests."""
 
     tier: Tier
     named: bool
-    instead_of: Literal["sign_in_required", "tier_required"] | None = None
+    unenforced_outcome: Literal["sign_in_required", "tier_required"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class MethodRefused:
 
 
 Decision = Allow | SignInRequired | TierRequired | MethodRefused
-_NOWHERE_PUBLIC = 1_000_000  # deeper than any path is long
+_UNREACHABLE_DEPTH = 1_000_000  # deeper than any path is long
 Verdict = Literal["passes", "fails", "opens", "too shallow"]
 """Of a paid route: the tier is enough for it or not. Of a public one: it is deeper than all paid ones or not."""
 
@@ -71,12 +71,12 @@ class Rule:
     def depth(self) -> int:
         """How deep a public rule must be to open what this one covers. Nothing is public in a place that may be
         anywhere."""
-        return _NOWHERE_PUBLIC if self.within else len(self.path)
+        return _UNREACHABLE_DEPTH if self.within else len(self.path)
 
     def for_method(self, method: str) -> bool:
         return not self.methods or method in self.methods
 
-    def in_any(self, path: Path) -> bool:
+    def matches_any_reading(self, path: Path) -> bool:
         return path.readings is None or any(
             reading.startswith(self.folded) and self.within in reading for reading in path.readings
         )
@@ -88,16 +88,16 @@ class _Allows:
 
     named: Allow
     unnamed: Allow
-    named_instead: Allow
-    unnamed_instead: Allow
+    named_unenforced: Allow
+    unnamed_unenforced: Allow
 
 
 def _allows(tier: Tier) -> _Allows:
     return _Allows(
         Allow(tier, named=True),
         Allow(tier, named=False),
-        Allow(tier, named=True, instead_of="tier_required"),
-        Allow(tier, named=False, instead_of="sign_in_required"),
+        Allow(tier, named=True, unenforced_outcome="tier_required"),
+        Allow(tier, named=False, unenforced_outcome="sign_in_required"),
     )
 
 
@@ -148,11 +148,13 @@ class Policy:
         self._methods = _METHODS.union(*(rule.methods for rule in self.rules))
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
         # A plain path that in lower case begins with none of these is open to everybody known.
-        self.paid_starts = tuple(prefix.removesuffix("/").encode() for prefix in self._paid_prefixes)
+        self.paid_path_prefixes = tuple(prefix.removesuffix("/").encode() for prefix in self._paid_prefixes)
 
-    def decide(self, who: Told, tier_id: str, method: str, path: Path, *, preflight: bool = False) -> Decision:
-        """What happens to a request of `who`, whose tier is `tier_id` if known; an id that the app does not have is
-        its first tier.
+    def decide(
+        self, authentication: Authentication, tier_id: str, method: str, path: Path, *, preflight: bool = False
+    ) -> Decision:
+        """What happens to a request of `authentication`, whose tier is `tier_id` if known; an unknown id is the app's
+        first tier.
 
         `preflight`: OPTIONS with Origin and Access-Control-Request-Method and no credential at all, as browsers send
         it before the real request. It passes as nobody on the first tier: it can carry no credential, and refusing
@@ -160,43 +162,49 @@ class Policy:
         """
         if method in REFUSED_METHODS:
             return MethodRefused()
-        if isinstance(who, Known):
+        if isinstance(authentication, AuthenticatedUser):
             allows = self._allows.get(tier_id, self._default)
             readings = path.readings
             if readings is not None and len(readings) == 1 and not readings[0].startswith(self._paid_prefixes):
                 return allows.named
-            return self._known(who, allows, method, path)
+            return self._known(authentication, allows, method, path)
         if preflight and method == "OPTIONS":
             return self._default.unnamed
-        return self._unknown(who, method, path)
+        return self._unknown(authentication, method, path)
 
-    def _known(self, who: Known, allows: _Allows, method: str, path: Path) -> Decision:
+    def _known(self, authentication: AuthenticatedUser, allows: _Allows, method: str, path: Path) -> Decision:
         tier = allows.named.tier
-        if isinstance(who, Administrator):
+        if isinstance(authentication, Administrator):
             return allows.named  # with their own tier: they pass its rules, and get no more of anything else
-        paid = self._asked_for(method, path)
+        paid = self._required_rules(method, path)
         if all(tier.tier_id in rule.tiers for rule in paid or ()):
             return allows.named
         if not self.app.enforce:
-            return allows.named_instead
-        return TierRequired(who.user_id, self._reaching(paid or (), tier), tier)
+            return allows.named_unenforced
+        return TierRequired(authentication.user_id, self._tier_to_buy(paid or (), tier), tier)
 
-    def _unknown(self, who: Told, method: str, path: Path) -> Decision:
+    def _unknown(self, authentication: Authentication, method: str, path: Path) -> Decision:
         """Nobody is let into what is paid. A credential that does not verify opens what is public, and no more unless
         the app takes its bearer for somebody who is not signed in."""
-        paid = self._asked_for(method, path)
+        paid = self._required_rules(method, path)
         if paid is None:
             return self._default.unnamed
         free = all(self.app.default_tier.tier_id in rule.tiers for rule in paid)
-        if free and self.app.anonymous == "tag" and (not isinstance(who, Refused) or who.signed_out):
+        if (
+            free
+            and self.app.anonymous == "tag"
+            and (not isinstance(authentication, RejectedCredential) or authentication.signed_out)
+        ):
             return self._default.unnamed
         if not self.app.enforce:
-            return self._default.unnamed_instead
-        return SignInRequired(who.reason if isinstance(who, Refused) else "sign in to use this")
+            return self._default.unnamed_unenforced
+        return SignInRequired(
+            authentication.reason if isinstance(authentication, RejectedCredential) else "sign in to use this"
+        )
 
-    def _asked_for(self, method: str, path: Path) -> list[Rule] | None:
+    def _required_rules(self, method: str, path: Path) -> list[Rule] | None:
         """The rules that a request must satisfy, perhaps none; None where it is public."""
-        paid = self._covering(method, path)
+        paid = self._paid_rules_covering(method, path)
         if path.literal is not None and self._public:
             deepest = max((rule.depth for rule in paid), default=0)
             for rule in self._public:
@@ -204,15 +212,17 @@ class Policy:
                     return None
         return paid
 
-    def _covering(self, method: str, path: Path) -> list[Rule]:
+    def _paid_rules_covering(self, method: str, path: Path) -> list[Rule]:
         """The paid rules over this path. Those for certain methods hold for a method that nobody knows, too: what it
         does to the app is not ours to guess."""
         known = method in self._methods
-        return [rule for rule in self._paid if (rule.for_method(method) or not known) and rule.in_any(path)]
+        return [
+            rule for rule in self._paid if (rule.for_method(method) or not known) and rule.matches_any_reading(path)
+        ]
 
-    def judged(self, tier_id: str, method: str, path: Path) -> list[tuple[Route, Verdict]]:
+    def explain_routes(self, tier_id: str, method: str, path: Path) -> list[tuple[Route, Verdict]]:
         """What each route that covers this request says of it, in the order of apps.json; for people who ask why."""
-        paid = self._covering(method, path)
+        paid = self._paid_rules_covering(method, path)
         deepest = max((rule.depth for rule in paid), default=0)
         found: list[tuple[Route, Verdict]] = []
         for route, rules in zip(self.app.routes, self._rules_of, strict=True):
@@ -228,7 +238,7 @@ class Policy:
                 found.append((route, "opens" if max(opening) > deepest else "too shallow"))
         return found
 
-    def _reaching(self, rules: Sequence[Rule], current: Tier) -> Tier | None:
+    def _tier_to_buy(self, rules: Sequence[Rule], current: Tier) -> Tier | None:
         """The tier to buy: the lowest one for sale above the current one that satisfies all, else any that does."""
         enough = [tier for tier in self.app.tiers if all(tier.tier_id in rule.tiers for rule in rules)]
         above = [tier for tier in enough if tier.rank > current.rank]

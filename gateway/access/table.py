@@ -34,28 +34,28 @@ class _Users:
         self.instants[shard].pop(user_id, None)
 
 
-class Loading:
+class TableLoad:
     """The users who will be an app's, as they are read; 1 000 rows take less than a millisecond."""
 
     def __init__(self) -> None:
         self.users = _Users()
-        self._touched: set[str] = set()
+        self._overridden: set[str] = set()
 
     def add(self, rows: Iterable[Row]) -> None:
         """Users as they were stored at some time since this began."""
-        touched, put = self._touched, self.users.set
+        touched, put = self._overridden, self.users.set
         for user_id, tier_id, changes_at in rows:
             if user_id not in touched:
                 put(user_id, tier_id, changes_at)
 
     def set(self, user_id: str, tier_id: str, changes_at: int | None) -> None:
         """Known better than by any row."""
-        self._touched.add(user_id)
+        self._overridden.add(user_id)
         self.users.set(user_id, tier_id, changes_at)
 
     def remove(self, user_id: str) -> None:
         """Forgotten, whatever a row says."""
-        self._touched.add(user_id)
+        self._overridden.add(user_id)
         self.users.remove(user_id)
 
 
@@ -68,7 +68,7 @@ class TierTable:
 
     def __init__(self) -> None:
         self._apps: dict[str, _Users] = {}
-        self._loading: dict[str, Loading] = {}
+        self._loading: dict[str, TableLoad] = {}
         # Another one after every change: what was seen at the same one is still so.
         self.version = 0
 
@@ -82,7 +82,7 @@ class TierTable:
         users = self._apps.get(app_id)
         return None if users is None else users.instants[hash(user_id) & 255].get(user_id)
 
-    def known(self, app_id: str, user_id: str) -> bool:
+    def contains(self, app_id: str, user_id: str) -> bool:
         """The user is in the table, on whatever tier."""
         users = self._apps.get(app_id)
         return users is not None and user_id in users.tiers[hash(user_id) & 255]
@@ -105,13 +105,13 @@ class TierTable:
         if app_id in self._loading:
             self._loading[app_id].remove(user_id)
 
-    def load(self, app_id: str) -> Loading:
+    def load(self, app_id: str) -> TableLoad:
         """Begin to replace an app's users. Until `finish` the old ones are served; what `set` and `remove` say
         meanwhile wins over what is added. Another one begun for the same app takes over from this one."""
-        loading = self._loading[app_id] = Loading()
+        loading = self._loading[app_id] = TableLoad()
         return loading
 
-    def finish(self, app_id: str, loading: Loading) -> list[object]:
+    def finish(self, app_id: str, loading: TableLoad) -> list[object]:
         """Serve the new users from now on. What is returned is to be freed a piece at a time: a million entries at
         once would be a pause. A load that was given up or overtaken changes nothing."""
         if self._loading.get(app_id) is not loading:
@@ -122,7 +122,7 @@ class TierTable:
         self._apps[app_id] = loading.users
         return [] if old is None else [*old.tiers, *old.instants]
 
-    def give_up(self, app_id: str, loading: Loading) -> None:
+    def discard_load(self, app_id: str, loading: TableLoad) -> None:
         """The old users stay. Nothing happens after `finish`."""
         if self._loading.get(app_id) is loading:
             del self._loading[app_id]

@@ -15,7 +15,7 @@ def is_user_id(value: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
+class UserIdMapping:
     """The ids of one source. `namespace` goes before them; the app's own ("") must not start like one of `others`,
     or a user could be named into another source's (T31)."""
 

@@ -11,35 +11,35 @@ from functools import partial
 
 import aiohttp
 
-from gateway.access import arrival, links
+from gateway.access import header_echo_tokens, links
 from gateway.access.keys import KeyOwner
-from gateway.app.asking import Asking, identity_session
 from gateway.app.assertion_keys import AssertionKeys
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
-from gateway.app.first_contact import FirstContact
+from gateway.app.credential_resolver import CredentialResolver, identity_session
 from gateway.app.gate_apps import GateApps
 from gateway.app.gate_table import GateTable
 from gateway.app.gauges import keep_gauges
-from gateway.app.lost_tiers import refuse_lost_tiers
 from gateway.app.ports import bound, open_site
+from gateway.app.removed_tiers import refuse_removed_tiers
 from gateway.app.session_watch import watch_sessions
-from gateway.billing.alerting import open_alert, resolve_alert
-from gateway.billing.checkout import expire_withdrawn
+from gateway.app.startup_checks import StartupChecks
+from gateway.billing.accounts.forget import SESSIONS_LAST_SECONDS
+from gateway.billing.accounts.keys import hash_key
+from gateway.billing.accounts.signing import signing_keys
+from gateway.billing.checkout.checkout import expire_withdrawn
+from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
-from gateway.billing.enforcement import check_for_ever
-from gateway.billing.first_sight import FirstSight
-from gateway.billing.forget import SESSIONS_LAST_SECONDS
-from gateway.billing.keys import hash_key
-from gateway.billing.prices import load_known_prices, resolve_prices
-from gateway.billing.provision import ensure_default_budgets, renew_limits
-from gateway.billing.reconcile_job import fill_for_ever, pass_for_ever
-from gateway.billing.rederive import rederive
-from gateway.billing.signing import signing_keys
-from gateway.billing.worker import Worker
-from gateway.catalog.model import EMPTY, Catalog, SecretRef
+from gateway.billing.provision.enforcement import check_for_ever
+from gateway.billing.provision.first_seen_users import FirstSeenUserQueue
+from gateway.billing.provision.provision import ensure_default_budgets, renew_limits
+from gateway.billing.reconcile.schedule import fill_for_ever, pass_for_ever
+from gateway.billing.refresh.rederive import rederive
+from gateway.billing.work.alerting import open_alert, resolve_alert
+from gateway.billing.work.worker import Worker
+from gateway.catalog.model import EMPTY_CATALOG, Catalog, SecretRef
 from gateway.errors import ConfigError, SkpayError, UpstreamFailed
-from gateway.gate import Explainer, Gate, Listener, listen
+from gateway.gate import Explainer, GateHandler, Listener, listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
@@ -47,14 +47,14 @@ from gateway.routing import plan, traefik_json
 from gateway.settings import Secrets, Settings
 from gateway.store import Store, keys
 from gateway.stripe.client import Stripe
-from gateway.stripe.pacing import Pacer
+from gateway.stripe.rate_limiter import RateLimiter
 from gateway.web.context import Site
 from gateway.web.server import web_application, web_runner
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
-PRICES_AGAIN_SECONDS = 30.0
+PRICES_RETRY_SECONDS = 30.0
 
 
 class Application:
@@ -94,36 +94,36 @@ class Application:
         self._store = await asyncio.to_thread(Store.open, settings.database_url, clock=self._clock)
         self._stack.push_async_callback(self._store.close)
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        self._billing = self._billing_over(session)
-        first_sight = FirstSight(self._billing)
+        self._billing = self._make_billing(session)
+        first_seen_users = FirstSeenUserQueue(self._billing)
         link_keys = links.link_keys(settings.gate_secret)
-        self._asking = self._asking_over(await self._stack.enter_async_context(identity_session()))
-        self._stack.push_async_callback(self._asking.stop)
-        self._gate = self._gate_over(first_sight, link_keys[0])
-        self._apps = GateApps(self._gate, self._asking.key_sets.ring)
+        self._resolver = self._make_resolver(await self._stack.enter_async_context(identity_session()))
+        self._stack.push_async_callback(self._resolver.stop)
+        self._gate = self._make_gate(first_seen_users, link_keys[0])
+        self._apps = GateApps(self._gate, self._resolver.key_sets.ring)
         await self._listen()
         await self._install(self._catalog, self._secrets)
         self._gate.ready = True  # it needs nothing but memory, so it waits for nobody else
         await resolve_alert(self._billing, "catalog_refused", str(settings.apps_file))
-        first_contact = FirstContact(self._billing, self._problems)
-        await first_contact.begin()
+        startup_checks = StartupChecks(self._billing, self._problems)
+        await startup_checks.run_before_serving()
         await self._serve(link_keys)
         worker = Worker(self._billing)
         await worker.start()
         self._stack.push_async_callback(worker.stop)
-        self._background.start("first sight", first_sight.run)
+        self._background.start("first-seen users", first_seen_users.run)
         self._background.start("watch", self._watch)
         self._background.start("sessions", partial(watch_sessions, self._billing, lambda: self._apps.access))
         self._background.start("gauges", lambda: keep_gauges(self.registry, self._store))
-        self._background.start("first contact", first_contact.go_on)
-        self._background.start("purge", first_contact.purge_for_ever)
+        self._background.start("startup checks", startup_checks.retry_until_answered)
+        self._background.start("purge", startup_checks.purge_daily)
         self._background.start("missed events", partial(fill_for_ever, self._billing))
         self._background.start("enforcement", partial(check_for_ever, self._billing))
         self._background.start("reconcile", partial(pass_for_ever, self._billing))
         self._follow_catalog()
         log.info("started", extra=fields(apps=list(self._catalog.apps), port=self.web_port, gate_port=self.gate_port))
 
-    def _billing_over(self, session: aiohttp.ClientSession) -> Billing:
+    def _make_billing(self, session: aiohttp.ClientSession) -> Billing:
         """The use cases with their vendors; the catalog comes with `_install`."""
         settings, clock = self._settings, self._clock
         litellm = None
@@ -132,41 +132,45 @@ class Application:
         return Billing(
             store=self._store,
             stripe=Stripe(
-                session, settings.stripe_secret_key, api_base=settings.stripe_api_base, pacer=Pacer(), clock=clock
+                session,
+                settings.stripe_secret_key,
+                api_base=settings.stripe_api_base,
+                rate_limiter=RateLimiter(),
+                clock=clock,
             ),
             litellm=litellm,
-            catalog=EMPTY,
+            catalog=EMPTY_CATALOG,
             webhook_secrets=settings.stripe_webhook_secret,
             public_url=settings.public_url,
             clock=clock,
-            tell_gate=self._tiers.tell,
+            update_gate=self._tiers.publish,
             signing_keys=signing_keys(settings.admin_token),
-            forget_gate=self._forget_gate,
+            forget_in_gate=self._forget_gate,
         )
 
-    def _gate_over(self, first_sight: FirstSight, link_key: bytes) -> Gate:
+    def _make_gate(self, first_seen_users: FirstSeenUserQueue, link_key: bytes) -> GateHandler:
         """The gate, not ready yet; it reads the table and nothing else."""
-        return Gate(
+        return GateHandler(
             secrets=self._settings.gate_secret,
             public_url=self._settings.public_url,
             table=self._tiers.table,
             sign_link=partial(links.sign, link_key),
             registry=self.registry,
-            first_sight=first_sight.saw,
+            on_first_seen=first_seen_users.add,
             traefik_document=lambda: self._traefik,
-            resolve=self._asking.resolve,
-            arrival_keys=arrival.pass_keys(self._settings.admin_token),
+            resolve=self._resolver.resolve,
+            echo_token_keys=header_echo_tokens.header_echo_keys(self._settings.admin_token),
             clock=self._clock,
         )
 
-    def _asking_over(self, session: aiohttp.ClientSession) -> Asking:
+    def _make_resolver(self, session: aiohttp.ClientSession) -> CredentialResolver:
         """Who answers what the gate cannot tell by itself."""
-        return Asking(
+        return CredentialResolver(
             session,
             self._billing.litellm,
             access=lambda app_id: self._apps.access_of(app_id),
             changed=lambda app_id, user_id: self._apps.credential_changed(app_id, user_id),
-            keys_gone=lambda url: self._apps.keys_gone(),
+            keys_removed=lambda url: self._apps.keys_removed(),
             registry=self.registry,
             clock=self._clock,
         )
@@ -206,7 +210,7 @@ class Application:
 
     def problems(self) -> dict[str, str]:
         """What is not well, by name; empty is ready."""
-        found = {**self._problems, **self._asking.key_sets.problems()}
+        found = {**self._problems, **self._resolver.key_sets.problems()}
         if self._store.problem:
             found["store"] = self._store.problem
         return found
@@ -248,7 +252,7 @@ class Application:
 
     async def _install(self, catalog: Catalog, secrets: Mapping[SecretRef, Secrets]) -> None:
         """Swap one frozen catalog for the other: use cases, gate and routes all at once."""
-        await refuse_lost_tiers(self._store, catalog, str(self._settings.apps_file))
+        await refuse_removed_tiers(self._store, catalog, str(self._settings.apps_file))
         await self._assertion_keys.prepare(catalog)
         routes = await asyncio.to_thread(self._routes_of, catalog)
         gone = [app_id for app_id in self._apps.access if app_id not in catalog.apps]
@@ -259,7 +263,7 @@ class Application:
             self._billing.prices_resolved = False
             self._billing.catalog_secrets = secrets
             self._install_keys(live)
-            self._asking.follow(catalog)
+            self._resolver.follow(catalog)
             self._traefik = routes
         await load_known_prices(self._billing)
         await self._tiers.load(self._store, catalog)
@@ -272,12 +276,12 @@ class Application:
 
     def _forget_gate(self, app_id: str, user_id: str) -> None:
         # Who still comes after that has come back, and must have limits in LiteLLM again.
-        asyncio.get_running_loop().call_later(SESSIONS_LAST_SECONDS, self._gate.unsee, app_id, user_id)
+        asyncio.get_running_loop().call_later(SESSIONS_LAST_SECONDS, self._gate.reset_first_seen, app_id, user_id)
         self._tiers.forget(app_id, user_id)
 
     def _tier_changed(self, app_id: str, user_id: str) -> None:
         """This person's tier is another one, so nobody may keep their last answer."""
-        self._gate.changes.changed(app_id, user_id)
+        self._gate.changes.user_changed(app_id, user_id)
 
     async def _load_keys(self) -> None:
         """Every live key into the gate and the public listener; a revoked one stops with the next request."""
@@ -305,7 +309,7 @@ class Application:
             except ConfigError as exc:
                 log.error("catalog_refused", extra=fields(problems=list(exc.problems)))
             except SkpayError as exc:
-                log.warning("catalog_reload_put_off", extra=fields(detail=exc.detail))
+                log.warning("catalog_reload_deferred", extra=fields(detail=exc.detail))
 
     async def _resolve_prices(self) -> None:
         """Until Stripe has answered for every price; checkouts ask for themselves meanwhile."""
@@ -318,7 +322,7 @@ class Application:
             except UpstreamFailed as exc:
                 self._problems["prices"] = f"not resolved at Stripe yet: {exc.message}"
                 log.warning("prices_not_resolved", extra=fields(detail=exc.detail))
-            await asyncio.sleep(PRICES_AGAIN_SECONDS)
+            await asyncio.sleep(PRICES_RETRY_SECONDS)
 
     async def _rederive(self) -> None:
         wanted = await rederive(self._billing)

@@ -11,7 +11,7 @@ from gateway.log import fields
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 
 Work = Callable[[], Awaitable[None]]
 
@@ -44,7 +44,7 @@ async def _until_done(name: str, work: Work) -> None:
             await work()
             return
         except SkpayError as exc:
-            log.warning("background_work_put_off", extra=fields(work=name, detail=exc.detail or exc.message))
+            log.warning("background_work_deferred", extra=fields(work=name, detail=exc.detail or exc.message))
         except Exception:
             log.exception("background_work_failed", extra=fields(work=name))
-        await asyncio.sleep(AGAIN_SECONDS)
+        await asyncio.sleep(RETRY_SECONDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.app.secret_values import ambiguous_secrets, is_external, is_foreign_key, read_secret_ref
-from gateway.billing.notice_signature import signing_key
+from gateway.billing.notify.signature import signing_key
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog, LiteLLMKeyIdentity, SecretRef
 from gateway.errors import ConfigError
@@ -21,7 +21,7 @@ HS256_BYTES = 32
 _Stat = tuple[int, int, int]
 
 
-class WhereApps(Protocol):
+class CatalogSettings(Protocol):
     """What of `Settings` is needed to read apps.json."""
 
     @property
@@ -34,23 +34,23 @@ class WhereApps(Protocol):
 class CatalogFile:
     """The file of `Settings.apps_file`. `read` may be called again and again; `changed` is one stat."""
 
-    def __init__(self, settings: WhereApps, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: CatalogSettings, environ: Mapping[str, str]) -> None:
         self._path = settings.apps_file
         self._environ = environ
         self._litellm = settings.litellm_url is not None
-        self._seen: _Stat | None = None
+        self._last_stat: _Stat | None = None
 
     def changed(self) -> bool:
         """Whether the file is another one, or newer, than at the last `read`, whether that succeeded or not."""
-        return self._stat() != self._seen
+        return self._stat() != self._last_stat
 
     def forget(self) -> None:
         """Let `changed` be True again: what was read could not be put to use for a reason that will pass."""
-        self._seen = (-1, -1, -1)
+        self._last_stat = (-1, -1, -1)
 
     def read(self) -> tuple[Catalog, dict[SecretRef, Secrets]]:
         """The catalog and every secret it names. Raises `ConfigError` with every problem of both."""
-        self._seen = self._stat()
+        self._last_stat = self._stat()
         name = str(self._path)
         try:
             raw = self._path.read_bytes()
@@ -78,9 +78,9 @@ class CatalogFile:
                 if app.litellm is not None
             ]
             problems += [
-                f"{name}: apps[{number}].identity[{place}]: LITELLM_URL is not set; set it, or take litellm_key out"
+                f"{name}: apps[{number}].identity[{position}]: LITELLM_URL is not set; set it, or take litellm_key out"
                 for number, app in enumerate(catalog.apps.values())
-                for place, kind in enumerate(app.identity)
+                for position, kind in enumerate(app.identity)
                 if isinstance(kind, LiteLLMKeyIdentity)
             ]
         if problems:

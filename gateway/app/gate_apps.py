@@ -9,14 +9,14 @@ from gateway.access.assertion import Signer
 from gateway.access.jwks import KeyRing
 from gateway.access.keys import KeyOwner
 from gateway.catalog.model import Catalog, SecretRef
-from gateway.gate import Gate
+from gateway.gate import GateHandler
 from gateway.settings import Secrets
 
 
 class GateApps:
     """`access` is what was installed last. `key_ring` has the public keys at an address."""
 
-    def __init__(self, gate: Gate, key_ring: Callable[[str], KeyRing]) -> None:
+    def __init__(self, gate: GateHandler, key_ring: Callable[[str], KeyRing]) -> None:
         self._gate = gate
         self._key_ring = key_ring
         self._owners: Mapping[str, KeyOwner] = {}
@@ -50,7 +50,7 @@ class GateApps:
         """What was taken for this person is taken no more."""
         self._gate.credential_changed(app_id, user_id)
 
-    def keys_gone(self) -> None:
+    def keys_removed(self) -> None:
         """What was taken for anybody may be taken no more. Once for all apps: with many it is a long line to send."""
-        self._gate.usual.forget()
-        self._gate.changes.forget_all()
+        self._gate.request_cache.forget()
+        self._gate.changes.all_changed()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from gateway.access.table import Loading, TierTable
+from gateway.access.table import TableLoad, TierTable
 from gateway.catalog.model import App, Catalog
 from gateway.store import Store, entitlements
 
@@ -32,12 +32,12 @@ class GateTable:
                 await _read(store, app, loading)
                 old = self.table.finish(app.app_id, loading)
             finally:
-                self.table.give_up(app.app_id, loading)
+                self.table.discard_load(app.app_id, loading)
             while old:
                 old.pop()
                 await asyncio.sleep(0)
 
-    def tell(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+    def publish(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         """This user's tier, from the next request on, and when the clock alone will change it."""
         before = self.table.tier_of(app_id, user_id, ""), self.table.changes_at(app_id, user_id)
         self.table.set(app_id, user_id, tier_id, changes_at)
@@ -50,7 +50,7 @@ class GateTable:
         self._changed(app_id, user_id)
 
 
-async def _read(store: Store, app: App, loading: Loading) -> None:
+async def _read(store: Store, app: App, loading: TableLoad) -> None:
     """A tier's former id stays as it is: the gate knows those. Whose tier the app does not have has the first one."""
     known = {tier_id for tier in app.tiers for tier_id in (tier.tier_id, *tier.was)}
     after = ""

@@ -7,7 +7,7 @@ import contextlib
 
 from gateway.errors import SkpayError
 from gateway.metrics import Registry
-from gateway.store import Store, alerts, inbox, notices, outbox
+from gateway.store import Store, alerts, inbox, notices, provisioning
 
 COUNT_SECONDS = 5.0
 
@@ -16,14 +16,14 @@ async def keep_gauges(registry: Registry, store: Store) -> None:
     """Count every five seconds, for ever; while the store cannot answer the last figures stay."""
     open_alerts = registry.gauge("skpay_alerts", "Open alerts.").of()
     waiting = registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
-    wishes = registry.gauge("skpay_outbox", "Wishes to LiteLLM by state.", ("state",))
-    told = registry.gauge("skpay_notices", "Notices to apps that wait or were given up.", ("state",))
+    jobs = registry.gauge("skpay_provisioning_jobs", "Wishes to LiteLLM by state.", ("state",))
+    notice_gauge = registry.gauge("skpay_notices", "Notices to apps that wait or were given up.", ("state",))
     while True:
         with contextlib.suppress(SkpayError):
             open_alerts.set(len(await store.read(alerts.live)))
             waiting.set(await store.read(inbox.count_waiting))
-            for state, count in (await store.read(outbox.counts)).items():
-                wishes.of(state).set(count)
+            for state, count in (await store.read(provisioning.counts)).items():
+                jobs.of(state).set(count)
             for state, count in (await store.read(notices.counts)).items():
-                told.of(state).set(count)
+                notice_gauge.of(state).set(count)
         await asyncio.sleep(COUNT_SECONDS)

@@ -7,16 +7,16 @@ import json
 import aiohttp
 from yarl import URL
 
-from gateway.access.confirmed import refusal
+from gateway.access.authentication import NOT_ACTIVATED
+from gateway.access.introspection_cache import refusal
 from gateway.access.openwebui import API_KEY_START
-from gateway.access.who import NOT_ACTIVATED
 from gateway.errors import UpstreamFailed
 
 # A profile picture may stand in the answer.
 _MAX_BODY_BYTES = 1024 * 1024
 
 
-async def whose(session: aiohttp.ClientSession, base_url: str, credential: bytes) -> tuple[object, str]:
+async def introspect(session: aiohttp.ClientSession, base_url: str, credential: bytes) -> tuple[object, str]:
     """What Open WebUI (0.12.4) calls its user, and the user's role. Raises `NotAuthenticated` if it is nobody's, and
     `UpstreamFailed` for anything that is no answer to the question.
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from gateway.access.jwks import MAX_DOCUMENT_BYTES, KeyRing, PublicKey, read_keys
 from gateway.app.introspection import read_at_most
-from gateway.billing.backoff import backoff_seconds
+from gateway.billing.work.backoff import backoff_seconds
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 
@@ -29,10 +29,10 @@ class KeySets:
     def __init__(self, session: aiohttp.ClientSession, clock: Callable[[], float], gone: Callable[[str], None]) -> None:
         self._session = session
         self._clock = clock
-        self._gone = gone
+        self._on_keys_removed = gone
         self._rings: dict[str, KeyRing] = {}
-        self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._readings: dict[str, asyncio.Task[None]] = {}
+        self._refresh_tasks: dict[str, asyncio.Task[None]] = {}
+        self._reads: dict[str, asyncio.Task[None]] = {}
 
     def ring(self, url: str) -> KeyRing:
         """The same one for the same address, empty until it was read."""
@@ -43,15 +43,15 @@ class KeySets:
         wanted = set(urls)
         for url in self._rings.keys() - wanted:
             del self._rings[url]
-        for url in self._keepers.keys() - wanted:
-            self._keepers.pop(url).cancel()
-        for url in wanted - self._keepers.keys():
-            self._keepers[url] = asyncio.create_task(self._keep(self.ring(url)), name=f"keys of {url}")
+        for url in self._refresh_tasks.keys() - wanted:
+            self._refresh_tasks.pop(url).cancel()
+        for url in wanted - self._refresh_tasks.keys():
+            self._refresh_tasks[url] = asyncio.create_task(self._refresh_loop(self.ring(url)), name=f"keys of {url}")
 
     async def stop(self) -> None:
         """Read no more. Twice is once."""
-        tasks = [*self._keepers.values(), *self._readings.values()]
-        self._keepers.clear()
+        tasks = [*self._refresh_tasks.values(), *self._reads.values()]
+        self._refresh_tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -67,35 +67,35 @@ class KeySets:
     async def read(self, ring: KeyRing) -> None:
         """Read the address now, or wait for the reading that is under way. Raises `UpstreamFailed`, and at once if it
         was read less than a minute ago."""
-        if ring.url not in self._readings and not ring.worth_asking(int(self._clock())):
+        if ring.url not in self._reads and not ring.may_refetch(int(self._clock())):
             raise UpstreamFailed("The issuer's keys were read a moment ago.", detail=ring.url)
-        await asyncio.shield(self._reading(ring))
+        await asyncio.shield(self._shared_read(ring))
 
-    def _reading(self, ring: KeyRing) -> asyncio.Task[None]:
+    def _shared_read(self, ring: KeyRing) -> asyncio.Task[None]:
         """The one reading of an address."""
-        reading = self._readings.get(ring.url)
+        reading = self._reads.get(ring.url)
         if reading is None:
-            reading = self._readings[ring.url] = asyncio.create_task(self._read(ring))
+            reading = self._reads[ring.url] = asyncio.create_task(self._read(ring))
             reading.add_done_callback(lambda task: self._done(ring.url, task))
         return reading
 
     def _done(self, url: str, reading: asyncio.Task[None]) -> None:
-        del self._readings[url]
+        del self._reads[url]
         if not reading.cancelled():
             reading.exception()  # whoever waits has it; perhaps nobody does any more
 
-    async def _keep(self, ring: KeyRing) -> None:
+    async def _refresh_loop(self, ring: KeyRing) -> None:
         failures = 0
         while True:
             try:
-                await asyncio.shield(self._reading(ring))
+                await asyncio.shield(self._shared_read(ring))
                 failures = 0
             except UpstreamFailed:
                 failures += 1
             if failures:
                 await asyncio.sleep(min(backoff_seconds(failures), MAX_BACKOFF_SECONDS))
             else:
-                await _rest(ring)
+                await _wait_for_refresh(ring)
 
     async def _read(self, ring: KeyRing) -> None:
         ring.tried(int(self._clock()))
@@ -110,7 +110,7 @@ class KeySets:
         gone = ring.replace(keys)
         log.info("keys_read", extra=fields(url=ring.url, keys=[key.key_id for key in keys], gone=gone))
         if gone:
-            self._gone(ring.url)
+            self._on_keys_removed(ring.url)
 
     async def _fetch(self, url: str) -> tuple[PublicKey, ...]:
         try:
@@ -124,7 +124,7 @@ class KeySets:
             raise UpstreamFailed("The issuer's keys cannot be used.", detail=str(exc)) from exc
 
 
-async def _rest(ring: KeyRing) -> None:
+async def _wait_for_refresh(ring: KeyRing) -> None:
     """An hour, or less if a token of somebody's has the keys read meanwhile and that fails: nobody else may ask."""
     rested = 0.0
     while rested < AGAIN_SECONDS and ring.current:

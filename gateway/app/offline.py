@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 import aiohttp
 
 from gateway.app.catalog_file import CatalogFile
-from gateway.billing.account import AccountCheck, binding
+from gateway.billing.accounts.account import AccountCheck, binding
+from gateway.billing.accounts.signing import signing_keys
+from gateway.billing.checkout.prices import load_known_prices
 from gateway.billing.context import Billing
-from gateway.billing.prices import load_known_prices
-from gateway.billing.signing import signing_keys
 from gateway.litellm import LiteLLM
 from gateway.settings import Settings
 from gateway.store import Store
@@ -40,7 +40,7 @@ async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> Asy
             webhook_secrets=settings.stripe_webhook_secret,
             public_url=settings.public_url,
             clock=time.time,
-            tell_gate=lambda app_id, user_id, tier_id, changes_at: None,
+            update_gate=lambda app_id, user_id, tier_id, changes_at: None,
             signing_keys=signing_keys(settings.admin_token),
         )
         await AccountCheck(billing, await store.read(binding)).ask()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.catalog.model import Catalog, SecretRef
-from gateway.settings import Secret, Secrets, read_secret_text, secret_problem, split_foreign_key, split_secret
+from gateway.settings import Secret, Secrets, read_secret_text, secret_problem, split_secret, split_vendor_key
 
 MIN_PART_BYTES = 16
 """A shorter part of a longer text is no secret by itself: it could be guessed, where the whole could not."""
@@ -32,7 +32,7 @@ def read_secret_ref(
     if external:
         found = _as_it_stands(text, ref)
     else:
-        split = split_foreign_key if foreign_key else split_secret
+        split = split_vendor_key if foreign_key else split_secret
         found = split(text.rstrip("\r\n") if ref.kind == "file" else text)
     values = [secret.reveal() for secret in found[:1] if external] or [secret.reveal() for secret in found] or [text]
     problem = next(filter(None, (secret_problem(_printable(value) if external else value) for value in values)), None)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from gateway.access.app_access import AppAccess
-from gateway.billing.alerting import open_alert, resolve_alert
 from gateway.billing.context import Billing
+from gateway.billing.work.alerting import open_alert, resolve_alert
 from gateway.store import alerts
 
 KIND = "sessions_not_verified"

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.billing.reconciling import Reconciling
+from gateway.billing.reconcile.state import ReconcileState
 from gateway.catalog.model import App, Catalog, Price, SecretRef, Tier
 from gateway.errors import InvalidInput, NotFound
 from gateway.litellm import LiteLLM
@@ -38,8 +38,8 @@ class ResolvedPrice:
 class Billing:
     """One per process. `catalog` and `known_prices` are replaced whole by a reload, never changed in place.
 
-    `tell_gate(app_id, user_id, tier, changes_at)` is called after a tier is committed, on the event loop; `changes_at`
-    is when the clock alone will change it.
+    `update_gate(app_id, user_id, tier, changes_at)` is called after a tier is committed, on the event loop;
+    `changes_at` is when the clock alone will change it.
     `catalog_secrets`: every secret that `catalog` names, newest first; replaced together with it.
     `skews`: how often events of another time were alerted, one more at a start, since an older alert may stand; a good
     event has come since the first `skews_settled` of them.
@@ -49,12 +49,12 @@ class Billing:
     `prices_resolved`: whether Stripe has answered for every price of the catalog since it was installed.
     `monotonic`: seconds that pass whatever becomes of `clock`, which somebody may set.
     `missing_prices`: those of which Stripe said last that it has no active one; nobody can buy them.
-    `forget_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
-    `provisioning_tried(app_id, user_id)` is called after each attempt to write a user's limits to LiteLLM.
-    `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.signing`.
+    `forget_in_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
+    `on_provisioning_attempt(app_id, user_id)` is called after each attempt to write a user's limits to LiteLLM.
+    `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.accounts.signing`.
     `account`: the Stripe account that the store is bound to, '' while it is not known.
     `wrong_account`: our key is of another account or mode than the store's; nothing may be created there.
-    `strangers`: customers that events named and that are not ours → until when they are not asked about again.
+    `unknown_customers`: customers that events named and that are not ours → until when they are not asked about again.
     `recovering`: who is ours is still being found out from Stripe; nobody's limits are written until it is.
     """
 
@@ -65,15 +65,15 @@ class Billing:
     webhook_secrets: Secrets
     public_url: str
     clock: Callable[[], float]
-    tell_gate: Callable[[str, str, str, int | None], None]
+    update_gate: Callable[[str, str, str, int | None], None]
     signing_keys: tuple[bytes, ...]
-    forget_gate: Callable[[str, str], None] = lambda app_id, user_id: None
-    provisioning_tried: Callable[[str, str], None] = lambda app_id, user_id: None
+    forget_in_gate: Callable[[str, str], None] = lambda app_id, user_id: None
+    on_provisioning_attempt: Callable[[str, str], None] = lambda app_id, user_id: None
     monotonic: Callable[[], float] = time.monotonic
     account: str = ""
     wrong_account: bool = False
     recovering: bool = False
-    strangers: dict[str, int] = field(default_factory=dict)
+    unknown_customers: dict[str, int] = field(default_factory=dict)
     catalog_secrets: Mapping[SecretRef, Secrets] = field(default_factory=dict)
     app_keys: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     known_prices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -83,9 +83,9 @@ class Billing:
     missing_prices: set[Price] = field(default_factory=set)
     inbox_filled: asyncio.Event = field(default_factory=asyncio.Event)
     refresh_wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    wish_made: asyncio.Event = field(default_factory=asyncio.Event)
+    provisioning_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     notice_written: asyncio.Event = field(default_factory=asyncio.Event)
-    reconciling: Reconciling = field(default_factory=Reconciling)
+    reconciling: ReconcileState = field(default_factory=ReconcileState)
     started_at: int = field(init=False)
     skews: int = 1
     skews_settled: int = 0

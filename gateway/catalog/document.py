@@ -22,9 +22,9 @@ MAX_DEPTH = 32
 MAX_COMMAS = 250_000
 # apps.json holds no number near this; int() refuses far longer digits with an error of its own.
 _MAX_DIGITS = 30
-_SHOWN_CHARACTERS = 60
-_REPEATED_SHOWN = 200
-_REPEATED = "this key stands here more than once"
+_MAX_QUOTED_CHARACTERS = 60
+_MAX_REPEATED_KEYS_SHOWN = 200
+_REPEATED_KEY = "this key stands here more than once"
 # A string is one token, closed or not, so that its brackets are not counted and no input is read twice.
 _DEPTH_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
@@ -34,7 +34,7 @@ Problem = tuple[Path, str]
 """Where, and what is wrong there: one line of a `ConfigError` once `line` has put them together."""
 
 
-class Unreadable(Exception):
+class NotJsonObject(Exception):
     """The text is no JSON object at all, so nothing more can be said about it."""
 
 
@@ -72,7 +72,7 @@ def line(source: str, problem: Problem) -> str:
 
 def shortened(text: str) -> str:
     shown = str(redact(text))
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
+    return shown if len(shown) <= _MAX_QUOTED_CHARACTERS else shown[:_MAX_QUOTED_CHARACTERS] + "…"
 
 
 def quoted(value: object) -> str:
@@ -83,7 +83,7 @@ def quoted(value: object) -> str:
         text = json.dumps(shortened(value), ensure_ascii=False)
         return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
     if isinstance(value, bool | int | float) or value is None:
-        return json.dumps(value)[:_SHOWN_CHARACTERS]
+        return json.dumps(value)[:_MAX_QUOTED_CHARACTERS]
     return kind(value)
 
 
@@ -101,41 +101,41 @@ def kind(value: object) -> str:
 
 
 def read(raw: bytes) -> tuple[dict[str, object], list[Problem]]:
-    """The tree and its problems (duplicate keys, bad numbers, half characters). Raises `Unreadable`."""
+    """The tree and its problems (duplicate keys, bad numbers, half characters). Raises `NotJsonObject`."""
     text = _text(raw)
     if raw.count(b",") > MAX_COMMAS:
-        raise Unreadable(f"holds more than {MAX_COMMAS} values")
+        raise NotJsonObject(f"holds more than {MAX_COMMAS} values")
     if _depth(text) > MAX_DEPTH:
-        raise Unreadable(f"nested deeper than {MAX_DEPTH} levels")
+        raise NotJsonObject(f"nested deeper than {MAX_DEPTH} levels")
     try:
         tree = json.loads(
             text, object_pairs_hook=_object, parse_constant=_BadNumber, parse_float=_float, parse_int=_int
         )
     except json.JSONDecodeError as exc:
-        raise Unreadable(mistake(text, exc)) from None
+        raise NotJsonObject(mistake(text, exc)) from None
     if not isinstance(tree, dict):
         instead = '. Use {"apps": [...]}.' if isinstance(tree, list) else ""
-        raise Unreadable(f"expected an object, got {kind(tree)}{instead}")
+        raise NotJsonObject(f"expected an object, got {kind(tree)}{instead}")
     if "apps" not in tree and "id" in tree and "tiers" in tree:
-        raise Unreadable('expected {"apps": [...]}, got one app. Put it into that list.')
+        raise NotJsonObject('expected {"apps": [...]}, got one app. Put it into that list.')
     found = list(_problems(tree, ()))
-    if any(what == _REPEATED for _, what in found):
-        found = [problem for problem in found if problem[1] != _REPEATED] + [
-            (path, f"{_REPEATED}: again at line {line}, column {column}")
-            for path, line, column in islice(repeated_keys(text), _REPEATED_SHOWN)
+    if any(what == _REPEATED_KEY for _, what in found):
+        found = [problem for problem in found if problem[1] != _REPEATED_KEY] + [
+            (path, f"{_REPEATED_KEY}: again at line {line}, column {column}")
+            for path, line, column in islice(repeated_keys(text), _MAX_REPEATED_KEYS_SHOWN)
         ]
     return tree, found
 
 
 def _text(raw: bytes) -> str:
     if len(raw) > MAX_BYTES:
-        raise Unreadable(f"is larger than {MAX_BYTES // 1024 // 1024} MiB")
+        raise NotJsonObject(f"is larger than {MAX_BYTES // 1024 // 1024} MiB")
     try:
         text = decoded(raw)
     except ValueError as exc:
-        raise Unreadable(str(exc)) from None
+        raise NotJsonObject(str(exc)) from None
     if not text.strip():
-        raise Unreadable('is empty; the least there can be is {"apps": []}')
+        raise NotJsonObject('is empty; the least there can be is {"apps": []}')
     return text
 
 
@@ -171,7 +171,7 @@ def _int(text: str) -> int | _BadNumber:
 def _problems(value: object, path: Path) -> Iterator[Problem]:
     if isinstance(value, _Object):
         for key in value.duplicates:
-            yield (*path, key), _REPEATED
+            yield (*path, key), _REPEATED_KEY
         for key, item in value.items():
             if not _encodes(key):
                 yield path, "a key has half a character (a lone surrogate) in it"

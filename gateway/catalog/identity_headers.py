@@ -15,11 +15,11 @@ AUTHORIZATION, COOKIE, API_KEY = "Authorization", "Cookie", "X-Api-Key"
 SESSION_COOKIE = "token"
 """Open WebUI's."""
 
-Form = Literal["skp_", "sk-", ""]
+CredentialPrefix = Literal["skp_", "sk-", ""]
 """How a credential starts; "" is any start that no other kind of the app has in the same place."""
 
 
-class Place(NamedTuple):
+class CredentialLocation(NamedTuple):
     """A header by the name that Go gives it, or one cookie (then `header` is Cookie)."""
 
     header: str
@@ -29,17 +29,21 @@ class Place(NamedTuple):
         return f"the cookie {self.cookie}" if self.cookie else self.header
 
 
-_OPENWEBUI = (Place(AUTHORIZATION), Place(COOKIE, SESSION_COOKIE), Place(API_KEY))
+_OPENWEBUI = (
+    CredentialLocation(AUTHORIZATION),
+    CredentialLocation(COOKIE, SESSION_COOKIE),
+    CredentialLocation(API_KEY),
+)
 
 
-def canonical(name: str) -> str:
+def canonical_header(name: str) -> str:
     """A header's name as Go spells it: `X-Api-Key`."""
     return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
 
 
-def claims(
+def credential_locations(
     kind: str, *, header: str | None = None, cookie: str | None = None, introspects: bool = False
-) -> Iterator[tuple[Place, Form]]:
+) -> Iterator[tuple[CredentialLocation, CredentialPrefix]]:
     """What a kind takes for its credential, in the order in which it looks."""
     if kind == OpenWebUIIdentity.kind:
         for place in _OPENWEBUI:
@@ -48,30 +52,30 @@ def claims(
                 yield place, "sk-"
     elif kind == JwtIdentity.kind:
         if header is not None or cookie is None:
-            yield Place(canonical(header or AUTHORIZATION)), ""
+            yield CredentialLocation(canonical_header(header or AUTHORIZATION)), ""
         if cookie is not None:
-            yield Place(COOKIE, cookie), ""
+            yield CredentialLocation(COOKIE, cookie), ""
     elif kind == HeaderIdentity.kind and header is not None:
         for form in ("", "sk-", "skp_"):
-            yield Place(canonical(header)), form
+            yield CredentialLocation(canonical_header(header)), form
     elif kind == "litellm_key":
-        yield Place(AUTHORIZATION), "sk-"
-        yield Place(API_KEY), "sk-"
+        yield CredentialLocation(AUTHORIZATION), "sk-"
+        yield CredentialLocation(API_KEY), "sk-"
     elif kind == "user_key":
-        yield Place(AUTHORIZATION), "skp_"
+        yield CredentialLocation(AUTHORIZATION), "skp_"
 
 
-def claims_of(kind: IdentityKind) -> Iterator[tuple[Place, Form]]:
+def credential_places_of(kind: IdentityKind) -> Iterator[tuple[CredentialLocation, CredentialPrefix]]:
     """The same of a kind in a catalog."""
     if isinstance(kind, OpenWebUIIdentity):
-        return claims(kind.kind, introspects=kind.introspect is not None)
+        return credential_locations(kind.kind, introspects=kind.introspect is not None)
     if isinstance(kind, JwtIdentity):
-        return claims(kind.kind, header=kind.header, cookie=kind.cookie)
+        return credential_locations(kind.kind, header=kind.header, cookie=kind.cookie)
     if isinstance(kind, HeaderIdentity):
-        return claims(kind.kind, header=kind.name)
-    return claims(kind.kind)
+        return credential_locations(kind.kind, header=kind.name)
+    return credential_locations(kind.kind)
 
 
 def request_headers(app: App) -> tuple[str, ...]:
     """All headers in which a credential of this app may stand, by the names that Go gives them."""
-    return tuple(dict.fromkeys(place.header for kind in app.identity for place, _ in claims_of(kind)))
+    return tuple(dict.fromkeys(place.header for kind in app.identity for place, _ in credential_places_of(kind)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.catalog.document import Path, Problem, path_text
-from gateway.catalog.identity_headers import Form, Place, claims
+from gateway.catalog.identity_headers import CredentialLocation, CredentialPrefix, credential_locations
 
 Raw = Mapping[str, object]
 Kinds = Sequence[tuple[Path, Raw]]
@@ -35,8 +35,8 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
 }
 _ALL_KEYS = dict.fromkeys(key for name in REQUIRED for key in (*REQUIRED[name], *OPTIONAL[name]))
 # Each names users by itself; a user key names one of the app's own ids.
-_SOURCES = ("openwebui", "jwt", "header", "litellm_key")
-_WHY_NOT = {
+_KINDS_WITH_NAMESPACE = ("openwebui", "jwt", "header", "litellm_key")
+_WHY_KEY_IS_REFUSED = {
     ("user_key", "secret"): "; its keys are kept hashed",
     ("user_key", "namespace"): "; its ids are the app's own",
 }
@@ -51,7 +51,7 @@ def identity_problems(path: Path, app: Raw) -> Iterator[Problem]:
         for number, kind in enumerate(items if isinstance(items, list) else ())
         if isinstance(kind, dict)
     ]
-    for rule in (_keys, _one_to_ask, _admins, _namespaces, _places):
+    for rule in (_keys, _one_introspection, _admins, _namespaces, _shared_credentials):
         yield from rule(kinds)
 
 
@@ -71,17 +71,17 @@ def _keys(kinds: Kinds) -> Iterator[Problem]:
         allowed = {"kind", *REQUIRED[name], *OPTIONAL[name]}
         for key in kind:
             if key in _ALL_KEYS and key not in allowed:
-                yield (*path, key), f"{name} has no {key}{_WHY_NOT.get((name, key), '')}"
+                yield (*path, key), f"{name} has no {key}{_WHY_KEY_IS_REFUSED.get((name, key), '')}"
 
 
-def _one_to_ask(kinds: Kinds) -> Iterator[Problem]:
+def _one_introspection(kinds: Kinds) -> Iterator[Problem]:
     """Two Open WebUIs may share an app, but then nobody could say which of them knows a session."""
     places = [path for path, kind in kinds if _name(kind) == "openwebui"]
     for path, kind in kinds:
         if path in places and kind.get("introspect") is not None and len(places) > 1:
             other = next(place for place in places if place != path)
-            told = f"only where it is the app's one openwebui; another stands at {path_text(other)}"
-            yield (*path, "introspect"), told
+            problem = f"only where it is the app's one openwebui; another stands at {path_text(other)}"
+            yield (*path, "introspect"), problem
 
 
 def _admins(kinds: Kinds) -> Iterator[Problem]:
@@ -93,7 +93,7 @@ def _admins(kinds: Kinds) -> Iterator[Problem]:
 
 def _namespaces(kinds: Kinds) -> Iterator[Problem]:
     """Where ids come from two sources, one's must not be taken for the other's by chance (T31)."""
-    sources = [(path, kind) for path, kind in kinds if _name(kind) in _SOURCES]
+    sources = [(path, kind) for path, kind in kinds if _name(kind) in _KINDS_WITH_NAMESPACE]
     openwebui = [(path, kind) for path, kind in sources if _name(kind) == "openwebui"]
     if len(sources) - max(0, len(openwebui) - 1) > 1:
         for path, kind in sources:
@@ -105,16 +105,16 @@ def _namespaces(kinds: Kinds) -> Iterator[Problem]:
                 )
     for path, kind in openwebui[1:]:
         if kind.get("namespace") != openwebui[0][1].get("namespace"):
-            told = f"expected the same as at {path_text(openwebui[0][0])}, or both would name one person differently"
-            yield (*path, "namespace"), told
+            problem = f"expected the same as at {path_text(openwebui[0][0])}, or both would name one person differently"
+            yield (*path, "namespace"), problem
 
 
-def _places(kinds: Kinds) -> Iterator[Problem]:
+def _shared_credentials(kinds: Kinds) -> Iterator[Problem]:
     """Two kinds that take the same credential: nobody could say whose it is."""
-    first: dict[tuple[Place, Form], tuple[Path, str]] = {}
+    first: dict[tuple[CredentialLocation, CredentialPrefix], tuple[Path, str]] = {}
     for path, kind in kinds:
         name = _name(kind)
-        for place, form in _claims(name, kind):
+        for place, form in _credential_locations(name, kind):
             before, before_name = first.setdefault((place, form), (path, name))
             if before != path and not name == before_name == "openwebui":
                 yield (
@@ -124,9 +124,9 @@ def _places(kinds: Kinds) -> Iterator[Problem]:
                 break
 
 
-def _claims(name: str, kind: Raw) -> Iterator[tuple[Place, Form]]:
+def _credential_locations(name: str, kind: Raw) -> Iterator[tuple[CredentialLocation, CredentialPrefix]]:
     header, cookie = kind.get("name" if name == "header" else "header"), kind.get("cookie")
-    return claims(
+    return credential_locations(
         name,
         header=header if isinstance(header, str) else None,
         cookie=cookie if isinstance(cookie, str) else None,
@@ -134,7 +134,7 @@ def _claims(name: str, kind: Raw) -> Iterator[tuple[Place, Form]]:
     )
 
 
-def kind_schema() -> dict[str, Any]:
+def identity_kind_schema() -> dict[str, Any]:
     """The same for an editor: which keys each kind has."""
     return {
         "allOf": [

@@ -21,7 +21,7 @@ Algorithm = Annotated[
 class IdentityShape(Shape):
     """One way to find the user in a request; the first credential that is present decides."""
 
-    model_config = ConfigDict(json_schema_extra=identity_rules.kind_schema())
+    model_config = ConfigDict(json_schema_extra=identity_rules.identity_kind_schema())
     kind: Annotated[
         Literal["openwebui", "jwt", "header", "litellm_key", "user_key"],
         Leaf('one of "openwebui", "jwt", "header", "litellm_key", "user_key"'),

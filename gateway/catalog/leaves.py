@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.catalog import values
 
-BROKEN = "broken"
+INVALID_VALUE = "broken"
 MAX_LIMIT = 2**53  # what JSON numbers hold exactly, and far over any limit
 
 
@@ -33,19 +33,21 @@ class Leaf:
         if why and self.instead is not None and isinstance(value, str) and (better := self.instead(value)):
             expected, use = better
             raise PydanticCustomError(
-                BROKEN, "expected {expected}", {"expected": expected, "why": "", "secret": self.secret, "use": use}
+                INVALID_VALUE,
+                "expected {expected}",
+                {"expected": expected, "why": "", "secret": self.secret, "use": use},
             )
         try:
             result = inner(value)
         except ValidationError:
-            raise self._broken(why or "") from None
+            raise self._invalid_value(why or "") from None
         if why:
-            raise self._broken(why)
+            raise self._invalid_value(why)
         return result
 
-    def _broken(self, why: str) -> PydanticCustomError:
+    def _invalid_value(self, why: str) -> PydanticCustomError:
         context = {"expected": self.expected, "why": why, "secret": self.secret, "use": ""}
-        return PydanticCustomError(BROKEN, "expected {expected}", context)
+        return PydanticCustomError(INVALID_VALUE, "expected {expected}", context)
 
 
 class Shape(BaseModel):
@@ -73,7 +75,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100), Leaf("a name of 1 to 
 Host = Annotated[
     str,
     Field(min_length=1),
-    Leaf('a host name, such as "chat.example.com"', values.host_problem, instead=values.host_instead),
+    Leaf('a host name, such as "chat.example.com"', values.host_problem, instead=values.suggested_host),
 ]
 Origin = Annotated[
     str,

@@ -290,4 +290,4 @@ class Catalog:
         return tuple(found)
 
 
-EMPTY = Catalog(apps=MappingProxyType({}), routing=Routing(), digest="")
+EMPTY_CATALOG = Catalog(apps=MappingProxyType({}), routing=Routing(), digest="")

@@ -15,7 +15,7 @@ from gateway.catalog import document, rules, shape, values
 from gateway.catalog.document import Path, Problem, kind, quoted
 from gateway.catalog.identity_headers import AUTHORIZATION
 from gateway.catalog.identity_shape import IdentityShape
-from gateway.catalog.leaves import BROKEN
+from gateway.catalog.leaves import INVALID_VALUE
 from gateway.catalog.model import (
     App,
     Catalog,
@@ -41,8 +41,8 @@ from gateway.catalog.routing_shape import RateShape, TrafficShape
 from gateway.catalog.tree import suggestion
 from gateway.errors import ConfigError
 
-_MAX_TOLD = 200
-_MAX_LOOKED_AT = 2 * _MAX_TOLD
+_MAX_PROBLEMS_SHOWN = 200
+_MAX_PROBLEMS_COLLECTED = 2 * _MAX_PROBLEMS_SHOWN
 _CONTAINERS = {"model_type": "an object", "list_type": "a list"}
 
 
@@ -53,16 +53,16 @@ def parse(raw: bytes, source: str = "apps.json") -> Catalog:
     """
     try:
         tree, found = document.read(raw)
-    except document.Unreadable as exc:
+    except document.NotJsonObject as exc:
         raise ConfigError([document.line(source, ((), str(exc)))]) from None
     told = {path for path, _ in found}
     shaped: shape.DocumentShape | None = None
     try:
         shaped = shape.DocumentShape.model_validate(tree)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False)[:_MAX_LOOKED_AT]
+        errors = exc.errors(include_url=False)[:_MAX_PROBLEMS_COLLECTED]
         found += [problem for problem in map(_problem, errors) if problem[0] not in told]
-    found += islice(rules.problems(tree), _MAX_LOOKED_AT)
+    found += islice(rules.problems(tree), _MAX_PROBLEMS_COLLECTED)
     if found or shaped is None:
         raise ConfigError(_lines(source, found))
     return _catalog(shaped, hashlib.sha256(raw).hexdigest())
@@ -71,8 +71,8 @@ def parse(raw: bytes, source: str = "apps.json") -> Catalog:
 def _lines(source: str, found: Sequence[Problem]) -> list[str]:
     """In the order of the document's paths, each once, and an end to it for a file that is not apps.json at all."""
     ordered = sorted(dict.fromkeys(found), key=lambda problem: _order(problem[0]))
-    lines = [document.line(source, problem) for problem in ordered[:_MAX_TOLD]]
-    if len(ordered) > _MAX_TOLD:
+    lines = [document.line(source, problem) for problem in ordered[:_MAX_PROBLEMS_SHOWN]]
+    if len(ordered) > _MAX_PROBLEMS_SHOWN:
         lines.append(f"{source}: and more")
     return lines
 
@@ -84,9 +84,9 @@ def _order(path: Path) -> tuple[tuple[int, str], ...]:
 def _problem(error: ErrorDetails) -> Problem:
     """One of pydantic's errors in our words; never quotes a secret, nor anything of a key that is unknown."""
     path, value, name = tuple(error["loc"]), error["input"], error["type"]
-    if name == BROKEN:
+    if name == INVALID_VALUE:
         context = error["ctx"]
-        told = _broken(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
+        told = _invalid_value(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
         return path, f"{told}. Use {quoted(context['use'])}." if context["use"] else told
     if name == "missing":
         return path, "required, but missing"
@@ -100,7 +100,7 @@ def _problem(error: ErrorDetails) -> Problem:
     return path, f"expected {expected}, got {kind(value)}" if expected else error["msg"]
 
 
-def _broken(value: object, expected: str, why: str, *, secret: bool) -> str:
+def _invalid_value(value: object, expected: str, why: str, *, secret: bool) -> str:
     got = "another text, not shown here" if secret and isinstance(value, str) else quoted(value)
     return f"expected {expected}, got {got}" + (f": {why}" if why else "")
 
@@ -234,12 +234,12 @@ def _limits(limits: shape.LimitsShape) -> Limits:
 def _traffic(traffic: TrafficShape) -> Traffic:
     rate = traffic.rate
     return Traffic(
-        rate=Rate(rate.average, rate.period, rate.burst or _two_seconds_of(rate)) if rate else None,
+        rate=Rate(rate.average, rate.period, rate.burst or _default_burst(rate)) if rate else None,
         in_flight=traffic.in_flight,
     )
 
 
-def _two_seconds_of(rate: RateShape) -> int:
+def _default_burst(rate: RateShape) -> int:
     """Traefik forgets who is idle for that long, so no more can come at once without coming to more in the mean."""
     return max(1, 2 * rate.average // values.seconds(rate.period))
 

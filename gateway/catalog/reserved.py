@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-ARRIVED_PATH = "/.skpayments/arrived"
+HEADER_ECHO_PATH = "/.skpayments/arrived"
 """Where `skpay doctor` sees which headers come out of an app's chain: a router of its own with that very chain leads
 to our public listener."""

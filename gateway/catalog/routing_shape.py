@@ -75,7 +75,9 @@ class RoutingShape(Shape):
         description="Traefik's entry points that serve the apps.",
     )
     trusted_ips: list[
-        Annotated[str, Field(max_length=50), Leaf('an address or network, such as "172.20.0.5/32"', values.net_problem)]
+        Annotated[
+            str, Field(max_length=50), Leaf('an address or network, such as "172.20.0.5/32"', values.network_problem)
+        ]
     ] = Field(
         default_factory=list,
         max_length=50,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from gateway.catalog.document import Path, Problem, path_text
 from gateway.catalog.identity_rules import identity_problems
 from gateway.catalog.routing_rules import label_problems, tier_traffic, upstreams
-from gateway.catalog.tree import Apps, Claims, Raw, known, objects, text, texts, twice
+from gateway.catalog.tree import Apps, PathValues, Raw, duplicates, known, objects, text, texts
 from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
 
 
@@ -26,34 +26,34 @@ def problems(tree: Raw) -> Iterator[Problem]:
 
 
 def _app_ids(apps: Apps) -> Iterator[Problem]:
-    def claims() -> Claims:
+    def values() -> PathValues:
         for path, app in apps:
             yield from text(app, (*path, "id"))
         for path, app in apps:
             yield from texts(app, (*path, "was"))
 
-    return twice(claims(), "the same app id")
+    return duplicates(values(), "the same app id")
 
 
 def _hosts(apps: Apps) -> Iterator[Problem]:
-    def claims() -> Claims:
+    def values() -> PathValues:
         for path, app in apps:
             for place, host in texts(app, (*path, "hosts")):
                 if host_problem(host) is None:
                     yield place, ascii_host(host)
 
-    return twice(claims(), "the same host")
+    return duplicates(values(), "the same host")
 
 
 def _prices(apps: Apps) -> Iterator[Problem]:
-    def claims(key: str) -> Claims:
+    def values(key: str) -> PathValues:
         for path, app in apps:
             for tier_path, tier in objects(app, (*path, "tiers")):
                 for price_path, price in objects(tier, (*tier_path, "prices")):
                     yield from text(price, (*price_path, key))
 
-    yield from twice(claims("price_id"), "the same price")
-    yield from twice(claims("lookup_key"), "the same price")
+    yield from duplicates(values("price_id"), "the same price")
+    yield from duplicates(values("lookup_key"), "the same price")
 
 
 def _other_prices(apps: Apps) -> Iterator[Problem]:
@@ -73,31 +73,31 @@ def _other_prices(apps: Apps) -> Iterator[Problem]:
 
 def _api_keys(apps: Apps) -> Iterator[Problem]:
     """One key for two apps would let each act for the other."""
-    return twice((claim for path, app in apps for claim in text(app, (*path, "api_key"))), "the same key")
+    return duplicates((claim for path, app in apps for claim in text(app, (*path, "api_key"))), "the same key")
 
 
 def _identity_secrets(apps: Apps) -> Iterator[Problem]:
     """Open WebUI's tokens name no audience: two apps with one secret accept each other's."""
 
-    def claims() -> Claims:
+    def values() -> PathValues:
         for path, app in apps:
             for kind_path, kind in objects(app, (*path, "identity")):
                 if kind.get("kind") == "openwebui":
                     yield from text(kind, (*kind_path, "secret"))
 
-    return twice(claims(), "the same secret, by which each app would take the other's sign-ins,")
+    return duplicates(values(), "the same secret, by which each app would take the other's sign-ins,")
 
 
 def _notify_secrets(apps: Apps) -> Iterator[Problem]:
     """An app that can sign another's notices could raise tiers there."""
 
-    def claims() -> Claims:
+    def values() -> PathValues:
         for path, app in apps:
             notify = app.get("notify")
             if isinstance(notify, dict):
                 yield from text(notify, (*path, "notify", "secret"))
 
-    return twice(claims(), "the same secret, by which each app could sign the other's notices,")
+    return duplicates(values(), "the same secret, by which each app could sign the other's notices,")
 
 
 def _litellm_modes(apps: Apps) -> Iterator[Problem]:
@@ -141,17 +141,17 @@ def _litellm_users(apps: Apps) -> Iterator[Problem]:
 def _tier_ids(path: Path, app: Raw) -> Iterator[Problem]:
     tiers = list(objects(app, (*path, "tiers")))
 
-    def claims() -> Claims:
+    def values() -> PathValues:
         for tier_path, tier in tiers:
             yield from text(tier, (*tier_path, "id"))
         for tier_path, tier in tiers:
             yield from texts(tier, (*tier_path, "was"))
 
-    return twice(claims(), "the same tier id")
+    return duplicates(values(), "the same tier id")
 
 
 def _cors(path: Path, app: Raw) -> Iterator[Problem]:
-    return twice(texts(app, (*path, "cors")), "the same origin")
+    return duplicates(texts(app, (*path, "cors")), "the same origin")
 
 
 def _first_tier(path: Path, app: Raw) -> Iterator[Problem]:
@@ -181,15 +181,15 @@ def _each_other_price(path: Path, app: Raw) -> Iterator[Problem]:
         if named != 1:
             yield price_path, f"expected one of {', '.join(keys)}, got {named or 'none'}"
     for key in keys:
-        yield from twice((claim for at, price in others for claim in text(price, (*at, key))), f"the same {key}")
+        yield from duplicates((claim for at, price in others for claim in text(price, (*at, key))), f"the same {key}")
 
 
 def _tier_features(path: Path, app: Raw) -> Iterator[Problem]:
     for tier_path, tier in objects(app, (*path, "tiers")):
-        yield from twice(texts(tier, (*tier_path, "features")), "the same feature")
+        yield from duplicates(texts(tier, (*tier_path, "features")), "the same feature")
 
 
-def _limits_told(path: Path, app: Raw) -> Iterator[Problem]:
+def _limits_declared(path: Path, app: Raw) -> Iterator[Problem]:
     """A tier whose limits were forgotten would be unlimited, at the operator's cost."""
     if isinstance(app.get("litellm"), dict):
         for tier_path, tier in objects(app, (*path, "tiers")):
@@ -217,7 +217,7 @@ def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
 def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
     """Two routes with one path must differ in methods, or nobody could say which holds."""
 
-    def claims() -> Claims:
+    def values() -> PathValues:
         for route_path, route in objects(app, (*path, "routes")):
             methods = [method for _, method in texts(route, ("methods",))]
             for place, route_text in text(route, (*route_path, "path")):
@@ -225,13 +225,13 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
                     yield place, (route_text, method)
 
     def all_and_some() -> Iterator[Problem]:
-        found = list(claims())
+        found = list(values())
         all_methods = {claim[0]: place for place, claim in found if isinstance(claim, tuple) and not claim[1]}
         for place, claim in found:
             if isinstance(claim, tuple) and claim[1] and claim[0] in all_methods:
                 yield place, f"the same path stands at {path_text(all_methods[claim[0]])} too, for all methods"
 
-    yield from twice(claims(), "the same path")
+    yield from duplicates(values(), "the same path")
     yield from dict.fromkeys(all_and_some())
 
 
@@ -240,6 +240,6 @@ _OVER_ALL: tuple[Callable[[Apps], Iterator[Problem]], ...] = (
     _litellm_users,
 )  # fmt: skip
 _PER_APP: tuple[Callable[[Path, Raw], Iterator[Problem]], ...] = (
-    _tier_ids, _cors, _first_tier, _each_price, _each_other_price, _tier_features, _limits_told, identity_problems,
+    _tier_ids, _cors, _first_tier, _each_price, _each_other_price, _tier_features, _limits_declared, identity_problems,
     _each_route, _route_paths, upstreams, tier_traffic,
 )  # fmt: skip

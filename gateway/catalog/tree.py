@@ -10,8 +10,8 @@ from gateway.catalog.document import Path, Problem, path_text, quoted
 
 Raw = Mapping[str, object]
 Apps = Sequence[tuple[Path, Raw]]
-_SHORTEST_PART = 3
-Claims = Iterator[tuple[Path, Hashable]]
+_MIN_PART_LENGTH = 3
+PathValues = Iterator[tuple[Path, Hashable]]
 
 
 def objects(parent: Raw, path: Path) -> Iterator[tuple[Path, Raw]]:
@@ -37,10 +37,10 @@ def text(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
         yield path, item
 
 
-def twice(claims: Claims, what: str) -> Iterator[Problem]:
+def duplicates(values: PathValues, what: str) -> Iterator[Problem]:
     """A problem for each value that was there before, naming the first place."""
     first: dict[Hashable, Path] = {}
-    for path, value in claims:
+    for path, value in values:
         before = first.setdefault(value, path)
         if before != path:
             yield path, f"{what} stands at {path_text(before)} too"
@@ -69,7 +69,7 @@ def _plain(name: str) -> str:
 
 def _is_part(plain: str, name: str) -> bool:
     """Whether one of the two begins with the other, or a word of the one is the other."""
-    if len(plain) < _SHORTEST_PART:
+    if len(plain) < _MIN_PART_LENGTH:
         return False
     return plain in name.lower().split("_") or _plain(name).startswith(plain) or plain.startswith(_plain(name))
 

@@ -17,7 +17,7 @@ UPGRADE_PATH = "/.skpayments"
 # The one that mends what was known around ForwardAuth. Every option that we write is in it.
 OLDEST_TRAEFIK = "3.7.13"
 # The widest network that may speak for visitors: Docker's own bridge networks are that wide, by IP version.
-_WIDEST = {4: 16, 6: 48}
+_MIN_PREFIX_LENGTHS = {4: 16, 6: 48}
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TIER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -25,12 +25,12 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Service names in Docker may have an underscore.
 _URL_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]{1,44}")
 _ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
-_NO_PRICE = ("prod_", "plink_", "sub_", "si_", "cus_", "cs_")
+_OTHER_STRIPE_ID_PREFIXES = ("prod_", "plink_", "sub_", "si_", "cus_", "cs_")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,7})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
 # What Traefik, the gate or HTTP itself puts there, or what says how a request is read rather than whose it is.
-_TAKEN_HEADERS = re.compile(
+_RESERVED_HEADERS = re.compile(
     r"x-*sk-.*|x-forwarded-(for|host|method|port|prefix|proto|server|uri)|x-real-ip|cookie|host|accept(-.*)?|origin|"
     r"sec-.*|access-control-.*|connection|content-.*|transfer-encoding|te|trailers?|upgrade|keep-alive|proxy-.*|range|"
     r"expect|if-.*|user-agent|forwarded|via|referer|date|cache-control|x-(original|rewrite)-ur[il]|"
@@ -91,7 +91,7 @@ def host_problem(text: str) -> str | None:
     return None
 
 
-def host_instead(text: str) -> tuple[str, str] | None:
+def suggested_host(text: str) -> tuple[str, str] | None:
     """`("a host name without scheme and port", "chat.example.com")` for a URL or address with a good host in it."""
     parts = _split(text if "://" in text else f"//{text}")
     host = (parts.hostname or "").rstrip(".") if parts else ""
@@ -207,7 +207,7 @@ def route_path_problem(text: str) -> str | None:
 
 def price_id_problem(text: str) -> str | None:
     """Why this is the id of another object of Stripe. Ids of old plans have any form, so no prefix is required."""
-    return f"{text.partition('_')[0]}_ is no price" if text.startswith(_NO_PRICE) else None
+    return f"{text.partition('_')[0]}_ is no price" if text.startswith(_OTHER_STRIPE_ID_PREFIXES) else None
 
 
 def product_id_problem(text: str) -> str | None:
@@ -265,7 +265,7 @@ def header_name_problem(text: str) -> str | None:
     """Why no credential can be looked for in this header."""
     if not _HEADER_NAME.fullmatch(text):
         return "only letters, digits and - are allowed, as backends read anything else in several ways"
-    return "this header says something else" if _TAKEN_HEADERS.fullmatch(text) else None
+    return "this header says something else" if _RESERVED_HEADERS.fullmatch(text) else None
 
 
 def trusted_header_problem(text: str) -> str | None:
@@ -292,11 +292,11 @@ def traefik_version_problem(text: str) -> str | None:
     return None if int(parts[0]) == 3 else "what a Traefik after 3 reads is not known here"
 
 
-def net_problem(text: str) -> str | None:
+def network_problem(text: str) -> str | None:
     """Why this is no address or network whose word about the visitor could be taken."""
     try:
         network = ip_network(text)
     except ValueError:
         return "an IP address, or a network in which the bits after / are 0"
-    widest = _WIDEST[network.version]
+    widest = _MIN_PREFIX_LENGTHS[network.version]
     return None if network.prefixlen >= widest else f"/{widest} at least: anybody in it could be anybody"

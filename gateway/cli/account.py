@@ -9,8 +9,8 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from gateway.billing.account import binding, mode_of
-from gateway.billing.account_move import Moved, move_account
+from gateway.billing.accounts.account import binding, mode_of
+from gateway.billing.accounts.account_move import AccountMoveResult, move_account
 from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, json_option, say
 from gateway.cli.server import alone, ask_or_write
@@ -28,13 +28,13 @@ def show(wants_json: bool) -> None:
         newest = None if bound.newest is None else bound.newest.customer_id
         return asdict(bound) | {"newest_customer": newest, "key_mode": _key_mode(found), "wrong_account": False}
 
-    told: Any = ask_or_write(found, "GET", "/admin/account", None, job)
+    response: Any = ask_or_write(found, "GET", "/admin/account", None, job)
     if wants_json:
-        as_json(told)
+        as_json(response)
         return
-    say(f"database: {told['account'] or 'account not known'}, {told['mode'] or 'not bound yet'}")
-    say(f"newest customer: {told['newest_customer'] or 'none'}")
-    say(f"key: {told['key_mode']}{', of ANOTHER account' if told['wrong_account'] else ''}")
+    say(f"database: {response['account'] or 'account not known'}, {response['mode'] or 'not bound yet'}")
+    say(f"newest customer: {response['newest_customer'] or 'none'}")
+    say(f"key: {response['key_mode']}{', of ANOTHER account' if response['wrong_account'] else ''}")
 
 
 def _key_mode(found: Settings) -> str:
@@ -44,7 +44,7 @@ def _key_mode(found: Settings) -> str:
 class _DryRunError(Exception):
     """Carries what would be forgotten out of a transaction that must not be committed."""
 
-    def __init__(self, moved: Moved) -> None:
+    def __init__(self, moved: AccountMoveResult) -> None:
         self.moved = moved
 
 
@@ -57,7 +57,7 @@ def move(yes: bool) -> None:
     grants, keys and LiteLLM ids stay. Only while no server runs.
     """
 
-    def job(conn: Connection) -> Moved:
+    def job(conn: Connection) -> AccountMoveResult:
         moved = move_account(conn, int(time.time()))
         if not yes:
             raise _DryRunError(moved)

@@ -17,7 +17,7 @@ import aiohttp
 import click
 
 from gateway.app.offline import offline_billing
-from gateway.billing.adopt import Claim, adopt_claimed
+from gateway.billing.accounts.adopt import Assignment, adopt_assigned
 from gateway.cli.environment import settings
 from gateway.cli.output import json_option, listing, say
 from gateway.cli.progress import progress
@@ -59,7 +59,7 @@ def adopt(
         raise InvalidInput("Give either --metadata-key or --csv, or --customer with --user.")
     claims = _from_csv(csv_file) if csv_file is not None else None
     if customer_id is not None and user_id is not None:
-        claims = [Claim(customer_id, user_id)]
+        claims = [Assignment(customer_id, user_id)]
     verdicts = asyncio.run(_adopt(settings(), app_id, claims, metadata_key or "", apply=apply))
     rows = [(each["customer_id"], each["user_id"], _WORDS[each["state"]], each["why"]) for each in verdicts]
     headings = ("customer", "user", "what", "why")
@@ -74,9 +74,9 @@ def adopt(
         context.exit(1)
 
 
-def _from_csv(path: Path) -> list[Claim]:
+def _from_csv(path: Path) -> list[Assignment]:
     """Raises `InvalidInput` with the place of the first line that is none, or for a file that is no UTF-8 text."""
-    claims: list[Claim] = []
+    claims: list[Assignment] = []
     try:
         text = decoded(path.read_bytes())
     except ValueError as exc:
@@ -90,7 +90,7 @@ def _from_csv(path: Path) -> list[Claim]:
     return claims
 
 
-def _claim_of(place: str, row: list[str]) -> list[Claim]:
+def _claim_of(place: str, row: list[str]) -> list[Assignment]:
     cells = [cell.strip() for cell in row]
     if not any(cells) or cells == ["customer_id", "user_id"]:
         return []
@@ -98,17 +98,17 @@ def _claim_of(place: str, row: list[str]) -> list[Claim]:
         raise InvalidInput(f"{place}: expected customer_id,user_id with a comma between, got {found[0]!r}")
     if len(cells) != 2 or not all(cells):
         raise InvalidInput(f"{place}: expected customer_id,user_id")
-    return [Claim(cells[0], cells[1])]
+    return [Assignment(cells[0], cells[1])]
 
 
 async def _adopt(
-    found: Settings, app_id: str, claims: list[Claim] | None, metadata_key: str, *, apply: bool
+    found: Settings, app_id: str, claims: list[Assignment] | None, metadata_key: str, *, apply: bool
 ) -> list[dict[str, Any]]:
     """The verdict on each claim; with `apply`, carried out."""
     if claims is None:
         claims = await _from_metadata(found, metadata_key)
 
-    async def through_server(chunk: list[Claim]) -> list[dict[str, Any]]:
+    async def through_server(chunk: list[Assignment]) -> list[dict[str, Any]]:
         body = {"app_id": app_id, "apply": apply, "claims": [asdict(each) for each in chunk]}
         told = await ask_async(found, "POST", "/admin/adopt", body, seconds=_SECONDS)
         return list(told["verdicts"])
@@ -118,15 +118,15 @@ async def _adopt(
     except NoServerError:
         async with offline_billing(found, os.environ) as billing:
 
-            async def alone(chunk: list[Claim]) -> list[dict[str, Any]]:
-                return [asdict(each) for each in await adopt_claimed(billing, app_id, chunk, apply=apply)]
+            async def alone(chunk: list[Assignment]) -> list[dict[str, Any]]:
+                return [asdict(each) for each in await adopt_assigned(billing, app_id, chunk, apply=apply)]
 
             return await _in_chunks(claims, alone)
     return await _in_chunks(claims, through_server)
 
 
 async def _in_chunks(
-    claims: list[Claim], judge: Callable[[list[Claim]], Awaitable[list[dict[str, Any]]]]
+    claims: list[Assignment], judge: Callable[[list[Assignment]], Awaitable[list[dict[str, Any]]]]
 ) -> list[dict[str, Any]]:
     verdicts: list[dict[str, Any]] = []
     with progress() as bar:
@@ -137,12 +137,12 @@ async def _in_chunks(
     return verdicts
 
 
-def _chunks(claims: list[Claim]) -> Iterator[list[Claim]]:
+def _chunks(claims: list[Assignment]) -> Iterator[list[Assignment]]:
     """Each claim once; those that contradict each other in one chunk, so that both are refused."""
-    of_customer: dict[str, list[Claim]] = {}
+    of_customer: dict[str, list[Assignment]] = {}
     for each in dict.fromkeys(claims):
         of_customer.setdefault(each.customer_id, []).append(each)
-    chunk: list[Claim] = []
+    chunk: list[Assignment] = []
     for group in of_customer.values():
         if chunk and len(chunk) + len(group) > CHUNK:
             yield chunk
@@ -152,7 +152,7 @@ def _chunks(claims: list[Claim]) -> Iterator[list[Claim]]:
         yield chunk
 
 
-async def _from_metadata(found: Settings, key: str) -> list[Claim]:
+async def _from_metadata(found: Settings, key: str) -> list[Assignment]:
     """Every customer of the account that has this metadata."""
     async with aiohttp.ClientSession() as session:
         stripe = Stripe(session, found.stripe_secret_key, api_base=found.stripe_api_base)
@@ -165,9 +165,9 @@ async def _from_metadata(found: Settings, key: str) -> list[Claim]:
             raise ConfigError([told]) from exc
 
 
-async def _claims_of(stripe: Stripe, key: str) -> list[Claim]:
+async def _claims_of(stripe: Stripe, key: str) -> list[Assignment]:
     return [
-        Claim(str(each.get("id")), str(user_id))
-        async for each in stripe.each("/v1/customers")
+        Assignment(str(each.get("id")), str(user_id))
+        async for each in stripe.list_all("/v1/customers")
         if (user_id := (each.get("metadata") or {}).get(key))
     ]

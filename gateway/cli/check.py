@@ -13,7 +13,7 @@ from gateway.cli.output import good, warn
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.setting_rules import database_problem
 from gateway.settings import database_url_of
-from gateway.store.look import look
+from gateway.store.engine.check import check_database
 
 
 @click.command()
@@ -30,7 +30,7 @@ def check() -> None:
     except ConfigError as exc:
         problems += exc.problems
     try:
-        _look_at_database()
+        _check_database()
     except ConfigError as exc:
         problems += exc.problems
     except StoreUnavailable as exc:
@@ -51,7 +51,7 @@ def check() -> None:
     good(f"{found.apps_file}: {len(catalog.apps)} app(s), {tiers} tier(s); the environment is complete")
 
 
-def _look_at_database() -> None:
+def _check_database() -> None:
     url = database_url_of(os.environ)
     if not database_problem(url):  # else it is told with the other settings
-        look(url)
+        check_database(url)

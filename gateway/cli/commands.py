@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 class Command:
     """Where a command is, as `module:name`, and the first line of its help."""
 
-    place: str
+    target: str
     help: str
 
 
@@ -222,7 +222,7 @@ class TableGroup(click.Group):
             return None
         if isinstance(entry, Noun):
             return TableGroup(cmd_name, help=entry.help, sections={"Commands": entry.verbs})
-        module, _, name = entry.place.partition(":")
+        module, _, name = entry.target.partition(":")
         command: click.Command = getattr(import_module(f"{_CLI}.{module}"), name)
         return command
 

@@ -14,7 +14,7 @@ from gateway.settings import Settings, apps_file_of, read_settings
 
 
 @dataclass(frozen=True, slots=True)
-class _WhereApps:
+class _CatalogSettings:
     apps_file: Path
     litellm_url: str | None
 
@@ -27,7 +27,7 @@ def configuration() -> tuple[Settings, Catalog]:
         found = read_settings(os.environ)
     except ConfigError as exc:
         problems += exc.problems
-    where = found or _WhereApps(apps_file_of(os.environ), os.environ.get("LITELLM_URL"))
+    where = found or _CatalogSettings(apps_file_of(os.environ), os.environ.get("LITELLM_URL"))
     try:
         catalog, _ = CatalogFile(where, os.environ).read()
         if found is not None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from gateway.billing.backup import mark_restored
+from gateway.billing.accounts.recovery import mark_restored
 from gateway.cli.environment import settings
 from gateway.cli.output import good, say
 from gateway.cli.server import alone
 from gateway.errors import InvalidInput
-from gateway.store import backup as files
-from gateway.store.backup import sqlite_file
+from gateway.store.engine import backup as files
+from gateway.store.engine.backup import sqlite_file
 
 _file = click.argument("file", required=False, type=click.Path(path_type=Path))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import click
 
-from gateway.cli.demo_stage import Stage, log_end, open_stage
 from gateway.cli.output import bad, good, say
+from gateway.sandbox.demo_stage import Stage, log_end, open_stage
 from gateway.sandbox.story import Story, StoryFailedError
 
 
@@ -56,7 +56,7 @@ async def _play(folder: Path, story: bool) -> int:
                 await _story(session, stage).play()
         except StoryFailedError as exc:
             bad(str(exc))
-            _tell_log(folder / "skpayments.log")
+            _print_log_path(folder / "skpayments.log")
             return 1
         say(f"\nEvery step was seen. {time.monotonic() - started:.1f} s in all.", "green")
         return 0
@@ -90,6 +90,6 @@ apps.json, the generated Traefik files and the logs are in {stage.folder}; edit 
 Press Ctrl-C to stop everything.""")
 
 
-def _tell_log(log: Path) -> None:
+def _print_log_path(log: Path) -> None:
     say("The end of SKPayments' log:")
     say(log_end(log))

@@ -14,7 +14,7 @@ from gateway.cli.output import as_json, bad, good, json_option, say, skipped, wa
 from gateway.doctor import Finding, Options, examine
 from gateway.doctor.finding import State
 
-_SHOWN: dict[State, Callable[[str], None]] = {"well": good, "warning": warn, "bad": bad, "not asked": skipped}
+_SHOWN: dict[State, Callable[[str], None]] = {"ok": good, "warning": warn, "bad": bad, "not checked": skipped}
 
 
 @click.command()

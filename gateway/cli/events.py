@@ -12,7 +12,7 @@ from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.store import inbox
-from gateway.web.admin_events import SHOWN, replay, shown_event, whole_event
+from gateway.web.admin_events import MAX_LISTED, replay, shown_event, whole_event
 
 account_option = click.option("--account", default="", help="The connected account it came from, if any.")
 
@@ -25,7 +25,7 @@ def list_(app_id: str | None, user_id: str | None, wants_json: bool) -> None:
     """The newest events."""
 
     def job(conn: Connection) -> dict[str, object]:
-        return {"events": [shown_event(event) for event in inbox.recent(conn, SHOWN, app_id, user_id)]}
+        return {"events": [shown_event(event) for event in inbox.recent(conn, MAX_LISTED, app_id, user_id)]}
 
     query = urlencode({name: value for name, value in (("app", app_id), ("user", user_id)) if value is not None})
     found = ask_or_write(settings(), "GET", f"/admin/events{'?' if query else ''}{query}", None, job)["events"]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import click
 
 from gateway.app.offline import offline_billing
-from gateway.billing import forget
+from gateway.billing.accounts import forget
 from gateway.billing.context import Billing
 from gateway.cli.environment import settings
 from gateway.cli.output import good, say
@@ -36,10 +36,10 @@ def delete(app_id: str, user_id: str, yes: bool) -> None:
     path = f"/admin/users/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
     use_case = forget.forget if yes else forget.traces
     try:
-        told: Any = ask(found, "DELETE" if yes else "GET", path, seconds=_SECONDS)
+        response: Any = ask(found, "DELETE" if yes else "GET", path, seconds=_SECONDS)
     except NoServerError:
-        told = asyncio.run(_alone(found, lambda billing: use_case(billing, app_id, user_id)))
-    for name, each in _shown(told):
+        response = asyncio.run(_run_offline(found, lambda billing: use_case(billing, app_id, user_id)))
+    for name, each in _shown(response):
         say(f"  {name}: {each}")
     if yes:
         good(f"{user_id} of {app_id} is forgotten")
@@ -47,14 +47,14 @@ def delete(app_id: str, user_id: str, yes: bool) -> None:
         say(f"nothing was changed; do it with: skpay users delete {app_id} {user_id} --yes")
 
 
-async def _alone(found: Settings, use_case: Callable[[Billing], Awaitable[forget.Traces]]) -> dict[str, object]:
+async def _run_offline(found: Settings, use_case: Callable[[Billing], Awaitable[forget.Traces]]) -> dict[str, object]:
     async with offline_billing(found, os.environ) as billing:
         return asdict(await use_case(billing))
 
 
-def _shown(told: Any) -> list[tuple[str, str]]:
+def _shown(response: Any) -> list[tuple[str, str]]:
     """Each thing with its kind, one a line."""
-    shown = [("subscription to cancel", each) for each in told["subscriptions"]]
-    shown += [("Stripe customer", each) for each in told["customers"]]
-    shown += [(f"LiteLLM {mode.replace('_', ' ')}", own_id) for mode, own_id in told["litellm"]]
-    return [*shown, ("keys", str(told["keys"]))]
+    shown = [("subscription to cancel", each) for each in response["subscriptions"]]
+    shown += [("Stripe customer", each) for each in response["customers"]]
+    shown += [(f"LiteLLM {mode.replace('_', ' ')}", own_id) for mode, own_id in response["litellm"]]
+    return [*shown, ("keys", str(response["keys"]))]

@@ -34,13 +34,13 @@ def explain(
     body = {"app_id": app_id, "url": url, "method": method, "headers": _header_lines(cookies, headers)}
     found = settings()
     try:
-        told = ask(found, "POST", "/admin/gate/explain", body)
+        response = ask(found, "POST", "/admin/gate/explain", body)
     except NoServerError:
         raise server_needed(found) from None
     if wants_json:
-        as_json(told)
+        as_json(response)
     else:
-        _print(told)
+        _print(response)
 
 
 def _header_lines(cookies: Sequence[str], headers: Sequence[str]) -> list[dict[str, str]]:
@@ -63,20 +63,20 @@ def _or_standard_input(values: Sequence[str]) -> list[str]:
     return [value for value in found if value.strip()]
 
 
-def _print(told: Any) -> None:
-    app, host, path = told["app"], told["host"], told["path"]
+def _print(response: Any) -> None:
+    app, host, path = response["app"], response["host"], response["path"]
     _step(f"app       {app['app_id']} ({app['name']}) at {', '.join(app['hosts'])}{_special(app)}")
     _step(f"host      {host['asked']}" + ("" if host["ours"] else f" is not one of {app['app_id']}'s"), host["ours"])
     _step(f"path      {path['asked']} {_read_as(path)}")
-    _print_identity(told["identity"])
-    _print_tier(app["app_id"], told["identity"]["user_id"], told["tier"])
-    for rule in told["rules"]:
+    _print_identity(response["identity"])
+    _print_tier(app["app_id"], response["identity"]["user_id"], response["tier"])
+    for rule in response["rules"]:
         _step(f"rule      {_rule(rule)}: {rule['verdict']}", rule["verdict"] in ("passes", "opens"))
-    if not told["rules"]:
+    if not response["rules"]:
         _step("rule      no route of apps.json covers this path")
-    _step(f"outcome   {told['outcome']}, as counted in skpay_gate_requests_total")
-    _step(f"answer    {told['answer']['status']}")
-    for name, value in (*told["answer"]["headers"], *(told["answer"]["body"] or {}).items()):
+    _step(f"outcome   {response['outcome']}, as counted in skpay_gate_requests_total")
+    _step(f"answer    {response['answer']['status']}")
+    for name, value in (*response["answer"]["headers"], *(response["answer"]["body"] or {}).items()):
         _step(f"          {name}: {value}")
 
 

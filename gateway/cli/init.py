@@ -13,7 +13,7 @@ from typing import IO
 
 import click
 
-from gateway.catalog.values import host_instead, host_problem
+from gateway.catalog.values import host_problem, suggested_host
 from gateway.cli.init_catalog import Answers, catalog_text
 from gateway.cli.init_folder import check_answers, folder_of, write_folder
 from gateway.cli.output import good, say
@@ -99,7 +99,7 @@ def _checked(check: Callable[[str], object] | None, text: str) -> str:
 
 def _host(text: str, flag: str = "--host") -> str:
     """Raises `ConfigError`."""
-    if (better := host_instead(text)) is not None:
+    if (better := suggested_host(text)) is not None:
         expected, use = better
         raise ConfigError([f'{flag}: expected {expected}, got "{text}". Use "{use}".'])
     if (why := host_problem(text)) is not None:

@@ -14,7 +14,7 @@ from gateway.cli.init_catalog import Answers, catalog_text
 from gateway.cli.init_compose import compose_text, env_text, litellm_text
 from gateway.cli.shipped import PACKAGE, shipped
 from gateway.errors import ConfigError
-from gateway.routing import Plan, files_of, plan, usual_formats
+from gateway.routing import Plan, default_formats, files_of, plan
 from gateway.routing.static import static_files
 from gateway.settings import read_settings
 
@@ -65,7 +65,7 @@ def folder_of(answers: Answers, catalog: str, folder: Path) -> Files:
 def _routing_files(routes: Plan) -> dict[str, str]:
     """What `skpay routes write` writes, and what Traefik starts with; its container has no Docker socket."""
     texts = static_files(routes.routing, docker=False)
-    for name in usual_formats(routes.routing.provider):
+    for name in default_formats(routes.routing.provider):
         texts.update(files_of(routes, name))
     return texts
 

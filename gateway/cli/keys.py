@@ -9,7 +9,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
-from gateway.billing.keys import create_key
+from gateway.billing.accounts.keys import create_key
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing, say
 from gateway.cli.server import ask_or_write

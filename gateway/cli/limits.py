@@ -12,7 +12,7 @@ from gateway.cli.output import bad, good
 from gateway.cli.progress import progress
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
 from gateway.settings import Settings
-from gateway.store import outbox
+from gateway.store import provisioning
 
 POLL_SECONDS = 0.5
 
@@ -55,7 +55,7 @@ def retry() -> None:
     """Send again what LiteLLM refused for good, after its cause was removed."""
 
     def job(conn: Connection) -> dict[str, object]:
-        return {"revived": outbox.revive(conn, None, int(time.time()))}
+        return {"revived": provisioning.revive(conn, None, int(time.time()))}
 
     revived = ask_or_write(settings(), "POST", "/admin/outbox/retry", None, job)["revived"]
     good(f"{revived} user(s) are sent to LiteLLM again; see: skpay alerts list")

@@ -15,7 +15,7 @@ from gateway.cli.output import good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.errors import InvalidInput
 from gateway.store import notices as stored
-from gateway.web.admin_notices import SHOWN, replay, shown_notice
+from gateway.web.admin_notices import MAX_LISTED, replay, shown_notice
 from gateway.web.admin_users import require_app
 
 
@@ -27,7 +27,7 @@ def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
     """The newest notices and what the apps answered."""
 
     def job(conn: Connection) -> dict[str, object]:
-        recent = stored.recent(conn, SHOWN, app_id, state)
+        recent = stored.recent(conn, MAX_LISTED, app_id, state)
         if not recent:
             require_app(CatalogFile(found, os.environ).read()[0], app_id)
         return {"notices": [shown_notice(each) for each in recent]}

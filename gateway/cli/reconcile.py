@@ -48,8 +48,8 @@ def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool
     if wants_json:
         as_json(report)
     else:
-        _tell(report)
-    if report["strangers"] or report["unadopted"] or (report["lines"] and not report["applied"]):
+        _print_report(report)
+    if report["unknown_spenders"] or report["unadopted"] or (report["lines"] and not report["applied"]):
         context.exit(1)
     if report["problems"]:
         context.exit(3)
@@ -68,7 +68,7 @@ def _done(found: Settings) -> Any:
             time.sleep(POLL_SECONDS)
 
 
-def _tell(report: Any) -> None:
+def _print_report(report: Any) -> None:
     rows = [
         (
             _TITLES[line["kind"]],
@@ -82,7 +82,7 @@ def _tell(report: Any) -> None:
         for line in report["lines"]
     ]
     headings = ("what", "app", "user", "Stripe", "store", "LiteLLM", "repair")
-    differs = any(report[kind] for kind in ("strangers", "unadopted", "problems", "stopped"))
+    differs = any(report[kind] for kind in ("unknown_spenders", "unadopted", "problems", "stopped"))
     table(headings, rows, empty="No user differs." if differs else "Stripe, the store and LiteLLM agree.")
     if report["left_out"]:
         say(f"… and {report['left_out']} more")
@@ -91,8 +91,8 @@ def _tell(report: Any) -> None:
         f"{checked['subscriptions']} subscriptions and {checked['customers']} customers compared, "
         f"{checked['one_by_one']} looked up one by one, {checked['litellm']} users compared with LiteLLM"
     )
-    for stranger in report["strangers"]:
-        bad(f"LiteLLM counts spend of {stranger!r}, who is nobody here")
+    for spender in report["unknown_spenders"]:
+        bad(f"LiteLLM counts spend of {spender!r}, who is nobody here")
     for message in report["unadopted"]:
         bad(message)
     complain(*report["problems"])

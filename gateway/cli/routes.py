@@ -18,7 +18,7 @@ from gateway.cli.environment import apps_option, catalog_of, public_url_of, publ
 from gateway.cli.output import bad, good, say
 from gateway.errors import ConfigError
 from gateway.files import write_atomically
-from gateway.routing import FORMATS, HEADER, HIDDEN, Plan, files_of, plan, usual_formats
+from gateway.routing import FORMATS, HEADER, REDACTED, Plan, default_formats, files_of, plan
 
 # What stands for the secret in what we write. Anything else behind these keys may be the secret itself.
 _SECRET_LINE = re.compile(r"(?i)((?:x-sk-gate|secret|authorization)[\"']?\s*[:=]\s*)(?!['\"]?(?:\{\{|\$\{|\*))\S.*")
@@ -30,11 +30,11 @@ class _Wanted:
 
     files: dict[str, str]
     folder: Path
-    usual: bool
+    is_default: bool
 
     def leftovers(self) -> list[Path]:
         """What an earlier `routes write` has left in the folders of the usual formats, such as a removed app's."""
-        if not self.usual:
+        if not self.is_default:
             return []
         places = [path for name in ("dynamic", "labels", "cloudflared") for path in self.folder.glob(f"{name}/*.yml")]
         return sorted(
@@ -146,7 +146,7 @@ def show(name: str | None, **options: Any) -> None:
         raise ConfigError([f"there is no generated file {name!r}; run skpay routes show for their names"])
     if name is not None:
         click.echo(wanted.files[name], nl=False)
-    elif wanted.usual:
+    elif wanted.is_default:
         click.echo("\n".join(wanted.files))
     else:
         for place, text in wanted.files.items():
@@ -164,9 +164,9 @@ def _wanted(
 ) -> _Wanted:
     tunnel = None if tunnel_id is None else str(tunnel_id)
     planned: Plan = plan(catalog_of(apps_file), public_url_of(public_url), gate)
-    names = formats or usual_formats(planned.routing.provider)
+    names = formats or default_formats(planned.routing.provider)
     files = {place: text for name in names for place, text in files_of(planned, name, tunnel).items()}
-    return _Wanted(files, folder, usual=not formats)
+    return _Wanted(files, folder, is_default=not formats)
 
 
 def _difference(path: Path, found: str | None, wanted: str | None) -> Iterator[str]:
@@ -177,10 +177,10 @@ def _difference(path: Path, found: str | None, wanted: str | None) -> Iterator[s
 
 def _masked(line: str) -> str:
     """Without a secret that somebody has put into a file by hand (T41)."""
-    line = _SECRET_LINE.sub(rf"\1{HIDDEN}", line)
+    line = _SECRET_LINE.sub(rf"\1{REDACTED}", line)
     for secret in os.environ.get("GATE_SECRET", "").split(","):
         if secret:
-            line = line.replace(secret, HIDDEN)
+            line = line.replace(secret, REDACTED)
     return line
 
 

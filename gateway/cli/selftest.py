@@ -10,15 +10,15 @@ from pathlib import Path
 import aiohttp
 import click
 
-from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import Player
-from gateway.app.telling import StoryFailedError, Telling, can_play
 from gateway.catalog.model import App, Catalog
 from gateway.cli.environment import apps_option, catalog_of
 from gateway.cli.output import bad, good, say
 from gateway.cli.progress import progress
 from gateway.errors import ConfigError
+from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, can_play
+from gateway.sandbox.simulation import Simulation, open_simulation
 from gateway.sandbox.stories import Story, stories
+from gateway.sandbox.story_player import StoryPlayer
 from gateway.sandbox.stripe.sandbox import Shape
 
 
@@ -58,7 +58,7 @@ SHAPES: tuple[Shape, ...] = ("endive", "2024")
 
 @dataclass(slots=True)
 class _Count:
-    tellings: int = 0
+    runs: int = 0
     failed: int = 0
 
 
@@ -67,44 +67,44 @@ async def _selftest(catalog: Catalog, apps: list[App], orders: int) -> int:
     count, played = _Count(), stories()
     with progress() as bar:
         task = bar.add_task("playing", total=len(apps) * len(played))
-        for place, app in enumerate(apps):
+        for position, app in enumerate(apps):
             # A stage for each app: what earlier apps left behind would be looked through again and again.
-            async with open_rehearsal(catalog) as stage, aiohttp.ClientSession() as session:
+            async with open_simulation(catalog) as stage, aiohttp.ClientSession() as session:
                 for number, story in enumerate(played):
                     bar.update(task, advance=1, description=app.app_id)
                     if not can_play(app, story):
                         say(f"- {app.app_id}: {story.name}: needs what this app does not have")
                         continue
-                    await _play(stage, app, story, session, dealt(orders, len(apps), place), number, count)
-    say(f"{count.tellings} tellings of {len(apps) * len(played)} stories, {count.failed} ended wrong")
+                    await _play(stage, app, story, session, runs_of_app(orders, len(apps), position), number, count)
+    say(f"{count.runs} runs of {len(apps) * len(played)} stories, {count.failed} ended wrong")
     return count.failed
 
 
-def dealt(orders: int, apps: int, place: int) -> list[tuple[Shape, int]]:
-    """Which of the tellings (shape of Stripe's objects, number of the order) the app at `place` plays.
+def runs_of_app(orders: int, apps: int, position: int) -> list[tuple[Shape, int]]:
+    """Which of the tellings (shape of Stripe's objects, number of the order) the app at `position` plays.
 
     Among all apps every telling of a story is played, and by every app at least one.
     """
     every: list[tuple[Shape, int]] = [(shape, number) for number in range(orders) for shape in SHAPES]
-    return every[place::apps] or [every[place % len(every)]]
+    return every[position::apps] or [every[position % len(every)]]
 
 
 async def _play(
-    stage: Rehearsal,
+    stage: Simulation,
     app: App,
     story: Story,
     session: aiohttp.ClientSession,
-    tellings: list[tuple[Shape, int]],
+    runs: list[tuple[Shape, int]],
     turn: int,
     count: _Count,
 ) -> None:
     try:
-        for nth, (shape, number) in enumerate(tellings):
+        for nth, (shape, number) in enumerate(runs):
             stage.stripe.shape = shape
-            await Player(stage, app, Telling(number, copies=1 + number % 2), session, turn + nth).play(story)
-            count.tellings += 1
+            await StoryPlayer(stage, app, DeliveryOrder(number, copies=1 + number % 2), session, turn + nth).play(story)
+            count.runs += 1
     except StoryFailedError as exc:
         count.failed += 1
         bad(f"{app.app_id}: {exc}")
     else:
-        good(f"{app.app_id}: {story.name} ({len(tellings)} tellings)")
+        good(f"{app.app_id}: {story.name} ({len(runs)} runs)")

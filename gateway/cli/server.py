@@ -80,7 +80,7 @@ def alone(settings: Settings, job: Callable[[Connection], T]) -> T:
     """Run `job` on the store while no server does; the instance lock keeps one from starting meanwhile."""
     try:
         store = Store.open(settings.database_url)
-    except errors.InstanceRuns as exc:
+    except errors.AlreadyRunning as exc:
         raise _server_elsewhere(settings, exc.holder) from exc
     try:
         return store.write_now(job)

@@ -20,7 +20,7 @@ from gateway.cli.output import bad, good, say
 from gateway.cloudflare import API_BASE, Cloudflare, DnsPlan, changes, dns_plan, merged, zone_of
 from gateway.errors import ConfigError, Conflict, UpstreamFailed
 from gateway.routing import Plan, dns_records, ingress, plan
-from gateway.setting_rules import pasting_problem
+from gateway.setting_rules import paste_problem
 from gateway.settings import Secret, file_problem, read_secret_file, secret_problem
 
 _TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105  # the variable's name
@@ -52,7 +52,7 @@ class _Found:
 
     def lines(self) -> list[str]:
         """Everything there is to do, a line each; empty for nothing."""
-        return [*changes(self.config, self.merged), *map(str, self.dns.todo)]
+        return [*changes(self.config, self.merged), *map(str, self.dns.record_changes)]
 
 
 @click.command("plan")
@@ -63,12 +63,12 @@ class _Found:
 def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: bool) -> None:
     """Show what apply would change, and change nothing; exit 1 if there is anything to do, or in its way."""
     where, wanted = _read_all(apps_file, public_url)
-    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _look(cloudflare, where, wanted, dns)))
+    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _read_current(cloudflare, where, wanted, dns)))
     _show(found.lines())
-    for line in found.dns.taken:
+    for line in found.dns.conflicts:
         bad(f"{line} is in the way: it is not ours; remove it, and apply again")
     _tell_elsewhere(found.dns, where)
-    if found.lines() or found.dns.taken:
+    if found.lines() or found.dns.conflicts:
         context.exit(1)
     good("the tunnel is up to date")
 
@@ -91,7 +91,7 @@ async def _with_cloudflare(where: _Tunnel, work: Callable[[Cloudflare], Awaitabl
         return await work(Cloudflare(session, where.token, api_base=where.api_base))
 
 
-async def _look(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
+async def _read_current(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
     config = await cloudflare.tunnel_configuration(where.account_id, where.tunnel_id)
     records = dns_records(wanted, where.tunnel_id) if dns else []
     zones = await cloudflare.zones() if records else {}
@@ -104,24 +104,24 @@ async def _apply(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool
     """What was changed. PUT replaces the whole document, so without the present one nothing is written; and nothing
     where another's record is in the way. Rules come first: a host in DNS without one would be a page of Cloudflare's.
     """
-    found = await _look(cloudflare, where, wanted, dns)
-    if found.dns.taken:
-        lines = "; ".join(found.dns.taken)
+    found = await _read_current(cloudflare, where, wanted, dns)
+    if found.dns.conflicts:
+        lines = "; ".join(found.dns.conflicts)
         raise Conflict(f"Nothing was changed: DNS holds records that are not ours ({lines}). Remove them first.")
     if changes(found.config, found.merged):
         kept = await cloudflare.put_tunnel_configuration(where.account_id, where.tunnel_id, found.merged)
         if changes(found.merged, kept):
             raise UpstreamFailed("Cloudflare keeps other rules than it was sent; look at: skpay tunnel plan")
-    for todo in found.dns.todo:
-        if todo.record_id is None:
-            await cloudflare.create_dns_record(todo.zone_id, todo.record)
+    for change in found.dns.record_changes:
+        if change.record_id is None:
+            await cloudflare.create_dns_record(change.zone_id, change.record)
         else:
-            await cloudflare.change_dns_record(todo.zone_id, todo.record_id, todo.record)
+            await cloudflare.update_dns_record(change.zone_id, change.record_id, change.record)
     return found
 
 
 def _tell_elsewhere(dns: DnsPlan, where: _Tunnel) -> None:
-    for host in dns.elsewhere:
+    for host in dns.hosts_without_zone:
         say(f"{host}: in no zone that the token may see; it needs a CNAME to {where.tunnel_id}.cfargotunnel.com")
 
 
@@ -190,7 +190,7 @@ def _token_of(environ: Mapping[str, str], problems: list[str]) -> Secret | None:
     except (OSError, ValueError) as exc:
         problems.append(f"{_TOKEN}_FILE: cannot read {file_name}: {file_problem(exc)}")
         return None
-    problem = pasting_problem(_TOKEN, text.strip()) or secret_problem(text)
+    problem = paste_problem(_TOKEN, text.strip()) or secret_problem(text)
     if problem:
         problems.append(f"{_TOKEN}: {problem}")
         return None

@@ -13,7 +13,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
-from gateway.billing import grants
+from gateway.billing.refresh import grants
 from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, instant, json_option, listing, say, table
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed

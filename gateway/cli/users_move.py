@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gateway.app.offline import offline_billing
-from gateway.billing.move import move as move_user
+from gateway.billing.accounts.move_user import move as move_user
 from gateway.cli.environment import settings
 from gateway.cli.output import good, say
 from gateway.cli.server import NoServerError, ask
@@ -35,13 +35,13 @@ def move(app_id: str, from_user_id: str, to_user_id: str) -> None:
     try:
         moved: Any = ask(found, "POST", "/admin/users/move", body, seconds=_SECONDS)
     except NoServerError:
-        moved = asyncio.run(_alone(found, app_id, from_user_id, to_user_id))
+        moved = asyncio.run(_run_offline(found, app_id, from_user_id, to_user_id))
     for customer_id in moved["customers"]:
         say(f"  Stripe customer: {customer_id}")
     say(f"  keys: {moved['keys']}")
     good(f"{from_user_id} of {app_id} is {to_user_id} now, with the tier {moved['tier']}")
 
 
-async def _alone(found: Settings, app_id: str, from_user_id: str, to_user_id: str) -> dict[str, object]:
+async def _run_offline(found: Settings, app_id: str, from_user_id: str, to_user_id: str) -> dict[str, object]:
     async with offline_billing(found, os.environ) as billing:
         return asdict(await move_user(billing, app_id, from_user_id, to_user_id))

@@ -34,8 +34,8 @@ _DNS_HINTS = {
     403: "The API token may not do this; it needs Zone > Zone > Read and Zone > DNS > Edit, or leave DNS out: --no-dns",
     404: "Cloudflare knows no such zone.",
 }
-_ZONES_A_PAGE = 50  # the most it gives
-_RECORDS_A_PAGE = 1000
+_ZONES_PER_PAGE = 50  # the most it gives
+_RECORDS_PER_PAGE = 1000
 _MAX_PAGES = 200
 
 Json = dict[str, Any]
@@ -67,18 +67,18 @@ class Cloudflare:
 
     async def zones(self) -> dict[str, str]:
         """The ids of all zones that the token may see, by name."""
-        found = await self._pages("/zones", _ZONES_A_PAGE)
+        found = await self._pages("/zones", _ZONES_PER_PAGE)
         return {str(zone.get("name")).lower(): str(zone.get("id")) for zone in found}
 
     async def dns_records(self, zone_id: str) -> list[Json]:
         """All records of a zone."""
-        return await self._pages(api_path("zones", zone_id, "dns_records"), _RECORDS_A_PAGE)
+        return await self._pages(api_path("zones", zone_id, "dns_records"), _RECORDS_PER_PAGE)
 
     async def create_dns_record(self, zone_id: str, record: Mapping[str, Any]) -> None:
         """Repeated, it is refused: there is one already."""
         await self._request("POST", api_path("zones", zone_id, "dns_records"), record, _DNS_HINTS)
 
-    async def change_dns_record(self, zone_id: str, record_id: str, change: Mapping[str, Any]) -> None:
+    async def update_dns_record(self, zone_id: str, record_id: str, change: Mapping[str, Any]) -> None:
         """Change these fields of a record and no other."""
         path = api_path("zones", zone_id, "dns_records", record_id)
         await self._request("PATCH", path, change, _DNS_HINTS)

@@ -11,11 +11,11 @@ from typing import Any
 
 Record = Mapping[str, Any]
 # Next to our CNAME there can be none of these: Cloudflare refuses it, or somebody else answers for the name.
-_IN_THE_WAY = ("A", "AAAA", "CNAME", "NS")
+_CONFLICTING_TYPES = ("A", "AAAA", "CNAME", "NS")
 
 
 @dataclass(frozen=True, slots=True)
-class Todo:
+class RecordChange:
     """One record to make, or with `record_id` to change."""
 
     zone_id: str
@@ -30,11 +30,11 @@ class Todo:
 
 @dataclass(frozen=True, slots=True)
 class DnsPlan:
-    """`taken` are lines about other records at our hosts' names, `elsewhere` the hosts that are in no zone we see."""
+    """`conflicts` describe other records at our hosts' names; `hosts_without_zone` are in no zone that we can read."""
 
-    todo: tuple[Todo, ...]
-    taken: tuple[str, ...]
-    elsewhere: tuple[str, ...]
+    record_changes: tuple[RecordChange, ...]
+    conflicts: tuple[str, ...]
+    hosts_without_zone: tuple[str, ...]
 
 
 def zone_of(host: str, zones: Iterable[str]) -> str | None:
@@ -48,31 +48,31 @@ def dns_plan(wanted: Sequence[Record], zones: Mapping[str, str], records: Mappin
     When it is done, doing it again finds nothing to do.
     """
     found = {zone_id: _by_name(in_zone) for zone_id, in_zone in records.items()}
-    todo: list[Todo] = []
-    taken: list[str] = []
-    elsewhere: list[str] = []
+    record_changes: list[RecordChange] = []
+    conflicts: list[str] = []
+    hosts_without_zone: list[str] = []
     for record in wanted:
         host = str(record["name"])
         zone = zone_of(host, zones)
         if zone is None:
-            elsewhere.append(host)
+            hosts_without_zone.append(host)
             continue
         # A zone's own name servers stand at its name and are in nobody's way.
         there = [each for each in found[zones[zone]].get(host, []) if host != zone or each.get("type") != "NS"]
         ours = [each for each in there if _same_target(each, record)]
         if len(there) > len(ours):
-            taken += [f"{host} {each.get('type')} → {each.get('content')}" for each in there if each not in ours]
+            conflicts += [f"{host} {each.get('type')} → {each.get('content')}" for each in there if each not in ours]
         elif not ours:
-            todo.append(Todo(zones[zone], record))
+            record_changes.append(RecordChange(zones[zone], record))
         elif ours[0].get("proxied") is not True:
-            todo.append(Todo(zones[zone], {"proxied": True, "name": host}, str(ours[0].get("id"))))
-    return DnsPlan(tuple(todo), tuple(taken), tuple(elsewhere))
+            record_changes.append(RecordChange(zones[zone], {"proxied": True, "name": host}, str(ours[0].get("id"))))
+    return DnsPlan(tuple(record_changes), tuple(conflicts), tuple(hosts_without_zone))
 
 
 def _by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
     for record in records:
-        if record.get("type") in _IN_THE_WAY:
+        if record.get("type") in _CONFLICTING_TYPES:
             found.setdefault(str(record.get("name")).lower().rstrip("."), []).append(record)
     return found
 

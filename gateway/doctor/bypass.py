@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.doctor.chains import Json, Middleware, Traefik, definition, gate_of, missing
-from gateway.doctor.finding import Finding, bad, warning, well
+from gateway.doctor.finding import Finding, bad, ok, warning
 from gateway.doctor.rules import reach
 
 GATE, ROUTERS, TCP = "traefik: gate on every router", "traefik: routers", "traefik: TCP routers"
@@ -49,27 +49,27 @@ def wanted_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str
     }
 
 
-def look(traefik: Traefik, wanted: Wanted) -> list[Finding]:
+def find_bypasses(traefik: Traefik, wanted: Wanted) -> list[Finding]:
     """Every way past the gate, every router of ours that is missing, broken or out of date."""
-    looker = _Looker(traefik, wanted)
-    gate = [*looker.hosts(), *looker.ways_past(), *looker.outdated()]
-    routers = [*looker.broken(), *looker.public()]
-    tcp = list(looker.tcp())
+    finder = _BypassFinder(traefik, wanted)
+    gate = [*finder.hosts(), *finder.bypasses(), *finder.outdated()]
+    routers = [*finder.broken(), *finder.public()]
+    tcp = list(finder.tcp())
     count = len(traefik.routers)
     if not gate:
-        gate = [well(GATE, f"{count} routers; every one that reaches an app has its gate")]
+        gate = [ok(GATE, f"{count} routers; every one that reaches an app has its gate")]
     if not routers:
-        routers = [well(ROUTERS, f"{count}, none with an error")]
+        routers = [ok(ROUTERS, f"{count}, none with an error")]
     if not tcp:
-        tcp = [well(TCP, f"{len(traefik.tcp_routers)}, none before the apps")]
+        tcp = [ok(TCP, f"{len(traefik.tcp_routers)}, none before the apps")]
     return [*routers, *gate, *tcp]
 
 
-class _Looker:
+class _BypassFinder:
     def __init__(self, traefik: Traefik, wanted: Wanted) -> None:
         self._traefik = traefik
         self._wanted = wanted
-        self._told_of: set[str] = set()
+        self._ids_of_app: set[str] = set()
         self._apps_at: dict[str, set[str]] = {}
         for app_id, servers in wanted.upstreams.items():
             for server in servers:
@@ -111,7 +111,7 @@ class _Looker:
                 for router, how in open_
                 if (how != "any" or (gated and _priority(router) > first)) and not self._signs_in(router, how, app_id)
             ]
-            self._told_of |= {str(router.get("name")) for router in past}
+            self._ids_of_app |= {str(router.get("name")) for router in past}
             if not gated:
                 names = ", ".join(str(router.get("name")) for router in past)
                 instead = f"; without it: {names}" if names else ""
@@ -119,7 +119,7 @@ class _Looker:
                 continue
             for router in past:
                 before = ", before the gate's router" if _priority(router) > first else ""
-                yield bad(GATE, f"{_told(router)} serves {host} without the gate{before}", _away(router))
+                yield bad(GATE, f"{_describe(router)} serves {host} without the gate{before}", _removal_steps(router))
 
     def _signs_in(self, router: Json, how: str, app_id: str) -> bool:
         """Whether this serves the paths of the app's own sign-in proxy (its callback), and leads to nothing else.
@@ -129,39 +129,43 @@ class _Looker:
         servers = self._traefik.servers(router)
         if how != "named" or not servers or servers & self._apps_at.keys():
             return False
-        proxies = {each for name in self._wanted.sign_in.get(app_id, ()) for each in self._traefik.asked_by(name)}
+        proxies = {
+            each for name in self._wanted.sign_in.get(app_id, ()) for each in self._traefik.auth_servers_of(name)
+        }
         return {_port(each) for each in servers} <= {_port(each) for each in proxies}
 
-    def ways_past(self) -> Iterator[Finding]:
+    def bypasses(self) -> Iterator[Finding]:
         """No router leads to an app's server without that app's gate, whatever its host is."""
         for router in self._traefik.routers.values():
             if router.get("status") == "disabled":
                 continue
-            if router.get("name") in self._told_of:
+            if router.get("name") in self._ids_of_app:
                 continue
             gates = self._gates(router)
             for server in sorted(self._traefik.servers(router)):
                 apps = self._apps_at.get(server, set())
                 if apps and not gates & apps:
                     name = " and ".join(sorted(apps))
-                    yield bad(GATE, f"{_told(router)} leads to {name} ({server}) without the gate", _away(router))
+                    yield bad(
+                        GATE, f"{_describe(router)} leads to {name} ({server}) without the gate", _removal_steps(router)
+                    )
 
     def outdated(self) -> Iterator[Finding]:
         """The gated routers take the very chain that apps.json makes."""
-        told: set[str] = set()
+        differences: set[str] = set()
         for host, app_id in self._wanted.hosts.items():
             for router in self._roots():
                 if _reach(router, host) in ("whole", "named") and app_id in self._gates(router):
                     has = self._traefik.chain(router)
                     lines = [missing(chains[host], has, self._wanted.secrets) for chains in self._wanted.chains]
                     fewest = min(lines, key=len)
-                    told.update(fewest)
-        of_secret = sorted(line for line in told if "secret" in line.lower())
+                    differences.update(fewest)
+        of_secret = sorted(line for line in differences if "secret" in line.lower())
         if of_secret:
             remedy = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
             yield bad(GATE, "; ".join(of_secret), remedy)
-        if told - set(of_secret):
-            yield bad(GATE, f"routes are out of date: {'; '.join(sorted(told - set(of_secret)))}", _WRITE)
+        if differences - set(of_secret):
+            yield bad(GATE, f"routes are out of date: {'; '.join(sorted(differences - set(of_secret)))}", _WRITE)
 
     def broken(self) -> Iterator[Finding]:
         """Traefik takes a router with an error away, and the request falls to the next one."""
@@ -170,7 +174,7 @@ class _Looker:
             if not errors and router.get("status") == "enabled":
                 continue
             ours = any(part in name for part in _OURS)
-            line = f"{_told(router)}: {'; '.join(map(str, errors)) or router.get('status')}"
+            line = f"{_describe(router)}: {'; '.join(map(str, errors)) or router.get('status')}"
             yield bad(ROUTERS, line, _WRITE) if ours else warning(ROUTERS, line, "mend it where it is defined")
 
     def public(self) -> Iterator[Finding]:
@@ -185,14 +189,14 @@ class _Looker:
                 continue
             app_ids = set().union(*(self._apps_at.get(each, set()) for each in self._traefik.tcp_servers(router)))
             for app_id in sorted(app_ids):
-                yield bad(TCP, f"{_told(router)} leads to {app_id} without the gate", _away(router))
+                yield bad(TCP, f"{_describe(router)} leads to {app_id} without the gate", _removal_steps(router))
             if app_ids:
                 continue
             reaches = {host: _reach(router, host) for host in self._wanted.hosts}
             shared = set(router.get("entryPoints") or ()) & set(self._wanted.entry_points)
             for host, how in reaches.items():
                 if how in ("whole", "named") or (how == "any" and shared):
-                    yield bad(TCP, f"{_told(router)} takes {host} before the gate", _away(router))
+                    yield bad(TCP, f"{_describe(router)} takes {host} before the gate", _removal_steps(router))
                     break
 
 
@@ -208,11 +212,11 @@ def _port(address: str) -> str:
     return address.rpartition(":")[2]
 
 
-def _told(router: Json) -> str:
+def _describe(router: Json) -> str:
     return f"{router.get('name')} ({router.get('rule')})"
 
 
-def _away(router: Json) -> str:
+def _removal_steps(router: Json) -> str:
     name = str(router.get("name"))
     provider = name.rpartition("@")[2]
     if provider in ("docker", "swarm"):

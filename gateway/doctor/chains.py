@@ -38,7 +38,7 @@ class Traefik:
         """Its middlewares in order, entry points' own first; a chain is followed by what is in it."""
         return list(self._unfolded(router.get("middlewares") or (), _provider(router), 0))
 
-    def asked_by(self, name: str) -> set[str]:
+    def auth_servers_of(self, name: str) -> set[str]:
         """`host:port` of whom a middleware asks (ForwardAuth), or those in it if it is a chain."""
         found = self._unfolded([name], name.rpartition("@")[2], 0)
         return {address_of(str(each.options.get("address"))) for each in found if each.kind == "forwardAuth"}

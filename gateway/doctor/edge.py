@@ -9,9 +9,9 @@ import socket
 from urllib.parse import urlsplit
 
 from gateway.catalog.model import App
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Place
-from gateway.doctor.ways import Way, ask
+from gateway.doctor.context import CheckContext
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
+from gateway.doctor.targets import Target, ask
 
 PORT, CACHE = "gate port", "edge cache"
 _LIVE = "skpay doctor --live"
@@ -20,22 +20,22 @@ _KEPT = ("HIT", "EXPIRED", "STALE", "UPDATING", "REVALIDATED")
 """Cloudflare has kept what these stand on. DYNAMIC and BYPASS it does not; MISS it might."""
 
 
-async def examine_gate_port(place: Place) -> list[Finding]:
+async def examine_gate_port(context: CheckContext) -> list[Finding]:
     """Whoever reaches it can ask the gate as Traefik does, if the secret leaks; nobody but Traefik needs to."""
-    host, port = urlsplit(place.settings.public_url).hostname or "", place.settings.gate_port
-    if not place.options.live:
-        return [not_asked(PORT, f"{port} was not tried from outside", _LIVE)]
+    host, port = urlsplit(context.settings.public_url).hostname or "", context.settings.gate_port
+    if not context.options.live:
+        return [not_checked(PORT, f"{port} was not tried from outside", _LIVE)]
     if await _is_here(host):
-        return [not_asked(PORT, f"{host} is this very machine, from which {port} is reached as it must be")]
-    way = Way(f"http://{host}:{port}", f"{host}:{port}", straight=False)
+        return [not_checked(PORT, f"{host} is this very machine, from which {port} is reached as it must be")]
+    target = Target(f"http://{host}:{port}", f"{host}:{port}", direct=False)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
-            answer = await ask(place, way, "/metrics", {})
+            answer = await ask(context, target, "/metrics", {})
     except TimeoutError:
         answer = "does not answer in time"
     if not isinstance(answer, str) and answer.error:
         return [bad(PORT, f"{host}:{port} answers from outside", f"publish no port {port}: take it out of `ports`")]
-    return [well(PORT, f"{host}:{port} is not reached from outside")]
+    return [ok(PORT, f"{host}:{port} is not reached from outside")]
 
 
 async def _is_here(host: str) -> bool:
@@ -48,29 +48,29 @@ async def _is_here(host: str) -> bool:
     return all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
 
 
-async def examine_cache(place: Place) -> list[Finding]:
+async def examine_cache(context: CheckContext) -> list[Finding]:
     """Cloudflare caches by the extension before Traefik is asked: one payer's file would be everybody's (T40)."""
-    if not place.options.live:
-        return [not_asked(CACHE, "was not looked for", _LIVE)]
-    hosts = [(app, host) for app in place.catalog.apps.values() for host in app.hosts]
-    return list(await asyncio.gather(*(_host(place, app, host) for app, host in hosts)))
+    if not context.options.live:
+        return [not_checked(CACHE, "was not looked for", _LIVE)]
+    hosts = [(app, host) for app in context.catalog.apps.values() for host in app.hosts]
+    return list(await asyncio.gather(*(_host(context, app, host) for app, host in hosts)))
 
 
-async def _host(place: Place, app: App, host: str) -> Finding:
+async def _host(context: CheckContext, app: App, host: str) -> Finding:
     """Twice the same name that nobody has asked for before, with an extension that is cached by default."""
     subject = f"{CACHE} {host}"
-    public = urlsplit(place.origin(app, host))
-    way = Way(public.geturl(), public.netloc, straight=False)
+    public = urlsplit(context.origin(app, host))
+    target = Target(public.geturl(), public.netloc, direct=False)
     path = f"/skpayments-doctor-{secrets.token_hex(4)}.js"
     told = ""
     for _ in range(2):
-        answer = await ask(place, way, path, {})
+        answer = await ask(context, target, path, {})
         if isinstance(answer, str):
-            return not_asked(subject, f"{way.base} {answer}")
+            return not_checked(subject, f"{target.base} {answer}")
         told = answer.headers.get("CF-Cache-Status", "").upper()
     if told in _KEPT or told == "MISS":
         remedy = f"in Cloudflare's Cache Rules let {host} bypass the cache; which rule keeps it now?"
         if told == "MISS":
             return warning(subject, "Cloudflare asks its cache first (CF-Cache-Status: MISS)", remedy)
         return bad(subject, f"Cloudflare answers without asking the gate (CF-Cache-Status: {told})", remedy)
-    return well(subject, f"Cloudflare keeps nothing ({told})" if told else "no Cloudflare cache before it")
+    return ok(subject, f"Cloudflare keeps nothing ({told})" if told else "no Cloudflare cache before it")

@@ -7,17 +7,17 @@ import asyncio
 import aiohttp
 
 from gateway.catalog import parse
-from gateway.catalog.model import EMPTY, Catalog
+from gateway.catalog.model import EMPTY_CATALOG, Catalog
+from gateway.doctor.context import Check, CheckContext, Options, run_check
 from gateway.doctor.edge import examine_cache, examine_gate_port
-from gateway.doctor.finding import Finding, bad, not_asked
+from gateway.doctor.finding import Finding, bad, not_checked
 from gateway.doctor.headers import examine_headers
 from gateway.doctor.litellm import examine_litellm
 from gateway.doctor.open_webui import examine_open_webui
-from gateway.doctor.place import Check, Options, Place, asked
-from gateway.doctor.server import ask_server, examine_gate, examine_ready, examine_told
+from gateway.doctor.server import ask_server, examine_gate, examine_ready, examine_server_report
 from gateway.doctor.stripe import examine_stripe
+from gateway.doctor.targets import Resolver
 from gateway.doctor.traefik import examine_traefik
-from gateway.doctor.ways import Resolver
 from gateway.doctor.webhook import examine_webhook
 from gateway.errors import ConfigError
 from gateway.litellm import LiteLLM
@@ -49,23 +49,23 @@ async def examine(settings: Settings, options: Options) -> list[Finding]:
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session:
-        place = Place(
+        context = CheckContext(
             settings=settings,
             catalog=catalog,
             options=options,
             session=session,
             stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base, attempts=1),
             litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key) if settings.litellm_url else None,
-            told=await ask_server(session, settings),
+            server_report=await ask_server(session, settings),
         )
-        answers = await asyncio.gather(*(_answer(place, subject, check) for subject, check in CHECKS))
-    return [*problems, *examine_told(place), *(finding for found in answers for finding in found)]
+        answers = await asyncio.gather(*(_answer(context, subject, check) for subject, check in CHECKS))
+    return [*problems, *examine_server_report(context), *(finding for found in answers for finding in found)]
 
 
-async def _answer(place: Place, subject: str, check: Check) -> list[Finding]:
-    if place.catalog is EMPTY and check in _OF_APPS:
-        return [not_asked(subject, "apps.json cannot be used")]
-    return await asked(place, subject, check)
+async def _answer(context: CheckContext, subject: str, check: Check) -> list[Finding]:
+    if context.catalog is EMPTY_CATALOG and check in _OF_APPS:
+        return [not_checked(subject, "apps.json cannot be used")]
+    return await run_check(context, subject, check)
 
 
 def _catalog(settings: Settings) -> tuple[Catalog, list[Finding]]:
@@ -73,6 +73,8 @@ def _catalog(settings: Settings) -> tuple[Catalog, list[Finding]]:
     try:
         return parse(settings.apps_file.read_bytes(), str(settings.apps_file)), []
     except ConfigError as exc:
-        return EMPTY, [bad("apps.json", problem, "mend it, then: skpay check") for problem in exc.problems]
+        return EMPTY_CATALOG, [bad("apps.json", problem, "mend it, then: skpay check") for problem in exc.problems]
     except OSError as exc:
-        return EMPTY, [bad("apps.json", f"{settings.apps_file}: {exc.strerror}", "set APPS_FILE to your apps.json")]
+        return EMPTY_CATALOG, [
+            bad("apps.json", f"{settings.apps_file}: {exc.strerror}", "set APPS_FILE to your apps.json")
+        ]

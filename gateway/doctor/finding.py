@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["well", "warning", "bad", "not asked"]
+State = Literal["ok", "warning", "bad", "not checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Finding:
     remedy: str = ""
 
 
-def well(subject: str, message: str) -> Finding:
-    return Finding(subject, "well", message)
+def ok(subject: str, message: str) -> Finding:
+    return Finding(subject, "ok", message)
 
 
 def warning(subject: str, message: str, remedy: str) -> Finding:
@@ -31,6 +31,6 @@ def bad(subject: str, message: str, remedy: str) -> Finding:
     return Finding(subject, "bad", message, remedy)
 
 
-def not_asked(subject: str, message: str, remedy: str = "") -> Finding:
+def not_checked(subject: str, message: str, remedy: str = "") -> Finding:
     """Nothing is known. `remedy`: how to have it asked."""
-    return Finding(subject, "not asked", message, remedy)
+    return Finding(subject, "not checked", message, remedy)

@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.access.arrival import make_pass, pass_keys
+from gateway.access.header_echo_tokens import header_echo_keys, make_echo_token
 from gateway.access.policy import UPGRADE_PATH
 from gateway.catalog.model import App, HeaderIdentity
-from gateway.catalog.reserved import ARRIVED_PATH
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Place
-from gateway.doctor.ways import Answer, Way, ask, ways
+from gateway.catalog.reserved import HEADER_ECHO_PATH
+from gateway.doctor.context import CheckContext
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
+from gateway.doctor.targets import Answer, Target, ask, targets
 
 SUBJECT = "gate"
 # In three requests: a proxy in between, or Traefik's own option, may refuse the odder names, which is as good.
@@ -45,33 +45,33 @@ _NAME_IT = (
     " routes write; else take it away, since nobody reaches the gate"
 )
 _AT_ONCE = 16
-_MOST_TOLD = 6
+_MAX_LISTED = 6
 
 
-async def examine_headers(place: Place) -> list[Finding]:
-    if not place.options.live:
-        return [not_asked("forged headers", "none was sent through Traefik", "skpay doctor --live")]
+async def examine_headers(context: CheckContext) -> list[Finding]:
+    if not context.options.live:
+        return [not_checked("forged headers", "none was sent through Traefik", "skpay doctor --live")]
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def turn(app: App, host: str) -> list[Finding]:
         async with turns:
-            public, straight = [await _host(place, app, host, way) for way in ways(place, app, host)]
-        same = (public.state, public.message) == (straight.state, straight.message)
-        return [public] if same else [public, straight]
+            public, direct = [await _host(context, app, host, target) for target in targets(context, app, host)]
+        same = (public.state, public.message) == (direct.state, direct.message)
+        return [public] if same else [public, direct]
 
-    asked = [turn(app, host) for app in place.catalog.apps.values() for host in app.hosts]
+    asked = [turn(app, host) for app in context.catalog.apps.values() for host in app.hosts]
     return [finding for found in await asyncio.gather(*asked) for finding in found]
 
 
-async def _host(place: Place, app: App, host: str, way: Way) -> Finding:
+async def _host(context: CheckContext, app: App, host: str, target: Target) -> Finding:
     """The gate stands before the host, and nothing forged gets behind it."""
-    subject = f"{SUBJECT} {host}{way.told}"
+    subject = f"{SUBJECT} {host}{target.label}"
     headers = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
     claimed, sign_in = [kind.name for kind in headers], [kind.after for kind in headers]
     forged = dict.fromkeys(claimed, f"forged-{secrets.token_hex(8)}")
-    answer = await ask(place, way, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json", **forged})
+    answer = await ask(context, target, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json", **forged})
     if isinstance(answer, str):
-        return _unreached(subject, way, answer)
+        return _unreached(subject, target, answer)
     before = _before(subject, answer, claimed, sign_in)
     if before is not None:
         return before
@@ -80,22 +80,24 @@ async def _host(place: Place, app: App, host: str, way: Way) -> Finding:
     by_method = any(route.methods for route in app.routes)
     for number, names in enumerate(FORGED):
         names += _METHODS[number] if by_method else ()
-        seen = await _arrived(place, app, way, names, odd=number > 0)
-        if isinstance(seen, Finding):
-            return Finding(subject, seen.state, seen.message, seen.remedy)
-        arrived += seen
+        received = await _received_headers(context, app, target, names, odd=number > 0)
+        if isinstance(received, Finding):
+            return Finding(subject, received.state, received.message, received.remedy)
+        arrived += received
         sent += len(names)
-    if not way.straight:
+    if not target.direct:
         # Edges add to what a client says here, and an app that must know asks for CF-Connecting-IP.
         arrived = [each for each in arrived if not each[0].lower().endswith("for")]
     return _judged(subject, arrived, sent)
 
 
-def _unreached(subject: str, way: Way, why: str) -> Finding:
-    if way.straight:
+def _unreached(subject: str, target: Target, why: str) -> Finding:
+    if target.direct:
         remedy = "set routing.traefik_url in apps.json to where Traefik is reached from here, to have this asked too"
-        return not_asked(subject, f"{way.base} {why}", remedy)
-    return bad(subject, f"{way.base} {why}", "does its name lead to Traefik? see DNS, the tunnel and the certificate")
+        return not_checked(subject, f"{target.base} {why}", remedy)
+    return bad(
+        subject, f"{target.base} {why}", "does its name lead to Traefik? see DNS, the tunnel and the certificate"
+    )
 
 
 def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: Sequence[str] = ()) -> Finding | None:
@@ -122,37 +124,37 @@ def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: 
     redirects = answer.status in (301, 302, 303, 307, 308)
     if redirects or "cf-mitigated" in answer.headers:
         where = answer.headers.get("Location", "another page").partition("?")[0]
-        return not_asked(subject, f"{where} answers before the gate does", _CHAIN if sign_in else "")
+        return not_checked(subject, f"{where} answers before the gate does", _CHAIN if sign_in else "")
     if sign_in and not code and answer.status in (401, 403):
         # oauth2-proxy sends a browser to its sign-in page, and answers 401 to whoever wants JSON.
-        return not_asked(subject, f"{' and '.join(sign_in)} answers {answer.status} before the gate does", _CHAIN)
+        return not_checked(subject, f"{' and '.join(sign_in)} answers {answer.status} before the gate does", _CHAIN)
     if not code and answer.status in (401, 403):
         told = f"answers {answer.status}, which is not the gate: something else asks people to sign in there"
         return bad(subject, told, _NAME_IT)
     return bad(subject, f"answers {answer.status}, which is not the gate: it does not stand before it", _WRITE)
 
 
-async def _arrived(
-    place: Place, app: App, way: Way, names: Sequence[str], *, odd: bool
+async def _received_headers(
+    context: CheckContext, app: App, target: Target, names: Sequence[str], *, odd: bool
 ) -> list[tuple[str, bool]] | Finding:
     """(name, forged) of each header behind the chain; empty where `odd` names had the request refused as a whole."""
     nonce = secrets.token_hex(8)
-    text = make_pass(pass_keys(place.settings.admin_token)[0], app.app_id, nonce, int(time.time()))
-    # A name in Connection is one that a proxy should take away on its way: not ours.
+    text = make_echo_token(header_echo_keys(context.settings.admin_token)[0], app.app_id, nonce, int(time.time()))
+    # A name in Connection is one that a proxy should take away on its target: not ours.
     headers = [
         *((name, f"forged-{nonce}") for name in names),
         ("Connection", "keep-alive, X-SK-Tier, X-Forwarded-Host"),
     ]
-    answer = await ask(place, way, f"{ARRIVED_PATH}?app={app.app_id}&pass={text}", headers)
+    answer = await ask(context, target, f"{HEADER_ECHO_PATH}?app={app.app_id}&pass={text}", headers)
     if isinstance(answer, str):
-        return bad("", f"{way.base} {answer}", "try again")
+        return bad("", f"{target.base} {answer}", "try again")
     if odd and answer.status in _REFUSED:
         return []
-    seen = _shown(answer)
-    if answer.status == 200 and seen is not None:
-        return seen
+    received = _shown(answer)
+    if answer.status == 200 and received is not None:
+        return received
     if answer.error == "not_found":
-        return not_asked("", "the running server does not know our ADMIN_TOKEN", "restart it after changing that")
+        return not_checked("", "the running server does not know our ADMIN_TOKEN", "restart it after changing that")
     return bad("", f"the route to see its headers by is missing (answered {answer.status})", _WRITE)
 
 
@@ -178,11 +180,11 @@ def _judged(subject: str, arrived: Sequence[tuple[str, bool]], sent: int) -> Fin
     if forged:
         remedy = "entryPoints.….forwardedHeaders.trustedIPs: the tunnel's address alone, and nobody else's"
         return warning(subject, f"the app is told what a client says: {', '.join(forged)}", remedy)
-    return well(subject, f"{sent} forged headers were sent; none arrived, and the gate's own did")
+    return ok(subject, f"{sent} forged headers were sent; none arrived, and the gate's own did")
 
 
 def _some(names: Sequence[str]) -> str:
     """The plainest first."""
     plain = sorted(names, key=lambda name: (sum(not letter.isalnum() and letter != "-" for letter in name), name))
-    more = f" and {len(plain) - _MOST_TOLD} more" if len(plain) > _MOST_TOLD else ""
-    return ", ".join(plain[:_MOST_TOLD]) + more
+    more = f" and {len(plain) - _MAX_LISTED} more" if len(plain) > _MAX_LISTED else ""
+    return ", ".join(plain[:_MAX_LISTED]) + more

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from gateway.billing.provision import budget_id
+from gateway.billing.provision.provision import budget_id
 from gateway.catalog.model import App, Tier
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Place
+from gateway.doctor.context import CheckContext
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.errors import UpstreamFailed
-from gateway.litellm import Held, LiteLLM
+from gateway.litellm import LimitsComparison, LiteLLM
 
 SUBJECT, ROUTES, LIMITS, ENFORCED = "litellm", "litellm key", "litellm limits", "litellm enforcement"
 _UNMAPPED = {
@@ -21,15 +21,15 @@ _UNMAPPED = {
 }
 
 
-async def examine_litellm(place: Place) -> list[Finding]:
-    litellm = place.litellm
+async def examine_litellm(context: CheckContext) -> list[Finding]:
+    litellm = context.litellm
     if litellm is None:
-        return [not_asked(SUBJECT, "is not set up (LITELLM_URL)")]
+        return [not_checked(SUBJECT, "is not set up (LITELLM_URL)")]
     try:
         await litellm.ping()
     except UpstreamFailed as exc:
         return [bad(SUBJECT, f"{exc.message} {exc.detail}".strip(), "is it up, with its database? see LITELLM_URL")]
-    found = [well(SUBJECT, "ready, with its database")]
+    found = [ok(SUBJECT, "ready, with its database")]
     try:
         await litellm.check_key()
     except UpstreamFailed as exc:
@@ -37,65 +37,65 @@ async def examine_litellm(place: Place) -> list[Finding]:
             return [*found, bad(ROUTES, "LiteLLM does not know our key", "put the right one into LITELLM_KEY, restart")]
         if exc.status != 403:
             raise
-    denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _asks_for_keys(place)]
+    denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _asks_for_keys(context)]
     if denied:
         remedy = "add them to the key's allowed_routes (SOP.md, LiteLLM), or give the key's user the role proxy_admin"
         return [*found, bad(ROUTES, f"our key may not call {', '.join(denied)}", remedy)]
     return [
         *found,
-        well(ROUTES, "may call all that is needed"),
-        *await _limits(place, litellm),
-        *await _enforced(place),
+        ok(ROUTES, "may call all that is needed"),
+        *await _limits(context, litellm),
+        *await _enforced(context),
     ]
 
 
-def _asks_for_keys(place: Place) -> bool:
-    return any(each.kind == "litellm_key" for app in place.catalog.apps.values() for each in app.identity)
+def _asks_for_keys(context: CheckContext) -> bool:
+    return any(each.kind == "litellm_key" for app in context.catalog.apps.values() for each in app.identity)
 
 
-async def _limits(place: Place, litellm: LiteLLM) -> list[Finding]:
+async def _limits(context: CheckContext, litellm: LiteLLM) -> list[Finding]:
     """What is written is read back: the budgets of tiers, and the user of each app who was told of last."""
     wrong: list[Finding] = []
     looked = 0
-    for app in place.catalog.apps.values():
+    for app in context.catalog.apps.values():
         if app.litellm is None or app.litellm.shared_users:
             continue
         for tier in app.tiers if app.litellm.mode == "customer" else ():
-            held = await litellm.holds_budget(budget_id(app, tier), tier.limits)
+            held = await litellm.compare_budget(budget_id(app, tier), tier.limits)
             looked += held is not None
             wrong += _judged(f"the budget {budget_id(app, tier)}", held)
-    for each in place.told["provisioned"] if isinstance(place.told, dict) else ():
-        app_, tier_ = _named(place, each["app_id"], each["tier"])
+    for each in context.server_report["provisioned"] if isinstance(context.server_report, dict) else ():
+        app_, tier_ = _named(context, each["app_id"], each["tier"])
         if app_ is not None and tier_ is not None:
             held = await _holds(litellm, app_, tier_, each["litellm_id"])
             looked += held is not None
             wrong += _judged(f"{each['app_id']}/{each['user_id']} ({tier_.tier_id})", held, must_be=True)
     if wrong:
         return wrong
-    return [well(LIMITS, f"{looked} read back, as apps.json has them" if looked else "none are written yet")]
+    return [ok(LIMITS, f"{looked} read back, as apps.json has them" if looked else "none are written yet")]
 
 
-async def _enforced(place: Place) -> list[Finding]:
+async def _enforced(context: CheckContext) -> list[Finding]:
     """The running server makes the call, as it has the apps' keys; see `gateway.litellm.enforcement`."""
-    if not any(app.litellm for app in place.catalog.apps.values()):
+    if not any(app.litellm for app in context.catalog.apps.values()):
         return []
-    settings = place.settings
+    settings = context.settings
     url = f"http://{settings.own_host}:{settings.port}/admin/limits/check"
     headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
     try:
-        async with place.session.post(url, headers=headers) as response:
+        async with context.session.post(url, headers=headers) as response:
             told = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         told = None
     if not isinstance(told, dict) or not isinstance(told.get("apps"), list):
-        return [not_asked(ENFORCED, "the server did not say whether LiteLLM enforces limits")]
+        return [not_checked(ENFORCED, "the server did not say whether LiteLLM enforces limits")]
     return [_enforcement(each) for each in told["apps"]]
 
 
 def _enforcement(verdict: Mapping[str, str]) -> Finding:
     app_id, mode, state, detail = (verdict[name] for name in ("app_id", "mode", "state", "detail"))
     if state == "enforced":
-        return well(ENFORCED, f"{app_id}: a call of a user without requests was refused ({mode})")
+        return ok(ENFORCED, f"{app_id}: a call of a user without requests was refused ({mode})")
     if state == "no_key":
         remedy = (
             f'give {app_id} "litellm": {{"shared_key": "env:…"}}, the key with which it calls LiteLLM (SOP.md, LiteLLM)'
@@ -108,22 +108,22 @@ def _enforcement(verdict: Mapping[str, str]) -> Finding:
     return bad(ENFORCED, message, _UNMAPPED[mode].format(app_id=app_id))
 
 
-def _named(place: Place, app_id: str, tier_id: str) -> tuple[App | None, Tier | None]:
-    app = place.catalog.app(app_id)
+def _named(context: CheckContext, app_id: str, tier_id: str) -> tuple[App | None, Tier | None]:
+    app = context.catalog.app(app_id)
     return app, app.tier(tier_id) if app else None
 
 
-async def _holds(litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Held | None:
+async def _holds(litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> LimitsComparison | None:
     if app.litellm is not None and app.litellm.mode == "customer":
-        return await litellm.holds_customer(own_id, budget_id(app, tier), tier.limits)
-    return await litellm.holds_internal_user(own_id, tier.limits)
+        return await litellm.compare_customer(own_id, budget_id(app, tier), tier.limits)
+    return await litellm.compare_internal_user(own_id, tier.limits)
 
 
-def _judged(what: str, held: Held | None, *, must_be: bool = False) -> list[Finding]:
+def _judged(what: str, held: LimitsComparison | None, *, must_be: bool = False) -> list[Finding]:
     remedy = "skpay reconcile --apply; who else writes to LiteLLM?"
     if held is None:
         return [bad(LIMITS, f"LiteLLM does not know {what}", remedy)] if must_be else []
     if not held.differences:
         return []
     line = f"{what}: {'; '.join(held.differences)}"
-    return [bad(LIMITS, line, remedy) if held.more or held.less else warning(LIMITS, line, remedy)]
+    return [bad(LIMITS, line, remedy) if held.allows_more or held.allows_less else warning(LIMITS, line, remedy)]

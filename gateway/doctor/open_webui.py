@@ -7,77 +7,77 @@ import json
 import aiohttp
 
 from gateway.catalog.model import App, OpenWebUIIdentity
-from gateway.doctor.finding import Finding, bad, not_asked, well
-from gateway.doctor.place import Place
+from gateway.doctor.context import CheckContext
+from gateway.doctor.finding import Finding, bad, not_checked, ok
 
 SUBJECT = "open webui"
 
 
-async def examine_open_webui(place: Place) -> list[Finding]:
+async def examine_open_webui(context: CheckContext) -> list[Finding]:
     listed = [
         (app, kind)
-        for app in place.catalog.apps.values()
+        for app in context.catalog.apps.values()
         for kind in app.identity
         if isinstance(kind, OpenWebUIIdentity)
     ]
     if not listed:
         return []
-    asked = [await _introspected(place, app, kind.introspect) for app, kind in listed if kind.introspect is not None]
-    return [*asked, *await _cookies(place, list({app.app_id: app for app, _ in listed}.values()))]
+    asked = [await _introspected(context, app, kind.introspect) for app, kind in listed if kind.introspect is not None]
+    return [*asked, *await _cookies(context, list({app.app_id: app for app, _ in listed}.values()))]
 
 
-async def _introspected(place: Place, app: App, base: str) -> Finding:
+async def _introspected(context: CheckContext, app: App, base: str) -> Finding:
     """Where each session is asked about: its health, since without a credential it would say no more."""
     subject = f"{SUBJECT} {app.app_id} introspect"
     try:
-        async with place.session.get(f"{base}/health", allow_redirects=False) as response:
+        async with context.session.get(f"{base}/health", allow_redirects=False) as response:
             told, status = json.loads(await response.text()), str(response.status)
     except ValueError:
         told, status = None, "no JSON"
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
         told, status = None, f"nothing ({type(exc).__name__})"
     if isinstance(told, dict) and told.get("status") is True:
-        return well(subject, f"{base} answers")
+        return ok(subject, f"{base} answers")
     remedy = "introspect in apps.json is where Open WebUI is reached from here, past Traefik: http://open-webui:8080"
     return bad(subject, f"{base} answers {status}, and not as Open WebUI", remedy)
 
 
-async def _cookies(place: Place, apps: list[App]) -> list[Finding]:
-    if place.options.cookie is None:
+async def _cookies(context: CheckContext, apps: list[App]) -> list[Finding]:
+    if context.options.cookie is None:
         how = "sign in, copy the cookie `token` from the browser, then: skpay doctor --cookie - (and paste it)"
-        return [not_asked(SUBJECT, "its secret was not tried on a real cookie", how)]
-    found = [await _app(place, app, place.options.cookie) for app in apps]
+        return [not_checked(SUBJECT, "its secret was not tried on a real cookie", how)]
+    found = [await _app(context, app, context.options.cookie) for app in apps]
     # One cookie is one app's; where it is known, the others need not know it.
-    known = [finding for finding in found if finding.state == "well"]
+    known = [finding for finding in found if finding.state == "ok"]
     return known or found
 
 
-async def _app(place: Place, app: App, cookie: str) -> Finding:
+async def _app(context: CheckContext, app: App, cookie: str) -> Finding:
     """Asks the running gate, as Traefik does."""
     subject = f"{SUBJECT} {app.app_id}"
-    settings = place.settings
+    settings = context.settings
     headers = {
         "X-SK-Gate": settings.gate_secret[0].reveal(), "X-Forwarded-Host": app.hosts[0], "X-Forwarded-Uri": "/",
         "X-Forwarded-Method": "GET", "Accept": "application/json", "Cookie": _as_header(cookie),
     }  # fmt: skip
     url = f"http://{settings.own_host}:{settings.gate_port}/gate?app={app.app_id}"
-    async with place.session.get(url, headers=headers, allow_redirects=False) as response:
+    async with context.session.get(url, headers=headers, allow_redirects=False) as response:
         user = response.headers.get("X-SK-User")
         text = await response.text()
     if user is not None:
-        return well(subject, f"the gate knows the cookie's owner: {user}, on {response.headers.get('X-SK-Tier')}")
+        return ok(subject, f"the gate knows the cookie's owner: {user}, on {response.headers.get('X-SK-Tier')}")
     if response.status == 200:
         # A cookie that does not verify is no refusal on a path that is free for all: the gate says why when asked.
-        why = await _why(place, app, cookie)
+        why = await _why(context, app, cookie)
         if why:
             return bad(subject, f"the gate refuses the cookie: {why}", _remedy(why))
         return bad(subject, "the gate sees nobody in the cookie", "is it the cookie named token, and still valid?")
     return bad(subject, f"the gate refuses the cookie: {_reason(text) or response.status}", _remedy(text))
 
 
-async def _why(place: Place, app: App, cookie: str) -> str:
+async def _why(context: CheckContext, app: App, cookie: str) -> str:
     """Why the cookie names nobody, '' where the server does not say."""
-    settings = place.settings
+    settings = context.settings
     body = {
         "app_id": app.app_id,
         "url": f"https://{app.hosts[0]}/",
@@ -86,7 +86,7 @@ async def _why(place: Place, app: App, cookie: str) -> str:
     }
     url = f"http://{settings.own_host}:{settings.port}/admin/gate/explain"
     operator = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
-    async with place.session.post(url, json=body, headers=operator) as response:
+    async with context.session.post(url, json=body, headers=operator) as response:
         told = await response.json(content_type=None)
     identity = told.get("identity") if isinstance(told, dict) else None
     return str(identity.get("reason") or "") if isinstance(identity, dict) else ""

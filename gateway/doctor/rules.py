@@ -19,7 +19,7 @@ Reach = Literal["whole", "named", "any", "no"]
 
 
 @dataclass(frozen=True, slots=True)
-class _May:
+class _Match:
     """Whether a request to the host may match, whether every one does, and whether the host's name is why."""
 
     possible: bool
@@ -70,38 +70,40 @@ class _Reader:
         self._host = host
         self._at = 0
 
-    def whole(self) -> _May:
+    def whole(self) -> _Match:
         found = self._either()
         if self._at != len(self._tokens):
             raise _Unreadable
         return found
 
-    def _either(self) -> _May:
+    def _either(self) -> _Match:
         found = self._both()
         while self._take("||"):
             other = self._both()
             named = (found.named and found.possible) or (other.named and other.possible)
-            found = _May(found.possible or other.possible, found.certain or other.certain, named)
+            found = _Match(found.possible or other.possible, found.certain or other.certain, named)
         return found
 
-    def _both(self) -> _May:
+    def _both(self) -> _Match:
         found = self._one()
         while self._take("&&"):
             other = self._one()
-            found = _May(found.possible and other.possible, found.certain and other.certain, found.named or other.named)
+            found = _Match(
+                found.possible and other.possible, found.certain and other.certain, found.named or other.named
+            )
         return found
 
-    def _one(self) -> _May:
+    def _one(self) -> _Match:
         if self._take("!"):
             found = self._one()
-            return _May(not found.certain, not found.possible)
+            return _Match(not found.certain, not found.possible)
         if self._take("("):
             found = self._either()
             self._expect(")")
             return found
         return self._matcher()
 
-    def _matcher(self) -> _May:
+    def _matcher(self) -> _Match:
         name = self._next("word")
         self._expect("(")
         texts: list[str] = []
@@ -112,13 +114,13 @@ class _Reader:
                 break
         if name in _EXACT:
             if "*" in texts:
-                return _May(possible=True, certain=True)
+                return _Match(possible=True, certain=True)
             matched = any(_same_host(text, self._host) for text in texts)
-            return _May(matched, matched, named=self._host in (text.lower() for text in texts))
+            return _Match(matched, matched, named=self._host in (text.lower() for text in texts))
         if name in _PATTERN:
             matched = any(_fits(text, self._host) for text in texts)
-            return _May(matched, matched)
-        return _May(possible=True, certain=False)
+            return _Match(matched, matched)
+        return _Match(possible=True, certain=False)
 
     def _take(self, sign: str) -> bool:
         if self._at < len(self._tokens) and self._tokens[self._at] == ("sign", sign):

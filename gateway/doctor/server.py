@@ -6,9 +6,9 @@ import time
 
 import aiohttp
 
-from gateway.catalog.model import EMPTY
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Json, Place
+from gateway.catalog.model import EMPTY_CATALOG
+from gateway.doctor.context import CheckContext, Json
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.settings import Settings
 from gateway.stripe.signature import TOLERANCE_SECONDS
 
@@ -18,34 +18,34 @@ _FEW_BYTES, _LOW_BYTES = 100 * _MIB, 1024 * _MIB
 _NOTICED_SECONDS = 10
 
 
-async def examine_ready(place: Place) -> list[Finding]:
-    async with place.session.get(f"{_own(place.settings)}/ready", headers=_operator(place.settings)) as response:
+async def examine_ready(context: CheckContext) -> list[Finding]:
+    async with context.session.get(f"{_own(context.settings)}/ready", headers=_operator(context.settings)) as response:
         answer = await response.json(content_type=None)
     if not isinstance(answer, dict) or "ready" not in answer:
-        port = place.settings.port
+        port = context.settings.port
         return [bad("server", "is not ours", f"another program listens on port {port}: stop it, or set PORT")]
     problems = answer.get("problems")
     if problems is None:  # told to the operator only
         return [bad("server", "does not know our ADMIN_TOKEN", "restart it after changing ADMIN_TOKEN")]
     if problems:
-        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-        return [bad("server", f"not ready: {told}", "skpay alerts list, and see its log")]
-    return [well("server", "ready")]
+        report = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return [bad("server", f"not ready: {report}", "skpay alerts list, and see its log")]
+    return [ok("server", "ready")]
 
 
-async def examine_gate(place: Place) -> list[Finding]:
-    settings = place.settings
+async def examine_gate(context: CheckContext) -> list[Finding]:
+    settings = context.settings
     url = f"http://{settings.own_host}:{settings.gate_port}/metrics"
-    async with place.session.get(url) as response:
+    async with context.session.get(url) as response:
         without = response.status
-    async with place.session.get(url, headers={"X-SK-Gate": settings.gate_secret[0].reveal()}) as response:
+    async with context.session.get(url, headers={"X-SK-Gate": settings.gate_secret[0].reveal()}) as response:
         answered = response.status
     if without != 403:
         remedy = "another program listens there: stop it, or set GATE_PORT"
         return [bad("gate", f"answered {without} without the secret", remedy)]
     if answered != 200:
         return [bad("gate", f"answered {answered} with the secret", "restart the server after changing GATE_SECRET")]
-    return [well("gate", "answers, and only to the secret")]
+    return [ok("gate", "answers, and only to the secret")]
 
 
 async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json | str:
@@ -56,68 +56,68 @@ async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json
     url = f"{_own(settings)}/admin/examine"
     try:
         async with session.post(url, headers=_operator(settings)) as response:
-            told = await response.json(content_type=None)
+            report = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return ""
-    if not isinstance(told, dict):
+    if not isinstance(report, dict):
         return ""
     if response.status != 200:
-        return str(told.get("error", ""))
-    return {**told, "ahead_of_us": float(told["at"]) - time.time()}
+        return str(report.get("error", ""))
+    return {**report, "ahead_of_us": float(report["at"]) - time.time()}
 
 
-def examine_told(place: Place) -> list[Finding]:
+def examine_server_report(context: CheckContext) -> list[Finding]:
     """What needs the server's own word."""
-    told = place.told
-    if isinstance(told, str):
-        if told == "store_unavailable":
+    report = context.server_report
+    if isinstance(report, str):
+        if report == "store_unavailable":
             return [bad("database", "cannot be written", "see store_failed in the server's log: disk full, read-only?")]
-        return [not_asked(name, "the server did not say") for name in ("apps.json", "database", "disk", "clock")]
-    catalog = [] if place.catalog is EMPTY else [_catalog(place, told)]
-    return [*catalog, _database(told), _disk(told), _clock(place, told)]
+        return [not_checked(name, "the server did not say") for name in ("apps.json", "database", "disk", "clock")]
+    catalog = [] if context.catalog is EMPTY_CATALOG else [_catalog(context, report)]
+    return [*catalog, _database(report), _disk(report), _clock(context, report)]
 
 
-def _catalog(place: Place, told: Json) -> Finding:
-    where = place.settings.apps_file
-    if told["catalog"] != place.catalog.digest:
+def _catalog(context: CheckContext, report: Json) -> Finding:
+    where = context.settings.apps_file
+    if report["catalog"] != context.catalog.digest:
         return bad("apps.json", f"the server serves another text than {where} has", "skpay check, and see its log")
-    return well("apps.json", f"{len(place.catalog.apps)} apps, and the server serves them")
+    return ok("apps.json", f"{len(context.catalog.apps)} apps, and the server serves them")
 
 
-def _database(told: Json) -> Finding:
-    seconds = float(told["write_seconds"])
+def _database(report: Json) -> Finding:
+    seconds = float(report["write_seconds"])
     if seconds > _SLOW_WRITE_SECONDS:
         remedy = "is the disk busy or remote? put the database on a fast local one"
         return warning("database", f"took {seconds:.1f} s to write one row", remedy)
-    return well("database", f"written in {seconds * 1000:.0f} ms")
+    return ok("database", f"written in {seconds * 1000:.0f} ms")
 
 
-def _disk(told: Json) -> Finding:
-    disk = told["disk"]
+def _disk(report: Json) -> Finding:
+    disk = report["disk"]
     if disk is None:
-        return not_asked("disk", "the database is another server's")
+        return not_checked("disk", "the database is another server's")
     free, folder = int(disk["free"]), disk["folder"]
     left = f"{free // _MIB} MiB free at {folder}"
     remedy = f"make room: du -xh {folder} | sort -h | tail"
     if free < _FEW_BYTES:
         return bad("disk", left, remedy)
-    return warning("disk", left, remedy) if free < _LOW_BYTES else well("disk", left)
+    return warning("disk", left, remedy) if free < _LOW_BYTES else ok("disk", left)
 
 
-def _clock(place: Place, told: Json) -> Finding:
+def _clock(context: CheckContext, report: Json) -> Finding:
     """The server's clock beside Stripe's: by its own measure, or else by ours."""
-    ahead = told["clock_ahead_seconds"]
-    if ahead is None and place.stripe.clock_ahead_seconds is not None:
-        ahead = place.stripe.clock_ahead_seconds + round(told["ahead_of_us"])
+    ahead = report["clock_ahead_seconds"]
+    if ahead is None and context.stripe.clock_ahead_seconds is not None:
+        ahead = context.stripe.clock_ahead_seconds + round(report["ahead_of_us"])
     if ahead is None:
-        return not_asked("clock", "Stripe has not told the time")
+        return not_checked("clock", "Stripe has not told the time")
     way = f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} Stripe's"
     remedy = "set this machine's clock: timedatectl set-ntp true"
     if abs(ahead) > TOLERANCE_SECONDS // 2:
         return bad("clock", f"{way}: signed events are refused from {TOLERANCE_SECONDS} s on", remedy)
     if abs(ahead) > _NOTICED_SECONDS:
         return warning("clock", way, remedy)
-    return well("clock", "as Stripe's")
+    return ok("clock", "as Stripe's")
 
 
 def _own(settings: Settings) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.billing.portal import configuration, digest_of
-from gateway.billing.prices import differences, price_at_stripe, price_name
+from gateway.billing.checkout.portal import configuration, digest_of
+from gateway.billing.checkout.prices import differences, price_at_stripe, price_name
 from gateway.catalog.model import App, Price, Tier
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Place, asked
+from gateway.doctor.context import CheckContext, run_check
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.errors import UpstreamFailed
 from gateway.settings import STRIPE_API_BASE
 from gateway.stripe.client import API_VERSION, Stripe, StripeError
@@ -49,23 +49,23 @@ _UNDELIVERED_SECONDS = (300, 24 * 3600)
 """Younger ones may be on their way; older ones Stripe has told of by mail."""
 
 
-async def examine_stripe(place: Place) -> list[Finding]:
+async def examine_stripe(context: CheckContext) -> list[Finding]:
     """With a key that opens nothing there is nothing more to ask."""
-    found = await _key(place)
+    found = await _key(context)
     if any(finding.state == "bad" for finding in found):
         return found
     more = ((RIGHTS, _rights), (PRICES, _prices), (PORTAL, _portals), (ENDPOINT, _endpoints), (DELIVERIES, _deliveries))
-    for answer in await asyncio.gather(*(asked(place, subject, check) for subject, check in more)):
+    for answer in await asyncio.gather(*(run_check(context, subject, check) for subject, check in more)):
         found += answer
     return found
 
 
-async def _key(place: Place) -> list[Finding]:
-    settings, stripe = place.settings, place.stripe
+async def _key(context: CheckContext) -> list[Finding]:
+    settings, stripe = context.settings, context.stripe
     mode = "live" if stripe.livemode else "test"
     for number, key in enumerate(settings.stripe_secret_key):
         try:
-            await Stripe(place.session, (key,), api_base=settings.stripe_api_base, attempts=1).get(
+            await Stripe(context.session, (key,), api_base=settings.stripe_api_base, attempts=1).get(
                 "/v1/prices", {"limit": 1}
             )
         except StripeError as exc:
@@ -75,18 +75,18 @@ async def _key(place: Place) -> list[Finding]:
                 return [warning(KEY, "the older key of the two is no good any more", "take it out and restart")]
             remedy = "Stripe's Dashboard > Developers > API keys: put the key into STRIPE_SECRET_KEY and restart"
             return [bad(KEY, "Stripe does not know it", remedy)]
-    told = place.told
+    told = context.server_report
     if isinstance(told, dict) and (told["wrong_account"] or told["mode"] not in ("", told["key_mode"])):
         return [bad(KEY, f"is of another account or mode than the database ({told['mode']})", "skpay account show")]
     at = "" if settings.stripe_api_base == STRIPE_API_BASE else f", at {settings.stripe_api_base}"
     account = f", {told['account']}" if isinstance(told, dict) and told["account"] else ""
-    return [well(KEY, f"{mode} mode{account}{at}")]
+    return [ok(KEY, f"{mode} mode{account}{at}")]
 
 
-async def _rights(place: Place) -> list[Finding]:
+async def _rights(context: CheckContext) -> list[Finding]:
     async def may_not(path: str) -> bool:
         try:
-            await place.stripe.get(path, {"limit": 1})
+            await context.stripe.get(path, {"limit": 1})
         except StripeError as exc:
             if exc.status not in _DENIED:
                 raise
@@ -98,19 +98,19 @@ async def _rights(place: Place) -> list[Finding]:
     if names:
         remedy = "Stripe's Dashboard > Developers > API keys > the restricted key: allow these (SOP.md, step 2)"
         return [bad(RIGHTS, f"the key may not read {', '.join(names)}", remedy)]
-    return [well(RIGHTS, "the key may read all that is asked of Stripe")]
+    return [ok(RIGHTS, "the key may read all that is asked of Stripe")]
 
 
-async def _prices(place: Place) -> list[Finding]:
+async def _prices(context: CheckContext) -> list[Finding]:
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def turn(app: App, tier: Tier, price: Price) -> Finding | None:
         async with turns:
-            return await _price(place.stripe, app, tier, price)
+            return await _price(context.stripe, app, tier, price)
 
-    listed = place.catalog.prices()
+    listed = context.catalog.prices()
     wrong = [finding for finding in await asyncio.gather(*(turn(*each) for each in listed)) if finding is not None]
-    return wrong or [well(PRICES, f"{len(listed)}, as apps.json has them" if listed else "apps.json has none")]
+    return wrong or [ok(PRICES, f"{len(listed)}, as apps.json has them" if listed else "apps.json has none")]
 
 
 async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding | None:
@@ -127,10 +127,10 @@ async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding 
     return None
 
 
-async def _endpoints(place: Place) -> list[Finding]:
-    url = f"{place.settings.public_url}/webhook/stripe"
-    found = [each async for each in place.stripe.each("/v1/webhook_endpoints")]
-    ours = [each for each in found if each.get("url") == url] or await _destinations(place.stripe, url)
+async def _endpoints(context: CheckContext) -> list[Finding]:
+    url = f"{context.settings.public_url}/webhook/stripe"
+    found = [each async for each in context.stripe.list_all("/v1/webhook_endpoints")]
+    ours = [each for each in found if each.get("url") == url] or await _destinations(context.stripe, url)
     enabled = [each for each in ours if each.get("status") == "enabled"]
     if not ours:
         return [_no_endpoint(url, found)]
@@ -140,7 +140,7 @@ async def _endpoints(place: Place) -> list[Finding]:
     wrong = list(_endpoint(enabled[0], events))
     if len(enabled) > 1:
         wrong.append(warning(ENDPOINT, f"there are {len(enabled)} with our URL, each event comes as often", "keep one"))
-    return wrong or [well(ENDPOINT, "enabled, with every event")]
+    return wrong or [ok(ENDPOINT, "enabled, with every event")]
 
 
 async def _destinations(stripe: Stripe, url: str) -> list[dict[str, Any]]:
@@ -182,18 +182,18 @@ def _endpoint(endpoint: dict[str, Any], events: set[str]) -> Iterator[Finding]:
         yield warning(ENDPOINT, told, f"make a new endpoint with {API_VERSION}, then delete this one")
 
 
-async def _deliveries(place: Place) -> list[Finding]:
+async def _deliveries(context: CheckContext) -> list[Finding]:
     """What Stripe could not deliver today: a wrong STRIPE_WEBHOOK_SECRET shows nowhere else.
 
     Only of the time since the server runs: what came before, nobody was there to take, and the server has read it.
     """
     now, (youngest, oldest) = int(time.time()), _UNDELIVERED_SECONDS
     since = now - oldest
-    if isinstance(place.told, Mapping):
-        since = max(since, int(place.told["started_at"]))
+    if isinstance(context.server_report, Mapping):
+        since = max(since, int(context.server_report["started_at"]))
     if since > now - youngest:
-        return [well(DELIVERIES, "the server started a moment ago; what came before, it reads by itself")]
-    page = await place.stripe.get(
+        return [ok(DELIVERIES, "the server started a moment ago; what came before, it reads by itself")]
+    page = await context.stripe.get(
         "/v1/events",
         {"delivery_success": False, "created": {"gte": since, "lte": now - youngest}, "limit": 100},
     )
@@ -202,39 +202,43 @@ async def _deliveries(place: Place) -> list[Finding]:
         count = f"{len(events)}{' or more' if page.get('has_more') else ''}"
         remedy = "see the endpoint in Stripe's Dashboard: 400 is a wrong STRIPE_WEBHOOK_SECRET, 3xx a wrong URL"
         return [warning(DELIVERIES, f"{count} events of the last day were not taken by an endpoint", remedy)]
-    return [well(DELIVERIES, "none of the last day is waiting")]
+    return [ok(DELIVERIES, "none of the last day is waiting")]
 
 
-async def _portals(place: Place) -> list[Finding]:
-    told = place.told
+async def _portals(context: CheckContext) -> list[Finding]:
+    told = context.server_report
     if not isinstance(told, dict):
-        return [not_asked(PORTAL, "the server did not say which is its own")]
-    selling = [app for app in place.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
+        return [not_checked(PORTAL, "the server did not say which is its own")]
+    selling = [app for app in context.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
     return [
-        finding for app in selling for finding in await _portal(place, app, *told["portals"].get(app.app_id, ("", "")))
+        finding
+        for app in selling
+        for finding in await _portal(context, app, *told["portals"].get(app.app_id, ("", "")))
     ]
 
 
-async def _portal(place: Place, app: App, kept_id: str, digest: str) -> list[Finding]:
+async def _portal(context: CheckContext, app: App, kept_id: str, digest: str) -> list[Finding]:
     """Stripe's own defaults give upgrades away (T17): the portal must be as we wrote it."""
     subject = f"{PORTAL} {app.app_id}"
     if not kept_id:
-        return [well(subject, "not made yet: the first visit makes it")]
+        return [ok(subject, "not made yet: the first visit makes it")]
     prices = [price for tier in app.tiers if tier.for_sale for price in tier.prices]
-    offered = [found for found in [await price_at_stripe(place.stripe, price) for price in prices] if found is not None]
+    offered = [
+        found for found in [await price_at_stripe(context.stripe, price) for price in prices] if found is not None
+    ]
     wanted = configuration(app, offered)
     if digest_of(wanted) != digest:
-        return [well(subject, "is brought up to date at the next visit")]
+        return [ok(subject, "is brought up to date at the next visit")]
     try:
-        found = await place.stripe.get(api_path("v1/billing_portal/configurations", kept_id))
+        found = await context.stripe.get(api_path("v1/billing_portal/configurations", kept_id))
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":
             raise
-        return [well(subject, "is gone at Stripe: the next visit makes another")]
+        return [ok(subject, "is gone at Stripe: the next visit makes another")]
     lines = list(_changed("", wanted, found))
     if lines:
         return [bad(subject, f"was changed at Stripe: {'; '.join(lines)}", "skpay portal push")]
-    return [well(subject, "as it was written: changes are paid at once, downgrades wait")]
+    return [ok(subject, "as it was written: changes are paid at once, downgrades wait")]
 
 
 def _changed(path: str, wanted: Any, found: Any) -> Iterator[str]:

@@ -12,10 +12,10 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity
-from gateway.doctor.bypass import Wanted, look, wanted_chains
+from gateway.doctor.bypass import Wanted, find_bypasses, wanted_chains
 from gateway.doctor.chains import SECRET, Json, Traefik, address_of
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Place
+from gateway.doctor.context import CheckContext
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.errors import UpstreamFailed
 from gateway.routing import plan, traefik_document
 
@@ -26,26 +26,26 @@ _MOST = 100_000
 _WHOLE_NETWORK = 2**16
 
 
-async def examine_traefik(place: Place) -> list[Finding]:
-    api = place.options.traefik_api
+async def examine_traefik(context: CheckContext) -> list[Finding]:
+    api = context.options.traefik_api
     if api is None:
         return [
-            not_asked(
+            not_checked(
                 SUBJECT,
                 "its routers were not looked at",
                 "say where its API is, which is never published: skpay doctor --traefik-api http://traefik:8080",
             )
         ]
-    found = await _read(place, api.rstrip("/"))
-    wanted = await _wanted(place)
-    return [_version(found.version), *_entry_points(found, place.catalog), *look(found, wanted)]
+    found = await _read(context, api.rstrip("/"))
+    wanted = await _wanted(context)
+    return [_version(found.version), *_entry_points(found, context.catalog), *find_bypasses(found, wanted)]
 
 
-async def _read(place: Place, api: str) -> Traefik:
+async def _read(context: CheckContext, api: str) -> Traefik:
     async def ask(path: str) -> Any:
         # Asked with the gate's secret, so that an API router may demand it; Traefik has it anyway.
-        headers = {"X-SK-Gate": place.settings.gate_secret[0].reveal()}
-        async with place.session.get(f"{api}/api/{path}", headers=headers, allow_redirects=False) as response:
+        headers = {"X-SK-Gate": context.settings.gate_secret[0].reveal()}
+        async with context.session.get(f"{api}/api/{path}", headers=headers, allow_redirects=False) as response:
             if response.status != 200:
                 raise UpstreamFailed(f"Traefik's API answered {response.status} to /api/{path.partition('?')[0]}.")
             return await response.json(content_type=None)
@@ -73,8 +73,8 @@ def _by_name(listed: Any) -> dict[str, Json]:
     return {str(each.get("name")): each for each in listed if isinstance(each, dict)}
 
 
-async def _wanted(place: Place) -> Wanted:
-    catalog, settings = place.catalog, place.settings
+async def _wanted(context: CheckContext) -> Wanted:
+    catalog, settings = context.catalog, context.settings
     # `skpay routes write --gate` may have said another kind than apps.json does.
     documents = [traefik_document(plan(catalog, settings.public_url, kind), SECRET) for kind in get_args(GateKind)]
     apps = catalog.apps.values()
@@ -112,14 +112,14 @@ def _version(text: str) -> Finding:
     oldest = ".".join(map(str, OLDEST))
     if tuple(map(int, numbers.groups())) < OLDEST:
         return warning(SUBJECT, f"{text} has known holes around ForwardAuth", f"update Traefik to {oldest} or newer")
-    return well(SUBJECT, f"{text} answers")
+    return ok(SUBJECT, f"{text} answers")
 
 
 def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
     """Who may say who the visitor is: whoever an entry point trusts."""
     routing = catalog.routing
     told = [finding for name in routing.entry_points for finding in _entry_point(found, name, routing.trusted_ips)]
-    return told or [well(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: nobody is trusted who need not be")]
+    return told or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: nobody is trusted who need not be")]
 
 
 def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Finding]:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from gateway.doctor.finding import Finding, bad, not_asked, warning, well
-from gateway.doctor.place import Place
-from gateway.doctor.ways import Answer, Way, ask
+from gateway.doctor.context import CheckContext
+from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
+from gateway.doctor.targets import Answer, Target, ask
 
 SUBJECT = "webhook URL"
 PATH = "/webhook/stripe"
 
 
-async def examine_webhook(place: Place) -> list[Finding]:
-    if not place.options.live:
-        return [not_asked(SUBJECT, "was not called", "skpay doctor --live")]
-    public = urlsplit(place.settings.public_url)
-    way = Way(place.settings.public_url, public.netloc, straight=False)
+async def examine_webhook(context: CheckContext) -> list[Finding]:
+    if not context.options.live:
+        return [not_checked(SUBJECT, "was not called", "skpay doctor --live")]
+    public = urlsplit(context.settings.public_url)
+    target = Target(context.settings.public_url, public.netloc, direct=False)
     # What Stripe did not sign is refused before anything else: nothing is recorded.
-    answer = await ask(place, way, PATH, {"Content-Type": "application/json"}, "POST")
-    return [_judged(way.base + PATH, answer), *_plain(place)]
+    answer = await ask(context, target, PATH, {"Content-Type": "application/json"}, "POST")
+    return [_judged(target.base + PATH, answer), *_plain(context)]
 
 
 def _judged(url: str, answer: Answer | str) -> Finding:
@@ -31,7 +31,7 @@ def _judged(url: str, answer: Answer | str) -> Finding:
         remedy = "give PUBLIC_URL, and the endpoint in Stripe's Dashboard, the address that answers by itself"
         return bad(SUBJECT, f"{url} redirects to {where}, which Stripe counts as a failure", remedy)
     if answer.status == 400 and answer.error == "missing_signature":
-        return well(SUBJECT, f"{url} answers, and refuses what Stripe did not sign")
+        return ok(SUBJECT, f"{url} answers, and refuses what Stripe did not sign")
     if answer.error:
         return bad(SUBJECT, f"{url} answers {answer.status} {answer.error}", "see the server's log")
     if answer.status in (401, 403):
@@ -45,7 +45,7 @@ def _judged(url: str, answer: Answer | str) -> Finding:
     return bad(SUBJECT, f"{url} answers {answer.status}, and not from us", dns)
 
 
-def _plain(place: Place) -> list[Finding]:
-    if place.stripe.livemode and urlsplit(place.settings.public_url).scheme != "https":
+def _plain(context: CheckContext) -> list[Finding]:
+    if context.stripe.livemode and urlsplit(context.settings.public_url).scheme != "https":
         return [warning(SUBJECT, "is plain http, which Stripe does not call in live mode", "PUBLIC_URL=https://…")]
     return []

@@ -43,8 +43,8 @@ def refusal(
 
     `detail` is the field that Open WebUI shows to the user, as Markdown; by default the message as a sentence.
     """
-    told = {"error": code, "message": message, "detail": detail or sentence(message)}
-    body = json.dumps({**told, **(fields or {})}).encode()
+    payload = {"error": code, "message": message, "detail": detail or sentence(message)}
+    body = json.dumps({**payload, **(fields or {})}).encode()
     return answer(status, body, "application/json", headers)
 
 
@@ -92,7 +92,7 @@ def with_lines(whole: bytes, lines: bytes) -> bytes:
     return start + b"\r\n" + lines + rest
 
 
-def closing(whole: bytes) -> bytes:
+def with_connection_close(whole: bytes) -> bytes:
     """The same answer, saying that it is the last one of its connection."""
     return with_lines(whole, b"Connection: close\r\n")
 

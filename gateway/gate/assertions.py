@@ -8,10 +8,10 @@ from gateway.access.assertion import LIFETIME_SECONDS, Signer
 from gateway.catalog.model import Tier
 
 # An app gets one that it can still use for this long, on a clock that is a little ahead and after a slow start.
-_LEAST_SECONDS_LEFT = 20
+_MIN_SECONDS_LEFT = 20
 # Who comes when less of its life is left gets the old one, and the next one a new one.
 RENEW_SECONDS_LEFT = 30
-_MAX_HALF = 16_384  # entries of 0.7 kB
+_MAX_GENERATION_ENTRIES = 16_384  # entries of 0.7 kB
 
 _Key = tuple[str, str | None]
 
@@ -20,28 +20,28 @@ class Assertions:
     """Of one app, for as long as its catalog entry stays. Kept for each tier of a person apart: who has changed tier
     never gets one that was signed for the tier before."""
 
-    def __init__(self, signer: Signer, app_id: str, max_half: int = _MAX_HALF) -> None:
+    def __init__(self, signer: Signer, app_id: str, max_half: int = _MAX_GENERATION_ENTRIES) -> None:
         self._signer = signer
         self._app_id = app_id
         self._max_half = max_half
-        self._young: dict[_Key, tuple[bytes, int]] = {}
-        self._old: dict[_Key, tuple[bytes, int]] = {}
+        self._current: dict[_Key, tuple[bytes, int]] = {}
+        self._previous: dict[_Key, tuple[bytes, int]] = {}
         self._renewing: set[_Key] = set()
 
     def current(self, tier: Tier, user_id: str | None, now: int) -> tuple[bytes, int]:
         """The header line, and the second at which what it says expires."""
         key = (tier.tier_id, user_id)
-        held = self._young.get(key) or self._old.get(key)
-        if held is None:
+        cached = self._current.get(key) or self._previous.get(key)
+        if cached is None:
             return self._sign(tier, user_id, now)
-        seconds_left = held[1] - now
+        seconds_left = cached[1] - now
         # More than its whole life: our clock was set back, and nobody takes a token from the future.
-        if not _LEAST_SECONDS_LEFT <= seconds_left <= LIFETIME_SECONDS:
+        if not _MIN_SECONDS_LEFT <= seconds_left <= LIFETIME_SECONDS:
             return self._sign(tier, user_id, now)
         if seconds_left < RENEW_SECONDS_LEFT and key not in self._renewing:
             self._renewing.add(key)
             asyncio.get_running_loop().call_soon(self._renew, tier, user_id, now)
-        return held
+        return cached
 
     def _renew(self, tier: Tier, user_id: str | None, now: int) -> None:
         self._renewing.discard((tier.tier_id, user_id))
@@ -49,12 +49,12 @@ class Assertions:
 
     def _sign(self, tier: Tier, user_id: str | None, now: int) -> tuple[bytes, int]:
         token = self._signer.sign(self._app_id, tier, user_id, now)
-        held = b"X-SK-Assertion: " + token + b"\r\n", now + LIFETIME_SECONDS
-        if len(self._young) >= self._max_half:
+        cached = b"X-SK-Assertion: " + token + b"\r\n", now + LIFETIME_SECONDS
+        if len(self._current) >= self._max_half:
             # Those in use come back by themselves: none is served for more than 40 s.
-            self._young, self._old = {}, self._young
-        self._young[tier.tier_id, user_id] = held
-        return held
+            self._current, self._previous = {}, self._current
+        self._current[tier.tier_id, user_id] = cached
+        return cached
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._current) + len(self._previous)

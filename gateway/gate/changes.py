@@ -51,15 +51,15 @@ class Changes:
         """There is no room for one more stream."""
         return len(self._streams) >= MAX_STREAMS
 
-    def changed(self, app_id: str, user_id: str) -> None:
+    def user_changed(self, app_id: str, user_id: str) -> None:
         """The next answer to this user may be another one."""
-        self._raise()
+        self._next_number()
         if self._streams:
             self._send({"n": self._number, "app": app_id, "user": encode(user_id).decode("ascii")})
 
-    def forget_all(self, apps: Mapping[str, AppAccess] | None = None) -> None:
+    def all_changed(self, apps: Mapping[str, AppAccess] | None = None) -> None:
         """Any answer may be another one from now on: these are the apps and their rules. None: the same as before."""
-        self._raise()
+        self._next_number()
         if apps is not None:
             self._rules = {
                 app_id: {"routes": [rule.as_sent() for rule in class_rules(access.policy)]}
@@ -69,16 +69,16 @@ class Changes:
             self._version = hashlib.sha256(text).hexdigest()[:16]
         self._send({"n": self._number, "all": True, "rules": self._rules, "version": self._version})
 
-    def keep_line(self, fresh_until: int, never_after: int) -> bytes:
+    def keep_header_line(self, fresh_until: int, never_after: int) -> bytes:
         """The header that lets an answer be kept: until `fresh_until` while the stream lives, and past it while the
         gate is gone, but never past `never_after` (0: no such instant)."""
         keep = f"X-SK-Keep: {self.epoch} {self._number} {self._version} {fresh_until} {never_after}\r\n"
         return keep.encode("ascii")
 
-    def beat(self) -> None:
+    def on_tick(self) -> None:
         """Once a second: the streams live, and whoever does not read is cut off."""
         for stream in list(self._streams):
-            stream.look()
+            stream.check_stuck()
         self._send({"n": self._number})
 
     def add(self, stream: Stream) -> bytes:
@@ -92,7 +92,7 @@ class Changes:
         self._streams.discard(stream)
         self._open.value = len(self._streams)
 
-    def _raise(self) -> None:
+    def _next_number(self) -> None:
         self._number += 1
         self._total.value += 1
 
@@ -129,7 +129,7 @@ class Stream:
         self._written += len(chunk)
         self._transport.write(chunk)
 
-    def look(self) -> None:
+    def check_stuck(self) -> None:
         """Once a tick: cut off a reader to whom nothing could be sent for some of them."""
         if self._transport is None:
             return
@@ -139,7 +139,7 @@ class Stream:
         self._drained = drained
         if self._stuck >= STUCK_TICKS:
             self._transport.abort()
-            self.lost()
+            self.disconnected()
 
     def close(self) -> None:
         """Tell the reader that there is no more. Twice is once."""
@@ -148,7 +148,7 @@ class Stream:
             self._transport.write(_LAST_CHUNK)
             self._transport = None
 
-    def lost(self) -> None:
+    def disconnected(self) -> None:
         """The connection is gone, or about to be."""
         self._changes.remove(self)
         self._transport = None

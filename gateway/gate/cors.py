@@ -15,7 +15,7 @@ EXPOSED = "Link, Retry-After, WWW-Authenticate, X-SK-Tier"
 _VARY = b"Vary: Origin\r\n"
 
 
-def lines_by_origin(origins: Iterable[str]) -> Mapping[bytes, bytes]:
+def cors_lines_by_origin(origins: Iterable[str]) -> Mapping[bytes, bytes]:
     """Origin as a browser sends it → the header lines of a refusal that its pages may read."""
     return {
         origin.encode("ascii"): (
@@ -27,7 +27,7 @@ def lines_by_origin(origins: Iterable[str]) -> Mapping[bytes, bytes]:
     }
 
 
-def readable(lines: Mapping[bytes, bytes], headers: Headers, refusal: bytes) -> bytes:
+def with_cors_headers(lines: Mapping[bytes, bytes], headers: Headers, refusal: bytes) -> bytes:
     """The refusal as the origin of the request may read it; as it is where the app allows no origin."""
     if not lines:
         return refusal

@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 
 from gateway.gate import answers
-from gateway.gate.gate import Gate
+from gateway.gate.handler import GateHandler
 from gateway.gate.protocol import Connection
 from gateway.gate.sockets import listening_socket
 from gateway.log import fields
@@ -27,9 +27,9 @@ _BOUNDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0
 class Listener:
     """A listening gate. `port` is the real one where 0 was asked for."""
 
-    def __init__(self, gate: Gate, max_connections: int, tick_seconds: float) -> None:
+    def __init__(self, gate: GateHandler, max_connections: int, tick_seconds: float) -> None:
         self.gate = gate
-        self.usual_answer = gate.usual.answer
+        self.cached_answer = gate.request_cache.answer
         self.tick = 0
         self.draining = False
         self.failed = gate.registry.counter(
@@ -73,7 +73,7 @@ class Listener:
             connection.abort()
         return count <= self._max_connections and not self.draining
 
-    def gone(self, connection: Connection) -> None:
+    def remove_connection(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._open.value = len(self._connections)
         if not self._connections:
@@ -97,17 +97,17 @@ class Listener:
     def _sweep(self) -> None:
         """Once a tick: one look at each connection instead of a timer for each request."""
         self.tick += 1
-        self.gate.changes.beat()
+        self.gate.changes.on_tick()
         for connection in list(self._connections):
             quiet = self.tick - connection.active_at
             if connection.closing:
                 if quiet > LINGER_SECONDS:
                     connection.abort()
-            elif connection.stream is not None or connection.waits:
-                continue  # `beat` has looked at the one, and the other has a time limit of its own
+            elif connection.stream is not None or connection.is_waiting:
+                continue  # `on_tick` has looked at the one, and the other has a time limit of its own
             elif connection.stalled_at is not None and self.tick - connection.stalled_at > STALLED_SECONDS:
                 connection.abort()
-            elif connection.began_at is not None and self.tick - connection.began_at > HEAD_SECONDS:
+            elif connection.head_started_at is not None and self.tick - connection.head_started_at > HEAD_SECONDS:
                 connection.end(answers.TOO_SLOW)
             elif quiet > IDLE_SECONDS:
                 connection.end(None)
@@ -115,7 +115,7 @@ class Listener:
 
 
 async def listen(
-    gate: Gate, host: str, port: int, *, max_connections: int = MAX_CONNECTIONS, tick_seconds: float = 1
+    gate: GateHandler, host: str, port: int, *, max_connections: int = MAX_CONNECTIONS, tick_seconds: float = 1
 ) -> Listener:
     """Serve `gate` at this address until `close`. `tick_seconds` is the unit of the time limits; tests make it short.
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 from urllib.parse import quote
 
+from gateway.access.authentication import AuthenticatedUser, Authentication, RejectedCredential
 from gateway.access.hosts import host_name
 from gateway.access.paths import read_path
 from gateway.access.policy import TierRequired
 from gateway.access.return_urls import back_path, return_url
-from gateway.access.who import Known, Refused, Told
 from gateway.catalog.model import Tier
 from gateway.gate import answers, refusals
 from gateway.gate import request as names
-from gateway.gate.prepared import PreparedApp
+from gateway.gate.prepared_app import PreparedApp
 from gateway.gate.request import Headers
 
 
@@ -40,15 +40,24 @@ class PlansLinks:
         host = host_name(headers.get(names.HOST, b"").decode("latin-1")) or ""
         return return_url(app.app, host, headers.get(names.URI, b"") if uri is None else uri, self._public_url)
 
-    def upgrade(self, app: PreparedApp, headers: Headers, who: Told, tier_id: str, page: bool, now: int) -> bytes:
+    def upgrade(
+        self, app: PreparedApp, headers: Headers, authentication: Authentication, tier_id: str, page: bool, now: int
+    ) -> bytes:
         """`/.skpayments/upgrade`: a redirect to the page with the plans, for the user that the gate identified. With
         `?back=/path` it leads back there after paying, on the same host."""
-        if isinstance(who, Known):
+        if isinstance(authentication, AuthenticatedUser):
             app.count("upgrade")
             tier = app.app.tier(tier_id) or app.app.default_tier
             asked = back_path(headers.get(names.URI, b""))
             back = self.return_url(app, headers, asked) if asked else ""
-            refused = app.access.policy.decide(who, tier_id, "GET", read_path(asked)) if back else None
+            refused = app.access.policy.decide(authentication, tier_id, "GET", read_path(asked)) if back else None
             required = refused.required_tier if isinstance(refused, TierRequired) else None
-            return answers.see_other(self.buy_url(app, who.user_id, now, back, required), refusals.tier_header(tier))
-        return refusals.sign_in(app, who, who.reason if isinstance(who, Refused) else "sign in to upgrade", page)
+            return answers.see_other(
+                self.buy_url(app, authentication.user_id, now, back, required), refusals.tier_header(tier)
+            )
+        return refusals.sign_in(
+            app,
+            authentication,
+            authentication.reason if isinstance(authentication, RejectedCredential) else "sign in to upgrade",
+            page,
+        )

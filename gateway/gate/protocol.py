@@ -9,8 +9,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from gateway.gate import answers
-from gateway.gate.asking import Waiting
 from gateway.gate.changes import Stream
+from gateway.gate.credential_lookups import PendingAnswer
 from gateway.gate.reader import LastAnswer, Reader
 from gateway.gate.request import Headers
 
@@ -34,16 +34,16 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._transport: asyncio.Transport | None = None
         self._reader: Reader | None = None
-        self._whole: bytes | None = None
-        self._last = False
+        self._raw_request: bytes | None = None
+        self._close_after_answer = False
         self._out: list[bytes] = []
-        self._behind: deque[bytes | asyncio.Task[bytes]] | None = None  # the first that waits, and all after it
+        self._queued_answers: deque[bytes | asyncio.Task[bytes]] | None = None  # the first that waits, and all after it
         self._dropped_bytes = 0
         self.closing = False
         self.stream: Stream | None = None
         # Ticks of the listener's clock, one a second.
         self.active_at = listener.tick
-        self.began_at: int | None = None
+        self.head_started_at: int | None = None
         self.stalled_at: int | None = None
 
     # asyncio.Protocol
@@ -58,8 +58,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self._transport = None
         if self.stream is not None:
-            self.stream.lost()
-        self._listener.gone(self)
+            self.stream.disconnected()
+        self._listener.remove_connection(self)
 
     def eof_received(self) -> bool:
         """A half-closed peer gets the answers already written; then the connection closes."""
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._transport is not None and not (self.closing or self.waits) and self.stalled_at is None:
+        if self._transport is not None and not (self.closing or self.is_waiting) and self.stalled_at is None:
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         answer = None
         if self._reader is None and not self.closing:
             try:
-                answer = listener.usual_answer(data)
+                answer = listener.cached_answer(data)
             except Exception:
                 # A bug of ours; with care it may not happen.
                 log.exception("gate_request_failed")
@@ -109,48 +109,48 @@ class Connection(asyncio.Protocol):
             return
         self.active_at = self._listener.tick
         try:
-            self._carefully(data)
+            self._parse_request(data)
         except LastAnswer as last:
-            if self.stream is None and not self.waits:
+            if self.stream is None and not self.is_waiting:
                 self.end(last.answer)
                 return
-            self._last = True
-            if self._behind is not None and last.answer is not None:
-                self._behind.append(last.answer)
-        self._settle()
+            self._close_after_answer = True
+            if self._queued_answers is not None and last.answer is not None:
+                self._queued_answers.append(last.answer)
+        self._write_ready_answers()
 
-    def _settle(self) -> None:
+    def _write_ready_answers(self) -> None:
         """Write what is due, and once nothing waits any more also what ends the connection."""
-        if self.stream is not None and not self.waits:
+        if self.stream is not None and not self.is_waiting:
             self._open(self.stream)
-        elif self._last and self._out and not self.waits:
+        elif self._close_after_answer and self._out and not self.is_waiting:
             self.end(self._out.pop())
         elif self._out:
             self._flush()
 
-    def _carefully(self, data: bytes) -> None:
-        self._whole = None
+    def _parse_request(self, data: bytes) -> None:
+        self._raw_request = None
         if self._reader is None:
             self._reader = Reader(self._receive, self._listener.gate.reads)
-            self._whole = data
+            self._raw_request = data
         completed = self._reader.feed(data)
         if self._reader.idle:
-            self.began_at = None
-            self._leave_reader()
-        elif completed or self.began_at is None:
-            self.began_at = self._listener.tick
+            self.head_started_at = None
+            self._release_reader()
+        elif completed or self.head_started_at is None:
+            self.head_started_at = self._listener.tick
 
-    def _leave_reader(self) -> None:
+    def _release_reader(self) -> None:
         """Whatever comes next may be a usual request, unless an answer still waits."""
-        if self._reader is not None and self._reader.idle and not (self.waits or self._last):
+        if self._reader is not None and self._reader.idle and not (self.is_waiting or self._close_after_answer):
             self._reader = None
 
     def _receive(self, method: bytes, url: bytes, headers: Headers, keep_alive: bool) -> None:
         if not keep_alive or method != b"GET":
-            self._whole = None
+            self._raw_request = None
         answer = self._respond(method, url, headers)
-        last = not keep_alive or self._last
-        if isinstance(answer, bytes) and self._behind is None:
+        last = not keep_alive or self._close_after_answer
+        if isinstance(answer, bytes) and self._queued_answers is None:
             if last:
                 raise LastAnswer(answer)
             self._out.append(answer)
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
         if isinstance(answer, Stream):
             self.stream, last = answer, True
         else:
-            self._line_up(answer)
+            self._enqueue_answer(answer)
         if last:
             raise LastAnswer(None)
 
@@ -166,49 +166,49 @@ class Connection(asyncio.Protocol):
         """The gate's answer; an internal error is answered, and the server keeps running."""
         started = perf_counter()
         try:
-            answer = self._listener.gate.answer(method, url, headers, self._whole)
+            answer = self._listener.gate.answer(method, url, headers, self._raw_request)
         except Exception:
-            answer = self._failed()
+            answer = self._internal_error()
         if isinstance(answer, bytes):
             self._listener.observe(perf_counter() - started)
             return answers.without_body(answer) if method == b"HEAD" else answer
         if isinstance(answer, Stream):
             return answer
-        return asyncio.create_task(self._later(answer, method, started))
+        return asyncio.create_task(self._await_answer(answer, method, started))
 
-    def _failed(self) -> bytes:
+    def _internal_error(self) -> bytes:
         log.exception("gate_request_failed")
         self._listener.failed.value += 1
-        self._last = True
+        self._close_after_answer = True
         return answers.INTERNAL
 
     # waiting
 
-    async def _later(self, waiting: Waiting, method: bytes, started: float) -> bytes:
+    async def _await_answer(self, waiting: PendingAnswer, method: bytes, started: float) -> bytes:
         try:
             answer = await waiting
         except Exception:
-            answer = self._failed()
+            answer = self._internal_error()
         self._listener.observe(perf_counter() - started)
         return answers.without_body(answer) if method == b"HEAD" else answer
 
     @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         """For somebody else's word; not longer than a second."""
-        return self._behind is not None
+        return self._queued_answers is not None
 
-    def _line_up(self, answer: bytes | asyncio.Task[bytes]) -> None:
-        if self._behind is None:
-            self._behind = deque()
+    def _enqueue_answer(self, answer: bytes | asyncio.Task[bytes]) -> None:
+        if self._queued_answers is None:
+            self._queued_answers = deque()
             if self._transport is not None:
                 self._transport.pause_reading()
-        self._behind.append(answer)
+        self._queued_answers.append(answer)
         if isinstance(answer, asyncio.Task):
-            answer.add_done_callback(self._told)
+            answer.add_done_callback(self._on_answer_ready)
 
-    def _told(self, task: asyncio.Task[bytes]) -> None:
+    def _on_answer_ready(self, task: asyncio.Task[bytes]) -> None:
         """One answer is here: it and those behind it go out as far as none of them waits."""
-        behind = self._behind
+        behind = self._queued_answers
         if behind is None or self.closing:
             return
         while behind:
@@ -220,10 +220,10 @@ class Connection(asyncio.Protocol):
             self._out.append(first)
             behind.popleft()
         if not behind:
-            self._behind = None
-            self._leave_reader()
+            self._queued_answers = None
+            self._release_reader()
             self._read_on()
-        self._settle()
+        self._write_ready_answers()
 
     # writing
 
@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
         if self.stream is not None:
             self.stream.close()
         if last is not None:
-            self._out.append(answers.closing(last))
+            self._out.append(answers.with_connection_close(last))
         if self._transport is None:
             return
         if self._out:
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Close now if nothing is on its way, else after the next answer."""
-        self._last = True
+        self._close_after_answer = True
         if self._reader is None or self.stream is not None:
             self.end(None)
 
@@ -271,6 +271,6 @@ class Connection(asyncio.Protocol):
         """Drop the connection and whatever it has not read."""
         self.closing = True
         if self.stream is not None:
-            self.stream.lost()
+            self.stream.disconnected()
         if self._transport is not None:
             self._transport.abort()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import httptools
 
-from gateway.access.cookies import AGAIN
+from gateway.access.cookies import REPEATED_HEADER_SEPARATOR
 from gateway.gate import answers
 from gateway.gate.request import ENCODING, LENGTH, Headers
 
@@ -110,7 +110,7 @@ class Reader:
         values: dict[bytes, list[bytes]] = {}
         for name, value in self._repeated:
             values.setdefault(name, [self._headers[name]]).append(value)
-        self._headers |= {name: AGAIN.join(each) for name, each in values.items()}
+        self._headers |= {name: REPEATED_HEADER_SEPARATOR.join(each) for name, each in values.items()}
 
     def on_message_complete(self) -> None:
         self._requests += 1

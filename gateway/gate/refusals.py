@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.access.identity import SESSION_COOKIE
+from gateway.access.authentication import NOT_ACTIVATED, Authentication, RejectedCredential
+from gateway.access.authenticator import SESSION_COOKIE
 from gateway.access.policy import TierRequired
 from gateway.access.tags import encode
-from gateway.access.who import NOT_ACTIVATED, Refused, Told
 from gateway.catalog.model import Tier
 from gateway.gate import answers
-from gateway.gate.prepared import PreparedApp
+from gateway.gate.prepared_app import PreparedApp
 
 # What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
 _CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
@@ -31,12 +31,16 @@ def tier_required(decision: TierRequired, url: str, page: bool) -> bytes:
     return answers.refusal(402, "tier_required", message, fields, headers, detail)
 
 
-def sign_in(app: PreparedApp, who: Told, reason: str, page: bool) -> bytes:
+def sign_in(app: PreparedApp, authentication: Authentication, reason: str, page: bool) -> bytes:
     """401; for a browser (`page`) a redirect to the sign-in page, or the reason as a page if there is none."""
     app.count("sign_in_required")
     url = app.app.sign_in_url
     headers: answers.Headers = () if url is None else answers.link(url, "login")
-    if isinstance(who, Refused) and who.source == SESSION_COOKIE and who.code != NOT_ACTIVATED:
+    if (
+        isinstance(authentication, RejectedCredential)
+        and authentication.source == SESSION_COOKIE
+        and authentication.code != NOT_ACTIVATED
+    ):
         headers += _CLEAR_COOKIE
     if page and url is not None:
         return answers.see_other(url, headers)

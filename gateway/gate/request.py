@@ -19,10 +19,10 @@ API_KEY = b"X-Api-Key"
 ACCEPT = b"Accept"
 FETCH_MODE = b"Sec-Fetch-Mode"
 ORIGIN = b"Origin"
-ASKED_METHOD = b"Access-Control-Request-Method"
+REQUESTED_METHOD = b"Access-Control-Request-Method"
 PLUGIN = b"X-Sk-Plugin"
 
-_READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, ASKED_METHOD, PLUGIN)
+_READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, REQUESTED_METHOD, PLUGIN)
 # A body is no business of the gate's; the length decides whether there is one.
 LENGTH = b"Content-Length"
 ENCODING = b"Transfer-Encoding"
@@ -30,7 +30,7 @@ ENCODING = b"Transfer-Encoding"
 
 # Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
-_USUAL_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_COMMON_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
 def canonical_names(more: Iterable[str] = ()) -> dict[bytes, bytes]:
@@ -41,7 +41,7 @@ def canonical_names(more: Iterable[str] = ()) -> dict[bytes, bytes]:
 
 def method_name(method: bytes | None) -> str | None:
     """A usual method or one of an app's own, such as WebDAV's; None if it is no method at all."""
-    usual = _USUAL_METHODS.get(method or b"")
-    if usual is not None:
-        return usual
+    common_method = _COMMON_METHODS.get(method or b"")
+    if common_method is not None:
+        return common_method
     return method.decode("ascii") if method is not None and _METHOD.fullmatch(method) else None

@@ -9,33 +9,33 @@ import aiohttp
 
 from gateway.catalog.model import Limits
 from gateway.errors import UpstreamFailed
-from gateway.litellm import wish
-from gateway.litellm.enforcement import Proof, probe_id, prove
+from gateway.litellm import limit_fields
+from gateway.litellm.enforcement import EnforcementProof, probe_enforcement, probe_id
 from gateway.litellm.ids import check_litellm_id
 from gateway.litellm.keys import KeyHolder, holder
+from gateway.litellm.limit_fields import LimitsComparison, Provisioned
 from gateway.litellm.wire import Wire
-from gateway.litellm.wish import Held, Provisioned
 from gateway.settings import Secret
 
 _MAX_LIST_BYTES = 64 * 1024 * 1024
-_NOBODY = "skpayments-doctor"
+_PROBE_USER = "skpayments-doctor"
 _PROBE_BUDGET = "skpay-doctor"  # no budget of a tier: those have a dot in their id
-_NOTHING = Limits(rpm_limit=0)
-_NONSENSE = {"user_id": _NOBODY, "budget_id": _NOBODY, "max_budget": "none", "user_ids": "none"}
-_PROBES: tuple[tuple[str, str, Mapping[str, object]], ...] = (
-    ("GET", "/v2/user/info", {"user_id": _NOBODY}),
-    ("GET", "/user/info", {"user_id": _NOBODY}),
-    ("POST", "/user/update", _NONSENSE),
-    ("POST", "/user/delete", _NONSENSE),
-    ("GET", "/key/info", {"key": _NOBODY}),
-    ("GET", "/customer/info", {"end_user_id": _NOBODY}),
+_NO_REQUESTS = Limits(rpm_limit=0)
+_INVALID_BODY = {"user_id": _PROBE_USER, "budget_id": _PROBE_USER, "max_budget": "none", "user_ids": "none"}
+_ROUTE_PROBES: tuple[tuple[str, str, Mapping[str, object]], ...] = (
+    ("GET", "/v2/user/info", {"user_id": _PROBE_USER}),
+    ("GET", "/user/info", {"user_id": _PROBE_USER}),
+    ("POST", "/user/update", _INVALID_BODY),
+    ("POST", "/user/delete", _INVALID_BODY),
+    ("GET", "/key/info", {"key": _PROBE_USER}),
+    ("GET", "/customer/info", {"end_user_id": _PROBE_USER}),
     ("GET", "/customer/list", {}),
-    ("POST", "/customer/new", _NONSENSE),
-    ("POST", "/customer/update", _NONSENSE),
-    ("POST", "/customer/delete", _NONSENSE),
+    ("POST", "/customer/new", _INVALID_BODY),
+    ("POST", "/customer/update", _INVALID_BODY),
+    ("POST", "/customer/delete", _INVALID_BODY),
     ("POST", "/budget/info", {"budgets": "none"}),
-    ("POST", "/budget/new", _NONSENSE),
-    ("POST", "/budget/update", _NONSENSE),
+    ("POST", "/budget/new", _INVALID_BODY),
+    ("POST", "/budget/update", _INVALID_BODY),
 )
 
 
@@ -60,7 +60,7 @@ class LiteLLM:
 
     async def ping(self) -> None:
         """Return if LiteLLM is up and has its database; raise `UpstreamFailed` (retryable) if not. Needs no key."""
-        answer = await self._wire.open_call("/health/readiness")
+        answer = await self._wire.call_without_key("/health/readiness")
         if not answer.ok or answer.row.get("db") != "connected":
             raise UpstreamFailed(
                 "LiteLLM is not ready.", status=answer.status, detail=f"db: {str(answer.row.get('db'))[:40]}"
@@ -68,12 +68,12 @@ class LiteLLM:
 
     async def check_key(self) -> None:
         """Return if LiteLLM lets our key read budgets; raise `UpstreamFailed` if not. Changes nothing."""
-        await self._budget(_NOBODY)
+        await self._budget(_PROBE_USER)
 
     async def denied_routes(self) -> tuple[str, ...]:
         """The routes that our key may not call, of all that are needed. Nothing is changed: each is asked with what
         LiteLLM must refuse, and a key without the right is refused before that."""
-        return tuple([path for method, path, body in _PROBES if await self._is_denied(method, path, body)])
+        return tuple([path for method, path, body in _ROUTE_PROBES if await self._is_denied(method, path, body)])
 
     async def _is_denied(self, method: str, path: str, body: Mapping[str, object]) -> bool:
         query = {str(name): str(value) for name, value in body.items()} if method == "GET" else None
@@ -110,7 +110,7 @@ class LiteLLM:
         previous_budget_duration: str | None,
         metadata: Mapping[str, object] | None,
     ) -> Provisioned:
-        wanted = wish.user_wish(limits)
+        wanted = limit_fields.user_fields(limits)
         body = {"user_id": litellm_id, **wanted}
         if metadata or previous_budget_duration != limits.budget_duration:
             row = await self._user(litellm_id)
@@ -121,12 +121,12 @@ class LiteLLM:
         else:
             del body["budget_duration"]
         answer = await self._update_user(body)
-        missing = wish.different(wanted, answer)
+        missing = limit_fields.mismatches(wanted, answer)
         if missing:
-            again = self._without_reset_race({"user_id": litellm_id, **wish.without_nulls(missing)}, answer)
+            again = self._without_reset_race({"user_id": litellm_id, **limit_fields.without_nulls(missing)}, answer)
             answer = await self._update_user(again)
-            missing = wish.different(wanted, answer)
-        return Provisioned(wish.user_answer(answer), wish.lines(missing, answer))
+            missing = limit_fields.mismatches(wanted, answer)
+        return Provisioned(limit_fields.user_answer(answer), limit_fields.mismatch_lines(missing, answer))
 
     async def provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
         """Put a customer (end user) on a budget that all customers of the tier share; effective with its next call.
@@ -139,7 +139,7 @@ class LiteLLM:
 
     async def _provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
         budget = await self.ensure_budget(budget_id, limits)
-        wanted: dict[str, object] = {"budget_id": budget_id, "models": wish.models_wish(limits)}
+        wanted: dict[str, object] = {"budget_id": budget_id, "models": limit_fields.model_names(limits)}
         body = {"user_id": litellm_id, **wanted}
         answer = await self._wire.call("POST", "/customer/update", body=body, expect=(404,))
         if answer.status == 404:
@@ -147,41 +147,47 @@ class LiteLLM:
         if answer.status == 400:
             # Somebody else created it in between; a 400 for any other reason is refused here again.
             answer = await self._wire.call("POST", "/customer/update", body=body)
-        row = _own_row(answer.row, "user_id", litellm_id, "/customer/update")
-        missing = wish.different(wanted, row)
+        row = _row_with_id(answer.row, "user_id", litellm_id, "/customer/update")
+        missing = limit_fields.mismatches(wanted, row)
         return Provisioned(
-            wish.customer_answer(row, budget.answer),
-            budget.differences + wish.lines(missing, row),
+            limit_fields.customer_answer(row, budget.answer),
+            budget.differences + limit_fields.mismatch_lines(missing, row),
             budget.budget_changed,
         )
 
     async def ensure_budget(self, budget_id: str, limits: Limits) -> Provisioned:
         """Make the budget that a tier's customers share hold these limits; writes only what differs."""
         check_litellm_id(budget_id)
-        wanted = wish.budget_wish(limits)
+        wanted = limit_fields.budget_fields(limits)
         found = await self._budget(budget_id)
         row = found if found is not None else await self._create_budget(budget_id, wanted)
         changed = found is None
-        missing = wish.different(wanted, row)
+        missing = limit_fields.mismatches(wanted, row)
         if missing:
             row = await self._update_budget(budget_id, missing, row)
-            missing, changed = wish.different(wanted, row), True
+            missing, changed = limit_fields.mismatches(wanted, row), True
         if missing:
-            row = await self._update_budget(budget_id, wish.without_nulls(missing), row)
-            missing = wish.different(wanted, row)
-        return Provisioned(wish.budget_answer(row), wish.lines(missing, row), changed)
+            row = await self._update_budget(budget_id, limit_fields.without_nulls(missing), row)
+            missing = limit_fields.mismatches(wanted, row)
+        return Provisioned(limit_fields.budget_answer(row), limit_fields.mismatch_lines(missing, row), changed)
 
-    async def holds_internal_user(self, litellm_id: str, limits: Limits) -> Held | None:
+    async def compare_internal_user(self, litellm_id: str, limits: Limits) -> LimitsComparison | None:
         """What LiteLLM holds of an internal user, beside these limits; None if it knows none. Nothing is written."""
         row = await self._user(litellm_id)
-        return wish.held(wish.user_wish(limits), row, wish.user_answer(row)) if row else None
+        return (
+            limit_fields.compare(limit_fields.user_fields(limits), row, limit_fields.user_answer(row)) if row else None
+        )
 
-    async def holds_budget(self, budget_id: str, limits: Limits) -> Held | None:
+    async def compare_budget(self, budget_id: str, limits: Limits) -> LimitsComparison | None:
         """What LiteLLM holds of a budget, beside these limits; None if it knows none. Nothing is written."""
         row = await self._budget(budget_id)
-        return None if row is None else wish.held(wish.budget_wish(limits), row, wish.budget_answer(row))
+        return (
+            None
+            if row is None
+            else limit_fields.compare(limit_fields.budget_fields(limits), row, limit_fields.budget_answer(row))
+        )
 
-    async def holds_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Held | None:
+    async def compare_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> LimitsComparison | None:
         """What LiteLLM holds of a customer, beside this budget with these limits; None if it knows none.
 
         Nothing is written.
@@ -189,13 +195,19 @@ class LiteLLM:
         answer = await self._wire.call("GET", "/customer/info", query={"end_user_id": litellm_id}, expect=(404,))
         if answer.status == 404:
             return None
-        row = _own_row(answer.row, "user_id", litellm_id, "/customer/info")
+        row = _row_with_id(answer.row, "user_id", litellm_id, "/customer/info")
         budget = row.get("litellm_budget_table")
         found = budget if isinstance(budget, dict) else {}
-        wanted = {"budget_id": budget_id, "models": wish.models_wish(limits), **wish.budget_wish(limits)}
+        wanted = {
+            "budget_id": budget_id,
+            "models": limit_fields.model_names(limits),
+            **limit_fields.budget_fields(limits),
+        }
         # A customer's answer has the limits in its budget only; the id of the budget stands in both.
         merged = {**found, "budget_id": row.get("budget_id"), "models": row.get("models")}
-        return wish.held(wanted, merged, wish.customer_answer(row, wish.budget_answer(found)))
+        return limit_fields.compare(
+            wanted, merged, limit_fields.customer_answer(row, limit_fields.budget_answer(found))
+        )
 
     async def spending_customers(self) -> list[str]:
         """The id of every customer that LiteLLM has counted spend for; '' stands for calls that named nobody.
@@ -222,7 +234,9 @@ class LiteLLM:
             raise _unusable("/key/info")
         return holder(info, self._clock()) if isinstance(info, dict) else None
 
-    async def prove_enforcement(self, app_id: str, mode: str, keys: tuple[Secret, ...], user_header: str) -> Proof:
+    async def prove_enforcement(
+        self, app_id: str, mode: str, keys: tuple[Secret, ...], user_header: str
+    ) -> EnforcementProof:
         """Whether a call with the app's shared `keys` that names a user with no requests is refused for that reason.
 
         The user stands for nobody and stays at LiteLLM. `internal_user`: proves it only for a key of that user, since
@@ -230,12 +244,12 @@ class LiteLLM:
         """
         own_id = probe_id(app_id)
         if mode == "customer":
-            await self._provision_customer(own_id, _PROBE_BUDGET, _NOTHING)
+            await self._provision_customer(own_id, _PROBE_BUDGET, _NO_REQUESTS)
         else:
-            await self._provision_internal_user(own_id, _NOTHING, None, None)
+            await self._provision_internal_user(own_id, _NO_REQUESTS, None, None)
         if not keys:
-            return Proof("unproven", "no key is set")
-        return await prove(self._wire.with_keys(keys), user_header, own_id)
+            return EnforcementProof("unproven", "no key is set")
+        return await probe_enforcement(self._wire.with_keys(keys), user_header, own_id)
 
     async def delete_user(self, mode: str, litellm_id: str) -> None:
         """Delete a `customer` or `internal_user`; one that LiteLLM does not know is no error.
@@ -259,13 +273,13 @@ class LiteLLM:
 
     async def _update_user(self, body: Mapping[str, object]) -> Mapping[str, object]:
         answer = await self._wire.call("POST", "/user/update", body=body)
-        return _own_row(answer.row.get("data"), "user_id", body["user_id"], "/user/update")
+        return _row_with_id(answer.row.get("data"), "user_id", body["user_id"], "/user/update")
 
     def _without_reset_race(self, body: dict[str, object], row: Mapping[str, object]) -> dict[str, object]:
         """`body` without a budget_duration that LiteLLM has already; with the spend set back if its job is late."""
         if row.get("budget_duration") == body.get("budget_duration"):
             return {name: value for name, value in body.items() if name != "budget_duration"}
-        if "budget_duration" in body and wish.reset_is_due(row, self._clock()):
+        if "budget_duration" in body and limit_fields.reset_is_due(row, self._clock()):
             return {**body, "spend": 0}
         return body
 
@@ -282,17 +296,17 @@ class LiteLLM:
         body = {"budget_id": budget_id, **wanted}
         answer = await self._wire.call("POST", "/budget/new", body=body, expect=(400,))
         if answer.ok:
-            return _own_row(answer.row, "budget_id", budget_id, "/budget/new")
+            return _row_with_id(answer.row, "budget_id", budget_id, "/budget/new")
         found = await self._budget(budget_id)
         if found is None:
-            raise self._wire.refused("/budget/new", answer)
+            raise self._wire.error_from("/budget/new", answer)
         return found
 
     async def _update_budget(
         self, budget_id: str, missing: Mapping[str, object], row: Mapping[str, object]
     ) -> Mapping[str, object]:
         body = {"budget_id": budget_id, **missing}
-        if "budget_duration" in missing and wish.reset_is_due(row, self._clock()):
+        if "budget_duration" in missing and limit_fields.reset_is_due(row, self._clock()):
             # Left alone, LiteLLM would move this a whole period on, and nobody's spend would be set back.
             body["budget_reset_at"] = row["budget_reset_at"]
         answer = await self._wire.call("POST", "/budget/update", body=body)
@@ -300,10 +314,10 @@ class LiteLLM:
             # 200 null: deleted since it was read.
             kept = {name: row.get(name) for name in ("max_budget", "budget_duration", "tpm_limit", "rpm_limit")}
             return await self._create_budget(budget_id, {**kept, **missing})
-        return _own_row(answer.row, "budget_id", budget_id, "/budget/update")
+        return _row_with_id(answer.row, "budget_id", budget_id, "/budget/update")
 
 
-def _own_row(row: object, name: str, wanted: object, path: str) -> Mapping[str, object]:
+def _row_with_id(row: object, name: str, wanted: object, path: str) -> Mapping[str, object]:
     if not isinstance(row, dict) or row.get(name) != wanted:
         raise _unusable(path)
     return row

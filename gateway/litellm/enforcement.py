@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.litellm.ids import PROBE_START
+from gateway.litellm.ids import PROBE_ID_PREFIX
 from gateway.litellm.wire import Answer, Wire
 
-State = Literal["enforced", "not_enforced", "unproven"]
+EnforcementState = Literal["enforced", "not_enforced", "unproven"]
 _UNKNOWN_MODEL = "skpay-doctor"
 _NOT_LISTED = (401, 403, 404)
 _NOT_REFUSED = (400, 404, 422)
@@ -21,23 +21,23 @@ _NOT_REFUSED = (400, 404, 422)
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class EnforcementProof:
     """`detail` is what LiteLLM answered, for an operator; it holds no key."""
 
-    state: State
+    state: EnforcementState
     detail: str
 
 
 def probe_id(app_id: str) -> str:
     """The customer or internal user that stands for nobody; no user may have such an id."""
-    return PROBE_START + app_id
+    return PROBE_ID_PREFIX + app_id
 
 
-async def prove(wire: Wire, user_header: str, own_id: str) -> Proof:
+async def probe_enforcement(wire: Wire, user_header: str, own_id: str) -> EnforcementProof:
     """Call as `own_id`, whose rate limit is 0. `wire` has the app's shared key. Raises `UpstreamFailed`."""
     body = {"model": await _model(wire)}
-    answer = await wire.call_as("POST", "/v1/chat/completions", body, {user_header: own_id})
-    return Proof(_state(answer, own_id), f"{answer.status}: {wire.without_keys(answer.reason)[:200]}")
+    answer = await wire.call_as_app("POST", "/v1/chat/completions", body, {user_header: own_id})
+    return EnforcementProof(_state(answer, own_id), f"{answer.status}: {wire.without_keys(answer.reason)[:200]}")
 
 
 async def _model(wire: Wire) -> str:
@@ -48,7 +48,7 @@ async def _model(wire: Wire) -> str:
     return str(names[0]) if names else _UNKNOWN_MODEL
 
 
-def _state(answer: Answer, own_id: str) -> State:
+def _state(answer: Answer, own_id: str) -> EnforcementState:
     """The id is looked for in the answer, since the shared key may have run into a rate limit of its own."""
     if answer.status == 429:
         return "enforced" if own_id in answer.reason else "unproven"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from gateway.errors import InvalidInput
 
-_LONGEST = 255
+_MAX_ID_LENGTH = 255
 # LiteLLM's own rows and accounts (1.106.2, litellm/constants.py). A limit written on one of these is the proxy's own:
 # `default_user_id` is whoever holds the master key, `litellm-proxy-budget` the budget of the whole proxy.
 _RESERVED = frozenset(
     {"default_user_id", "litellm-cli", "litellm-internal-health-check", "litellm_internal_jobs", "litellm-dashboard"}
 )
-PROBE_START = "skpay-doctor-"
+PROBE_ID_PREFIX = "skpay-doctor-"
 """Ids of our own: whoever has one is denied every call, to see that LiteLLM enforces limits."""
-_RESERVED_STARTS = ("litellm-proxy-", "litellm_proxy_")
+_RESERVED_PREFIXES = ("litellm-proxy-", "litellm_proxy_")
 
 
 def check_litellm_id(litellm_id: str) -> None:
@@ -23,11 +23,11 @@ def check_litellm_id(litellm_id: str) -> None:
     plain = litellm_id.strip().lower()
     if not plain:
         raise InvalidInput("A LiteLLM user id must not be empty.", code="litellm_id_empty")
-    if len(litellm_id) > _LONGEST or not litellm_id.isprintable():
+    if len(litellm_id) > _MAX_ID_LENGTH or not litellm_id.isprintable():
         raise InvalidInput(
-            f"A LiteLLM user id must be 1 to {_LONGEST} printable characters.", code="litellm_id_malformed"
+            f"A LiteLLM user id must be 1 to {_MAX_ID_LENGTH} printable characters.", code="litellm_id_malformed"
         )
-    if plain in _RESERVED or plain.startswith(_RESERVED_STARTS):
+    if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
         raise InvalidInput("This user id is one of LiteLLM's own.", code="litellm_id_reserved", detail=litellm_id)
-    if plain.startswith(PROBE_START):
+    if plain.startswith(PROBE_ID_PREFIX):
         raise InvalidInput("This user id is one of doctor's.", code="litellm_id_reserved", detail=litellm_id)

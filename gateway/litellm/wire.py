@@ -74,20 +74,22 @@ class Wire:
         max_bytes: int = _MAX_BODY_BYTES,
     ) -> Answer:
         """The answer, if its status is 2xx or in `expect`. Raises `UpstreamFailed`, never with a key in it."""
-        answer = await self._with_a_key(method, path, body, query, max_bytes)
+        answer = await self._with_first_accepted_key(method, path, body, query, max_bytes)
         if answer.ok or (answer.status in expect and not is_outage(answer.status, answer.reason)):
             return answer
-        raise self.refused(path, answer)
+        raise self.error_from(path, answer)
 
-    async def call_as(self, method: str, path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> Answer:
+    async def call_as_app(
+        self, method: str, path: str, body: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Answer:
         """The answer to a call of an app's, whatever its status."""
-        return await self._with_a_key(method, path, body, None, _MAX_BODY_BYTES, headers)
+        return await self._with_first_accepted_key(method, path, body, None, _MAX_BODY_BYTES, headers)
 
-    async def open_call(self, path: str) -> Answer:
+    async def call_without_key(self, path: str) -> Answer:
         """GET without a key; any status but a broken answer."""
         return await self._once("GET", path, None, None, None, _MAX_BODY_BYTES)
 
-    async def _with_a_key(
+    async def _with_first_accepted_key(
         self,
         method: str,
         path: str,
@@ -130,7 +132,7 @@ class Wire:
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamFailed("LiteLLM could not be reached.", detail=f"{path}: {type(exc).__name__}") from exc
 
-    def refused(self, path: str, answer: Answer) -> UpstreamFailed:
+    def error_from(self, path: str, answer: Answer) -> UpstreamFailed:
         """The error that this answer is."""
         return UpstreamFailed(
             f"LiteLLM answered {answer.status} to {path}.",

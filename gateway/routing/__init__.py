@@ -1,6 +1,6 @@
 """Catalog → plan → Traefik's dynamic configuration, Docker and Swarm labels, Cloudflare Tunnel, DockFlare. Pure."""
 
-from gateway.routing.formats import FORMATS, HIDDEN, files_of, usual_formats
+from gateway.routing.formats import FORMATS, REDACTED, default_formats, files_of
 from gateway.routing.labels import compose_fragment, docker_labels, swarm_labels
 from gateway.routing.model import Plan
 from gateway.routing.planning import plan
@@ -10,10 +10,11 @@ from gateway.routing.tunnel import cloudflared, dns_records, dockflare_labels, i
 __all__ = [
     "FORMATS",
     "HEADER",
-    "HIDDEN",
+    "REDACTED",
     "Plan",
     "cloudflared",
     "compose_fragment",
+    "default_formats",
     "dns_records",
     "docker_labels",
     "dockflare_labels",
@@ -25,5 +26,4 @@ __all__ = [
     "traefik_document",
     "traefik_file",
     "traefik_json",
-    "usual_formats",
 ]

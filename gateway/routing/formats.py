@@ -17,8 +17,8 @@ from gateway.routing.traefik import traefik_document, traefik_file
 from gateway.routing.tunnel import cloudflared, dns_records, dockflare_labels, remote_configuration
 
 Files = dict[str, str]
-HIDDEN = "********"
-UNKNOWN_TUNNEL = "TUNNEL-ID"
+REDACTED = "********"
+TUNNEL_ID_PLACEHOLDER = "TUNNEL-ID"
 
 
 def files_of(plan: Plan, name: str, tunnel_id: str | None = None) -> Files:
@@ -29,7 +29,7 @@ def files_of(plan: Plan, name: str, tunnel_id: str | None = None) -> Files:
     return _RENDERED[name](plan, tunnel_id)
 
 
-def usual_formats(provider: Provider) -> tuple[str, ...]:
+def default_formats(provider: Provider) -> tuple[str, ...]:
     """What is written where nothing else is asked for."""
     return ("file", "compose", "cloudflared") if provider == "file" else ("compose", "cloudflared")
 
@@ -40,13 +40,13 @@ def _file(plan: Plan, _: str | None) -> Files:
 
 def _http(plan: Plan, _: str | None) -> Files:
     """To look at: Traefik gets it from the gate's port, with the secret in it."""
-    return {"http/skpayments.json": _json(traefik_document(plan, HIDDEN))}
+    return {"http/skpayments.json": _json(traefik_document(plan, REDACTED))}
 
 
 def _fragments(folder: str, provider: Provider | None) -> Callable[[Plan, str | None], Files]:
     def render(plan: Plan, _: str | None) -> Files:
         return {
-            _place(folder, app_id): compose_fragment(plan, app_id, provider or plan.routing.provider)
+            _fragment_path(folder, app_id): compose_fragment(plan, app_id, provider or plan.routing.provider)
             for app_id in plan.app_ids()
         }
 
@@ -56,7 +56,7 @@ def _fragments(folder: str, provider: Provider | None) -> Callable[[Plan, str | 
 def _dockflare(folder: str, prefix: str) -> Callable[[Plan, str | None], Files]:
     def render(plan: Plan, _: str | None) -> Files:
         return {
-            _place(folder, app_id): compose_labels(plan, app_id, dockflare_labels(plan, app_id, prefix))
+            _fragment_path(folder, app_id): compose_labels(plan, app_id, dockflare_labels(plan, app_id, prefix))
             for app_id in plan.app_ids()
         }
 
@@ -72,14 +72,14 @@ def _cloudflare(plan: Plan, _: str | None) -> Files:
 
 
 def _dns(plan: Plan, tunnel_id: str | None) -> Files:
-    return {"cloudflare/dns.json": _json(dns_records(plan, tunnel_id or UNKNOWN_TUNNEL))}
+    return {"cloudflare/dns.json": _json(dns_records(plan, tunnel_id or TUNNEL_ID_PLACEHOLDER))}
 
 
 def _static(plan: Plan, _: str | None) -> Files:
     return static_files(plan.routing)
 
 
-def _place(folder: str, app_id: str | None) -> str:
+def _fragment_path(folder: str, app_id: str | None) -> str:
     # No app id has an underscore, so no app's file is ours.
     return f"{folder}/{app_id or '_skpayments'}.yml"
 

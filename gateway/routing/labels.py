@@ -17,7 +17,7 @@ from gateway.routing.model import INCOMING, Plan, Service
 from gateway.routing.traefik import Tree, as_yaml, middlewares_of, routers_of
 from gateway.routing.tunnel import dockflare_labels
 
-_REFERENCE = "${GATE_SECRET}"
+_VARIABLE_REFERENCE = "${GATE_SECRET}"
 _PORTS = {"http": 80, "https": 443}
 _OFF = {"traefik.enable": "false"}
 
@@ -79,7 +79,7 @@ def _container(service: Service) -> str:
 
 def _http_labels(plan: Plan, app_id: str | None) -> Iterator[tuple[str, str]]:
     routers = plan.of(app_id)
-    if plan.lanes_of(app_id):
+    if plan.child_routers_of(app_id):
         # Seen: Traefik overlooks a label's parentRefs, and the lane would be an open router of its own.
         raise ConfigError(
             [
@@ -100,11 +100,11 @@ def _http_labels(plan: Plan, app_id: str | None) -> Iterator[tuple[str, str]]:
     ]
     http = {
         "routers": routers_of(plan, renamed),
-        "middlewares": middlewares_of(middlewares, _REFERENCE),
+        "middlewares": middlewares_of(middlewares, _VARIABLE_REFERENCE),
         "services": _services(plan.services_of(app_id)),
     }
     for key, value in _flattened("traefik.http", http):
-        yield key, value if value == _REFERENCE else value.replace("$", "$$")
+        yield key, value if value == _VARIABLE_REFERENCE else value.replace("$", "$$")
 
 
 def _services(services: Sequence[Service]) -> Tree:

@@ -21,16 +21,16 @@ PLUGIN = "skpayments"
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class ClientHeaders:
     """First on every gated router: takes away what a client says about its request and, unless the gate's own
     middleware does, proves Traefik to the gate."""
 
     name: str
-    proves: bool = True
+    sets_gate_secret: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class StripHeaders:
     """Takes away what a client sends under the name of a header that a middleware of the operator's will set (T30)."""
 
     name: str
@@ -46,52 +46,52 @@ class HostHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """ForwardAuth to the gate; which app it is stands in the address, where no client can touch it. `taken`: a pattern
-    of the names that are taken from the client for this app alone, empty for none."""
+class ForwardAuth:
+    """ForwardAuth to the gate; the app is named in the address, which no client can change. `strip_pattern` matches the
+    header names that are removed from client requests for this app alone; empty for none."""
 
     name: str
     app_id: str
     address: str
     request_headers: tuple[str, ...]
-    taken: str
+    strip_pattern: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The gate by our plugin, which asks at `gate_url` and keeps what it hears by these headers of the request. `taken`
-    as of `Gate`."""
+    """The gate by our plugin, which asks at `gate_url` and caches answers by these request headers.
+    `strip_pattern` as in `ForwardAuth`."""
 
     name: str
     app_id: str
     gate_url: str
     identity_headers: tuple[str, ...]
-    taken: str
+    strip_pattern: str
 
 
-Key = Literal["user", "peer", "forwarded"]
+SourceCriterion = Literal["user", "peer", "forwarded"]
 """Whose requests are counted together: the user's whom the gate has found; the address's that connected; or the
 address's that a trusted tunnel says has connected to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Requests per period, and how many at once above that, for each of what `by` tells apart."""
+    """Requests per period, and how many at once above that, for each of what `criterion` tells apart."""
 
     name: str
     average: int
     burst: int
-    by: Key
+    criterion: SourceCriterion
     period: str = "1s"
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Requests at the same time, for each of what `by` tells apart."""
+    """Requests at the same time, for each of what `criterion` tells apart."""
 
     name: str
     amount: int
-    by: Key
+    criterion: SourceCriterion
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class BodyLimit:
     max_bytes: int
 
 
-Middleware = Incoming | Strip | HostHeader | Gate | Plugin | RateLimit | InFlight | BodyLimit
+Middleware = ClientHeaders | StripHeaders | HostHeader | ForwardAuth | Plugin | RateLimit | InFlight | BodyLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +120,18 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class ChildRouter:
     """A router below the routers of an app, for some of its tiers; Traefik looks for it with the gate's own tags.
 
-    `tier_id` None: whatever tier is not in `besides`. `signed_in` None: whoever. No request matches two lanes of an
-    app, so a broken one leads nowhere, not to another.
+    `tier_id` None: any tier that is not in `excluded_tier_ids`. `signed_in` None: either. No request matches two child
+    routers of an app, so a broken one leads nowhere, not to another.
     """
 
     name: str
     app_id: str
     parents: tuple[str, ...]
     tier_id: str | None
-    besides: tuple[str, ...]
+    excluded_tier_ids: tuple[str, ...]
     signed_in: bool | None
     middlewares: tuple[str, ...]
     service: str
@@ -148,7 +148,7 @@ class Plan:
     """Everything in the order of apps.json, our own last. Its names, hosts and URLs are safe in any rendering."""
 
     routers: tuple[Router, ...]
-    lanes: tuple[Lane, ...]
+    children: tuple[ChildRouter, ...]
     middlewares: tuple[Middleware, ...]
     services: tuple[Service, ...]
     routing: Routing
@@ -163,8 +163,8 @@ class Plan:
             raise ConfigError([f"no app {app_id!r} in apps.json"])
         return self._routers_of[app_id]
 
-    def lanes_of(self, app_id: str | None) -> Sequence[Lane]:
-        return self._lanes_of.get(app_id, [])
+    def child_routers_of(self, app_id: str | None) -> Sequence[ChildRouter]:
+        return self._child_routers_of.get(app_id, [])
 
     def middleware(self, name: str) -> Middleware | None:
         """None for one that somebody else has made."""
@@ -172,7 +172,9 @@ class Plan:
 
     def services_of(self, app_id: str | None) -> tuple[Service, ...]:
         """Where the requests of an app end, the service of most of them first."""
-        names = [router.service for router in self.of(app_id)] + [lane.service for lane in self.lanes_of(app_id)[::-1]]
+        names = [router.service for router in self.of(app_id)] + [
+            child.service for child in self.child_routers_of(app_id)[::-1]
+        ]
         return tuple(self._services[name] for name in dict.fromkeys(names) if name is not None)
 
     @cached_property
@@ -183,10 +185,10 @@ class Plan:
         return found
 
     @cached_property
-    def _lanes_of(self) -> dict[str | None, list[Lane]]:
-        found: dict[str | None, list[Lane]] = {}
-        for lane in self.lanes:
-            found.setdefault(lane.app_id, []).append(lane)
+    def _child_routers_of(self) -> dict[str | None, list[ChildRouter]]:
+        found: dict[str | None, list[ChildRouter]] = {}
+        for child in self.children:
+            found.setdefault(child.app_id, []).append(child)
         return found
 
     @cached_property

@@ -9,38 +9,38 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
-from gateway.catalog.identity_headers import AUTHORIZATION, COOKIE, canonical, request_headers
+from gateway.catalog.identity_headers import AUTHORIZATION, COOKIE, canonical_header, request_headers
 from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity, LiteLLMKeyIdentity, Routing
 from gateway.catalog.values import ascii_host
 from gateway.errors import ConfigError
-from gateway.routing.lanes import lanes_of
+from gateway.routing.child_routers import child_routers_of
 from gateway.routing.model import (
     INCOMING,
     PUBLIC,
     RELAY_URL,
     BodyLimit,
-    Gate,
+    ChildRouter,
+    ClientHeaders,
+    ForwardAuth,
     HostHeader,
-    Incoming,
-    Key,
-    Lane,
     Middleware,
     Plan,
     Plugin,
     RateLimit,
     Router,
     Service,
-    Strip,
+    SourceCriterion,
+    StripHeaders,
 )
-from gateway.routing.preflights import preflight_rule, refuses_nobody_its_preflights
-from gateway.routing.safety import claims, problems
+from gateway.routing.preflights import allows_preflights_of_refused_requests, preflight_rule
+from gateway.routing.safety import public_host_conflicts, unsafe_values
 from gateway.routing.spellings import any_of, every_spelling, other_spellings
 
 # What the gate reads of every request; all else a client sends stays away from it, except what identity kinds read.
-_HEADERS_OF_ALL = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
+_ALWAYS_FORWARDED_HEADERS = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
 _METHOD_OVERRIDES = ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
 # In which LiteLLM looks for a key, too, and the gate does not: it would be another one's than the gate has seen.
-_OTHER_KEYS_OF_LITELLM = (
+_LITELLM_ONLY_KEY_HEADERS = (
     "X-Litellm-Api-Key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "Litellm-User-Api-Key",
 )  # fmt: skip
 
@@ -50,7 +50,7 @@ class _Parts:
     """A plan as it grows."""
 
     routers: list[Router] = field(default_factory=list)
-    lanes: list[Lane] = field(default_factory=list)
+    children: list[ChildRouter] = field(default_factory=list)
     middlewares: list[Middleware] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
 
@@ -63,18 +63,18 @@ def plan(catalog: Catalog, public_url: str, gate: GateKind | None = None) -> Pla
     """
     public_host = _public_host(public_url)
     routing = catalog.routing if gate is None else replace(catalog.routing, gate=gate)
-    found = [*problems(catalog), *claims(catalog, public_host)]
+    found = [*unsafe_values(catalog), *public_host_conflicts(catalog, public_host)]
     if found:
         raise ConfigError(found)
     parts = _Parts()
     if catalog.apps:
-        parts.middlewares.append(Incoming(INCOMING, proves=routing.gate == "forward_auth"))
+        parts.middlewares.append(ClientHeaders(INCOMING, sets_gate_secret=routing.gate == "forward_auth"))
     for app in catalog.apps.values():
         _add_app(parts, app, routing)
     _add_public(parts, public_host, routing)
     return Plan(
         routers=tuple(parts.routers),
-        lanes=tuple(parts.lanes),
+        children=tuple(parts.children),
         middlewares=tuple(parts.middlewares),
         services=tuple(parts.services),
         routing=routing,
@@ -88,7 +88,7 @@ def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
     # No app id has an underscore, so a second host's name is no other app's.
     suffixes = [app.app_id if number == 1 else f"{app.app_id}_{number}" for number in range(1, len(app.hosts) + 1)]
     names = tuple(f"sk-app-{suffix}" for suffix in suffixes)
-    below = lanes_of(app, names, service.name, _address(routing))
+    below = child_routers_of(app, names, service.name, _client_address_criterion(routing))
     strip, after = _trusted_headers(app)
     before = (*(middleware.name for middleware in strip), *after)
     parts.middlewares += (*strip, gate)
@@ -96,57 +96,59 @@ def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
         header = HostHeader(f"sk-host-{suffix}", host)
         parts.middlewares.append(header)
         chain = (*before, INCOMING, header.name, gate.name)
-        leads_to = None if below.lanes else service.name
+        leads_to = None if below.children else service.name
         parts.routers.append(Router(name, host, app.app_id, chain, leads_to, preflight_rule(app)))
-    parts.lanes += below.lanes
+    parts.children += below.children
     parts.middlewares += below.middlewares
     parts.services += (service, *below.services)
 
 
 def _add_public(parts: _Parts, host: str, routing: Routing) -> None:
     """Our own router, the one without a gate."""
-    rate = RateLimit(f"{PUBLIC}-rate", average=100, burst=200, by=_address(routing))
+    rate = RateLimit(f"{PUBLIC}-rate", average=100, burst=200, criterion=_client_address_criterion(routing))
     body = BodyLimit(f"{PUBLIC}-body", 2 * 1024 * 1024)
     parts.middlewares += (rate, body)
     parts.routers.append(Router(PUBLIC, host, None, (rate.name, body.name), PUBLIC))
     parts.services.append(Service(PUBLIC, routing.public_service_url))
 
 
-def _address(routing: Routing) -> Key:
+def _client_address_criterion(routing: Routing) -> SourceCriterion:
     return "forwarded" if routing.trusted_ips else "peer"
 
 
-def _gate(app: App, routing: Routing) -> Gate | Plugin:
+def _gate(app: App, routing: Routing) -> ForwardAuth | Plugin:
     name = f"sk-gate-{app.app_id}"
     if routing.gate == "plugin":
-        return Plugin(name, app.app_id, routing.gate_url, request_headers(app), _taken(app))
+        return Plugin(name, app.app_id, routing.gate_url, request_headers(app), _strip_pattern(app))
     address = f"{RELAY_URL if routing.gate_relay else routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
-    return Gate(name, app.app_id, address, (*request_headers(app), *_HEADERS_OF_ALL), _taken(app))
+    return ForwardAuth(
+        name, app.app_id, address, (*request_headers(app), *_ALWAYS_FORWARDED_HEADERS), _strip_pattern(app)
+    )
 
 
-def _taken(app: App) -> str:
+def _strip_pattern(app: App) -> str:
     """What the gate takes from the client for this app, beside what it takes for all: how else a header may be spelled
     in which it finds credentials, and where the method decides, what says that it is another one (Rails, Laravel,
     Express, Flask and ASP.NET can be told so by a header). It decides about a preflight, too, which passes a paid path
     without a credential."""
     alone = (AUTHORIZATION, COOKIE)  # of one word, and no backend reads them from anything else
     patterns = [other_spellings(name) for name in request_headers(app) if name not in alone]
-    if any(route.methods for route in app.routes) or refuses_nobody_its_preflights(app):
+    if any(route.methods for route in app.routes) or allows_preflights_of_refused_requests(app):
         patterns += map(every_spelling, _METHOD_OVERRIDES)
     if any(isinstance(kind, LiteLLMKeyIdentity) for kind in app.identity):
-        patterns += [every_spelling(name) for name in _OTHER_KEYS_OF_LITELLM if name not in request_headers(app)]
+        patterns += [every_spelling(name) for name in _LITELLM_ONLY_KEY_HEADERS if name not in request_headers(app)]
     return any_of(patterns)
 
 
-def _trusted_headers(app: App) -> tuple[tuple[Strip, ...], tuple[str, ...]]:
+def _trusted_headers(app: App) -> tuple[tuple[StripHeaders, ...], tuple[str, ...]]:
     """What stands before everything else where an app trusts headers: first they are taken from the client, then the
     operator's own middlewares set them."""
     kinds = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
     if not kinds:
         return (), ()
     # Its other spellings, which no middleware of the operator's sets, the gate takes.
-    names = dict.fromkeys(canonical(kind.name) for kind in kinds)
-    return (Strip(f"sk-strip-{app.app_id}", tuple(names)),), tuple(dict.fromkeys(kind.after for kind in kinds))
+    names = dict.fromkeys(canonical_header(kind.name) for kind in kinds)
+    return (StripHeaders(f"sk-strip-{app.app_id}", tuple(names)),), tuple(dict.fromkeys(kind.after for kind in kinds))
 
 
 def _public_host(public_url: str) -> str:

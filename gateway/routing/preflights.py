@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway.catalog.model import App, Route
 
-_ASKED = "Access-Control-Request-Method"
+_REQUESTED_METHOD = "Access-Control-Request-Method"
 
 
 def preflight_rule(app: App) -> str:
@@ -19,7 +19,7 @@ def preflight_rule(app: App) -> str:
     """
     if not app.cors or not app.enforce:
         return ""
-    refused = [route for route in app.routes if _refused(app, route)]
+    refused = [route for route in app.routes if _is_refused_to_default_tier(app, route)]
     public = [route.path for route in app.routes if route.public]
     if app.anonymous == "refuse":
         paths = [f"!({_below(path)})" for path in public]
@@ -29,15 +29,17 @@ def preflight_rule(app: App) -> str:
     else:
         return ""
     origins = _any([f"Header(`Origin`, `{origin}`)" for origin in app.cors])
-    return " && ".join(["Method(`OPTIONS`)", f"HeaderRegexp(`{_ASKED}`, `.`)", origins, *paths])
+    return " && ".join(["Method(`OPTIONS`)", f"HeaderRegexp(`{_REQUESTED_METHOD}`, `.`)", origins, *paths])
 
 
-def refuses_nobody_its_preflights(app: App) -> bool:
+def allows_preflights_of_refused_requests(app: App) -> bool:
     """Whether a preflight, which carries no credential, passes where the request after it is refused."""
-    return app.enforce and (app.anonymous == "refuse" or any(_refused(app, route) for route in app.routes))
+    return app.enforce and (
+        app.anonymous == "refuse" or any(_is_refused_to_default_tier(app, route) for route in app.routes)
+    )
 
 
-def _refused(app: App, route: Route) -> bool:
+def _is_refused_to_default_tier(app: App, route: Route) -> bool:
     """Whether the first tier, and so whoever is not signed in, is refused here."""
     lowest = app.tier(route.min_tier) if route.min_tier else None
     short = not set(route.features) <= set(app.default_tier.features)
@@ -45,7 +47,7 @@ def _refused(app: App, route: Route) -> bool:
 
 
 def _terms(route: Route) -> str:
-    methods = _any([f"Header(`{_ASKED}`, `{method}`)" for method in route.methods]) if route.methods else ""
+    methods = _any([f"Header(`{_REQUESTED_METHOD}`, `{method}`)" for method in route.methods]) if route.methods else ""
     return " && ".join(filter(None, (f"({_below(route.path)})", methods)))
 
 

@@ -14,7 +14,7 @@ from gateway.catalog.values import (
     ascii_host,
     host_problem,
     middleware_problem,
-    net_problem,
+    network_problem,
     origin_problem,
     tier_id_problem,
     traefik_version_problem,
@@ -25,7 +25,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PERIOD = re.compile(r"[1-9][0-9]{0,3}[smh]")
 
 
-def claims(catalog: Catalog, public_host: str) -> Iterator[str]:
+def public_host_conflicts(catalog: Catalog, public_host: str) -> Iterator[str]:
     """Hosts of apps that are ours alone."""
     for number, app in enumerate(catalog.apps.values()):
         for place, host in enumerate(app.hosts):
@@ -33,7 +33,7 @@ def claims(catalog: Catalog, public_host: str) -> Iterator[str]:
                 yield f"apps.json: apps[{number}].hosts[{place}]: {host} is PUBLIC_URL's host, which is ours alone"
 
 
-def problems(catalog: Catalog) -> Iterator[str]:
+def unsafe_values(catalog: Catalog) -> Iterator[str]:
     """What `parse` has refused already, asked again: a plan must be safe whoever made the catalog."""
     checks: list[tuple[str, str, Callable[[str], str | None]]] = []
     hosts: set[str] = set()
@@ -63,7 +63,7 @@ def problems(catalog: Catalog) -> Iterator[str]:
     checks += [(f"routing.{key}", url, origin_problem) for key, url in urls.items()]
     checks.append(("routing.traefik_url", routing.traefik_url, origin_problem))
     checks.append(("routing.traefik_version", routing.traefik_version, traefik_version_problem))
-    checks += [("routing.trusted_ips", address, net_problem) for address in routing.trusted_ips]
+    checks += [("routing.trusted_ips", address, network_problem) for address in routing.trusted_ips]
     names = [*routing.entry_points, routing.network]
     names += [] if routing.cert_resolver is None else [routing.cert_resolver]
     checks += [("routing", name, _name_problem) for name in names]

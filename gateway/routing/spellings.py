@@ -10,26 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_ANY = "[^a-z0-9]*"
-_MORE = "[^a-z0-9]+"
+_ANY_SEPARATORS = "[^a-z0-9]*"
+_ONE_OR_MORE_SEPARATORS = "[^a-z0-9]+"
 
 
 def every_spelling(name: str) -> str:
     """The name itself and all that reads like it."""
-    words, _ = _taken_apart(name)
-    return f"{_ANY.join(words)}{_ANY}$"
+    words, _ = _words_and_separators(name)
+    return f"{_ANY_SEPARATORS.join(words)}{_ANY_SEPARATORS}$"
 
 
 def other_spellings(name: str) -> str:
     """All that reads like the name, but for the name itself as Go spells it."""
-    words, separators = _taken_apart(name)
+    words, separators = _words_and_separators(name)
     found: list[str] = []
     so_far = words[0]
     for place, separator in enumerate(separators):
-        rest = _ANY.join(words[place + 1 :])
-        found.append(f"{so_far}(?:{_any_but(separator)}){rest}{_ANY}$")
+        rest = _ANY_SEPARATORS.join(words[place + 1 :])
+        found.append(f"{so_far}(?:{_any_but(separator)}){rest}{_ANY_SEPARATORS}$")
         so_far += separator + words[place + 1]
-    return "|".join((*found, f"{so_far}{_MORE}$"))
+    return "|".join((*found, f"{so_far}{_ONE_OR_MORE_SEPARATORS}$"))
 
 
 def any_of(patterns: Iterable[str]) -> str:
@@ -38,7 +38,7 @@ def any_of(patterns: Iterable[str]) -> str:
     return f"(?i)^(?:{joined})" if joined else ""
 
 
-def _taken_apart(name: str) -> tuple[list[str], list[str]]:
+def _words_and_separators(name: str) -> tuple[list[str], list[str]]:
     """The words of a name of letters, digits and dashes, and what stands between them."""
     lower = name.lower()
     return re.findall(r"[a-z0-9]+", lower), re.findall(r"(?<=[a-z0-9])-+(?=[a-z0-9])", lower)
@@ -47,5 +47,5 @@ def _taken_apart(name: str) -> tuple[list[str], list[str]]:
 def _any_but(dashes: str) -> str:
     """Anything between two words but exactly these dashes."""
     fewer = "|".join("-" * count for count in range(len(dashes)))
-    other = "|".join(f"{'-' * count}[^a-z0-9-]{_ANY}" for count in range(len(dashes)))
-    return f"{fewer}|{other}|{dashes}{_MORE}"
+    other = "|".join(f"{'-' * count}[^a-z0-9-]{_ANY_SEPARATORS}" for count in range(len(dashes)))
+    return f"{fewer}|{other}|{dashes}{_ONE_OR_MORE_SEPARATORS}"

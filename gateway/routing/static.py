@@ -14,7 +14,7 @@ from gateway.catalog.model import Routing
 from gateway.routing.model import PLUGIN, RELAY, RELAY_ADDRESS
 from gateway.routing.static_text import Line, as_command, as_yaml
 
-_USUAL_PORTS = {"web": 80, "http": 80, "websecure": 443, "https": 443}
+_DEFAULT_PORTS = {"web": 80, "http": 80, "websecure": 443, "https": 443}
 _OPS_PORT = 8082
 _MAX_HEADER_BYTES = 65536
 
@@ -104,7 +104,7 @@ def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
         "github.com/skpayments/gate",
         'For `"gate": "plugin"` of routing in apps.json. Wants ./traefik/plugins-local mounted at /plugins-local: '
         "Traefik looks for it where it is started, and does not start without it.",
-        offered=routing.gate != "plugin",
+        commented_out=routing.gate != "plugin",
     )
     yield from _access_log()
     yield from _metrics(ops)
@@ -151,14 +151,14 @@ def _entry_point(routing: Routing, number: int, name: str) -> Iterator[Line]:
         "delete",
         "Our own headers are taken in every spelling (X_SK_Tier, X.SK.Tier) by the generated routes. `delete` does it "
         "for all headers that Traefik manages, X_Forwarded_For among them, but takes api_key: and access_token: too.",
-        offered=True,
+        commented_out=True,
     )
 
 
 def _port(routing: Routing, number: int, name: str) -> int:
     url = urlsplit(routing.traefik_url)
     tunnels = url.port or (443 if url.scheme == "https" else 80)
-    return tunnels if number == 0 and name not in _USUAL_PORTS else _USUAL_PORTS.get(name, 8000 + number)
+    return tunnels if number == 0 and name not in _DEFAULT_PORTS else _DEFAULT_PORTS.get(name, 8000 + number)
 
 
 def _why_address(routing: Routing) -> str:

@@ -18,12 +18,12 @@ _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One option by its path, and why it is there. `offered` ones stand in a comment."""
+    """One option by its path, and why it is there. `commented_out` ones stand in a comment."""
 
     path: tuple[str, ...]
     value: Value
     why: str = ""
-    offered: bool = False
+    commented_out: bool = False
 
 
 def _head(routing: Routing, how: str) -> str:
@@ -48,8 +48,8 @@ def as_yaml(routing: Routing, lines: list[Line]) -> str:
         shared = sum(1 for _ in _same(above, line.path[:-1]))
         if shared == 0:
             text += "\n"
-        text += _offer(line, shared) if line.offered else _option(line, shared)
-        above = above if line.offered else line.path[:-1]
+        text += _commented_option(line, shared) if line.commented_out else _option(line, shared)
+        above = above if line.commented_out else line.path[:-1]
     return text
 
 
@@ -60,7 +60,7 @@ def _option(line: Line, shared: int) -> str:
     return f"{opened}{_comment(line.why, indent)}{indent}{_key(line.path[-1])}: {_yaml(line)}\n"
 
 
-def _offer(line: Line, shared: int) -> str:
+def _commented_option(line: Line, shared: int) -> str:
     """The same in a comment, sections too: an empty one would mean something."""
     option = _option(replace(line, path=line.path[shared:], why=""), 0)
     indent = "  " * shared
@@ -80,7 +80,7 @@ def as_command(routing: Routing, lines: list[Line]) -> str:
     for line in lines:
         text += _comment(line.why, " " * 6)
         flag = f"--{'.'.join(line.path)}={_flag(line.value)}"
-        text += f"      {'# ' if line.offered else ''}- {json.dumps(flag)}\n"
+        text += f"      {'# ' if line.commented_out else ''}- {json.dumps(flag)}\n"
     return text
 
 

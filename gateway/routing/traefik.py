@@ -8,23 +8,23 @@ from typing import Any
 
 import yaml
 
-from gateway.catalog.reserved import ARRIVED_PATH
+from gateway.catalog.reserved import HEADER_ECHO_PATH
 from gateway.routing.model import (
     PLUGIN,
     PUBLIC,
     BodyLimit,
-    Gate,
+    ChildRouter,
+    ClientHeaders,
+    ForwardAuth,
     HostHeader,
-    Incoming,
     InFlight,
-    Key,
-    Lane,
     Middleware,
     Plan,
     Plugin,
     RateLimit,
     Router,
-    Strip,
+    SourceCriterion,
+    StripHeaders,
 )
 
 HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
@@ -32,7 +32,7 @@ HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
 # ours (X_SK_Tier, X.SK.Tier, X-SK_Tier, …; X-Skate stays); X-Original-Url and X-Rewrite-Url, from which IIS and older
 # Symfony and Zend take another path than the gate decided about; and X_Forwarded_For, X-Forwarded--Host and the like,
 # which Traefik passes on. Those with single dashes are Traefik's own. The plugin has the same.
-TAKEN_HEADERS = (
+STRIPPED_HEADERS = (
     "(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]"
     "|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))"
 )
@@ -40,13 +40,13 @@ TAKEN_HEADERS = (
 PRIORITY = 1000
 MAX_GATE_ANSWER_BYTES = 64 * 1024
 # What a visitor could say of a request instead of making it.
-_LIES = ("X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix")
+_SPOOFABLE_HEADERS = ("X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix")
 _FROM_ENVIRONMENT = '{{ env "GATE_SECRET" }}'
 _LITERAL_BRACES = "{{`{{`}}"
 Tree = dict[str, Any]
 
 
-class _Reference(str):
+class _SecretReference(str):
     """A text that the reader replaces by the secret; the one text that is not escaped."""
 
     __slots__ = ()
@@ -59,7 +59,10 @@ def traefik_document(plan: Plan, gate_secret: str) -> Tree:
     """
     return {
         "http": {
-            "routers": {**routers_of(plan, plan.routers), **{lane.name: _lane(lane) for lane in plan.lanes}},
+            "routers": {
+                **routers_of(plan, plan.routers),
+                **{child.name: _child_router(child) for child in plan.children},
+            },
             "middlewares": middlewares_of(plan.middlewares, gate_secret),
             "services": {
                 service.name: {"loadBalancer": {"servers": [{"url": service.url}]}} for service in plan.services
@@ -87,7 +90,7 @@ def _joined(encoded: Mapping[str, str]) -> str:
 def traefik_file(plan: Plan) -> str:
     """The same as YAML for the file provider, which runs Go templates over it: the secret is read from Traefik's own
     environment, and any other `{{` stays what it is. An empty GATE_SECRET is a header that the gate refuses."""
-    return as_yaml(traefik_document(plan, _Reference(_FROM_ENVIRONMENT)))
+    return as_yaml(traefik_document(plan, _SecretReference(_FROM_ENVIRONMENT)))
 
 
 def routers_of(plan: Plan, routers: Iterable[Router]) -> Tree:
@@ -113,7 +116,7 @@ def _routers(plan: Plan, router: Router) -> Iterator[tuple[str, Tree]]:
         # Through the same chain to ourselves, who say to doctor what came out of it. Should Traefik drop this one, the
         # request falls to the one above, which is no less strict. The path first: it tells most requests apart sooner.
         name = router.name.replace("sk-app-", "sk-arrived-", 1)
-        yield name, _router(plan, router, f"Path(`{ARRIVED_PATH}`) && {rule}", PUBLIC, PRIORITY + 1)
+        yield name, _router(plan, router, f"Path(`{HEADER_ECHO_PATH}`) && {rule}", PUBLIC, PRIORITY + 1)
     if router.preflights:
         name = router.name.replace("sk-app-", "sk-preflight-", 1)
         yield name, _router(plan, router, f"{router.preflights} && {rule}", PUBLIC, PRIORITY + 1)
@@ -132,41 +135,44 @@ def _router(plan: Plan, router: Router, rule: str, service: str | None, priority
     return options
 
 
-def _lane(lane: Lane) -> Tree:
+def _child_router(child: ChildRouter) -> Tree:
     """Traefik takes neither entry points nor TLS on it; without `parentRefs` it would be a router of its own."""
     return {
-        "rule": _lane_rule(lane),
-        "parentRefs": list(lane.parents),
-        **({"middlewares": list(lane.middlewares)} if lane.middlewares else {}),
-        "service": lane.service,
+        "rule": _child_router_rule(child),
+        "parentRefs": list(child.parents),
+        **({"middlewares": list(child.middlewares)} if child.middlewares else {}),
+        "service": child.service,
         "priority": PRIORITY,
     }
 
 
-def _lane_rule(lane: Lane) -> str:
+def _child_router_rule(child: ChildRouter) -> str:
     """Tier ids are of a-z, 0-9, _ and - only."""
-    if lane.tier_id is None:
-        terms = ["HeaderRegexp(`X-SK-Tier`, `.`)", *(f"!Header(`X-SK-Tier`, `{tier_id}`)" for tier_id in lane.besides)]
+    if child.tier_id is None:
+        terms = [
+            "HeaderRegexp(`X-SK-Tier`, `.`)",
+            *(f"!Header(`X-SK-Tier`, `{tier_id}`)" for tier_id in child.excluded_tier_ids),
+        ]
     else:
-        terms = [f"Header(`X-SK-Tier`, `{lane.tier_id}`)"]
-    if lane.signed_in is not None:
-        terms.append(("" if lane.signed_in else "!") + "HeaderRegexp(`X-SK-User`, `.`)")
+        terms = [f"Header(`X-SK-Tier`, `{child.tier_id}`)"]
+    if child.signed_in is not None:
+        terms.append(("" if child.signed_in else "!") + "HeaderRegexp(`X-SK-User`, `.`)")
     return " && ".join(terms)
 
 
-def _incoming(middleware: Incoming, gate_secret: str) -> Tree:
+def _client_headers(middleware: ClientHeaders, gate_secret: str) -> Tree:
     """Traefik takes an empty text for "delete this header"."""
-    secret = {"X-SK-Gate": gate_secret} if middleware.proves else {}
+    secret = {"X-SK-Gate": gate_secret} if middleware.sets_gate_secret else {}
     return {
         "headers": {
-            "customRequestHeaders": {**secret, **dict.fromkeys(_LIES, "")},
+            "customRequestHeaders": {**secret, **dict.fromkeys(_SPOOFABLE_HEADERS, "")},
             # Cloudflare caches by file extension before Traefik is asked: a paid file would be everybody's.
             "customResponseHeaders": {"Cloudflare-CDN-Cache-Control": "no-store"},
         }
     }
 
 
-def _strip(middleware: Strip, _: str) -> Tree:
+def _strip(middleware: StripHeaders, _: str) -> Tree:
     return {"headers": {"customRequestHeaders": dict.fromkeys(middleware.headers, "")}}
 
 
@@ -174,7 +180,7 @@ def _host_header(middleware: HostHeader, _: str) -> Tree:
     return {"headers": {"customRequestHeaders": {"X-Forwarded-Host": middleware.host}}}
 
 
-def _gate(middleware: Gate, _: str) -> Tree:
+def _gate(middleware: ForwardAuth, _: str) -> Tree:
     return {
         "forwardAuth": {
             "address": middleware.address,
@@ -182,13 +188,13 @@ def _gate(middleware: Gate, _: str) -> Tree:
             "preserveLocationHeader": True,
             "maxResponseBodySize": MAX_GATE_ANSWER_BYTES,
             "authRequestHeaders": list(middleware.request_headers),
-            "authResponseHeadersRegex": _taken(middleware.taken),
+            "authResponseHeadersRegex": _strip_pattern(middleware.strip_pattern),
         }
     }
 
 
-def _taken(of_this_app: str) -> str:
-    return f"{TAKEN_HEADERS}|{of_this_app.removeprefix('(?i)')}" if of_this_app else TAKEN_HEADERS
+def _strip_pattern(of_this_app: str) -> str:
+    return f"{STRIPPED_HEADERS}|{of_this_app.removeprefix('(?i)')}" if of_this_app else STRIPPED_HEADERS
 
 
 def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
@@ -197,7 +203,7 @@ def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
         "app": middleware.app_id,
         "secret": gate_secret,
         "headers": list(middleware.identity_headers),
-        **({"taken": middleware.taken} if middleware.taken else {}),
+        **({"taken": middleware.strip_pattern} if middleware.strip_pattern else {}),
     }
     return {"plugin": {PLUGIN: options}}
 
@@ -208,16 +214,16 @@ def _rate_limit(middleware: RateLimit, _: str) -> Tree:
             "average": middleware.average,
             "burst": middleware.burst,
             "period": middleware.period,
-            "sourceCriterion": _criterion(middleware.by),
+            "sourceCriterion": _criterion(middleware.criterion),
         }
     }
 
 
 def _in_flight(middleware: InFlight, _: str) -> Tree:
-    return {"inFlightReq": {"amount": middleware.amount, "sourceCriterion": _criterion(middleware.by)}}
+    return {"inFlightReq": {"amount": middleware.amount, "sourceCriterion": _criterion(middleware.criterion)}}
 
 
-def _criterion(by: Key) -> Tree:
+def _criterion(by: SourceCriterion) -> Tree:
     """Of addresses in IPv6 the first 64 bits: the rest is the visitor's to choose."""
     if by == "user":
         return {"requestHeaderName": "X-SK-User"}
@@ -230,10 +236,10 @@ def _body_limit(middleware: BodyLimit, _: str) -> Tree:
 
 
 _RENDERED: dict[type, Callable[[Any, str], Tree]] = {
-    Incoming: _incoming,
-    Strip: _strip,
+    ClientHeaders: _client_headers,
+    StripHeaders: _strip,
     HostHeader: _host_header,
-    Gate: _gate,
+    ForwardAuth: _gate,
     Plugin: _plugin,
     RateLimit: _rate_limit,
     InFlight: _in_flight,
@@ -247,7 +253,7 @@ def _escaped(value: Any) -> Any:
         return {_escaped(key): _escaped(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_escaped(item) for item in value]
-    if isinstance(value, _Reference):
+    if isinstance(value, _SecretReference):
         return str(value)
     return value.replace("{{", _LITERAL_BRACES) if isinstance(value, str) else value
 

@@ -14,11 +14,11 @@ from gateway.routing.model import Plan
 from gateway.routing.traefik import as_yaml
 
 _CATCH_ALL = {"service": "http_status:404"}
-_WORDS = {"hello_world", "hello-world", "bastion", "socks-proxy"}
+_SPECIAL_SERVICES = {"hello_world", "hello-world", "bastion", "socks-proxy"}
 # Lookaround, backreferences, possessive and atomic groups.
-_NOT_OF_GO = re.compile(r"\(\?(?:[=!>(#]|<[=!]|P=)|\\[Z1-9]|[*+?}]\+")
-_ONLY_OF_GO = re.compile(r"\\[pP](?:\{\^?\w+\}|\w)|\\z|\[:\^?[a-z]+:\]")
-_MOST_REPEATED = 1000
+_PYTHON_ONLY_SYNTAX = re.compile(r"\(\?(?:[=!>(#]|<[=!]|P=)|\\[Z1-9]|[*+?}]\+")
+_GO_ONLY_SYNTAX = re.compile(r"\\[pP](?:\{\^?\w+\}|\w)|\\z|\[:\^?[a-z]+:\]")
+_MAX_REPETITIONS = 1000
 _STATUS = re.compile(r"http_status:([1-9][0-9]{2})")
 
 
@@ -108,17 +108,17 @@ def _is_go_expression(text: str) -> bool:
     """Python's expressions without what Go has not, and with what it has besides: \\p{L}, \\z and [[:alpha:]]."""
     bare = text.replace("\\\\", "-")
     counts = [int(count) for pair in re.findall(r"\{([0-9]+),?([0-9]*)\}", bare) for count in pair if count]
-    if _NOT_OF_GO.search(bare) or max(counts, default=0) > _MOST_REPEATED:
+    if _PYTHON_ONLY_SYNTAX.search(bare) or max(counts, default=0) > _MAX_REPETITIONS:
         return False
     try:
-        re.compile(_ONLY_OF_GO.sub("a", bare))
+        re.compile(_GO_ONLY_SYNTAX.sub("a", bare))
     except re.error:
         return False
     return True
 
 
 def _service_problems(service: str) -> Iterator[str]:
-    if service in _WORDS or service.startswith(("unix:", "unix+tls:")) or _STATUS.fullmatch(service):
+    if service in _SPECIAL_SERVICES or service.startswith(("unix:", "unix+tls:")) or _STATUS.fullmatch(service):
         return
     try:
         url = urlsplit(service)

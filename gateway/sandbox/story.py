@@ -30,7 +30,7 @@ _FORGED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Response:
     """One answer: its status, its headers and its text."""
 
     status: int
@@ -52,17 +52,17 @@ class Person:
         self._session = session
         self._cookies: dict[str, dict[str, str]] = {}
 
-    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Seen:
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
         return await self._send("GET", url, headers or {}, None)
 
-    async def post(self, url: str, *, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Seen:
+    async def post(self, url: str, *, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Response:
         return await self._send("POST", url, headers or {}, aiohttp.FormData(dict(form)))
 
-    async def post_json(self, url: str, body: object, headers: Mapping[str, str]) -> Seen:
+    async def post_json(self, url: str, body: object, headers: Mapping[str, str]) -> Response:
         sent = {"Content-Type": "application/json", **headers}
         return await self._send("POST", url, sent, json.dumps(body))
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Seen:
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Response:
         parts = urlsplit(url)
         host = parts.hostname or ""
         cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.get(host, {}).items())
@@ -72,7 +72,7 @@ class Person:
         async with self._session.request(method, address, headers=sent, data=data, allow_redirects=False) as answer:
             for name, cookie in answer.cookies.items():
                 self._cookies.setdefault(host, {})[name] = cookie.value
-            return Seen(answer.status, dict(answer.headers), await answer.text())
+            return Response(answer.status, dict(answer.headers), await answer.text())
 
 
 class Story:
@@ -249,7 +249,7 @@ class Story:
         await self._until(f"LiteLLM holds the limits of {tier}", there)
         self._say(f"LiteLLM answers that Ada is on the budget skai.{tier}, {rpm_limit} requests a minute")
 
-    async def _chat(self, model: str) -> Seen:
+    async def _chat(self, model: str) -> Response:
         """A chat call as Open WebUI makes it for Ada: the app's shared key, and her id in a header."""
         headers = {"Authorization": f"Bearer {self._litellm_key}", "X-OpenWebUI-User-Id": self._user_id}
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}

@@ -13,7 +13,7 @@ from gateway.store.schema import disputes
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class StoredDispute:
     """`kind` is Stripe's name of the object. `found` is what Stripe said last, empty before the first answer.
 
     `wanted` counts the events about it; `open`: Stripe is asked again with the next refresh.
@@ -27,19 +27,19 @@ class Remembered:
     found: Mapping[str, Any]
 
 
-_REMEMBER = text(
+_RECORD_EVENT = text(
     "INSERT INTO disputes (object_id, kind, customer_id, app_id, user_id, remembered_at, wanted, open, found)"
     " VALUES (:object_id, :kind, :customer_id, :app_id, :user_id, :now, 1, :true, '')"
     " ON CONFLICT (object_id) DO UPDATE SET wanted = disputes.wanted + 1, open = excluded.open"
 )
 
 
-def remember(
+def record_event(
     conn: Connection, object_id: str, kind: str, customer_id: str, app_id: str, user_id: str, now: int
 ) -> None:  # fmt: skip
     """An event told of it: the user's next refresh asks Stripe, also if it seemed to be over. Whose it is stays."""
     conn.execute(
-        _REMEMBER,
+        _RECORD_EVENT,
         {
             "object_id": object_id,
             "kind": kind,
@@ -52,8 +52,8 @@ def remember(
     )
 
 
-def of_user(conn: Connection, app_id: str, user_id: str) -> list[Remembered]:
-    """Everything of this user, over or not, in the order in which it was remembered."""
+def of_user(conn: Connection, app_id: str, user_id: str) -> list[StoredDispute]:
+    """Everything of this user, over or not, in the order in which it was stored."""
     rows = conn.execute(
         select(
             disputes.c.object_id,
@@ -66,15 +66,15 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> list[Remembered]:
         .where(disputes.c.app_id == app_id, disputes.c.user_id == user_id)
         .order_by(disputes.c.remembered_at, disputes.c.object_id)
     )
-    return [_remembered(row) for row in rows]
+    return [_stored_dispute(row) for row in rows]
 
 
-def note(conn: Connection, remembered: Remembered, found: Mapping[str, Any], still_open: bool) -> None:
+def record_answer(conn: Connection, stored: StoredDispute, found: Mapping[str, Any], still_open: bool) -> None:
     """What Stripe answered about it. It stays open if another event came since it was read from here."""
-    nothing_new = disputes.c.wanted == remembered.wanted
+    nothing_new = disputes.c.wanted == stored.wanted
     conn.execute(
         update(disputes)
-        .where(disputes.c.object_id == remembered.object_id)
+        .where(disputes.c.object_id == stored.object_id)
         .values(
             found=json.dumps(dict(found), sort_keys=True) if found else "",
             open=case((nothing_new, still_open), else_=True),
@@ -82,7 +82,7 @@ def note(conn: Connection, remembered: Remembered, found: Mapping[str, Any], sti
     )
 
 
-def _remembered(row: Row[Any]) -> Remembered:
-    return Remembered(
+def _stored_dispute(row: Row[Any]) -> StoredDispute:
+    return StoredDispute(
         row.object_id, row.kind, row.customer_id, row.wanted, row.open, json.loads(row.found) if row.found else {}
     )

@@ -94,7 +94,7 @@ def _known(row: Row[Any]) -> Known:
         customer_id=row.decided_customer_id,
         subscription_id=row.subscription_id,
         price_id=row.price_id,
-        then=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
+        upcoming_changes=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
         ends_at=row.ends_at,
     )
     return Known(row.customer_id, row.app_id, row.user_id, entitlement, concerned=row.concerns != "[]")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
 from gateway.store.schema import TIER_IN_USE, customers, entitlements, tier_changes
-from gateway.tiers.model import OVER, Concern, Entitlement, Reason
+from gateway.tiers.model import ENDED_STATUSES, Concern, Entitlement, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: i
     return list(rows.scalars())
 
 
-def followed(conn: Connection, app_id: str, after: str, limit: int) -> list[str]:
+def affected_by_rules(conn: Connection, app_id: str, after: str, limit: int) -> list[str]:
     """The next `limit` user ids behind `after`, in byte order, whom an edit of the rules could move.
 
     Those with a grant, with a subscription that is not over, or with a customer of whom no subscription counted: it
@@ -135,7 +135,7 @@ def followed(conn: Connection, app_id: str, after: str, limit: int) -> list[str]
             entitlements.c.app_id == app_id,
             entitlements.c.user_id > after,
             (entitlements.c.source == "grant")
-            | entitlements.c.status.not_in(OVER)
+            | entitlements.c.status.not_in(ENDED_STATUSES)
             | (entitlements.c.status.is_(None) & customer),
         )
         .order_by(entitlements.c.user_id)
@@ -195,7 +195,7 @@ def _values(entitlement: Entitlement) -> dict[str, Any]:
         "customer_id": entitlement.customer_id,
         "subscription_id": entitlement.subscription_id,
         "price_id": entitlement.price_id,
-        "changes_to_come": json.dumps(entitlement.then),
+        "changes_to_come": json.dumps(entitlement.upcoming_changes),
         "until_at": entitlement.until,
         "ends_at": entitlement.ends_at,
         "period_end_at": entitlement.period_end_at,
@@ -215,7 +215,7 @@ def _stored(row: Row[Any]) -> Stored:
         customer_id=row.customer_id,
         subscription_id=row.subscription_id,
         price_id=row.price_id,
-        then=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
+        upcoming_changes=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
         ends_at=row.ends_at,
         period_end_at=row.period_end_at,
         renews=row.renews,

@@ -13,7 +13,7 @@ from gateway.tiers.model import Grant
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class StoredGrant:
     """A grant with whose it is and what became of it."""
 
     app_id: str
@@ -56,7 +56,7 @@ def live(conn: Connection, app_id: str, user_id: str, now: int) -> list[Grant]:
     return [_given(row).grant for row in rows]
 
 
-def of_user(conn: Connection, app_id: str, user_id: str) -> list[Given]:
+def of_user(conn: Connection, app_id: str, user_id: str) -> list[StoredGrant]:
     """Every grant this user ever had, the newest first."""
     rows = conn.execute(
         select(grants)
@@ -66,7 +66,7 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> list[Given]:
     return [_given(row) for row in rows]
 
 
-def revoke(conn: Connection, grant_id: int, now: int) -> Given:
+def revoke(conn: Connection, grant_id: int, now: int) -> StoredGrant:
     """Take one grant back; the first time counts. Raises `NotFound`."""
     conn.execute(
         update(grants).where(grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None)).values(revoked_at=now)
@@ -92,6 +92,6 @@ def revoke_all(conn: Connection, app_id: str, user_id: str, now: int) -> int:
     return revoked.rowcount
 
 
-def _given(row: Row[Any]) -> Given:
+def _given(row: Row[Any]) -> StoredGrant:
     grant = Grant(grant_id=row.grant_id, tier=row.tier, reason=row.reason, until_at=row.until_at)
-    return Given(row.app_id, row.user_id, grant, row.given_at, row.revoked_at)
+    return StoredGrant(row.app_id, row.user_id, grant, row.given_at, row.revoked_at)

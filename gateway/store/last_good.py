@@ -8,22 +8,22 @@ from dataclasses import asdict
 from sqlalchemy import Connection, delete, insert, select
 
 from gateway.store.schema import last_good_tiers
-from gateway.tiers.model import LastGood
+from gateway.tiers.model import LastGoodTier
 
-_COLUMNS = [last_good_tiers.c[name] for name in LastGood.__dataclass_fields__]
+_COLUMNS = [last_good_tiers.c[name] for name in LastGoodTier.__dataclass_fields__]
 
 
-def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGood]:
+def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGoodTier]:
     """Subscription id → its last good tier, for the subscriptions of this user that are not over."""
     rows = conn.execute(
         select(*_COLUMNS)
         .where(last_good_tiers.c.app_id == app_id, last_good_tiers.c.user_id == user_id)
         .order_by(last_good_tiers.c.subscription_id)
     )
-    return {row.subscription_id: LastGood(**row._asdict()) for row in rows}
+    return {row.subscription_id: LastGoodTier(**row._asdict()) for row in rows}
 
 
-def replace_all(conn: Connection, app_id: str, user_id: str, last_good: Mapping[str, LastGood], now: int) -> None:
+def replace_all(conn: Connection, app_id: str, user_id: str, last_good: Mapping[str, LastGoodTier], now: int) -> None:
     """Keep these of this user and no others. Writes nothing if they are what is stored."""
     stored = of_user(conn, app_id, user_id)
     changed = [each for each in last_good.values() if stored.get(each.subscription_id) != each]

@@ -30,15 +30,15 @@ class Provisioned:
     provisioned_at: int | None
 
 
-_CLAIM = text(
+_RESERVE = text(
     "INSERT INTO litellm_ids (mode, litellm_id, app_id, user_id, claimed_at)"
     " VALUES (:mode, :litellm_id, :app_id, :user_id, :now) ON CONFLICT (mode, litellm_id) DO NOTHING"
 )
 
 
-def claim(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: str, now: int) -> Owner:
+def reserve(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: str, now: int) -> Owner:
     """Claim an id for a user. The first claimant wins, for ever; whoever it is is returned."""
-    conn.execute(_CLAIM, {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "now": now})
+    conn.execute(_RESERVE, {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "now": now})
     row = conn.execute(
         select(litellm_ids.c.app_id, litellm_ids.c.user_id).where(
             litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id
@@ -69,7 +69,7 @@ def get(conn: Connection, mode: str, litellm_id: str) -> Provisioned | None:
     return Provisioned(row.mode, row.litellm_id, owner, row.digest, row.budget_duration, row.provisioned_at)
 
 
-def claimed(conn: Connection, mode: str, ids: Sequence[str]) -> set[str]:
+def reserved(conn: Connection, mode: str, ids: Sequence[str]) -> set[str]:
     """Those of `ids` that somebody has claimed."""
     rows = conn.execute(
         select(litellm_ids.c.litellm_id).where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id.in_(ids))
@@ -78,7 +78,7 @@ def claimed(conn: Connection, mode: str, ids: Sequence[str]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class ReservedId:
     """A user whom LiteLLM was told about. `tier` None: on the default tier, nothing is stored."""
 
     litellm_id: str
@@ -97,7 +97,7 @@ def newest(conn: Connection, app_id: str, mode: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> list[Holding]:
+def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> list[ReservedId]:
     """The next `limit` ids of an app behind `after`, in byte order; '' starts, an empty list ends."""
     rows = conn.execute(
         select(litellm_ids.c.litellm_id, litellm_ids.c.user_id, litellm_ids.c.digest, entitlements.c.tier)
@@ -111,4 +111,4 @@ def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> 
         .order_by(litellm_ids.c.litellm_id)
         .limit(limit)
     )
-    return [Holding(*row) for row in rows]
+    return [ReservedId(*row) for row in rows]

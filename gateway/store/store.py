@@ -15,14 +15,14 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.setting_rules import DATABASE_URLS, database_problem
-from gateway.store.backend import Backend
-from gateway.store.migrate import migrate
-from gateway.store.opening import why_not
-from gateway.store.ownership import check_owner_of_file
-from gateway.store.postgresql import PostgreSQL
-from gateway.store.sqlite import READERS, SQLite
-from gateway.store.trouble import is_trouble, unavailable
-from gateway.store.writer import Job, Stats, Writer
+from gateway.store.engine.backend import Backend
+from gateway.store.engine.errors import is_database_failure, unavailable
+from gateway.store.engine.migrate import migrate
+from gateway.store.engine.opening import startup_error
+from gateway.store.engine.ownership import check_owner_of_file
+from gateway.store.engine.postgresql import PostgreSQL
+from gateway.store.engine.sqlite import READERS, SQLite
+from gateway.store.engine.writer import Job, Stats, Writer
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Store:
         """Take the database for this instance and bring it to the newest schema.
 
         Raises `ConfigError` for a URL or file that cannot be used, a newer schema or another program's, and
-        `InstanceRuns` while another instance runs; `StoreUnavailable` if PostgreSQL cannot be reached.
+        `AlreadyRunning` while another instance runs; `StoreUnavailable` if PostgreSQL cannot be reached.
         """
         backend = _backend(database_url)
         try:
@@ -77,7 +77,7 @@ class Store:
         try:
             return self._read(query)
         except SQLAlchemyError as error:
-            if not is_trouble(error):
+            if not is_database_failure(error):
                 raise
             raise unavailable(error) from error
 
@@ -165,8 +165,8 @@ def _prepare(backend: Backend) -> Connection:
             conn.close()
             raise
     except SQLAlchemyError as error:
-        told = why_not(backend, error)
-        if told is None:
+        problem = startup_error(backend, error)
+        if problem is None:
             raise
-        raise told from error
+        raise problem from error
     return conn

@@ -25,7 +25,7 @@ from gateway.log import fields
 from gateway.settings import Secrets
 from gateway.stripe.forms import Params, encode
 from gateway.stripe.nested import complete
-from gateway.stripe.pacing import Pacer, endpoint
+from gateway.stripe.rate_limiter import RateLimiter, endpoint
 from gateway.urls import api_url
 
 API_VERSION = "2026-10-28.endive"
@@ -88,8 +88,8 @@ class StripeError(UpstreamFailed):
 class Stripe:
     """One account of Stripe. Every POST carries an idempotency key; one is made up when the caller has none.
 
-    With a `pacer` calls wait for their turn. `clock_ahead_seconds` is how far `clock` was ahead of Stripe's `Date` when
-    Stripe last answered, to the second; `date` is that `Date`, in epoch seconds. None before that.
+    With a `rate_limiter` calls wait for their turn. `clock_ahead_seconds` is how far `clock` was ahead of Stripe's
+    `Date` when Stripe last answered, to the second; `date` is that `Date`, in epoch seconds. None before that.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Stripe:
         api_base: str,
         attempts: int = 3,
         timeout_seconds: float = 20.0,
-        pacer: Pacer | None = None,
+        rate_limiter: RateLimiter | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.clock_ahead_seconds: int | None = None
         self.date: int | None = None
-        self._pacer = pacer
+        self._rate_limiter = rate_limiter
         self._clock = clock
         self._sleep = sleep
         self._session = session
@@ -130,7 +130,7 @@ class Stripe:
     async def delete(self, path: str) -> StripeObject:
         return await self._request("DELETE", path, None, None)
 
-    async def each(self, path: str, params: Params | None = None) -> AsyncIterator[StripeObject]:
+    async def list_all(self, path: str, params: Params | None = None) -> AsyncIterator[StripeObject]:
         """Every object of a list, page by page."""
         async for page in self.pages(path, params):
             for item in page:
@@ -166,11 +166,11 @@ class Stripe:
         url = api_url(self._api_base, path, query)
         saved_before = False
         for attempt in range(1, self._attempts + 1):
-            await self._turn(method, path)
+            await self._wait_for_slot(method, path)
             try:
                 return await self._with_rolled_keys(method, url, body, idempotency_key)
             except UpstreamFailed as exc:
-                retry_after = self._asked_to_wait(exc, method, path)
+                retry_after = self._note_retry_after(exc, method, path)
                 if isinstance(exc, StripeError):
                     # What is replayed to a retry was saved by this very call.
                     saved_before = exc.replayed if attempt == 1 else saved_before
@@ -187,18 +187,18 @@ class Stripe:
             await self._sleep(max(wait, retry_after))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _turn(self, method: str, path: str) -> None:
+    async def _wait_for_slot(self, method: str, path: str) -> None:
         """Wait until the endpoint has room for one more request."""
-        wait = self._pacer.reserve(endpoint(method, path)) if self._pacer else 0
+        wait = self._rate_limiter.reserve(endpoint(method, path)) if self._rate_limiter else 0
         if wait:
             await self._sleep(wait)
 
-    def _asked_to_wait(self, exc: UpstreamFailed, method: str, path: str) -> int:
+    def _note_retry_after(self, exc: UpstreamFailed, method: str, path: str) -> int:
         """For how long Stripe does not want to see us; where it is about the endpoint, everybody waits."""
         if not isinstance(exc, StripeError):
             return 0
-        if self._pacer and exc.status == 429 and exc.stripe_code == "rate_limit":
-            self._pacer.hold(endpoint(method, path), max(exc.retry_after_seconds, 1))
+        if self._rate_limiter and exc.status == 429 and exc.stripe_code == "rate_limit":
+            self._rate_limiter.pause(endpoint(method, path), max(exc.retry_after_seconds, 1))
         return exc.retry_after_seconds
 
     async def _with_rolled_keys(
@@ -230,13 +230,13 @@ class Stripe:
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
-                self._note_clock(response)
+                self._note_clock_skew(response)
                 raw = await _read(response)
                 return _answer(response, raw)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise UpstreamFailed("Stripe cannot be reached.", detail=f"{type(exc).__name__} {method}") from exc
 
-    def _note_clock(self, response: aiohttp.ClientResponse) -> None:
+    def _note_clock_skew(self, response: aiohttp.ClientResponse) -> None:
         with suppress(ValueError):  # no Date, or none that can be read
             self.date = int(parsedate_to_datetime(response.headers.get("Date", "")).timestamp())
             self.clock_ahead_seconds = int(self._clock()) - self.date

@@ -23,7 +23,7 @@ async def complete(document: dict[str, Any], pages: Pages) -> None:
     """
     inside = document["data"] if document.get("object") == "list" and "data" in document else list(document.values())
     for partial in list(_partial_lists(inside)):
-        path, params = _place(partial)
+        path, params = _next_page(partial)
         # From its start: nobody promises that the part began where the list begins.
         partial["data"] = [item async for page in pages(path, params) for item in page]
         partial["has_more"] = False
@@ -43,7 +43,7 @@ def _partial_lists(value: Any) -> Iterator[dict[str, Any]]:
             yield from _partial_lists(item)
 
 
-def _place(partial: dict[str, Any]) -> tuple[str, dict[str, str]]:
+def _next_page(partial: dict[str, Any]) -> tuple[str, dict[str, str]]:
     url = partial.get("url")
     match = _URL.fullmatch(url) if isinstance(url, str) else None
     if match is None:

@@ -10,24 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.catalog.model import App
-from gateway.tiers.claims import Claim, counts, subscription_claim
-from gateway.tiers.contested import concerns as contested_concerns
-from gateway.tiers.contested import reason_to_hold
+from gateway.tiers.candidates import TierCandidate, is_tier_subscription, subscription_candidate
+from gateway.tiers.disputes import dispute_concerns, hold_reason
 from gateway.tiers.model import (
-    OVER,
-    RUNNING,
+    ENDED_STATUSES,
+    RUNNING_STATUSES,
     Concern,
     Contested,
     Entitlement,
     Grant,
     Invoice,
-    LastGood,
+    LastGoodTier,
     Reason,
     Subscription,
 )
 from gateway.tiers.other_prices import has_only_other_prices
 
-_FOR_EVER = 1 << 62
+_NO_END = 1 << 62
 
 
 def decide(
@@ -36,7 +35,7 @@ def decide(
     invoices: Sequence[Invoice],
     grants: Sequence[Grant],
     known_prices: Mapping[str, str],
-    last_good: Mapping[str, LastGood],
+    last_good: Mapping[str, LastGoodTier],
     now: int,
     contested: Sequence[Contested] = (),
 ) -> Entitlement:
@@ -49,68 +48,74 @@ def decide(
     subscriptions back, never a grant.
     """
     of_tiers = [each for each in subscriptions if not has_only_other_prices(app, each, known_prices)]
-    claims = [
-        _unless_held(
+    candidates = [
+        _with_hold(
             app,
             each,
-            subscription_claim(app, each, invoices, known_prices, last_good.get(each.subscription_id), now),
+            subscription_candidate(app, each, invoices, known_prices, last_good.get(each.subscription_id), now),
             contested,
             now,
         )
         for each in of_tiers
     ]
-    claims += [claim for grant in grants if (claim := _grant_claim(app, grant, now))]
-    concerns = tuple(concern for claim in claims for concern in claim.entitlement.concerns)
+    candidates += [candidate for grant in grants if (candidate := _grant_candidate(app, grant, now))]
+    concerns = tuple(concern for candidate in candidates for concern in candidate.entitlement.concerns)
     counted = [
-        each for each in of_tiers if counts(app, each, invoices, known_prices, last_good.get(each.subscription_id))
+        each
+        for each in of_tiers
+        if is_tier_subscription(app, each, invoices, known_prices, last_good.get(each.subscription_id))
     ]
-    concerns += _duplicates(counted, invoices) + contested_concerns(app, subscriptions, contested, now)
-    best = max(claims, key=_merit, default=None)
+    concerns += _duplicates(counted, invoices) + dispute_concerns(app, subscriptions, contested, now)
+    best = max(candidates, key=_sort_key, default=None)
     if best is None:
         return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default", concerns=concerns)
-    return replace(best.entitlement, then=_then(app, claims, now), concerns=concerns)
+    return replace(best.entitlement, upcoming_changes=_upcoming_changes(app, candidates, now), concerns=concerns)
 
 
-def _merit(claim: Claim) -> tuple[int, bool, bool, int]:
+def _sort_key(candidate: TierCandidate) -> tuple[int, bool, bool, int]:
     """The best rank first, then what is paid before what was given, what is not over, and what lasts longest.
 
     Stripe lists the newest subscription first, and the first of equals is taken.
     """
-    over = claim.entitlement.status in OVER
+    over = candidate.entitlement.status in ENDED_STATUSES
     return (
-        claim.rank,
-        claim.entitlement.source == "subscription",
+        candidate.rank,
+        candidate.entitlement.source == "subscription",
         not over,
-        _FOR_EVER if claim.until is None else claim.until,
+        _NO_END if candidate.until is None else candidate.until,
     )
 
 
-def _then(app: App, claims: Sequence[Claim], now: int) -> tuple[tuple[int, str], ...]:
+def _upcoming_changes(app: App, candidates: Sequence[TierCandidate], now: int) -> tuple[tuple[int, str], ...]:
     """Each future instant at which a claim ends by the clock alone, with the best tier left from then on."""
     changes: list[tuple[int, str]] = []
-    rank = max((claim.rank for claim in claims), default=0)
-    for instant in sorted({claim.until for claim in claims if claim.until is not None and claim.until > now}):
-        left = max((c.rank for c in claims if c.until is None or c.until > instant), default=0)
+    rank = max((candidate.rank for candidate in candidates), default=0)
+    for instant in sorted(
+        {candidate.until for candidate in candidates if candidate.until is not None and candidate.until > now}
+    ):
+        left = max((c.rank for c in candidates if c.until is None or c.until > instant), default=0)
         if left < rank:
             changes.append((instant, app.tiers[left].tier_id))
             rank = left
     return tuple(changes)
 
 
-def _grant_claim(app: App, grant: Grant, now: int) -> Claim | None:
+def _grant_candidate(app: App, grant: Grant, now: int) -> TierCandidate | None:
     tier = app.tier(grant.tier)
     if tier is None or (grant.until_at is not None and grant.until_at <= now):
         return None
-    return Claim(tier.rank, grant.until_at, Entitlement(tier=tier.tier_id, reason=Reason.GRANT, source="grant"))
+    return TierCandidate(tier.rank, grant.until_at, Entitlement(tier=tier.tier_id, reason=Reason.GRANT, source="grant"))
 
 
-def _unless_held(app: App, subscription: Subscription, claim: Claim, contested: Sequence[Contested], now: int) -> Claim:
-    """The claim, or the first tier for as long as its money is contested."""
-    reason = reason_to_hold(app, subscription, contested, now) if claim.rank else None
+def _with_hold(
+    app: App, subscription: Subscription, candidate: TierCandidate, contested: Sequence[Contested], now: int
+) -> TierCandidate:
+    """The candidate, or the first tier for as long as its money is contested."""
+    reason = hold_reason(app, subscription, contested, now) if candidate.rank else None
     if reason is None:
-        return claim
-    held = replace(claim.entitlement, tier=app.default_tier.tier_id, reason=reason, source="default")
-    return Claim(0, None, held)
+        return candidate
+    held = replace(candidate.entitlement, tier=app.default_tier.tier_id, reason=reason, source="default")
+    return TierCandidate(0, None, held)
 
 
 def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoice]) -> tuple[Concern, ...]:
@@ -119,15 +124,15 @@ def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoic
     Unless one is about to end by itself while another is healthy: then that is the one to cancel, or nothing is left.
     """
     running = sorted(
-        (each for each in subscriptions if each.status in RUNNING),
+        (each for each in subscriptions if each.status in RUNNING_STATUSES),
         key=lambda each: (each.created_at, each.subscription_id),
     )
     if len(running) < 2:
         return ()
     ids = ", ".join(each.subscription_id for each in running)
     message = f"pays for {len(running)} subscriptions at once, the oldest first: {ids}; cancel "
-    healthy = [each.subscription_id for each in running if not _is_ailing(each)]
-    ailing = ", ".join(each.subscription_id for each in running if _is_ailing(each))
+    healthy = [each.subscription_id for each in running if not _is_at_risk(each)]
+    ailing = ", ".join(each.subscription_id for each in running if _is_at_risk(each))
     subject = min(each.subscription_id for each in running)
     if ailing and healthy:
         message += f"{ailing}, which is past due, paused or about to end, and keep {healthy[0]}"
@@ -141,6 +146,6 @@ def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoic
     return (Concern("duplicate_subscription", subject, message),)
 
 
-def _is_ailing(subscription: Subscription) -> bool:
+def _is_at_risk(subscription: Subscription) -> bool:
     ending = subscription.ends_at is not None
     return subscription.status == "past_due" or subscription.pause_behavior == "void" or ending

@@ -28,11 +28,11 @@ class Reason(StrEnum):
     REFUNDED = "refunded"
 
 
-RUNNING = ("active", "trialing", "past_due")
+RUNNING_STATUSES = ("active", "trialing", "past_due")
 """Statuses in which somebody pays, or soon will."""
-OVER = ("canceled", "incomplete_expired")
+ENDED_STATUSES = ("canceled", "incomplete_expired")
 """Stripe's final statuses: it will never charge for such a subscription again."""
-VANISHED = "vanished"
+NO_LONGER_LISTED = "missing"
 """No status of Stripe's: it marks a subscription that is only remembered."""
 
 
@@ -91,8 +91,8 @@ class Subscription:
     period_start_at: int | None = None
 
     @property
-    def over(self) -> bool:
-        return self.status in OVER
+    def has_ended(self) -> bool:
+        return self.status in ENDED_STATUSES
 
     @property
     def ends_at(self) -> int | None:
@@ -198,7 +198,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class LastGood:
+class LastGoodTier:
     """The last tier that a subscription gave by a price that was known, and that price.
 
     `gives`: whether it gave a tier when Stripe listed it last, until `until_at` as far as was known then (None: no end
@@ -240,7 +240,7 @@ class Entitlement:
     customer_id: str | None = None
     subscription_id: str | None = None
     price_id: str | None = None
-    then: tuple[tuple[int, str], ...] = ()
+    upcoming_changes: tuple[tuple[int, str], ...] = ()
     ends_at: int | None = None
     concerns: tuple[Concern, ...] = ()
     period_end_at: int | None = None
@@ -250,4 +250,4 @@ class Entitlement:
 
     @property
     def until(self) -> int | None:
-        return self.then[0][0] if self.then else None
+        return self.upcoming_changes[0][0] if self.upcoming_changes else None

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.catalog.model import App
-from gateway.tiers.model import Invoice, LastGood, Subscription
+from gateway.tiers.model import Invoice, LastGoodTier, Subscription
 
-NEVER_COLLECTED = ("void", "uncollectible")
+UNCOLLECTED_STATUSES = ("void", "uncollectible")
 
 
 def tier_paid_last(
-    app: App, invoices: Sequence[Invoice], known_prices: Mapping[str, str], good: LastGood | None
+    app: App, invoices: Sequence[Invoice], known_prices: Mapping[str, str], last_tier: LastGoodTier | None
 ) -> tuple[int, str | None] | None:
     """The rank that was paid last and its price id, by the newest paid invoice that names a price of a tier.
 
-    An invoice for seats alone names none. `good` also says what its price gave, where that price is not known any
+    An invoice for seats alone names none. `last_tier` also says what its price gave, where that price is not known any
     more. (0, None) where only other prices were ever paid; None where no paid invoice names a price.
     """
     named = False
@@ -24,23 +24,24 @@ def tier_paid_last(
         ranked = [
             (tier.rank, price_id)
             for price_id, product_id in invoice.charged
-            if (tier_id := _tier_of_price(price_id, product_id, known_prices, good)) and (tier := app.tier(tier_id))
+            if (tier_id := _tier_of_price(price_id, product_id, known_prices, last_tier))
+            and (tier := app.tier(tier_id))
         ]
         if ranked:
             return max(ranked)
     if not named:
         return None
-    tier = app.tier(good.tier) if good else None
-    return (tier.rank, good.price_id) if tier and good else (0, None)
+    tier = app.tier(last_tier.tier) if last_tier else None
+    return (tier.rank, last_tier.price_id) if tier and last_tier else (0, None)
 
 
 def _tier_of_price(
-    price_id: str, product_id: str | None, known_prices: Mapping[str, str], good: LastGood | None
+    price_id: str, product_id: str | None, known_prices: Mapping[str, str], last_tier: LastGoodTier | None
 ) -> str | None:
     if price_id in known_prices:
         return known_prices[price_id]
-    if good is not None and good.price_id == price_id:
-        return good.tier
+    if last_tier is not None and last_tier.price_id == price_id:
+        return last_tier.tier
     return known_prices.get(product_id or "")
 
 
@@ -50,7 +51,7 @@ def unpaid_since(invoices: Sequence[Invoice]) -> int | None:
     An older one was given up: periods that came after it were paid. None if none is unpaid, or nothing ever was paid.
     """
     paid = _newest_paid(invoices)
-    unpaid = [each for each in invoices if paid and each.created_at >= paid.created_at and _is_missed(each)]
+    unpaid = [each for each in invoices if paid and each.created_at >= paid.created_at and _is_unpaid(each)]
     return min((each.failing_since_at for each in unpaid), default=None)
 
 
@@ -70,11 +71,11 @@ def _newest_paid(invoices: Sequence[Invoice]) -> Invoice | None:
     return max((each for each in invoices if each.paid), key=lambda each: each.created_at, default=None)
 
 
-def _is_missed(invoice: Invoice) -> bool:
+def _is_unpaid(invoice: Invoice) -> bool:
     """Open, or attempted or sent before it was made void or uncollectible.
 
     Collection that is paused voids invoices that nobody was ever asked to pay.
     """
-    if invoice.status in NEVER_COLLECTED:
+    if invoice.status in UNCOLLECTED_STATUSES:
         return invoice.first_attempt_at is not None or invoice.due_at is not None
     return invoice.status == "open"

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from aiohttp import web
 from sqlalchemy import Connection
 
-from gateway.billing import grants as granting
+from gateway.billing.accounts.keys import create_key
 from gateway.billing.context import check_user_id
-from gateway.billing.keys import create_key
+from gateway.billing.refresh import grants as granting
 from gateway.errors import ConfigError, InvalidInput, NotFound
 from gateway.store import alerts, keys, refreshes, users
 from gateway.store.keys import Key
@@ -18,7 +18,7 @@ from gateway.web.bodies import read_json
 from gateway.web.context import BILLING, SITE
 from gateway.web.models import GrantRequest, KeyRequest, UserRequest
 
-SHOWN = 200
+MAX_LISTED = 200
 
 
 async def list_alerts(request: web.Request) -> web.Response:
@@ -68,7 +68,7 @@ def shown_key(key: Key) -> dict[str, object]:
     return values
 
 
-async def give_grant(request: web.Request) -> web.Response:
+async def create_grant(request: web.Request) -> web.Response:
     """Give a user a tier without a subscription."""
     require_operator(request)
     wanted = await read_json(request, GrantRequest)
@@ -91,7 +91,7 @@ async def give_grant(request: web.Request) -> web.Response:
     return web.json_response({"grant_id": grant_id}, status=201)
 
 
-async def take_grants(request: web.Request) -> web.Response:
+async def revoke_grants(request: web.Request) -> web.Response:
     """Take every grant of a user back."""
     require_operator(request)
     billing = request.app[BILLING]

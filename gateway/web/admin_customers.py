@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from gateway.billing import forget as forgetting
-from gateway.billing.account import binding, mode_of
-from gateway.billing.adopt import Claim, adopt_claimed
+from gateway.billing.accounts import forget as forgetting
+from gateway.billing.accounts.account import binding, mode_of
+from gateway.billing.accounts.adopt import Assignment, adopt_assigned
+from gateway.billing.accounts.move_user import move as move_user
 from gateway.billing.context import Billing
-from gateway.billing.move import move as move_user
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING, SITE
@@ -39,8 +39,8 @@ async def adopt(request: web.Request) -> web.Response:
     """Judge claims that customers of Stripe are users of an app, and with `apply` carry them out."""
     require_operator(request)
     wanted = await read_json(request, AdoptRequest)
-    claims = [Claim(each.customer_id, each.user_id) for each in wanted.claims]
-    verdicts = await adopt_claimed(request.app[BILLING], wanted.app_id, claims, apply=wanted.apply)
+    claims = [Assignment(each.customer_id, each.user_id) for each in wanted.claims]
+    verdicts = await adopt_assigned(request.app[BILLING], wanted.app_id, claims, apply=wanted.apply)
     return web.json_response({"verdicts": [asdict(each) for each in verdicts]})
 
 
@@ -53,7 +53,7 @@ async def move(request: web.Request) -> web.Response:
     return web.json_response(asdict(moved))
 
 
-async def show_traces(request: web.Request) -> web.Response:
+async def preview_forget(request: web.Request) -> web.Response:
     """What forgetting a user would end and delete."""
     require_operator(request)
     found = await forgetting.traces(

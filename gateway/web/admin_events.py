@@ -13,7 +13,7 @@ from gateway.store.inbox import Event
 from gateway.web.auth import require_operator
 from gateway.web.context import BILLING
 
-SHOWN = 200
+MAX_LISTED = 200
 _NAMES = (
     "event_id", "type", "account", "api_version", "livemode", "received_at", "finished_at", "state", "attempts",
     "error", "app_id", "user_id", "customer_id",
@@ -24,7 +24,7 @@ async def list_events(request: web.Request) -> web.Response:
     """The newest events, without their bodies; of one app or one user (`?app=…&user=…`) if asked."""
     require_operator(request)
     app_id, user_id = request.query.get("app"), request.query.get("user")
-    found = await request.app[BILLING].store.read(lambda conn: inbox.recent(conn, SHOWN, app_id, user_id))
+    found = await request.app[BILLING].store.read(lambda conn: inbox.recent(conn, MAX_LISTED, app_id, user_id))
     return web.json_response({"events": [shown_event(event) for event in found]})
 
 

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from gateway.billing.enforcement import check_enforcement
-from gateway.billing.examined import examine_self
-from gateway.billing.portal import push_configurations
+from gateway.billing.checkout.portal import push_configurations
+from gateway.billing.provision.enforcement import check_enforcement
+from gateway.billing.work.server_facts import server_facts
 from gateway.web.auth import require_operator
 from gateway.web.context import BILLING
 
@@ -16,7 +16,7 @@ from gateway.web.context import BILLING
 async def examine(request: web.Request) -> web.Response:
     """Write once to the database and tell how that went, and what is known of clock, disk, account and portals."""
     require_operator(request)
-    return web.json_response(await examine_self(request.app[BILLING]))
+    return web.json_response(await server_facts(request.app[BILLING]))
 
 
 async def check_limits(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from gateway.web.bodies import read_json
 from gateway.web.context import BILLING
 from gateway.web.models import ReplayRequest
 
-SHOWN = 200
+MAX_LISTED = 200
 
 
 async def list_notices(request: web.Request) -> web.Response:
@@ -23,7 +23,7 @@ async def list_notices(request: web.Request) -> web.Response:
     app_id, state = request.query.get("app"), request.query.get("state")
     if state is not None and state not in STATES:
         raise InvalidInput(f"state: expected one of {', '.join(STATES)}.")
-    found = await request.app[BILLING].store.read(lambda conn: notices.recent(conn, SHOWN, app_id, state))
+    found = await request.app[BILLING].store.read(lambda conn: notices.recent(conn, MAX_LISTED, app_id, state))
     if not found:
         require_app(request.app[BILLING].catalog, app_id)
     return web.json_response({"notices": [shown_notice(notice) for notice in found]})

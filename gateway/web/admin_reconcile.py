@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.billing.reconciling import Asked
+from gateway.billing.reconcile.state import ReconcileOptions
 from gateway.errors import InvalidInput
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
@@ -21,7 +21,7 @@ async def start_reconcile(request: web.Request) -> web.Response:
         billing.app(wanted.app_id)
     if wanted.yes and not wanted.apply:
         raise InvalidInput("yes goes with apply only: there is nothing to confirm.")
-    job_number = billing.reconciling.ask(Asked(wanted.app_id, wanted.apply, wanted.yes))
+    job_number = billing.reconciling.ask(ReconcileOptions(wanted.app_id, wanted.apply, wanted.yes))
     return web.json_response({"job_number": job_number}, status=202)
 
 

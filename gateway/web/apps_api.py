@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.billing import status as statuses
-from gateway.billing.checkout import open_checkout
-from gateway.billing.choice import PriceChoice
+from gateway.billing.checkout.checkout import open_checkout
+from gateway.billing.checkout.portal import open_portal
+from gateway.billing.checkout.price_choice import PriceChoice
 from gateway.billing.context import check_user_id
-from gateway.billing.portal import open_portal
+from gateway.billing.refresh import status as statuses
 from gateway.web.answers import answer
 from gateway.web.auth import require_app, require_app_or_operator
 from gateway.web.bodies import read_json

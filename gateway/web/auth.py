@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.access import links
 from gateway.access.links import Link
 from gateway.access.return_urls import upgrade_url
-from gateway.billing.keys import check_app_key
+from gateway.billing.accounts.keys import check_app_key
 from gateway.catalog.model import App
 from gateway.errors import BadSignature, Forbidden, NotAuthenticated
 from gateway.web.context import BILLING, SITE, Site
@@ -81,7 +81,7 @@ def require_buyer(request: web.Request) -> tuple[App, Link]:
         raise NotAuthenticated(
             f"This link is not valid any more. Go back to {app.name} and open “Upgrade” again.",
             code=exc.code,
-            fields=_ways_on(app, site, _return_url_of(site, token, app.app_id)),
+            fields=_next_pages(app, site, _return_url_of(site, token, app.app_id)),
         ) from exc
 
 
@@ -94,10 +94,10 @@ def require_change(request: web.Request) -> tuple[App, Link]:
         return app, links.read_change(site.link_keys, bearer(request), app.app_id, request.app[BILLING].now())
     except (BadSignature, NotAuthenticated) as exc:
         message = f"This page is not valid any more. {app.name} shows the plan that you have."
-        raise NotAuthenticated(message, code=exc.code, fields=_ways_on(app, site, "")) from exc
+        raise NotAuthenticated(message, code=exc.code, fields=_next_pages(app, site, "")) from exc
 
 
-def _ways_on(app: App, site: Site, return_url: str) -> dict[str, object]:
+def _next_pages(app: App, site: Site, return_url: str) -> dict[str, object]:
     """Where somebody goes whose link is over: to the app, or to the plans with a fresh link."""
     return {
         "app": {"name": app.name, "url": app.cancel_url},

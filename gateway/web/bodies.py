@@ -19,17 +19,17 @@ MAX_BODIES_AT_ONCE = 64
 Model = TypeVar("Model", bound=BaseModel)
 
 _bodies = asyncio.Semaphore(MAX_BODIES_AT_ONCE)
-_strangers_bodies = asyncio.Semaphore(MAX_BODIES_AT_ONCE)
+_anonymous_bodies = asyncio.Semaphore(MAX_BODIES_AT_ONCE)
 
 
-async def read_body(request: web.Request, max_bytes: int, *, of_stranger: bool = False) -> bytes:
+async def read_body(request: web.Request, max_bytes: int, *, anonymous_sender: bool = False) -> bytes:
     """The raw body. Raises `TooLarge` without reading on, `InvalidInput` for one that trickles or ends too soon,
     `TooMany`."""
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(f"The body may have {max_bytes} bytes at most.")
     if request.content.is_eof():  # it came with its head, so nothing has to be waited for
         return await _read(request, max_bytes)
-    room = _strangers_bodies if of_stranger else _bodies
+    room = _anonymous_bodies if anonymous_sender else _bodies
     if room.locked():
         raise TooMany("Too many bodies are being read at once.")
     async with room:
@@ -56,10 +56,10 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     """The body as `model`. Raises `WrongMediaType`, `TooLarge`, `InvalidInput` naming every wrong field."""
     if request.content_type != "application/json":
         raise WrongMediaType("Send the body as Content-Type: application/json.")
-    return parsed(await read_body(request, MAX_JSON_BYTES), model)
+    return parse_json_body(await read_body(request, MAX_JSON_BYTES), model)
 
 
-def parsed(body: bytes, model: type[Model]) -> Model:
+def parse_json_body(body: bytes, model: type[Model]) -> Model:
     """A JSON text as `model`. Raises `InvalidInput` naming every wrong field."""
     try:
         document = json.loads(body, parse_constant=_no_constants, object_pairs_hook=_no_duplicates)

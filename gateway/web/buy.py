@@ -10,11 +10,11 @@ from aiohttp import web
 
 from gateway.access import links
 from gateway.access.return_urls import is_page_of, upgrade_url
-from gateway.billing.checkout import open_checkout
-from gateway.billing.choice import PriceChoice
-from gateway.billing.offer import change as change_of
-from gateway.billing.offer import offer as offer_of
-from gateway.billing.portal import open_portal
+from gateway.billing.checkout.checkout import open_checkout
+from gateway.billing.checkout.offer import change as change_of
+from gateway.billing.checkout.offer import offer as offer_of
+from gateway.billing.checkout.portal import open_portal
+from gateway.billing.checkout.price_choice import PriceChoice
 from gateway.web.answers import answer
 from gateway.web.auth import require_buyer, require_change
 from gateway.web.bodies import read_json

@@ -14,7 +14,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.web.errors import error_response, guard, http_error
+from gateway.web.errors import error_response, http_error, set_security_headers
 
 MAX_LINE_BYTES = 16_384
 MAX_FIELD_BYTES = 65_536
@@ -78,7 +78,7 @@ class Connection(web.RequestHandler):
             response = error_response(status, "invalid_input", "The request is no HTTP that this server reads.")
         else:
             response = error_response(500, "internal", "Something went wrong on our side; it is in the log.")
-        guard(response)
+        set_security_headers(response)
         response.force_close()
         return response
 
@@ -108,7 +108,7 @@ def _as_json(handler: _Handler) -> _Handler:
             return await handler(request)
         except web.HTTPException as exc:
             response = http_error(exc)
-            guard(response)
+            set_security_headers(response)
             return response
 
     return handle

@@ -29,7 +29,7 @@ STATUS: dict[type[errors.SkpayError], int] = {
     errors.UpstreamFailed: 502,
     errors.StoreUnavailable: 503,
     errors.ConfigError: 409,
-    errors.InstanceRuns: 409,
+    errors.AlreadyRunning: 409,
 }
 RETRY_AFTER_SECONDS = 5
 
@@ -81,14 +81,14 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 @web.middleware
-async def guarded_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What every answer carries: it is nobody's to keep, to guess the type of, or to learn our address from."""
     response = await handler(request)
-    guard(response)
+    set_security_headers(response)
     return response
 
 
-def guard(response: web.StreamResponse) -> None:
+def set_security_headers(response: web.StreamResponse) -> None:
     """The headers that keep an answer from caches, from guesses of its type, and from telling what we are made of."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"

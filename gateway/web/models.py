@@ -111,7 +111,7 @@ class EventAnswer(BaseModel):
     state: str
 
 
-class WishAnswer(BaseModel):
+class ProvisioningJobAnswer(BaseModel):
     kind: str
     state: str
     attempts: int
@@ -147,7 +147,7 @@ class ConcernAnswer(BaseModel):
 class ExplainAnswer(StatusAnswer):
     changes: list[ChangeAnswer]
     events: list[EventAnswer]
-    provisioning: list[WishAnswer]
+    provisioning: list[ProvisioningJobAnswer]
     notices: list[NoticeAnswer]
     refresh: RefreshAnswer | None
     concerns: list[ConcernAnswer]
@@ -213,14 +213,14 @@ class UserRequest(Body):
     user_id: UserId
 
 
-class ClaimRequest(Body):
+class CustomerUserPair(Body):
     customer_id: Annotated[Text, Field(min_length=1, max_length=255)]
     user_id: Annotated[Text, Field(max_length=1000)]
 
 
 class AdoptRequest(Body):
     app_id: Annotated[str, Field(min_length=1, max_length=63)]
-    claims: Annotated[list[ClaimRequest], Field(min_length=1, max_length=100)]
+    claims: Annotated[list[CustomerUserPair], Field(min_length=1, max_length=100)]
     apply: bool = False
 
 
@@ -247,7 +247,7 @@ class HeaderLine(Body):
     value: Annotated[str, Field(max_length=16_384, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
 
 
-class GateQuestion(Body):
+class GateExplainRequest(Body):
     """A visitor's request, as Traefik would ask the gate about it."""
 
     app_id: Annotated[str, Field(min_length=1, max_length=63)]

@@ -9,10 +9,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.billing.context import Billing
-from gateway.web.arrived import ARRIVALS, Arrivals
 from gateway.web.connections import LIMITS, LINGER_SECONDS, Runner
 from gateway.web.context import BILLING, SITE, Site
-from gateway.web.errors import errors_as_json, guarded_headers
+from gateway.web.errors import errors_as_json, security_headers
+from gateway.web.header_echo import USED_ECHO_TOKENS, UsedEchoTokens
 from gateway.web.openapi import OPENAPI_PATH, document, serve_openapi
 from gateway.web.preflights import preflights
 from gateway.web.routes import API
@@ -22,10 +22,10 @@ SHUTDOWN_SECONDS = 3.0
 
 def web_application(billing: Billing, site: Site) -> web.Application:
     """Every public route over these use cases; starting and stopping them is the caller's business."""
-    application = web.Application(middlewares=[guarded_headers, errors_as_json, preflights])
+    application = web.Application(middlewares=[security_headers, errors_as_json, preflights])
     application[BILLING] = billing
     application[SITE] = site
-    application[ARRIVALS] = Arrivals()
+    application[USED_ECHO_TOKENS] = UsedEchoTokens()
     for route in API:
         # aiohttp's own pattern of a part has no braces, but a user id may.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
@@ -53,10 +53,10 @@ def _http_logger() -> logging.Logger:
     """aiohttp's words about a connection, without those about bytes that are no HTTP: they quote what was sent, and
     the 400 that they got is nobody's concern."""
     logger = logging.getLogger("gateway.web.http")
-    if _is_no_junk not in logger.filters:
-        logger.addFilter(_is_no_junk)
+    if _is_not_parse_error not in logger.filters:
+        logger.addFilter(_is_not_parse_error)
     return logger
 
 
-def _is_no_junk(record: logging.LogRecord) -> bool:
+def _is_not_parse_error(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

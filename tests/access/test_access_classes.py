@@ -10,10 +10,10 @@ from access.access_samples import APP, with_app
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.access.authentication import ANONYMOUS, AuthenticatedUser, AuthenticationOrLookup
 from gateway.access.classes import ClassRule, class_rules, has_class
 from gateway.access.paths import read_path
 from gateway.access.policy import UPGRADE_PATH, Policy
-from gateway.access.who import ANONYMOUS, Known, Who
 from gateway.catalog.model import Route
 
 # The plugin keeps no answer for any other: a method that nobody knows meets the rules for all methods.
@@ -34,7 +34,7 @@ ROUTES = st.lists(
     ).map(lambda route: Route(route.path, public=True, methods=route.methods) if route.public else route),
     max_size=5,
 )
-PEOPLE = st.sampled_from((ANONYMOUS, Known("alice", None)))
+PEOPLE = st.sampled_from((ANONYMOUS, AuthenticatedUser("alice", None)))
 TIERS = st.sampled_from(("", "free", "pro", "staff", "max", "plus"))
 
 
@@ -51,7 +51,7 @@ def class_of(rules: Sequence[ClassRule], method: str, path: str) -> frozenset[tu
 
 @given(routes=ROUTES, enforce=st.booleans(), anonymous=st.sampled_from(("tag", "deny")), who=PEOPLE, tier=TIERS)
 def test_two_requests_of_one_class_get_the_same_decision(
-    routes: list[Route], enforce: bool, anonymous: str, who: Who, tier: str
+    routes: list[Route], enforce: bool, anonymous: str, who: AuthenticationOrLookup, tier: str
 ) -> None:
     policy = Policy(with_app(routes=tuple(routes), enforce=enforce, anonymous=anonymous))
     rules = class_rules(policy)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.cookies import AGAIN, cookie_finder
-from gateway.access.who import Refused
+from gateway.access.authentication import RejectedCredential
+from gateway.access.cookies import REPEATED_HEADER_SEPARATOR, cookie_finder
 from gateway.errors import NotAuthenticated
 
 PIECES = (
     b"token", b"=", b";", b"; ", b" ", b"\t", b"\xa0", b"\x85", b"\x0b", b"\x1c", b'"', b"\\", b"\\101", b"\\400",
-    b"a.b.c", b"d", b"Token", b"tokens", b"\xe9", b"\x00", AGAIN,
+    b"a.b.c", b"d", b"Token", b"tokens", b"\xe9", b"\x00", REPEATED_HEADER_SEPARATOR,
 )  # fmt: skip
 
 
@@ -64,4 +64,4 @@ def test_a_longer_cookie_with_escapes_than_browsers_keep_is_refused_and_not_take
     assert find(escaped) == b"A" * 1022
     with pytest.raises(NotAuthenticated) as refused:
         find(b'token="' + b"\\101" * 1024 + b'"')
-    assert not Refused(refused.value.code, "", "cookie:token").signed_out
+    assert not RejectedCredential(refused.value.code, "", "cookie:token").signed_out

@@ -12,10 +12,10 @@ import pytest
 
 import gateway
 from gateway.access import links
-from gateway.access.arrival import pass_keys
 from gateway.access.derived_keys import derived_keys
+from gateway.access.header_echo_tokens import header_echo_keys
 from gateway.access.links import link_keys
-from gateway.billing.signing import signing_keys
+from gateway.billing.accounts.signing import signing_keys
 from gateway.errors import BadSignature
 from gateway.settings import Secret
 
@@ -37,7 +37,7 @@ def test_a_derived_key_is_hkdf_sha256_with_its_purpose() -> None:
 
 
 def test_the_keys_of_all_purposes_differ_and_none_is_the_secret() -> None:
-    every = [*link_keys((NEW,)), *pass_keys((NEW,)), *signing_keys((NEW,))]
+    every = [*link_keys((NEW,)), *header_echo_keys((NEW,)), *signing_keys((NEW,))]
     assert all(one != other for one, other in combinations([*every, b"n" * 40], 2))
 
 
@@ -61,7 +61,7 @@ def test_a_link_signed_with_the_old_secret_is_valid_while_it_is_rolled() -> None
 
 # Each compares or signs with a secret that is not ours to derive from, or derives a key itself.
 REVEALED_TO_HMAC = {
-    "billing/signing.py": "the former derivation, which still verifies customers that an earlier version signed",
+    "billing/accounts/signing.py": "the former derivation, which still verifies customers signed by an earlier version",
     "stripe/signature.py": "Stripe's signature, made with Stripe's own secret",
     "web/auth.py": "a comparison of ADMIN_TOKEN with what was sent",
 }

@@ -127,9 +127,9 @@ def test_no_key_however_strange_is_an_error_of_ours(key: dict[str, Any], kty: st
 
 def test_a_ring_is_read_again_no_sooner_than_after_a_minute() -> None:
     ring = KeyRing(JWKS_URL)
-    assert ring.worth_asking(NOW)
+    assert ring.may_refetch(NOW)
     ring.tried(NOW)
-    assert [ring.worth_asking(NOW + seconds) for seconds in (0, 59, 60, -1)] == [False, False, True, True]
+    assert [ring.may_refetch(NOW + seconds) for seconds in (0, 59, 60, -1)] == [False, False, True, True]
 
 
 def test_a_ring_says_whether_a_key_has_gone() -> None:

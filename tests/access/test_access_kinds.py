@@ -10,11 +10,17 @@ from access.access_samples import NOW, SECRETS, SESSION_REF, SESSION_SECRET, ses
 from access.oidc_provider import JWKS_URL, KIND, jwk, key_set, signed
 
 from gateway.access.app_access import AppAccess, app_access
+from gateway.access.authentication import (
+    Administrator,
+    AuthenticatedUser,
+    AuthenticationOrLookup,
+    CredentialLookup,
+    RejectedCredential,
+)
 from gateway.access.jwks import KeyRing, read_keys
 from gateway.access.keys import KeyOwner, key_hash
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.openwebui import OpenWebUI
-from gateway.access.who import Administrator, Ask, Known, Refused, Who
 from gateway.catalog.model import (
     HeaderIdentity,
     IdentityKind,
@@ -50,15 +56,15 @@ def access(*kinds: IdentityKind, previous: AppAccess | None = None, **changes: A
     return app_access(with_app(identity=kinds, **changes), held, KEYS, previous, lambda url: _RING)
 
 
-def who(headers: dict[str, bytes], *kinds: IdentityKind, now: int = NOW) -> Who:
-    return access(*kinds).identity.who({name.encode(): value for name, value in headers.items()}, now)
+def who(headers: dict[str, bytes], *kinds: IdentityKind, now: int = NOW) -> AuthenticationOrLookup:
+    return access(*kinds).identity.authenticate({name.encode(): value for name, value in headers.items()}, now)
 
 
-def outcome(answer: Who) -> str:
+def outcome(answer: AuthenticationOrLookup) -> str:
     """A user's id, a refusal's code, "ask litellm_key" or "nobody"."""
-    if isinstance(answer, Refused):
+    if isinstance(answer, RejectedCredential):
         return answer.code
-    return f"ask {answer.kind}" if isinstance(answer, Ask) else str(getattr(answer, "user_id", "nobody"))
+    return f"ask {answer.kind}" if isinstance(answer, CredentialLookup) else str(getattr(answer, "user_id", "nobody"))
 
 
 A, B = session("alice"), session("bob")
@@ -113,8 +119,8 @@ def test_the_headers_and_cookies_that_are_read() -> None:
     identity = access(HEADER, OPENWEBUI, cookie).identity
     assert identity.request_headers == ("Remote-User", "Authorization", "Cookie", "X-Api-Key")
     assert identity.cookie_names == ("token", "CF_Authorization")
-    assert identity.holds_credential({b"Remote-User": b"x"})
-    assert not identity.holds_credential({b"Accept": b"*/*", b"X-Forwarded-Uri": b"/"})
+    assert identity.may_have_credential({b"Remote-User": b"x"})
+    assert not identity.may_have_credential({b"Accept": b"*/*", b"X-Forwarded-Uri": b"/"})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_the_headers_and_cookies_that_are_read() -> None:
 def test_t30_a_trusted_header_is_the_id(value: bytes, expected: str) -> None:
     answer = who({"Remote-User": value}, HEADER)
     assert outcome(answer) == expected
-    if isinstance(answer, Known):
+    if isinstance(answer, AuthenticatedUser):
         assert answer.credential_expires_at is None
 
 
@@ -169,20 +175,20 @@ def test_a_user_key_names_an_id_of_the_app_in_any_namespace() -> None:
     kinds = (OpenWebUIIdentity(SESSION_REF, None, "chat"), USER_KEY)
     held = {key_hash("skp_x"): KeyOwner("skai", "chat:bob")}
     identity = app_access(with_app(identity=kinds), SECRETS, held).identity
-    assert identity.who({b"Authorization": b"Bearer skp_x"}, NOW) == Known("chat:bob", None)
+    assert identity.authenticate({b"Authorization": b"Bearer skp_x"}, NOW) == AuthenticatedUser("chat:bob", None)
 
 
 def test_two_open_webuis_are_one_kind_with_the_secrets_of_both() -> None:
     kinds = (OPENWEBUI, OpenWebUIIdentity(OTHER_REF))
     for secret in (SESSION_SECRET, OTHER_SECRET):
         assert outcome(who({"Cookie": b"token=" + session("alice", secret=secret)}, *kinds)) == "alice"
-    assert len(access(*kinds).identity.memories) == 1
+    assert len(access(*kinds).identity.credential_caches) == 1
 
 
 def test_t32_a_kind_remembers_over_a_reload_that_did_not_change_it() -> None:
     cookie = {b"Cookie": b"token=" + A}
     before = access(OPENWEBUI, USER_KEY)
-    before.identity.who(cookie, NOW)
+    before.identity.authenticate(cookie, NOW)
     assert _remembered(access(OPENWEBUI, USER_KEY, LITELLM, previous=before)) == 1
     assert _remembered(access(ASKED, USER_KEY, previous=before)) == 0
     assert _remembered(access(OpenWebUIIdentity(SESSION_REF, None, "chat"), previous=before)) == 0
@@ -191,15 +197,15 @@ def test_t32_a_kind_remembers_over_a_reload_that_did_not_change_it() -> None:
 
 
 def _remembered(found: AppAccess) -> int:
-    return sum(map(len, found.identity.memories))
+    return sum(map(len, found.identity.credential_caches))
 
 
 def test_a_changed_audience_forgets_what_was_verified_for_the_old_one() -> None:
     before = access(KIND)
     sent = {b"Authorization": b"Bearer " + signed()}
-    assert outcome(before.identity.who(sent, NOW)) == "alice"
+    assert outcome(before.identity.authenticate(sent, NOW)) == "alice"
     other = JwtIdentity(KIND.issuer, "other", JWKS_URL, KIND.algorithms, "Authorization", None)
-    assert outcome(access(other, previous=before).identity.who(sent, NOW)) == "wrong_audience"
+    assert outcome(access(other, previous=before).identity.authenticate(sent, NOW)) == "wrong_audience"
 
 
 def openwebui_asked() -> tuple[AppAccess, OpenWebUI]:
@@ -236,10 +242,10 @@ def test_only_what_verifies_here_is_worth_asking_open_webui_for(credential: byte
 def test_what_open_webui_confirmed_counts_for_thirty_seconds() -> None:
     found, kind = openwebui_asked()
     sent = {b"Cookie": b"token=" + A}
-    assert found.identity.who(sent, NOW) == Ask("openwebui", 0, A, "cookie:token")
-    assert kind.confirm(A, "alice", NOW) == Known("alice", NOW + 30)
-    assert found.identity.who(sent, NOW + 29) == Known("alice", NOW + 30)
-    assert outcome(found.identity.who(sent, NOW + 30)) == "ask openwebui"
+    assert found.identity.authenticate(sent, NOW) == CredentialLookup("openwebui", 0, A, "cookie:token")
+    assert kind.confirm(A, "alice", NOW) == AuthenticatedUser("alice", NOW + 30)
+    assert found.identity.authenticate(sent, NOW + 29) == AuthenticatedUser("alice", NOW + 30)
+    assert outcome(found.identity.authenticate(sent, NOW + 30)) == "ask openwebui"
 
 
 def test_a_session_that_open_webui_calls_another_users_is_nobodys() -> None:
@@ -256,31 +262,31 @@ def test_a_session_that_open_webui_calls_another_users_is_nobodys() -> None:
 def test_a_confirmed_session_ends_with_its_token() -> None:
     found, kind = openwebui_asked()
     short = session("alice", expires_at=NOW - 20)
-    assert kind.confirm(short, "alice", NOW) == Known("alice", NOW + 10)
+    assert kind.confirm(short, "alice", NOW) == AuthenticatedUser("alice", NOW + 10)
     digest = hashlib.sha256(short).digest()
-    assert kind.confirmed.unanswered(digest, NOW + 9) == Known("alice", NOW + 10)
-    assert kind.confirmed.unanswered(digest, NOW + 10) is None
-    assert outcome(found.identity.who({b"Cookie": b"token=" + short}, NOW + 10)) == "expired_token"
+    assert kind.introspection_cache.last_known_good(digest, NOW + 9) == AuthenticatedUser("alice", NOW + 10)
+    assert kind.introspection_cache.last_known_good(digest, NOW + 10) is None
+    assert outcome(found.identity.authenticate({b"Cookie": b"token=" + short}, NOW + 10)) == "expired_token"
 
 
 def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour() -> None:
     found, kind = openwebui_asked()
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
-    assert kind.confirmed.unanswered(digest, NOW) is None
+    assert kind.introspection_cache.last_known_good(digest, NOW) is None
     kind.confirm(A, "alice", NOW)
     for now in (NOW + 100, NOW + 3590):
-        assert outcome(found.identity.who(sent, now)) == "ask openwebui"
-        assert kind.confirmed.unanswered(digest, now) == Known("alice", now + 5)
-        assert found.identity.who(sent, now + 4) == Known("alice", now + 5)
-    assert kind.confirmed.unanswered(digest, NOW + 3600) is None
+        assert outcome(found.identity.authenticate(sent, now)) == "ask openwebui"
+        assert kind.introspection_cache.last_known_good(digest, now) == AuthenticatedUser("alice", now + 5)
+        assert found.identity.authenticate(sent, now + 4) == AuthenticatedUser("alice", now + 5)
+    assert kind.introspection_cache.last_known_good(digest, NOW + 3600) is None
 
 
 def test_an_account_that_waits_is_asked_about_again_after_five_seconds() -> None:
     found, kind = openwebui_asked()
     digest, sent = hashlib.sha256(A).digest(), {b"Authorization": b"Bearer " + A}
-    kind.confirmed.refuse(digest, "not_activated", NOW)
-    assert outcome(found.identity.who(sent, NOW + 4)) == "not_activated"
-    assert outcome(found.identity.who(sent, NOW + 5)) == "ask openwebui"
+    kind.introspection_cache.refuse(digest, "not_activated", NOW)
+    assert outcome(found.identity.authenticate(sent, NOW + 4)) == "not_activated"
+    assert outcome(found.identity.authenticate(sent, NOW + 5)) == "ask openwebui"
 
 
 ADMINS_PASS = OpenWebUIIdentity(SESSION_REF, "http://open-webui:8080", admins="pass")
@@ -292,23 +298,23 @@ def test_an_administrator_is_one_for_as_long_as_the_confirmation_counts() -> Non
     assert isinstance(kind, OpenWebUI)
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
     assert isinstance(kind.confirm(A, "alice", NOW, "admin"), Administrator)
-    assert isinstance(found.identity.who(sent, NOW + 29), Administrator)
-    assert outcome(found.identity.who(sent, NOW + 30)) == "ask openwebui"
+    assert isinstance(found.identity.authenticate(sent, NOW + 29), Administrator)
+    assert outcome(found.identity.authenticate(sent, NOW + 30)) == "ask openwebui"
     # while Open WebUI does not answer, the role counts as long as the name
-    assert isinstance(kind.confirmed.unanswered(digest, NOW + 3599), Administrator)
-    assert kind.confirmed.unanswered(digest, NOW + 3600) is None
+    assert isinstance(kind.introspection_cache.last_known_good(digest, NOW + 3599), Administrator)
+    assert kind.introspection_cache.last_known_good(digest, NOW + 3600) is None
     kind.confirm(A, "alice", NOW, "admin")
     assert not isinstance(kind.confirm(A, "alice", NOW + 1, "user"), Administrator)
-    assert not isinstance(found.identity.who(sent, NOW + 2), Administrator)
+    assert not isinstance(found.identity.authenticate(sent, NOW + 2), Administrator)
     kind.confirm(A, "alice", NOW, "admin")
-    kind.confirmed.refuse(digest, "revoked", NOW)
-    assert not kind.confirmed.is_administrator(digest, NOW)
+    kind.introspection_cache.refuse(digest, "revoked", NOW)
+    assert not kind.introspection_cache.is_administrator(digest, NOW)
 
 
 def test_an_administrator_is_anybody_where_apps_json_does_not_let_admins_pass() -> None:
     found, kind = openwebui_asked()
     assert not isinstance(kind.confirm(A, "alice", NOW, "admin"), Administrator)
-    assert not isinstance(found.identity.who({b"Cookie": b"token=" + A}, NOW), Administrator)
+    assert not isinstance(found.identity.authenticate({b"Cookie": b"token=" + A}, NOW), Administrator)
 
 
 def test_letting_admins_pass_or_no_longer_forgets_what_was_remembered() -> None:
@@ -323,14 +329,16 @@ def test_letting_admins_pass_or_no_longer_forgets_what_was_remembered() -> None:
 def test_a_refusal_counts_for_thirty_seconds_and_ends_what_was_confirmed() -> None:
     found, kind = openwebui_asked()
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
-    assert kind.confirmed.whose(digest, NOW) is None
+    assert kind.introspection_cache.last_user_id(digest, NOW) is None
     kind.confirm(A, "alice", NOW)
-    assert kind.confirmed.whose(digest, NOW + 3599) == "alice"
-    kind.confirmed.refuse(digest, "revoked", NOW)
-    assert kind.confirmed.whose(digest, NOW) is None
-    assert found.identity.who(sent, NOW) == Refused("revoked", "the session was ended; sign in again", "cookie:token")
-    assert outcome(found.identity.who(sent, NOW + 30)) == "ask openwebui"
-    assert kind.confirmed.unanswered(digest, NOW + 30) is None
+    assert kind.introspection_cache.last_user_id(digest, NOW + 3599) == "alice"
+    kind.introspection_cache.refuse(digest, "revoked", NOW)
+    assert kind.introspection_cache.last_user_id(digest, NOW) is None
+    assert found.identity.authenticate(sent, NOW) == RejectedCredential(
+        "revoked", "the session was ended; sign in again", "cookie:token"
+    )
+    assert outcome(found.identity.authenticate(sent, NOW + 30)) == "ask openwebui"
+    assert kind.introspection_cache.last_known_good(digest, NOW + 30) is None
 
 
 @pytest.mark.parametrize(
@@ -355,11 +363,11 @@ def test_litellms_id_read_backwards(template: str, litellm_id: object, expected:
     kind = found.identity.kinds[0]
     assert isinstance(kind, LiteLLMKeys)
     sent = {b"Authorization": b"Bearer " + KEY}
-    assert found.identity.who(sent, NOW) == Ask("litellm_key", 0, DIGEST, "authorization")
+    assert found.identity.authenticate(sent, NOW) == CredentialLookup("litellm_key", 0, DIGEST, "authorization")
     try:
         named = kind.confirm(DIGEST, litellm_id, NOW, None).user_id
     except NotAuthenticated as exc:
         named = exc.code
     else:
-        assert found.identity.who(sent, NOW + 29) == Known(named, NOW + 30)
+        assert found.identity.authenticate(sent, NOW + 29) == AuthenticatedUser(named, NOW + 30)
     assert named == expected

@@ -10,13 +10,13 @@ from access.test_access_classes import class_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.access.authentication import ANONYMOUS, AuthenticatedUser
 from gateway.access.classes import class_rules, has_class
 from gateway.access.paths import read_path
 from gateway.access.policy import Allow, Policy
-from gateway.access.who import ANONYMOUS, Known
 from gateway.catalog.model import App, LiteLLMKeyIdentity, Route
 
-ALICE = Known("alice", None)
+ALICE = AuthenticatedUser("alice", None)
 # From the route table of LiteLLM 1.106.2: the paths that one and the same function answers.
 CALLS: dict[str, tuple[str, ...]] = {
     "images": (
@@ -116,7 +116,7 @@ def test_each_route_is_named_once_where_somebody_asks_why() -> None:
     policy = Policy(app)
 
     def told(path: str) -> list[tuple[str, str]]:
-        return [(route.path, verdict) for route, verdict in policy.judged("free", "POST", read_path(path))]
+        return [(route.path, verdict) for route, verdict in policy.explain_routes("free", "POST", read_path(path))]
 
     assert told("/openai/deployments/a/images/generations") == [("/v1/images", "fails")]
     assert told("/models/x") == [("/v1/models", "opens")]

@@ -28,9 +28,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access.app_access import app_access
-from gateway.access.identity import Identity
+from gateway.access.authentication import (
+    AuthenticatedUser,
+    AuthenticationOrLookup,
+    CredentialLookup,
+    RejectedCredential,
+)
+from gateway.access.authenticator import Authenticator
 from gateway.access.jwks import KeyRing, read_keys
-from gateway.access.who import Ask, Known, Refused, Who
 
 ALL_KEYS = ("rsa", "p256", "ed25519", "p384", "p521")
 
@@ -43,26 +48,26 @@ def ring(*keys: dict[str, Any]) -> KeyRing:
     return made
 
 
-def identity(keys: KeyRing | None = None, **changes: object) -> Identity:
+def identity(keys: KeyRing | None = None, **changes: object) -> Authenticator:
     kind = replace(KIND, **changes)  # type: ignore[arg-type]  # the names are those of JwtIdentity
     held = keys or ring()
     return app_access(with_app(identity=(kind,)), {}, {}, key_ring=lambda url: held).identity
 
 
-def who(token: bytes, by: Identity | None = None, now: int = NOW) -> Who:
-    return (by or identity()).who({b"Authorization": b"Bearer " + token}, now)
+def who(token: bytes, by: Authenticator | None = None, now: int = NOW) -> AuthenticationOrLookup:
+    return (by or identity()).authenticate({b"Authorization": b"Bearer " + token}, now)
 
 
-def outcome(answer: Who) -> str:
+def outcome(answer: AuthenticationOrLookup) -> str:
     """A user's id, a refusal's code, or "ask"."""
-    if isinstance(answer, Refused):
+    if isinstance(answer, RejectedCredential):
         return answer.code
-    return "ask" if isinstance(answer, Ask) else str(getattr(answer, "user_id", "nobody"))
+    return "ask" if isinstance(answer, CredentialLookup) else str(getattr(answer, "user_id", "nobody"))
 
 
 def test_a_good_token_is_its_users_until_it_ends() -> None:
-    assert who(signed()) == Known("alice", NOW + 330)
-    assert who(signed(exp=NOW + 86_400)) == Known("alice", NOW + 3600)
+    assert who(signed()) == AuthenticatedUser("alice", NOW + 330)
+    assert who(signed(exp=NOW + 86_400)) == AuthenticatedUser("alice", NOW + 3600)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +278,7 @@ def test_t32_an_unknown_key_is_asked_for_once_a_minute() -> None:
     by = identity(keys)
     token = signed("rsa-2")
     assert outcome(who(token, by, NOW + 59)) == "unknown_key"
-    assert who(token, by, NOW + 60) == Ask("jwt", 0, token, "authorization")
+    assert who(token, by, NOW + 60) == CredentialLookup("jwt", 0, token, "authorization")
     keys.tried(NOW + 60)
     assert outcome(who(token, by, NOW + 61)) == "unknown_key"
     keys.failed()  # the provider did not answer, so the key may exist
@@ -317,8 +322,8 @@ def test_a_key_that_was_exchanged_under_its_id_has_gone() -> None:
 
 def test_a_remembered_token_still_ends() -> None:
     by = identity()
-    assert who(signed(), by) == Known("alice", NOW + 330)
-    assert who(signed(), by, NOW + 329) == Known("alice", NOW + 330)
+    assert who(signed(), by) == AuthenticatedUser("alice", NOW + 330)
+    assert who(signed(), by, NOW + 329) == AuthenticatedUser("alice", NOW + 330)
     assert outcome(who(signed(), by, NOW + 330)) == "expired_token"
 
 
@@ -343,7 +348,7 @@ def test_a_remembered_token_still_ends() -> None:
     ],
 )  # fmt: skip
 def test_where_it_stands(changes: dict[str, Any], headers: dict[bytes, bytes], expected: str) -> None:
-    assert outcome(identity(**changes).who(headers, NOW)) == expected
+    assert outcome(identity(**changes).authenticate(headers, NOW)) == expected
 
 
 def _padded(token: bytes) -> bytes:
@@ -362,15 +367,15 @@ def _padded(token: bytes) -> bytes:
 )  # fmt: skip
 def test_a_cookie_that_the_app_may_accept_counts_as_no_signed_out_one(cookies: bytes) -> None:
     """Else its user would pass the unpaid paths without tag, and never be provisioned in LiteLLM."""
-    refused = identity(header=None, cookie="c").who({b"Cookie": cookies}, NOW)
-    assert isinstance(refused, Refused)
+    refused = identity(header=None, cookie="c").authenticate({b"Cookie": cookies}, NOW)
+    assert isinstance(refused, RejectedCredential)
     assert not refused.signed_out
 
 
 def test_an_unverified_address_is_a_user_of_the_app_all_the_same() -> None:
     token = signed(email="a@example.com", email_verified=False)
-    refused = identity(header=None, cookie="c", claim="email").who({b"Cookie": b"c=" + token}, NOW)
-    assert isinstance(refused, Refused)
+    refused = identity(header=None, cookie="c", claim="email").authenticate({b"Cookie": b"c=" + token}, NOW)
+    assert isinstance(refused, RejectedCredential)
     assert (refused.code, refused.signed_out) == ("email_unverified", False)
 
 
@@ -383,8 +388,8 @@ def test_an_unverified_address_is_a_user_of_the_app_all_the_same() -> None:
     ],
 )  # fmt: skip
 def test_a_foreign_or_ended_cookie_counts_as_signed_out(cookies: bytes) -> None:
-    refused = identity(header=None, cookie="c").who({b"Cookie": cookies}, NOW)
-    assert isinstance(refused, Refused)
+    refused = identity(header=None, cookie="c").authenticate({b"Cookie": cookies}, NOW)
+    assert isinstance(refused, RejectedCredential)
     assert refused.signed_out
 
 
@@ -400,4 +405,4 @@ def test_no_change_of_a_good_token_is_anybody(junk: bytes, part: int, place: int
     changed = b".".join([*good[:part], bytes(segment), *good[part + 1 :]])
     for token in (junk, changed):
         if token != _TOKEN:
-            assert not isinstance(who(token, _SHARED), Known)
+            assert not isinstance(who(token, _SHARED), AuthenticatedUser)

@@ -7,18 +7,29 @@ from access.access_samples import APP, FREE, MAX, PRO, STAFF, with_app
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.access.authentication import (
+    ANONYMOUS,
+    Administrator,
+    AuthenticatedUser,
+    AuthenticationOrLookup,
+    RejectedCredential,
+)
 from gateway.access.paths import read_path
 from gateway.access.policy import Allow, Decision, MethodRefused, Policy, SignInRequired, TierRequired, wants_page
-from gateway.access.who import ANONYMOUS, Administrator, Known, Refused, Who
 from gateway.catalog.model import App, Route
 
-ALICE = Known("alice", None)
-STALE = Refused("expired_token", "the session has expired", "cookie:token")
-REFUSED = Refused("wrong_signature", "the token's signature does not verify", "authorization")
+ALICE = AuthenticatedUser("alice", None)
+STALE = RejectedCredential("expired_token", "the session has expired", "cookie:token")
+REFUSED = RejectedCredential("wrong_signature", "the token's signature does not verify", "authorization")
 
 
 def decide(
-    path: str, who: Who = ALICE, tier: str = "free", method: str = "GET", app: App = APP, preflight: bool = False
+    path: str,
+    who: AuthenticationOrLookup = ALICE,
+    tier: str = "free",
+    method: str = "GET",
+    app: App = APP,
+    preflight: bool = False,
 ) -> Decision:
     return Policy(app).decide(who, tier, method, read_path(path), preflight=preflight)
 
@@ -26,8 +37,9 @@ def decide(
 def word(decision: Decision) -> str:
     """A decision as the tables below write it."""
     match decision:
-        case Allow(tier, named, instead_of):
-            return f"{tier.tier_id}{'' if named else ' unnamed'}{f' instead of {instead_of}' if instead_of else ''}"
+        case Allow(tier, named, unenforced_outcome):
+            instead = f" instead of {unenforced_outcome}" if unenforced_outcome else ""
+            return f"{tier.tier_id}{'' if named else ' unnamed'}{instead}"
         case TierRequired(_, required, current):
             return f"402 {current.tier_id}->{required.tier_id if required else None}"
         case SignInRequired():
@@ -110,8 +122,10 @@ def test_without_enforce_all_are_tagged_and_none_refused(path: str, known: str, 
     assert decide("/", method="TRACE", app=app) == MethodRefused()
 
 
-WAITING = Refused("not_activated", "this account waits to be activated", "authorization")
-UNSURE = Refused("wrong_signature", "the token's signature does not verify", "cookie:token", may_be_accepted=True)
+WAITING = RejectedCredential("not_activated", "this account waits to be activated", "authorization")
+UNSURE = RejectedCredential(
+    "wrong_signature", "the token's signature does not verify", "cookie:token", app_may_accept=True
+)
 
 
 def test_an_account_that_waits_for_its_activation_is_nobody() -> None:
@@ -198,13 +212,13 @@ def test_a_rule_for_a_tier_that_is_not_there_is_refused() -> None:
     ],
 )
 def test_what_each_route_says_of_a_request(path: str, method: str, tier: str, verdicts: list[tuple[str, str]]) -> None:
-    judged = Policy(APP).judged(tier, method, read_path(path))
+    judged = Policy(APP).explain_routes(tier, method, read_path(path))
     assert [(route.path, verdict) for route, verdict in judged] == verdicts
 
 
 def test_a_public_route_above_a_paid_one_is_too_shallow() -> None:
     app = with_app(routes=(Route("/a", public=True), Route("/a/b", min_tier="pro"), Route("/a/b/c", public=True)))
-    judged = Policy(app).judged("free", "GET", read_path("/a/b/c"))
+    judged = Policy(app).explain_routes("free", "GET", read_path("/a/b/c"))
     assert [verdict for _, verdict in judged] == ["too shallow", "fails", "opens"]
 
 

@@ -13,7 +13,7 @@ OTHER = "not the app's secret at all, no no"
 
 
 def visit(access: AppAccess, value: bytes, now: int = NOW) -> None:
-    access.identity.who({b"Cookie": b"token=" + value}, now)
+    access.identity.authenticate({b"Cookie": b"token=" + value}, now)
 
 
 def verdict(access: AppAccess, now: int = NOW) -> str:
@@ -45,7 +45,7 @@ def test_what_has_ended_or_is_no_token_says_nothing_about_the_secret() -> None:
     for number in range(9):
         visit(access, session(f"u{number}", expires_at=NOW - 30))
         visit(access, b"cookie-of-another-site-%d" % number)
-        access.identity.who({b"Authorization": b"Bearer " + session(f"u{number}", secret=OTHER)}, NOW)
+        access.identity.authenticate({b"Authorization": b"Bearer " + session(f"u{number}", secret=OTHER)}, NOW)
     assert verdict(access) == "unknown"
 
 
@@ -79,7 +79,7 @@ def test_the_counts_are_bounded() -> None:
         counts.failed(b"%d" % number, NOW)
         counts.verified(b"v%d" % number, NOW)
     assert counts.verdict(NOW) == "fine"
-    assert sum(len(each) for each in counts._young) <= 2 * MAX_COUNTED
+    assert sum(len(each) for each in counts._current) <= 2 * MAX_COUNTED
 
 
 def test_a_reload_goes_on_counting_unless_the_secret_is_another_one() -> None:

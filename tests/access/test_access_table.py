@@ -21,7 +21,7 @@ def test_a_user_of_one_app_is_nobody_to_another() -> None:
     assert table.tier_of("skai", "alice", "free") == "pro"
     assert table.tier_of("blog", "alice", "free") == "free"
     assert table.tier_of("skai", "bob", "free") == "free"
-    assert (table.known("skai", "alice"), table.known("skai", "bob"), table.known("blog", "alice")) == (
+    assert (table.contains("skai", "alice"), table.contains("skai", "bob"), table.contains("blog", "alice")) == (
         True,
         False,
         False,
@@ -29,7 +29,7 @@ def test_a_user_of_one_app_is_nobody_to_another() -> None:
     table.remove("skai", "alice")
     table.remove("skai", "alice")
     table.remove("nowhere", "alice")
-    assert not table.known("skai", "alice")
+    assert not table.contains("skai", "alice")
 
 
 def test_replace_forgets_who_is_not_in_the_new_rows() -> None:
@@ -67,13 +67,13 @@ def test_a_load_that_is_given_up_or_overtaken_changes_nothing() -> None:
     table.replace("skai", [("alice", "pro", None)])
     given_up = table.load("skai")
     given_up.add([("alice", "free", None)])
-    table.give_up("skai", given_up)
+    table.discard_load("skai", given_up)
     assert table.finish("skai", given_up) == []
     assert table.tier_of("skai", "alice", "none") == "pro"
     slow = table.load("skai")
     slow.add([("alice", "stale", None)])
     table.replace("skai", [("alice", "max", None)])
-    table.give_up("skai", slow)
+    table.discard_load("skai", slow)
     assert table.finish("skai", slow) == []
     assert table.tier_of("skai", "alice", "none") == "max"
     table.set("skai", "bob", "pro")

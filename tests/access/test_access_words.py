@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.access import links
 from gateway.access.app_access import app_access
+from gateway.access.authentication import AuthenticatedUser, RejectedCredential
 from gateway.access.hosts import host_name
 from gateway.access.tags import encode, tier_block, user_line
-from gateway.access.who import Known, Refused
 from gateway.catalog.model import Limits, Tier
 from gateway.errors import BadSignature, ConfigError
 from gateway.settings import Secret
@@ -143,11 +143,11 @@ def test_an_empty_secret_verifies_nothing() -> None:
 def test_t32_new_secrets_forget_every_token_and_the_same_ones_none() -> None:
     cookie = {b"Cookie": b"token=" + session("alice")}
     before = app_access(APP, SECRETS, {})
-    assert before.identity.who(cookie, NOW) == Known("alice", NOW + 3600)
+    assert before.identity.authenticate(cookie, NOW) == AuthenticatedUser("alice", NOW + 3600)
     same = app_access(APP, SECRETS, {}, before)
-    assert sum(map(len, same.identity.memories)) == 1
+    assert sum(map(len, same.identity.credential_caches)) == 1
     rolled = app_access(APP, {SESSION_REF: (Secret(OLD_SECRET),)}, {}, same)
-    assert sum(map(len, rolled.identity.memories)) == 0
-    assert isinstance(rolled.identity.who(cookie, NOW), Refused)
+    assert sum(map(len, rolled.identity.credential_caches)) == 0
+    assert isinstance(rolled.identity.authenticate(cookie, NOW), RejectedCredential)
     both = app_access(APP, {SESSION_REF: (Secret(OLD_SECRET), Secret(SESSION_SECRET))}, {}, rolled)
-    assert both.identity.who(cookie, NOW) == Known("alice", NOW + 3600)
+    assert both.identity.authenticate(cookie, NOW) == AuthenticatedUser("alice", NOW + 3600)

@@ -8,56 +8,61 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.access.who import Ask, Known, Refused, Who
-from gateway.app.asking import Asking
+from gateway.access.authentication import (
+    AuthenticatedUser,
+    AuthenticationOrLookup,
+    CredentialLookup,
+    RejectedCredential,
+)
+from gateway.app.credential_resolver import CredentialResolver
 from gateway.errors import UpstreamFailed
 
 Row = dict[str, Any]
 
 
-async def in_the_end(asking: Asking, who: Who) -> str:
+async def resolved_identity(resolver: CredentialResolver, who: AuthenticationOrLookup) -> str:
     """Whom the gate takes them for after it has asked: a user's id, a refusal's code, "unavailable" or "nobody"."""
-    if isinstance(who, Ask):
+    if isinstance(who, CredentialLookup):
         try:
-            who = await asking.resolve("skai", who)
+            who = await resolver.resolve("skai", who)
         except UpstreamFailed:
             return "unavailable"
-    if isinstance(who, Refused):
+    if isinstance(who, RejectedCredential):
         return who.code
-    return who.user_id if isinstance(who, Known) else "nobody"
+    return who.user_id if isinstance(who, AuthenticatedUser) else "nobody"
 
 
 @dataclass
 class Server:
-    """Answers with `trouble` while there is some: a status, "html", "redirect", "huge", "cut", "slow"; `asked` are the
-    requests it got, `at_once` the most that it had open together."""
+    """Answers with `fault` while there is some: a status, "html", "redirect", "huge", "cut", "slow"; `asked` are the
+    requests it got, `max_concurrent` the most that it had open together."""
 
-    trouble: int | str = ""
+    fault: int | str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    at_once: int = 0
+    max_concurrent: int = 0
     _open: int = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.path_qs, dict(request.headers)))
         self._open += 1
-        self.at_once = max(self.at_once, self._open)
+        self.max_concurrent = max(self.max_concurrent, self._open)
         try:
             return await self._handle(request)
         finally:
             self._open -= 1
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        if isinstance(self.trouble, int):
-            return web.json_response({"detail": "no"}, status=self.trouble)
-        if self.trouble == "html":
+        if isinstance(self.fault, int):
+            return web.json_response({"detail": "no"}, status=self.fault)
+        if self.fault == "html":
             return web.Response(text="<html>sign in</html>", content_type="text/html")
-        if self.trouble == "redirect":
+        if self.fault == "redirect":
             raise web.HTTPFound("/login")
-        if self.trouble == "huge":
+        if self.fault == "huge":
             return web.Response(body=b'{"role":"' + b"x" * 2_000_000)
-        if self.trouble == "cut" and request.transport is not None:
+        if self.fault == "cut" and request.transport is not None:
             request.transport.abort()
-        if self.trouble == "slow":
+        if self.fault == "slow":
             await asyncio.sleep(30)
         return self.answer(request)
 

@@ -15,7 +15,7 @@ from servers.running import GATE_SECRET, Running, running_application, write_app
 from sqlalchemy import event
 
 from gateway.app.gate_table import GateTable
-from gateway.store.sqlite import SQLite
+from gateway.store.engine.sqlite import SQLite
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "sovereign", "reason": "staff"}
 
@@ -82,13 +82,13 @@ async def test_the_gate_knows_within_20_ms_of_the_commit(running: Running, monke
     backend = application._store._backend
     assert isinstance(backend, SQLite)
     event.listen(backend._writer, "commit", lambda conn: committed.append(time.monotonic()))
-    tell = application._billing.tell_gate
+    tell = application._billing.update_gate
 
     def told(*args: Any) -> None:
         tell(*args)
         delays.append(time.monotonic() - committed[-1])
 
-    monkeypatch.setattr(application._billing, "tell_gate", told)
+    monkeypatch.setattr(application._billing, "update_gate", told)
     async with stream(running) as (lines, _):
         for number in range(15):
             user_id = f"u{number}"
@@ -128,10 +128,10 @@ async def test_a_key_that_is_made_or_revoked_is_told_of_its_user(running: Runnin
 
 async def test_a_key_of_an_issuers_that_has_gone_forgets_all_and_changes_no_rules(running: Running) -> None:
     async with stream(running) as (lines, first):
-        running.application._apps.keys_gone()
+        running.application._apps.keys_removed()
         line = await lines.next()
         assert line == {"n": first["n"] + 1, "all": True, "rules": first["rules"], "version": first["version"]}
-        assert len(running.application._gate.usual) == 0
+        assert len(running.application._gate.request_cache) == 0
 
 
 async def test_a_forgotten_user_is_told(running: Running) -> None:

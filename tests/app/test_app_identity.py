@@ -34,7 +34,7 @@ from gateway.settings import read_settings
 
 
 @dataclass
-class World:
+class Harness:
     """skai finds its users at `open_webui` and at `issuer`, blog at LiteLLM; `ahead` is how far the clock has gone."""
 
     open_webui: OpenWebUIServer
@@ -79,8 +79,8 @@ async def next_change(lines: aiohttp.StreamReader) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(OpenWebUIServer(), Issuer(document=key_set(jwk("rsa"))))
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    made = Harness(OpenWebUIServer(), Issuer(document=key_set(jwk("rsa"))))
     async with served(made.open_webui.application()) as open_webui, served(made.issuer.application()) as issuer:
 
         def kinds(apps: dict[str, Any]) -> None:
@@ -99,53 +99,53 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             yield made
 
 
-async def test_a_session_counts_until_open_webui_ends_it_and_the_stream_tells_of_it(world: World) -> None:
+async def test_a_session_counts_until_open_webui_ends_it_and_the_stream_tells_of_it(harness: Harness) -> None:
     token = session("alice", secret=SESSION_SECRET)
-    world.open_webui.signs_in(token, "alice")
+    harness.open_webui.signs_in(token, "alice")
     sent = {"Cookie": f"token={token.decode()}"}
-    assert await world.user(**sent) == "alice"
-    assert await world.user(**sent) == "alice"
-    assert len(world.open_webui.asked) == 1
-    async with world.stream() as lines:
-        world.open_webui.rows.clear()
-        world.ahead += 31
-        assert await world.user(**sent) == "nobody"  # or its sign-in page could not load
+    assert await harness.user(**sent) == "alice"
+    assert await harness.user(**sent) == "alice"
+    assert len(harness.open_webui.asked) == 1
+    async with harness.stream() as lines:
+        harness.open_webui.rows.clear()
+        harness.ahead += 31
+        assert await harness.user(**sent) == "nobody"  # or its sign-in page could not load
         assert await next_change(lines) == {"app": "skai", "user": "alice"}
-    assert await world.user(**sent) == "nobody"
-    assert await world.user(path=PAID, **sent) == "401 sign_in_required"
+    assert await harness.user(**sent) == "nobody"
+    assert await harness.user(path=PAID, **sent) == "401 sign_in_required"
 
 
-async def test_an_account_that_waits_is_nobody_until_it_is_activated(world: World) -> None:
+async def test_an_account_that_waits_is_nobody_until_it_is_activated(harness: Harness) -> None:
     """As a Bearer, too: Open WebUI's page sends one with every call."""
     token = session("ada", secret=SESSION_SECRET)
-    world.open_webui.signs_in(token, "ada", "pending")
+    harness.open_webui.signs_in(token, "ada", "pending")
     for sent in ({"Cookie": f"token={token.decode()}"}, {"Authorization": f"Bearer {token.decode()}"}):
-        assert await world.user(**sent) == "nobody"
-        assert await world.user(path=PAID, **sent) == "401 sign_in_required"
-    world.open_webui.signs_in(token, "ada")
-    world.ahead += 5
-    assert await world.user(**sent) == "ada"
+        assert await harness.user(**sent) == "nobody"
+        assert await harness.user(path=PAID, **sent) == "401 sign_in_required"
+    harness.open_webui.signs_in(token, "ada")
+    harness.ahead += 5
+    assert await harness.user(**sent) == "ada"
 
 
-async def test_administrators_pass_until_they_are_none_any_more(world: World) -> None:
+async def test_administrators_pass_until_they_are_none_any_more(harness: Harness) -> None:
     token, other = (session(name, secret=SESSION_SECRET) for name in ("root", "alice"))
-    world.open_webui.signs_in(token, "root", "admin")
-    world.open_webui.signs_in(other, "alice")
+    harness.open_webui.signs_in(token, "root", "admin")
+    harness.open_webui.signs_in(other, "alice")
     sent = {"Cookie": f"token={token.decode()}"}
-    assert await world.user(path=PAID, **sent) == "root"
-    status, headers, _ = await world.running.gate(path=PAID, **sent)
+    assert await harness.user(path=PAID, **sent) == "root"
+    status, headers, _ = await harness.running.gate(path=PAID, **sent)
     assert (status, headers["X-SK-Tier"]) == (200, "free")
-    assert await world.user(path=PAID, Cookie=f"token={other.decode()}") == "402 tier_required"
-    async with world.stream() as lines:
-        world.open_webui.signs_in(token, "root", "user")
-        world.ahead += 31
-        assert await world.user(path=PAID, **sent) == "402 tier_required"
+    assert await harness.user(path=PAID, Cookie=f"token={other.decode()}") == "402 tier_required"
+    async with harness.stream() as lines:
+        harness.open_webui.signs_in(token, "root", "user")
+        harness.ahead += 31
+        assert await harness.user(path=PAID, **sent) == "402 tier_required"
         assert await next_change(lines) == {"app": "skai", "user": "root"}
 
 
-async def test_most_sessions_failing_opens_an_alert_and_good_ones_resolve_it(world: World) -> None:
+async def test_most_sessions_failing_opens_an_alert_and_good_ones_resolve_it(harness: Harness) -> None:
     async def is_open() -> bool:
-        _, found = await world.running.admin("GET", "/admin/alerts")
+        _, found = await harness.running.admin("GET", "/admin/alerts")
         return any((row["kind"], row["subject"]) == ("sessions_not_verified", "skai") for row in found["alerts"])
 
     async def is_over() -> bool:
@@ -153,57 +153,57 @@ async def test_most_sessions_failing_opens_an_alert_and_good_ones_resolve_it(wor
 
     for number in range(3):
         foreign = session(f"u{number}", secret="another-secret-of-32-bytes-at-least!")
-        assert await world.user(Cookie=f"token={foreign.decode()}") == "nobody"
+        assert await harness.user(Cookie=f"token={foreign.decode()}") == "nobody"
     await until(is_open, "the alert is open", 15)
     for number in range(3):
         good = session(f"u{number}", secret=SESSION_SECRET)
-        world.open_webui.signs_in(good, f"u{number}")
+        harness.open_webui.signs_in(good, f"u{number}")
         for _ in range(2):
-            assert await world.user(Cookie=f"token={good.decode()}") == f"u{number}"
+            assert await harness.user(Cookie=f"token={good.decode()}") == f"u{number}"
     await until(is_over, "the alert is over", 15)
 
 
-async def test_while_open_webui_is_away_who_was_there_goes_on_and_who_is_new_waits(world: World) -> None:
+async def test_while_open_webui_is_away_who_was_there_goes_on_and_who_is_new_waits(harness: Harness) -> None:
     old, new = session("alice", secret=SESSION_SECRET), session("bob", secret=SESSION_SECRET)
-    world.open_webui.signs_in(old, "alice")
-    assert await world.user(Cookie=f"token={old.decode()}") == "alice"
-    world.open_webui.trouble = "slow"
-    world.ahead += 31
+    harness.open_webui.signs_in(old, "alice")
+    assert await harness.user(Cookie=f"token={old.decode()}") == "alice"
+    harness.open_webui.fault = "slow"
+    harness.ahead += 31
     started = time.monotonic()
-    assert await world.user(Cookie=f"token={old.decode()}") == "alice"
-    assert await world.user(Cookie=f"token={new.decode()}") == "503 identity_unavailable"
+    assert await harness.user(Cookie=f"token={old.decode()}") == "alice"
+    assert await harness.user(Cookie=f"token={new.decode()}") == "503 identity_unavailable"
     assert time.monotonic() - started < 3
-    assert await world.user() == "nobody"
+    assert await harness.user() == "nobody"
 
 
-async def test_a_token_of_an_issuer_counts_until_its_key_goes_and_everybody_is_forgotten(world: World) -> None:
-    assert await world.user(X_Token=world.token()) == "sso:alice"
-    old = world.token()
-    assert await world.user(X_Token=old) == "sso:alice"
-    async with world.stream() as lines:
-        world.issuer.document = key_set(jwk("rsa-2"))
-        world.ahead += 61
-        assert await world.user(X_Token=world.token("rsa-2", sub="bob")) == "sso:bob"
+async def test_a_token_of_an_issuer_counts_until_its_key_goes_and_everybody_is_forgotten(harness: Harness) -> None:
+    assert await harness.user(X_Token=harness.token()) == "sso:alice"
+    old = harness.token()
+    assert await harness.user(X_Token=old) == "sso:alice"
+    async with harness.stream() as lines:
+        harness.issuer.document = key_set(jwk("rsa-2"))
+        harness.ahead += 61
+        assert await harness.user(X_Token=harness.token("rsa-2", sub="bob")) == "sso:bob"
         assert (await next_change(lines))["all"] is True
-    assert await world.user(X_Token=old) == "401 sign_in_required"
+    assert await harness.user(X_Token=old) == "401 sign_in_required"
 
 
-async def test_the_first_credential_in_the_apps_order_decides(world: World) -> None:
+async def test_the_first_credential_in_the_apps_order_decides(harness: Harness) -> None:
     cookie = session("alice", secret=SESSION_SECRET)
-    world.open_webui.signs_in(cookie, "alice")
-    sent = {"Cookie": f"token={cookie.decode()}", "X_Token": world.token(sub="bob")}
-    assert await world.user(**sent) == "alice"
-    junk = {"X_Token": world.token(sub="bob"), "Cookie": "token=junk"}
-    assert await world.user(**junk) == "nobody"
-    assert await world.user(path=PAID, **junk) == "401 sign_in_required"
+    harness.open_webui.signs_in(cookie, "alice")
+    sent = {"Cookie": f"token={cookie.decode()}", "X_Token": harness.token(sub="bob")}
+    assert await harness.user(**sent) == "alice"
+    junk = {"X_Token": harness.token(sub="bob"), "Cookie": "token=junk"}
+    assert await harness.user(**junk) == "nobody"
+    assert await harness.user(path=PAID, **junk) == "401 sign_in_required"
 
 
-async def test_a_litellm_key_is_its_users_by_its_hash(world: World) -> None:
-    key = await world.litellm_key("carol")
-    assert await world.user("blog", Authorization=f"Bearer {key}") == "carol"
-    assert await world.user("blog", X_Api_Key=key) == "carol"
-    assert await world.user("blog", Authorization="Bearer sk-made-up") == "401 sign_in_required"
-    asked = [entry for entry in world.running.litellm.requests if entry["path"] == "/key/info"]
+async def test_a_litellm_key_is_its_users_by_its_hash(harness: Harness) -> None:
+    key = await harness.litellm_key("carol")
+    assert await harness.user("blog", Authorization=f"Bearer {key}") == "carol"
+    assert await harness.user("blog", X_Api_Key=key) == "carol"
+    assert await harness.user("blog", Authorization="Bearer sk-made-up") == "401 sign_in_required"
+    asked = [entry for entry in harness.running.litellm.requests if entry["path"] == "/key/info"]
     assert len(asked) == 2
     assert key not in repr(asked)
 

@@ -11,42 +11,44 @@ from typing import Any
 import pytest
 from access.access_samples import NOW, with_app
 from access.oidc_provider import KIND, jwk, key_set, signed
-from app.identity_servers import Issuer, in_the_end
+from app.identity_servers import Issuer, resolved_identity
 from servers.traefik import until
 
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.jwks import KeyRing
 from gateway.app import key_sets
-from gateway.app.asking import Asking, identity_session
+from gateway.app.credential_resolver import CredentialResolver, identity_session
 from gateway.catalog.model import Catalog, JwtIdentity, Routing
 from gateway.metrics import Registry
 
 
 @dataclass
-class World:
+class Harness:
     """An app whose users come from `issuer`, and whatever the gate was told."""
 
     issuer: Issuer
     url: str
-    asking: Asking = None  # type: ignore[assignment]  # set with the rest
+    resolver: CredentialResolver = None  # type: ignore[assignment]  # set with the rest
     now: float = NOW
     changed: list[str] = field(default_factory=list)
     apps: dict[str, AppAccess] = field(default_factory=dict)
 
     @property
     def ring(self) -> KeyRing:
-        return self.asking.key_sets.ring(self.url)
+        return self.resolver.key_sets.ring(self.url)
 
     def follow(self) -> None:
         """As after a reload with this app, and another that has its users there too."""
         kind = JwtIdentity(KIND.issuer, KIND.audience, self.url, KIND.algorithms, "Authorization", None)
         app = with_app(identity=(kind,))
-        self.apps["skai"] = app_access(app, {}, {}, self.apps.get("skai"), self.asking.key_sets.ring)
-        self.asking.follow(Catalog({"skai": app, "blog": replace(app, app_id="blog")}, Routing(), "x"))
+        self.apps["skai"] = app_access(app, {}, {}, self.apps.get("skai"), self.resolver.key_sets.ring)
+        self.resolver.follow(Catalog({"skai": app, "blog": replace(app, app_id="blog")}, Routing(), "x"))
 
-    async def who(self, token: bytes) -> str:
+    async def authenticate(self, token: bytes) -> str:
         identity = self.apps["skai"].identity
-        return await in_the_end(self.asking, identity.who({b"Authorization": b"Bearer " + token}, int(self.now)))
+        return await resolved_identity(
+            self.resolver, identity.authenticate({b"Authorization": b"Bearer " + token}, int(self.now))
+        )
 
     async def until_read(self) -> None:
         async def read() -> bool:
@@ -56,142 +58,144 @@ class World:
 
 
 @pytest.fixture
-async def world(aiohttp_server: Any) -> AsyncIterator[World]:
+async def harness(aiohttp_server: Any) -> AsyncIterator[Harness]:
     issuer = Issuer(document=key_set(jwk("rsa")))
     server = await aiohttp_server(issuer.application())
-    made = World(issuer, str(server.make_url("/certs")))
+    made = Harness(issuer, str(server.make_url("/certs")))
     async with identity_session() as asks:
-        made.asking = Asking(
+        made.resolver = CredentialResolver(
             asks,
             None,
             access=made.apps.get,
             changed=lambda app_id, user_id: made.changed.append(app_id),
-            keys_gone=made.changed.append,
+            keys_removed=made.changed.append,
             registry=Registry(),
             clock=lambda: made.now,
         )
         yield made
-        await made.asking.stop()
+        await made.resolver.stop()
 
 
-async def test_the_keys_are_read_before_anybody_asks(world: World) -> None:
-    world.follow()
-    await world.until_read()
-    assert await world.who(signed()) == "alice"
-    assert [path for path, _ in world.issuer.asked] == ["/certs"]
+async def test_the_keys_are_read_before_anybody_asks(harness: Harness) -> None:
+    harness.follow()
+    await harness.until_read()
+    assert await harness.authenticate(signed()) == "alice"
+    assert [path for path, _ in harness.issuer.asked] == ["/certs"]
 
 
-async def test_the_first_of_all_waits_for_the_reading_that_is_under_way(world: World) -> None:
-    world.follow()
-    assert await asyncio.gather(*(world.who(signed(sub=f"u{number}")) for number in range(20))) == [
+async def test_the_first_of_all_waits_for_the_reading_that_is_under_way(harness: Harness) -> None:
+    harness.follow()
+    assert await asyncio.gather(*(harness.authenticate(signed(sub=f"u{number}")) for number in range(20))) == [
         f"u{number}" for number in range(20)
     ]
-    assert len(world.issuer.asked) == 1
+    assert len(harness.issuer.asked) == 1
 
 
-async def test_a_new_key_is_fetched_for_the_first_token_that_it_signed(world: World) -> None:
-    world.follow()
-    await world.until_read()
-    world.issuer.document = key_set(jwk("rsa"), jwk("rsa-2"))
-    assert await world.who(signed("rsa-2")) == "unknown_key"  # the keys were read a moment ago
-    world.now += 60
-    assert await world.who(signed("rsa-2")) == "alice"
-    assert len(world.issuer.asked) == 2
-    assert world.changed == []
+async def test_a_new_key_is_fetched_for_the_first_token_that_it_signed(harness: Harness) -> None:
+    harness.follow()
+    await harness.until_read()
+    harness.issuer.document = key_set(jwk("rsa"), jwk("rsa-2"))
+    assert await harness.authenticate(signed("rsa-2")) == "unknown_key"  # the keys were read a moment ago
+    harness.now += 60
+    assert await harness.authenticate(signed("rsa-2")) == "alice"
+    assert len(harness.issuer.asked) == 2
+    assert harness.changed == []
 
 
-async def test_t32_a_flood_of_unknown_keys_is_one_request_a_minute(world: World) -> None:
-    world.follow()
-    await world.until_read()
+async def test_t32_a_flood_of_unknown_keys_is_one_request_a_minute(harness: Harness) -> None:
+    harness.follow()
+    await harness.until_read()
     for minute in range(1, 4):
-        world.now = NOW + 60 * minute
+        harness.now = NOW + 60 * minute
         flood = [signed("rsa-2", header={"kid": f"k{number}"}, iat=None) for number in range(20)]
-        assert set(await asyncio.gather(*map(world.who, flood))) == {"unknown_key"}
-        assert len(world.issuer.asked) == 1 + minute
-    assert await world.who(signed()) == "alice"
+        assert set(await asyncio.gather(*map(harness.who, flood))) == {"unknown_key"}
+        assert len(harness.issuer.asked) == 1 + minute
+    assert await harness.authenticate(signed()) == "alice"
 
 
-async def test_a_key_that_has_gone_takes_along_whom_it_verified(world: World) -> None:
-    world.follow()
-    await world.until_read()
-    assert await world.who(signed()) == "alice"
-    world.issuer.document = key_set(jwk("rsa-2"))
-    world.now += 60
-    assert await world.who(signed("rsa-2", sub="bob")) == "bob"
-    assert world.changed == [world.url]  # once, however many apps have their users there
-    assert await world.who(signed()) == "unknown_key"
+async def test_a_key_that_has_gone_takes_along_whom_it_verified(harness: Harness) -> None:
+    harness.follow()
+    await harness.until_read()
+    assert await harness.authenticate(signed()) == "alice"
+    harness.issuer.document = key_set(jwk("rsa-2"))
+    harness.now += 60
+    assert await harness.authenticate(signed("rsa-2", sub="bob")) == "bob"
+    assert harness.changed == [harness.url]  # once, however many apps have their users there
+    assert await harness.authenticate(signed()) == "unknown_key"
 
 
-@pytest.mark.parametrize("trouble", [500, 404, 200, "html", "redirect", "huge", "cut"])
-async def test_while_the_issuer_is_away_its_keys_still_verify(world: World, trouble: int | str) -> None:
-    world.follow()
-    await world.until_read()
-    world.issuer.trouble = trouble
-    world.now += 60
-    assert await world.who(signed("rsa-2")) == "unavailable"
-    asked = len(world.issuer.asked)
-    assert await world.who(signed("rsa-2")) == "unavailable"
-    assert len(world.issuer.asked) == asked
-    assert await world.who(signed()) == "alice"
-    assert world.asking.key_sets.problems() == {f"keys of {world.url}": "could not be read again"}
-    assert world.changed == []
+@pytest.mark.parametrize("fault", [500, 404, 200, "html", "redirect", "huge", "cut"])
+async def test_while_the_issuer_is_away_its_keys_still_verify(harness: Harness, fault: int | str) -> None:
+    harness.follow()
+    await harness.until_read()
+    harness.issuer.fault = fault
+    harness.now += 60
+    assert await harness.authenticate(signed("rsa-2")) == "unavailable"
+    asked = len(harness.issuer.asked)
+    assert await harness.authenticate(signed("rsa-2")) == "unavailable"
+    assert len(harness.issuer.asked) == asked
+    assert await harness.authenticate(signed()) == "alice"
+    assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "could not be read again"}
+    assert harness.changed == []
 
 
-async def test_a_slow_issuer_keeps_nobody_waiting_for_long(world: World) -> None:
-    world.issuer.trouble = "slow"
-    world.follow()
+async def test_a_slow_issuer_keeps_nobody_waiting_for_long(harness: Harness) -> None:
+    harness.issuer.fault = "slow"
+    harness.follow()
     started = time.monotonic()
-    assert await world.who(signed()) == "unavailable"
+    assert await harness.authenticate(signed()) == "unavailable"
     assert time.monotonic() - started < 2
-    assert len(world.issuer.asked) == 1
-    assert world.asking.key_sets.problems() == {f"keys of {world.url}": "not read yet"}
+    assert len(harness.issuer.asked) == 1
+    assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "not read yet"}
 
 
 async def test_an_issuer_that_was_away_at_the_start_is_tried_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_sets, "backoff_seconds", lambda failures: 0.01)
-    world.issuer.trouble = 500
-    world.follow()
+    harness.issuer.fault = 500
+    harness.follow()
 
     async def tried() -> bool:
-        return len(world.issuer.asked) > 2
+        return len(harness.issuer.asked) > 2
 
     await until(tried, "it is tried again")
-    assert await world.who(signed()) == "unavailable"
-    world.issuer.trouble = ""
-    await world.until_read()
-    assert await world.who(signed()) == "alice"
-    assert world.asking.key_sets.problems() == {}
+    assert await harness.authenticate(signed()) == "unavailable"
+    harness.issuer.fault = ""
+    await harness.until_read()
+    assert await harness.authenticate(signed()) == "alice"
+    assert harness.resolver.key_sets.problems() == {}
 
 
 async def test_a_reading_for_a_strangers_token_that_fails_is_made_good_without_another(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else anybody could have an hour of "not ready" for a moment in which the issuer does not answer."""
     monkeypatch.setattr(key_sets, "LOOK_SECONDS", 0.02)
-    world.follow()
-    await world.until_read()
-    world.issuer.trouble = 500
-    world.now += 60
-    assert await world.who(signed("rsa-2")) == "unavailable"
-    assert world.asking.key_sets.problems() != {}
-    world.issuer.trouble = ""
-    await world.until_read()
-    assert world.asking.key_sets.problems() == {}
+    harness.follow()
+    await harness.until_read()
+    harness.issuer.fault = 500
+    harness.now += 60
+    assert await harness.authenticate(signed("rsa-2")) == "unavailable"
+    assert harness.resolver.key_sets.problems() != {}
+    harness.issuer.fault = ""
+    await harness.until_read()
+    assert harness.resolver.key_sets.problems() == {}
 
 
-async def test_a_reload_reads_the_same_address_no_second_time_and_forgets_one_that_is_not_named(world: World) -> None:
-    world.follow()
-    await world.until_read()
-    assert await world.who(signed()) == "alice"
-    ring = world.ring
-    world.follow()
-    assert world.ring is ring
-    assert await world.who(signed()) == "alice"
-    assert len(world.issuer.asked) == 1
-    world.asking.follow(Catalog({}, Routing(), "x"))
-    assert world.ring is not ring
-    world.follow()
-    await world.until_read()
-    assert len(world.issuer.asked) == 2
+async def test_a_reload_reads_the_same_address_no_second_time_and_forgets_one_that_is_not_named(
+    harness: Harness,
+) -> None:
+    harness.follow()
+    await harness.until_read()
+    assert await harness.authenticate(signed()) == "alice"
+    ring = harness.ring
+    harness.follow()
+    assert harness.ring is ring
+    assert await harness.authenticate(signed()) == "alice"
+    assert len(harness.issuer.asked) == 1
+    harness.resolver.follow(Catalog({}, Routing(), "x"))
+    assert harness.ring is not ring
+    harness.follow()
+    await harness.until_read()
+    assert len(harness.issuer.asked) == 2

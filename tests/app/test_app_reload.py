@@ -166,7 +166,7 @@ async def test_nobody_is_refused_while_their_tier_gets_another_name(
         return await read(query)
 
     async def slow_load(*args: Any) -> None:
-        application._billing.tell_gate("skai", "u1", "plus", None)
+        application._billing.update_gate("skai", "u1", "plus", None)
         await ask()
         await load(*args)
 
@@ -201,7 +201,7 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reload is held up while it asks the store; it must not install its old text over the newer one."""
-    original = module.refuse_lost_tiers
+    original = module.refuse_removed_tiers
     held = asyncio.Event()
     first = True
 
@@ -212,7 +212,7 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
             await asyncio.wait_for(held.wait(), 5)
         await original(*asked)
 
-    monkeypatch.setattr(module, "refuse_lost_tiers", slow_once)
+    monkeypatch.setattr(module, "refuse_removed_tiers", slow_once)
     reloading = asyncio.create_task(running.application.reload())
     await asyncio.sleep(0)
     write_apps(running.folder, third_app)
@@ -235,7 +235,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     def read_then_change(conn: Connection, app_id: str, after: str, limit: int) -> Any:
         rows = original(conn, app_id, after, limit)
         for user_id in ("u1", "u2"):  # one who is in the snapshot, one who is not
-            tell = running.application._billing.tell_gate
+            tell = running.application._billing.update_gate
             loop.call_soon_threadsafe(tell, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows
@@ -307,7 +307,7 @@ async def test_work_that_fails_is_logged_and_begun_again(
     await background.stop()
     await background.stop()
     told = [(each.levelname, each.message) for each in caplog.records if each.name == "gateway.app.background"]
-    assert told == [("ERROR", "background_work_failed"), ("WARNING", "background_work_put_off")]
+    assert told == [("ERROR", "background_work_failed"), ("WARNING", "background_work_deferred")]
 
 
 async def test_sighup_reloads_and_a_bad_file_does_not_end_the_server(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from servers.running import environ_of, write_apps
 
 from gateway.access.app_access import app_access
-from gateway.access.who import Known
+from gateway.access.authentication import AuthenticatedUser
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.secret_values import MIN_PART_BYTES, ambiguous_secrets, read_secret_ref
 from gateway.catalog.model import OpenWebUIIdentity, SecretRef
@@ -71,8 +71,8 @@ def test_sessions_that_are_signed_with_the_whole_value_verify(tmp_path: Path, ki
     ref = ENV if kind == "env" else SecretRef("file", str(tmp_path / "key"))
     secrets = {SESSION_REF: read_secret_ref(ref, {"WEBUI_SECRET_KEY": text}, external=True)}
     identity = app_access(with_app(identity=(OpenWebUIIdentity(SESSION_REF),)), secrets, {}).identity
-    answer = identity.who({b"Cookie": b"token=" + session("alice", secret=text)}, NOW)
-    assert isinstance(answer, Known)
+    answer = identity.authenticate({b"Cookie": b"token=" + session("alice", secret=text)}, NOW)
+    assert isinstance(answer, AuthenticatedUser)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The world that the use cases are tested in."""
+"""The harness that the use cases are tested in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from servers.world import World, opened_world
+from servers.harness import Harness, open_harness
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +16,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with opened_world(tmp_path) as opened:
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as opened:
         yield opened

@@ -7,11 +7,17 @@ import hmac
 from typing import Any
 
 import pytest
-from servers.world import ADMIN_TOKEN, World
+from servers.harness import ADMIN_TOKEN, Harness
 
-from gateway.billing.adopt import MAX_STRANGERS, Claim, adopt_claimed, adopt_listed, adopt_unknown
-from gateway.billing.forget import forget
-from gateway.billing.signing import sign_customers, signed_metadata, signed_owner, signing_keys
+from gateway.billing.accounts.adopt import (
+    MAX_UNKNOWN_CUSTOMERS,
+    Assignment,
+    adopt_assigned,
+    adopt_listed,
+    adopt_unknown,
+)
+from gateway.billing.accounts.forget import forget
+from gateway.billing.accounts.signing import sign_customers, signed_metadata, signed_owner, signing_keys
 from gateway.errors import NotFound, UpstreamFailed
 from gateway.settings import Secret
 from gateway.store import customers, refreshes
@@ -20,27 +26,27 @@ KEYS = signing_keys((Secret(ADMIN_TOKEN),))
 NEW_KEYS = signing_keys((Secret("admin-rolled"), Secret(ADMIN_TOKEN)))
 
 
-async def lose_everything(world: World) -> None:
+async def lose_everything(harness: Harness) -> None:
     """The database is gone; Stripe holds what it held."""
-    await world.store.close()
-    for path in world.folder.glob("world.db*"):
+    await harness.store.close()
+    for path in harness.folder.glob("world.db*"):
         path.unlink()
-    await world.open()
-    world.forget_requests()
+    await harness.open()
+    harness.forget_requests()
 
 
-async def made_elsewhere(world: World, **params: Any) -> str:
+async def made_elsewhere(harness: Harness, **params: Any) -> str:
     """A customer that somebody else made, with a running subscription."""
-    made = await world.billing.stripe.post("/v1/customers", params)
-    world.stripe.set_card(made["id"], "ok")
-    await world.billing.stripe.post(
+    made = await harness.billing.stripe.post("/v1/customers", params)
+    harness.stripe.set_card(made["id"], "ok")
+    await harness.billing.stripe.post(
         "/v1/subscriptions", {"customer": made["id"], "items": [{"price": "price_pro_month"}]}
     )
     return str(made["id"])
 
 
-def metadata_of(world: World, customer_id: str) -> dict[str, str]:
-    return dict(world.stripe.world.find("customer", customer_id)["metadata"])
+def metadata_of(harness: Harness, customer_id: str) -> dict[str, str]:
+    return dict(harness.stripe.state.find("customer", customer_id)["metadata"])
 
 
 def test_a_signature_is_of_one_user_of_one_app_and_of_one_of_our_secrets() -> None:
@@ -61,189 +67,195 @@ def test_what_is_not_signed_is_nobodys(metadata: object) -> None:
     assert signed_owner(KEYS, metadata) is None
 
 
-async def test_our_customers_are_signed_when_they_are_made(world: World) -> None:
-    await world.checkout("u1")
-    assert signed_owner(KEYS, metadata_of(world, await world.customer_id("u1"))) == ("skai", "u1")
+async def test_our_customers_are_signed_when_they_are_made(harness: Harness) -> None:
+    await harness.checkout("u1")
+    assert signed_owner(KEYS, metadata_of(harness, await harness.customer_id("u1"))) == ("skai", "u1")
 
 
-async def test_t25_a_lost_database_is_found_again_from_what_we_signed(world: World) -> None:
-    await world.subscribed("u1")
-    await world.subscribed("u2", "enterprise")
-    await made_elsewhere(world, metadata={"app_id": "skai", "user_id": "forged"})
-    await lose_everything(world)
-    assert await adopt_listed(world.billing) == 2
-    await world.settle()
-    assert (await world.tier("u1"), await world.tier("u2"), await world.tier("forged")) == ("pro", "enterprise", "free")
-    assert world.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
-    assert await adopt_listed(world.billing) == 0
+async def test_t25_a_lost_database_is_found_again_from_what_we_signed(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    await harness.subscribed("u2", "enterprise")
+    await made_elsewhere(harness, metadata={"app_id": "skai", "user_id": "forged"})
+    await lose_everything(harness)
+    assert await adopt_listed(harness.billing) == 2
+    await harness.settle()
+    assert (await harness.tier("u1"), await harness.tier("u2"), await harness.tier("forged")) == (
+        "pro",
+        "enterprise",
+        "free",
+    )
+    assert harness.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
+    assert await adopt_listed(harness.billing) == 0
 
 
-async def test_an_event_of_a_signed_customer_that_nobody_knows_is_enough(world: World) -> None:
-    await world.buy("u1")
-    await lose_everything(world)
-    await world.catch_up()
-    assert await world.tier("u1") == "pro"
-    assert len(world.asked("GET", "/v1/customers/")) == 1
+async def test_an_event_of_a_signed_customer_that_nobody_knows_is_enough(harness: Harness) -> None:
+    await harness.buy("u1")
+    await lose_everything(harness)
+    await harness.catch_up()
+    assert await harness.tier("u1") == "pro"
+    assert len(harness.asked("GET", "/v1/customers/")) == 1
 
 
-async def test_a_stranger_is_asked_about_once_an_hour(world: World) -> None:
-    stranger = await made_elsewhere(world)
-    events = world.events()
-    world.forget_requests()
-    await world.deliver(events)
-    await world.settle()
-    assert len(world.asked("GET", f"/v1/customers/{stranger}")) == 1
+async def test_a_stranger_is_asked_about_once_an_hour(harness: Harness) -> None:
+    stranger = await made_elsewhere(harness)
+    events = harness.events()
+    harness.forget_requests()
+    await harness.deliver(events)
+    await harness.settle()
+    assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 1
     again = [{**event, "id": f"{event['id']}_2"} for event in events]
-    await world.deliver(again)
-    await world.settle()
-    assert len(world.asked("GET", f"/v1/customers/{stranger}")) == 1
-    world.move(3601)
-    await world.deliver([{**event, "id": f"{event['id']}_3"} for event in events])
-    await world.settle()
-    assert len(world.asked("GET", f"/v1/customers/{stranger}")) == 2
+    await harness.deliver(again)
+    await harness.settle()
+    assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 1
+    harness.move(3601)
+    await harness.deliver([{**event, "id": f"{event['id']}_3"} for event in events])
+    await harness.settle()
+    assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 2
 
 
-async def test_events_that_change_nobodys_tier_ask_about_nobody(world: World) -> None:
-    stranger = await made_elsewhere(world)
-    world.events()
-    world.forget_requests()
-    await world.post({"id": "evt_1", "object": "event", "type": "charge.succeeded", "livemode": False,
+async def test_events_that_change_nobodys_tier_ask_about_nobody(harness: Harness) -> None:
+    stranger = await made_elsewhere(harness)
+    harness.events()
+    harness.forget_requests()
+    await harness.post({"id": "evt_1", "object": "event", "type": "charge.succeeded", "livemode": False,
                       "data": {"object": {"id": "ch_1", "object": "charge", "customer": stranger}}})  # fmt: skip
-    await world.settle()
-    assert world.asked("GET", f"/v1/customers/{stranger}") == []
+    await harness.settle()
+    assert harness.asked("GET", f"/v1/customers/{stranger}") == []
 
 
-async def test_an_outage_keeps_an_unknown_customers_events_and_nobody_elses(world: World) -> None:
-    await world.subscribed("u2")
-    await world.buy("u1")
-    unheard = world.events()
-    customer_id = await world.customer_id("u1")
-    await world.store.write(lambda conn: conn.exec_driver_sql(f"DELETE FROM customers WHERE user_id = 'u1'"))  # noqa: F541
-    world.stripe.fault("status", f"/v1/customers/{customer_id}", status=503, times=3)
-    world.stripe.cancel(world.stripe.world.all("subscription")[0]["id"])
-    await world.deliver([*unheard, *world.events()])
-    await world.settle()
-    assert await world.tier("u2") == "free"
-    assert await world.tier("u1") == "free"
-    world.move(60)
-    await world.settle()
-    assert await world.tier("u1") == "pro"
+async def test_an_outage_keeps_an_unknown_customers_events_and_nobody_elses(harness: Harness) -> None:
+    await harness.subscribed("u2")
+    await harness.buy("u1")
+    unheard = harness.events()
+    customer_id = await harness.customer_id("u1")
+    await harness.store.write(lambda conn: conn.exec_driver_sql(f"DELETE FROM customers WHERE user_id = 'u1'"))  # noqa: F541
+    harness.stripe.fault("status", f"/v1/customers/{customer_id}", status=503, times=3)
+    harness.stripe.cancel(harness.stripe.state.all("subscription")[0]["id"])
+    await harness.deliver([*unheard, *harness.events()])
+    await harness.settle()
+    assert await harness.tier("u2") == "free"
+    assert await harness.tier("u1") == "free"
+    harness.move(60)
+    await harness.settle()
+    assert await harness.tier("u1") == "pro"
 
 
-async def test_what_is_remembered_of_strangers_is_bounded(world: World) -> None:
-    world.billing.strangers.update({f"cus_{number}": 2**40 for number in range(MAX_STRANGERS)})
-    assert await adopt_unknown(world.billing, ["cus_of_nobody"]) == {}
-    assert len(world.billing.strangers) == MAX_STRANGERS
-    assert "cus_0" not in world.billing.strangers
-    assert "cus_of_nobody" in world.billing.strangers
+async def test_what_is_remembered_of_strangers_is_bounded(harness: Harness) -> None:
+    harness.billing.unknown_customers.update({f"cus_{number}": 2**40 for number in range(MAX_UNKNOWN_CUSTOMERS)})
+    assert await adopt_unknown(harness.billing, ["cus_of_nobody"]) == {}
+    assert len(harness.billing.unknown_customers) == MAX_UNKNOWN_CUSTOMERS
+    assert "cus_0" not in harness.billing.unknown_customers
+    assert "cus_of_nobody" in harness.billing.unknown_customers
 
 
-async def test_a_signature_for_an_app_that_is_no_more_adopts_nobody(world: World) -> None:
-    await made_elsewhere(world, metadata=signed_metadata(KEYS, "gone", "u1"))
-    assert await adopt_listed(world.billing) == 0
+async def test_a_signature_for_an_app_that_is_no_more_adopts_nobody(harness: Harness) -> None:
+    await made_elsewhere(harness, metadata=signed_metadata(KEYS, "gone", "u1"))
+    assert await adopt_listed(harness.billing) == 0
 
 
-async def test_rolling_the_token_signs_everybody_anew_and_once(world: World) -> None:
-    await world.subscribed("u1")
-    await world.subscribed("u2")
-    customer_id = await world.customer_id("u1")
-    assert await sign_customers(world.billing) == 2  # the first time: they may be of a version that did not sign
-    world.billing.signing_keys = NEW_KEYS
-    assert await sign_customers(world.billing) == 2
-    assert signed_owner(NEW_KEYS[:1], metadata_of(world, customer_id)) == ("skai", "u1")
-    assert await sign_customers(world.billing) == 0
+async def test_rolling_the_token_signs_everybody_anew_and_once(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    await harness.subscribed("u2")
+    customer_id = await harness.customer_id("u1")
+    assert await sign_customers(harness.billing) == 2  # the first time: they may be of a version that did not sign
+    harness.billing.signing_keys = NEW_KEYS
+    assert await sign_customers(harness.billing) == 2
+    assert signed_owner(NEW_KEYS[:1], metadata_of(harness, customer_id)) == ("skai", "u1")
+    assert await sign_customers(harness.billing) == 0
 
 
-async def test_a_customer_that_an_earlier_version_signed_is_ours_and_is_signed_anew(world: World) -> None:
-    await world.subscribed("u1")
-    customer_id = await world.customer_id("u1")
+async def test_a_customer_that_an_earlier_version_signed_is_ours_and_is_signed_anew(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    customer_id = await harness.customer_id("u1")
     former = hmac.digest(ADMIN_TOKEN.encode(), b"skpayments customer metadata v1", hashlib.sha256)
     metadata = signed_metadata([former], "skai", "u1")
-    await world.billing.stripe.post(f"/v1/customers/{customer_id}", {"metadata": metadata})
+    await harness.billing.stripe.post(f"/v1/customers/{customer_id}", {"metadata": metadata})
     assert signed_owner(KEYS, metadata) == ("skai", "u1")
-    assert await sign_customers(world.billing) == 1
-    assert signed_owner(KEYS[:1], metadata_of(world, customer_id)) == ("skai", "u1")
+    assert await sign_customers(harness.billing) == 1
+    assert signed_owner(KEYS[:1], metadata_of(harness, customer_id)) == ("skai", "u1")
 
 
-async def test_signing_goes_on_where_it_was_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.billing.signing._PAGE", 1)
-    await world.subscribed("u1")
-    await world.subscribed("u2")
-    first, second = sorted([await world.customer_id("u1"), await world.customer_id("u2")])
-    world.stripe.fault("status", f"/v1/customers/{second}", "POST", status=500, times=1)
+async def test_signing_goes_on_where_it_was_cut_off(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.billing.accounts.signing._PAGE", 1)
+    await harness.subscribed("u1")
+    await harness.subscribed("u2")
+    first, second = sorted([await harness.customer_id("u1"), await harness.customer_id("u2")])
+    harness.stripe.fault("status", f"/v1/customers/{second}", "POST", status=500, times=1)
     with pytest.raises(UpstreamFailed):
-        await sign_customers(world.billing)
-    world.forget_requests()
-    assert await sign_customers(world.billing) == 1
-    assert world.asked("POST", f"/v1/customers/{first}") == []
+        await sign_customers(harness.billing)
+    harness.forget_requests()
+    assert await sign_customers(harness.billing) == 1
+    assert harness.asked("POST", f"/v1/customers/{first}") == []
 
 
 # An operator's word.
 
 
-async def judged(world: World, *claims: tuple[str, str], apply: bool = True) -> list[tuple[str, str]]:
-    found = await adopt_claimed(world.billing, "skai", [Claim(*each) for each in claims], apply=apply)
+async def judged(harness: Harness, *claims: tuple[str, str], apply: bool = True) -> list[tuple[str, str]]:
+    found = await adopt_assigned(harness.billing, "skai", [Assignment(*each) for each in claims], apply=apply)
     assert [(each.customer_id, each.user_id) for each in found] == list(claims)
     return [(each.state, each.why) for each in found]
 
 
-async def test_t26_a_dry_run_says_what_would_be_and_changes_nothing(world: World) -> None:
-    customer_id = await made_elsewhere(world, email="ada@example.com", metadata={"uid": "ada"})
-    assert await judged(world, (customer_id, "ada"), apply=False) == [("new", "")]
-    assert metadata_of(world, customer_id) == {"uid": "ada"}
-    assert await world.query(lambda conn: customers.owner(conn, customer_id)) is None
-    assert await world.query(refreshes.waiting) == {}
+async def test_t26_a_dry_run_says_what_would_be_and_changes_nothing(harness: Harness) -> None:
+    customer_id = await made_elsewhere(harness, email="ada@example.com", metadata={"uid": "ada"})
+    assert await judged(harness, (customer_id, "ada"), apply=False) == [("new", "")]
+    assert metadata_of(harness, customer_id) == {"uid": "ada"}
+    assert await harness.query(lambda conn: customers.owner(conn, customer_id)) is None
+    assert await harness.query(refreshes.waiting) == {}
 
 
-async def test_an_adopted_customer_is_signed_stored_and_refreshed(world: World) -> None:
-    customer_id = await made_elsewhere(world, email="ada@example.com", metadata={"uid": "ada"})
-    assert await judged(world, (customer_id, "ada")) == [("new", "")]
-    await world.settle()
-    assert await world.tier("ada") == "pro"
-    assert metadata_of(world, customer_id) == {"uid": "ada", **signed_metadata(KEYS, "skai", "ada")}
-    stored = await world.query(lambda conn: customers.owner(conn, customer_id))
+async def test_an_adopted_customer_is_signed_stored_and_refreshed(harness: Harness) -> None:
+    customer_id = await made_elsewhere(harness, email="ada@example.com", metadata={"uid": "ada"})
+    assert await judged(harness, (customer_id, "ada")) == [("new", "")]
+    await harness.settle()
+    assert await harness.tier("ada") == "pro"
+    assert metadata_of(harness, customer_id) == {"uid": "ada", **signed_metadata(KEYS, "skai", "ada")}
+    stored = await harness.query(lambda conn: customers.owner(conn, customer_id))
     assert stored is not None
     assert stored.email == "ada@example.com"
 
 
-async def test_adopting_again_changes_nothing(world: World) -> None:
-    customer_id = await made_elsewhere(world)
-    await judged(world, (customer_id, "ada"))
-    await world.settle()
-    world.forget_requests()
-    assert await judged(world, (customer_id, "ada")) == [("known", "")]
-    assert world.asked("POST", "/v1/") == []
-    assert await world.query(refreshes.waiting) == {}
+async def test_adopting_again_changes_nothing(harness: Harness) -> None:
+    customer_id = await made_elsewhere(harness)
+    await judged(harness, (customer_id, "ada"))
+    await harness.settle()
+    harness.forget_requests()
+    assert await judged(harness, (customer_id, "ada")) == [("known", "")]
+    assert harness.asked("POST", "/v1/") == []
+    assert await harness.query(refreshes.waiting) == {}
 
 
-async def test_a_first_try_that_was_cut_off_is_finished_by_the_second(world: World) -> None:
-    customer_id = await made_elsewhere(world)
-    await world.billing.stripe.post(f"/v1/customers/{customer_id}", {"metadata": signed_metadata(KEYS, "skai", "ada")})
-    assert await judged(world, (customer_id, "ada")) == [("new", "")]
-    assert await world.query(lambda conn: customers.owner(conn, customer_id)) is not None
+async def test_a_first_try_that_was_cut_off_is_finished_by_the_second(harness: Harness) -> None:
+    customer_id = await made_elsewhere(harness)
+    await harness.billing.stripe.post(
+        f"/v1/customers/{customer_id}", {"metadata": signed_metadata(KEYS, "skai", "ada")}
+    )
+    assert await judged(harness, (customer_id, "ada")) == [("new", "")]
+    assert await harness.query(lambda conn: customers.owner(conn, customer_id)) is not None
 
 
-async def test_two_customers_may_be_one_user(world: World) -> None:
-    one, two = await made_elsewhere(world), await made_elsewhere(world)
-    assert await judged(world, (one, "ada"), (two, "ada")) == [("new", ""), ("new", "")]
-    await world.settle()
-    assert {kind for kind, _ in await world.alerts()} == {"duplicate_subscription"}
+async def test_two_customers_may_be_one_user(harness: Harness) -> None:
+    one, two = await made_elsewhere(harness), await made_elsewhere(harness)
+    assert await judged(harness, (one, "ada"), (two, "ada")) == [("new", ""), ("new", "")]
+    await harness.settle()
+    assert {kind for kind, _ in await harness.alerts()} == {"duplicate_subscription"}
 
 
-async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(world: World) -> None:
-    await world.subscribed("u1")
-    ours = await world.customer_id("u1")
-    free = await made_elsewhere(world)
-    twice = await made_elsewhere(world)
-    theirs = await made_elsewhere(world, metadata={"user_id": "another id"})
-    gone = await made_elsewhere(world)
-    await world.billing.stripe.delete(f"/v1/customers/{gone}")
-    await world.subscribed("u9")
-    forgotten = await world.customer_id("u9")
-    await forget(world.billing, "skai", "u9")
-    signed = await made_elsewhere(world, metadata=signed_metadata(KEYS, "studio", "eve"))
+async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    ours = await harness.customer_id("u1")
+    free = await made_elsewhere(harness)
+    twice = await made_elsewhere(harness)
+    theirs = await made_elsewhere(harness, metadata={"user_id": "another id"})
+    gone = await made_elsewhere(harness)
+    await harness.billing.stripe.delete(f"/v1/customers/{gone}")
+    await harness.subscribed("u9")
+    forgotten = await harness.customer_id("u9")
+    await forget(harness.billing, "skai", "u9")
+    signed = await made_elsewhere(harness, metadata=signed_metadata(KEYS, "studio", "eve"))
     verdicts = await judged(
-        world,
+        harness,
         (ours, "u2"),
         (free, "ada"),
         (twice, "a"),
@@ -269,12 +281,12 @@ async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(wor
         ("refused", "user_id: expected 1 to 200 printable characters."),
         ("refused", "belonged to somebody who was forgotten"),
     ]
-    assert metadata_of(world, theirs) == {"user_id": "another id"}
+    assert metadata_of(harness, theirs) == {"user_id": "another id"}
 
 
-async def test_nobody_is_adopted_into_an_unknown_app_or_with_the_key_of_another_account(world: World) -> None:
+async def test_nobody_is_adopted_into_an_unknown_app_or_with_the_key_of_another_account(harness: Harness) -> None:
     with pytest.raises(NotFound):
-        await adopt_claimed(world.billing, "nowhere", [Claim("cus_1", "u1")], apply=True)
-    world.billing.wrong_account = True
+        await adopt_assigned(harness.billing, "nowhere", [Assignment("cus_1", "u1")], apply=True)
+    harness.billing.wrong_account = True
     with pytest.raises(UpstreamFailed):
-        await judged(world, ("cus_1", "u1"))
+        await judged(harness, ("cus_1", "u1"))

@@ -10,121 +10,121 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from servers.harness import Harness
 from servers.running import Running, Vendors, environ_of, vendors, write_apps
-from servers.world import World
 from sqlalchemy import Connection
 
 from gateway.app.application import Application
-from gateway.billing.backup import begin_recovery, mark_restored, recover
-from gateway.billing.worker import Worker
+from gateway.billing.accounts.recovery import begin_recovery, mark_restored, recover
+from gateway.billing.work.worker import Worker
 from gateway.errors import UpstreamFailed
 from gateway.settings import read_settings
-from gateway.store import instance, outbox
-from gateway.store.backup import back_up, restore
+from gateway.store import instance, provisioning
+from gateway.store.engine.backup import back_up, restore
 
 
 def mark(conn: Connection, now: int) -> None:
     mark_restored(conn, now)
 
 
-async def restored(world: World, backup: Path) -> None:
+async def restored(harness: Harness, backup: Path) -> None:
     """Put this backup in place, as the command does, and start anew."""
-    await world.store.close()
-    database = world.folder / "world.db"
-    now = int(world.clock.now)
+    await harness.store.close()
+    database = harness.folder / "world.db"
+    now = int(harness.clock.now)
     restore(f"sqlite:///{database}", backup, lambda conn: mark(conn, now), now)
-    await world.open()
-    world.billing.recovering = (await world.store.write(begin_recovery)) == "restored"
+    await harness.open()
+    harness.billing.recovering = (await harness.store.write(begin_recovery)) == "restored"
 
 
-async def recovered(world: World) -> None:
+async def recovered(harness: Harness) -> None:
     """Recovery with the worker beside it."""
-    recovering = asyncio.create_task(recover(world.billing))
+    recovering = asyncio.create_task(recover(harness.billing))
     deadline = time.monotonic() + 10
     while not recovering.done():
         assert time.monotonic() < deadline
-        await world.refresh()
+        await harness.refresh()
         await asyncio.sleep(0.01)
     await recovering
-    await world.settle()
+    await harness.settle()
 
 
-def backup_of(world: World) -> Path:
-    target = world.folder / "a.backup"
-    back_up(world.folder / "world.db", target)
+def backup_of(harness: Harness) -> Path:
+    target = harness.folder / "a.backup"
+    back_up(harness.folder / "world.db", target)
     return target
 
 
-async def test_t25_an_old_backup_ends_where_stripe_is_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.billing.backup.POLL_SECONDS", 0.01)
-    canceled = await world.subscribed("canceled")
-    await world.subscribed("stays")
-    upgraded = await world.subscribed("upgraded")
-    backup = backup_of(world)
-    world.stripe.cancel(canceled)
-    await world.catch_up()
-    await world.subscribed("newcomer")
-    item = world.stripe.world.find("subscription", upgraded)["items"]["data"][0]["id"]
-    await world.billing.stripe.post(f"/v1/subscriptions/{upgraded}", {"items": [{"id": item, "price": "price_123"}]})
-    await world.catch_up()
-    held = {name: world.limits(name) for name in ("canceled", "stays", "upgraded", "newcomer")}
+async def test_t25_an_old_backup_ends_where_stripe_is_now(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.billing.accounts.recovery.POLL_SECONDS", 0.01)
+    canceled = await harness.subscribed("canceled")
+    await harness.subscribed("stays")
+    upgraded = await harness.subscribed("upgraded")
+    backup = backup_of(harness)
+    harness.stripe.cancel(canceled)
+    await harness.catch_up()
+    await harness.subscribed("newcomer")
+    item = harness.stripe.state.find("subscription", upgraded)["items"]["data"][0]["id"]
+    await harness.billing.stripe.post(f"/v1/subscriptions/{upgraded}", {"items": [{"id": item, "price": "price_123"}]})
+    await harness.catch_up()
+    held = {name: harness.limits(name) for name in ("canceled", "stays", "upgraded", "newcomer")}
 
-    await restored(world, backup)
-    assert await world.tier("canceled") == "pro"  # known persons are served meanwhile, with the tier they had
-    world.forget_requests()
-    await recovered(world)
-    tiers = {name: await world.tier(name) for name in held}
+    await restored(harness, backup)
+    assert await harness.tier("canceled") == "pro"  # known persons are served meanwhile, with the tier they had
+    harness.forget_requests()
+    await recovered(harness)
+    tiers = {name: await harness.tier(name) for name in held}
     assert tiers == {"canceled": "free", "stays": "pro", "upgraded": "enterprise", "newcomer": "pro"}
-    assert {name: world.limits(name) for name in held} == held
-    assert await world.query(lambda conn: instance.get(conn, "recovery")) == "done"
-    assert await world.store.write(begin_recovery) == ""
+    assert {name: harness.limits(name) for name in held} == held
+    assert await harness.query(lambda conn: instance.get(conn, "recovery")) == "done"
+    assert await harness.store.write(begin_recovery) == ""
 
 
-async def test_an_attempt_counted_twice_is_another_checkout(world: World) -> None:
-    await world.checkout("u0")
-    backup = backup_of(world)
-    first = await world.checkout("u1")
-    await restored(world, backup)
-    world.move(1)
-    again = await world.checkout("u1")
+async def test_an_attempt_counted_twice_is_another_checkout(harness: Harness) -> None:
+    await harness.checkout("u0")
+    backup = backup_of(harness)
+    first = await harness.checkout("u1")
+    await restored(harness, backup)
+    harness.move(1)
+    again = await harness.checkout("u1")
     assert again.url != first.url
 
 
-async def test_it_is_not_over_before_everybody_was_looked_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.billing.backup.POLL_SECONDS", 0.01)
-    await world.subscribed("u1")
-    await restored(world, backup_of(world))
-    recovering = asyncio.create_task(recover(world.billing))
+async def test_it_is_not_over_before_everybody_was_looked_up(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.billing.accounts.recovery.POLL_SECONDS", 0.01)
+    await harness.subscribed("u1")
+    await restored(harness, backup_of(harness))
+    recovering = asyncio.create_task(recover(harness.billing))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(recovering), 0.3)
-    assert world.billing.recovering
-    await world.refresh()
+    assert harness.billing.recovering
+    await harness.refresh()
     await asyncio.wait_for(recovering, 10)
-    assert not world.billing.recovering
+    assert not harness.billing.recovering
 
 
 async def test_who_cannot_be_looked_up_has_an_alert_and_holds_nobody_up(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.billing.backup.POLL_SECONDS", 0.01)
-    await world.subscribed("u1")
-    await world.subscribed("u2")
-    backup = backup_of(world)
-    del world.stripe.world.objects["customer"][await world.customer_id("u1")]  # Stripe has lost it, not deleted it
-    await restored(world, backup)
-    await recovered(world)
-    assert await world.tier("u1") == "pro"
-    assert await world.alerts() == {("refresh_failing", "skai/u1")}
+    monkeypatch.setattr("gateway.billing.accounts.recovery.POLL_SECONDS", 0.01)
+    await harness.subscribed("u1")
+    await harness.subscribed("u2")
+    backup = backup_of(harness)
+    del harness.stripe.state.objects["customer"][await harness.customer_id("u1")]  # Stripe has lost it, not deleted it
+    await restored(harness, backup)
+    await recovered(harness)
+    assert await harness.tier("u1") == "pro"
+    assert await harness.alerts() == {("refresh_failing", "skai/u1")}
 
 
-async def test_while_stripe_is_away_recovery_is_tried_again(world: World) -> None:
-    await world.subscribed("u1")
-    await restored(world, backup_of(world))
-    world.stripe.fault("status", "/v1/customers", "GET", status=500, times=3)
+async def test_while_stripe_is_away_recovery_is_tried_again(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    await restored(harness, backup_of(harness))
+    harness.stripe.fault("status", "/v1/customers", "GET", status=500, times=3)
     with pytest.raises(UpstreamFailed):
-        await recover(world.billing)
-    assert world.billing.recovering
-    assert await world.store.write(begin_recovery) == "restored"
+        await recover(harness.billing)
+    assert harness.billing.recovering
+    assert await harness.store.write(begin_recovery) == "restored"
 
 
 @asynccontextmanager
@@ -179,7 +179,7 @@ async def bought(around: Vendors, folder: Path) -> None:
 async def test_an_empty_database_with_our_subscribers_is_not_ready_until_they_are_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.first_contact.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.app.startup_checks.RETRY_DELAY_SECONDS", 0.05)
     write_apps(tmp_path)
     async with vendors() as around:
         await bought(around, tmp_path)
@@ -206,7 +206,7 @@ async def test_a_new_installation_in_an_empty_account_is_ready_at_once(tmp_path:
 async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.first_contact.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.app.startup_checks.RETRY_DELAY_SECONDS", 0.05)
     write_apps(tmp_path)
     database = tmp_path / "skpayments.db"
     async with vendors() as around:
@@ -230,14 +230,14 @@ async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
             assert (await running.admin("GET", "/admin/alerts"))[1]["alerts"] == []
 
 
-async def test_nothing_is_written_to_litellm_before_a_restore_is_over(world: World) -> None:
-    await world.subscribed("u1")
-    await world.store.write(lambda conn: outbox.put(conn, "litellm", "skai", "u1", {}, world.billing.now()))
-    world.forget_requests()
-    worker = Worker(world.billing)
-    world.billing.recovering = True
+async def test_nothing_is_written_to_litellm_before_a_restore_is_over(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    await harness.store.write(lambda conn: provisioning.put(conn, "litellm", "skai", "u1", {}, harness.billing.now()))
+    harness.forget_requests()
+    worker = Worker(harness.billing)
+    harness.billing.recovering = True
     assert await worker._provision() == 0
-    assert world.litellm_calls() == {}
-    world.billing.recovering = False
+    assert harness.litellm_calls() == {}
+    harness.billing.recovering = False
     assert await worker._provision() == 1
-    assert world.litellm_calls()["/customer/update"] == 1
+    assert harness.litellm_calls()["/customer/update"] == 1

@@ -7,246 +7,248 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from servers.world import DAY, World
+from servers.harness import DAY, Harness
 
-from gateway.billing.checkout import expire_withdrawn
-from gateway.billing.idempotency import idempotency_key
-from gateway.billing.prices import resolve_prices
+from gateway.billing.checkout.checkout import expire_withdrawn
+from gateway.billing.checkout.idempotency import idempotency_key
+from gateway.billing.checkout.prices import resolve_prices
 from gateway.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
 from gateway.store import checkouts, customers
 
 SESSIONS, CUSTOMERS = "/v1/checkout/sessions", "/v1/customers"
 
 
-def sessions(world: World, status: str = "open") -> list[dict[str, Any]]:
-    return [each for each in world.stripe.world.all("checkout.session") if each["status"] == status]
+def sessions(harness: Harness, status: str = "open") -> list[dict[str, Any]]:
+    return [each for each in harness.stripe.state.all("checkout.session") if each["status"] == status]
 
 
-def people(world: World) -> list[dict[str, Any]]:
-    return world.stripe.world.all("customer")
+def people(harness: Harness) -> list[dict[str, Any]]:
+    return harness.stripe.state.all("customer")
 
 
-async def test_the_same_wish_leads_to_the_same_session(world: World) -> None:
-    first = await world.checkout("u1", "pro", "month")
-    assert (first.kind, await world.checkout("u1", "pro", "month")) == ("checkout", first)
-    await world.restart()
-    assert await world.checkout("u1", "pro", "month") == first
-    assert (len(sessions(world)), len(people(world))) == (1, 1)
+async def test_the_same_wish_leads_to_the_same_session(harness: Harness) -> None:
+    first = await harness.checkout("u1", "pro", "month")
+    assert (first.kind, await harness.checkout("u1", "pro", "month")) == ("checkout", first)
+    await harness.restart()
+    assert await harness.checkout("u1", "pro", "month") == first
+    assert (len(sessions(harness)), len(people(harness))) == (1, 1)
 
 
 @pytest.mark.parametrize(("tier", "interval"), [("enterprise", None), ("pro", "year")])
-async def test_another_tier_or_interval_expires_the_first_session(world: World, tier: str, interval: str) -> None:
-    first = await world.checkout("u1", "pro", "month")
-    second = await world.checkout("u1", tier, interval)
+async def test_another_tier_or_interval_expires_the_first_session(harness: Harness, tier: str, interval: str) -> None:
+    first = await harness.checkout("u1", "pro", "month")
+    second = await harness.checkout("u1", tier, interval)
     assert second.url != first.url
-    assert [each["url"] for each in sessions(world)] == [second.url]
-    third = await world.checkout("u1", "pro", "month")
+    assert [each["url"] for each in sessions(harness)] == [second.url]
+    third = await harness.checkout("u1", "pro", "month")
     assert third.url not in (first.url, second.url)
-    assert [each["url"] for each in sessions(world)] == [third.url]
+    assert [each["url"] for each in sessions(harness)] == [third.url]
 
 
-async def test_a_session_about_to_expire_is_replaced(world: World) -> None:
-    first = await world.checkout("u1")
-    world.move(DAY - 299)
-    second = await world.checkout("u1")
+async def test_a_session_about_to_expire_is_replaced(harness: Harness) -> None:
+    first = await harness.checkout("u1")
+    harness.move(DAY - 299)
+    second = await harness.checkout("u1")
     assert second.url != first.url
-    assert len(sessions(world)) == 1
+    assert len(sessions(harness)) == 1
 
 
-async def test_an_expired_session_is_followed_by_a_new_one(world: World) -> None:
-    first = await world.checkout("u1")
-    world.move(2 * DAY)
-    second = await world.checkout("u1")
+async def test_an_expired_session_is_followed_by_a_new_one(harness: Harness) -> None:
+    first = await harness.checkout("u1")
+    harness.move(2 * DAY)
+    second = await harness.checkout("u1")
     assert (second.kind, second.url != first.url) == ("checkout", True)
 
 
-async def test_the_session_names_who_buys_what_wherever_stripe_shows_it(world: World) -> None:
-    await world.buy("u1", "pro", "year")
-    [session] = sessions(world, "complete")
-    [subscription] = world.stripe.world.all("subscription")
+async def test_the_session_names_who_buys_what_wherever_stripe_shows_it(harness: Harness) -> None:
+    await harness.buy("u1", "pro", "year")
+    [session] = sessions(harness, "complete")
+    [subscription] = harness.stripe.state.all("subscription")
     who = {"app_id": "skai", "user_id": "u1"}
-    for shown in (people(world)[0], session, subscription):
+    for shown in (people(harness)[0], session, subscription):
         assert shown["metadata"].items() >= who.items()
     assert (session["client_reference_id"], session["success_url"]) == ("u1", "https://chat.example.com/?upgraded=1")
     assert subscription["items"]["data"][0]["price"] == "price_pro_year"
 
 
-async def test_who_paid_a_moment_ago_is_sent_to_the_portal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_paid_a_moment_ago_is_sent_to_the_portal(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session is complete, but the list of subscriptions does not have it yet."""
-    await world.buy("u1")
-    real = world.stripe.world.objects["subscription"]
+    await harness.buy("u1")
+    real = harness.stripe.state.objects["subscription"]
     with monkeypatch.context() as patched:
-        patched.setitem(world.stripe.world.objects, "subscription", {})
-        link = await world.checkout("u1", "enterprise")
+        patched.setitem(harness.stripe.state.objects, "subscription", {})
+        link = await harness.checkout("u1", "enterprise")
     assert link.kind == "portal"
-    assert sessions(world) == []
+    assert sessions(harness) == []
     assert len(real) == 1
-    await world.settle()  # no event came: asking was enough to look
-    assert await world.tier("u1") == "pro"
+    await harness.settle()  # no event came: asking was enough to look
+    assert await harness.tier("u1") == "pro"
 
 
-async def test_a_running_subscription_leads_to_the_portal_with_the_change(world: World) -> None:
-    subscription_id = await world.subscribed("u1", "pro")
-    link = await world.checkout("u1", "enterprise")
+async def test_a_running_subscription_leads_to_the_portal_with_the_change(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1", "pro")
+    link = await harness.checkout("u1", "enterprise")
     assert link.kind == "portal"
-    flow = world.stripe.world.all("billing_portal.session")[-1]["flow"]
+    flow = harness.stripe.state.all("billing_portal.session")[-1]["flow"]
     confirm = flow["subscription_update_confirm"]
     assert (flow["type"], confirm["subscription"]) == ("subscription_update_confirm", subscription_id)
     assert [item["price"] for item in confirm["items"]] == ["price_123"]
-    assert sessions(world) == []
+    assert sessions(harness) == []
 
 
 @pytest.mark.parametrize("tier", ["pro", "enterprise"])
 @pytest.mark.parametrize("status", ["past_due", "unpaid", "paused", "new_status"])
 async def test_a_subscription_that_is_not_over_is_never_joined_by_a_second(
-    world: World, status: str, tier: str
+    harness: Harness, status: str, tier: str
 ) -> None:
     """T21: unpaid, paused and past grace too; there the whole portal helps, not a change to confirm."""
-    subscription_id = await world.subscribed("u1")
-    world.stripe.world.find("subscription", subscription_id)["status"] = status
-    await world.store.write(lambda conn: checkouts.clear(conn, "skai", "u1"))  # bought in another way
-    link = await world.checkout("u1", tier)
-    assert (link.kind, sessions(world)) == ("portal", [])
-    assert world.stripe.world.all("billing_portal.session")[-1]["flow"] is None
+    subscription_id = await harness.subscribed("u1")
+    harness.stripe.state.find("subscription", subscription_id)["status"] = status
+    await harness.store.write(lambda conn: checkouts.clear(conn, "skai", "u1"))  # bought in another way
+    link = await harness.checkout("u1", tier)
+    assert (link.kind, sessions(harness)) == ("portal", [])
+    assert harness.stripe.state.all("billing_portal.session")[-1]["flow"] is None
 
 
-async def test_the_plan_one_has_leads_to_the_whole_portal(world: World) -> None:
-    await world.subscribed("u1", "pro")
-    assert (await world.checkout("u1", "pro", "month")).kind == "portal"
-    assert world.stripe.world.all("billing_portal.session")[-1]["flow"] is None
+async def test_the_plan_one_has_leads_to_the_whole_portal(harness: Harness) -> None:
+    await harness.subscribed("u1", "pro")
+    assert (await harness.checkout("u1", "pro", "month")).kind == "portal"
+    assert harness.stripe.state.all("billing_portal.session")[-1]["flow"] is None
 
 
-async def test_the_change_goes_to_the_customer_that_has_the_subscription(world: World) -> None:
+async def test_the_change_goes_to_the_customer_that_has_the_subscription(harness: Harness) -> None:
     """Even before any event has told us which of two that is."""
-    await world.buy("u1", "pro")
-    paying = await world.customer_id("u1")
-    world.stripe.world.add({**world.stripe.world.objects["customer"][paying], "id": "cus_newer"})
-    await world.store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, world.billing.now() + 1))
-    assert (await world.checkout("u1", "enterprise")).kind == "portal"
-    assert world.stripe.world.all("billing_portal.session")[-1]["customer"] == paying
+    await harness.buy("u1", "pro")
+    paying = await harness.customer_id("u1")
+    harness.stripe.state.add({**harness.stripe.state.objects["customer"][paying], "id": "cus_newer"})
+    await harness.store.write(
+        lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, harness.billing.now() + 1)
+    )
+    assert (await harness.checkout("u1", "enterprise")).kind == "portal"
+    assert harness.stripe.state.all("billing_portal.session")[-1]["customer"] == paying
 
 
-async def test_who_canceled_long_ago_can_buy_again(world: World) -> None:
-    world.stripe.cancel(await world.subscribed("u1"))
-    await world.catch_up()
-    world.move(40 * DAY)
-    subscription_id = await world.buy("u1", "enterprise")
-    await world.catch_up()
-    seen = await world.status("u1")
+async def test_who_canceled_long_ago_can_buy_again(harness: Harness) -> None:
+    harness.stripe.cancel(await harness.subscribed("u1"))
+    await harness.catch_up()
+    harness.move(40 * DAY)
+    subscription_id = await harness.buy("u1", "enterprise")
+    await harness.catch_up()
+    seen = await harness.status("u1")
     assert (seen["tier"], seen["stripe_subscription_id"]) == ("enterprise", subscription_id)
-    assert len(people(world)) == 1
+    assert len(people(harness)) == 1
 
 
-def lose_answers(world: World, path: str, effect: Any, then_silent: int) -> None:
+def lose_answers(harness: Harness, path: str, effect: Any, then_silent: int) -> None:
     """Stripe does what it is asked, but its answer is lost; and then it cannot be reached for a while."""
-    world.stripe.fault(effect, path, "POST")
+    harness.stripe.fault(effect, path, "POST")
     if then_silent:
-        world.stripe.fault("reset", path, "POST", times=then_silent)
+        harness.stripe.fault("reset", path, "POST", times=then_silent)
 
 
-async def insist(world: World, **wish: Any) -> str:
+async def insist(harness: Harness, **wish: Any) -> str:
     """Ask until there is a link; each failure is a crash of ours."""
     for _ in range(5):
         try:
-            return (await world.checkout("u1", **wish)).url
+            return (await harness.checkout("u1", **wish)).url
         except UpstreamFailed:
-            await world.restart()
+            await harness.restart()
     raise AssertionError("no link")
 
 
 @pytest.mark.parametrize("then_silent", [0, 1, 2, 3, 5])
 @pytest.mark.parametrize("effect", ["lost_reply", "truncated", "reset"])
-async def test_a_lost_answer_makes_no_second_customer(world: World, effect: str, then_silent: int) -> None:
-    lose_answers(world, CUSTOMERS, effect, then_silent)
-    url = await insist(world)
-    assert (len(people(world)), [each["url"] for each in sessions(world)]) == (1, [url])
+async def test_a_lost_answer_makes_no_second_customer(harness: Harness, effect: str, then_silent: int) -> None:
+    lose_answers(harness, CUSTOMERS, effect, then_silent)
+    url = await insist(harness)
+    assert (len(people(harness)), [each["url"] for each in sessions(harness)]) == (1, [url])
 
 
 @pytest.mark.parametrize("then_silent", [0, 1, 2, 3, 5])
 @pytest.mark.parametrize("effect", ["lost_reply", "truncated", "reset"])
-async def test_a_lost_answer_leaves_no_second_session_open(world: World, effect: str, then_silent: int) -> None:
-    lose_answers(world, SESSIONS, effect, then_silent)
-    url = await insist(world)
-    assert (len(people(world)), [each["url"] for each in sessions(world)]) == (1, [url])
+async def test_a_lost_answer_leaves_no_second_session_open(harness: Harness, effect: str, then_silent: int) -> None:
+    lose_answers(harness, SESSIONS, effect, then_silent)
+    url = await insist(harness)
+    assert (len(people(harness)), [each["url"] for each in sessions(harness)]) == (1, [url])
 
 
-async def test_a_lost_answer_about_another_email_makes_no_second_customer(world: World) -> None:
-    lose_answers(world, CUSTOMERS, "lost_reply", then_silent=2)
+async def test_a_lost_answer_about_another_email_makes_no_second_customer(harness: Harness) -> None:
+    lose_answers(harness, CUSTOMERS, "lost_reply", then_silent=2)
     with pytest.raises(UpstreamFailed):
-        await world.checkout("u1", email="old@example.com")
-    await world.checkout("u1", email="new@example.com")
-    assert [each["email"] for each in people(world)] == ["new@example.com"]
+        await harness.checkout("u1", email="old@example.com")
+    await harness.checkout("u1", email="new@example.com")
+    assert [each["email"] for each in people(harness)] == ["new@example.com"]
 
 
-async def test_an_email_that_stripe_refuses_stops_nobody(world: World) -> None:
-    assert (await world.checkout("u1", email="no address")).kind == "checkout"
-    assert [each["email"] for each in people(world)] == [None]
+async def test_an_email_that_stripe_refuses_stops_nobody(harness: Harness) -> None:
+    assert (await harness.checkout("u1", email="no address")).kind == "checkout"
+    assert [each["email"] for each in people(harness)] == [None]
 
 
 @pytest.mark.parametrize("path", [CUSTOMERS, SESSIONS])
-async def test_a_500_that_stripe_saved_under_our_key_does_not_stop_us_for_a_day(world: World, path: str) -> None:
-    world.stripe.fault("status", path, "POST", status=500)
+async def test_a_500_that_stripe_saved_under_our_key_does_not_stop_us_for_a_day(harness: Harness, path: str) -> None:
+    harness.stripe.fault("status", path, "POST", status=500)
     link = None
     for _ in range(2):
         try:
-            link = await world.checkout("u1")
+            link = await harness.checkout("u1")
             break
         except UpstreamFailed:
             continue
     assert link is not None
-    assert (link.kind, len(people(world)), len(sessions(world))) == ("checkout", 1, 1)
+    assert (link.kind, len(people(harness)), len(sessions(harness))) == ("checkout", 1, 1)
 
 
-async def test_two_requests_at_once_make_one_customer_and_one_session(world: World) -> None:
-    links = await asyncio.gather(*(world.checkout("u1") for _ in range(5)))
+async def test_two_requests_at_once_make_one_customer_and_one_session(harness: Harness) -> None:
+    links = await asyncio.gather(*(harness.checkout("u1") for _ in range(5)))
     assert len({link.url for link in links}) == 1
-    assert (len(people(world)), len(sessions(world))) == (1, 1)
+    assert (len(people(harness)), len(sessions(harness))) == (1, 1)
 
 
-async def test_two_different_wishes_at_once_leave_one_session_open(world: World) -> None:
-    links = await asyncio.gather(*(world.checkout("u1", tier) for tier in ("pro", "enterprise", "pro")))
-    assert [each["url"] for each in sessions(world)] == [links[-1].url]
+async def test_two_different_wishes_at_once_leave_one_session_open(harness: Harness) -> None:
+    links = await asyncio.gather(*(harness.checkout("u1", tier) for tier in ("pro", "enterprise", "pro")))
+    assert [each["url"] for each in sessions(harness)] == [links[-1].url]
 
 
 async def test_a_session_that_is_paid_in_the_very_moment_it_should_expire_counts(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await world.checkout("u1", "pro")
-    real = world.billing.stripe.post
+    first = await harness.checkout("u1", "pro")
+    real = harness.billing.stripe.post
 
     async def paid_first(path: str, params: Any, **more: Any) -> Any:
         if path.endswith("/expire"):
-            await world.click(first.url, action="pay")
+            await harness.click(first.url, action="pay")
         return await real(path, params, **more)
 
-    monkeypatch.setattr(world.billing.stripe, "post", paid_first)
-    assert (await world.checkout("u1", "enterprise")).kind == "portal"
-    assert (len(sessions(world)), len(sessions(world, "complete"))) == (0, 1)
+    monkeypatch.setattr(harness.billing.stripe, "post", paid_first)
+    assert (await harness.checkout("u1", "enterprise")).kind == "portal"
+    assert (len(sessions(harness)), len(sessions(harness, "complete"))) == (0, 1)
 
 
-async def test_a_session_that_cannot_be_expired_is_not_joined_by_a_second(world: World) -> None:
-    await world.checkout("u1", "pro")
-    world.stripe.fault("status", f"{SESSIONS}/.*/expire", "POST", status=400)
+async def test_a_session_that_cannot_be_expired_is_not_joined_by_a_second(harness: Harness) -> None:
+    await harness.checkout("u1", "pro")
+    harness.stripe.fault("status", f"{SESSIONS}/.*/expire", "POST", status=400)
     with pytest.raises(UpstreamFailed):
-        await world.checkout("u1", "enterprise")
-    assert len(sessions(world)) == 1
+        await harness.checkout("u1", "enterprise")
+    assert len(sessions(harness)) == 1
 
 
-async def test_a_session_that_stripe_does_not_know_is_replaced(world: World) -> None:
-    await world.checkout("u1")
-    world.stripe.world.objects["checkout.session"].clear()
-    assert (await world.checkout("u1")).kind == "checkout"
-    assert len(sessions(world)) == 1
+async def test_a_session_that_stripe_does_not_know_is_replaced(harness: Harness) -> None:
+    await harness.checkout("u1")
+    harness.stripe.state.objects["checkout.session"].clear()
+    assert (await harness.checkout("u1")).kind == "checkout"
+    assert len(sessions(harness)) == 1
 
 
-async def test_a_price_that_moved_is_bought_at_its_new_amount(world: World) -> None:
-    first = await world.checkout("u1", "pro", "month")
-    for price in world.stripe.world.all("price"):
+async def test_a_price_that_moved_is_bought_at_its_new_amount(harness: Harness) -> None:
+    first = await harness.checkout("u1", "pro", "month")
+    for price in harness.stripe.state.all("price"):
         price["lookup_key"] = None if price["lookup_key"] == "skai_pro_month" else price["lookup_key"]
-    world.stripe.add_price("prod_skai_pro", 2500, lookup_key="skai_pro_month", price_id="price_pro_2")
-    second = await world.checkout("u1", "pro", "month")
+    harness.stripe.add_price("prod_skai_pro", 2500, lookup_key="skai_pro_month", price_id="price_pro_2")
+    second = await harness.checkout("u1", "pro", "month")
     assert second.url != first.url
-    assert [each["amount_total"] for each in sessions(world)] == [2500]
+    assert [each["amount_total"] for each in sessions(harness)] == [2500]
 
 
 HOSTILE = ["a:b", "b", "a", "x" * 200, "é" * 200, "🦀", "a b", "{user_id}", "u1:0", "'; DROP TABLE customers; --"]
@@ -265,20 +267,20 @@ def test_t1_no_two_people_share_an_idempotency_key() -> None:
 
 
 @pytest.mark.parametrize("user_id", HOSTILE)
-async def test_t1_a_strange_user_id_buys_like_any_other(world: World, user_id: str) -> None:
-    await world.subscribed(user_id)
-    assert people(world)[0]["metadata"]["user_id"] == user_id
-    for seen in world.stripe.api.log:
+async def test_t1_a_strange_user_id_buys_like_any_other(harness: Harness, user_id: str) -> None:
+    await harness.subscribed(user_id)
+    assert people(harness)[0]["metadata"]["user_id"] == user_id
+    for seen in harness.stripe.api.log:
         assert seen.idempotency_key is None or len(seen.idempotency_key) <= 255
         assert user_id not in (seen.idempotency_key or "") or len(user_id) < 3
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 201, "a\r\nX-SK-Tier: pro", "a\x00", "\ud800", "a\u2028b", "\u202eb"])
-async def test_t1_what_is_no_user_id_is_refused_before_stripe_is_asked(world: World, user_id: str) -> None:
+async def test_t1_what_is_no_user_id_is_refused_before_stripe_is_asked(harness: Harness, user_id: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await world.checkout(user_id)
+        await harness.checkout(user_id)
     assert refused.value.code == "invalid_user_id"
-    assert list(world.stripe.api.log) == []
+    assert list(harness.stripe.api.log) == []
 
 
 @pytest.mark.parametrize(
@@ -294,50 +296,50 @@ async def test_t1_what_is_no_user_id_is_refused_before_stripe_is_asked(world: Wo
     ],
 )
 async def test_what_is_not_for_sale_is_refused_and_says_why(
-    world: World, app_id: str, tier: str, interval: str | None, error: type[Exception], code: str
+    harness: Harness, app_id: str, tier: str, interval: str | None, error: type[Exception], code: str
 ) -> None:
     with pytest.raises(error) as refused:
-        await world.checkout("u1", tier, interval, app_id)
+        await harness.checkout("u1", tier, interval, app_id)
     assert getattr(refused.value, "code", "") == code
-    assert people(world) == []
+    assert people(harness) == []
 
 
-async def test_an_interval_that_only_stripe_knows_can_be_bought_by_name(world: World) -> None:
+async def test_an_interval_that_only_stripe_knows_can_be_bought_by_name(harness: Harness) -> None:
     """The buyer's page shows Stripe's interval where apps.json names none, and asks for it."""
-    assert (await world.checkout("u1", "enterprise", "month")).kind == "checkout"
-    await world.restart()
-    assert (await world.checkout("u2", "enterprise", "month")).kind == "checkout"
+    assert (await harness.checkout("u1", "enterprise", "month")).kind == "checkout"
+    await harness.restart()
+    assert (await harness.checkout("u2", "enterprise", "month")).kind == "checkout"
 
 
 @pytest.mark.parametrize("tier", ["pro", "enterprise"])
-async def test_a_price_that_stripe_does_not_sell_any_more_is_a_conflict(world: World, tier: str) -> None:
-    for price in world.stripe.world.all("price"):
+async def test_a_price_that_stripe_does_not_sell_any_more_is_a_conflict(harness: Harness, tier: str) -> None:
+    for price in harness.stripe.state.all("price"):
         price["active"] = False
     with pytest.raises(Conflict) as refused:
-        await world.checkout("u1", tier)
+        await harness.checkout("u1", tier)
     assert refused.value.code == "price_missing"
 
 
-async def test_the_same_user_of_two_apps_is_two_customers(world: World) -> None:
-    await world.subscribed("u1", "pro")
-    await world.subscribed("u1", "plus", app_id="studio")
-    assert await world.customer_id("u1") != await world.customer_id("u1", "studio")
-    assert (await world.tier("u1"), await world.tier("u1", "studio")) == ("pro", "plus")
+async def test_the_same_user_of_two_apps_is_two_customers(harness: Harness) -> None:
+    await harness.subscribed("u1", "pro")
+    await harness.subscribed("u1", "plus", app_id="studio")
+    assert await harness.customer_id("u1") != await harness.customer_id("u1", "studio")
+    assert (await harness.tier("u1"), await harness.tier("u1", "studio")) == ("pro", "plus")
 
 
-async def test_while_stripe_is_down_nothing_is_promised(world: World) -> None:
-    world.stripe.fault("status", times=99, status=503)
+async def test_while_stripe_is_down_nothing_is_promised(harness: Harness) -> None:
+    harness.stripe.fault("status", times=99, status=503)
     with pytest.raises(UpstreamFailed):
-        await world.checkout("u1")
-    assert await world.query(lambda conn: customers.of_user(conn, "skai", "u1")) == []
+        await harness.checkout("u1")
+    assert await harness.query(lambda conn: customers.of_user(conn, "skai", "u1")) == []
 
 
-async def test_t16_a_customer_that_only_our_key_cannot_see_is_never_replaced(world: World) -> None:
-    await world.checkout("u1")
-    world.stripe.world.objects["customer"].clear()
+async def test_t16_a_customer_that_only_our_key_cannot_see_is_never_replaced(harness: Harness) -> None:
+    await harness.checkout("u1")
+    harness.stripe.state.objects["customer"].clear()
     with pytest.raises(UpstreamFailed):
-        await world.checkout("u1")
-    assert people(world) == []
+        await harness.checkout("u1")
+    assert people(harness) == []
 
 
 def take_from_sale(tree: Any) -> None:
@@ -345,36 +347,36 @@ def take_from_sale(tree: Any) -> None:
     tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": "price_pro_year"}]
 
 
-async def test_one_session_that_cannot_be_taken_back_keeps_no_other_on_sale(world: World) -> None:
+async def test_one_session_that_cannot_be_taken_back_keeps_no_other_on_sale(harness: Harness) -> None:
     for user_id in ("u1", "u2", "u3"):
-        await world.checkout(user_id, "pro", "month")
-    await world.edit(take_from_sale)
-    await resolve_prices(world.billing)
-    [first, *_] = [each["id"] for each in world.stripe.world.all("checkout.session")]
-    world.stripe.fault("status", f"/v1/checkout/sessions/{first}/expire", "POST", times=99, status=422)
-    assert await expire_withdrawn(world.billing) == 2
-    states = {each["id"]: each["status"] for each in world.stripe.world.all("checkout.session")}
+        await harness.checkout(user_id, "pro", "month")
+    await harness.edit(take_from_sale)
+    await resolve_prices(harness.billing)
+    [first, *_] = [each["id"] for each in harness.stripe.state.all("checkout.session")]
+    harness.stripe.fault("status", f"/v1/checkout/sessions/{first}/expire", "POST", times=99, status=422)
+    assert await expire_withdrawn(harness.billing) == 2
+    states = {each["id"]: each["status"] for each in harness.stripe.state.all("checkout.session")}
     assert [key for key, status in states.items() if status == "open"] == [first]
-    assert {kind for kind, _ in await world.alerts()} == {"checkout_refused"}
+    assert {kind for kind, _ in await harness.alerts()} == {"checkout_refused"}
 
 
-async def test_a_session_that_stripe_has_lost_needs_not_be_taken_back(world: World) -> None:
+async def test_a_session_that_stripe_has_lost_needs_not_be_taken_back(harness: Harness) -> None:
     for user_id in ("u1", "u2"):
-        await world.checkout(user_id, "pro", "month")
-    del world.stripe.world.objects["checkout.session"][world.stripe.world.all("checkout.session")[0]["id"]]
-    await world.edit(take_from_sale)
-    await resolve_prices(world.billing)
-    assert await expire_withdrawn(world.billing) == 2
-    assert await expire_withdrawn(world.billing) == 0
-    assert await world.alerts() == set()
+        await harness.checkout(user_id, "pro", "month")
+    del harness.stripe.state.objects["checkout.session"][harness.stripe.state.all("checkout.session")[0]["id"]]
+    await harness.edit(take_from_sale)
+    await resolve_prices(harness.billing)
+    assert await expire_withdrawn(harness.billing) == 2
+    assert await expire_withdrawn(harness.billing) == 0
+    assert await harness.alerts() == set()
 
 
-async def test_a_price_that_stripe_lost_does_not_keep_another_on_sale(world: World) -> None:
-    await world.checkout("u1", "pro", "month")
+async def test_a_price_that_stripe_lost_does_not_keep_another_on_sale(harness: Harness) -> None:
+    await harness.checkout("u1", "pro", "month")
 
     def edit(tree: Any) -> None:
         tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": "price_pro_year"}, {"price_id": "price_nowhere"}]
 
-    await world.edit(edit)
-    await resolve_prices(world.billing)
-    assert await expire_withdrawn(world.billing) == 1
+    await harness.edit(edit)
+    await resolve_prices(harness.billing)
+    assert await expire_withdrawn(harness.billing) == 1

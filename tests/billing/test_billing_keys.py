@@ -7,54 +7,54 @@ import secrets
 from pathlib import Path
 
 import pytest
-from servers.world import World
+from servers.harness import Harness
 
-from gateway.billing.keys import check_app_key, create_key, hash_key
+from gateway.billing.accounts.keys import check_app_key, create_key, hash_key
 from gateway.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
 from gateway.store import keys
 from gateway.store.keys import Key
 
 
-async def created(world: World, app_id: str = "skai", user_id: str | None = None) -> tuple[Key, str]:
-    now = world.billing.now()
-    return await world.store.write(lambda conn: create_key(conn, world.billing.catalog, app_id, user_id, "ci", now))
+async def created(harness: Harness, app_id: str = "skai", user_id: str | None = None) -> tuple[Key, str]:
+    now = harness.billing.now()
+    return await harness.store.write(lambda conn: create_key(conn, harness.billing.catalog, app_id, user_id, "ci", now))
 
 
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
-async def test_only_the_hash_of_a_key_is_at_rest(world: World, tmp_path: Path) -> None:
-    key, text = await created(world)
+async def test_only_the_hash_of_a_key_is_at_rest(harness: Harness, tmp_path: Path) -> None:
+    key, text = await created(harness)
     assert text.startswith("ska_")
     assert len(text) == 47
     assert key.key_hash == hashlib.sha256(text.encode()).digest()
-    await world.store.close()
+    await harness.store.close()
     written = everything_in(tmp_path)
     assert key.key_hash in written
     assert text.encode() not in written
     assert text[4:].encode() not in written
 
 
-async def test_a_users_key_says_what_it_is_and_whose(world: World) -> None:
-    key, text = await created(world, user_id="u1")
+async def test_a_users_key_says_what_it_is_and_whose(harness: Harness) -> None:
+    key, text = await created(harness, user_id="u1")
     assert text.startswith("skp_")
     assert (key.kind, key.app_id, key.user_id) == ("user", "skai", "u1")
 
 
-async def test_no_two_keys_are_alike(world: World) -> None:
-    texts = {(await created(world, user_id="u1"))[1] for _ in range(5)}
+async def test_no_two_keys_are_alike(harness: Harness) -> None:
+    texts = {(await created(harness, user_id="u1"))[1] for _ in range(5)}
     assert len(texts) == 5
 
 
-async def test_two_keys_of_an_app_are_valid_at_once_and_a_third_is_refused(world: World) -> None:
-    first, _ = await created(world)
-    await created(world)
+async def test_two_keys_of_an_app_are_valid_at_once_and_a_third_is_refused(harness: Harness) -> None:
+    first, _ = await created(harness)
+    await created(harness)
     with pytest.raises(Conflict):
-        await created(world)
-    await world.store.write(lambda conn: keys.revoke(conn, first.key_id, world.billing.now()))
-    await created(world)
-    assert len(await world.query(keys.live)) == 2
+        await created(harness)
+    await harness.store.write(lambda conn: keys.revoke(conn, first.key_id, harness.billing.now()))
+    await created(harness)
+    assert len(await harness.query(keys.live)) == 2
 
 
 @pytest.mark.parametrize(
@@ -62,40 +62,40 @@ async def test_two_keys_of_an_app_are_valid_at_once_and_a_third_is_refused(world
     [("nobody", None, NotFound), ("skai", "", InvalidInput), ("skai", "a\r\nb", InvalidInput)],
 )
 async def test_a_key_of_nobody_is_not_made(
-    world: World, app_id: str, user_id: str | None, error: type[Exception]
+    harness: Harness, app_id: str, user_id: str | None, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        await created(world, app_id, user_id)
-    assert await world.query(keys.all_) == []
+        await created(harness, app_id, user_id)
+    assert await harness.query(keys.all_) == []
 
 
-def test_a_right_key_passes_and_only_for_its_app(world: World) -> None:
-    world.billing.app_keys = {"skai": (hash_key("ska_old"), hash_key("ska_new")), "studio": (hash_key("ska_other"),)}
-    check_app_key(world.billing, "skai", "ska_old")
-    check_app_key(world.billing, "skai", "ska_new")
+def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
+    harness.billing.app_keys = {"skai": (hash_key("ska_old"), hash_key("ska_new")), "studio": (hash_key("ska_other"),)}
+    check_app_key(harness.billing, "skai", "ska_old")
+    check_app_key(harness.billing, "skai", "ska_new")
     for app_id, text in [("skai", "ska_other"), ("studio", "ska_old"), ("skai", ""), ("skai", "ska_ol")]:
         with pytest.raises(NotAuthenticated):
-            check_app_key(world.billing, app_id, text)
+            check_app_key(harness.billing, app_id, text)
 
 
-def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(world: World) -> None:
-    world.billing.app_keys = {"skai": (hash_key("ska_right"),)}
+def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Harness) -> None:
+    harness.billing.app_keys = {"skai": (hash_key("ska_right"),)}
     told = set()
     for app_id in ("skai", "studio", "nobody"):
         with pytest.raises(NotAuthenticated) as refused:
-            check_app_key(world.billing, app_id, "ska_wrong")
+            check_app_key(harness.billing, app_id, "ska_wrong")
         told.add((refused.value.code, refused.value.message, refused.value.detail))
     assert len(told) == 1
 
 
 @pytest.mark.parametrize("text", ["\udcff\udcfe", "\ud800", "é", "\x00", "x" * 10_000])
-def test_whatever_stands_in_a_header_is_a_wrong_key_and_no_crash(world: World, text: str) -> None:
-    world.billing.app_keys = {"skai": (hash_key("ska_right"),)}
+def test_whatever_stands_in_a_header_is_a_wrong_key_and_no_crash(harness: Harness, text: str) -> None:
+    harness.billing.app_keys = {"skai": (hash_key("ska_right"),)}
     with pytest.raises(NotAuthenticated):
-        check_app_key(world.billing, "skai", text)
+        check_app_key(harness.billing, "skai", text)
 
 
-def test_every_key_is_compared_in_constant_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_is_compared_in_constant_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first match ends nothing early, and no byte is compared by `==`."""
     compared: list[bytes] = []
     real = secrets.compare_digest
@@ -104,8 +104,8 @@ def test_every_key_is_compared_in_constant_time(world: World, monkeypatch: pytes
         compared.append(one)
         return real(one, other)
 
-    monkeypatch.setattr("gateway.billing.keys.secrets.compare_digest", seen)
+    monkeypatch.setattr("gateway.billing.accounts.keys.secrets.compare_digest", seen)
     hashes = tuple(hash_key(text) for text in ("ska_a", "ska_b", "ska_c"))
-    world.billing.app_keys = {"skai": hashes}
-    check_app_key(world.billing, "skai", "ska_a")
+    harness.billing.app_keys = {"skai": hashes}
+    check_app_key(harness.billing, "skai", "ska_a")
     assert compared == list(hashes)

@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from servers.harness import Harness, until
 from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver, receiver
-from servers.world import World, until
 from sqlalchemy import Connection
 
-from gateway.billing.notice_sender import AT_ONCE, AT_ONCE_PER_APP, NoticeSender
-from gateway.billing.notify import write_notice
-from gateway.billing.worker import Worker
+from gateway.billing.notify.notices import write_notice
+from gateway.billing.notify.sender import MAX_CONCURRENT, MAX_CONCURRENT_PER_APP, NoticeSender
+from gateway.billing.work.worker import Worker
 from gateway.catalog.model import SecretRef
 from gateway.settings import Secret
 from gateway.store import entitlements, notices
@@ -21,7 +21,7 @@ from gateway.tiers.model import Entitlement, Reason
 
 
 @pytest.fixture
-async def apps(world: World) -> AsyncIterator[tuple[Receiver, Receiver]]:
+async def apps(harness: Harness) -> AsyncIterator[tuple[Receiver, Receiver]]:
     """The backends of skai and studio."""
     async with receiver() as skai, receiver() as studio:
 
@@ -29,26 +29,26 @@ async def apps(world: World) -> AsyncIterator[tuple[Receiver, Receiver]]:
             document["apps"][0]["notify"] = {"url": skai.url, "secret": "env:SKAI_HOOK"}
             document["apps"][1]["notify"] = {"url": studio.url, "secret": "env:STUDIO_HOOK"}
 
-        await world.edit(tell)
-        world.billing.catalog_secrets = {
+        await harness.edit(tell)
+        harness.billing.catalog_secrets = {
             SecretRef("env", "SKAI_HOOK"): (Secret(SECRET),),
             SecretRef("env", "STUDIO_HOOK"): (Secret(OLD_SECRET),),
         }
         yield skai, studio
 
 
-async def _change(world: World, app_id: str, tier: str, *user_ids: str) -> None:
-    app = world.billing.app(app_id)
+async def _change(harness: Harness, app_id: str, tier: str, *user_ids: str) -> None:
+    app = harness.billing.app(app_id)
 
     def job(conn: Connection) -> None:
         for user_id in user_ids:
             decided = Entitlement(tier=tier, reason=Reason.GRANT, source="grant")
-            change = entitlements.save(conn, app_id, user_id, decided, world.billing.now())
+            change = entitlements.save(conn, app_id, user_id, decided, harness.billing.now())
             assert change is not None
-            write_notice(conn, app, change, world.billing.now())
+            write_notice(conn, app, change, harness.billing.now())
 
-    await world.store.write(job)
-    world.billing.notice_written.set()
+    await harness.store.write(job)
+    harness.billing.notice_written.set()
 
 
 async def _finish(sender: NoticeSender) -> None:
@@ -58,25 +58,25 @@ async def _finish(sender: NoticeSender) -> None:
     await asyncio.gather(*sender.tasks, return_exceptions=True)
 
 
-async def test_an_app_that_hangs_keeps_no_other_waiting(world: World, apps: tuple[Receiver, Receiver]) -> None:
+async def test_an_app_that_hangs_keeps_no_other_waiting(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
     skai, studio = apps
-    skai.hang_next(times=AT_ONCE * 2)
-    await _change(world, "skai", "pro", *(f"u{number}" for number in range(AT_ONCE * 2)))
-    await _change(world, "studio", "plus", "u1")
-    sender = NoticeSender(world.billing)
-    assert await sender.turn() == AT_ONCE_PER_APP + 1
-    await until(lambda: len(studio.seen) == 1 and len(skai.seen) == AT_ONCE_PER_APP, "both were told")
+    skai.hang_next(times=MAX_CONCURRENT * 2)
+    await _change(harness, "skai", "pro", *(f"u{number}" for number in range(MAX_CONCURRENT * 2)))
+    await _change(harness, "studio", "plus", "u1")
+    sender = NoticeSender(harness.billing)
+    assert await sender.turn() == MAX_CONCURRENT_PER_APP + 1
+    await until(lambda: len(studio.seen) == 1 and len(skai.seen) == MAX_CONCURRENT_PER_APP, "both were told")
     assert await sender.turn() == 0
     assert studio.seen[0].signed_with(OLD_SECRET)
-    assert len(skai.seen) == AT_ONCE_PER_APP
+    assert len(skai.seen) == MAX_CONCURRENT_PER_APP
     await _finish(sender)
 
 
-async def test_what_is_under_way_is_not_begun_again(world: World, apps: tuple[Receiver, Receiver]) -> None:
+async def test_what_is_under_way_is_not_begun_again(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
     skai, _ = apps
     skai.hang_next(times=3)
-    await _change(world, "skai", "pro", "u1", "u2")
-    sender = NoticeSender(world.billing)
+    await _change(harness, "skai", "pro", "u1", "u2")
+    sender = NoticeSender(harness.billing)
     assert [await sender.turn() for _ in range(3)] == [2, 0, 0]
     await until(lambda: len(skai.seen) == 2, "both were told")
     assert len(set(skai.ids)) == 2
@@ -84,76 +84,76 @@ async def test_what_is_under_way_is_not_begun_again(world: World, apps: tuple[Re
 
 
 async def test_the_worker_sends_all_in_order_as_soon_as_it_is_written(
-    world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+    harness: Harness, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only being woken can make it so quick.
-    monkeypatch.setattr("gateway.billing.worker.POLL_SECONDS", 60.0)
+    monkeypatch.setattr("gateway.billing.work.worker.POLL_SECONDS", 60.0)
     skai, _ = apps
-    worker = Worker(world.billing)
+    worker = Worker(harness.billing)
     await worker.start()
     users = [f"u{number}" for number in range(40)]
     for tier in ("pro", "free", "enterprise"):
-        await _change(world, "skai", tier, *users)
+        await _change(harness, "skai", tier, *users)
     await until(lambda: len(skai.seen) == 120, "everybody was told")
     await worker.stop()
     for user_id in users:
         told = [each.data["to"] for each in skai.seen if each.data["user_id"] == user_id]
         assert told == ["pro", "free", "enterprise"]
     assert len(set(skai.ids)) == 120
-    assert await world.query(notices.counts) == {"waiting": 0, "dead": 0}
+    assert await harness.query(notices.counts) == {"waiting": 0, "dead": 0}
 
 
-async def test_a_stop_waits_for_an_answer_and_begins_nothing(world: World, apps: tuple[Receiver, Receiver]) -> None:
+async def test_a_stop_waits_for_an_answer_and_begins_nothing(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
     skai, _ = apps
     skai.hang_next()
-    worker = Worker(world.billing)
+    worker = Worker(harness.billing)
     await worker.start()
-    await _change(world, "skai", "pro", "u1")
+    await _change(harness, "skai", "pro", "u1")
     await until(lambda: len(skai.seen) == 1, "the notice is under way")
     stopping = asyncio.create_task(worker.stop())
     await asyncio.sleep(0)
-    await _change(world, "skai", "pro", "u2")
+    await _change(harness, "skai", "pro", "u2")
     skai.closing.set()
     await stopping
-    states = {each.user_id: each.state for each in await world.query(lambda conn: notices.recent(conn, 10))}
+    states = {each.user_id: each.state for each in await harness.query(lambda conn: notices.recent(conn, 10))}
     assert states == {"u1": "done", "u2": "waiting"}
     assert len(skai.seen) == 1
 
 
-async def test_a_closed_sender_begins_nothing(world: World, apps: tuple[Receiver, Receiver]) -> None:
-    await _change(world, "skai", "pro", "u1")
-    sender = NoticeSender(world.billing)
+async def test_a_closed_sender_begins_nothing(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
+    await _change(harness, "skai", "pro", "u1")
+    sender = NoticeSender(harness.billing)
     sender.close()
     assert (await sender.turn(), sender.tasks) == (0, [])
 
 
 async def test_a_stop_does_not_wait_for_ever(
-    world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+    harness: Harness, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.billing.worker.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.billing.work.worker.DRAIN_SECONDS", 0.05)
     skai, _ = apps
     skai.hang_next()
-    worker = Worker(world.billing)
+    worker = Worker(harness.billing)
     await worker.start()
-    await _change(world, "skai", "pro", "u1")
+    await _change(harness, "skai", "pro", "u1")
     await until(lambda: len(skai.seen) == 1, "the notice is under way")
     began = time.monotonic()
     await worker.stop()
     assert time.monotonic() - began < 2
-    [notice] = await world.query(lambda conn: notices.recent(conn, 10))
+    [notice] = await harness.query(lambda conn: notices.recent(conn, 10))
     assert (notice.state, notice.attempts) == ("waiting", 0)
 
 
 async def test_a_bug_is_told_and_does_not_flood_the_app(
-    world: World, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: Harness, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("cannot record")
 
     skai, _ = apps
-    monkeypatch.setattr("gateway.billing.notify._record", broken)
-    await _change(world, "skai", "pro", "u1")
-    sender = NoticeSender(world.billing)
+    monkeypatch.setattr("gateway.billing.notify.notices._record", broken)
+    await _change(harness, "skai", "pro", "u1")
+    sender = NoticeSender(harness.billing)
     assert await sender.turn() == 1
     await until(lambda: "worker_loop_failed" in caplog.text, "the bug was told")
     assert await sender.turn() == 0

@@ -5,37 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from servers.world import World
+from servers.harness import Harness
 
-from gateway.billing.prices import resolve_prices
+from gateway.billing.checkout.prices import resolve_prices
 from gateway.sandbox.stripe.billing import start
 
 
 @pytest.fixture
-async def selling(world: World) -> World:
+async def selling(harness: Harness) -> Harness:
     """Support is sold at Stripe and apps.json does not know of it; seats are declared."""
-    support = world.stripe.add_product("Support", product_id="prod_support")
-    world.stripe.add_price(support, 900, price_id="price_support")
-    seats = world.stripe.add_product("Seats", product_id="prod_seats")
-    world.stripe.add_price(seats, 500, price_id="price_seat", lookup_key="skai_seat")
-    await world.edit(lambda apps: apps["apps"][0].update(other_prices=[{"lookup_key": "skai_seat"}]))
-    return world
+    support = harness.stripe.add_product("Support", product_id="prod_support")
+    harness.stripe.add_price(support, 900, price_id="price_support")
+    seats = harness.stripe.add_product("Seats", product_id="prod_seats")
+    harness.stripe.add_price(seats, 500, price_id="price_seat", lookup_key="skai_seat")
+    await harness.edit(lambda apps: apps["apps"][0].update(other_prices=[{"lookup_key": "skai_seat"}]))
+    return harness
 
 
-async def pays(world: World, user_id: str, *price_ids: str) -> str:
+async def pays(harness: Harness, user_id: str, *price_ids: str) -> str:
     """Sold in the Dashboard to a customer that is ours."""
-    customer_id = await world.customer_id(user_id)
-    world.stripe.world.cards[customer_id] = "ok"
+    customer_id = await harness.customer_id(user_id)
+    harness.stripe.state.cards[customer_id] = "ok"
     wanted = [{"price": price_id, "quantity": 1} for price_id in price_ids]
-    return str(start(world.stripe.world, customer_id, wanted, {})["id"])
+    return str(start(harness.stripe.state, customer_id, wanted, {})["id"])
 
 
-def last_flow(world: World) -> Any:
-    return world.stripe.world.all("billing_portal.session")[-1]["flow"]
+def last_flow(harness: Harness) -> Any:
+    return harness.stripe.state.all("billing_portal.session")[-1]["flow"]
 
 
 @pytest.mark.parametrize("price_id", ["price_support", "price_seat"])
-async def test_a_payer_with_something_else_too_is_not_told_to_cancel_it(selling: World, price_id: str) -> None:
+async def test_a_payer_with_something_else_too_is_not_told_to_cancel_it(selling: Harness, price_id: str) -> None:
     await selling.subscribed("u1", "pro")
     await pays(selling, "u1", price_id)
     await selling.catch_up()
@@ -44,7 +44,7 @@ async def test_a_payer_with_something_else_too_is_not_told_to_cancel_it(selling:
 
 
 @pytest.mark.parametrize("price_id", ["price_support", "price_seat"])
-async def test_who_has_only_something_else_buys_a_tier_at_a_checkout(selling: World, price_id: str) -> None:
+async def test_who_has_only_something_else_buys_a_tier_at_a_checkout(selling: Harness, price_id: str) -> None:
     """And not at a portal link that would turn the support plan into the tier."""
     await selling.checkout("u1", "enterprise")
     other = await pays(selling, "u1", price_id)
@@ -54,11 +54,11 @@ async def test_who_has_only_something_else_buys_a_tier_at_a_checkout(selling: Wo
     assert await selling.click(link.url, action="pay") == 303
     await selling.catch_up()
     assert await selling.tier("u1") == "pro"
-    assert selling.stripe.world.find("subscription", other)["items"]["data"][0]["price"] == price_id
+    assert selling.stripe.state.find("subscription", other)["items"]["data"][0]["price"] == price_id
 
 
 @pytest.mark.parametrize("price_id", ["price_support", "price_seat"])
-async def test_the_change_of_plan_is_of_the_subscription_to_a_tier(selling: World, price_id: str) -> None:
+async def test_the_change_of_plan_is_of_the_subscription_to_a_tier(selling: Harness, price_id: str) -> None:
     plan = await selling.subscribed("u1", "pro")
     await pays(selling, "u1", price_id)  # the newest, which Stripe lists first
     await selling.catch_up()
@@ -66,7 +66,7 @@ async def test_the_change_of_plan_is_of_the_subscription_to_a_tier(selling: Worl
     assert last_flow(selling)["subscription_update_confirm"]["subscription"] == plan
 
 
-async def test_a_plan_with_seats_beside_it_is_changed_in_the_whole_portal(selling: World) -> None:
+async def test_a_plan_with_seats_beside_it_is_changed_in_the_whole_portal(selling: Harness) -> None:
     """Stripe confirms no change of a subscription with two items; the seat item must not become the plan."""
     await selling.checkout("u1", "pro")
     await pays(selling, "u1", "price_seat", "price_pro_month")
@@ -76,12 +76,12 @@ async def test_a_plan_with_seats_beside_it_is_changed_in_the_whole_portal(sellin
     assert last_flow(selling) is None
 
 
-async def test_the_tier_ends_with_the_plans_item_and_can_be_bought_again(selling: World) -> None:
+async def test_the_tier_ends_with_the_plans_item_and_can_be_bought_again(selling: Harness) -> None:
     await selling.checkout("u1", "pro")
     subscription_id = await pays(selling, "u1", "price_pro_month", "price_seat")
     await selling.catch_up()
     assert await selling.tier("u1") == "pro"
-    items = selling.stripe.world.find("subscription", subscription_id)["items"]["data"]
+    items = selling.stripe.state.find("subscription", subscription_id)["items"]["data"]
     items[:] = [each for each in items if each["price"] == "price_seat"]
     await selling.want("u1")
     await selling.settle()
@@ -89,7 +89,7 @@ async def test_the_tier_ends_with_the_plans_item_and_can_be_bought_again(selling
     assert (await selling.checkout("u1", "pro")).kind == "checkout"
 
 
-async def test_an_edit_that_declares_a_price_ends_its_alert(selling: World) -> None:
+async def test_an_edit_that_declares_a_price_ends_its_alert(selling: Harness) -> None:
     await selling.checkout("u1", "pro")
     await pays(selling, "u1", "price_support")
     await selling.catch_up()
@@ -100,13 +100,13 @@ async def test_an_edit_that_declares_a_price_ends_its_alert(selling: World) -> N
     assert await selling.alerts() == set()
 
 
-async def test_a_tiers_product_among_other_prices_is_alerted(selling: World) -> None:
+async def test_a_tiers_product_among_other_prices_is_alerted(selling: Harness) -> None:
     await selling.edit(lambda apps: apps["apps"][0].update(other_prices=[{"product_id": "prod_skai_enterprise"}]))
     await resolve_prices(selling.billing)
     assert await selling.alerts() == {("price_differs", "skai/enterprise/price_123")}
 
 
-async def test_a_restart_while_stripe_is_away_takes_no_tier_for_something_else(selling: World) -> None:
+async def test_a_restart_while_stripe_is_away_takes_no_tier_for_something_else(selling: Harness) -> None:
     """Before the prices are resolved a subscription to a tier might look like one to something else."""
     await selling.subscribed("u1", "pro")
     await selling.restart()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from servers.running import Running, running_application
 
-from gateway.billing.pace import Pace
-from gateway.billing.reconciling import Asked
+from gateway.billing.reconcile.state import ReconcileOptions
+from gateway.billing.work.rate_limiter import RateLimiter
 from gateway.errors import Conflict
 
 
@@ -25,7 +25,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 
     async with running_application(tmp_path) as started:
         started.application._background.start("missed events", nothing)
-        started.application._billing.reconciling.pace = Pace(1e9)
+        started.application._billing.reconciling.pace = RateLimiter(1e9)
         yield started
 
 
@@ -38,7 +38,7 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
 
 async def bought_unheard(running: Running, user_id: str) -> None:
     """A purchase of which no webhook tells."""
-    for endpoint in running.stripe.world.all("webhook_endpoint"):
+    for endpoint in running.stripe.state.all("webhook_endpoint"):
         endpoint["status"] = "disabled"
     status, answer = await running.json("POST", "/checkout/skai", json={"user_id": user_id, "tier": "pro"})
     assert status == 200, answer
@@ -127,13 +127,13 @@ async def test_without_a_server_it_says_how_to_start_one(running: Running) -> No
 
 async def test_only_one_at_a_time(running: Running) -> None:
     reconciling = running.application._billing.reconciling
-    reconciling.pace = Pace(0.5)  # so that the first is still under way
+    reconciling.pace = RateLimiter(0.5)  # so that the first is still under way
     status, answer = await running.admin("POST", "/admin/reconcile", {})
     assert (status, answer["job_number"]) == (202, 1)
     status, answer = await running.admin("POST", "/admin/reconcile", {})
     assert (status, answer["error"]) == (409, "reconcile_under_way")
     with pytest.raises(Conflict):
-        reconciling.ask(Asked())
+        reconciling.ask(ReconcileOptions())
 
 
 async def test_who_polls_sees_how_far_it_is_and_then_the_report(running: Running) -> None:
@@ -157,8 +157,8 @@ async def test_only_the_operator_may(running: Running, method: str) -> None:
 
 
 async def test_missed_events_are_fetched_soon_after_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.billing.reconcile_job.FIRST_FILL_SECONDS", 0.01)
-    monkeypatch.setattr("gateway.billing.reconcile_job.FILL_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.billing.reconcile.schedule.FIRST_FILL_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.billing.reconcile.schedule.FILL_SECONDS", 0.05)
     async with running_application(tmp_path) as running:
         await bought_unheard(running, "u1")
 
@@ -169,9 +169,9 @@ async def test_missed_events_are_fetched_soon_after_the_start(tmp_path: Path, mo
 
 
 async def test_the_daily_pass_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.billing.reconcile_job.FIRST_PASS_SECONDS", 1)
+    monkeypatch.setattr("gateway.billing.reconcile.schedule.FIRST_PASS_SECONDS", 1)
     async with running_application(tmp_path) as running:
-        running.application._billing.reconciling.pace = Pace(1e9)
+        running.application._billing.reconciling.pace = RateLimiter(1e9)
         await bought_unheard(running, "u1")
 
         async def raised() -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from servers.world import START, STRIPE_KEY, WEBHOOK_SECRET, World
+from servers.harness import START, STRIPE_KEY, WEBHOOK_SECRET, Harness
 
-from gateway.billing.receive import receive
+from gateway.billing.events.receive import receive
 from gateway.errors import BadSignature
 from gateway.sandbox.stripe.deliveries import signature
 from gateway.settings import Secret
@@ -20,93 +20,96 @@ BODY = json.dumps(EVENT).encode()
 SKEW = ("webhook_clock_skew", "stripe")
 
 
-async def refused(world: World, *, signed_at: float, secret: str = WEBHOOK_SECRET) -> str:
+async def refused(harness: Harness, *, signed_at: float, secret: str = WEBHOOK_SECRET) -> str:
     """The code with which an event of that time is refused."""
     with pytest.raises(BadSignature) as caught:
-        await receive(world.billing, BODY, signature(secret, BODY, int(signed_at)))
-    assert await world.query(lambda conn: inbox.get(conn, "", "evt_1")) is None
+        await receive(harness.billing, BODY, signature(secret, BODY, int(signed_at)))
+    assert await harness.query(lambda conn: inbox.get(conn, "", "evt_1")) is None
     return caught.value.code
 
 
-async def stripe_answers(world: World, *, our_clock_is_ahead: int) -> None:
+async def stripe_answers(harness: Harness, *, our_clock_is_ahead: int) -> None:
     """One call to Stripe, whose `Date` is compared with a clock of ours that is off."""
-    world.billing.stripe = Stripe(
-        world.http, (Secret(STRIPE_KEY),), api_base=world.stripe_url, clock=lambda: world.clock.now + our_clock_is_ahead
+    harness.billing.stripe = Stripe(
+        harness.http,
+        (Secret(STRIPE_KEY),),
+        api_base=harness.stripe_url,
+        clock=lambda: harness.clock.now + our_clock_is_ahead,
     )
-    await world.billing.stripe.get("/v1/products")
+    await harness.billing.stripe.get("/v1/products")
 
 
-async def message(world: World) -> str:
-    [alert] = await world.query(alerts.live)
+async def message(harness: Harness) -> str:
+    [alert] = await harness.query(alerts.live)
     return alert.message
 
 
-async def test_a_signed_event_of_another_time_is_refused_and_alerted_once(world: World) -> None:
+async def test_a_signed_event_of_another_time_is_refused_and_alerted_once(harness: Harness) -> None:
     for _ in range(3):
-        assert await refused(world, signed_at=START - 3600) == "stale_signature"
-    [alert] = await world.query(alerts.live)
+        assert await refused(harness, signed_at=START - 3600) == "stale_signature"
+    [alert] = await harness.query(alerts.live)
     assert ((alert.kind, alert.subject), alert.count) == (SKEW, 3)
     assert "signed 3600 s ago" in alert.message
 
 
 @pytest.mark.parametrize("age", [-301, 301, 3600, -86_400, 40 * 86_400])
-async def test_a_forged_header_of_whatever_age_opens_no_alert(world: World, age: int) -> None:
-    assert await refused(world, signed_at=START - age, secret="whsec_forged") == "bad_signature"
-    assert await world.alerts() == set()
+async def test_a_forged_header_of_whatever_age_opens_no_alert(harness: Harness, age: int) -> None:
+    assert await refused(harness, signed_at=START - age, secret="whsec_forged") == "bad_signature"
+    assert await harness.alerts() == set()
 
 
-async def test_our_own_clock_is_named_when_stripes_date_says_so(world: World) -> None:
-    await stripe_answers(world, our_clock_is_ahead=3600)
-    await refused(world, signed_at=START - 3602)
-    assert "OUR clock is 3600 s ahead of Stripe's" in await message(world)
+async def test_our_own_clock_is_named_when_stripes_date_says_so(harness: Harness) -> None:
+    await stripe_answers(harness, our_clock_is_ahead=3600)
+    await refused(harness, signed_at=START - 3602)
+    assert "OUR clock is 3600 s ahead of Stripe's" in await message(harness)
 
 
-async def test_a_clock_that_is_behind_is_named_too(world: World) -> None:
-    await stripe_answers(world, our_clock_is_ahead=-900)
-    await refused(world, signed_at=START + 901)
-    assert "signed 901 s from now" in await message(world)
-    assert "OUR clock is 900 s behind Stripe's" in await message(world)
+async def test_a_clock_that_is_behind_is_named_too(harness: Harness) -> None:
+    await stripe_answers(harness, our_clock_is_ahead=-900)
+    await refused(harness, signed_at=START + 901)
+    assert "signed 901 s from now" in await message(harness)
+    assert "OUR clock is 900 s behind Stripe's" in await message(harness)
 
 
 @pytest.mark.parametrize("ahead", [0, 2, -2])
-async def test_where_our_clock_is_right_it_is_the_event_that_is_old(world: World, ahead: int) -> None:
-    await stripe_answers(world, our_clock_is_ahead=ahead)
-    await refused(world, signed_at=START - 3600)
-    assert "our clock is right" in await message(world)
-    assert "OUR" not in await message(world)
+async def test_where_our_clock_is_right_it_is_the_event_that_is_old(harness: Harness, ahead: int) -> None:
+    await stripe_answers(harness, our_clock_is_ahead=ahead)
+    await refused(harness, signed_at=START - 3600)
+    assert "our clock is right" in await message(harness)
+    assert "OUR" not in await message(harness)
 
 
-async def test_before_stripe_has_answered_nobody_is_blamed(world: World) -> None:
-    world.billing.stripe = Stripe(world.http, (Secret(STRIPE_KEY),), api_base=world.stripe_url)
-    await refused(world, signed_at=START - 3600)
-    assert "Stripe's clock is not known yet" in await message(world)
+async def test_before_stripe_has_answered_nobody_is_blamed(harness: Harness) -> None:
+    harness.billing.stripe = Stripe(harness.http, (Secret(STRIPE_KEY),), api_base=harness.stripe_url)
+    await refused(harness, signed_at=START - 3600)
+    assert "Stripe's clock is not known yet" in await message(harness)
 
 
-async def test_the_next_good_event_ends_the_alert(world: World) -> None:
-    await refused(world, signed_at=START - 3600)
-    assert await world.alerts() == {SKEW}
-    await world.post(EVENT)
-    assert await world.alerts() == set()
+async def test_the_next_good_event_ends_the_alert(harness: Harness) -> None:
+    await refused(harness, signed_at=START - 3600)
+    assert await harness.alerts() == {SKEW}
+    await harness.post(EVENT)
+    assert await harness.alerts() == set()
     body = json.dumps({**EVENT, "id": "evt_2"}).encode()
     with pytest.raises(BadSignature):
-        await receive(world.billing, body, signature(WEBHOOK_SECRET, body, START - 3600))
-    assert await world.alerts() == {SKEW}
-    await world.post(body)
-    assert await world.alerts() == set()
+        await receive(harness.billing, body, signature(WEBHOOK_SECRET, body, START - 3600))
+    assert await harness.alerts() == {SKEW}
+    await harness.post(body)
+    assert await harness.alerts() == set()
 
 
-async def test_an_alert_of_before_a_restart_ends_as_well(world: World) -> None:
-    await refused(world, signed_at=START - 3600)
-    await world.restart()
-    assert await world.alerts() == {SKEW}
-    await world.post(EVENT)
-    assert await world.alerts() == set()
+async def test_an_alert_of_before_a_restart_ends_as_well(harness: Harness) -> None:
+    await refused(harness, signed_at=START - 3600)
+    await harness.restart()
+    assert await harness.alerts() == {SKEW}
+    await harness.post(EVENT)
+    assert await harness.alerts() == set()
 
 
-async def test_a_store_that_takes_nothing_does_not_turn_a_refusal_into_anything_else(world: World) -> None:
-    await world.store.close()
+async def test_a_store_that_takes_nothing_does_not_turn_a_refusal_into_anything_else(harness: Harness) -> None:
+    await harness.store.close()
     with pytest.raises(BadSignature) as caught:
-        await receive(world.billing, BODY, signature(WEBHOOK_SECRET, BODY, START - 3600))
+        await receive(harness.billing, BODY, signature(WEBHOOK_SECRET, BODY, START - 3600))
     assert caught.value.code == "stale_signature"
 
 

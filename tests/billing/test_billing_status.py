@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from servers.world import DAY, START, World
+from servers.harness import DAY, START, Harness
 
-from gateway.billing.grants import give
-from gateway.billing.offer import offer
-from gateway.billing.status import explain
+from gateway.billing.checkout.offer import offer
+from gateway.billing.refresh.grants import give
+from gateway.billing.refresh.status import explain
 from gateway.errors import InvalidInput, NotFound
 
 FREE_LIMITS = {"max_budget": 1, "budget_duration": "1d", "tpm_limit": 1000, "rpm_limit": 10, "models": None}
@@ -15,8 +15,8 @@ PRO_LIMITS = {"max_budget": 10, "budget_duration": "1d", "tpm_limit": 5000, "rpm
 ENTERPRISE_LIMITS = {"max_budget": 50, "budget_duration": "1d", "tpm_limit": 9000, "rpm_limit": 120, "models": None}
 
 
-async def test_somebody_unknown_has_the_default_tier_and_nulls(world: World) -> None:
-    assert await world.status("never-seen") == {
+async def test_somebody_unknown_has_the_default_tier_and_nulls(harness: Harness) -> None:
+    assert await harness.status("never-seen") == {
         "app_id": "skai",
         "user_id": "never-seen",
         "tier": "free",
@@ -36,13 +36,13 @@ async def test_somebody_unknown_has_the_default_tier_and_nulls(world: World) -> 
     }
 
 
-async def test_a_payer_is_told_everything_of_the_subscription(world: World) -> None:
-    subscription_id = await world.subscribed("u1")
-    assert await world.status("u1") == {
+async def test_a_payer_is_told_everything_of_the_subscription(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1")
+    assert await harness.status("u1") == {
         "app_id": "skai",
         "user_id": "u1",
         "tier": "pro",
-        "stripe_customer_id": await world.customer_id("u1"),
+        "stripe_customer_id": await harness.customer_id("u1"),
         "stripe_subscription_id": subscription_id,
         "status": "active",
         "reason": "active",
@@ -50,7 +50,7 @@ async def test_a_payer_is_told_everything_of_the_subscription(world: World) -> N
         "until": None,
         "then": [],
         "ends_at": None,
-        "period_end": world.stripe.world.find("subscription", subscription_id)["items"]["data"][0][
+        "period_end": harness.stripe.state.find("subscription", subscription_id)["items"]["data"][0][
             "current_period_end"
         ],
         "renews": True,
@@ -60,53 +60,53 @@ async def test_a_payer_is_told_everything_of_the_subscription(world: World) -> N
     }
 
 
-async def test_a_downgrade_that_the_portal_scheduled_is_pending_until_it_comes(world: World) -> None:
-    subscription_id = await world.subscribed("u1", "enterprise")
-    link = await world.checkout("u1", "pro")
+async def test_a_downgrade_that_the_portal_scheduled_is_pending_until_it_comes(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1", "enterprise")
+    link = await harness.checkout("u1", "pro")
     assert link.kind == "portal"
     click = {"action": "change_plan", "price": "price_pro_month", "subscription": subscription_id}
-    assert await world.click(link.url, **click) == 303
-    await world.catch_up()
-    seen = await world.status("u1")
+    assert await harness.click(link.url, **click) == 303
+    await harness.catch_up()
+    seen = await harness.status("u1")
     at = seen["period_end"]
     assert (seen["tier"], seen["pending_tier"], seen["renews"]) == ("enterprise", {"at": at, "tier": "pro"}, True)
-    world.move(at + 3700 - world.clock.now)
-    await world.catch_up()
-    seen = await world.status("u1")
+    harness.move(at + 3700 - harness.clock.now)
+    await harness.catch_up()
+    seen = await harness.status("u1")
     assert (seen["tier"], seen["pending_tier"], seen["period_end"] > at) == ("pro", None, True)
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_a_schedule_that_cannot_be_read_keeps_no_news_away(world: World, status: int) -> None:
-    subscription_id = await world.subscribed("u1")
-    world.stripe.world.find("subscription", subscription_id)["schedule"] = "sub_sched_1"
-    world.stripe.fault("status", "/v1/subscription_schedules/.*", status=status, times=100)
-    world.stripe.fail_next_renewal(subscription_id)
-    await world.catch_up()
-    seen = await world.status("u1")
-    assert (seen["status"], seen["pending_tier"], await world.alerts()) == ("past_due", None, set())
+async def test_a_schedule_that_cannot_be_read_keeps_no_news_away(harness: Harness, status: int) -> None:
+    subscription_id = await harness.subscribed("u1")
+    harness.stripe.state.find("subscription", subscription_id)["schedule"] = "sub_sched_1"
+    harness.stripe.fault("status", "/v1/subscription_schedules/.*", status=status, times=100)
+    harness.stripe.fail_next_renewal(subscription_id)
+    await harness.catch_up()
+    seen = await harness.status("u1")
+    assert (seen["status"], seen["pending_tier"], await harness.alerts()) == ("past_due", None, set())
 
 
-async def test_what_was_canceled_does_not_renew(world: World) -> None:
-    subscription_id = await world.subscribed("u1")
-    await world.billing.stripe.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
-    await world.catch_up()
-    seen = await world.status("u1")
+async def test_what_was_canceled_does_not_renew(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1")
+    await harness.billing.stripe.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
+    await harness.catch_up()
+    seen = await harness.status("u1")
     assert (seen["tier"], seen["renews"], seen["period_end"]) == ("pro", False, seen["ends_at"])
 
 
-async def test_who_has_only_been_to_the_checkout_has_a_customer(world: World) -> None:
-    await world.checkout("u1")
-    seen = await world.status("u1")
-    assert (seen["tier"], seen["stripe_customer_id"]) == ("free", await world.customer_id("u1"))
+async def test_who_has_only_been_to_the_checkout_has_a_customer(harness: Harness) -> None:
+    await harness.checkout("u1")
+    seen = await harness.status("u1")
+    assert (seen["tier"], seen["stripe_customer_id"]) == ("free", await harness.customer_id("u1"))
 
 
-async def test_a_canceled_subscription_says_when_it_ended(world: World) -> None:
-    subscription_id = await world.subscribed("u1")
-    world.move(DAY)
-    world.stripe.cancel(subscription_id)
-    await world.catch_up()
-    seen = await world.status("u1")
+async def test_a_canceled_subscription_says_when_it_ended(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1")
+    harness.move(DAY)
+    harness.stripe.cancel(subscription_id)
+    await harness.catch_up()
+    seen = await harness.status("u1")
     assert (seen["tier"], seen["status"], seen["reason"], seen["ends_at"], seen["source"]) == (
         "free",
         "canceled",
@@ -116,27 +116,27 @@ async def test_a_canceled_subscription_says_when_it_ended(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize("ask", [World.status, lambda world, *who: explain(world.billing, who[1], who[0])])
-async def test_an_unknown_app_and_an_impossible_user_are_refused(world: World, ask: object) -> None:
+@pytest.mark.parametrize("ask", [Harness.status, lambda harness, *who: explain(harness.billing, who[1], who[0])])
+async def test_an_unknown_app_and_an_impossible_user_are_refused(harness: Harness, ask: object) -> None:
     with pytest.raises(NotFound) as unknown:
-        await ask(world, "u1", "nobody")  # type: ignore[operator]  # one of the two functions above
+        await ask(harness, "u1", "nobody")  # type: ignore[operator]  # one of the two functions above
     assert unknown.value.code == "unknown_app"
     with pytest.raises(InvalidInput):
-        await ask(world, "a\nb", "skai")  # type: ignore[operator]  # likewise
+        await ask(harness, "a\nb", "skai")  # type: ignore[operator]  # likewise
 
 
-async def test_explain_shows_what_is_behind_the_tier(world: World) -> None:
-    subscription_id = await world.buy("u1")
-    events = world.events()
+async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:
+    subscription_id = await harness.buy("u1")
+    events = harness.events()
     mine = [each for each in events if each["data"]["object"].get("customer")]
-    await world.deliver(events)
-    await world.settle()
-    world.move(60)
-    world.stripe.cancel(subscription_id)
-    [ended] = world.events()
-    await world.deliver([ended])
-    await world.settle()
-    told = await explain(world.billing, "skai", "u1")
+    await harness.deliver(events)
+    await harness.settle()
+    harness.move(60)
+    harness.stripe.cancel(subscription_id)
+    [ended] = harness.events()
+    await harness.deliver([ended])
+    await harness.settle()
+    told = await explain(harness.billing, "skai", "u1")
     assert told["tier"] == "free"
     shown = told["changes"]
     assert isinstance(shown, list)
@@ -156,28 +156,28 @@ async def test_explain_shows_what_is_behind_the_tier(world: World) -> None:
     assert {each["event_id"] for each in seen} >= {each["id"] for each in (*mine, ended)}
     provisioning = told["provisioning"]
     assert isinstance(provisioning, list)
-    [wish] = provisioning
-    assert (wish["kind"], wish["state"], wish["attempts"], wish["error"]) == ("litellm", "done", 0, "")
-    assert wish["answer"]["answer"]["budget_id"] == "skai.free"
+    [job] = provisioning
+    assert (job["kind"], job["state"], job["attempts"], job["error"]) == ("litellm", "done", 0, "")
+    assert job["answer"]["answer"]["budget_id"] == "skai.free"
 
 
-async def test_nobody_is_told_of_another_persons_events(world: World) -> None:
-    await world.subscribed("u1")
-    await world.subscribed("u1", "plus", app_id="studio")
-    told = await explain(world.billing, "skai", "u2")
+async def test_nobody_is_told_of_another_persons_events(harness: Harness) -> None:
+    await harness.subscribed("u1")
+    await harness.subscribed("u1", "plus", app_id="studio")
+    told = await explain(harness.billing, "skai", "u2")
     assert (told["changes"], told["events"], told["provisioning"]) == ([], [], [])
 
 
-async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(world: World) -> None:
-    for price in world.stripe.world.all("price"):
+async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(harness: Harness) -> None:
+    for price in harness.stripe.state.all("price"):
         price["unit_amount"] += 1 if price["id"] == "price_pro_month" else 0
-    await world.checkout("u1")
+    await harness.checkout("u1")
     declared = [
         {name: value for name, value in limits.items() if value is not None}
         for limits in (FREE_LIMITS, PRO_LIMITS, ENTERPRISE_LIMITS)
     ]
     usd = {"currency": "usd", "decimals": 2, "interval_count": 1}
-    assert await offer(world.billing, "skai", "u1") == {
+    assert await offer(harness.billing, "skai", "u1") == {
         "app": {"id": "skai", "name": "SKAI", "url": "https://chat.example.com/"},
         "user_id": "u1",
         "current": {
@@ -218,23 +218,23 @@ async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(world: World) 
     }
 
 
-async def test_the_offer_to_somebody_on_an_internal_tier_names_it_but_sells_it_not(world: World) -> None:
-    now = world.billing.now()
-    await world.store.write(
-        lambda conn: give(conn, world.billing.catalog, "skai", "u1", "sovereign", "founder", None, now)
+async def test_the_offer_to_somebody_on_an_internal_tier_names_it_but_sells_it_not(harness: Harness) -> None:
+    now = harness.billing.now()
+    await harness.store.write(
+        lambda conn: give(conn, harness.billing.catalog, "skai", "u1", "sovereign", "founder", None, now)
     )
-    await world.settle()
-    shown = await offer(world.billing, "skai", "u1")
+    await harness.settle()
+    shown = await offer(harness.billing, "skai", "u1")
     assert (shown["current_name"], shown["subscribed"], shown["has_customer"]) == ("Sovereign", False, False)
     tiers = shown["tiers"]
     assert isinstance(tiers, list)
     assert [each["id"] for each in tiers] == ["free", "pro", "enterprise"]
 
 
-async def test_without_stripe_the_offer_shows_what_apps_json_says(world: World) -> None:
-    await world.restart()  # nothing is resolved yet
-    world.stripe.fault("status", times=99, status=503)
-    tiers = (await offer(world.billing, "skai", "u1"))["tiers"]
+async def test_without_stripe_the_offer_shows_what_apps_json_says(harness: Harness) -> None:
+    await harness.restart()  # nothing is resolved yet
+    harness.stripe.fault("status", times=99, status=503)
+    tiers = (await offer(harness.billing, "skai", "u1"))["tiers"]
     assert isinstance(tiers, list)
     assert tiers[1]["prices"][0] == {
         "price": "skai_pro_month", "unit_amount": 2000, "currency": "usd", "decimals": 2, "interval": "month",

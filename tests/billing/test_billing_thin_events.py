@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from servers.world import World
+from servers.harness import Harness
 
-from gateway.billing.event_subjects import Subject, customer_of, meaning
+from gateway.billing.events.subjects import Subject, customer_of, meaning
 from gateway.store import inbox
 
 
@@ -24,155 +24,157 @@ def thin(about: str, object_id: str, snapshot: str | None = None, event_id: str 
     }
 
 
-async def state_of(world: World, event_id: str = "evt_thin") -> str:
-    event = await world.query(lambda conn: inbox.get(conn, "", event_id))
+async def state_of(harness: Harness, event_id: str = "evt_thin") -> str:
+    event = await harness.query(lambda conn: inbox.get(conn, "", event_id))
     assert event is not None
     return event.state
 
 
-def newest(world: World, kind: str) -> str:
-    return str(world.stripe.world.all(kind)[-1]["id"])
+def newest(harness: Harness, kind: str) -> str:
+    return str(harness.stripe.state.all(kind)[-1]["id"])
 
 
-def lists(world: World) -> list[Any]:
+def lists(harness: Harness) -> list[Any]:
     """What a refresh costs: the list of a customer's subscriptions."""
-    return [seen for seen in world.stripe.api.log if seen.path == "/v1/subscriptions"]
+    return [seen for seen in harness.stripe.api.log if seen.path == "/v1/subscriptions"]
 
 
 @pytest.mark.parametrize("about", ["subscription", "invoice", "checkout.session", "charge", "subscription_schedule"])
-async def test_a_thin_event_is_led_to_its_owner_by_one_question(world: World, about: str) -> None:
-    await world.buy("u1")
+async def test_a_thin_event_is_led_to_its_owner_by_one_question(harness: Harness, about: str) -> None:
+    await harness.buy("u1")
     if about == "subscription_schedule":
-        customer_id = await world.customer_id("u1")
+        customer_id = await harness.customer_id("u1")
         schedule = {"id": "sub_sched_1", "object": about, "customer": customer_id, "status": "released"}
-        world.stripe.world.add(schedule)
-    world.events()
-    world.forget_requests()
-    object_id = newest(world, about)
-    await world.post(thin(about, object_id))
-    await world.settle()
-    assert (await world.tier("u1"), await state_of(world)) == ("pro", "handled")
+        harness.stripe.state.add(schedule)
+    harness.events()
+    harness.forget_requests()
+    object_id = newest(harness, about)
+    await harness.post(thin(about, object_id))
+    await harness.settle()
+    assert (await harness.tier("u1"), await state_of(harness)) == ("pro", "handled")
     folder = {"checkout.session": "checkout/sessions"}.get(about, f"{about}s")
-    assert [seen.path for seen in world.stripe.api.log if object_id in seen.path] == [f"/v1/{folder}/{object_id}"]
+    assert [seen.path for seen in harness.stripe.api.log if object_id in seen.path] == [f"/v1/{folder}/{object_id}"]
 
 
-async def test_a_thin_dispute_holds_as_any_other(world: World) -> None:
-    subscription_id = await world.subscribed("u1")
-    dispute = world.stripe.dispute(subscription_id)
-    world.events()
-    await world.post(thin("dispute", dispute["id"]))
-    await world.settle()
-    assert (await world.tier("u1"), await world.alerts()) == ("free", {("dispute_open", dispute["id"])})
+async def test_a_thin_dispute_holds_as_any_other(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1")
+    dispute = harness.stripe.dispute(subscription_id)
+    harness.events()
+    await harness.post(thin("dispute", dispute["id"]))
+    await harness.settle()
+    assert (await harness.tier("u1"), await harness.alerts()) == ("free", {("dispute_open", dispute["id"])})
 
 
-async def test_a_thin_refund_and_a_thin_fraud_warning_alert(world: World) -> None:
-    subscription_id = await world.subscribed("u1")
-    warning = world.stripe.warn_of_fraud(subscription_id)
-    await world.post(thin("radar.early_fraud_warning", warning["id"]))
-    await world.settle()
-    assert {kind for kind, _ in await world.alerts()} == {"fraud_warning"}
-    world.stripe.refund(subscription_id)
-    world.events()
-    await world.post({**thin("charge", newest(world, "charge"), event_id="evt_2"), "type": "v1.charge.refunded"})
-    await world.settle()
-    assert "refunded" in {kind for kind, _ in await world.alerts()}
+async def test_a_thin_refund_and_a_thin_fraud_warning_alert(harness: Harness) -> None:
+    subscription_id = await harness.subscribed("u1")
+    warning = harness.stripe.warn_of_fraud(subscription_id)
+    await harness.post(thin("radar.early_fraud_warning", warning["id"]))
+    await harness.settle()
+    assert {kind for kind, _ in await harness.alerts()} == {"fraud_warning"}
+    harness.stripe.refund(subscription_id)
+    harness.events()
+    await harness.post({**thin("charge", newest(harness, "charge"), event_id="evt_2"), "type": "v1.charge.refunded"})
+    await harness.settle()
+    assert "refunded" in {kind for kind, _ in await harness.alerts()}
 
 
 @pytest.mark.parametrize("about", ["payout", "v2.money_management.transaction", "account", "", "../customers"])
-async def test_a_thin_event_about_anything_else_is_stored_and_ignored(world: World, about: str) -> None:
-    await world.subscribed("u1")
-    world.forget_requests()
-    await world.post(thin(about, "po_1"))
-    await world.settle()
-    assert (await state_of(world), list(world.stripe.api.log)) == ("ignored", [])
+async def test_a_thin_event_about_anything_else_is_stored_and_ignored(harness: Harness, about: str) -> None:
+    await harness.subscribed("u1")
+    harness.forget_requests()
+    await harness.post(thin(about, "po_1"))
+    await harness.settle()
+    assert (await state_of(harness), list(harness.stripe.api.log)) == ("ignored", [])
 
 
-async def test_of_a_snapshot_and_its_thin_event_the_second_asks_nothing(world: World) -> None:
-    subscription_id = await world.buy("u1")
-    snapshot = next(event for event in world.events() if event["type"] == "customer.subscription.created")
-    await world.post(snapshot)
-    await world.settle()
-    assert await world.tier("u1") == "pro"
-    world.forget_requests()
-    await world.post(thin("subscription", subscription_id, snapshot=snapshot["id"]))
-    await world.settle()
-    assert (await state_of(world), list(world.stripe.api.log)) == ("duplicate", [])
+async def test_of_a_snapshot_and_its_thin_event_the_second_asks_nothing(harness: Harness) -> None:
+    subscription_id = await harness.buy("u1")
+    snapshot = next(event for event in harness.events() if event["type"] == "customer.subscription.created")
+    await harness.post(snapshot)
+    await harness.settle()
+    assert await harness.tier("u1") == "pro"
+    harness.forget_requests()
+    await harness.post(thin("subscription", subscription_id, snapshot=snapshot["id"]))
+    await harness.settle()
+    assert (await state_of(harness), list(harness.stripe.api.log)) == ("duplicate", [])
 
 
 @pytest.mark.parametrize("thin_first", [True, False])
-async def test_both_at_once_cost_one_refresh(world: World, thin_first: bool) -> None:
-    subscription_id = await world.buy("u1")
-    snapshot = next(event for event in world.events() if event["type"] == "customer.subscription.created")
+async def test_both_at_once_cost_one_refresh(harness: Harness, thin_first: bool) -> None:
+    subscription_id = await harness.buy("u1")
+    snapshot = next(event for event in harness.events() if event["type"] == "customer.subscription.created")
     both = [thin("subscription", subscription_id, snapshot=snapshot["id"]), snapshot]
-    world.forget_requests()
+    harness.forget_requests()
     for event in both if thin_first else both[::-1]:
-        await world.post(event)
-    await world.settle()
-    assert (await world.tier("u1"), len(lists(world))) == ("pro", 1)
-    assert (await state_of(world), await state_of(world, snapshot["id"])) == ("duplicate", "handled")
+        await harness.post(event)
+    await harness.settle()
+    assert (await harness.tier("u1"), len(lists(harness))) == ("pro", 1)
+    assert (await state_of(harness), await state_of(harness, snapshot["id"])) == ("duplicate", "handled")
 
 
-async def test_a_snapshot_after_its_thin_event_costs_one_refresh_and_no_question(world: World) -> None:
-    subscription_id = await world.buy("u1")
-    snapshot = next(event for event in world.events() if event["type"] == "customer.subscription.created")
-    await world.post(thin("subscription", subscription_id, snapshot=snapshot["id"]))
-    await world.settle()
-    assert await world.tier("u1") == "pro"
-    world.forget_requests()
-    await world.post(snapshot)
-    await world.settle()
-    assert [seen.path for seen in world.stripe.api.log] == ["/v1/subscriptions"]
+async def test_a_snapshot_after_its_thin_event_costs_one_refresh_and_no_question(harness: Harness) -> None:
+    subscription_id = await harness.buy("u1")
+    snapshot = next(event for event in harness.events() if event["type"] == "customer.subscription.created")
+    await harness.post(thin("subscription", subscription_id, snapshot=snapshot["id"]))
+    await harness.settle()
+    assert await harness.tier("u1") == "pro"
+    harness.forget_requests()
+    await harness.post(snapshot)
+    await harness.settle()
+    assert [seen.path for seen in harness.stripe.api.log] == ["/v1/subscriptions"]
 
 
-async def test_a_twin_that_was_ignored_or_never_came_proves_nothing(world: World) -> None:
-    subscription_id = await world.buy("u1")
-    world.events()
+async def test_a_twin_that_was_ignored_or_never_came_proves_nothing(harness: Harness) -> None:
+    subscription_id = await harness.buy("u1")
+    harness.events()
     held = {"object": "subscription", "id": subscription_id, "customer": "cus_other"}
     stranger = {"id": "evt_s", "object": "event", "type": "customer.subscription.created", "livemode": False}
     stranger["data"] = {"object": held}
-    await world.post(stranger)
-    await world.settle()
-    assert await state_of(world, "evt_s") == "ignored"
-    await world.post(thin("subscription", subscription_id, snapshot="evt_s"))
-    await world.post(thin("subscription", subscription_id, snapshot="evt_never", event_id="evt_thin_2"))
-    await world.settle()
-    assert (await state_of(world), await state_of(world, "evt_thin_2")) == ("handled", "handled")
-    assert await world.tier("u1") == "pro"
+    await harness.post(stranger)
+    await harness.settle()
+    assert await state_of(harness, "evt_s") == "ignored"
+    await harness.post(thin("subscription", subscription_id, snapshot="evt_s"))
+    await harness.post(thin("subscription", subscription_id, snapshot="evt_never", event_id="evt_thin_2"))
+    await harness.settle()
+    assert (await state_of(harness), await state_of(harness, "evt_thin_2")) == ("handled", "handled")
+    assert await harness.tier("u1") == "pro"
 
 
-async def test_what_an_operator_replays_is_asked_again_although_its_twin_was_handled(world: World) -> None:
-    subscription_id = await world.buy("u1")
-    snapshot = next(event for event in world.events() if event["type"] == "customer.subscription.created")
-    await world.post(snapshot)
-    await world.post(thin("subscription", subscription_id, snapshot=snapshot["id"]))
-    await world.settle()
-    world.move(60)
-    world.forget_requests()
-    await world.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", world.billing.now()))
-    await world.settle()
-    assert (await state_of(world), len(lists(world))) == ("handled", 1)
+async def test_what_an_operator_replays_is_asked_again_although_its_twin_was_handled(harness: Harness) -> None:
+    subscription_id = await harness.buy("u1")
+    snapshot = next(event for event in harness.events() if event["type"] == "customer.subscription.created")
+    await harness.post(snapshot)
+    await harness.post(thin("subscription", subscription_id, snapshot=snapshot["id"]))
+    await harness.settle()
+    harness.move(60)
+    harness.forget_requests()
+    await harness.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", harness.billing.now()))
+    await harness.settle()
+    assert (await state_of(harness), len(lists(harness))) == ("handled", 1)
 
 
-async def test_a_question_that_stripe_refuses_is_alerted_at_once_and_one_that_waits_after_a_while(world: World) -> None:
-    subscription_id = await world.buy("u1")
-    world.events()
-    refused = world.stripe.fault("status", "/v1/invoices/.*", status=403, times=99)
-    await world.post(thin("invoice", newest(world, "invoice")))
-    await world.settle()
-    assert await world.alerts() == {("event_unreadable", "invoice")}
+async def test_a_question_that_stripe_refuses_is_alerted_at_once_and_one_that_waits_after_a_while(
+    harness: Harness,
+) -> None:
+    subscription_id = await harness.buy("u1")
+    harness.events()
+    refused = harness.stripe.fault("status", "/v1/invoices/.*", status=403, times=99)
+    await harness.post(thin("invoice", newest(harness, "invoice")))
+    await harness.settle()
+    assert await harness.alerts() == {("event_unreadable", "invoice")}
     refused.times = 0
-    down = world.stripe.fault("status", "/v1/subscriptions/.*", status=503, times=99)
-    await world.post(thin("subscription", subscription_id, event_id="evt_2"))
-    await world.settle()
-    assert ("event_unreadable", "subscription") not in await world.alerts()
+    down = harness.stripe.fault("status", "/v1/subscriptions/.*", status=503, times=99)
+    await harness.post(thin("subscription", subscription_id, event_id="evt_2"))
+    await harness.settle()
+    assert ("event_unreadable", "subscription") not in await harness.alerts()
     for _ in range(6):
-        world.move(3600)
-        await world.settle()
-    assert await world.alerts() == {("event_unreadable", "subscription")}
+        harness.move(3600)
+        await harness.settle()
+    assert await harness.alerts() == {("event_unreadable", "subscription")}
     down.times = 0
-    world.move(3600)
-    await world.settle()
-    assert (await world.tier("u1"), await world.alerts()) == ("pro", set())
+    harness.move(3600)
+    await harness.settle()
+    assert (await harness.tier("u1"), await harness.alerts()) == ("pro", set())
 
 
 BAD_IDS = ("../customers", "a/b", "sub_1?x=1", "", "é", "x" * 256, "sub_1\\n")

@@ -95,7 +95,7 @@ def test_any_broken_document_is_told_without_a_bug_and_without_its_values(
     told = ""
     try:
         document.read(broken.encode())
-    except document.Unreadable as exc:
+    except document.NotJsonObject as exc:
         told = str(exc)
     assert "hunter2" not in told
     assert told == "" or told.startswith(("is not JSON: line ", "expected an object", "is empty"))

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gateway.catalog import parse
-from gateway.catalog.model import EMPTY, Catalog, SecretRef
+from gateway.catalog.model import EMPTY_CATALOG, Catalog, SecretRef
 
 
 def two_apps() -> Catalog:
@@ -65,4 +65,4 @@ def test_each_secret_is_told_with_its_place() -> None:
 
 
 def test_the_empty_catalog_has_nothing() -> None:
-    assert EMPTY.prices() == EMPTY.secret_refs() == ()
+    assert EMPTY_CATALOG.prices() == EMPTY_CATALOG.secret_refs() == ()

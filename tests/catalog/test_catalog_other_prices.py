@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from servers.world import APPS
+from servers.harness import APPS
 
 from gateway.catalog import parse
 from gateway.catalog.model import OtherPrice

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
-from cli_said import Said, Skpay
+from cli_result import CliResult, Skpay
 from servers.running import SECRETS, Running, environ_of, running_application, write_apps
 from servers.traefik import free_port
 
@@ -21,7 +21,7 @@ from gateway.cli import _run
 def skpay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Skpay:
     """Run a command with exactly this environment; no output of it ever holds a secret of the environment."""
 
-    async def run(*words: str, env: Mapping[str, str] | None = None) -> Said:
+    async def run(*words: str, env: Mapping[str, str] | None = None) -> CliResult:
         monkeypatch.setattr(sys, "argv", ["skpay", *words])
         with monkeypatch.context() as patched:
             for name in list(os.environ):
@@ -35,7 +35,7 @@ def skpay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             logging.getLogger().handlers[:] = handlers  # `serve` sets logging up for good
         captured = capsys.readouterr()
         assert not [secret for secret in SECRETS if secret in captured.out + captured.err]
-        return Said(code, captured.out, captured.err)
+        return CliResult(code, captured.out, captured.err)
 
     return run
 

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.running import Running
 
-from gateway.billing.account import ACCOUNT, MODE
+from gateway.billing.accounts.account import ACCOUNT, MODE
 from gateway.store import Store, customers, entitlements, instance
 from gateway.tiers.model import Entitlement, Reason
 

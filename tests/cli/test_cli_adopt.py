@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.running import STRIPE_KEY, Running
 
 from gateway.store import Store, customers
@@ -21,7 +21,7 @@ async def made(running: Running, **metadata: str) -> str:
     async with running.session.post(f"{running.stripe.public_url}/v1/customers", data=form, headers=headers) as answer:
         customer_id = str((await answer.json())["id"])
     running.stripe.set_card(customer_id, "ok")
-    price = next(each for each in running.stripe.world.all("price") if each["lookup_key"] == "skai_pro_month")
+    price = next(each for each in running.stripe.state.all("price") if each["lookup_key"] == "skai_pro_month")
     form = {"customer": customer_id, "items[0][price]": price["id"]}
     url = f"{running.stripe.public_url}/v1/subscriptions"
     async with running.session.post(url, data=form, headers=headers) as answer:

@@ -7,12 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.found import require
 from servers.postgresql import cluster
 from servers.running import Running
 
-from gateway.store import Store, customers, instance, outbox, refreshes
+from gateway.store import Store, customers, instance, provisioning, refreshes
 
 
 def users_in(path: Path) -> set[str]:
@@ -27,7 +27,7 @@ def found(folder: Path, pattern: str) -> list[Path]:
 def add(url: str, user_id: str) -> None:
     store = Store.open(url)
     store.write_now(lambda conn: customers.add(conn, "skai", user_id, f"cus_{user_id}", None, 1))
-    store.write_now(lambda conn: outbox.put(conn, "litellm", "skai", user_id, {}, 1))
+    store.write_now(lambda conn: provisioning.put(conn, "litellm", "skai", user_id, {}, 1))
     store.close_now()
 
 
@@ -67,7 +67,7 @@ async def test_a_restore_brings_the_backup_back_and_voids_its_wishes(
     assert str(kept) in said.out
     assert users_in(kept) == {"u1", "u2"}
     store = Store.open(url)
-    assert store.read_now(outbox.counts)["waiting"] == 0
+    assert store.read_now(provisioning.counts)["waiting"] == 0
     assert set(store.read_now(refreshes.waiting)) == {("skai", "u1")}
     assert store.read_now(lambda conn: instance.get(conn, "recovery")) == "restored"
     store.close_now()
@@ -117,5 +117,5 @@ async def test_postgresql_is_backed_up_by_its_own_tools_and_marked_by_ours(
         assert (said.code, "1 user(s) will be looked up" in said.out) == (0, True)
         store = Store.open(env["DATABASE_URL"])
         assert store.read_now(lambda conn: instance.get(conn, "recovery")) == "restored"
-        assert store.read_now(outbox.counts)["waiting"] == 0
+        assert store.read_now(provisioning.counts)["waiting"] == 0
         store.close_now()

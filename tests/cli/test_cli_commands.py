@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_said import Skpay, every_command
+from cli_result import Skpay, every_command
 from servers.running import ADMIN_TOKEN, Running, event, running_application, write_apps
 from servers.traefik import until
 from sqlalchemy import Connection
@@ -290,23 +290,23 @@ async def test_a_replay_of_notices_names_its_two_ways(skpay: Skpay, alone: dict[
     assert (said.code, "--app goes with --dead only" in said.err) == (2, True)
 
 
-@pytest.mark.parametrize("strangers", [[], ["ghost"]])
+@pytest.mark.parametrize("unknown_spenders", [[], ["ghost"]])
 @pytest.mark.parametrize("problems", [[], ["LiteLLM: away"]])
 @pytest.mark.parametrize("unadopted", [[], ["cus_1 pays a price of skai, and is nobody's"]])
 @pytest.mark.parametrize("stopped", [None, "too many would lose their tier"])
 def test_reconcile_never_says_agree_beside_a_fault(
     capsys: pytest.CaptureFixture[str],
-    strangers: list[str],
+    unknown_spenders: list[str],
     problems: list[str],
     unadopted: list[str],
     stopped: str | None,
 ) -> None:
     checked = dict.fromkeys(("subscriptions", "customers", "one_by_one", "litellm"), 1)
-    reconcile._tell(
-        {"lines": [], "left_out": 0, "checked": checked, "strangers": strangers, "problems": problems,
+    reconcile._print_report(
+        {"lines": [], "left_out": 0, "checked": checked, "unknown_spenders": unknown_spenders, "problems": problems,
          "unadopted": unadopted, "stopped": stopped, "applied": False}
     )  # fmt: skip
     captured = capsys.readouterr()
-    faults = bool(strangers or problems or unadopted or stopped)
+    faults = bool(unknown_spenders or problems or unadopted or stopped)
     assert ("✗" in captured.out or "error" in captured.err) == faults
     assert ("agree" in captured.out) == (not faults)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from aiohttp import web
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.running import PUBLIC_URL, Running, served
 
 from gateway.sandbox.stripe import API_VERSION
@@ -26,7 +26,7 @@ async def bad(skpay: Skpay, env: dict[str, str]) -> dict[str, str]:
     wrong = {finding["subject"]: finding["message"] for finding in found if finding["state"] == "bad"}
     assert said.code == (1 if wrong else 0)
     assert all(finding["remedy"] for finding in found if finding["state"] in ("bad", "warning"))
-    assert {finding["state"] for finding in found} <= {"well", "warning", "bad", "not asked"}
+    assert {finding["state"] for finding in found} <= {"ok", "warning", "bad", "not checked"}
     return wrong
 
 

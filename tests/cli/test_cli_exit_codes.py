@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_said import Skpay
+from cli_result import Skpay
 
 import gateway
 from gateway import errors
@@ -19,7 +19,7 @@ BY_HAND: dict[str, int] = {
     "SkpayError": 2, "InvalidInput": 2, "BadSignature": 2, "NotAuthenticated": 2, "Forbidden": 2, "TierRequired": 2,
     "NotFound": 2, "Conflict": 2, "TooLarge": 2, "WrongMediaType": 2, "TooMany": 3, "UpstreamFailed": 3,
     "StoreUnavailable": 3, "ConfigError": 2,
-    "InstanceRuns": 2,
+    "AlreadyRunning": 2,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_said import Said, Skpay
+from cli_result import CliResult, Skpay
 from servers.running import GATE_SECRET, write_apps
 
 from gateway.routing import FORMATS
@@ -57,7 +57,7 @@ async def test_diff_shows_what_write_would_change_with_exit_1(
     assert said.code == 1
     assert said.out.startswith("--- /dev/null\n")
     await skpay("routes", "write", *place)
-    assert await skpay("routes", "diff", *place) == Said(0, "", "")
+    assert await skpay("routes", "diff", *place) == CliResult(0, "", "")
     file = tmp_path / "out" / "dynamic" / "skpayments.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("chat.example.com", "[red]evil[/].example.com"))
     said = await skpay("routes", "diff", *place)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from access.access_samples import token
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.running import SESSION_SECRET, Running
 from servers.traefik import until
 

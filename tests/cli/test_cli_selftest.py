@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cli_said import Skpay
+from cli_result import Skpay
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.app.telling import tiers_of
 from gateway.catalog import parse
-from gateway.cli.selftest import SHAPES, dealt
+from gateway.cli.selftest import SHAPES, runs_of_app
+from gateway.sandbox.delivery_order import tiers_by_part
 from gateway.sandbox.stories import stories
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @given(orders=st.integers(1, 40), apps=st.integers(1, 60))
 def test_all_apps_together_play_every_telling_and_each_app_at_least_one(orders: int, apps: int) -> None:
-    hands = [dealt(orders, apps, place) for place in range(apps)]
+    hands = [runs_of_app(orders, apps, place) for place in range(apps)]
     assert {telling for hand in hands for telling in hand} == {(shape, n) for shape in SHAPES for n in range(orders)}
     assert all(hands)
     assert sum(map(len, hands)) == max(apps, 2 * orders)
@@ -31,7 +31,7 @@ def test_every_tier_for_sale_is_bought_at_some_turn_and_the_higher_one_is_higher
     tiers: list[dict[str, Any]] = [{"id": "free", "name": "Free"}]
     tiers += [{"id": f"t{n}", "name": f"T{n}", "prices": [{"lookup_key": f"t{n}"}]} for n in range(sold)]
     app = parse(json.dumps({"apps": [_app("a", tiers)]}).encode()).apps["a"]
-    turns = [tiers_of(app, turn) for turn in range(len(stories()))]
+    turns = [tiers_by_part(app, turn) for turn in range(len(stories()))]
     assert {part.tier_id for parts in turns for part in (parts["paid"], parts["higher"])} == {
         f"t{n}" for n in range(sold)
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_said import Skpay, every_command
+from cli_result import Skpay, every_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.running import Running, event

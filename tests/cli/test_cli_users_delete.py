@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.running import SKAI_KEY, Running
 
 from gateway.store import Store, customers, tombstones
@@ -49,7 +49,7 @@ async def test_a_person_is_shown_first_and_forgotten_when_confirmed(skpay: Skpay
     done = await skpay("users", "delete", "skai", "ada", "--yes", env=running.environ)
     assert done.code == 0, done
     assert "ada of skai is forgotten" in done.out
-    assert [each["status"] for each in running.stripe.world.all("subscription")] == ["canceled"]
+    assert [each["status"] for each in running.stripe.state.all("subscription")] == ["canceled"]
     assert "ada" not in running.litellm.state.customers
     _, headers, _ = await running.gate("/", Authorization=f"Bearer {key}")
     assert "X-SK-User" not in headers  # the key is nobody's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli_said import Skpay
+from cli_result import Skpay
 from servers.running import Running
 from test_cli_users_delete import bought, eventually
 

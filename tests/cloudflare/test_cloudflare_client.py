@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
-from cloudflare_place import ACCOUNT_ID, CATCH_ALL, THEIRS, TOKEN, TUNNEL_ID, Place, open_place
+from cloudflare_harness import ACCOUNT_ID, CATCH_ALL, THEIRS, TOKEN, TUNNEL_ID, CloudflareHarness, open_place
 
 from gateway.cloudflare import Cloudflare
 from gateway.errors import Conflict, SkpayError, UpstreamFailed
@@ -18,7 +18,7 @@ from gateway.settings import Secret
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[Place]:
+async def harness() -> AsyncIterator[CloudflareHarness]:
     async with open_place(THEIRS) as opened:
         yield opened
 
@@ -28,68 +28,68 @@ def _told(error: SkpayError) -> str:
     return f"{error!r} {error.message} {error.detail} {error.fields} {error.__cause__!r}"
 
 
-async def _get(place: Place, token: str = TOKEN) -> dict[str, Any]:
-    return await place.client(token).tunnel_configuration(ACCOUNT_ID, TUNNEL_ID)
+async def _get(harness: CloudflareHarness, token: str = TOKEN) -> dict[str, Any]:
+    return await harness.client(token).tunnel_configuration(ACCOUNT_ID, TUNNEL_ID)
 
 
-async def test_the_configuration_is_read_whole(place: Place) -> None:
-    assert await _get(place) == THEIRS
+async def test_the_configuration_is_read_whole(harness: CloudflareHarness) -> None:
+    assert await _get(harness) == THEIRS
 
 
-async def test_what_is_put_is_what_is_read_afterwards(place: Place) -> None:
+async def test_what_is_put_is_what_is_read_afterwards(harness: CloudflareHarness) -> None:
     config = {"ingress": [CATCH_ALL]}
-    assert await place.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config) == config
-    assert await _get(place) == config == place.config()
+    assert await harness.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config) == config
+    assert await _get(harness) == config == harness.config()
 
 
 async def test_a_tunnel_without_any_configuration_is_empty() -> None:
-    async with open_place(None) as place:
-        assert await _get(place) == {}
+    async with open_place(None) as harness:
+        assert await _get(harness) == {}
 
 
 async def test_a_tunnel_of_a_local_file_is_left_alone() -> None:
-    async with open_place(None, source="local") as place:
+    async with open_place(None, source="local") as harness:
         with pytest.raises(Conflict, match=r"config\.yml"):
-            await _get(place)
+            await _get(harness)
 
 
-async def test_an_unknown_tunnel_is_told_as_such(place: Place) -> None:
+async def test_an_unknown_tunnel_is_told_as_such(harness: CloudflareHarness) -> None:
     with pytest.raises(UpstreamFailed, match="no such tunnel") as caught:
-        await place.client().tunnel_configuration(ACCOUNT_ID, "00000000-0000-0000-0000-000000000000")
+        await harness.client().tunnel_configuration(ACCOUNT_ID, "00000000-0000-0000-0000-000000000000")
     assert (caught.value.retryable, caught.value.status) == (False, 404)
 
 
-async def test_an_id_cannot_leave_its_place_in_the_path(place: Place) -> None:
+async def test_an_id_cannot_leave_its_place_in_the_path(harness: CloudflareHarness) -> None:
     with pytest.raises(UpstreamFailed):
-        await place.client().tunnel_configuration(f"{ACCOUNT_ID}/cfd_tunnel/{TUNNEL_ID}/configurations?", "../x")
-    assert [entry["path"] for entry in place.sandbox.requests if entry["status"] == 200] == []
+        await harness.client().tunnel_configuration(f"{ACCOUNT_ID}/cfd_tunnel/{TUNNEL_ID}/configurations?", "../x")
+    assert [entry["path"] for entry in harness.sandbox.requests if entry["status"] == 200] == []
 
 
 async def test_a_wrong_token_is_told_with_what_it_needs_and_without_itself(
-    place: Place, caplog: pytest.LogCaptureFixture
+    harness: CloudflareHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(UpstreamFailed, match="Cloudflare Tunnel > Edit") as caught:
-        await _get(place, "cfat-wrong-token-123456")
+        await _get(harness, "cfat-wrong-token-123456")
     assert not caught.value.retryable
     assert "10000: Authentication error" in caught.value.detail
     assert "wrong-token" not in _told(caught.value) + caplog.text
 
 
-async def test_a_token_that_the_answer_repeats_is_not_told(place: Place) -> None:
-    await place.order(kind="status", status=400, message=f"bad token {TOKEN}!")
+async def test_a_token_that_the_answer_repeats_is_not_told(harness: CloudflareHarness) -> None:
+    await harness.order(kind="status", status=400, message=f"bad token {TOKEN}!")
     with pytest.raises(UpstreamFailed) as caught:
-        await _get(place)
+        await _get(harness)
     assert "bad token ********!" in caught.value.detail
     assert TOKEN not in _told(caught.value)
 
 
-async def test_a_configuration_that_cloudflare_refuses_changes_nothing(place: Place) -> None:
+async def test_a_configuration_that_cloudflare_refuses_changes_nothing(harness: CloudflareHarness) -> None:
     with pytest.raises(UpstreamFailed) as caught:
-        await place.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, {"ingress": THEIRS["ingress"][:1]})
+        await harness.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, {"ingress": THEIRS["ingress"][:1]})
     assert (caught.value.retryable, caught.value.status) == (False, 400)
     assert "The last ingress rule must match all URLs" in caught.value.detail
-    assert place.config() == THEIRS
+    assert harness.config() == THEIRS
 
 
 @pytest.mark.parametrize(
@@ -107,22 +107,24 @@ async def test_a_configuration_that_cloudflare_refuses_changes_nothing(place: Pl
         ({"kind": "reset", "times": 2}, True),
     ],
 )
-async def test_each_failure_says_whether_to_try_again(place: Place, fault: dict[str, Any], retryable: bool) -> None:
-    await place.order(**fault)
+async def test_each_failure_says_whether_to_try_again(
+    harness: CloudflareHarness, fault: dict[str, Any], retryable: bool
+) -> None:
+    await harness.order(**fault)
     with pytest.raises(UpstreamFailed) as caught:
-        await _get(place)
+        await _get(harness)
     assert caught.value.retryable is retryable
     assert caught.value.code == ("upstream_failed" if retryable else "cloudflare_refused")
-    assert await _get(place) == THEIRS
+    assert await _get(harness) == THEIRS
 
 
-async def test_a_put_whose_answer_is_lost_may_be_repeated(place: Place) -> None:
+async def test_a_put_whose_answer_is_lost_may_be_repeated(harness: CloudflareHarness) -> None:
     config = {"ingress": [CATCH_ALL]}
-    await place.order(kind="lost", method="PUT", times=2)
+    await harness.order(kind="lost", method="PUT", times=2)
     with pytest.raises(UpstreamFailed) as caught:
-        await place.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config)
+        await harness.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config)
     assert caught.value.retryable
-    assert await place.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config) == config
+    assert await harness.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config) == config
 
 
 async def test_nobody_at_the_address_may_be_tried_again() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cloudflare_place import THEIRS, ZONE_ID, Place, open_place
+from cloudflare_harness import THEIRS, ZONE_ID, CloudflareHarness, open_place
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,12 +49,12 @@ def test_records_are_told_apart_by_zone_and_name() -> None:
     }  # fmt: skip
     hosts = ("chat.example.com", "pay.example.com", "x.eu.example.com", "y.eu.example.com", "a.example.net")
     found = dns_plan(wanted(*hosts), zones, there)
-    assert [(todo.zone_id, todo.record["name"], todo.record_id) for todo in found.todo] == [
+    assert [(change.zone_id, change.record["name"], change.record_id) for change in found.record_changes] == [
         ("z1", "pay.example.com", None),
         ("z2", "x.eu.example.com", None),
         ("z2", "y.eu.example.com", "r4"),
     ]
-    assert (found.taken, found.elsewhere) == ((), ("a.example.net",))
+    assert (found.conflicts, found.hosts_without_zone) == ((), ("a.example.net",))
 
 
 def test_a_zones_name_servers_are_in_nobodys_way_and_a_delegation_is() -> None:
@@ -63,14 +63,14 @@ def test_a_zones_name_servers_are_in_nobodys_way_and_a_delegation_is() -> None:
         "z1": [{"type": "NS", "name": name, "content": "ns.example.net"} for name in ("example.com", "a.example.com")]
     }
     found = dns_plan(wanted("example.com", "a.example.com"), zones, there)
-    assert [todo.record["name"] for todo in found.todo] == ["example.com"]
-    assert found.taken == ("a.example.com NS → ns.example.net",)
+    assert [change.record["name"] for change in found.record_changes] == ["example.com"]
+    assert found.conflicts == ("a.example.com NS → ns.example.net",)
 
 
 def test_ours_beside_anothers_is_in_the_way_too() -> None:
     there = {"z1": [*wanted("a.example.com"), {"type": "A", "name": "a.example.com", "content": "203.0.113.1"}]}
     found = dns_plan(wanted("a.example.com"), {"example.com": "z1"}, there)
-    assert (found.todo, found.taken) == ((), ("a.example.com A → 203.0.113.1",))
+    assert (found.record_changes, found.conflicts) == ((), ("a.example.com A → 203.0.113.1",))
 
 
 RECORDS = st.lists(
@@ -92,32 +92,32 @@ def test_twice_is_once_and_no_record_of_others_is_ever_touched(there: list[dict[
     hosts = wanted("a.example.com", "b.example.com")
     found = dns_plan(hosts, {"example.com": "z1"}, {"z1": there})
     after = [dict(record) for record in there]
-    for todo in found.todo:
-        if todo.record_id is None:
-            after.append({"id": "new", **todo.record})
+    for change in found.record_changes:
+        if change.record_id is None:
+            after.append({"id": "new", **change.record})
         else:
-            (record,) = [record for record in after if record["id"] == todo.record_id]
+            (record,) = [record for record in after if record["id"] == change.record_id]
             assert (record["type"], record["content"]) == ("CNAME", TARGET)
-            assert set(todo.record) == {"name", "proxied"}
-            record["proxied"] = todo.record["proxied"]
+            assert set(change.record) == {"name", "proxied"}
+            record["proxied"] = change.record["proxied"]
     again = dns_plan(hosts, {"example.com": "z1"}, {"z1": after})
-    assert (again.todo, again.taken) == ((), found.taken)
+    assert (again.record_changes, again.conflicts) == ((), found.conflicts)
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[Place]:
+async def harness() -> AsyncIterator[CloudflareHarness]:
     async with open_place(THEIRS) as opened:
         yield opened
 
 
-async def test_lists_are_read_to_their_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cloudflare.client._RECORDS_A_PAGE", 7)
+async def test_lists_are_read_to_their_end(harness: CloudflareHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cloudflare.client._RECORDS_PER_PAGE", 7)
     for number in range(60):
-        place.sandbox.zones.add(f"zone{number}", f"zone{number}.example")
+        harness.sandbox.zones.add(f"zone{number}", f"zone{number}.example")
     for number in range(30):
-        place.sandbox.zones.create(ZONE_ID, {"type": "A", "name": f"h{number}.example.com", "content": "203.0.113.1"})
-    assert len(await place.client().zones()) == 61
-    names = [record["name"] for record in await place.client().dns_records(ZONE_ID)]
+        harness.sandbox.zones.create(ZONE_ID, {"type": "A", "name": f"h{number}.example.com", "content": "203.0.113.1"})
+    assert len(await harness.client().zones()) == 61
+    names = [record["name"] for record in await harness.client().dns_records(ZONE_ID)]
     assert names == [f"h{number}.example.com" for number in range(30)]
 
 
@@ -125,18 +125,18 @@ async def test_lists_are_read_to_their_end(place: Place, monkeypatch: pytest.Mon
     ("status", "told"),
     [(403, "Zone > DNS > Edit"), (404, "no such zone"), (500, "trouble of its own"), (429, "fewer requests")],
 )
-async def test_a_failure_is_told_as_one_of_dns(place: Place, status: int, told: str) -> None:
-    await place.order(kind="status", status=status)
+async def test_a_failure_is_told_as_one_of_dns(harness: CloudflareHarness, status: int, told: str) -> None:
+    await harness.order(kind="status", status=status)
     with pytest.raises(UpstreamFailed, match=told) as caught:
-        await place.client().dns_records(ZONE_ID)
+        await harness.client().dns_records(ZONE_ID)
     assert caught.value.retryable is (status in (429, 500))
 
 
-async def test_what_cloudflare_refuses_is_told_in_its_words(place: Place) -> None:
+async def test_what_cloudflare_refuses_is_told_in_its_words(harness: CloudflareHarness) -> None:
     record = wanted("a.example.com")[0]
-    await place.client().create_dns_record(ZONE_ID, record)
+    await harness.client().create_dns_record(ZONE_ID, record)
     with pytest.raises(UpstreamFailed) as caught:
-        await place.client().create_dns_record(ZONE_ID, {**record, "content": "elsewhere.example.net"})
+        await harness.client().create_dns_record(ZONE_ID, {**record, "content": "elsewhere.example.net"})
     assert "81053: An A, AAAA, or CNAME record with that host already exists." in caught.value.detail
     with pytest.raises(UpstreamFailed):
-        await place.client().create_dns_record("../zones", record)
+        await harness.client().create_dns_record("../zones", record)

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from cloudflare_place import CATCH_ALL, NOT_OURS, THEIRS, WILDCARD
+from cloudflare_harness import CATCH_ALL, NOT_OURS, THEIRS, WILDCARD
 from hypothesis import given
 from hypothesis import strategies as st
 

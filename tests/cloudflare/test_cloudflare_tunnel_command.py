@@ -9,8 +9,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-from cloudflare_place import ACCOUNT_ID, CATCH_ALL, NOT_OURS, THEIRS, TOKEN, TUNNEL_ID, WILDCARD, ZONE_ID, Place
-from cloudflare_place import open_place as open_cloudflare
+from cloudflare_harness import (
+    ACCOUNT_ID,
+    CATCH_ALL,
+    NOT_OURS,
+    THEIRS,
+    TOKEN,
+    TUNNEL_ID,
+    WILDCARD,
+    ZONE_ID,
+    CloudflareHarness,
+)
+from cloudflare_harness import open_place as open_cloudflare
 
 from gateway.catalog import parse
 from gateway.cli import main
@@ -32,17 +42,17 @@ def _record(host: str, *, proxied: bool = True) -> dict[str, object]:
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[Place]:
+async def harness() -> AsyncIterator[CloudflareHarness]:
     async with open_cloudflare(THEIRS) as opened:
         yield opened
 
 
-def _environment(place: Place) -> dict[str, str]:
+def _environment(harness: CloudflareHarness) -> dict[str, str]:
     return {
         "CLOUDFLARE_API_TOKEN": TOKEN,
         "CLOUDFLARE_ACCOUNT_ID": ACCOUNT_ID,
         "CLOUDFLARE_TUNNEL_ID": TUNNEL_ID,
-        "CLOUDFLARE_API_BASE": place.api_base,
+        "CLOUDFLARE_API_BASE": harness.api_base,
         "PUBLIC_URL": "https://pay.example.com",
         "APPS_FILE": str(APPS),
     }
@@ -75,8 +85,8 @@ def _main() -> int:
     return exit_.value.code
 
 
-async def test_plan_shows_what_to_do_with_exit_1_and_does_nothing(place: Place, skpay: Skpay) -> None:
-    code, printed = await skpay("plan", _environment(place))
+async def test_plan_shows_what_to_do_with_exit_1_and_does_nothing(harness: CloudflareHarness, skpay: Skpay) -> None:
+    code, printed = await skpay("plan", _environment(harness))
     assert code == 1
     assert printed.splitlines() == [
         f"+chat.example.com → {TRAEFIK}",
@@ -87,27 +97,27 @@ async def test_plan_shows_what_to_do_with_exit_1_and_does_nothing(place: Place, 
         f"+chat.example.com CNAME → {TUNNEL_ID}.cfargotunnel.com",
         f"+pay.example.com CNAME → {TUNNEL_ID}.cfargotunnel.com",
     ]
-    assert place.config() == THEIRS
-    assert place.sandbox.zones.records(ZONE_ID) == []
-    assert {entry["method"] for entry in place.sandbox.requests} == {"GET"}
+    assert harness.config() == THEIRS
+    assert harness.sandbox.zones.records(ZONE_ID) == []
+    assert {entry["method"] for entry in harness.sandbox.requests} == {"GET"}
 
 
-async def test_apply_changes_it_once_and_then_there_is_nothing_to_do(place: Place, skpay: Skpay) -> None:
-    environment = _environment(place)
+async def test_apply_changes_it_once_and_then_there_is_nothing_to_do(harness: CloudflareHarness, skpay: Skpay) -> None:
+    environment = _environment(harness)
     code, printed = await skpay("apply", environment)
     assert (code, printed.count("\n+"), "the tunnel is changed" in printed) == (0, 3, True)
-    assert place.config() == {**THEIRS, "ingress": [*OURS, NOT_OURS, WILDCARD, CATCH_ALL]}
+    assert harness.config() == {**THEIRS, "ingress": [*OURS, NOT_OURS, WILDCARD, CATCH_ALL]}
 
     assert await skpay("plan", environment) == (0, "✓ the tunnel is up to date\n")
     assert await skpay("apply", environment) == (0, "✓ the tunnel is up to date\n")
-    assert place.sandbox.version(ACCOUNT_ID, TUNNEL_ID) == 1
-    assert place.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
+    assert harness.sandbox.version(ACCOUNT_ID, TUNNEL_ID) == 1
+    assert harness.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
 
 
-async def test_the_tunnel_leads_to_traefik_and_never_to_an_app(place: Place, skpay: Skpay) -> None:
-    await skpay("apply", _environment(place))
+async def test_the_tunnel_leads_to_traefik_and_never_to_an_app(harness: CloudflareHarness, skpay: Skpay) -> None:
+    await skpay("apply", _environment(harness))
     upstreams = {app["upstream"] for app in json.loads(APPS.read_text())["apps"]}
-    config = place.config()
+    config = harness.config()
     assert config is not None
     assert not upstreams & {rule["service"] for rule in config["ingress"]}
 
@@ -122,14 +132,14 @@ async def test_the_tunnel_leads_to_traefik_and_never_to_an_app(place: Place, skp
     ],
 )
 async def test_nothing_is_written_where_nothing_could_be_read(
-    place: Place, skpay: Skpay, fault: dict[str, object]
+    harness: CloudflareHarness, skpay: Skpay, fault: dict[str, object]
 ) -> None:
-    await place.order(**fault)
-    code, printed = await skpay("apply", _environment(place))
+    await harness.order(**fault)
+    code, printed = await skpay("apply", _environment(harness))
     assert code == (2 if fault.get("status") == 403 else 3)
     assert printed.startswith("error: ")
-    assert {entry["method"] for entry in place.sandbox.requests} == {"GET"}
-    assert place.config() == THEIRS
+    assert {entry["method"] for entry in harness.sandbox.requests} == {"GET"}
+    assert harness.config() == THEIRS
 
 
 async def test_a_record_that_is_there_is_left_and_one_past_cloudflare_is_led_through_it(skpay: Skpay) -> None:
@@ -138,15 +148,15 @@ async def test_a_record_that_is_there_is_left_and_one_past_cloudflare_is_led_thr
         _record("pay.example.com", proxied=False),
         {**A_RECORD, "name": "wiki.example.com"},
     ]
-    async with open_cloudflare(THEIRS, *records) as place:
-        code, printed = await skpay("plan", _environment(place))
+    async with open_cloudflare(THEIRS, *records) as harness:
+        code, printed = await skpay("plan", _environment(harness))
         assert code == 1
         assert [line for line in printed.splitlines() if "CNAME" in line] == [
             "+pay.example.com CNAME: through Cloudflare (proxied), not past it"
         ]
-        assert (await skpay("apply", _environment(place)))[0] == 0
-        assert place.sandbox.zones.records(ZONE_ID) == [records[0], _record("pay.example.com"), records[2]]
-        assert (await skpay("plan", _environment(place)))[0] == 0
+        assert (await skpay("apply", _environment(harness)))[0] == 0
+        assert harness.sandbox.zones.records(ZONE_ID) == [records[0], _record("pay.example.com"), records[2]]
+        assert (await skpay("plan", _environment(harness)))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -163,26 +173,28 @@ async def test_another_record_at_a_hosts_name_is_told_and_nothing_is_changed(
     record: dict[str, object], skpay: Skpay
 ) -> None:
     theirs = {"name": "chat.example.com", **record}
-    async with open_cloudflare(THEIRS, theirs) as place:
+    async with open_cloudflare(THEIRS, theirs) as harness:
         line = f"chat.example.com {record['type']} → {record['content']}"
-        code, printed = await skpay("plan", _environment(place))
+        code, printed = await skpay("plan", _environment(harness))
         assert (code, f"{line} is in the way" in printed) == (1, True)
-        code, printed = await skpay("apply", _environment(place))
+        code, printed = await skpay("apply", _environment(harness))
         assert (code, f"({line})" in printed) == (2, True)
-        assert place.config() == THEIRS
-        assert place.sandbox.zones.records(ZONE_ID) == [theirs]
+        assert harness.config() == THEIRS
+        assert harness.sandbox.zones.records(ZONE_ID) == [theirs]
 
 
-async def test_without_dns_only_the_rules_are_looked_at(place: Place, skpay: Skpay) -> None:
-    code, printed = await skpay("apply --no-dns", _environment(place))
+async def test_without_dns_only_the_rules_are_looked_at(harness: CloudflareHarness, skpay: Skpay) -> None:
+    code, printed = await skpay("apply --no-dns", _environment(harness))
     assert (code, "CNAME" in printed) == (0, False)
-    assert place.sandbox.zones.records(ZONE_ID) == []
-    assert not any("zones" in str(entry["path"]) for entry in place.sandbox.requests)
-    assert (await skpay("plan --no-dns", _environment(place)))[0] == 0
+    assert harness.sandbox.zones.records(ZONE_ID) == []
+    assert not any("zones" in str(entry["path"]) for entry in harness.sandbox.requests)
+    assert (await skpay("plan --no-dns", _environment(harness)))[0] == 0
 
 
-async def test_a_host_of_a_zone_elsewhere_is_told_and_is_nothing_to_do(place: Place, skpay: Skpay) -> None:
-    environment = {**_environment(place), "PUBLIC_URL": "https://pay.example.org"}
+async def test_a_host_of_a_zone_elsewhere_is_told_and_is_nothing_to_do(
+    harness: CloudflareHarness, skpay: Skpay
+) -> None:
+    environment = {**_environment(harness), "PUBLIC_URL": "https://pay.example.org"}
     code, printed = await skpay("apply", environment)
     told = f"pay.example.org: in no zone that the token may see; it needs a CNAME to {TUNNEL_ID}.cfargotunnel.com"
     assert (code, told in printed) == (0, True)
@@ -190,28 +202,28 @@ async def test_a_host_of_a_zone_elsewhere_is_told_and_is_nothing_to_do(place: Pl
 
 
 async def test_a_token_that_may_not_see_dns_is_told_what_it_needs_and_changes_nothing(
-    place: Place, skpay: Skpay
+    harness: CloudflareHarness, skpay: Skpay
 ) -> None:
-    await place.order(kind="status", path="/zones", status=403, code=10000, message="Authentication error")
-    code, printed = await skpay("apply", _environment(place))
+    await harness.order(kind="status", path="/zones", status=403, code=10000, message="Authentication error")
+    code, printed = await skpay("apply", _environment(harness))
     assert (code, "Zone > DNS > Edit, or leave DNS out: --no-dns" in printed) == (2, True)
-    assert place.config() == THEIRS
+    assert harness.config() == THEIRS
 
 
-async def test_what_was_done_by_half_is_finished_by_the_next_apply(place: Place, skpay: Skpay) -> None:
+async def test_what_was_done_by_half_is_finished_by_the_next_apply(harness: CloudflareHarness, skpay: Skpay) -> None:
     """A record whose answer is lost, and one that was never asked for."""
-    await place.order(kind="lost", method="POST")
-    assert (await skpay("apply", _environment(place)))[0] == 3
-    assert place.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com")]
-    assert (await skpay("apply", _environment(place)))[0] == 0
-    assert place.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
+    await harness.order(kind="lost", method="POST")
+    assert (await skpay("apply", _environment(harness)))[0] == 3
+    assert harness.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com")]
+    assert (await skpay("apply", _environment(harness)))[0] == 0
+    assert harness.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
 
 
-async def test_a_refused_write_is_told_and_changes_nothing(place: Place, skpay: Skpay) -> None:
-    await place.order(kind="status", method="PUT", status=403, code=10000, message="Authentication error")
-    code, printed = await skpay("apply", _environment(place))
+async def test_a_refused_write_is_told_and_changes_nothing(harness: CloudflareHarness, skpay: Skpay) -> None:
+    await harness.order(kind="status", method="PUT", status=403, code=10000, message="Authentication error")
+    code, printed = await skpay("apply", _environment(harness))
     assert (code, "Cloudflare Tunnel > Edit" in printed, "changed" in printed) == (2, True, False)
-    assert place.config() == THEIRS
+    assert harness.config() == THEIRS
 
 
 async def test_everything_that_is_missing_is_told_at_once(skpay: Skpay, tmp_path: Path) -> None:
@@ -226,32 +238,34 @@ async def test_everything_that_is_missing_is_told_at_once(skpay: Skpay, tmp_path
     ]
 
 
-async def test_what_is_wrong_is_told_without_a_value(place: Place, skpay: Skpay) -> None:
+async def test_what_is_wrong_is_told_without_a_value(harness: CloudflareHarness, skpay: Skpay) -> None:
     wrong = {
         "CLOUDFLARE_API_TOKEN": f"{TOKEN}\x07",
         "CLOUDFLARE_ACCOUNT_ID": "zz-account",
         "CLOUDFLARE_TUNNEL_ID": "zz-tunnel",
         "CLOUDFLARE_API_BASE": "https://zz.example.com/client/v4",
     }
-    code, printed = await skpay("plan", {**_environment(place), **wrong})
+    code, printed = await skpay("plan", {**_environment(harness), **wrong})
     assert code == 2
     assert len(printed.splitlines()) == 4
     assert "zz" not in printed
-    assert place.sandbox.requests == []
+    assert harness.sandbox.requests == []
 
 
 @pytest.mark.parametrize(
     "base", ["https://api.example.com", "http://127.0.0.1.example.com", "http://[", "file://localhost/etc", "localhost"]
 )
-async def test_the_token_goes_to_cloudflare_or_to_this_machine(place: Place, skpay: Skpay, base: str) -> None:
-    code, printed = await skpay("apply", {**_environment(place), "CLOUDFLARE_API_BASE": base})
+async def test_the_token_goes_to_cloudflare_or_to_this_machine(
+    harness: CloudflareHarness, skpay: Skpay, base: str
+) -> None:
+    code, printed = await skpay("apply", {**_environment(harness), "CLOUDFLARE_API_BASE": base})
     assert (code, printed.startswith("error: CLOUDFLARE_API_BASE: ")) == (2, True)
 
 
-async def test_the_token_may_stand_in_a_file(place: Place, skpay: Skpay, tmp_path: Path) -> None:
+async def test_the_token_may_stand_in_a_file(harness: CloudflareHarness, skpay: Skpay, tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text(f"{TOKEN}\n")
-    environment = {**_environment(place), "CLOUDFLARE_API_TOKEN": "", "CLOUDFLARE_API_TOKEN_FILE": str(secret)}
+    environment = {**_environment(harness), "CLOUDFLARE_API_TOKEN": "", "CLOUDFLARE_API_TOKEN_FILE": str(secret)}
     assert (await skpay("plan", environment))[0] == 1
     code, printed = await skpay("plan", {**environment, "CLOUDFLARE_API_TOKEN": TOKEN})
     assert (code, "not both" in printed) == (2, True)
@@ -260,7 +274,7 @@ async def test_the_token_may_stand_in_a_file(place: Place, skpay: Skpay, tmp_pat
 
 
 async def test_a_tunnel_of_a_local_file_is_refused(skpay: Skpay) -> None:
-    async with open_cloudflare(THEIRS, source="local") as place:
-        code, printed = await skpay("apply", _environment(place))
+    async with open_cloudflare(THEIRS, source="local") as harness:
+        code, printed = await skpay("apply", _environment(harness))
         assert (code, "config.yml" in printed) == (2, True)
-        assert place.config() == THEIRS
+        assert harness.config() == THEIRS

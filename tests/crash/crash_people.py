@@ -71,9 +71,9 @@ class People:
 
     def subscription(self, user_id: str) -> dict[str, Any] | None:
         """The one that is not over; they never get two."""
-        world = self._stage.stripe.world
-        for each in world.all("subscription"):
-            owner = world.objects["customer"][each["customer"]]
+        harness = self._stage.stripe.state
+        for each in harness.all("subscription"):
+            owner = harness.objects["customer"][each["customer"]]
             if owner["metadata"]["user_id"] == user_id and each["status"] not in OVER:
                 return each
         return None
@@ -87,7 +87,7 @@ class People:
         path = self._random.choice(("/customer", "/budget"))
         litellm.faults.add(Fault(path=path, **self._random.choice(LITELLM_FAULTS)))
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         self._stage.stripe.faults.clear()
         self._stage.litellm.faults.clear()
         self._stage.refuse_notices = 0
@@ -130,7 +130,7 @@ class People:
 
     async def _change_plan(self, subscription: dict[str, Any]) -> None:
         item = subscription["items"]["data"][0]
-        prices = self._stage.stripe.world.objects["price"]
+        prices = self._stage.stripe.state.objects["price"]
         now = prices[item["price"]]["lookup_key"]
         other = next(each["id"] for each in prices.values() if each["lookup_key"] in set(PLANS.values()) - {now})
         form = {"items[0][id]": item["id"], "items[0][price]": other, "proration_behavior": "always_invoice"}

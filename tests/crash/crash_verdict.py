@@ -21,7 +21,7 @@ _RANKS = {None: "free", "skai_pro_month": "pro", "skai_enterprise_month": "enter
 
 def tiers_by_stripe(stage: CrashStage, user_ids: list[str]) -> dict[str, str]:
     """Whoever has a subscription that is active, or past due for minutes, has its price's tier; all others are free."""
-    state = stage.stripe.state()
+    state = stage.stripe.snapshot()
     owners = {each["id"]: each["metadata"].get("user_id") for each in state["customer"]}
     tiers = dict.fromkeys(user_ids, "free")
     for each in state["subscription"]:
@@ -30,7 +30,7 @@ def tiers_by_stripe(stage: CrashStage, user_ids: list[str]) -> dict[str, str]:
     return tiers
 
 
-async def see_everybody(stage: CrashStage, session: aiohttp.ClientSession, user_ids: list[str]) -> None:
+async def visit_all_users(stage: CrashStage, session: aiohttp.ClientSession, user_ids: list[str]) -> None:
     """The gate sees each of them: whoever never bought anything gets the first tier's limits by that (T3)."""
     deadline = time.monotonic() + SEEN_SECONDS
     for user_id in user_ids:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from crash_people import People, crowd
-from crash_reading import waiting
+from crash_unfinished import waiting
 from crash_verdict import BUDGETS, problems, tags, tiers_by_stripe
 from servers.crash_stage import CrashStage, opened_crash_stage
 
@@ -51,7 +51,7 @@ def refused(stage: CrashStage) -> list[int | None]:
 
 def everybody_leaves(stage: CrashStage) -> None:
     """Every subscription ends, which nobody has to be asked for over HTTP; each is an event."""
-    for subscription in stage.stripe.state()["subscription"]:
+    for subscription in stage.stripe.snapshot()["subscription"]:
         stage.stripe.cancel(subscription["id"])
 
 
@@ -125,7 +125,7 @@ async def test_a_locked_database_answers_503_and_heals(tmp_path: Path) -> None:
 async def test_sigterm_under_load_drains(tmp_path: Path) -> None:
     """Exit 0 within 10 s in the middle of webhooks, refreshes and provisioning; the next start finishes the rest."""
     async with customers(tmp_path) as (stage, people):
-        for event in stage.stripe.state()["event"]:
+        for event in stage.stripe.snapshot()["event"]:
             stage.stripe.deliveries.resend(event["id"])
         everybody_leaves(stage)
         acknowledged = len(stage.acknowledged)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from crash_people import People, crowd
-from crash_reading import Left, left_behind, waiting
-from crash_verdict import problems, see_everybody
+from crash_unfinished import Unfinished, unfinished_work, waiting
+from crash_verdict import problems, visit_all_users
 from servers.crash_stage import STAGES, CrashStage, opened_crash_stage
 
 KILLS, KILLS_PER_STAGE = 200, 20
 STORM_SECONDS, SETTLE_SECONDS = 540.0, 60.0
 AIMED_SECONDS = 1.5
 COLD_EVERY = 25
-SPOILT_LIVES = 25
+BROKEN_LIVES = 25
 # What was furthest along names a kill that was aimed at nothing.
 _FURTHEST = ("notice sent", "litellm sent", "committed", "fetched", "leased", "inbox", "routed")
 
@@ -73,7 +73,7 @@ class Storm:
         return "\n".join(lines)
 
 
-async def one_kill(stage: CrashStage, people: People, aim: str | None, *, cold: bool = False) -> Left:
+async def one_kill(stage: CrashStage, people: People, aim: str | None, *, cold: bool = False) -> Unfinished:
     """Start the service, let a few people loose on it, and kill it at the stage aimed at, or at any moment."""
     await stage.start(cold=cold)
     if aim is not None:
@@ -83,7 +83,7 @@ async def one_kill(stage: CrashStage, people: People, aim: str | None, *, cold: 
         stage.kill()
     assert await stage.dead(5) == -9
     await asyncio.sleep(0)  # what it had sent before it died is read by the vendors now
-    return left_behind(stage, people.buying)
+    return unfinished_work(stage, people.buying)
 
 
 async def settled(stage: CrashStage, seconds: float) -> None:
@@ -96,11 +96,11 @@ async def settled(stage: CrashStage, seconds: float) -> None:
 
 async def verdict(stage: CrashStage, people: People) -> list[str]:
     """Mend everything, start the service once more, let it settle, and look; empty is well."""
-    people.mend()
+    people.clear_faults()
     await stage.start(cold=True)
     await people.leave_checkout()
     await settled(stage, SETTLE_SECONDS)
-    await see_everybody(stage, people.session, people.user_ids)
+    await visit_all_users(stage, people.session, people.user_ids)
     await settled(stage, SETTLE_SECONDS)
     return await problems(stage, people.session, people.user_ids)
 
@@ -126,17 +126,17 @@ async def test_nothing_is_lost_by_kill_9(tmp_path: Path, capsys: pytest.CaptureF
 async def test_an_answer_before_the_commit_is_found_out(tmp_path: Path) -> None:
     """The crash test can fail: with the 200 moved before the commit an acknowledged event is soon missing."""
     async with opened_crash_stage(tmp_path, 1, "answer before the commit") as stage, crowd(stage) as people:
-        for _ in range(SPOILT_LIVES):
+        for _ in range(BROKEN_LIVES):
             if (await one_kill(stage, people, "inbox")).lost:
                 return
-    pytest.fail(f"not noticed in {SPOILT_LIVES} kills")
+    pytest.fail(f"not noticed in {BROKEN_LIVES} kills")
 
 
 async def test_telling_outside_the_transaction_is_found_out(tmp_path: Path) -> None:
     """The crash test can fail: with outbox and notice written after the commit some change is never told."""
-    spoilt = "tell outside the transaction"
-    async with opened_crash_stage(tmp_path, 1, spoilt) as stage, crowd(stage) as people:
-        for _ in range(SPOILT_LIVES):
+    broken_guarantee = "tell outside the transaction"
+    async with opened_crash_stage(tmp_path, 1, broken_guarantee) as stage, crowd(stage) as people:
+        for _ in range(BROKEN_LIVES):
             assert not (await one_kill(stage, people, "committed")).lost
         found = await verdict(stage, people)
         assert any("the app heard" in each for each in found), found

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from doctor.demo_patient import Patient
+from doctor.demo_patient import Installation
 from servers.traefik import until
 
-Break = Callable[[Patient], Any]
+Break = Callable[[Installation], Any]
 
 
 def routed(change: Callable[[dict[str, Any]], object]) -> Break:
@@ -23,7 +23,7 @@ def env(**changed: str) -> Break:
 def other_file(routers: str) -> Break:
     """One more file beside ours, with routers to the app's own server."""
 
-    def broken(demo: Patient) -> Any:
+    def broken(demo: Installation) -> Any:
         text = routers.replace("UPSTREAM", demo.upstream).replace("ADDRESS", demo.upstream.removeprefix("http://"))
         return demo.text(demo.routes.parent / "other.yml", text)
 
@@ -84,7 +84,7 @@ tcp:
 
 
 @contextlib.asynccontextmanager
-async def endpoint(demo: Patient, **changed: str) -> AsyncIterator[None]:
+async def endpoint(demo: Installation, **changed: str) -> AsyncIterator[None]:
     (ours,) = (await demo.stripe("GET", "webhook_endpoints"))["data"]
     mended = {"url": ours["url"], "disabled": "false", "enabled_events[0]": "*"}
     async with demo.at_stripe(f"webhook_endpoints/{ours['id']}", changed, mended):
@@ -92,14 +92,14 @@ async def endpoint(demo: Patient, **changed: str) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def sold_out(demo: Patient) -> AsyncIterator[None]:
+async def sold_out(demo: Installation) -> AsyncIterator[None]:
     (price,) = (await demo.stripe("GET", "prices?lookup_keys[]=skai_pro_year"))["data"]
     async with demo.at_stripe(f"prices/{price['id']}", {"active": "false"}, {"active": "true"}):
         yield
 
 
 @contextlib.asynccontextmanager
-async def given_away(demo: Patient) -> AsyncIterator[None]:
+async def given_away(demo: Installation) -> AsyncIterator[None]:
     """Somebody makes upgrades free in the portal; then the remedy is typed."""
     await demo.api("POST", "/checkout/skai", {"user_id": "ada", "tier": "pro"})
     await demo.api("POST", "/portal/skai", {"user_id": "ada"})
@@ -111,7 +111,7 @@ async def given_away(demo: Patient) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def budget_changed(demo: Patient) -> AsyncIterator[None]:
+async def budget_changed(demo: Installation) -> AsyncIterator[None]:
     """Ada's first visit had her limits written; somebody else writes others."""
 
     async def written() -> bool:
@@ -127,7 +127,7 @@ async def budget_changed(demo: Patient) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def narrow_key(demo: Patient) -> AsyncIterator[None]:
+async def narrow_key(demo: Installation) -> AsyncIterator[None]:
     await demo.litellm("/user/new", {"user_id": "svc", "user_role": "proxy_admin", "auto_create_key": False})
     allowed = ["/user/update", "/user/info", "/v2/user/info", "/budget/info", "/customer/info", "/customer/list"]
     made = await demo.litellm("/key/generate", {"user_id": "svc", "allowed_routes": allowed})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.doctor.bypass import Wanted, look
+from gateway.doctor.bypass import Wanted, find_bypasses
 from gateway.doctor.chains import SECRET, Middleware, Traefik, address_of
 
 HOST, APP = "chat.test", "10.0.0.5:8080"
@@ -70,16 +70,16 @@ def traefik(
     )
 
 
-def told(found: Traefik) -> list[str]:
-    return [each.message for each in look(found, WANTED) if each.state != "well"]
+def findings(found: Traefik) -> list[str]:
+    return [each.message for each in find_bypasses(found, WANTED) if each.state != "ok"]
 
 
 def test_as_it_should_be_nothing_is_told() -> None:
-    found = look(traefik(), WANTED)
+    found = find_bypasses(traefik(), WANTED)
     assert [(each.state, each.message) for each in found] == [
-        ("well", "2, none with an error"),
-        ("well", "2 routers; every one that reaches an app has its gate"),
-        ("well", "0, none before the apps"),
+        ("ok", "2, none with an error"),
+        ("ok", "2 routers; every one that reaches an app has its gate"),
+        ("ok", "0, none before the apps"),
     ]
 
 
@@ -102,7 +102,7 @@ ELSEWHERE = {"elsewhere": server("http://10.0.0.9:80")}
     ],
 )  # fmt: skip
 def test_what_is_no_way_past_is_not_told(routers: dict[str, Any], more: dict[str, Any]) -> None:
-    lines = told(traefik(routers, **more))
+    lines = findings(traefik(routers, **more))
     assert [line for line in lines if "off@file" not in line] == []
 
 
@@ -162,7 +162,7 @@ PAST = [
 
 @pytest.mark.parametrize(("routers", "more", "lines"), [each[1:] for each in PAST], ids=[each[0] for each in PAST])
 def test_a_way_past_the_gate_is_told(routers: dict[str, Any], more: dict[str, Any], lines: list[str]) -> None:
-    assert told(traefik(routers, **more)) == lines
+    assert findings(traefik(routers, **more)) == lines
 
 
 @pytest.mark.parametrize(
@@ -177,15 +177,15 @@ def test_a_way_past_the_gate_is_told(routers: dict[str, Any], more: dict[str, An
 def test_names_that_are_not_ours_are_still_compared(middlewares: dict[str, Any], lines: list[str]) -> None:
     """Such as labels that somebody wrote by hand: what counts is what the middlewares do."""
     expected = [line if line.startswith("routes") else f"routes are out of date: {line}" for line in lines]
-    assert told(traefik(middlewares=middlewares)) == expected
+    assert findings(traefik(middlewares=middlewares)) == expected
 
 
 def test_the_gate_must_come_after_what_scrubs_the_request() -> None:
     line = "routes are out of date: sk-gate-skai is not among its middlewares, or not in its place"
-    assert told(traefik({"sk-app-skai": {**GATED, "middlewares": ["gate@file", "in@file"]}})) == [line]
+    assert findings(traefik({"sk-app-skai": {**GATED, "middlewares": ["gate@file", "in@file"]}})) == [line]
     ours = {"sk-in": IN, "sk-gate-skai": GATE}
     for names, lines in ((["sk-in", "sk-gate-skai"], []), (["sk-gate-skai", "sk-in"], [line])):
-        assert told(traefik({"sk-app-skai": {**GATED, "middlewares": names}}, ours)) == lines
+        assert findings(traefik({"sk-app-skai": {**GATED, "middlewares": names}}, ours)) == lines
 
 
 def test_the_plugin_is_a_gate_too() -> None:
@@ -193,10 +193,12 @@ def test_the_plugin_is_a_gate_too() -> None:
     chain = (CHAIN[0], Middleware("sk-gate-skai", "plugin", {"skpayments": {**plugin["plugin"]["skpayments"],
                                                                             "secret": SECRET}}))  # fmt: skip
     wanted = replace(WANTED, chains=[{HOST: CHAIN}, {HOST: chain}])
-    found = look(traefik(middlewares={"gate": plugin}), wanted)
-    assert {each.state for each in found} == {"well"}
+    found = find_bypasses(traefik(middlewares={"gate": plugin}), wanted)
+    assert {each.state for each in found} == {"ok"}
     broken = {"plugin": {"skpayments": {**plugin["plugin"]["skpayments"], "secret": ""}}}
-    lines = [each.message for each in look(traefik(middlewares={"sk-gate-skai": broken, "gate": broken}), wanted)]
+    lines = [
+        each.message for each in find_bypasses(traefik(middlewares={"sk-gate-skai": broken, "gate": broken}), wanted)
+    ]
     assert lines[-2:] == ["routes are out of date: sk-gate-skai is not among its middlewares, or not in its place",
                           "0, none before the apps"]  # fmt: skip
 
@@ -216,20 +218,20 @@ def test_the_plugin_is_a_gate_too() -> None:
     ],
 )  # fmt: skip
 def test_tcp_routers_come_first(router: dict[str, Any], lines: list[str]) -> None:
-    assert told(traefik(tcp={"t": router})) == lines
+    assert findings(traefik(tcp={"t": router})) == lines
 
 
 def test_without_our_own_router_nobody_buys() -> None:
     found = traefik({"sk-public": {"rule": "Host(`pay.test`) && Path(`/buy`)", "service": "sk-public"}})
-    assert told(found) == ["no router serves pay.test, so neither Stripe nor a buyer reaches us"]
+    assert findings(found) == ["no router serves pay.test, so neither Stripe nor a buyer reaches us"]
 
 
 def test_a_host_without_any_router_is_told() -> None:
-    assert told(traefik(ours=False)) == [f"no router with the gate serves {HOST}"]
+    assert findings(traefik(ours=False)) == [f"no router with the gate serves {HOST}"]
 
 
 def test_remedies_name_the_place() -> None:
-    found = look(
+    found = find_bypasses(
         traefik(
             {"a@docker": {"rule": f"Host(`{HOST}`) && Path(`/a`)", "service": "x"}},
             tcp={"t@http": {"rule": f"HostSNI(`{HOST}`)", "service": "db"}},
@@ -270,7 +272,7 @@ def behind_proxy(rule: str, url: str, middleware: dict[str, Any], *more: str) ->
         {"oauth2-proxy": middleware, "auth": PROXY, "errors": {"errors": {"status": ["401"]}}},
         {"proxy": server(url)},
     )
-    return [each.message for each in look(found, BEHIND_PROXY) if each.state != "well"]
+    return [each.message for each in find_bypasses(found, BEHIND_PROXY) if each.state != "ok"]
 
 
 @pytest.mark.parametrize("url", ["http://oauth2-proxy:4180", "http://172.18.0.9:4180"])
@@ -296,4 +298,4 @@ def test_a_router_that_only_looks_like_the_callback_is_told(rule: str, url: str)
 def test_without_a_sign_in_proxy_in_apps_json_nothing_is_its_callback() -> None:
     found = traefik({"callback": {"rule": CALLBACK_RULE, "service": "proxy"}}, {"oauth2-proxy": PROXY},
                     {"proxy": server("http://oauth2-proxy:4180")})  # fmt: skip
-    assert told(found) == [f"callback@file ({CALLBACK_RULE}) serves {HOST} without the gate"]
+    assert findings(found) == [f"callback@file ({CALLBACK_RULE}) serves {HOST} without the gate"]

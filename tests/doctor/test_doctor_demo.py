@@ -28,10 +28,10 @@ from doctor.demo_breaks import (
     router,
     sold_out,
 )
-from doctor.demo_patient import Patient, Said
+from doctor.demo_patient import CliResult, Installation
 
-from gateway.cli import demo_stage
 from gateway.doctor.stripe import NEEDED, USEFUL
+from gateway.sandbox import demo_stage
 
 pytestmark = pytest.mark.needs_traefik
 
@@ -45,8 +45,8 @@ SUBJECTS = {
     "traefik: TCP routers",
     LIVE, "gate port", "edge cache chat.localhost",
 }  # fmt: skip
-# What is broken, how, and all that doctor says of it but "well": (state, subject, message).
-BROKEN: dict[str, tuple[Break, Said]] = {
+# What is broken, how, and all that doctor says of it but "ok": (state, subject, message).
+BROKEN: dict[str, tuple[Break, CliResult]] = {
     "nothing": (lambda demo: contextlib.nullcontext(), []),
     "the server is not there": (env(PORT="9"), [("bad", "server", "no answer: ClientConnectorError")]),
     "ADMIN_TOKEN was changed without a restart": (
@@ -233,7 +233,7 @@ BROKEN: dict[str, tuple[Break, Said]] = {
 
 
 @contextlib.asynccontextmanager
-async def running_demo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Patient]:
+async def running_demo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Installation]:
     """The demo; its Traefik need not wait two seconds between two edits."""
     static = demo_stage._static
 
@@ -245,7 +245,7 @@ async def running_demo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         demo_stage.open_stage(folder, lambda _: None, for_clicks=False) as stage,
         aiohttp.ClientSession() as session,
     ):
-        yield Patient(stage, session)
+        yield Installation(stage, session)
 
 
 async def test_all_is_well_and_with_one_thing_broken_doctor_says_exactly_that(
@@ -253,7 +253,7 @@ async def test_all_is_well_and_with_one_thing_broken_doctor_says_exactly_that(
 ) -> None:
     async with running_demo(tmp_path, monkeypatch) as demo:
         whole = await demo.findings(cookie=demo.cookie())
-        assert {each.subject: each.state for each in whole if each.state != "well"} == {"gate port": "not asked"}
+        assert {each.subject: each.state for each in whole if each.state != "ok"} == {"gate port": "not checked"}
         assert {each.subject for each in whole} == SUBJECTS
         assert await demo.shell("doctor", "--live", "--strict") == 0
         wrong = {}

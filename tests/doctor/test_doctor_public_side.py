@@ -14,14 +14,14 @@ from servers.running import GATE_SECRET, environ_of, served, write_apps
 
 from gateway.doctor import Options, edge, examine
 from gateway.doctor.headers import _before, _judged
-from gateway.doctor.ways import Answer
+from gateway.doctor.targets import Answer
 from gateway.settings import read_settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Patient:
+class Installation:
     """Nothing of it runs, which these questions do not need."""
 
     folder: Path
@@ -29,10 +29,10 @@ class Patient:
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> Patient:
+def installation(tmp_path: Path) -> Installation:
     nobody = "http://127.0.0.1:9"
     write_apps(tmp_path, lambda tree: tree.update(routing={"traefik_url": nobody}))
-    return Patient(tmp_path, environ_of(tmp_path, stripe_url=nobody, litellm_url=nobody, PORT="9", GATE_PORT="10"))
+    return Installation(tmp_path, environ_of(tmp_path, stripe_url=nobody, litellm_url=nobody, PORT="9", GATE_PORT="10"))
 
 
 @contextlib.asynccontextmanager
@@ -44,8 +44,8 @@ async def public(answer: Handler) -> AsyncIterator[str]:
         yield url.replace("127.0.0.1", "pay.localhost")
 
 
-async def told(patient: Patient, subject: str, **environ: str) -> list[tuple[str, str]]:
-    found = await examine(read_settings({**patient.environ, **environ}), Options(live=True))
+async def findings(installation: Installation, subject: str, **environ: str) -> list[tuple[str, str]]:
+    found = await examine(read_settings({**installation.environ, **environ}), Options(live=True))
     return [(each.state, each.message) for each in found if each.subject.startswith(subject)]
 
 
@@ -56,7 +56,7 @@ def refusal(code: str, message: str = "") -> str:
 @pytest.mark.parametrize(
     ("status", "text", "headers", "state", "message"),
     [
-        (400, refusal("missing_signature"), {}, "well", "answers, and refuses what Stripe did not sign"),
+        (400, refusal("missing_signature"), {}, "ok", "answers, and refuses what Stripe did not sign"),
         (301, "", {"Location": "https://www.example.com/x?y"}, "bad",
          "redirects to https://www.example.com/x, which Stripe counts as a failure"),
         (308, "", {"Location": "/webhook/stripe/"}, "bad",
@@ -73,7 +73,7 @@ def refusal(code: str, message: str = "") -> str:
     ],
 )  # fmt: skip
 async def test_the_webhooks_url_as_stripe_meets_it(
-    patient: Patient, status: int, text: str, headers: Mapping[str, str], state: str, message: str
+    installation: Installation, status: int, text: str, headers: Mapping[str, str], state: str, message: str
 ) -> None:
     got: list[tuple[str, str, bytes]] = []
 
@@ -82,24 +82,26 @@ async def test_the_webhooks_url_as_stripe_meets_it(
         return web.Response(status=status, text=text, headers=headers)
 
     async with public(answer) as url:
-        assert await told(patient, "webhook URL", PUBLIC_URL=url) == [(state, f"{url}/webhook/stripe {message}")]
+        assert await findings(installation, "webhook URL", PUBLIC_URL=url) == [
+            (state, f"{url}/webhook/stripe {message}")
+        ]
     assert ("POST", "/webhook/stripe", b"") in got
 
 
-async def test_a_public_address_that_nobody_answers_at(patient: Patient) -> None:
-    ((state, message),) = await told(patient, "webhook URL", PUBLIC_URL="http://pay.localhost:9")
+async def test_a_public_address_that_nobody_answers_at(installation: Installation) -> None:
+    ((state, message),) = await findings(installation, "webhook URL", PUBLIC_URL="http://pay.localhost:9")
     assert (state, message) == ("bad", "http://pay.localhost:9/webhook/stripe cannot be connected to "
                                        "(ClientConnectorError)")  # fmt: skip
-    ((state, message),) = await told(patient, "webhook URL", PUBLIC_URL="http://pay.invalid")
+    ((state, message),) = await findings(installation, "webhook URL", PUBLIC_URL="http://pay.invalid")
     assert (state, message) == ("bad", "http://pay.invalid/webhook/stripe has a name that does not resolve")
 
 
 async def test_the_gates_port_must_not_be_reached_from_outside(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = "pay.localhost is this very machine, from which {port} is reached as it must be"
     environ = {"PUBLIC_URL": "http://pay.localhost:9"}
-    assert await told(patient, "gate port", **environ) == [("not asked", here.format(port=10))]
+    assert await findings(installation, "gate port", **environ) == [("not checked", here.format(port=10))]
 
     async def elsewhere(_: str) -> bool:
         return False
@@ -113,7 +115,7 @@ async def test_the_gates_port_must_not_be_reached_from_outside(
     async with public(gate) as url:
         port = url.rpartition(":")[2]
         expected = ("bad", f"pay.localhost:{port} answers from outside")
-        assert await told(patient, "gate port", GATE_PORT=port, **environ) == [expected]
+        assert await findings(installation, "gate port", GATE_PORT=port, **environ) == [expected]
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="Cloudflare answers on many ports")
@@ -121,24 +123,24 @@ async def test_the_gates_port_must_not_be_reached_from_outside(
     async with public(page) as url:
         other = url.rpartition(":")[2]
         for gate_port in (other, "10"):
-            assert await told(patient, "gate port", GATE_PORT=gate_port, **environ) == [
-                ("well", f"pay.localhost:{gate_port} is not reached from outside")
+            assert await findings(installation, "gate port", GATE_PORT=gate_port, **environ) == [
+                ("ok", f"pay.localhost:{gate_port} is not reached from outside")
             ]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "state", "message"),
     [
-        (None, None, "well", "no Cloudflare cache before it"),
-        ("DYNAMIC", "DYNAMIC", "well", "Cloudflare keeps nothing (DYNAMIC)"),
-        ("BYPASS", "bypass", "well", "Cloudflare keeps nothing (BYPASS)"),
+        (None, None, "ok", "no Cloudflare cache before it"),
+        ("DYNAMIC", "DYNAMIC", "ok", "Cloudflare keeps nothing (DYNAMIC)"),
+        ("BYPASS", "bypass", "ok", "Cloudflare keeps nothing (BYPASS)"),
         ("MISS", "MISS", "warning", "Cloudflare asks its cache first (CF-Cache-Status: MISS)"),
         ("MISS", "HIT", "bad", "Cloudflare answers without asking the gate (CF-Cache-Status: HIT)"),
         ("EXPIRED", "STALE", "bad", "Cloudflare answers without asking the gate (CF-Cache-Status: STALE)"),
     ],
 )
 async def test_t40_what_cloudflare_keeps(
-    patient: Patient, first: str | None, second: str | None, state: str, message: str
+    installation: Installation, first: str | None, second: str | None, state: str, message: str
 ) -> None:
     asked: list[str] = []
 
@@ -148,11 +150,11 @@ async def test_t40_what_cloudflare_keeps(
         return web.Response(status=404, headers={"CF-Cache-Status": status} if status else {})
 
     async with public(answer) as url:
-        text = (patient.folder / "apps.json").read_text()
+        text = (installation.folder / "apps.json").read_text()
         port = url.rpartition(":")[2]
         local = text.replace("https://chat.example.com", f"http://chat.localhost:{port}")
-        (patient.folder / "apps.json").write_text(local.replace("chat.example.com", "chat.localhost"))
-        assert (await told(patient, "edge cache chat", PUBLIC_URL=url)) == [(state, message)]
+        (installation.folder / "apps.json").write_text(local.replace("chat.example.com", "chat.localhost"))
+        assert (await findings(installation, "edge cache chat", PUBLIC_URL=url)) == [(state, message)]
     assert len({path for path in asked if path.endswith(".js")}) == 1
 
 
@@ -168,8 +170,8 @@ MESSAGE = "this address is for Traefik only"
         (500, "", {}, ("bad", "Traefik does not reach the gate")),
         (404, "404 page not found\n", {}, ("bad", "Traefik has no router for it")),
         (302, "", {"Location": "https://auth.example.com/?rd=x"},
-         ("not asked", "https://auth.example.com/ answers before the gate does")),
-        (403, "<html>", {"cf-mitigated": "challenge"}, ("not asked", "another page answers before the gate does")),
+         ("not checked", "https://auth.example.com/ answers before the gate does")),
+        (403, "<html>", {"cf-mitigated": "challenge"}, ("not checked", "another page answers before the gate does")),
         (200, "<html>", {}, ("bad", "answers 200, which is not the gate: it does not stand before it")),
         (404, "<html>", {}, ("bad", "answers 404, which is not the gate: it does not stand before it")),
         (401, "Unauthorized", {},
@@ -192,7 +194,7 @@ def test_what_stands_before_a_host(
             "https://pay.example.com/buy/skai?t=x",
             ("bad", "whoever sends Remote-User is believed to be that person"),
         ),
-        (302, "https://auth.example.com/", ("not asked", "https://auth.example.com/ answers before the gate does")),
+        (302, "https://auth.example.com/", ("not checked", "https://auth.example.com/ answers before the gate does")),
     ],
 )
 def test_a_header_that_anybody_could_send_names_nobody(status: int, location: str, expected: tuple[str, str]) -> None:
@@ -204,10 +206,10 @@ def test_a_header_that_anybody_could_send_names_nobody(status: int, location: st
 @pytest.mark.parametrize(
     ("status", "text", "location", "state", "message"),
     [
-        (401, "{}", "", "not asked", "oauth2-proxy@file answers 401 before the gate does"),
-        (401, "Unauthorized\n", "", "not asked", "oauth2-proxy@file answers 401 before the gate does"),
-        (403, "<html>", "", "not asked", "oauth2-proxy@file answers 403 before the gate does"),
-        (302, "", "https://sso.example.com/a?b", "not asked", "https://sso.example.com/a answers before the gate does"),
+        (401, "{}", "", "not checked", "oauth2-proxy@file answers 401 before the gate does"),
+        (401, "Unauthorized\n", "", "not checked", "oauth2-proxy@file answers 401 before the gate does"),
+        (403, "<html>", "", "not checked", "oauth2-proxy@file answers 403 before the gate does"),
+        (302, "", "https://sso.example.com/?b", "not checked", "https://sso.example.com/ answers before the gate does"),
         (403, refusal("forbidden", MESSAGE), "", "bad", f"the gate refuses Traefik: {MESSAGE}"),
         (200, "<html>", "", "bad", "answers 200, which is not the gate: it does not stand before it"),
         (303, "", "https://pay.example.com/buy/skai?t=x", "bad",
@@ -222,11 +224,11 @@ def test_a_sign_in_proxy_before_the_gate_is_no_fault_and_hides_none(
     found = _before("gate x", answer, ["X-Auth-Request-User"], ["oauth2-proxy@file"])
     assert found is not None
     assert (found.state, found.message) == (state, message)
-    if state == "not asked":
+    if state == "not checked":
         assert "skpay doctor --traefik-api" in found.remedy
 
 
-async def test_what_is_forged_is_what_the_app_would_believe(patient: Patient) -> None:
+async def test_what_is_forged_is_what_the_app_would_believe(installation: Installation) -> None:
     """A name where a header says who, a method where rules go by methods; the chat has the one, the blog the other."""
     got: list[tuple[str, str]] = []
 
@@ -238,14 +240,14 @@ async def test_what_is_forged_is_what_the_app_would_believe(patient: Patient) ->
         return web.json_response({"error": "sign_in_required"}, status=401)
 
     async with public(answer) as url:
-        tree = json.loads((patient.folder / "apps.json").read_text())
+        tree = json.loads((installation.folder / "apps.json").read_text())
         tree["apps"][0]["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]
         for app, host in zip(tree["apps"], ("chat.localhost", "blog.localhost"), strict=True):
             app["hosts"], app["urls"] = [host], {"success": f"{url}/", "cancel": f"{url}/"}
         tree["apps"][1]["routes"] = [{"path": "/write", "min_tier": "patron", "methods": ["POST"]}]
         tree["routing"] = {"traefik_url": "http://127.0.0.1:9"}
-        (patient.folder / "apps.json").write_text(json.dumps(tree))
-        await told(patient, "gate", PUBLIC_URL=url)
+        (installation.folder / "apps.json").write_text(json.dumps(tree))
+        await findings(installation, "gate", PUBLIC_URL=url)
     assert sorted(got) == [("blog", "X-HTTP-Method-Override"), ("chat", "Remote-User")]
 
 
@@ -255,8 +257,8 @@ TAGS = [("X-Sk-App", False), ("X-Sk-Tier", False), ("X-Sk-Features", False), ("X
 @pytest.mark.parametrize(
     ("more", "state", "message"),
     [
-        ([], "well", "9 forged headers were sent; none arrived, and the gate's own did"),
-        ([("X-Forwarded-For", False)], "well", "9 forged headers were sent; none arrived, and the gate's own did"),
+        ([], "ok", "9 forged headers were sent; none arrived, and the gate's own did"),
+        ([("X-Forwarded-For", False)], "ok", "9 forged headers were sent; none arrived, and the gate's own did"),
         ([("X_sk_tier", True)], "bad", "forged headers reach the app: X_sk_tier"),
         ([("Xsk-Tier", True)], "bad", "forged headers reach the app: Xsk-Tier"),
         ([("X-Sk-Tier", True)], "bad", "forged headers reach the app: X-Sk-Tier"),

@@ -17,7 +17,7 @@ from servers.traefik import Traefik, free_port, until
 
 from gateway.catalog import parse
 from gateway.catalog.model import GateKind
-from gateway.doctor.place import Options, Place, asked
+from gateway.doctor.context import CheckContext, Options, run_check
 from gateway.doctor.traefik import _version, examine_traefik
 from gateway.settings import read_settings
 from gateway.stripe.client import Stripe
@@ -26,19 +26,19 @@ pytestmark = pytest.mark.needs_traefik
 
 
 @asynccontextmanager
-async def doctors_place(folder: Path, document: bytes, api: str) -> AsyncIterator[Place]:
+async def check_context(folder: Path, document: bytes, api: str) -> AsyncIterator[CheckContext]:
     nobody = "http://127.0.0.1:9"
     environ = environ_of(folder, stripe_url=nobody, litellm_url=nobody, GATE_SECRET=SECRET)
     settings = read_settings({**environ, "PUBLIC_URL": "https://pay.test"})
     async with aiohttp.ClientSession() as session:
         stripe = Stripe(session, settings.stripe_secret_key, api_base=nobody)
-        yield Place(settings, parse(document), Options(traefik_api=api), session, stripe, None, "")
+        yield CheckContext(settings, parse(document), Options(traefik_api=api), session, stripe, None, "")
 
 
-async def told(place: Place) -> list[tuple[str, str]]:
+async def findings(context: CheckContext) -> list[tuple[str, str]]:
     """(subject, message) of all that is not well."""
-    found = await asked(place, "traefik", examine_traefik)
-    return [(each.subject, each.message) for each in found if each.state != "well"]
+    found = await run_check(context, "traefik", examine_traefik)
+    return [(each.subject, each.message) for each in found if each.state != "ok"]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ async def test_every_rendering_is_well(rendering: str, kind: GateKind, tmp_path:
     edit = lanes if rendering in ("file", "http") else lambda tree, stage: None
     async with staged(rendering, tmp_path, gate_kind=kind, edit=edit) as stage:
         assert stage.traefik is not None
-        async with doctors_place(tmp_path, stage.document(), stage.traefik.api_url) as place:
-            assert await told(place) == []
+        async with check_context(tmp_path, stage.document(), stage.traefik.api_url) as context:
+            assert await findings(context) == []
 
 
 async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> Non
         static = {"providers": {"docker": {"endpoint": engine.endpoint, "exposedByDefault": True}}}
         async with Traefik(static, tmp_path, {"GATE_SECRET": SECRET}) as traefik:
             await traefik.until_routers("sk-app-blog@file", "open-webui@docker")
-            async with doctors_place(tmp_path, stage.document(), traefik.api_url) as place:
-                ((subject, message),) = await told(place)
+            async with check_context(tmp_path, stage.document(), traefik.api_url) as context:
+                ((subject, message),) = await findings(context)
                 assert subject == "traefik: gate on every router"
                 assert message.startswith("open-webui@docker (Host(`open-webui")
                 assert message.endswith("leads to blog (127.0.0.1:80) without the gate")
@@ -99,8 +99,8 @@ async def test_whom_the_entry_points_believe(
         static = {"entryPoints": {"web": {"forwardedHeaders": forwarded}}}
         async with Traefik(static, tmp_path, {"GATE_SECRET": SECRET}) as traefik:
             await traefik.until_routers("sk-app-blog@file")
-            async with doctors_place(tmp_path, stage.document(), traefik.api_url) as place:
-                assert await told(place) == [("traefik: entry points", line) for line in expected]
+            async with check_context(tmp_path, stage.document(), traefik.api_url) as context:
+                assert await findings(context) == [("traefik: entry points", line) for line in expected]
 
 
 API = """
@@ -131,13 +131,13 @@ async def test_the_api_may_ask_for_the_gates_secret(tmp_path: Path) -> None:
             assert await status(**{"X-SK-Gate": SECRET}) == 200
             for wrong in ({}, {"X-SK-Gate": ""}, {"X-SK-Gate": "x"}, {"Host": HOST}):
                 assert await status(**wrong) == 404
-            async with doctors_place(tmp_path, stage.document(), f"http://{ops}") as place:
-                assert await told(place) == []
+            async with check_context(tmp_path, stage.document(), f"http://{ops}") as context:
+                assert await findings(context) == []
                 (tmp_path / "doctor.yml").write_text(API.replace("api@internal", "nobody"))
 
                 async def broken() -> list[tuple[str, str]]:
-                    insecure = replace(place, options=replace(place.options, traefik_api=traefik.api_url))
-                    return await told(insecure)
+                    insecure = replace(context, options=replace(context.options, traefik_api=traefik.api_url))
+                    return await findings(insecure)
 
                 ((_, message),) = await until(broken, "the router is broken")
                 assert SECRET not in message
@@ -151,13 +151,13 @@ async def test_what_is_not_traefik(tmp_path: Path) -> None:
             (stage.app_url, "What answers there is not Traefik's API."),
             ("http://127.0.0.1:9", "no answer: ClientConnectorError"),
         ):
-            async with doctors_place(tmp_path, stage.document(), api) as place:
-                assert await told(place) == [("traefik", message)]
+            async with check_context(tmp_path, stage.document(), api) as context:
+                assert await findings(context) == [("traefik", message)]
 
 
 @pytest.mark.parametrize(
     ("version", "state"),
-    [("3.7.13", "well"), ("v3.8.0", "well"), ("3.7.12", "warning"), ("2.11.57", "warning"), ("dev", "warning")],
+    [("3.7.13", "ok"), ("v3.8.0", "ok"), ("3.7.12", "warning"), ("2.11.57", "warning"), ("dev", "warning")],
 )
 def test_versions_with_known_holes(version: str, state: str) -> None:
     assert _version(version).state == state

@@ -15,11 +15,11 @@ from access.access_samples import APP, NOW, SECRETS, session
 from gateway.access import links
 from gateway.access.app_access import app_access
 from gateway.access.assertion import Signer, assertion_keys
+from gateway.access.authentication import ResolveLookup
 from gateway.access.keys import KeyOwner, key_hash
 from gateway.access.table import TierTable
-from gateway.access.who import Resolve
 from gateway.catalog.model import App
-from gateway.gate import Gate, Listener, listen
+from gateway.gate import GateHandler, Listener, listen
 from gateway.gate.protocol import Connection
 from gateway.metrics import Registry
 from gateway.settings import Secret
@@ -36,7 +36,7 @@ USER_KEYS = {key_hash("skp_alice"): KeyOwner("skai", "alice")}
 class Stage:
     """A running gate and what its callbacks saw."""
 
-    gate: Gate
+    gate: GateHandler
     listener: Listener
     table: TierTable
     seen: list[tuple[str, str]] = field(default_factory=list)
@@ -65,22 +65,22 @@ async def stage(
     ready: bool = True,
     max_connections: int = 64,
     tick_seconds: float = 1,
-    resolve: Resolve | None = None,
+    resolve: ResolveLookup | None = None,
 ) -> AsyncIterator[Stage]:
     """A gate for these apps (the sample app) with alice on pro."""
     table = TierTable()
     table.set("skai", "alice", "pro")
     held: list[Stage] = []
-    gate = Gate(
+    gate = GateHandler(
         secrets=(Secret(GATE_SECRET), Secret(OLD_GATE_SECRET)),
         public_url="https://pay.example.com",
         table=table,
         sign_link=partial(links.sign, LINK_KEY),
         registry=Registry(),
-        first_sight=lambda app_id, user_id: held[0].seen.append((app_id, user_id)),
+        on_first_seen=lambda app_id, user_id: held[0].seen.append((app_id, user_id)),
         traefik_document=lambda: held[0].document,
         resolve=resolve,
-        arrival_keys=ARRIVAL_KEYS,
+        echo_token_keys=ARRIVAL_KEYS,
         clock=lambda: held[0].now,
     )
     gate.install({app.app_id: app_access(app, SECRETS, USER_KEYS) for app in apps or (APP,)}, SIGNER)

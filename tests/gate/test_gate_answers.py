@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.access import links
 from gateway.access.app_access import app_access
 from gateway.catalog.model import UserKeyIdentity
-from gateway.gate import Gate
-from gateway.gate.gate import NOT_VERIFIED
+from gateway.gate import GateHandler
+from gateway.gate.handler import NOT_VERIFIED
 from gateway.metrics import Registry
 from gateway.settings import Secret
 
@@ -366,12 +366,12 @@ async def test_metrics_as_prometheus_reads_them() -> None:
         assert counts["skai", "pro", "allowed"] == 2
         assert counts["skai", "free", "anonymous"] == 1
         gauges = {name: families[f"skpay_{name}"].samples[0].value for name in (
-            "tier_table_users", "tier_table_bytes", "remembered_tokens", "remembered_bytes"
+            "tier_table_users", "tier_table_bytes", "cached_credentials", "cached_credentials_bytes"
         )}  # fmt: skip
-        assert (gauges["tier_table_users"], gauges["remembered_tokens"]) == (1, 1)
+        assert (gauges["tier_table_users"], gauges["cached_credentials"]) == (1, 1)
         assert min(gauges.values()) > 0
         on.gate.install({})
-        assert 'skpay_remembered_bytes{app="skai"}' not in on.gate.registry.render()
+        assert 'skpay_cached_credentials_bytes{app="skai"}' not in on.gate.registry.render()
         (count,) = (s.value for s in families["skpay_gate_seconds"].samples if s.name == "skpay_gate_seconds_count")
         assert count == 3
 
@@ -389,11 +389,11 @@ async def test_t3_a_first_sight_that_could_not_be_taken_is_told_again() -> None:
     async with stage() as on:
         told: list[str] = []
 
-        def first_sight(app_id: str, user_id: str) -> bool:
+        def on_first_seen(app_id: str, user_id: str) -> bool:
             told.append(user_id)
             return len(told) > 2
 
-        on.gate._first_seen._report = first_sight
+        on.gate._first_seen._report = on_first_seen
         for _ in range(5):
             await ask(on.port, user="bob")
         assert told == ["bob"] * 3
@@ -403,15 +403,15 @@ async def test_a_first_sight_that_fails_is_tried_again_and_harms_nobody(caplog: 
     async with stage() as on:
         told = []
 
-        def first_sight(app_id: str, user_id: str) -> None:
+        def on_first_seen(app_id: str, user_id: str) -> None:
             told.append(user_id)
             raise RuntimeError("queue is full")
 
-        on.gate._first_seen._report = first_sight
+        on.gate._first_seen._report = on_first_seen
         for _ in range(2):
             assert (await ask(on.port, user="bob")).status == 200
         assert told == ["bob", "bob"]
-        assert "first_sight_failed" in caplog.text
+        assert "first_seen_users_failed" in caplog.text
 
 
 async def test_a_tier_change_is_seen_by_the_next_request() -> None:
@@ -490,6 +490,6 @@ async def test_a_real_http_client_gets_along_with_it() -> None:
 def test_a_gate_without_a_secret_is_refused() -> None:
     for secrets in ((), (Secret(""),)):
         with pytest.raises(ValueError, match="secret"):
-            Gate(
+            GateHandler(
                 secrets=secrets, public_url="", table=None, sign_link=None, registry=Registry(),  # type: ignore[arg-type]  # never used
             )  # fmt: skip

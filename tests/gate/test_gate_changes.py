@@ -104,8 +104,8 @@ async def test_the_stream_as_bytes() -> None:
 async def test_every_change_is_a_numbered_line_that_names_the_user_as_the_tag_does() -> None:
     async with stage() as on, following(on) as (follower, first):
         assert (first["n"], len(first["epoch"])) == (1, 16)
-        on.gate.changes.changed("skai", "alice")
-        on.gate.changes.changed("skai", "zoë 100%")
+        on.gate.changes.user_changed("skai", "alice")
+        on.gate.changes.user_changed("skai", "zoë 100%")
         assert await follower.change() == {"n": 2, "app": "skai", "user": "alice"}
         assert await follower.change() == {"n": 3, "app": "skai", "user": "zo%C3%AB%20100%25"}
         total = on.gate.registry.counter("skpay_gate_changes_total", "").of().value
@@ -115,7 +115,7 @@ async def test_every_change_is_a_numbered_line_that_names_the_user_as_the_tag_do
 async def test_a_heartbeat_each_tick_tells_the_number() -> None:
     async with stage(tick_seconds=0.02) as on, following(on) as (follower, _):
         assert [await follower.line() for _ in range(3)] == [{"n": 1}] * 3
-        on.gate.changes.changed("skai", "alice")
+        on.gate.changes.user_changed("skai", "alice")
         await follower.change()
         assert await follower.line() == {"n": 2}
 
@@ -133,10 +133,10 @@ async def test_a_reload_forgets_all_and_brings_the_new_rules() -> None:
 async def test_keys_that_came_or_went_name_their_owners_only() -> None:
     async with stage() as on, following(on) as (follower, _):
         access = {"skai": app_access(APP, SECRETS, {})}
-        on.gate.install(access, only_of=[KeyOwner("skai", "alice")])
+        on.gate.install(access, changed_owners=[KeyOwner("skai", "alice")])
         assert await follower.change() == {"n": 2, "app": "skai", "user": "alice"}
-        on.gate.install(access, only_of=[])
-        on.gate.install(access, only_of=[KeyOwner("skai", f"user{number}") for number in range(1001)])
+        on.gate.install(access, changed_owners=[])
+        on.gate.install(access, changed_owners=[KeyOwner("skai", f"user{number}") for number in range(1001)])
         line = await follower.change()
         assert (line["n"], line.get("all")) == (3, True)
 
@@ -155,7 +155,7 @@ async def test_an_answer_says_how_long_it_may_be_kept() -> None:
         assert answer.tags == ("skai", "alice", "pro", "images")
         # The sample's token lives for a day, and is looked at again after an hour.
         assert keep(answer) == (first["epoch"], 1, first["version"], NOW + 60, NOW + 3600)
-        on.gate.changes.changed("skai", "bob")
+        on.gate.changes.user_changed("skai", "bob")
         assert keep(await ask(on.port, user="alice", more=PLUGIN))[1] == 2
         assert keep(await ask(on.port, more=PLUGIN))[3:] == (NOW + 60, 0)
 
@@ -176,12 +176,12 @@ async def test_a_kept_answer_is_told_to_a_usual_request_too() -> None:
     async with stage() as on:
         asked = raw(head(user="alice", more=PLUGIN))
         (first, second) = [(await exchange(on.port, asked))[0] for _ in range(2)]
-        assert len(on.gate.usual) == 2
+        assert len(on.gate.request_cache) == 2
         assert keep(first) == keep(second)
         on.gate.credential_changed("skai", "bob")
-        assert len(on.gate.usual) == 2
+        assert len(on.gate.request_cache) == 2
         on.gate.credential_changed("skai", "alice")
-        assert len(on.gate.usual) == 1
+        assert len(on.gate.request_cache) == 1
         (third,) = await exchange(on.port, asked)
         assert keep(third)[1] == keep(first)[1] + 2
 
@@ -275,7 +275,7 @@ async def test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing
         async with asyncio.timeout(20):
             while streams(on) == 2:
                 for _ in range(200):
-                    on.gate.changes.changed("skai", name)
+                    on.gate.changes.user_changed("skai", name)
                 for _ in range(200):
                     number += 1
                     assert await follower.change() == {"n": number, "app": "skai", "user": name}
@@ -288,9 +288,9 @@ async def test_rules_that_are_longer_than_what_may_be_unsent_cut_nobody_off() ->
     routes = tuple(Route(f"/{number}{long}", min_tier="pro") for number in range(9000))
     async with stage(with_app(routes=routes)) as on, following(on) as (follower, first):
         assert len(json.dumps(first)) > 8 * changes.MAX_UNSENT_BYTES
-        on.gate.changes.forget_all()
+        on.gate.changes.all_changed()
         assert (await follower.change())["rules"] == first["rules"]
-        on.gate.changes.changed("skai", "alice")
+        on.gate.changes.user_changed("skai", "alice")
         assert (await follower.change())["user"] == "alice"
 
 
@@ -304,7 +304,7 @@ async def test_a_reader_who_makes_no_progress_is_cut_off() -> None:
         assert transport is not None
         async with asyncio.timeout(10):
             while transport.get_write_buffer_size() == 0 and streams(on):
-                on.gate.changes.changed("skai", "u" * 190)
+                on.gate.changes.user_changed("skai", "u" * 190)
                 await asyncio.sleep(0)
         assert transport.get_write_buffer_size() < changes.MAX_UNSENT_BYTES
         await until_streams(on, 0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from access.access_samples import SECRETS, with_app
 from gate.gate_stage import SIGNER, USER_KEYS, Answer, ask, stage
-from gate.test_gate_waiting import INTROSPECTED, asking_stage
+from gate.test_gate_waiting import INTROSPECTED, lookup_stage
 
 from gateway.access.app_access import app_access
 from gateway.errors import UpstreamFailed
@@ -43,7 +43,7 @@ async def test_a_page_of_an_allowed_origin_reads_every_refusal(origin: str) -> N
 
 
 async def test_503_of_an_identity_that_cannot_be_checked_is_readable_too() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         on.gate.install({"skai": app_access(replace(INTROSPECTED, cors=(FRONT,)), SECRETS, USER_KEYS)}, SIGNER)
         await other.tell("sk-key-of-x", UpstreamFailed("gone"))
         answer = await ask(on.port, uri="/pro", more=[("Origin", FRONT), ("X-Api-Key", "sk-key-of-x")])

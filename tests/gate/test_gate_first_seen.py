@@ -9,13 +9,13 @@ import pytest
 from gate.gate_stage import Stage, ask, head, raw, stage
 from gate.test_gate_waiting import INTROSPECTED
 
-from gateway.access.who import Ask, Known
+from gateway.access.authentication import AuthenticatedUser, CredentialLookup
 from gateway.gate import first_seen
 
 
 @pytest.fixture
 def on_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_seen, "HOLD_SECONDS", 30.0)
+    monkeypatch.setattr(first_seen, "MAX_WAIT_SECONDS", 30.0)
 
 
 def provisioned_by(on: Stage) -> dict[str, asyncio.Future[None]]:
@@ -57,7 +57,7 @@ async def test_nobody_else_waits() -> None:
 async def test_an_outage_of_litellm_holds_a_user_once_and_for_no_longer_than_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(first_seen, "HOLD_SECONDS", 1.0)
+    monkeypatch.setattr(first_seen, "MAX_WAIT_SECONDS", 1.0)
     async with stage() as on:
         provisioned_by(on)
         started = time.monotonic()
@@ -70,7 +70,7 @@ async def test_an_outage_of_litellm_holds_a_user_once_and_for_no_longer_than_tha
 
 @pytest.mark.usefixtures("on_time")
 async def test_beyond_the_bound_first_seen_users_pass_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_seen, "MAX_HELD", 3)
+    monkeypatch.setattr(first_seen, "MAX_WAITING_REQUESTS", 3)
     async with stage() as on:
         pending = provisioned_by(on)
         held = [asyncio.create_task(ask(on.port, user=f"u{number}")) for number in range(3)]
@@ -81,7 +81,7 @@ async def test_beyond_the_bound_first_seen_users_pass_at_once(monkeypatch: pytes
         for future in pending.values():
             future.set_result(None)
         assert {(await call).status for call in held} == {200}
-        assert on.gate._first_seen._held == {}
+        assert on.gate._first_seen._waiting_users == {}
 
 
 @pytest.mark.usefixtures("on_time")
@@ -89,10 +89,10 @@ async def test_a_request_that_the_request_cache_knows_waits_as_any_other() -> No
     async with stage() as on:
         assert (await ask(on.port, user="bob")).status == 200
         data = raw(head(user="bob"))
-        assert on.gate.usual.answer(data) is not None
+        assert on.gate.request_cache.answer(data) is not None
         pending = provisioned_by(on)
-        on.gate.unsee("skai", "bob")
-        assert on.gate.usual.answer(data) is None
+        on.gate.reset_first_seen("skai", "bob")
+        assert on.gate.request_cache.answer(data) is None
         held = asyncio.create_task(ask(on.port, user="bob"))
         await asyncio.sleep(0.1)
         assert not held.done()
@@ -124,9 +124,9 @@ async def test_the_plugins_first_question_about_a_user_waits_as_well() -> None:
 
 
 async def test_a_user_whom_others_must_name_is_answered_in_time_whatever_litellm_does() -> None:
-    async def resolve(app_id: str, asked: Ask) -> Known:
+    async def resolve(app_id: str, asked: CredentialLookup) -> AuthenticatedUser:
         await asyncio.sleep(0.3)
-        return Known("bob", int(time.time()) + 3600)
+        return AuthenticatedUser("bob", int(time.time()) + 3600)
 
     async with stage(INTROSPECTED, resolve=resolve) as on:
         provisioned_by(on)

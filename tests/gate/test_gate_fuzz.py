@@ -100,7 +100,7 @@ async def primed() -> AsyncIterator[Stage]:
         for sent, as_go in itertools.product(CREDENTIALS, (True, False)):
             request = written(sent, "/", as_go)
             check(request, answered(on, [request]))
-        assert len(on.gate.usual) > 10
+        assert len(on.gate.request_cache) > 10
         yield on
 
 

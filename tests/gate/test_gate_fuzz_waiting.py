@@ -9,7 +9,7 @@ from gate.gate_stage import exchange, head, raw, stage
 from gate.test_gate_fuzz import cut
 from gate.test_gate_waiting import INTROSPECTED
 
-from gateway.access.who import Ask, Known, Refused
+from gateway.access.authentication import AuthenticatedUser, CredentialLookup, RejectedCredential
 from gateway.errors import UpstreamFailed
 
 CONNECTIONS, REQUESTS = 40, 16
@@ -32,12 +32,16 @@ PEOPLE: list[tuple[list[tuple[str, str]], tuple[int, str | None]]] = [
 async def test_each_gets_their_own_answer_in_the_order_of_their_requests() -> None:
     chance = random.Random(11)  # noqa: S311  # who comes when, and how long the word takes
 
-    async def resolve(app_id: str, ask: Ask) -> Known | Refused:
+    async def resolve(app_id: str, ask: CredentialLookup) -> AuthenticatedUser | RejectedCredential:
         await asyncio.sleep(chance.choice([0, 0, 0.001, 0.004]))
         name = NAMES[str(ask.credential, "ascii")]
         if name == "broken":
             raise UpstreamFailed("the other one")
-        return Refused("unknown_key", "no", "authorization") if name == "refused" else Known(name, None)
+        return (
+            RejectedCredential("unknown_key", "no", "authorization")
+            if name == "refused"
+            else AuthenticatedUser(name, None)
+        )
 
     async def one(port: int) -> None:
         chosen = [chance.choice(PEOPLE) for _ in range(REQUESTS)]

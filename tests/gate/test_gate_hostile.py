@@ -354,7 +354,7 @@ async def test_closing_lets_a_request_finish() -> None:
         stream, writer = await asyncio.open_connection("127.0.0.1", on.port)
         idle, idle_writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(ALICE[:100])
-        await eventually(lambda: any(one.began_at is not None for one in on.listener._connections))
+        await eventually(lambda: any(one.head_started_at is not None for one in on.listener._connections))
         closing = asyncio.ensure_future(on.listener.close(5))
         assert await idle.read() == b""
         writer.write(ALICE[100:])
@@ -372,7 +372,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
     async with stage() as on:
         stream, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(ALICE[:100])
-        await eventually(lambda: any(one.began_at is not None for one in on.listener._connections))
+        await eventually(lambda: any(one.head_started_at is not None for one in on.listener._connections))
         await on.listener.close(0.01)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await stream.readexactly(1)

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers.running import running_application
 
 from gateway import gate
-from gateway.access.arrival import make_pass
-from gateway.access.identity import Identity
-from gateway.access.who import Ask
+from gateway.access.authentication import CredentialLookup
+from gateway.access.authenticator import Authenticator
+from gateway.access.header_echo_tokens import make_echo_token
 
 GATE = Path(gate.__file__).parent
 SOP = (Path(__file__).parents[2] / "SOP.md").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ OUTCOMES = {
 
 async def everything_happens(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each outcome there is."""
-    arrived = f"/.skpayments/arrived?pass={make_pass(ARRIVAL_KEYS[0], 'skai', 'once', NOW)}"
+    arrived = f"/.skpayments/arrived?pass={make_echo_token(ARRIVAL_KEYS[0], 'skai', 'once', NOW)}"
     for _ in range(2):
         await ask(on.port, user="alice")
     for changes in (
@@ -48,7 +48,7 @@ async def everything_happens(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None
     for user in ("bob", None):
         await ask(on.port, "/gate?app=trial", host="trial.example.com", uri="/pro", user=user)
     with monkeypatch.context() as patched:
-        patched.setattr(Identity, "who", lambda *_: Ask("jwt", 0, b"", "authorization"))
+        patched.setattr(Authenticator, "who", lambda *_: CredentialLookup("jwt", 0, b"", "authorization"))
         await ask(on.port, user="carol")
     on.gate.ready = False
     await ask(on.port)

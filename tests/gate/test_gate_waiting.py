@@ -14,10 +14,10 @@ from access.access_samples import APP, NOW, SECRETS, SESSION_REF, with_app
 from gate.gate_stage import SIGNER, USER_KEYS, Answer, Stage, ask, exchange, head, raw, stage
 
 from gateway.access.app_access import app_access
-from gateway.access.who import Ask, Known, Refused
+from gateway.access.authentication import AuthenticatedUser, CredentialLookup, RejectedCredential
 from gateway.catalog.model import OpenWebUIIdentity, Route, UserKeyIdentity
 from gateway.errors import UpstreamFailed
-from gateway.gate import asking
+from gateway.gate import credential_lookups
 
 INTROSPECTED = with_app(identity=(OpenWebUIIdentity(SESSION_REF, introspect="http://app:8080"), UserKeyIdentity()))
 
@@ -26,12 +26,12 @@ INTROSPECTED = with_app(identity=(OpenWebUIIdentity(SESSION_REF, introspect="htt
 class Other:
     """Who is asked: tells of everybody whose word is there, and of the others when it comes."""
 
-    known: dict[bytes, Known | Refused | Exception] = field(default_factory=dict)
+    known: dict[bytes, AuthenticatedUser | RejectedCredential | Exception] = field(default_factory=dict)
     asked: list[bytes] = field(default_factory=list)
     cancelled: list[bytes] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def resolve(self, app_id: str, ask: Ask) -> Known | Refused:
+    async def resolve(self, app_id: str, ask: CredentialLookup) -> AuthenticatedUser | RejectedCredential:
         self.asked.append(ask.credential)
         try:
             async with self.news:
@@ -44,7 +44,7 @@ class Other:
             raise found
         return found
 
-    async def tell(self, key: str, found: Known | Refused | Exception) -> None:
+    async def tell(self, key: str, found: AuthenticatedUser | RejectedCredential | Exception) -> None:
         async with self.news:
             self.known[key.encode()] = found
             self.news.notify_all()
@@ -56,7 +56,7 @@ class Other:
 
 
 @contextlib.asynccontextmanager
-async def asking_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, Other]]:
+async def lookup_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, Other]]:
     other = Other()
     async with stage(INTROSPECTED, resolve=other.resolve, tick_seconds=tick_seconds) as on:
         yield on, other
@@ -73,12 +73,12 @@ def users(answers: list[Answer]) -> list[str | None]:
     return [answer.header("X-SK-User") for answer in answers]
 
 
-def known(user_id: str) -> Known:
-    return Known(user_id, NOW + 30)
+def known(user_id: str) -> AuthenticatedUser:
+    return AuthenticatedUser(user_id, NOW + 30)
 
 
 async def test_an_answer_comes_when_the_word_comes() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         asking_ = asyncio.create_task(exchange(on.port, key("alice")))
         await other.until_asked(1)
         assert (await ask(on.port, user=None)).status == 200  # nobody else waits
@@ -89,8 +89,10 @@ async def test_an_answer_comes_when_the_word_comes() -> None:
 
 
 async def test_somebody_refused_is_answered_as_ever() -> None:
-    async with asking_stage() as (on, other):
-        await other.tell("sk-key-of-x", Refused("unknown_key", "this key is unknown or was revoked", "x-api-key"))
+    async with lookup_stage() as (on, other):
+        await other.tell(
+            "sk-key-of-x", RejectedCredential("unknown_key", "this key is unknown or was revoked", "x-api-key")
+        )
         (answer,) = await exchange(on.port, key("x", uri="/pro"))
         assert (answer.status, answer.json["message"]) == (401, "this key is unknown or was revoked")
 
@@ -102,7 +104,7 @@ async def test_answers_stay_in_order(first_waits: bool) -> None:
     requests = [raw(head(user=user)) if user is None else key(user) for user in people]
     if not first_waits:
         people, requests = [None, *people], [raw(head()), *requests]
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         asking_ = asyncio.create_task(exchange(on.port, b"".join(requests), answers=len(requests)))
         await other.until_asked(4)
         for name in ("three", "alice", "two", "one"):
@@ -113,7 +115,7 @@ async def test_answers_stay_in_order(first_waits: bool) -> None:
 
 
 async def test_answers_go_out_as_far_as_none_waits() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(raw(head()) + key("one") + raw(head()) + key("two") + raw(head()))
         async with asyncio.timeout(5):
@@ -128,7 +130,7 @@ async def test_answers_go_out_as_far_as_none_waits() -> None:
 
 
 async def test_a_peer_that_waits_is_not_read() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one"))
         await other.until_asked(1)
@@ -146,7 +148,7 @@ async def test_a_peer_that_waits_is_not_read() -> None:
 
 async def test_what_ends_the_connection_comes_after_what_waits() -> None:
     """A request that asks to close, garbage, a request that is closed on, and a stream; each behind one that waits."""
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         close = raw(head(more=[("Connection", "close")]))
         for number, (behind, statuses) in enumerate(
             [(close, [200, 200]), (b"GARBAGE\r\n\r\n", [200, 400]), (close + raw(head()), [200, 200])]
@@ -165,7 +167,7 @@ async def test_what_ends_the_connection_comes_after_what_waits() -> None:
 
 
 async def test_only_the_last_answer_says_that_it_is_the_last() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         last = raw(head(more=[("X-Api-Key", "sk-key-of-two"), ("Connection", "close")]))
         asking_ = asyncio.create_task(exchange(on.port, key("one") + last, until_closed=True))
         await other.until_asked(2)
@@ -178,7 +180,7 @@ async def test_only_the_last_answer_says_that_it_is_the_last() -> None:
 
 
 async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
-    async with asking_stage(tick_seconds=0.05) as (on, other):
+    async with lookup_stage(tick_seconds=0.05) as (on, other):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one") + raw(head(), "/gate/changes") + raw(head()))
         await other.until_asked(1)
@@ -192,8 +194,8 @@ async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
 
 
 async def test_a_head_that_waited_has_no_body() -> None:
-    async with asking_stage() as (on, other):
-        await other.tell("sk-key-of-x", Refused("unknown_key", "unknown", "x-api-key"))
+    async with lookup_stage() as (on, other):
+        await other.tell("sk-key-of-x", RejectedCredential("unknown_key", "unknown", "x-api-key"))
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         lines = head(uri="/pro", more=[("X-Api-Key", "sk-key-of-x"), ("Connection", "close")])
         writer.write(raw(lines, method="HEAD"))
@@ -205,9 +207,9 @@ async def test_a_head_that_waited_has_no_body() -> None:
 
 
 async def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asking.ASK_SECONDS == 1.0
-    monkeypatch.setattr("gateway.gate.gate.ASK_SECONDS", 0.05)
-    async with asking_stage() as (on, other):
+    assert credential_lookups.LOOKUP_TIMEOUT_SECONDS == 1.0
+    monkeypatch.setattr("gateway.gate.handler.LOOKUP_TIMEOUT_SECONDS", 0.05)
+    async with lookup_stage() as (on, other):
         started = asyncio.get_running_loop().time()
         answers = await exchange(on.port, key("one") + key("two") + key("three"), answers=3)
         assert asyncio.get_running_loop().time() - started < 0.9
@@ -220,7 +222,7 @@ async def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_who_cannot_be_asked_is_told_at_once() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         await other.tell("sk-key-of-one", UpstreamFailed("no answer"))
         (answer,) = await exchange(on.port, key("one"))
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
@@ -230,8 +232,8 @@ async def test_who_cannot_be_asked_is_told_at_once() -> None:
 
 
 async def test_no_more_are_asked_than_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MAX_ASKED", 3)
-    async with asking_stage() as (on, other):
+    monkeypatch.setattr(credential_lookups, "_MAX_PENDING_LOOKUPS", 3)
+    async with lookup_stage() as (on, other):
         waiting = [asyncio.create_task(exchange(on.port, key(f"u{number}"))) for number in range(3)]
         await other.until_asked(3)
         (answer,) = await exchange(on.port, key("one-too-many"))
@@ -243,7 +245,7 @@ async def test_no_more_are_asked_than_can_be(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_peer_that_hangs_up_takes_nothing_from_others() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         for abort in (False, True):
             _, writer = await asyncio.open_connection("127.0.0.1", on.port)
             writer.write(key("gone"))
@@ -260,7 +262,7 @@ async def test_a_peer_that_hangs_up_takes_nothing_from_others() -> None:
 
 
 async def test_a_bug_of_those_who_ask_is_answered_and_ends_the_connection() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         await other.tell("sk-key-of-one", RuntimeError("a bug"))
         (answer,) = await exchange(on.port, key("one"), until_closed=True)
         assert (answer.status, answer.header("Connection")) == (500, "close")
@@ -269,7 +271,7 @@ async def test_a_bug_of_those_who_ask_is_answered_and_ends_the_connection() -> N
 
 
 async def test_closing_lets_what_waits_finish() -> None:
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         asking_ = asyncio.create_task(exchange(on.port, key("one"), until_closed=True))
         await other.until_asked(1)
         closing = asyncio.create_task(on.listener.close(5))
@@ -284,7 +286,7 @@ async def test_closing_lets_what_waits_finish() -> None:
 async def test_a_connection_that_waits_is_nobodys_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.gate.listener.IDLE_SECONDS", 2)
     monkeypatch.setattr("gateway.gate.listener.HEAD_SECONDS", 2)
-    async with asking_stage(tick_seconds=0.01) as (on, other):
+    async with lookup_stage(tick_seconds=0.01) as (on, other):
         asking_ = asyncio.create_task(exchange(on.port, key("one") + raw(head())[:40], answers=1))
         await other.until_asked(1)
         await asyncio.sleep(0.1)
@@ -294,7 +296,7 @@ async def test_a_connection_that_waits_is_nobodys_to_sweep(monkeypatch: pytest.M
 
 async def test_a_reload_meanwhile_decides_by_the_new_rules_and_never_by_the_old() -> None:
     """An answer that was decided by the rules of before would carry the number of after."""
-    async with asking_stage() as (on, other):
+    async with lookup_stage() as (on, other):
         asking_ = asyncio.create_task(exchange(on.port, key("bob", uri="/new")))
         await other.until_asked(1)
         stricter = with_app(identity=INTROSPECTED.identity, routes=(Route("/new", min_tier="pro"),))

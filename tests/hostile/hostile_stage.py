@@ -25,7 +25,7 @@ from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, free_port, until
 
 from gateway.catalog import parse
 from gateway.catalog.model import GateKind
-from gateway.gate.gate import REQUESTS
+from gateway.gate.handler import REQUESTS
 from gateway.routing import plan, traefik_file
 
 Entry = Literal["untrusted", "trusted"]

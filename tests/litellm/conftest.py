@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from litellm_place import MASTER_KEY, Clock, Place, Serve
+from litellm_harness import MASTER_KEY, Clock, LiteLLMHarness, Serve
 
 from gateway.sandbox.litellm import LiteLLMSandbox
 
@@ -22,16 +22,16 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def serve(aiohttp_server: Any, session: aiohttp.ClientSession) -> Serve:
     """Serve a sandbox with the options asked for."""
 
-    async def start(**options: Any) -> Place:
+    async def start(**options: Any) -> LiteLLMHarness:
         clock = Clock()
         sandbox = LiteLLMSandbox(MASTER_KEY, clock=clock, **options)
         server = await aiohttp_server(sandbox.application())
-        return Place(sandbox, str(server.make_url("")).rstrip("/"), session, clock)
+        return LiteLLMHarness(sandbox, str(server.make_url("")).rstrip("/"), session, clock)
 
     return start
 
 
 @pytest.fixture
-async def place(serve: Serve) -> Place:
+async def harness(serve: Serve) -> LiteLLMHarness:
     """The sandbox of today's version."""
     return await serve()

@@ -192,8 +192,8 @@ async def test_a_key_that_may_do_only_this_is_enough(proxy: Proxy) -> None:
     assert done.matches
     assert (await litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", FREE)).matches
     assert (await litellm.provision_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", PRO)).matches
-    assert await litellm.holds_internal_user(f"u-{proxy.mark}", PRO) is not None
-    assert await litellm.holds_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", PRO) is not None
+    assert await litellm.compare_internal_user(f"u-{proxy.mark}", PRO) is not None
+    assert await litellm.compare_customer(f"c-{proxy.mark}", f"tier-{proxy.mark}", PRO) is not None
     status, _ = await proxy.call("POST", "/key/generate", {}, key=key)
     assert status == 403
 
@@ -221,25 +221,25 @@ async def test_what_is_held_is_told_without_a_write(proxy: Proxy) -> None:
         await litellm.provision_internal_user(user, limits, previous_budget_duration=None)
         await litellm.provision_customer(customer, own, limits)
         for held in (
-            await litellm.holds_internal_user(user, limits),
-            await litellm.holds_customer(customer, own, limits),
+            await litellm.compare_internal_user(user, limits),
+            await litellm.compare_customer(customer, own, limits),
         ):
             assert held is not None
-            assert (held.differences, held.less, held.more) == ((), False, False)
+            assert (held.differences, held.allows_less, held.allows_more) == ((), False, False)
     await litellm.provision_customer(f"c-{proxy.mark}", budget, PRO)
     await litellm.provision_internal_user(f"u-{proxy.mark}", PRO, previous_budget_duration=None)
     for wanted, less, more in ((FREE, False, True), (SOVEREIGN, True, False)):
         for held in (
-            await litellm.holds_internal_user(f"u-{proxy.mark}", wanted),
-            await litellm.holds_customer(f"c-{proxy.mark}", budget, wanted),
+            await litellm.compare_internal_user(f"u-{proxy.mark}", wanted),
+            await litellm.compare_customer(f"c-{proxy.mark}", budget, wanted),
         ):
             assert held is not None
-            assert (held.less, held.more) == (less, more), held
+            assert (held.allows_less, held.allows_more) == (less, more), held
 
 
 async def test_nothing_is_held_of_whom_litellm_does_not_know(proxy: Proxy) -> None:
-    assert await proxy.litellm.holds_internal_user(f"nobody-{proxy.mark}", PRO) is None
-    assert await proxy.litellm.holds_customer(f"nobody-{proxy.mark}", f"pro-{proxy.mark}", PRO) is None
+    assert await proxy.litellm.compare_internal_user(f"nobody-{proxy.mark}", PRO) is None
+    assert await proxy.litellm.compare_customer(f"nobody-{proxy.mark}", f"pro-{proxy.mark}", PRO) is None
 
 
 async def test_a_users_own_key_may_not_raise_its_limits(proxy: Proxy) -> None:
@@ -355,10 +355,10 @@ async def test_a_limit_of_zero_refuses_every_one_of_thirty_parallel_calls(
     user_id, key = f"z-{proxy.mark}", None
     if mode == "customer":
         assert (await proxy.litellm.provision_customer(user_id, f"zero-{proxy.mark}", limits)).matches
-        held = await proxy.litellm.holds_customer(user_id, f"zero-{proxy.mark}", limits)
+        held = await proxy.litellm.compare_customer(user_id, f"zero-{proxy.mark}", limits)
     else:
         assert (await proxy.litellm.provision_internal_user(user_id, limits)).matches
-        held = await proxy.litellm.holds_internal_user(user_id, limits)
+        held = await proxy.litellm.compare_internal_user(user_id, limits)
         key = await proxy.key_of(user_id)
     assert held is not None
     assert held.differences == ()  # what is written in the place of 0 is no drift
@@ -375,15 +375,15 @@ async def test_a_budget_of_zero_alone_is_drift_and_stops_no_call_of_a_free_model
             "POST", "/budget/new", {"budget_id": f"b-{proxy.mark}", "max_budget": 0, "budget_duration": "1d"}
         )
         await proxy.call("POST", "/customer/new", {"user_id": user_id, "budget_id": f"b-{proxy.mark}"})
-        held = await proxy.litellm.holds_customer(user_id, f"b-{proxy.mark}", zero)
+        held = await proxy.litellm.compare_customer(user_id, f"b-{proxy.mark}", zero)
         assert await proxy.chat(user_id) == (200, "")
     else:
         await proxy.call("POST", "/user/update", {"user_id": user_id, "max_budget": 0, "budget_duration": "1d"})
-        held = await proxy.litellm.holds_internal_user(user_id, zero)
+        held = await proxy.litellm.compare_internal_user(user_id, zero)
         key = await proxy.key_of(user_id)
         assert await proxy.own_chat(key) == (422, "budget_exceeded")
     assert held is not None
-    assert held.more
+    assert held.allows_more
     assert (await proxy.own_chat(key, "gpt-free") if key else await proxy.chat(user_id, "gpt-free")) == (200, "")
 
 
@@ -393,13 +393,13 @@ async def test_every_question_finds_an_id_with_characters_that_urls_give_a_meani
     await proxy.call("POST", "/user/update", {"user_id": user_id, "metadata": {"department": "ops"}})
     done = await proxy.litellm.provision_internal_user(user_id, PRO, metadata={"tier": "pro"})
     assert done.matches
-    held = await proxy.litellm.holds_internal_user(user_id, PRO)
+    held = await proxy.litellm.compare_internal_user(user_id, PRO)
     assert held is not None
     assert held.differences == ()
     _, row = await proxy.call("GET", f"/v2/user/info?user_id={quote(user_id, safe='')}")
     assert row["metadata"] == {"department": "ops", "tier": "pro"}
     await proxy.litellm.provision_customer(user_id, f"id-{proxy.mark}", PRO)
-    assert await proxy.litellm.holds_customer(user_id, f"id-{proxy.mark}", PRO) is not None
+    assert await proxy.litellm.compare_customer(user_id, f"id-{proxy.mark}", PRO) is not None
 
 
 async def test_a_plus_sign_in_the_query_is_a_plus_sign_for_internal_users(proxy: Proxy) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from litellm_place import MASTER_KEY, Place
+from litellm_harness import MASTER_KEY, LiteLLMHarness
 
 from gateway.catalog.model import Limits
 from gateway.errors import UpstreamFailed
@@ -61,24 +61,24 @@ def test_what_is_worth_a_retry(status: int, reason: str, retryable: bool) -> Non
         ("database", "LiteLLM answered 400 to /user/update."),
     ],
 )
-async def test_every_fault_is_retryable_and_heals(place: Place, kind: str, message: str) -> None:
-    place.sandbox.faults.add(Fault(kind, "/user/update"))
+async def test_every_fault_is_retryable_and_heals(harness: LiteLLMHarness, kind: str, message: str) -> None:
+    harness.sandbox.faults.add(Fault(kind, "/user/update"))
     with pytest.raises(UpstreamFailed) as caught:
-        await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
+        await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
     assert caught.value.message == message
     assert caught.value.retryable
     assert MASTER_KEY not in f"{caught.value!r}{caught.value.detail}{caught.value.__cause__!r}"
-    assert (await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)).matches
+    assert (await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)).matches
 
 
 @pytest.mark.parametrize(
     ("status", "retryable"),
     [(400, False), (403, False), (409, False), (422, False), (429, True), (500, True), (503, True)],
 )
-async def test_a_refusal_carries_its_status(place: Place, status: int, retryable: bool) -> None:
-    place.sandbox.faults.add(Fault("status", "/user/update", status=status))
+async def test_a_refusal_carries_its_status(harness: LiteLLMHarness, status: int, retryable: bool) -> None:
+    harness.sandbox.faults.add(Fault("status", "/user/update", status=status))
     with pytest.raises(UpstreamFailed) as caught:
-        await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
+        await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
 
 
@@ -104,12 +104,12 @@ async def test_a_redirect_is_a_wrong_address_and_is_not_followed(
     assert followed == ["/user/update"]
 
 
-async def test_a_slow_litellm_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_litellm_is_given_up(harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_TIMEOUT", aiohttp.ClientTimeout(total=0.2))
-    place.sandbox.faults.add(Fault("slow", "/v2/user/info", seconds=1.0))
+    harness.sandbox.faults.add(Fault("slow", "/v2/user/info", seconds=1.0))
     began = time.monotonic()
     with pytest.raises(UpstreamFailed) as caught:
-        await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
+        await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
     assert caught.value.retryable
     assert time.monotonic() - began < 0.9
 
@@ -122,26 +122,28 @@ async def test_nobody_listening_is_retryable(session: aiohttp.ClientSession, unu
         assert caught.value.retryable
 
 
-async def test_an_answer_about_somebody_else_is_not_believed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_about_somebody_else_is_not_believed(
+    harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(User, "row", lambda self: {"user_id": "u2", "max_budget": 10.0})
     with pytest.raises(UpstreamFailed) as caught:
-        await place.litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
+        await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
     assert caught.value.retryable
 
 
-async def test_while_a_key_is_rolled_the_old_one_serves(place: Place) -> None:
-    litellm = place.client("sk-new-not-yet-known", MASTER_KEY)
+async def test_while_a_key_is_rolled_the_old_one_serves(harness: LiteLLMHarness) -> None:
+    litellm = harness.client("sk-new-not-yet-known", MASTER_KEY)
     assert (await litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)).matches
 
 
-async def test_enforcement_is_proved_with_whichever_key_litellm_knows(place: Place) -> None:
+async def test_enforcement_is_proved_with_whichever_key_litellm_knows(harness: LiteLLMHarness) -> None:
     keys = (Secret("sk-new-not-yet-known"), Secret(MASTER_KEY))
-    proof = await place.litellm.prove_enforcement("skai", "customer", keys, "X-OpenWebUI-User-Id")
+    proof = await harness.litellm.prove_enforcement("skai", "customer", keys, "X-OpenWebUI-User-Id")
     assert proof.state == "enforced", proof.detail
 
 
-async def test_a_wrong_key_is_told_without_the_key(place: Place) -> None:
-    litellm = place.client("sk-wrong-000111222")
+async def test_a_wrong_key_is_told_without_the_key(harness: LiteLLMHarness) -> None:
+    litellm = harness.client("sk-wrong-000111222")
     with pytest.raises(UpstreamFailed) as caught:
         await litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
     shown = f"{caught.value!r} {caught.value.detail} {caught.value.fields}"
@@ -150,26 +152,26 @@ async def test_a_wrong_key_is_told_without_the_key(place: Place) -> None:
     assert hashlib.sha256(b"sk-wrong-000111222").hexdigest() not in shown
 
 
-async def test_an_outage_under_a_401_does_not_try_the_old_key(place: Place) -> None:
+async def test_an_outage_under_a_401_does_not_try_the_old_key(harness: LiteLLMHarness) -> None:
     """The key is fine; asking again with another would only double the load on a database that is down."""
-    litellm = place.client(MASTER_KEY, "sk-old")
+    litellm = harness.client(MASTER_KEY, "sk-old")
     outage = Fault("status", "/user/update", times=2, status=401, message="Can't reach database server")
-    place.sandbox.faults.add(outage)
+    harness.sandbox.faults.add(outage)
     with pytest.raises(UpstreamFailed):
         await litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
-    assert len(place.asked("/user/update")) == 1
+    assert len(harness.asked("/user/update")) == 1
 
 
-async def test_ping_needs_no_key_and_wants_the_database(place: Place) -> None:
-    await place.client("sk-wrong").ping()
-    place.sandbox.faults.add(Fault("status", "/health/readiness", status=503))
+async def test_ping_needs_no_key_and_wants_the_database(harness: LiteLLMHarness) -> None:
+    await harness.client("sk-wrong").ping()
+    harness.sandbox.faults.add(Fault("status", "/health/readiness", status=503))
     with pytest.raises(UpstreamFailed) as caught:
-        await place.litellm.ping()
+        await harness.litellm.ping()
     assert caught.value.retryable
 
 
-async def test_many_at_once_all_arrive(place: Place) -> None:
-    done = await asyncio.gather(*(place.litellm.provision_customer(f"c{n}", "skai-pro", PRO) for n in range(50)))
+async def test_many_at_once_all_arrive(harness: LiteLLMHarness) -> None:
+    done = await asyncio.gather(*(harness.litellm.provision_customer(f"c{n}", "skai-pro", PRO) for n in range(50)))
     assert all(one.matches for one in done)
-    assert len(place.sandbox.state.customers) == 50
-    assert len(place.sandbox.state.budgets) == 1
+    assert len(harness.sandbox.state.customers) == 50
+    assert len(harness.sandbox.state.budgets) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from litellm_place import MASTER_KEY, Serve
+from litellm_harness import MASTER_KEY, Serve
 from servers.litellm_server import RealLiteLLM
 
 from gateway.cli import shipped
@@ -53,8 +53,8 @@ async def makes_two_keys(tmp_path: Path, session: aiohttp.ClientSession, url: st
 
 
 async def test_it_makes_a_narrow_and_a_shared_key(tmp_path: Path, serve: Serve, session: aiohttp.ClientSession) -> None:
-    place = await serve()
-    await makes_two_keys(tmp_path, session, place.url, MASTER_KEY)
+    harness = await serve()
+    await makes_two_keys(tmp_path, session, harness.url, MASTER_KEY)
 
 
 @pytest.mark.needs_litellm
@@ -65,7 +65,7 @@ async def test_the_real_litellm_makes_them(
 
 
 async def test_a_refusal_is_said_and_ends_it(tmp_path: Path, serve: Serve) -> None:
-    place = await serve()
-    code, said = await run(tmp_path, place.url, "sk-not-the-master-key", ("sk-" + "a" * 20, "sk-" + "b" * 20))
+    harness = await serve()
+    code, said = await run(tmp_path, harness.url, "sk-not-the-master-key", ("sk-" + "a" * 20, "sk-" + "b" * 20))
     assert code == 1
     assert said.startswith("/user/new: 401 ")

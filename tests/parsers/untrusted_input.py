@@ -19,20 +19,20 @@ from access.oidc_provider import AUDIENCE, ISSUER, KIND
 from access.test_access_oidc import ring
 from multidict import CIMultiDict
 
-from gateway.access import arrival, jwt, links
+from gateway.access import header_echo_tokens, jwt, links
 from gateway.access.app_access import app_access
+from gateway.access.authenticator import Authenticator, bearer, strict_bearer
 from gateway.access.cookies import cookie_finder
 from gateway.access.hosts import host_name
-from gateway.access.identity import Identity, bearer, bearer_alone
 from gateway.access.litellm_keys import LiteLLMKeys
 from gateway.access.oidc import OidcTokens
 from gateway.access.paths import is_plain, plain_path, read_path
 from gateway.access.policy import wants_page
 from gateway.access.table import TierTable
 from gateway.access.trusted_header import TrustedHeader
-from gateway.access.user_ids import Ids
+from gateway.access.user_ids import UserIdMapping
 from gateway.errors import SkpayError
-from gateway.gate.gate import Gate
+from gateway.gate.handler import GateHandler
 from gateway.gate.reader import LastAnswer, Reader
 from gateway.gate.request import Headers, canonical_names
 from gateway.log import redact
@@ -40,7 +40,7 @@ from gateway.metrics import Registry
 from gateway.settings import Secret
 from gateway.stripe import signature
 from gateway.web import auth
-from gateway.web.bodies import parsed
+from gateway.web.bodies import parse_json_body
 from gateway.web.models import BuyRequest
 
 URL_BYTES, HEAD_BYTES, BODY_BYTES = 8192, 65_536, 65_536
@@ -84,15 +84,15 @@ def _hs256_header(header: bytes) -> bytes:
 
 
 @cache
-def _gate() -> Gate:
+def _gate() -> GateHandler:
     """A gate with the sample app, as Traefik asks it."""
-    gate = Gate(
+    gate = GateHandler(
         secrets=(Secret(_SECRET),),
         public_url="https://pay.example.com",
         table=TierTable(),
         sign_link=partial(links.sign, b"k" * 32),
         registry=Registry(),
-        arrival_keys=_KEYS,
+        echo_token_keys=_KEYS,
         clock=lambda: NOW,
     )
     gate.install({APP.app_id: app_access(APP, SECRETS, {})})
@@ -110,7 +110,7 @@ _FRAME = (
 def _ask_gate(data: bytes) -> None:
     """The whole way of a request at the gate: request cache, reader, identity, policy, answer."""
     gate = _gate()
-    if gate.usual.answer(data) is not None:
+    if gate.request_cache.answer(data) is not None:
         return
 
     def receive(method: bytes, url: bytes, headers: Headers, keep_alive: bool) -> None:
@@ -139,7 +139,7 @@ def _stripe_signature(data: bytes) -> None:
 
 
 def _oidc(data: bytes) -> object:
-    return OidcTokens(0, KIND, Ids(), _ring()).read(data, "authorization", NOW)
+    return OidcTokens(0, KIND, UserIdMapping(), _ring()).read(data, "authorization", NOW)
 
 
 @cache
@@ -148,11 +148,11 @@ def _ring() -> object:
 
 
 def _oidc_cookies(data: bytes) -> object:
-    return _oidc_identity().who({b"Cookie": data}, NOW)
+    return _oidc_identity().authenticate({b"Cookie": data}, NOW)
 
 
 @cache
-def _oidc_identity() -> Identity:
+def _oidc_identity() -> Authenticator:
     kind = replace(KIND, header=None, cookie="token")
     held = ring()
     return app_access(replace(APP, identity=(kind,)), {}, {}, key_ring=lambda url: held).identity
@@ -224,16 +224,21 @@ PARSERS = (
     Parser("cookie in quotes", cookie_finder("token"), _COOKIE, HEAD_BYTES, b'token="', b'"'),
     Parser("cookies of an OpenID app", _oidc_cookies, (*_COOKIE, *_RESPELLED), HEAD_BYTES, b"token="),
     Parser("Authorization at the gate", bearer, _TOKEN, HEAD_BYTES),
-    Parser("Authorization at Open WebUI's gate", bearer_alone, (*_TOKEN, b"x ", b" sk", b"="), HEAD_BYTES),
+    Parser("Authorization at Open WebUI's gate", strict_bearer, (*_TOKEN, b"x ", b" sk", b"="), HEAD_BYTES),
     Parser("Authorization at the public listener", _web_bearer, _TOKEN, HEAD_BYTES),
     Parser("session token", lambda data: jwt.verify(data, _KEYS, NOW), _TOKEN, HEAD_BYTES),
     Parser("session token's header", lambda data: jwt.verify(data, _KEYS, NOW), _JSON, 5000, wrap=_hs256_header),
     Parser("session token's payload", lambda data: jwt.read_object(data.split(b".")[1]), _JSON, 5900, wrap=_token),
     Parser("OpenID token's claims", _oidc, _JSON, 11_800, wrap=_oidc_token),
     Parser("OpenID token", _oidc, _TOKEN, HEAD_BYTES),
-    Parser("LiteLLM key", lambda data: LiteLLMKeys(0, "{user_id}", Ids()).read(data, "", NOW), _TOKEN, HEAD_BYTES),
     Parser(
-        "user in a trusted header", lambda data: TrustedHeader(Ids()).read(data, "", NOW), (*_DOTS, *_SIGNS), HEAD_BYTES
+        "LiteLLM key", lambda data: LiteLLMKeys(0, "{user_id}", UserIdMapping()).read(data, "", NOW), _TOKEN, HEAD_BYTES
+    ),
+    Parser(
+        "user in a trusted header",
+        lambda data: TrustedHeader(UserIdMapping()).read(data, "", NOW),
+        (*_DOTS, *_SIGNS),
+        HEAD_BYTES,
     ),
     Parser("host", lambda data: host_name(data.decode("latin-1")), (*_DOTS, b":", b"1", *_SIGNS), HEAD_BYTES),
     Parser(
@@ -245,7 +250,7 @@ PARSERS = (
     Parser("upgrade link", _text(lambda text: links.verify(_KEYS, text, "skai", NOW)), _TOKEN, HEAD_BYTES, b"1."),
     Parser(
         "doctor's pass",
-        _text(lambda text: arrival.may_see(_KEYS, text, "skai", NOW)),
+        _text(lambda text: header_echo_tokens.has_valid_echo_token(_KEYS, text, "skai", NOW)),
         (b"&", b"=", b"pass=", b"%41", b"a", b"+", b"%", b";"),
         HEAD_BYTES,
         b"/.skpayments/arrived?",
@@ -257,7 +262,7 @@ PARSERS = (
         HEAD_BYTES,
         f"t={NOW},".encode(),
     ),
-    Parser("JSON body", lambda data: parsed(data, BuyRequest), _JSON, BODY_BYTES),
+    Parser("JSON body", lambda data: parse_json_body(data, BuyRequest), _JSON, BODY_BYTES),
     Parser("text in a log line", _text(redact), _LOG, BODY_BYTES),
     Parser("head of a request", _read_head, _LINES, HEAD_BYTES - 200, _START, _FRAME),
     Parser("request at the gate", _ask_gate, _LINES, HEAD_BYTES - 400, _START, _FRAME),

@@ -43,12 +43,12 @@ class Question:
 class FakeGate:
     """`who`: Cookie header → (user, tier); anybody else is nobody, on the free tier. What is below /paid needs pro.
 
-    `answering` and `beating` are cleared to freeze answers and heartbeats; who is in `held` waits for `held[cookie]`.
-    `fresh_for` and `never_after_in` are what its
+    `answers_on` and `heartbeats_on` are cleared to freeze answers and heartbeats; a cookie in `blocked` waits for
+    `blocked[cookie]`. `fresh_for` and `never_after_in` are what its
     answers say, in seconds; None: they are not to be kept.
     """
 
-    who: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
     routes: list[dict[str, Any]] = field(default_factory=lambda: [route("/paid/"), route("/.skpayments/")])
     epoch: str = ""
     number: int = 0
@@ -57,14 +57,14 @@ class FakeGate:
     fresh_for: int | None = 60
     never_after_in: int = 0
     asked: list[Question] = field(default_factory=list)
-    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    blocked: dict[str, asyncio.Event] = field(default_factory=dict)
     streams: int = 0
     streams_begun: int = 0
     streams_allowed: bool = True
-    streams_held: bool = False
+    streams_blocked: bool = False
     refusal: Callable[[], web.Response] | None = None
-    answering: asyncio.Event = field(default_factory=asyncio.Event)
-    beating: asyncio.Event = field(default_factory=asyncio.Event)
+    answers_on: asyncio.Event = field(default_factory=asyncio.Event)
+    heartbeats_on: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _queues: set[asyncio.Queue[bytes]] = field(default_factory=set)
     _runner: web.AppRunner | None = None
@@ -76,8 +76,8 @@ class FakeGate:
     async def start(self) -> None:
         """A new process: another epoch, the numbers from nought."""
         self.epoch, self.number = secrets.token_hex(8), 0
-        self.answering.set()
-        self.beating.set()
+        self.answers_on.set()
+        self.heartbeats_on.set()
         app = web.Application()
         app.router.add_route("*", "/gate/changes", self._changes)
         app.router.add_route("*", "/{tail:.*}", self._gate)
@@ -96,7 +96,7 @@ class FakeGate:
     def change(self, user: str, cookie: str = "", tier: str = "") -> None:
         """`user`'s answer may have changed; with a cookie, that session is on another tier from now on."""
         if cookie:
-            self.who[cookie] = (user, tier)
+            self.sessions[cookie] = (user, tier)
         self.number += 1
         self.say({"n": self.number, "app": "blog", "user": user})
 
@@ -120,8 +120,8 @@ class FakeGate:
     async def _changes(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("X-SK-Gate") != self.secret:
             return web.json_response({"error": "forbidden"}, status=403)
-        await self.answering.wait()
-        if self.streams_held:
+        await self.answers_on.wait()
+        if self.streams_blocked:
             await asyncio.Event().wait()
         if not self.streams_allowed:
             return web.json_response({"error": "too_many"}, status=503)
@@ -148,7 +148,7 @@ class FakeGate:
     async def _beat(self, queue: asyncio.Queue[bytes]) -> None:
         while True:
             await asyncio.sleep(0.2)  # a heartbeat is a matter of time
-            await self.beating.wait()
+            await self.heartbeats_on.wait()
             queue.put_nowait(json.dumps({"n": self.number}).encode() + b"\n")
 
     async def _gate(self, request: web.Request) -> web.Response:
@@ -156,8 +156,8 @@ class FakeGate:
         question = Question(request.path_qs, pairs)
         self.asked.append(question)
         answer = self._decided(question)  # what it says is of now, however long it is on its way
-        await self.answering.wait()
-        hold = self.held.get(question.cookie)
+        await self.answers_on.wait()
+        hold = self.blocked.get(question.cookie)
         if hold is not None:
             await hold.wait()
         return answer
@@ -167,7 +167,7 @@ class FakeGate:
             return web.json_response({"error": "forbidden"}, status=403)
         if self.refusal is not None:
             return self.refusal()
-        user, tier = self.who.get(question.cookie, ("", "free"))
+        user, tier = self.sessions.get(question.cookie, ("", "free"))
         if question.uri.lower().startswith("/paid") and tier != "pro":
             return web.json_response({"error": "tier_required"}, status=402, headers={"X-SK-Tier": tier})
         headers = {"X-SK-App": "blog", "X-SK-Tier": tier, "X-SK-Features": ""}

@@ -51,8 +51,8 @@ async def test_while_the_gate_is_gone_kept_answers_serve_and_all_else_is_refused
 async def test_a_frozen_gate_holds_up_the_first_ones_for_a_second_and_then_nobody(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
-        stage.gate.answering.clear()
-        stage.gate.beating.clear()
+        stage.gate.answers_on.clear()
+        stage.gate.heartbeats_on.clear()
         first = await asyncio.gather(*(timed(stage.ask("/a", ("Cookie", f"new={number}"))) for number in range(5)))
         assert {status for status, _ in first} == {503}
         assert all(seconds < 1.5 for _, seconds in first)
@@ -70,8 +70,8 @@ async def test_a_frozen_gate_holds_up_the_first_ones_for_a_second_and_then_nobod
         assert len(stage.gate.asked) <= 2, "one at a time"
         assert sum(seconds > 0.5 for _, seconds in crowd) <= 2
         assert all(status == 200 and seconds < 0.5 for status, seconds in kept)
-        stage.gate.answering.set()
-        stage.gate.beating.set()
+        stage.gate.answers_on.set()
+        stage.gate.heartbeats_on.set()
         await stage.until_live()
         assert await stage.tier_of(BOB) == "free"
 
@@ -116,13 +116,13 @@ async def test_a_gate_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path:
                 await asyncio.sleep(0)
             return served
 
-        stage.gate.who[CAROL] = ("carol", "0")
+        stage.gate.sessions[CAROL] = ("carol", "0")
         stop = asyncio.Event()
         loads = [asyncio.create_task(load(stop)) for _ in range(4)]
         for tier in range(1, 13):
             if tier % 4 == 0:
                 await stage.gate.stop()
-                stage.gate.who[CAROL] = ("carol", str(tier))  # while it is gone
+                stage.gate.sessions[CAROL] = ("carol", str(tier))  # while it is gone
                 await stage.gate.start()
                 stage.gate.number = 3
             else:

@@ -39,7 +39,7 @@ HOST = "chat.example.com"
 
 
 @dataclass
-class World:
+class Harness:
     """`skpay` is the process that holds the gate; `asked` counts the questions that it has answered."""
 
     skpay: Served
@@ -80,7 +80,7 @@ class World:
 
         await until(is_it, f"{user_id} on {tier_id}", 30)
 
-    async def until_kept(self, user_id: str) -> None:
+    async def until_cached(self, user_id: str) -> None:
         async def kept() -> bool:
             await self.ask(user_id)
             before = await self.asked()
@@ -95,7 +95,7 @@ def cookie(user_id: str) -> str:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
+async def harness(folder: Path) -> AsyncIterator[Harness]:
     application = web.Application()
     application.router.add_route("*", "/{tail:.*}", app)
     ports = {"PORT": str(free_port()), "GATE_PORT": str(free_port())}
@@ -118,18 +118,18 @@ async def world(folder: Path) -> AsyncIterator[World]:
         ):
             await traefik.until_routers("sk-app-skai@file")
             assert await traefik.errors() == 0
-            on = World(skpay, traefik, session)
+            on = Harness(skpay, traefik, session)
             await on.until_tier("u1", "free")
-            await on.until_kept("u1")
+            await on.until_cached("u1")
             yield on
 
 
 async def test_a_change_counts_from_the_next_request_on_and_nothing_is_asked_in_between(tmp_path: Path) -> None:
-    async with world(tmp_path) as on:
+    async with harness(tmp_path) as on:
         for tier_id in ("pro", "enterprise", "free"):
             await on.grant("u1", tier_id)
             await on.until_tier("u1", tier_id)
-            await on.until_kept("u1")
+            await on.until_cached("u1")
             before = await on.asked()
             paid = await on.ask("u1", "/api/v1/images/x")
             assert paid.status == (402 if tier_id == "free" else 200)
@@ -144,7 +144,7 @@ async def test_a_change_counts_from_the_next_request_on_and_nothing_is_asked_in_
 
 
 async def test_the_gate_killed_and_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path: Path) -> None:
-    async with world(tmp_path) as on:
+    async with harness(tmp_path) as on:
         # What the user's tier was known to be, by a request that the gate's own answer was behind.
         known = {"step": 0}
         steps: list[str] = ["free"]
@@ -182,8 +182,8 @@ async def test_the_gate_killed_and_restarted_under_load_never_leads_to_a_wrong_t
 
 
 async def test_a_gate_that_is_stopped_in_its_tracks_holds_nobody_up_who_is_known(tmp_path: Path) -> None:
-    async with world(tmp_path) as on:
-        await on.until_kept("u1")
+    async with harness(tmp_path) as on:
+        await on.until_cached("u1")
         on.skpay.process.send_signal(signal.SIGSTOP)
         try:
             started = time.monotonic()
@@ -197,4 +197,4 @@ async def test_a_gate_that_is_stopped_in_its_tracks_holds_nobody_up_who_is_known
         finally:
             on.skpay.process.send_signal(signal.SIGCONT)
         await on.until_tier("new", "free")
-        await on.until_kept("new")
+        await on.until_cached("new")

@@ -183,9 +183,9 @@ async def test_http2_clients_get_the_same(tmp_path: Path) -> None:
 
 async def test_a_client_that_gives_up_is_no_failure_of_the_gate(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.gate.streams_held = True
+        stage.gate.streams_blocked = True
         stage.gate.cut()
-        stage.gate.held["slow"] = asyncio.Event()
+        stage.gate.blocked["slow"] = asyncio.Event()
         host, port = stage.traefik.url.removeprefix("http://").split(":")
         for _ in range(3):
             _, writer = await asyncio.open_connection(host, int(port))
@@ -196,5 +196,5 @@ async def test_a_client_that_gives_up_is_no_failure_of_the_gate(tmp_path: Path) 
             for _ in range(3):  # whenever Traefik sees that the client is gone
                 crowd = await asyncio.gather(*(stage.ask("/a", ("Cookie", f"new={number}")) for number in range(10)))
                 assert {answer.status for answer in crowd} == {200}
-        stage.gate.held.pop("slow").set()
+        stage.gate.blocked.pop("slow").set()
         assert read(await exchange(stage.traefik.url, b"GET /a HTTP/1.0\r\nHost: blog.test\r\n\r\n")).status == 200

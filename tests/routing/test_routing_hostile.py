@@ -126,7 +126,7 @@ def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> N
     }
     wanted["pay.example.com"] = (None, frozenset([catalog.routing.public_service_url]))
     for name in FORMATS:
-        with_lanes = bool(routes.lanes) and name in ("docker", "swarm", "compose")
+        with_lanes = bool(routes.children) and name in ("docker", "swarm", "compose")
         try:
             files = files_of(routes, name)
         except ConfigError:

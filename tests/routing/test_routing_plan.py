@@ -29,7 +29,7 @@ from gateway.routing import (
     traefik_document,
     traefik_file,
 )
-from gateway.routing.model import Gate, HostHeader
+from gateway.routing.model import GateHandler, HostHeader
 
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -78,7 +78,7 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         assert ("authelia@file" in router["middlewares"]) is trusts
         assert gate["forwardAuth"]["address"] == f"http://skpayments:8081/gate?app={app_id}"
         assert gate["forwardAuth"]["trustForwardHeader"] is False
-        below = [lane for lane in routes.lanes if name in lane.parents]
+        below = [lane for lane in routes.children if name in lane.parents]
         assert {lane.app_id for lane in below} <= {app_id}
         assert ("service" in router) is (not below)
         for service in [lane.service for lane in below] or [router["service"]]:
@@ -113,7 +113,7 @@ def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> 
     assert [rule["hostname"] for rule in rules[:-1]] == hosts
     assert {rule["service"] for rule in rules[:-1]} == {"http://traefik:80"}
     assert ingress_problems(rules) == []
-    with_lanes = {lane.app_id for lane in routes.lanes}
+    with_lanes = {lane.app_id for lane in routes.children}
     for app_id, app in catalog.apps.items():
         if app_id in with_lanes:
             for render in (docker_labels, swarm_labels):
@@ -169,7 +169,9 @@ def test_a_fresh_install_still_routes_our_own_host() -> None:
 def test_the_gate_is_shown_what_the_identity_kinds_read_and_no_more(kinds: list[int], headers: set[str]) -> None:
     tree = json.loads(apps_json([("blog", ["blog.example.com"])]))
     tree["apps"][0]["identity"] = [IDENTITIES[kind] for kind in kinds]
-    gates = [each for each in plan(parse(json.dumps(tree).encode()), PUBLIC_URL).middlewares if isinstance(each, Gate)]
+    gates = [
+        each for each in plan(parse(json.dumps(tree).encode()), PUBLIC_URL).middlewares if isinstance(each, GateHandler)
+    ]
     always = {"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate"}
     assert set(gates[0].request_headers) == headers | always
     assert len(gates[0].request_headers) == len(headers | always)

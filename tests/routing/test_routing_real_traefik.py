@@ -179,7 +179,7 @@ async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(
     hostile = '{{ env "GATE_SECRET" }}"\'`$ {{"{{"}} {{{{ }} é'
     routes = Plan(
         routers=(),
-        lanes=(),
+        children=(),
         middlewares=(HostHeader("a", hostile), HostHeader("b", f"\x07{hostile}")),
         services=(Service("a", "http://127.0.0.1:9"),),
         routing=Routing(),

@@ -19,7 +19,7 @@ from gateway.access.app_access import app_access
 from gateway.access.table import TierTable
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog
-from gateway.gate import Gate, listen
+from gateway.gate import GateHandler, listen
 from gateway.metrics import Registry
 from gateway.routing import plan, traefik_file
 from gateway.settings import Secret
@@ -74,7 +74,7 @@ async def staged(folder: Path, **options: object) -> AsyncIterator[tuple[Stage, 
     table.set("blog", "alice", "pro")
     async with AsyncExitStack() as stack:
         app_url, auth_url = await serve(stack, stage.app), await serve(stack, sign_in.answer)
-        gate = Gate(
+        gate = GateHandler(
             secrets=(Secret(SECRET),),
             public_url="https://pay.test",
             table=table,

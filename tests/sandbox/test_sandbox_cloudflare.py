@@ -19,7 +19,7 @@ CATCH_ALL = {"service": "http_status:404"}
 CONFIG: dict[str, Any] = {"ingress": [{"hostname": "a.example", "service": "http://a:80"}, CATCH_ALL]}
 
 
-class Asking:
+class SandboxClient:
     """The sandbox and how to ask it."""
 
     def __init__(self, sandbox: CloudflareSandbox, session: aiohttp.ClientSession) -> None:
@@ -35,28 +35,28 @@ class Asking:
 
 
 @pytest.fixture
-async def asking() -> AsyncIterator[Asking]:
+async def client() -> AsyncIterator[SandboxClient]:
     sandbox = CloudflareSandbox(TOKEN)
     sandbox.add_tunnel("a1", "t1", CONFIG)
     async with (
         TestServer(sandbox.application()) as server,
         aiohttp.ClientSession(base_url=server.make_url("/")) as session,
     ):
-        yield Asking(sandbox, session)
+        yield SandboxClient(sandbox, session)
 
 
-async def test_get_gives_the_configuration_in_the_envelope(asking: Asking) -> None:
-    status, body = await asking.ask("GET")
+async def test_get_gives_the_configuration_in_the_envelope(client: SandboxClient) -> None:
+    status, body = await client.ask("GET")
     assert (status, body["success"], body["errors"], body["messages"]) == (200, True, [], [])
     assert set(body["result"]) == {"account_id", "config", "created_at", "source", "tunnel_id", "version"}
     assert body["result"]["config"] == CONFIG
 
 
-async def test_put_replaces_the_whole_document(asking: Asking) -> None:
+async def test_put_replaces_the_whole_document(client: SandboxClient) -> None:
     """The trap: whoever sends only their own rule deletes everybody else's."""
-    status, body = await asking.ask("PUT", {"config": {"ingress": [CATCH_ALL], "warp-routing": {"enabled": True}}})
+    status, body = await client.ask("PUT", {"config": {"ingress": [CATCH_ALL], "warp-routing": {"enabled": True}}})
     assert (status, body["result"]["version"]) == (200, 1)
-    assert (await asking.ask("GET"))[1]["result"]["config"] == {
+    assert (await client.ask("GET"))[1]["result"]["config"] == {
         "ingress": [CATCH_ALL],
         "warp-routing": {"enabled": True},
     }
@@ -83,64 +83,64 @@ async def test_put_replaces_the_whole_document(asking: Asking) -> None:
         {"config": {"ingress": [{**CATCH_ALL, "originRequest": {"tlsTimeout": "10s"}}]}},
     ],
 )
-async def test_a_configuration_that_cloudflared_could_not_load_is_refused(asking: Asking, body: object) -> None:
-    status, answer = await asking.ask("PUT", body)
+async def test_a_configuration_that_cloudflared_could_not_load_is_refused(client: SandboxClient, body: object) -> None:
+    status, answer = await client.ask("PUT", body)
     assert (status, answer["success"], answer["result"]) == (400, False, None)
     assert answer["errors"][0]["code"] == 1056
-    assert asking.sandbox.config("a1", "t1") == CONFIG
+    assert client.sandbox.config("a1", "t1") == CONFIG
 
 
 @pytest.mark.parametrize(
     ("authorization", "status", "code"),
     [("", 400, 6003), ("Bearer ", 400, 6003), ("Basic eA==", 400, 6003), ("Bearer wrong", 403, 10000)],
 )
-async def test_the_token_is_looked_at_first(asking: Asking, authorization: str, status: int, code: int) -> None:
+async def test_the_token_is_looked_at_first(client: SandboxClient, authorization: str, status: int, code: int) -> None:
     for method in ("GET", "PUT"):
-        got, answer = await asking.ask(method, {"config": {"ingress": [CATCH_ALL]}}, authorization=authorization)
+        got, answer = await client.ask(method, {"config": {"ingress": [CATCH_ALL]}}, authorization=authorization)
         assert (got, answer["errors"][0]["code"], answer["result"]) == (status, code, None)
-    assert asking.sandbox.config("a1", "t1") == CONFIG
+    assert client.sandbox.config("a1", "t1") == CONFIG
 
 
-async def test_another_tunnel_method_or_path_is_refused(asking: Asking) -> None:
-    assert (await asking.ask("GET", path=PATH.replace("t1", "t2")))[0] == 404
-    assert (await asking.ask("GET", path=PATH.replace("a1", "a2")))[0] == 404
-    assert (await asking.ask("DELETE"))[0] == 405
-    assert (await asking.ask("GET", path="/client/v4/accounts"))[1]["errors"][0]["code"] == 7003
+async def test_another_tunnel_method_or_path_is_refused(client: SandboxClient) -> None:
+    assert (await client.ask("GET", path=PATH.replace("t1", "t2")))[0] == 404
+    assert (await client.ask("GET", path=PATH.replace("a1", "a2")))[0] == 404
+    assert (await client.ask("DELETE"))[0] == 405
+    assert (await client.ask("GET", path="/client/v4/accounts"))[1]["errors"][0]["code"] == 7003
 
 
-async def test_a_fault_is_ordered_counted_down_and_cleared(asking: Asking) -> None:
+async def test_a_fault_is_ordered_counted_down_and_cleared(client: SandboxClient) -> None:
     control = {"path": "/_sandbox/faults", "authorization": ""}
-    await asking.ask("POST", {"kind": "status", "status": 503, "method": "PUT", "times": 2}, **control)
-    assert (await asking.ask("GET"))[0] == 200
-    assert (await asking.ask("PUT", {"config": CONFIG}))[0] == 503
-    assert (await asking.ask("GET", **control))[1][0]["times"] == 1
-    await asking.ask("DELETE", **control)
-    assert (await asking.ask("PUT", {"config": CONFIG}))[0] == 200
+    await client.ask("POST", {"kind": "status", "status": 503, "method": "PUT", "times": 2}, **control)
+    assert (await client.ask("GET"))[0] == 200
+    assert (await client.ask("PUT", {"config": CONFIG}))[0] == 503
+    assert (await client.ask("GET", **control))[1][0]["times"] == 1
+    await client.ask("DELETE", **control)
+    assert (await client.ask("PUT", {"config": CONFIG}))[0] == 200
 
 
-async def test_a_fault_that_there_is_not_is_refused(asking: Asking) -> None:
+async def test_a_fault_that_there_is_not_is_refused(client: SandboxClient) -> None:
     for fault in ({"kind": "earthquake"}, {"kind": "status", "colour": 1}, [], 7):
-        assert (await asking.ask("POST", fault, path="/_sandbox/faults", authorization=""))[0] == 400
+        assert (await client.ask("POST", fault, path="/_sandbox/faults", authorization=""))[0] == 400
 
 
-async def test_a_lost_answer_has_done_its_work_and_a_reset_has_not(asking: Asking) -> None:
+async def test_a_lost_answer_has_done_its_work_and_a_reset_has_not(client: SandboxClient) -> None:
     wanted = {"ingress": [CATCH_ALL]}
     for kind, kept in (("reset", CONFIG), ("lost", wanted)):
         # aiohttp itself asks once more where a connection is cut under a PUT.
-        await asking.ask("POST", {"kind": kind, "times": 2}, path="/_sandbox/faults", authorization="")
+        await client.ask("POST", {"kind": kind, "times": 2}, path="/_sandbox/faults", authorization="")
         with pytest.raises(aiohttp.ClientError):
-            await asking.ask("PUT", {"config": wanted})
-        assert asking.sandbox.config("a1", "t1") == kept
+            await client.ask("PUT", {"config": wanted})
+        assert client.sandbox.config("a1", "t1") == kept
 
 
-async def test_a_slow_answer_is_an_answer(asking: Asking) -> None:
-    await asking.ask("POST", {"kind": "slow", "seconds": 0.01}, path="/_sandbox/faults", authorization="")
-    assert (await asking.ask("GET"))[0] == 200
+async def test_a_slow_answer_is_an_answer(client: SandboxClient) -> None:
+    await client.ask("POST", {"kind": "slow", "seconds": 0.01}, path="/_sandbox/faults", authorization="")
+    assert (await client.ask("GET"))[0] == 200
 
 
-async def test_the_log_of_requests_holds_no_token(asking: Asking) -> None:
-    await asking.ask("GET")
-    status, entries = await asking.ask("GET", path="/_sandbox/requests", authorization="")
+async def test_the_log_of_requests_holds_no_token(client: SandboxClient) -> None:
+    await client.ask("GET")
+    status, entries = await client.ask("GET", path="/_sandbox/requests", authorization="")
     assert (status, entries) == (200, [{"method": "GET", "path": PATH, "status": 200}])
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import DAY, Player
-from gateway.app.telling import Telling
-from gateway.billing.prices import resolve_prices
-from gateway.billing.refresh import MAX_TIMER_SECONDS
-from gateway.billing.status import explain
+from gateway.billing.checkout.prices import resolve_prices
+from gateway.billing.refresh.refresh import MAX_TIMER_SECONDS
+from gateway.billing.refresh.status import explain
 from gateway.catalog import parse
+from gateway.sandbox.delivery_order import DeliveryOrder
+from gateway.sandbox.simulation import Simulation, open_simulation
+from gateway.sandbox.story_player import DAY, StoryPlayer
 from gateway.store import customers
 from gateway.store.schema import entitlements, prices
 
@@ -23,20 +23,20 @@ APP = SHIPPED.apps["skai"]
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Rehearsal]:
-    async with open_rehearsal(SHIPPED) as opened:
+async def stage() -> AsyncIterator[Simulation]:
+    async with open_simulation(SHIPPED) as opened:
         yield opened
 
 
 @pytest.fixture
-async def person(stage: Rehearsal) -> AsyncIterator[Player]:
+async def person(stage: Simulation) -> AsyncIterator[StoryPlayer]:
     async with aiohttp.ClientSession() as session:
-        yield Player(stage, APP, Telling(0), session)
+        yield StoryPlayer(stage, APP, DeliveryOrder(0), session)
 
 
-async def _move_lookup_key(stage: Rehearsal) -> None:
+async def _move_lookup_key(stage: Simulation) -> None:
     """A new price of the same product takes the lookup key, as an operator raises a price."""
-    old = next(each for each in stage.stripe.state()["price"] if each["lookup_key"] == "skai_pro_month")
+    old = next(each for each in stage.stripe.snapshot()["price"] if each["lookup_key"] == "skai_pro_month")
     await stage.billing.stripe.post(
         "/v1/prices",
         {
@@ -46,7 +46,7 @@ async def _move_lookup_key(stage: Rehearsal) -> None:
     )  # fmt: skip
 
 
-async def test_t15_who_pays_the_old_price_keeps_the_tier(stage: Rehearsal, person: Player) -> None:
+async def test_t15_who_pays_the_old_price_keeps_the_tier(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     await _move_lookup_key(stage)
@@ -55,7 +55,7 @@ async def test_t15_who_pays_the_old_price_keeps_the_tier(stage: Rehearsal, perso
     await person.do({"expect": {"tier": "paid", "status": "active"}})
 
 
-async def test_t15_even_with_the_database_empty(stage: Rehearsal, person: Player) -> None:
+async def test_t15_even_with_the_database_empty(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     await _move_lookup_key(stage)
@@ -74,7 +74,7 @@ async def test_t15_even_with_the_database_empty(stage: Rehearsal, person: Player
     await person.do({"expect": {"tier": "paid", "status": "active"}})
 
 
-async def test_t20_the_clock_alone_cuts_nobody_off_while_stripe_is_away(stage: Rehearsal, person: Player) -> None:
+async def test_t20_the_clock_alone_cuts_nobody_off_while_stripe_is_away(stage: Simulation, person: StoryPlayer) -> None:
     """They canceled, then changed their mind; the news is lost and Stripe cannot be asked for two days."""
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"do": "portal", "action": "cancel"})
@@ -90,7 +90,7 @@ async def test_t20_the_clock_alone_cuts_nobody_off_while_stripe_is_away(stage: R
     await person.do({"expect": {"tier": "paid", "status": "active", "ends": False}})
 
 
-async def test_t20_but_not_for_longer_than_72_hours(stage: Rehearsal, person: Player) -> None:
+async def test_t20_but_not_for_longer_than_72_hours(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"do": "portal", "action": "cancel"})
     await person.do({"expect": {"tier": "paid", "ends": True}})
@@ -101,7 +101,7 @@ async def test_t20_but_not_for_longer_than_72_hours(stage: Rehearsal, person: Pl
     await person.expect({"tier": "first"})
 
 
-async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Rehearsal, person: Player) -> None:
+async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "open_checkout", "tier": "paid"})
     await person.do({"do": "grant", "tier": "given", "days": 3})
     await person.do({"expect": {"tier": "given"}})
@@ -111,7 +111,7 @@ async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Rehearsal, person
     await person.expect({"tier": "first"})
 
 
-async def test_explain_says_when_stripe_is_asked_again_and_what_is_odd(stage: Rehearsal, person: Player) -> None:
+async def test_explain_says_when_stripe_is_asked_again_and_what_is_odd(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     told = await explain(stage.billing, "skai", person.user_id)

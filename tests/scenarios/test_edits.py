@@ -10,15 +10,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import DAY, Player
-from gateway.app.telling import Telling
-from gateway.billing import rederive as rederive_module
-from gateway.billing.checkout import expire_withdrawn
-from gateway.billing.prices import resolve_prices
-from gateway.billing.rederive import rederive, rules_digest
+from gateway.billing.checkout.checkout import expire_withdrawn
+from gateway.billing.checkout.prices import resolve_prices
+from gateway.billing.refresh import rederive as rederive_module
+from gateway.billing.refresh.rederive import rederive, rules_digest
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog
+from gateway.sandbox.delivery_order import DeliveryOrder
+from gateway.sandbox.simulation import Simulation, open_simulation
+from gateway.sandbox.story_player import DAY, StoryPlayer
 
 RAW = json.loads((Path(__file__).parents[2] / "apps.json").read_text(encoding="utf-8"))
 SHIPPED = parse(json.dumps(RAW).encode())
@@ -32,25 +32,27 @@ def _edited(**values: Any) -> Catalog:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Rehearsal]:
-    async with open_rehearsal(SHIPPED) as opened:
+async def stage() -> AsyncIterator[Simulation]:
+    async with open_simulation(SHIPPED) as opened:
         yield opened
 
 
 @pytest.fixture
-async def person(stage: Rehearsal) -> AsyncIterator[Player]:
+async def person(stage: Simulation) -> AsyncIterator[StoryPlayer]:
     async with aiohttp.ClientSession() as session:
-        yield Player(stage, APP, Telling(0), session)
+        yield StoryPlayer(stage, APP, DeliveryOrder(0), session)
 
 
-async def _install(stage: Rehearsal, catalog: Catalog) -> int:
+async def _install(stage: Simulation, catalog: Catalog) -> int:
     await stage.install(catalog)
     wanted = await rederive(stage.billing)
     await stage.settle()
     return wanted
 
 
-async def test_a_longer_grace_lets_in_again_whom_the_shorter_had_put_out(stage: Rehearsal, person: Player) -> None:
+async def test_a_longer_grace_lets_in_again_whom_the_shorter_had_put_out(
+    stage: Simulation, person: StoryPlayer
+) -> None:
     await _install(stage, SHIPPED)
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"do": "fail_renewal"})
@@ -65,7 +67,7 @@ async def test_a_longer_grace_lets_in_again_whom_the_shorter_had_put_out(stage: 
     await person.do({"expect": {"tier": "paid", "status": "active"}})
 
 
-async def test_a_tier_renamed_with_was_keeps_its_payers(stage: Rehearsal, person: Player) -> None:
+async def test_a_tier_renamed_with_was_keeps_its_payers(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
@@ -75,7 +77,7 @@ async def test_a_tier_renamed_with_was_keeps_its_payers(stage: Rehearsal, person
     assert stage.gate["skai", person.user_id] == "plus"
 
 
-async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Rehearsal, person: Player) -> None:
+async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     assert await _install(stage, SHIPPED) == 1  # the first time everybody is looked at once
@@ -84,14 +86,14 @@ async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Rehearsal, pe
     assert await _install(stage, _edited(grace="1d")) == 1
 
 
-async def test_an_edit_of_other_prices_reaches_whoever_has_one(stage: Rehearsal, person: Player) -> None:
+async def test_an_edit_of_other_prices_reaches_whoever_has_one(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
     tiers[1]["prices"], tiers[2]["prices"] = tiers[2]["prices"], []  # pro is sold at enterprise's price from now on
     assert await _install(stage, _edited(tiers=tiers)) == 1
     await person.expect({"tier": "paid"})  # what once was a price of the tier still is
-    (subscription,) = stage.stripe.state()["subscription"]
+    (subscription,) = stage.stripe.snapshot()["subscription"]
     price_id = subscription["items"]["data"][0]["price"]["id"]
     assert await _install(stage, _edited(tiers=tiers, other_prices=[{"price_id": price_id}])) == 1
     await person.expect({"tier": "first"})
@@ -114,9 +116,9 @@ def test_a_version_that_decides_by_other_rules_looks_everybody_up(monkeypatch: p
     assert rules_digest(APP) != before
 
 
-async def test_t21_what_an_edit_takes_from_sale_cannot_be_paid_any_more(stage: Rehearsal, person: Player) -> None:
+async def test_t21_what_an_edit_takes_from_sale_cannot_be_paid_any_more(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "open_checkout", "tier": "paid"})
-    (session,) = stage.stripe.state()["checkout.session"]
+    (session,) = stage.stripe.snapshot()["checkout.session"]
     assert await expire_withdrawn(stage.billing) == 0
     tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
     tiers[1]["prices"] = [{"price_id": "price_123"}]  # pro is sold at another price now,
@@ -125,13 +127,13 @@ async def test_t21_what_an_edit_takes_from_sale_cannot_be_paid_any_more(stage: R
     await resolve_prices(stage.billing)
     assert await expire_withdrawn(stage.billing) == 1
     assert await expire_withdrawn(stage.billing) == 0
-    (session,) = stage.stripe.state()["checkout.session"]
+    (session,) = stage.stripe.snapshot()["checkout.session"]
     assert session["status"] == "expired"
 
 
-async def test_t21_what_was_paid_before_the_edit_is_a_purchase(stage: Rehearsal, person: Player) -> None:
+async def test_t21_what_was_paid_before_the_edit_is_a_purchase(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
-    stage.held_back()
+    stage.take_new_events()
     tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
     tiers[1]["prices"] = []
     await stage.install(_edited(tiers=tiers))

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import DAY, Player
-from gateway.app.telling import StoryFailedError, Telling
 from gateway.catalog import parse
 from gateway.errors import SkpayError
+from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError
+from gateway.sandbox.simulation import Simulation, open_simulation
+from gateway.sandbox.story_player import DAY, StoryPlayer
 
 APP = parse((Path(__file__).parents[2] / "apps.json").read_bytes()).apps["skai"]
 RANK_OF_AMOUNT = {2000: 1, 20_000: 2}  # what the rehearsal's Stripe charges for pro and for enterprise
@@ -51,11 +51,11 @@ ACTS: dict[str, dict[str, Any]] = {
 }
 
 
-def expected_part(stage: Rehearsal, customer_ids: set[str]) -> str:
+def expected_part(stage: Simulation, customer_ids: set[str]) -> str:
     """The rule in plain words: what is active counts; what is past due counts for seven days from the oldest invoice
     that is owed since something was paid last, by whatever means.
     """
-    state, now, best = stage.stripe.state(), stage.stripe.world.time(), 0
+    state, now, best = stage.stripe.snapshot(), stage.stripe.state.time(), 0
     for subscription in state["subscription"]:
         if subscription["customer"] not in customer_ids:
             continue
@@ -91,7 +91,7 @@ class Stage:
 
     async def _open(self) -> None:
         catalog = parse((Path(__file__).parents[2] / "apps.json").read_bytes())
-        self.rehearsal = await self.stack.enter_async_context(open_rehearsal(catalog))
+        self.rehearsal = await self.stack.enter_async_context(open_simulation(catalog))
         self.session = await self.stack.enter_async_context(aiohttp.ClientSession())
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Stage:
         self.runner.close()
 
     async def tell(self, acts: list[str], number: int, copies: int) -> None:
-        player = Player(self.rehearsal, APP, Telling(number, copies), self.session)
+        player = StoryPlayer(self.rehearsal, APP, DeliveryOrder(number, copies), self.session)
         try:
             for place, name in enumerate(acts):
                 # Not every act is possible for everybody: who has no subscription cannot cancel one.

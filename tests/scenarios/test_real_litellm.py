@@ -17,15 +17,15 @@ from servers.litellm_server import RealLiteLLM
 from servers.running import SESSION_SECRET, running_application, write_apps
 from servers.traefik import until
 
-from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import Player
-from gateway.app.telling import Telling
-from gateway.billing.provision import provision, renew_limits
+from gateway.billing.provision.provision import provision, renew_limits
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
+from gateway.sandbox.delivery_order import DeliveryOrder
 from gateway.sandbox.sample_app import session_token
+from gateway.sandbox.simulation import Simulation, open_simulation
+from gateway.sandbox.story_player import StoryPlayer
 from gateway.settings import Secret
-from gateway.store import outbox
+from gateway.store import provisioning
 
 pytestmark = pytest.mark.needs_litellm
 Chat = Callable[[str], Awaitable[int]]
@@ -73,8 +73,8 @@ async def test_the_very_next_call_obeys_the_new_tier(
 ) -> None:
     catalog = _catalog(mode, f"next-{mode.replace('_', '-')}")
     app = next(iter(catalog.apps.values()))
-    async with open_rehearsal(catalog, litellm_at=(real_litellm.url, real_litellm.master_key)) as stage:
-        person = Player(stage, app, Telling(0), session)
+    async with open_simulation(catalog, litellm_at=(real_litellm.url, real_litellm.master_key)) as stage:
+        person = StoryPlayer(stage, app, DeliveryOrder(0), session)
         await person.do({"do": "open_checkout", "tier": "paid"})  # makes the person known, and so provisioned
         await person.do({"expect": {"tier": "first"}})
         chat = await _caller(mode, real_litellm, session, f"{app.app_id}-{person.user_id}")
@@ -96,8 +96,8 @@ async def test_limits_edited_in_apps_json_reach_every_user_of_the_tier(
 ) -> None:
     app_id = f"edit-{mode.replace('_', '-')}"
     catalog = _catalog(mode, app_id)
-    async with open_rehearsal(catalog, litellm_at=(real_litellm.url, real_litellm.master_key)) as stage:
-        people = [Player(stage, catalog.apps[app_id], Telling(0), session) for _ in range(3)]
+    async with open_simulation(catalog, litellm_at=(real_litellm.url, real_litellm.master_key)) as stage:
+        people = [StoryPlayer(stage, catalog.apps[app_id], DeliveryOrder(0), session) for _ in range(3)]
         for person in people:
             await person.do({"do": "open_checkout", "tier": "paid"})
             await person.do({"expect": {"tier": "first"}})
@@ -114,27 +114,27 @@ async def test_a_database_outage_of_litellm_is_outlived(
     real_litellm: RealLiteLLM, session: aiohttp.ClientSession
 ) -> None:
     catalog = _catalog("internal_user", "outage")
-    async with open_rehearsal(catalog, litellm_at=(real_litellm.url, real_litellm.master_key)) as stage:
-        person = Player(stage, catalog.apps["outage"], Telling(0), session)
+    async with open_simulation(catalog, litellm_at=(real_litellm.url, real_litellm.master_key)) as stage:
+        person = StoryPlayer(stage, catalog.apps["outage"], DeliveryOrder(0), session)
         await person.do({"do": "open_checkout", "tier": "paid"})
         await person.do({"expect": {"tier": "first"}})
         real_litellm.stop_database()
         try:
             await person.do({"do": "pay"})
-            await stage.hand_over(stage.held_back())
+            await stage.deliver_events(stage.take_new_events())
             while not (due := await _due(stage)):
                 await stage.work_once()
             await provision(stage.billing, due[0])
-            (wish,) = await stage.billing.store.read(lambda conn: outbox.of_user(conn, "outage", person.user_id))
-            assert (wish.state, wish.attempts > 0) == ("waiting", True), wish
+            (job,) = await stage.billing.store.read(lambda conn: provisioning.of_user(conn, "outage", person.user_id))
+            assert (job.state, job.attempts > 0) == ("waiting", True), job
         finally:
             real_litellm.start_database()
         await person.do({"expect": {"tier": "paid", "status": "active"}})
 
 
-async def _due(stage: Rehearsal) -> list[outbox.Wish]:
+async def _due(stage: Simulation) -> list[provisioning.ProvisioningJob]:
     """The wishes that are due, with Stripe's part of the work done but LiteLLM's not."""
-    return await stage.billing.store.read(lambda conn: outbox.due(conn, stage.billing.now(), 8))
+    return await stage.billing.store.read(lambda conn: provisioning.due(conn, stage.billing.now(), 8))
 
 
 async def test_t3_a_user_nobody_has_seen_is_limited_from_the_first_call_on(
@@ -142,7 +142,7 @@ async def test_t3_a_user_nobody_has_seen_is_limited_from_the_first_call_on(
 ) -> None:
     """Through the gate first, as every request of a browser goes; the calls to LiteLLM come right behind it."""
     # It takes 0.1 to 0.3 s; a proxy that has just started, on a machine that runs other tests, takes longer.
-    monkeypatch.setattr("gateway.gate.first_seen.HOLD_SECONDS", 10.0)
+    monkeypatch.setattr("gateway.gate.first_seen.MAX_WAIT_SECONDS", 10.0)
 
     def change(apps: dict[str, Any]) -> None:
         apps["apps"][0]["id"] = "first-seen"
@@ -177,7 +177,7 @@ async def test_the_budget_that_unknown_customers_fall_into_is_there_before_anybo
 
         async def made(app_id: str) -> bool:
             app = running.application._catalog.apps[app_id]
-            held = await litellm.holds_budget(f"{app_id}.free", app.default_tier.limits)
+            held = await litellm.compare_budget(f"{app_id}.free", app.default_tier.limits)
             return held is not None and held.differences == ()
 
         await until(lambda: made("made-at-start"), "the budget is made at start")

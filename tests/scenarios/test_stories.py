@@ -6,11 +6,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.app.rehearsal import Rehearsal, open_rehearsal
-from gateway.app.story_player import Player
-from gateway.app.telling import StoryFailedError, Telling, can_play
 from gateway.catalog import parse
+from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, can_play
+from gateway.sandbox.simulation import Simulation, open_simulation
 from gateway.sandbox.stories import Story, stories
+from gateway.sandbox.story_player import StoryPlayer
 
 # Every order of up to four events, in both shapes, once or twice each; longer chapters are sampled by number.
 ORDERS = 24
@@ -19,40 +19,40 @@ SHIPPED = parse((Path(__file__).parents[2] / "apps.json").read_bytes())
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Rehearsal]:
-    async with open_rehearsal(SHIPPED) as opened:
+async def stage() -> AsyncIterator[Simulation]:
+    async with open_simulation(SHIPPED) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("story", stories(), ids=lambda story: story.name)
-async def test_a_story_ends_the_same_in_every_order(stage: Rehearsal, story: Story) -> None:
+async def test_a_story_ends_the_same_in_every_order(stage: Simulation, story: Story) -> None:
     app = SHIPPED.apps["skai"]
     assert can_play(app, story)
     async with aiohttp.ClientSession() as session:
         for number in range(ORDERS):
             stage.stripe.shape = SHAPES[number // 2 % 2]
-            await Player(stage, app, Telling(number, copies=1 + number % 2), session).play(story)
+            await StoryPlayer(stage, app, DeliveryOrder(number, copies=1 + number % 2), session).play(story)
 
 
 @pytest.mark.parametrize("story", stories(), ids=lambda story: story.name)
 async def test_a_story_ends_the_same_where_every_list_inside_an_object_shows_one(
-    stage: Rehearsal, story: Story
+    stage: Simulation, story: Story
 ) -> None:
     stage.stripe.settings.nested_list_length = 1
     async with aiohttp.ClientSession() as session:
         for number in range(2):
-            await Player(stage, SHIPPED.apps["skai"], Telling(number), session).play(story)
+            await StoryPlayer(stage, SHIPPED.apps["skai"], DeliveryOrder(number), session).play(story)
 
 
-async def test_a_story_that_ends_wrong_is_told(stage: Rehearsal) -> None:
+async def test_a_story_that_ends_wrong_is_told(stage: Simulation) -> None:
     """The player must be able to fail: the same purchase with a false end, seen by each of its witnesses."""
     wrong = Story("a lie", ({"do": "buy", "tier": "paid"}, {"expect": {"tier": "first"}}), frozenset())
     async with aiohttp.ClientSession() as session:
         with pytest.raises(StoryFailedError, match="tier should be 'free', is 'pro'"):
-            await Player(stage, SHIPPED.apps["skai"], Telling(0), session).play(wrong)
+            await StoryPlayer(stage, SHIPPED.apps["skai"], DeliveryOrder(0), session).play(wrong)
 
 
 def test_every_order_of_few_events_is_told() -> None:
     events = [{"id": name} for name in "abcd"]
-    told = {tuple(event["id"] for event in Telling(number).ordered(events)) for number in range(ORDERS + 2)}
+    told = {tuple(event["id"] for event in DeliveryOrder(number).ordered(events)) for number in range(ORDERS + 2)}
     assert len(told) == ORDERS

@@ -66,17 +66,17 @@ class Vendors:
     """
 
     fetched: dict[str, int] = field(default_factory=dict)
-    told: dict[str, int] = field(default_factory=dict)
+    provisioned: dict[str, int] = field(default_factory=dict)
     noticed: set[str] = field(default_factory=set)
     notices: list[Notice] = field(default_factory=list)
 
     def begin_life(self) -> None:
         self.fetched.clear()
-        self.told.clear()
+        self.provisioned.clear()
         self.noticed.clear()
 
 
-class _Told(list[Delivery]):
+class _WriteResult(list[Delivery]):
     """The sandbox's log of deliveries, which says when one is added."""
 
     def __init__(self, heard: Callable[[Delivery], None]) -> None:
@@ -91,9 +91,9 @@ class _Told(list[Delivery]):
 class CrashStage:
     """`acknowledged`: every event that Stripe saw answered 200 so far. `log`: the service's lines, all its lives'."""
 
-    def __init__(self, folder: Path, random: Random, spoilt: str) -> None:
+    def __init__(self, folder: Path, random: Random, broken_guarantee: str) -> None:
         self.random = random
-        self._spoilt = spoilt
+        self._broken_guarantee = broken_guarantee
         self.database = folder / "skpayments.db"
         self.stripe = StripeSandbox(
             secret_key=STRIPE_KEY,
@@ -103,7 +103,7 @@ class CrashStage:
         )
         for lookup_key, unit_amount in PRICES.items():
             self.stripe.add_price(self.stripe.add_product(lookup_key), unit_amount, lookup_key=lookup_key)
-        self.stripe.deliveries.log = _Told(self._delivered)
+        self.stripe.deliveries.log = _WriteResult(self._delivered)
         self.litellm = LiteLLMSandbox(LITELLM_KEY)
         self.saw = Vendors()
         self.acknowledged: set[str] = set()
@@ -149,7 +149,7 @@ class CrashStage:
         url = f"http://127.0.0.1:{self.port}/webhook/stripe"
         if self._endpoint is None:
             endpoint_id = self.stripe.add_endpoint(url, WEBHOOK_SECRET)["id"]
-            self._endpoint = self.stripe.world.find("webhook_endpoint", endpoint_id)
+            self._endpoint = self.stripe.state.find("webhook_endpoint", endpoint_id)
         self._endpoint["url"] = url
 
     def kill(self) -> None:
@@ -199,7 +199,7 @@ class CrashStage:
 
     async def _warm_up(self) -> None:
         self._warm = await asyncio.create_subprocess_exec(
-            sys.executable, str(WARM), *([self._spoilt] if self._spoilt else []),
+            sys.executable, str(WARM), *([self._broken_guarantee] if self._broken_guarantee else []),
             env=self.environ, limit=1 << 20,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
@@ -269,7 +269,7 @@ class CrashStage:
             return await handler(request)
         self._shoot("leased")
         response = await handler(request)
-        user_id = self.stripe.world.find("customer", customer_id)["metadata"]["user_id"]
+        user_id = self.stripe.state.find("customer", customer_id)["metadata"]["user_id"]
         lease = "SELECT lease_number FROM refreshes WHERE user_id = ? AND lease_owner != ''"
         number = self.row(lease, user_id)
         if request.transport is not None and not request.transport.is_closing():
@@ -290,7 +290,7 @@ class CrashStage:
         user_id = (await request.json())["user_id"]
         version = self.row("SELECT version FROM outbox WHERE kind = 'litellm' AND user_id = ?", user_id)
         if version is not None:
-            self.saw.told[user_id] = version
+            self.saw.provisioned[user_id] = version
         if self.random.random() < 0.5:
             self._shoot("litellm sent")
         response = await handler(request)
@@ -332,9 +332,9 @@ async def _send(request: web.Request, response: web.StreamResponse) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened_crash_stage(folder: Path, seed: int, spoilt: str = "") -> AsyncIterator[CrashStage]:
+async def opened_crash_stage(folder: Path, seed: int, broken_guarantee: str = "") -> AsyncIterator[CrashStage]:
     """A stage whose service is not started yet; `spoilt` names a promise that it breaks unless it is started cold."""
-    stage = CrashStage(folder, Random(seed), spoilt)  # noqa: S311  # chance to be repeated, no secret
+    stage = CrashStage(folder, Random(seed), broken_guarantee)  # noqa: S311  # chance to be repeated, no secret
     stripe, litellm, app = stage.stripe.application(), stage.litellm.application(), web.Application()
     stripe.middlewares.append(stage.at_stripe)
     litellm.middlewares.append(stage.at_litellm)

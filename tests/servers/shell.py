@@ -19,7 +19,7 @@ SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class TerminalResult:
     """How a command ended, all that the terminal showed, and the folder that the shell is in after it."""
 
     code: int
@@ -29,12 +29,12 @@ class Typed:
 
 async def type_command(
     command: str, folder: Path, env: Mapping[str, str], answers: Sequence[tuple[str, str]] = ()
-) -> Typed:
+) -> TerminalResult:
     """Run one line in bash. Each of `answers` is typed once the text before it was shown; all must have been."""
     return await asyncio.to_thread(_typed, command, folder, dict(env), list(answers))
 
 
-def _typed(command: str, folder: Path, env: dict[str, str], answers: list[tuple[str, str]]) -> Typed:
+def _typed(command: str, folder: Path, env: dict[str, str], answers: list[tuple[str, str]]) -> TerminalResult:
     ours, theirs = pty.openpty()
     left, leaves = os.pipe()
     script = f'cd "$FOLDER_OF_THE_TEST" && {command}\ncode=$?; pwd >&{leaves}; exit $code'
@@ -52,7 +52,7 @@ def _typed(command: str, folder: Path, env: dict[str, str], answers: list[tuple[
             if process.poll() is None:
                 process.kill()
             process.wait()
-        return Typed(process.returncode, shown, Path(os.read(left, 4096).decode().strip()))
+        return TerminalResult(process.returncode, shown, Path(os.read(left, 4096).decode().strip()))
     finally:
         os.close(ours)
         os.close(left)

@@ -22,7 +22,7 @@ def _serve() -> None:
     main()
 
 
-def _start_when_told() -> None:
+def _start_on_request() -> None:
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -34,7 +34,7 @@ def _start_when_told() -> None:
 
 if __name__ == "__main__":
     for promise in sys.argv[1:]:
-        from spoilt_service import SPOIL
+        from broken_service import BREAKAGES
 
-        SPOIL[promise]()
-    _start_when_told()
+        BREAKAGES[promise]()
+    _start_on_request()

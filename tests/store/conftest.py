@@ -12,9 +12,9 @@ from servers.postgresql import Cluster, cluster
 from sqlalchemy import Connection
 
 from gateway.store import Store
-from gateway.store.migrate import migrate
-from gateway.store.postgresql import PostgreSQL
-from gateway.store.sqlite import SQLite
+from gateway.store.engine.migrate import migrate
+from gateway.store.engine.postgresql import PostgreSQL
+from gateway.store.engine.sqlite import SQLite
 from gateway.store.store import store_url
 
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)]

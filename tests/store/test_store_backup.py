@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 
 from gateway.errors import ConfigError, InvalidInput
 from gateway.store import Store, inbox, instance
-from gateway.store import backup as files
-from gateway.store.backup import back_up, restore, sqlite_file
+from gateway.store.engine import backup as files
+from gateway.store.engine.backup import back_up, restore, sqlite_file
 
 
 @pytest.fixture

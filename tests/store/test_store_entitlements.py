@@ -21,7 +21,7 @@ PRO = Entitlement(
     customer_id="cus_1",
     subscription_id="sub_1",
     price_id="price_1",
-    then=((500, "plus"), (900, "free")),
+    upcoming_changes=((500, "plus"), (900, "free")),
     ends_at=900,
     concerns=(Concern("unknown_price", "price_9", 'the price "price_9" is no tier\'s'),),
 )

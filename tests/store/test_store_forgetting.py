@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert
 
-from gateway.billing.account import ACCOUNT, MODE, binding
-from gateway.billing.account_move import move_account
-from gateway.billing.backup import begin_recovery, mark_restored
+from gateway.billing.accounts.account import ACCOUNT, MODE, binding
+from gateway.billing.accounts.account_move import move_account
+from gateway.billing.accounts.recovery import begin_recovery, mark_restored
 from gateway.store import (
     checkouts,
     customers,
@@ -18,8 +18,8 @@ from gateway.store import (
     keys,
     litellm_ids,
     notices,
-    outbox,
     prices,
+    provisioning,
     refreshes,
     tombstones,
 )
@@ -34,11 +34,11 @@ def person(conn: Connection, user_id: str, customer_id: str) -> None:
     customers.add(conn, "skai", user_id, customer_id, None, 100)
     entitlements.save(conn, "skai", user_id, PAID, 100)
     refreshes.want(conn, "skai", user_id, 100)
-    outbox.put(conn, "litellm", "skai", user_id, {}, 100)
+    provisioning.put(conn, "litellm", "skai", user_id, {}, 100)
     checkouts.begin(conn, "skai", user_id, "pro", "price_pro", 100)
     grants.add(conn, "skai", user_id, "pro", "gift", None, 100)
     keys.add(conn, "user", user_id.encode().ljust(32), "skai", user_id, "", 100)
-    litellm_ids.claim(conn, "customer", user_id, "skai", user_id, 100)
+    litellm_ids.reserve(conn, "customer", user_id, "skai", user_id, 100)
     inbox.add(conn, "", f"evt_{user_id}", "invoice.paid", None, False, customer_id, b"{}", 100)
     inbox.finish(conn, "", f"evt_{user_id}", "handled", 100, "skai", user_id)
     notice(conn, f"chg_{user_id}", user_id, "waiting", None)
@@ -109,7 +109,7 @@ def test_a_restored_database_wishes_for_nothing_old(conn: Connection) -> None:
     notice(conn, "chg_done", "u1", "done", 100)
     checkouts.opened(conn, "skai", "u1", 1, "cs_1", "https://checkout.example.com", 10_000)
     assert mark_restored(conn, 200) == 1
-    assert outbox.of_user(conn, "skai", "u1") == []
+    assert provisioning.of_user(conn, "skai", "u1") == []
     assert [each.change_id for each in notices.of_user(conn, "skai", "u1", 10)] == ["chg_done"]
     assert checkouts.get(conn, "skai", "u1") is None
     told = litellm_ids.get(conn, "customer", "u1")

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, text
 
 from gateway.store import entitlements, forgetting, last_good
 from gateway.store.migrations.versions import v0005_last_good_tiers
-from gateway.tiers.model import Entitlement, LastGood, Reason
+from gateway.tiers.model import Entitlement, LastGoodTier, Reason
 
-GOOD = LastGood("sub_1", "cus_1", "pro", "price_pro", True, None, "active")
-OTHER = LastGood("sub_2", "cus_1", "enterprise", None, False, 900, "past_due")
+GOOD = LastGoodTier("sub_1", "cus_1", "pro", "price_pro", True, None, "active")
+OTHER = LastGoodTier("sub_2", "cus_1", "enterprise", None, False, 900, "past_due")
 
 
-def kept(conn: Connection, *goods: LastGood) -> dict[str, LastGood]:
+def kept(conn: Connection, *goods: LastGoodTier) -> dict[str, LastGoodTier]:
     last_good.replace_all(conn, "skai", "u1", {each.subscription_id: each for each in goods}, 100)
     return last_good.of_user(conn, "skai", "u1")
 

@@ -12,7 +12,7 @@ def test_everything_of_one_user_becomes_the_others_and_nothing_else(conn: Connec
         customers.add(conn, app_id, user_id, customer_id, None, 1)
         keys.add(conn, "user", customer_id.encode(), app_id, user_id, "", 1)
         grants.add(conn, app_id, user_id, "pro", "friend", None, 1)
-        disputes.remember(conn, f"dp_{customer_id}", "dispute", customer_id, app_id, user_id, 1)
+        disputes.record_event(conn, f"dp_{customer_id}", "dispute", customer_id, app_id, user_id, 1)
     customers.mark_deleted(conn, "cus_1", 5)
     assert moving.has_rows(conn, "skai", "old")
     for _ in range(2):

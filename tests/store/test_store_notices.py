@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import NotFound
 from gateway.store import Store, entitlements, notices
+from gateway.store.engine.ownership import _FOLDER
 from gateway.store.entitlements import Change
 from gateway.store.notices import Notice
-from gateway.store.ownership import _FOLDER
 from gateway.store.store import _backend
 from gateway.tiers.model import Entitlement, Reason
 

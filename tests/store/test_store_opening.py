@@ -21,10 +21,10 @@ from sqlalchemy.exc import OperationalError
 
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.store import Store, inbox, instance, store
-from gateway.store.look import look
-from gateway.store.opening import why_not
-from gateway.store.postgresql import PostgreSQL
-from gateway.store.sqlite import network_file_system
+from gateway.store.engine.check import check_database
+from gateway.store.engine.opening import startup_error
+from gateway.store.engine.postgresql import PostgreSQL
+from gateway.store.engine.sqlite import network_file_system
 from gateway.store.store import store_url
 
 
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
 
 
 def test_a_locked_database_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.store.engine.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
     with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert "locked by another program" in _refused(f"sqlite:///{tmp_path}/store.db")
@@ -137,7 +137,7 @@ def test_t8_a_network_file_system_is_found_by_its_mount(path: str, kind: str | N
 
 
 def test_t8_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.sqlite.network_file_system", lambda _path, _mounts: "nfs4")
+    monkeypatch.setattr("gateway.store.engine.sqlite.network_file_system", lambda _path, _mounts: "nfs4")
     assert "network file system (nfs4)" in _refused(f"sqlite:///{tmp_path}/store.db")
 
 
@@ -157,7 +157,7 @@ def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
 def test_a_second_instance_is_refused_until_the_first_has_stopped(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.postgresql._LOCK_WAIT", "50ms")
+    monkeypatch.setattr("gateway.store.engine.postgresql._LOCK_WAIT", "50ms")
     first = Store.open(database_url)
     problem = _refused(database_url)
     assert "another instance" in problem
@@ -193,7 +193,8 @@ else:
 """
 _WITHOUT_LOCK = """
 import os
-from gateway.store import postgresql, sqlite
+from gateway.store.engine import postgresql
+from gateway.store.engine import sqlite
 sqlite.take_lock = lambda path: os.open(os.devnull, os.O_RDONLY)
 postgresql.PostgreSQL._take_lock = lambda self, conn: None
 """
@@ -281,7 +282,7 @@ def test_a_database_of_another_program_is_called_that_and_left_alone(tmp_path: P
     )
     assert _refused(f"sqlite:///{file}") == expected
     with pytest.raises(ConfigError, match="belongs to another program"):
-        look(f"sqlite:///{file}")
+        check_database(f"sqlite:///{file}")
     assert file.read_bytes() == before
 
 
@@ -291,7 +292,7 @@ def test_tables_of_another_program_are_not_joined_by_ours(database_url: str) -> 
     opened.close_now()
     assert "belongs to another program (LiteLLM)" in _refused(database_url)
     with pytest.raises(ConfigError, match=r"belongs to another program \(LiteLLM\)"):
-        look(database_url)
+        check_database(database_url)
 
 
 def _become_foreign(conn: Connection) -> None:
@@ -302,26 +303,26 @@ def _become_foreign(conn: Connection) -> None:
 
 
 def test_looking_says_what_opening_would_and_changes_nothing(database_url: str) -> None:
-    look(database_url)
+    check_database(database_url)
     opened = Store.open(database_url)
-    look(database_url)  # another instance may run
+    check_database(database_url)  # another instance may run
     opened.write_now(lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
     opened.close_now()
     with pytest.raises(ConfigError, match="newer version"):
-        look(database_url)
+        check_database(database_url)
 
 
 def test_looking_finds_a_folder_or_file_that_cannot_be_a_database(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database, though longer than a header of SQLite's would be" * 20)
     with pytest.raises(ConfigError, match="not an SQLite database"):
-        look(f"sqlite:///{tmp_path}/text")
+        check_database(f"sqlite:///{tmp_path}/text")
     with pytest.raises(ConfigError, match="is no folder that can be written in"):
-        look(f"sqlite:///{tmp_path}/text/under/store.db")
+        check_database(f"sqlite:///{tmp_path}/text/under/store.db")
     with pytest.raises(ConfigError, match="is no file that can be read and written"):
-        look(f"sqlite:///{tmp_path}")
+        check_database(f"sqlite:///{tmp_path}")
 
 
-@pytest.mark.parametrize("ask", [Store.open, look])
+@pytest.mark.parametrize("ask", [Store.open, check_database])
 def test_a_server_that_is_away_is_named_and_is_not_a_wrong_setting(ask: Callable[[str], object]) -> None:
     for url, told in (
         ("postgresql://u:hunter2@127.0.0.1:1/name", "127.0.0.1:1/name cannot be reached: Connection refused"),
@@ -334,7 +335,7 @@ def test_a_server_that_is_away_is_named_and_is_not_a_wrong_setting(ask: Callable
 
 
 @pytest.mark.needs_postgresql
-@pytest.mark.parametrize("ask", [Store.open, look])
+@pytest.mark.parametrize("ask", [Store.open, check_database])
 def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
     postgresql: Cluster, ask: Callable[[str], object]
 ) -> None:
@@ -368,7 +369,7 @@ def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
 def test_each_refusal_of_postgresql_is_what_it_is(said: str, told: str | None) -> None:
     cause = psycopg.OperationalError(f'connection failed: connection to server at "db", port 5432 failed: {said}')
     backend = PostgreSQL(store_url("postgresql://u:hunter2@db/name"))
-    error = why_not(backend, OperationalError("", None, cause))
+    error = startup_error(backend, OperationalError("", None, cause))
     backend.close()
     assert error is not None
     assert isinstance(error, ConfigError) == (told is not None)

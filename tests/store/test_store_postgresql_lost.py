@@ -13,8 +13,9 @@ from servers.postgresql import Cluster, cluster
 from sqlalchemy import Connection
 
 from gateway.errors import StoreUnavailable
-from gateway.store import Store, inbox, instance, writer
-from gateway.store.postgresql import _LOCK
+from gateway.store import Store, inbox, instance
+from gateway.store.engine import writer
+from gateway.store.engine.postgresql import _LOCK
 
 pytestmark = pytest.mark.needs_postgresql
 Until = Callable[[Callable[[], bool]], None]
@@ -116,7 +117,7 @@ def test_a_lost_session_is_noticed_without_a_write(
 ) -> None:
     monkeypatch.setattr(writer, "IDLE_PROBE_SECONDS", 0.02)
     monkeypatch.setattr(writer, "PROBE_SECONDS", 0.02)
-    monkeypatch.setattr("gateway.store.postgresql._LOCK_WAIT", "50ms")
+    monkeypatch.setattr("gateway.store.engine.postgresql._LOCK_WAIT", "50ms")
     store = Store.open(url)
     with psycopg.connect(url, autocommit=True) as rival:
         _wait_for_lock_then(rival, lambda: _cut_writer(postgresql, url))

@@ -10,7 +10,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Text, event, text
 
-from gateway.store import customers, disputes, entitlements, grants, inbox, keys, last_good, notices, outbox, refreshes
+from gateway.store import (
+    customers,
+    disputes,
+    entitlements,
+    grants,
+    inbox,
+    keys,
+    last_good,
+    notices,
+    provisioning,
+    refreshes,
+)
 from gateway.store.schema import metadata
 
 
@@ -51,9 +62,9 @@ HOT = {
     "refreshes.lease": lambda conn: refreshes.lease(conn, "me", 100, 60, 10),
     "refreshes.count_waiting": refreshes.count_waiting,
     "last_good.of_user": lambda conn: last_good.of_user(conn, "skai", "u1"),
-    "outbox.due": lambda conn: outbox.due(conn, 100, 10),
-    "outbox.counts": outbox.counts,
-    "outbox.of_user": lambda conn: outbox.of_user(conn, "skai", "u1"),
+    "provisioning.due": lambda conn: provisioning.due(conn, 100, 10),
+    "provisioning.counts": provisioning.counts,
+    "provisioning.of_user": lambda conn: provisioning.of_user(conn, "skai", "u1"),
     "notices.due": lambda conn: notices.due(conn, 100, 10, busy_apps=["skai"], under_way=["a", "b"]),
     "notices.counts": notices.counts,
     "notices.failing": lambda conn: notices.failing(conn, "skai", 5),

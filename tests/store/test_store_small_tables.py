@@ -11,22 +11,22 @@ from gateway.store.prices import KnownPrice
 
 
 def test_t2_a_litellm_id_belongs_to_its_first_claimant(conn: Connection) -> None:
-    assert litellm_ids.claim(conn, "customer", "u1", "skai", "u1", 100) == Owner("skai", "u1")
-    assert litellm_ids.claim(conn, "customer", "u1", "skai", "u1", 200) == Owner("skai", "u1")
-    assert litellm_ids.claim(conn, "customer", "u1", "other", "u1", 200) == Owner("skai", "u1")
-    assert litellm_ids.claim(conn, "internal_user", "u1", "other", "u1", 200) == Owner("other", "u1")
+    assert litellm_ids.reserve(conn, "customer", "u1", "skai", "u1", 100) == Owner("skai", "u1")
+    assert litellm_ids.reserve(conn, "customer", "u1", "skai", "u1", 200) == Owner("skai", "u1")
+    assert litellm_ids.reserve(conn, "customer", "u1", "other", "u1", 200) == Owner("skai", "u1")
+    assert litellm_ids.reserve(conn, "internal_user", "u1", "other", "u1", 200) == Owner("other", "u1")
 
 
 def test_what_litellm_confirmed_is_remembered(conn: Connection) -> None:
     assert litellm_ids.get(conn, "customer", "u1") is None
     litellm_ids.provisioned(conn, "customer", "u1", "digest", "1d", 100)
     assert litellm_ids.get(conn, "customer", "u1") is None
-    litellm_ids.claim(conn, "customer", "u1", "skai", "u1", 100)
+    litellm_ids.reserve(conn, "customer", "u1", "skai", "u1", 100)
     assert litellm_ids.get(conn, "customer", "u1") == Provisioned(
         "customer", "u1", Owner("skai", "u1"), None, None, None
     )
     litellm_ids.provisioned(conn, "customer", "u1", "digest", "1d", 150)
-    litellm_ids.claim(conn, "customer", "u1", "skai", "u1", 200)
+    litellm_ids.reserve(conn, "customer", "u1", "skai", "u1", 200)
     assert litellm_ids.get(conn, "customer", "u1") == Provisioned(
         "customer", "u1", Owner("skai", "u1"), "digest", "1d", 150
     )

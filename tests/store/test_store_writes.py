@@ -12,8 +12,9 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import Conflict, StoreUnavailable
-from gateway.store import Store, customers, inbox, instance, writer
+from gateway.store import Store, customers, inbox, instance
 from gateway.store import schema as tables
+from gateway.store.engine import writer
 
 Until = Callable[[Callable[[], bool]], None]
 

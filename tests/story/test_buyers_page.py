@@ -13,7 +13,7 @@ from servers.browser import ENTER, Browser
 from servers.found import require
 
 from gateway.access import links
-from gateway.cli.demo_stage import Stage, open_stage
+from gateway.sandbox.demo_stage import Stage, open_stage
 from gateway.settings import Secret
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="module")]

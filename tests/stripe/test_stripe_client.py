@@ -167,7 +167,7 @@ async def test_a_list_is_read_to_its_end(client: Client) -> None:
         (200, {"data": [{"id": "a"}, {"id": "b"}], "has_more": True}),
         (200, {"data": [{"id": "c"}], "has_more": False}),
     )
-    assert [each["id"] async for each in client.stripe.each("/v1/x", {"status": "all"})] == ["a", "b", "c"]
+    assert [each["id"] async for each in client.stripe.list_all("/v1/x", {"status": "all"})] == ["a", "b", "c"]
     assert [path for _, path, _, _ in client.script.asked] == [
         "/v1/x?status=all&limit=100",
         "/v1/x?status=all&limit=100&starting_after=b",
@@ -190,7 +190,7 @@ async def test_a_list_is_read_to_its_end(client: Client) -> None:
 async def test_a_list_that_is_none_or_has_no_end_is_given_up(client: Client, page: dict[str, Any]) -> None:
     client.script.says((200, page))
     with pytest.raises(UpstreamFailed):
-        [each async for each in client.stripe.each("/v1/x")]
+        [each async for each in client.stripe.list_all("/v1/x")]
     assert len(client.script.asked) <= 3
 
 

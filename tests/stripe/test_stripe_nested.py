@@ -68,7 +68,7 @@ async def test_a_list_inside_an_object_is_read_to_its_end(
             "items": [{"price": subscription["items"]["data"][0]["price"]["id"]}],
         }
         await client.post("/v1/subscriptions", again)
-    charge = stripe.world.all("charge")[0]
+    charge = stripe.state.all("charge")[0]
     for _ in range(3):
         await client.post("/v1/refunds", {"charge": charge["id"], "amount": 1})
     ids = {"subscription": subscription["id"], "invoice": subscription["latest_invoice"],
@@ -97,7 +97,7 @@ async def test_events_are_left_as_they_are(sandbox: tuple[StripeSandbox, Stripe]
     stripe, client = sandbox
     await sold(stripe, client)
     stripe.api.log.clear()
-    assert partial_lists([event async for event in client.each("/v1/events")])
+    assert partial_lists([event async for event in client.list_all("/v1/events")])
     assert {seen.path for seen in stripe.api.log} == {"/v1/events"}
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.catalog.model import App, Limits, Price, Tier
 from gateway.tiers.decide import decide
-from gateway.tiers.last_good import remember
-from gateway.tiers.model import Entitlement, Grant, Invoice, Item, LastGood, Phase, Reason, Schedule, Subscription
+from gateway.tiers.last_good_tiers import updated_last_good_tiers
+from gateway.tiers.model import Entitlement, Grant, Invoice, Item, LastGoodTier, Phase, Reason, Schedule, Subscription
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -77,16 +77,16 @@ def invoice(
 PAID_BEFORE = invoice("paid", at=NOW - 30 * DAY, paid=2000)
 
 
-def good(*subscriptions: Subscription) -> dict[str, LastGood]:
+def good(*subscriptions: Subscription) -> dict[str, LastGoodTier]:
     """What is remembered of these, seen once."""
-    return remember(APP, subscriptions, (), KNOWN, {}, NOW)
+    return updated_last_good_tiers(APP, subscriptions, (), KNOWN, {}, NOW)
 
 
 def decided(
     *subscriptions: Subscription,
     invoices: tuple[Invoice, ...] = (),
     grants: tuple[Grant, ...] = (),
-    last_good: dict[str, LastGood] | None = None,
+    last_good: dict[str, LastGoodTier] | None = None,
     now: int = NOW,
 ) -> Entitlement:
     return decide(APP, subscriptions, invoices, grants, KNOWN, last_good or {}, now)
@@ -118,7 +118,7 @@ def test_past_due_keeps_the_tier_until_grace_ends() -> None:
     failed = invoice("open", at=NOW - DAY)
     entitlement = decided(subscription("past_due"), invoices=(PAID_BEFORE, failed))
     assert (entitlement.tier, entitlement.reason) == ("pro", Reason.GRACE)
-    assert entitlement.then == ((NOW + 6 * DAY, "free"),)
+    assert entitlement.upcoming_changes == ((NOW + 6 * DAY, "free"),)
     later = decided(subscription("past_due"), invoices=(PAID_BEFORE, failed), now=NOW + 6 * DAY)
     assert (later.tier, later.reason) == ("free", Reason.PAST_DUE_OVER)
 
@@ -153,7 +153,7 @@ def test_another_subscriptions_payments_buy_no_grace() -> None:
 def test_a_canceled_renewal_keeps_the_tier_and_tells_when_it_ends(ending: dict[str, int]) -> None:
     entitlement = decided(replace(subscription(), **ending))
     assert (entitlement.tier, entitlement.ends_at) == ("pro", NOW + 10 * DAY)
-    assert entitlement.then == ((NOW + 10 * DAY, "free"),)
+    assert entitlement.upcoming_changes == ((NOW + 10 * DAY, "free"),)
 
 
 def test_void_pause_collection_provides_no_service_the_other_kinds_do() -> None:
@@ -245,7 +245,7 @@ def test_an_unknown_price_keeps_the_last_good_tier_of_that_subscription() -> Non
 def test_t15_a_moved_price_keeps_the_tier_to_the_periods_end_and_a_late_renewal_costs_nothing() -> None:
     before = good(subscription())
     moved = subscription("active", "price_unheard_of")
-    assert decided(moved, last_good=before).then == ((NOW + 11 * DAY, "free"),)
+    assert decided(moved, last_good=before).upcoming_changes == ((NOW + 11 * DAY, "free"),)
     assert decided(moved, last_good=before, now=NOW + 10 * DAY + 30).tier == "pro"
     assert decided(moved, last_good=before, now=NOW + 11 * DAY).tier == "free"
     renewed = replace(moved, period_end_at=NOW + 40 * DAY)
@@ -270,9 +270,9 @@ def test_an_unknown_status_cuts_nobody_off() -> None:
 def test_an_unknown_status_gives_what_was_paid_last_while_nothing_is_owed(seen_before: bool) -> None:
     frozen, before = subscription("frozen", "price_ent"), good(subscription()) if seen_before else None
     paid = replace(PAID_BEFORE, charged=(("price_pro", None),))
-    assert decided(frozen, invoices=(paid,), last_good=before).then == ((NOW + 11 * DAY, "free"),)
+    assert decided(frozen, invoices=(paid,), last_good=before).upcoming_changes == ((NOW + 11 * DAY, "free"),)
     owing = (paid, invoice("open", at=NOW - DAY))
-    assert decided(frozen, invoices=owing, last_good=before).then == ((NOW + 6 * DAY, "free"),)
+    assert decided(frozen, invoices=owing, last_good=before).upcoming_changes == ((NOW + 6 * DAY, "free"),)
     owed = (paid, invoice("uncollectible", at=NOW - 8 * DAY))
     assert decided(frozen, invoices=owed, last_good=before).tier == "free"
 
@@ -280,16 +280,16 @@ def test_an_unknown_status_gives_what_was_paid_last_while_nothing_is_owed(seen_b
 def test_a_grant_gives_an_internal_tier_until_its_end() -> None:
     entitlement = decided(subscription(), grants=(Grant(1, "sovereign", "friend", NOW + DAY),))
     assert (entitlement.tier, entitlement.source) == ("sovereign", "grant")
-    assert entitlement.then == ((NOW + DAY, "pro"),)
+    assert entitlement.upcoming_changes == ((NOW + DAY, "pro"),)
 
 
 def test_an_unknown_price_prolongs_neither_grace_nor_a_cancellation() -> None:
     bought = good(subscription("active", "price_pro"))
     unknown = replace(subscription("active", "price_gone"), cancel_at=NOW + 3 * DAY)
-    assert decided(unknown, last_good=bought).then == ((NOW + 3 * DAY, "free"),)
+    assert decided(unknown, last_good=bought).upcoming_changes == ((NOW + 3 * DAY, "free"),)
     late = subscription("past_due", "price_gone")
     invoices = (PAID_BEFORE, invoice("open", at=NOW - DAY))
-    assert decided(late, invoices=invoices, last_good=bought).then == ((NOW + 6 * DAY, "free"),)
+    assert decided(late, invoices=invoices, last_good=bought).upcoming_changes == ((NOW + 6 * DAY, "free"),)
 
 
 def test_a_grant_that_is_over_or_of_a_lost_tier_gives_nothing() -> None:
@@ -378,7 +378,9 @@ def test_what_was_paid_without_a_charge_is_paid_and_a_full_coupon_is_not(total: 
 
 def test_past_due_ends_no_later_than_its_cancellation() -> None:
     ending = replace(subscription("past_due"), cancel_at=NOW + DAY)
-    assert decided(ending, invoices=(PAID_BEFORE, invoice("open", at=NOW - DAY))).then == ((NOW + DAY, "free"),)
+    assert decided(ending, invoices=(PAID_BEFORE, invoice("open", at=NOW - DAY))).upcoming_changes == (
+        (NOW + DAY, "free"),
+    )
 
 
 def test_a_newer_invoice_for_seats_alone_does_not_hide_the_tier_that_was_paid() -> None:
@@ -462,7 +464,7 @@ def test_order_does_not_matter(subscriptions: list[Subscription], random: object
     shuffled = list(subscriptions)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = decided(*subscriptions), decided(*shuffled)
-    assert (one.tier, one.then) == (other.tier, other.then)
+    assert (one.tier, one.upcoming_changes) == (other.tier, other.upcoming_changes)
 
 
 @given(_SUBSCRIPTIONS)
@@ -482,8 +484,11 @@ def test_deciding_again_from_what_was_remembered_changes_nothing(subscriptions: 
 def test_what_then_says_is_what_a_later_decision_finds_no_later(subscriptions: list[Subscription], days: int) -> None:
     """`then` only ever lowers, in order, and lies in the future."""
     entitlement = decided(*subscriptions, now=NOW + days * DAY)
-    instants = [instant for instant, _ in entitlement.then]
-    ranks = [{"free": 0, "pro": 1, "enterprise": 2}[name] for _, name in ((0, entitlement.tier), *entitlement.then)]
+    instants = [instant for instant, _ in entitlement.upcoming_changes]
+    ranks = [
+        {"free": 0, "pro": 1, "enterprise": 2}[name]
+        for _, name in ((0, entitlement.tier), *entitlement.upcoming_changes)
+    ]
     assert instants == sorted(instants)
     assert all(instant > NOW + days * DAY for instant in instants)
     assert ranks == sorted(ranks, reverse=True)

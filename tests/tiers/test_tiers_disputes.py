@@ -9,8 +9,8 @@ from test_tiers_decide import APP, DAY, KNOWN, NOW, PAID_BEFORE, invoice, subscr
 
 from gateway.catalog.model import App
 from gateway.tiers import shapes
-from gateway.tiers.contested import is_over
 from gateway.tiers.decide import decide
+from gateway.tiers.disputes import is_closed
 from gateway.tiers.model import Contested, Dispute, Entitlement, FraudWarning, Grant, Invoice, Reason, Refund
 from gateway.tiers.model import Subscription as Sub
 
@@ -182,9 +182,9 @@ def test_a_fraud_warning_is_alerted_until_it_asks_for_nothing() -> None:
 def test_what_is_over_is_not_asked_about_again() -> None:
     for status, over in {"needs_response": False, "warning_under_review": False, "new": False, "won": True,
                          "lost": True, "warning_closed": True, "prevented": True}.items():  # fmt: skip
-        assert is_over(replace(DISPUTE, status=status), NOW) is over
-    assert [is_over(REFUND, at) for at in (NOW, REFUND.until_at)] == [False, True]
-    assert [is_over(replace(WARNING, actionable=each), NOW) for each in (True, False)] == [False, True]
+        assert is_closed(replace(DISPUTE, status=status), NOW) is over
+    assert [is_closed(REFUND, at) for at in (NOW, REFUND.until_at)] == [False, True]
+    assert [is_closed(replace(WARNING, actionable=each), NOW) for each in (True, False)] == [False, True]
 
 
 def test_a_double_purchase_says_which_one_is_newer_and_what_to_refund() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from test_tiers_decide import APP, DAY, KNOWN, NOW, subscription
 
 from gateway.tiers.decide import decide
-from gateway.tiers.last_good import remember
-from gateway.tiers.model import Contested, Dispute, Entitlement, Grant, Invoice, LastGood, Subscription
-from gateway.tiers.vanished import vanished
+from gateway.tiers.last_good_tiers import updated_last_good_tiers
+from gateway.tiers.missing_subscriptions import missing_subscriptions
+from gateway.tiers.model import Contested, Dispute, Entitlement, Grant, Invoice, LastGoodTier, Subscription
 
 UNKNOWN = "price_unheard_of"
 AMOUNT = {"price_pro": 2000, "price_ent": 10_000, UNKNOWN: 1234}
@@ -186,12 +186,12 @@ def histories(draw: st.DrawFn) -> list[Moment]:
 
 def last_decision(moments: Sequence[Moment]) -> Entitlement:
     """The decision about the last of these moments by somebody who observes each in turn, as a refresh does."""
-    last_good: dict[str, LastGood] = {}
+    last_good: dict[str, LastGoodTier] = {}
     for moment in moments:
-        gone = vanished(last_good.values(), moment.subscriptions, ("cus_1",))
+        gone = missing_subscriptions(last_good.values(), moment.subscriptions, ("cus_1",))
         seen = (*moment.subscriptions, *gone)
         decided = decide(APP, seen, moment.invoices, moment.grants, KNOWN, last_good, moment.now, moment.contested)
-        last_good = remember(APP, seen, moment.invoices, KNOWN, last_good, moment.now)
+        last_good = updated_last_good_tiers(APP, seen, moment.invoices, KNOWN, last_good, moment.now)
     return decided
 
 

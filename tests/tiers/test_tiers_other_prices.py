@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tiers.test_tiers_decide import APP, DAY, KNOWN, NOW, invoice
 
 from gateway.catalog.model import App, OtherPrice, Price
-from gateway.tiers.claims import counts
+from gateway.tiers.candidates import is_tier_subscription
 from gateway.tiers.decide import decide
-from gateway.tiers.model import Invoice, Item, LastGood, Subscription
+from gateway.tiers.model import Invoice, Item, LastGoodTier, Subscription
 from gateway.tiers.other_prices import has_only_other_prices, is_other_price
 
 SELLING = replace(
@@ -95,8 +95,8 @@ def test_a_second_subscription_to_a_tier_is_a_duplicate_as_before() -> None:
     assert {concern.kind for concern in found.concerns} == {"duplicate_subscription"}
 
 
-def good(subscription_id: str = "sub_1") -> LastGood:
-    return LastGood(subscription_id, "cus_1", "pro", "price_pro", True, None, "active")
+def good(subscription_id: str = "sub_1") -> LastGoodTier:
+    return LastGoodTier(subscription_id, "cus_1", "pro", "price_pro", True, None, "active")
 
 
 PAID = replace(invoice("paid", at=NOW - DAY, paid=2000), charged=(("price_pro", None),))
@@ -114,9 +114,9 @@ PAID_FOR_SUPPORT = replace(PAID, charged=(("price_support_2", None),))
     ],
 )  # fmt: skip
 def test_a_subscription_counts_by_a_tiers_price_or_by_what_it_gave(
-    items: tuple[Item, ...], invoices: tuple[Invoice, ...], last_good: LastGood | None, expected: bool
+    items: tuple[Item, ...], invoices: tuple[Invoice, ...], last_good: LastGoodTier | None, expected: bool
 ) -> None:
-    assert counts(SELLING, subscription(*items), invoices, KNOWN, last_good) is expected
+    assert is_tier_subscription(SELLING, subscription(*items), invoices, KNOWN, last_good) is expected
 
 
 ITEMS = st.lists(st.sampled_from([PLAN, SUPPORT, SEAT, EXTRA, UNKNOWN, item("price_ent")]), max_size=4, unique=True)

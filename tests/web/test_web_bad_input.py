@@ -78,7 +78,7 @@ async def test_a_body_that_cannot_be_used_is_refused_by_name(
     answered, answer = await running.json("POST", path, data=json.dumps(body), headers=JSON)
     assert (answered, answer["error"]) == (status, error)
     without_secrets(json.dumps(answer))
-    assert not running.stripe.state()["checkout.session"]
+    assert not running.stripe.snapshot()["checkout.session"]
 
 
 JSON = {"Content-Type": "application/json"}

@@ -44,7 +44,7 @@ async def test_a_person_buys_and_then_manages_as_who_the_link_says(running: Runn
     link = running.link("ünï/1")
     status, answer = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
     assert (status, answer["kind"]) == (200, "checkout")
-    (session,) = running.stripe.state()["checkout.session"]
+    (session,) = running.stripe.snapshot()["checkout.session"]
     assert session["client_reference_id"] == "ünï/1"
     status, answer = await running.json("POST", "/buy/skai/portal", link, headers=FROM_OUR_PAGE)
     assert (status, list(answer)) == (200, ["portal_url"])
@@ -68,7 +68,7 @@ async def test_no_link_but_a_live_one_of_this_app_is_accepted(
         assert "open “Upgrade” again" in answer["message"], what  # a person reads it: what to do
         assert answer["app"] == {"name": "SKAI", "url": "https://chat.example.com/"}
         assert answer["error"] == ("link_expired" if what == "expired" else answer["error"])
-    assert not running.stripe.state()["checkout.session"]
+    assert not running.stripe.snapshot()["checkout.session"]
 
 
 @pytest.mark.parametrize(("method", "action", "body"), ROUTES)
@@ -86,7 +86,7 @@ async def test_a_foreign_page_cannot_act_for_the_person(
     for headers in foreign:
         status, answer = await running.json(method, f"/buy/skai/{action}", link, json=body, headers=headers)
         assert (status, answer["error"]) == (403, "foreign_origin"), headers
-    assert not running.stripe.state()["checkout.session"]
+    assert not running.stripe.snapshot()["checkout.session"]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_a_price_is_bought_as_it_was_shown_or_not_at_all(running: Running)
             "POST", "/buy/skai/checkout", link, json=wanted | changed, headers=FROM_OUR_PAGE
         )
         assert status == expected, answer
-    assert len(running.stripe.state()["checkout.session"]) == 1
+    assert len(running.stripe.snapshot()["checkout.session"]) == 1
 
 
 async def test_the_user_cannot_be_named_by_a_parameter(running: Running) -> None:
@@ -169,7 +169,7 @@ REPORTS = "https://chat.example.com/reports/7?x=1"
 
 def change_token(running: Running) -> str:
     """What Stripe would send the person back with: from the session that was opened last."""
-    session = running.stripe.state()["checkout.session"][-1]
+    session = running.stripe.snapshot()["checkout.session"][-1]
     address, _, token = session["success_url"].partition("?r=")
     assert address == f"{PUBLIC_URL}/buy/skai"
     return str(token)
@@ -186,7 +186,7 @@ async def test_stripe_sends_the_person_to_a_page_that_knows_what_they_chose(runn
     assert (status, change["changed"], change["tier"]["id"], change["return_url"]) == (200, False, "pro", REPORTS)
     # The same purchase from the same page has the same session; from another page it leads back to that one.
     again = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
-    assert len(running.stripe.state()["checkout.session"]) == 1
+    assert len(running.stripe.snapshot()["checkout.session"]) == 1
     other = await running.json(
         "POST", "/buy/skai/checkout", running.link("u1"), json={"tier": "pro"}, headers=FROM_OUR_PAGE
     )

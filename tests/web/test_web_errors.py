@@ -12,7 +12,7 @@ from gateway.web.errors import STATUS, error_response, status_of
 BY_HAND = {
     "InvalidInput": 400, "BadSignature": 400, "NotAuthenticated": 401, "TierRequired": 402, "Forbidden": 403,
     "NotFound": 404, "Conflict": 409, "TooLarge": 413, "WrongMediaType": 415, "TooMany": 429, "UpstreamFailed": 502,
-    "StoreUnavailable": 503, "ConfigError": 409, "InstanceRuns": 409,
+    "StoreUnavailable": 503, "ConfigError": 409, "AlreadyRunning": 409,
 }  # fmt: skip
 
 

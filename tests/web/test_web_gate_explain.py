@@ -92,7 +92,7 @@ async def test_it_asks_those_whom_the_gate_would_ask(tmp_path: Path) -> None:
 
             assert await told(ADAS_KEY) == (200, "allowed", "x-api-key", "ada", None)
             assert await told(ADAS_KEY[:-1] + "0") == (401, "sign_in_required", "x-api-key", None, "unknown_key")
-            there.trouble = 500
+            there.fault = 500
             assert await told(ADAS_KEY[:-1] + "1") == (
                 503,
                 "identity_unavailable",

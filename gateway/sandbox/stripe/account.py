@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.sandbox.stripe.account_state import DAY, VERSION, AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route
 from gateway.sandbox.stripe.ids import new_id
-from gateway.sandbox.stripe.old_shape import as_version
+from gateway.sandbox.stripe.old_api_version import as_version
 from gateway.sandbox.stripe.params import (
     FLAG,
     METADATA,
@@ -22,17 +23,16 @@ from gateway.sandbox.stripe.params import (
     merged_metadata,
 )
 from gateway.sandbox.stripe.refusal import invalid, missing
-from gateway.sandbox.stripe.render import in_times, page, rendered, whole_list
-from gateway.sandbox.stripe.world import DAY, VERSION, World
+from gateway.sandbox.stripe.render import in_time_range, page, rendered, whole_list
 
 _MOST_ENDPOINTS = 16
 _EVENTS_KEPT_SECONDS = 30 * DAY
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/account."""
     return {
-        "id": world.account_id,
+        "id": state.account_id,
         "object": "account",
         "business_profile": {"name": "Sandbox", "url": None},
         "business_type": None,
@@ -49,17 +49,17 @@ def retrieve(world: World, call: Call) -> Json:
     }
 
 
-def make_endpoint(world: World, params: Json, secret: str | None = None) -> Json:
+def make_endpoint(state: AccountState, params: Json, secret: str | None = None) -> Json:
     """Add a webhook endpoint; its version and secret never change, and it is not told of its own birth."""
-    if len(world.objects["webhook_endpoint"]) >= _MOST_ENDPOINTS:
+    if len(state.objects["webhook_endpoint"]) >= _MOST_ENDPOINTS:
         raise invalid(f"You have reached the maximum of {_MOST_ENDPOINTS} test webhook endpoints.")
-    return world.add(
+    return state.add(
         {
             "id": new_id("we"),
             "object": "webhook_endpoint",
             "api_version": params.get("api_version"),
             "application": None,
-            "created": world.time(),
+            "created": state.time(),
             "description": params.get("description"),
             "enabled_events": params["enabled_events"],
             "livemode": False,
@@ -71,10 +71,10 @@ def make_endpoint(world: World, params: Json, secret: str | None = None) -> Json
     )
 
 
-def make_destination(world: World, url: str, enabled_events: list[str]) -> Json:
+def make_destination(state: AccountState, url: str, enabled_events: list[str]) -> Json:
     """A v2 destination for thin events: it is listed, and that is all."""
-    at = datetime.fromtimestamp(world.time(), UTC).isoformat()
-    return world.add(
+    at = datetime.fromtimestamp(state.time(), UTC).isoformat()
+    return state.add(
         {
             "id": new_id("ed"),
             "object": "v2.core.event_destination",
@@ -96,35 +96,35 @@ def make_destination(world: World, url: str, enabled_events: list[str]) -> Json:
     )
 
 
-def list_destinations(world: World, call: Call) -> Json:
+def list_destinations(state: AccountState, call: Call) -> Json:
     """GET /v2/core/event_destinations; the URL only for whoever asks for it."""
     shown = "webhook_endpoint.url" in call.params.get("include", [])
     hidden = {} if shown else {"webhook_endpoint": {"signing_secret": None, "url": None}}
-    found = [{**each, **hidden} for each in reversed(world.all("v2.core.event_destination"))]
+    found = [{**each, **hidden} for each in reversed(state.all("v2.core.event_destination"))]
     return {"data": found[: call.params.get("limit", 10)], "next_page_url": None, "previous_page_url": None}
 
 
-def create_endpoint(world: World, call: Call) -> Json:
+def create_endpoint(state: AccountState, call: Call) -> Json:
     """POST /v1/webhook_endpoints: the only answer that shows the secret."""
     if not call.params["enabled_events"]:
         raise invalid("You must enable at least one event.", param="enabled_events")
     version = call.params.get("api_version")
     if version is not None and not VERSION.fullmatch(version):
         raise invalid(f"Invalid API version: {version}", param="api_version")
-    endpoint = make_endpoint(world, call.params)
-    answer: Json = rendered(world, endpoint)
+    endpoint = make_endpoint(state, call.params)
+    answer: Json = rendered(state, endpoint)
     answer["secret"] = endpoint["_secret"]
     return answer
 
 
-def retrieve_endpoint(world: World, call: Call) -> Json:
+def retrieve_endpoint(state: AccountState, call: Call) -> Json:
     """GET /v1/webhook_endpoints/{}."""
-    return world.find("webhook_endpoint", call.object_id)
+    return state.find("webhook_endpoint", call.object_id)
 
 
-def update_endpoint(world: World, call: Call) -> Json:
+def update_endpoint(state: AccountState, call: Call) -> Json:
     """POST /v1/webhook_endpoints/{}."""
-    endpoint = world.find("webhook_endpoint", call.object_id)
+    endpoint = state.find("webhook_endpoint", call.object_id)
     for name in ("description", "enabled_events", "url"):
         endpoint[name] = call.params.get(name, endpoint[name])
     if "disabled" in call.params:
@@ -134,16 +134,16 @@ def update_endpoint(world: World, call: Call) -> Json:
     return endpoint
 
 
-def delete_endpoint(world: World, call: Call) -> Json:
+def delete_endpoint(state: AccountState, call: Call) -> Json:
     """DELETE /v1/webhook_endpoints/{}."""
-    endpoint = world.find("webhook_endpoint", call.object_id)
-    del world.objects["webhook_endpoint"][endpoint["id"]]
+    endpoint = state.find("webhook_endpoint", call.object_id)
+    del state.objects["webhook_endpoint"][endpoint["id"]]
     return {"id": endpoint["id"], "object": "webhook_endpoint", "deleted": True}
 
 
-def list_endpoints(world: World, call: Call) -> Json:
+def list_endpoints(state: AccountState, call: Call) -> Json:
     """GET /v1/webhook_endpoints, newest first."""
-    return page(world, world.all("webhook_endpoint")[::-1], call.params, "/v1/webhook_endpoints")
+    return page(state, state.all("webhook_endpoint")[::-1], call.params, "/v1/webhook_endpoints")
 
 
 def shown_event(event: Json) -> Json:
@@ -151,29 +151,29 @@ def shown_event(event: Json) -> Json:
     return as_version(event, event["api_version"])
 
 
-def retrieve_event(world: World, call: Call) -> Json:
+def retrieve_event(state: AccountState, call: Call) -> Json:
     """GET /v1/events/{}: kept for 30 days."""
-    event = world.find("event", call.object_id)
-    if event["created"] < world.time() - _EVENTS_KEPT_SECONDS:
+    event = state.find("event", call.object_id)
+    if event["created"] < state.time() - _EVENTS_KEPT_SECONDS:
         raise missing("event", event["id"])
     return shown_event(event)
 
 
-def list_events(world: World, call: Call) -> Json:
+def list_events(state: AccountState, call: Call) -> Json:
     """GET /v1/events: newest first, of the last 30 days."""
     params = call.params
-    oldest = world.time() - _EVENTS_KEPT_SECONDS
+    oldest = state.time() - _EVENTS_KEPT_SECONDS
     if len(params.get("types", [])) > 0 and "type" in params:
         raise invalid("You may only specify one of these parameters: type, types.")
     found = [
         event
-        for event in reversed(world.all("event"))
+        for event in reversed(state.all("event"))
         if event["created"] >= oldest
-        and ("created" not in params or in_times(event["created"], params["created"]))
+        and ("created" not in params or in_time_range(event["created"], params["created"]))
         and _of_types(event["type"], params)
         and ("delivery_success" not in params or (event["pending_webhooks"] == 0) == params["delivery_success"])
     ]
-    listed = page(world, found, params, "/v1/events")
+    listed = page(state, found, params, "/v1/events")
     listed["data"] = [shown_event(event) for event in listed["data"]]
     return listed
 
@@ -185,9 +185,9 @@ def _of_types(event_type: str, params: Json) -> bool:
     )
 
 
-def list_entitlements(world: World, call: Call) -> Json:
+def list_entitlements(state: AccountState, call: Call) -> Json:
     """GET /v1/entitlements/active_entitlements: the sandbox attaches no features, so nobody has any."""
-    world.living_customer(call.params["customer"])
+    state.active_customer(call.params["customer"])
     return whole_list([], "/v1/entitlements/active_entitlements")
 
 

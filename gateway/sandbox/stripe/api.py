@@ -28,6 +28,7 @@ from gateway.sandbox.stripe import (
     schedules,
     subscriptions,
 )
+from gateway.sandbox.stripe.account_state import API_VERSION, VERSION, AccountState
 from gateway.sandbox.stripe.calls import Call, Route
 from gateway.sandbox.stripe.faults import Fault, Faults
 from gateway.sandbox.stripe.form import Tree, decode
@@ -35,7 +36,6 @@ from gateway.sandbox.stripe.idempotency import Keys, Saved
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.refusal import ApiError, invalid
 from gateway.sandbox.stripe.render import expanded, rendered, truncated
-from gateway.sandbox.stripe.world import API_VERSION, VERSION, World
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ _TABLE = tuple(
 
 
 @dataclass
-class Seen:
+class LoggedRequest:
     """One request as it is being answered, and as the log shows it afterwards."""
 
     request_id: str
@@ -82,60 +82,60 @@ class Seen:
 
 
 class Api:
-    """Answers /v1 for one world."""
+    """Answers /v1 for one state."""
 
-    def __init__(self, world: World, secret_keys: set[str], faults: Faults, rate_limit: int | None) -> None:
-        self.world = world
+    def __init__(self, state: AccountState, secret_keys: set[str], faults: Faults, rate_limit: int | None) -> None:
+        self.state = state
         self.secret_keys = secret_keys
         self.faults = faults
         self.rate_limit = rate_limit
-        self.log: deque[Seen] = deque(maxlen=_LOG_LENGTH)
+        self.log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._keys = Keys()
         self._recent: dict[str, deque[float]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Any request under /v1."""
-        seen = Seen(
+        logged = LoggedRequest(
             new_id("req", 14),
-            self.world.wall(),
+            self.state.wall(),
             request.method,
             request.path,
             request.headers.get("Idempotency-Key"),
             request.headers.get("Stripe-Version", API_VERSION),
         )
-        self.log.append(seen)
+        self.log.append(logged)
         fault: Fault | None = None
         raw = await request.read()
         try:
             self._authenticate(request)
-            if not VERSION.fullmatch(seen.version):
-                raise invalid(f"Invalid Stripe API version: {seen.version}")
-            route, ids = self._route(seen)
+            if not VERSION.fullmatch(logged.version):
+                raise invalid(f"Invalid Stripe API version: {logged.version}")
+            route, ids = self._route(logged)
             self._limit(route)
-            fault = self.faults.strike(seen.method, seen.path)
-            seen.fault = fault.effect if fault else None
+            fault = self.faults.strike(logged.method, logged.path)
+            logged.fault = fault.effect if fault else None
             if fault and fault.effect in ("reset", "rubbish"):
-                return self._broken(request, seen, fault)
+                return self._broken(request, logged, fault)
             if fault and fault.effect == "status" and fault.status < 500:
-                return self._answer(seen, fault.status, _encoded(fault.body()), fault.headers())
-            seen.params = self._tree(request, raw)
-            call = Call(route.spec.read(seen.params), ids)
-            saved = self._begin(request, seen)
+                return self._answer(logged, fault.status, _encoded(fault.body()), fault.headers())
+            logged.params = self._tree(request, raw)
+            call = Call(route.spec.read(logged.params), ids)
+            saved = self._begin(request, logged)
         except ApiError as exc:
-            return self._answer(seen, exc.status, _encoded(exc.body()))
+            return self._answer(logged, exc.status, _encoded(exc.body()))
         if saved is not None and saved.status is not None:
-            seen.replayed = True
+            logged.replayed = True
             headers = {"Idempotent-Replayed": "true", "Original-Request": saved.request_id}
-            return self._answer(seen, saved.status, saved.body, headers)
-        if saved is not None and seen.idempotency_key:
-            self._keys.hold(seen.idempotency_key, saved)
-        status, body, headers = await self._perform(route, call, seen, fault)
+            return self._answer(logged, saved.status, saved.body, headers)
+        if saved is not None and logged.idempotency_key:
+            self._keys.hold(logged.idempotency_key, saved)
+        status, body, headers = await self._perform(route, call, logged, fault)
         if saved is not None:
-            saved.status, saved.body, saved.request_id = status, body, seen.request_id
+            saved.status, saved.body, saved.request_id = status, body, logged.request_id
         if fault and fault.effect in ("lost_reply", "truncated"):
-            seen.status = status
+            logged.status = status
             return await _cut(request, body, fault)
-        return self._answer(seen, status, body, headers)
+        return self._answer(logged, status, body, headers)
 
     def _authenticate(self, request: web.Request) -> None:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -150,14 +150,14 @@ class Api:
             shown = re.match(r"(?:sk|rk|pk)_(?:test|live)_", key)
             raise ApiError(401, f"Invalid API Key provided: {shown[0] if shown else ''}{'*' * 4}{key[-4:]}")
 
-    def _route(self, seen: Seen) -> tuple[Route, tuple[str, ...]]:
+    def _route(self, logged: LoggedRequest) -> tuple[Route, tuple[str, ...]]:
         for route, pattern in _TABLE:
-            match = pattern.fullmatch(seen.path) if route.method == seen.method else None
+            match = pattern.fullmatch(logged.path) if route.method == logged.method else None
             if match:
                 return route, match.groups()
         raise ApiError(
             404,
-            f"Unrecognized request URL ({seen.method}: {seen.path}). If you are trying to list objects, remove the "
+            f"Unrecognized request URL ({logged.method}: {logged.path}). If you are trying to list objects, remove the "
             "trailing slash. If you are trying to retrieve an object, make sure you passed a valid (non-empty) "
             "identifier in your code. Please see https://stripe.com/docs or we can help at https://support.stripe.com/.",
         )
@@ -166,7 +166,7 @@ class Api:
         """Requests per second and endpoint, in real time, as Stripe counts them; off unless set."""
         if self.rate_limit is None:
             return
-        now = self.world.wall()
+        now = self.state.wall()
         recent = self._recent.setdefault(f"{route.method} {route.path}", deque())
         while recent and recent[0] <= now - 1:
             recent.popleft()
@@ -189,27 +189,27 @@ class Api:
             )
         return decode(query + b"&" + raw)
 
-    def _begin(self, request: web.Request, seen: Seen) -> Saved | None:
-        if seen.method != "POST" or not seen.idempotency_key:
+    def _begin(self, request: web.Request, logged: LoggedRequest) -> Saved | None:
+        if logged.method != "POST" or not logged.idempotency_key:
             return None
-        fingerprint = hashlib.sha256(json.dumps(seen.params, sort_keys=True).encode()).hexdigest()
-        now = int(self.world.wall() + self.world.offset_seconds)
-        return self._keys.begin(seen.idempotency_key, seen.method, seen.path, fingerprint, now)
+        fingerprint = hashlib.sha256(json.dumps(logged.params, sort_keys=True).encode()).hexdigest()
+        now = int(self.state.wall() + self.state.offset_seconds)
+        return self._keys.begin(logged.idempotency_key, logged.method, logged.path, fingerprint, now)
 
     async def _perform(
-        self, route: Route, call: Call, seen: Seen, fault: Fault | None
+        self, route: Route, call: Call, logged: LoggedRequest, fault: Fault | None
     ) -> tuple[int, bytes, dict[str, str]]:
         if fault and fault.effect == "slow":
             await asyncio.sleep(fault.seconds)
         if fault and fault.effect == "status" and not fault.done:
             return fault.status, _encoded(fault.body()), fault.headers()
-        status, body = self._done(route, call, seen)
+        status, body = self._done(route, call, logged)
         if fault and fault.effect == "status":
             return fault.status, _encoded(fault.body()), fault.headers()
         return status, body, {}
 
-    def _done(self, route: Route, call: Call, seen: Seen) -> tuple[int, bytes]:
-        self.world.request = {"id": seen.request_id, "idempotency_key": seen.idempotency_key}
+    def _done(self, route: Route, call: Call, logged: LoggedRequest) -> tuple[int, bytes]:
+        self.state.request = {"id": logged.request_id, "idempotency_key": logged.idempotency_key}
         try:
             return 200, _encoded(self.answer_of(route, call))
         except ApiError as exc:
@@ -218,34 +218,36 @@ class Api:
             log.exception("sandbox_stripe_failed")
             return 500, _encoded({"error": {"message": "The sandbox has a bug.", "type": "api_error"}})
         finally:
-            self.world.request = {"id": None, "idempotency_key": None}
+            self.state.request = {"id": None, "idempotency_key": None}
 
     def answer_of(self, route: Route, call: Call) -> Json:
         """What the handler answers, rendered and expanded."""
-        request, self.world.request = self.world.request, {"id": None, "idempotency_key": None}
-        clock.settle(self.world)
-        self.world.request = request
-        answer: Json = rendered(self.world, route.handler(self.world, call))
-        whole = expanded(self.world, answer, call.params.get("expand", []))
-        return truncated(whole, self.world.settings.nested_list_length)
+        request, self.state.request = self.state.request, {"id": None, "idempotency_key": None}
+        clock.settle(self.state)
+        self.state.request = request
+        answer: Json = rendered(self.state, route.handler(self.state, call))
+        whole = expanded(self.state, answer, call.params.get("expand", []))
+        return truncated(whole, self.state.settings.nested_list_length)
 
-    def _answer(self, seen: Seen, status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-        seen.status = status
+    def _answer(
+        self, logged: LoggedRequest, status: int, body: bytes, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        logged.status = status
         every = {
-            "Request-Id": seen.request_id,
-            "Stripe-Version": seen.version,
+            "Request-Id": logged.request_id,
+            "Stripe-Version": logged.version,
             "Cache-Control": "no-cache, no-store",
-            "Date": formatdate(self.world.wall(), usegmt=True),
+            "Date": formatdate(self.state.wall(), usegmt=True),
         }
-        if seen.idempotency_key:
-            every["Idempotency-Key"] = seen.idempotency_key
+        if logged.idempotency_key:
+            every["Idempotency-Key"] = logged.idempotency_key
         return web.Response(
             status=status, body=body, content_type="application/json", headers={**every, **(headers or {})}
         )
 
-    def _broken(self, request: web.Request, seen: Seen, fault: Fault) -> web.Response:
+    def _broken(self, request: web.Request, logged: LoggedRequest, fault: Fault) -> web.Response:
         if fault.effect == "rubbish":
-            seen.status = 200
+            logged.status = 200
             return web.Response(text="<html><body>Bad gateway, but politely</body></html>", content_type="text/html")
         _hang_up(request)
         return web.Response()

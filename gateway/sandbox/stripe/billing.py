@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.sandbox.stripe import invoicing, periods
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.render import whole_list
-from gateway.sandbox.stripe.world import World
 
 Json = dict[str, Any]
 OVER = ("canceled", "incomplete_expired")
 UPDATED = "customer.subscription.updated"
 
 
-def new_item(world: World, subscription: Json, wanted: Json, now: int, end_at: int | None = None) -> Json:
+def new_item(state: AccountState, subscription: Json, wanted: Json, now: int, end_at: int | None = None) -> Json:
     """A subscription item for `{price, quantity, metadata}`; its first period ends at `end_at` or by its price."""
-    price = world.objects["price"][wanted["price"]]
+    price = state.objects["price"][wanted["price"]]
     recurring = price["recurring"]
     anchor = subscription["billing_cycle_anchor"]
     end = end_at or periods.end_after(anchor, recurring["interval"], recurring["interval_count"], now)
@@ -40,11 +40,11 @@ def new_item(world: World, subscription: Json, wanted: Json, now: int, end_at: i
     return item
 
 
-def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> Json:
+def build(state: AccountState, customer_id: str, wanted: list[Json], options: Json) -> Json:
     """A subscription that nobody has seen yet. `options`: metadata, trial_end, billing_mode, trial_settings, …"""
-    now = world.time()
+    now = state.time()
     trial_end = options.get("trial_end")
-    payment_method = new_id("pm") if customer_id in world.cards else None
+    payment_method = new_id("pm") if customer_id in state.cards else None
     subscription_id = new_id("sub")
     subscription: Json = {
         "id": subscription_id,
@@ -68,7 +68,7 @@ def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
         "collection_method": options.get("collection_method", "charge_automatically"),
         "created": now,
-        "currency": world.objects["price"][wanted[0]["price"]]["currency"],
+        "currency": state.objects["price"][wanted[0]["price"]]["currency"],
         "customer": customer_id,
         "customer_account": None,
         "days_until_due": options.get("days_until_due"),
@@ -106,195 +106,195 @@ def build(world: World, customer_id: str, wanted: list[Json], options: Json) -> 
         "trial_start": now if trial_end else None,
         "_pending_lines": [],
     }
-    items = [new_item(world, subscription, each, now, trial_end) for each in wanted]
+    items = [new_item(state, subscription, each, now, trial_end) for each in wanted]
     subscription["items"] = whole_list(items, f"/v1/subscription_items?subscription={subscription_id}")
     return subscription
 
 
-def start(world: World, customer_id: str, wanted: list[Json], options: Json) -> Json:
+def start(state: AccountState, customer_id: str, wanted: list[Json], options: Json) -> Json:
     """Create and bill: a trial with an invoice of 0, else charged at once.
 
     With option `unpaid` nothing is charged (incomplete); with `processing` the payment is under way (active). An
     invoice that is sent is charged by nobody, and the subscription is active.
     """
-    subscription = world.add(build(world, customer_id, wanted, options))
-    world.objects["customer"][customer_id]["currency"] = subscription["currency"]
+    subscription = state.add(build(state, customer_id, wanted, options))
+    state.objects["customer"][customer_id]["currency"] = subscription["currency"]
     trialing = subscription["trial_end"] is not None
-    old_shape = not world.event_version.startswith("2026")
+    old_api_version = not state.event_version.startswith("2026")
     sent = subscription["collection_method"] == "send_invoice"
     charged = not options.get("unpaid") and not options.get("processing") and not sent
-    granted = options.get("processing") or sent or (charged and invoicing.card_pays(world, customer_id))
+    granted = options.get("processing") or sent or (charged and invoicing.card_pays(state, customer_id))
     if trialing:
         subscription["status"] = "trialing"
-    elif granted and not old_shape:
+    elif granted and not old_api_version:
         # Since basil a paid first invoice precedes the subscription; before, it was born incomplete and then updated.
         subscription["status"] = "active"
-    world.emit("customer.subscription.created", subscription)
-    with world.changing(subscription, UPDATED):
-        lines = [period_line(world, item, free=trialing) for item in subscription["items"]["data"]]
-        invoice = invoicing.draft(world, subscription, "subscription_create", lines)
-        invoicing.finalize(world, invoice)
+    state.emit("customer.subscription.created", subscription)
+    with state.emit_if_changed(subscription, UPDATED):
+        lines = [period_line(state, item, free=trialing) for item in subscription["items"]["data"]]
+        invoice = invoicing.draft(state, subscription, "subscription_create", lines)
+        invoicing.finalize(state, invoice)
         if trialing or charged:
-            invoicing.attempt(world, invoice)
+            invoicing.attempt(state, invoice)
         if granted and not trialing:
             subscription["status"] = "active"
     return subscription
 
 
-def period_line(world: World, item: Json, *, free: bool = False) -> Json:
+def period_line(state: AccountState, item: Json, *, free: bool = False) -> Json:
     """The line that bills an item for its current period."""
-    unit = world.objects["price"][item["price"]]["unit_amount"]
+    unit = state.objects["price"][item["price"]]["unit_amount"]
     amount = 0 if free else unit * item.get("quantity", 0)
-    return invoicing.line(world, item, amount, item["current_period_start"], item["current_period_end"])
+    return invoicing.line(state, item, amount, item["current_period_start"], item["current_period_end"])
 
 
-def renew(world: World, subscription: Json, *, at_once: bool = False) -> Json | None:
+def renew(state: AccountState, subscription: Json, *, at_once: bool = False) -> Json | None:
     """Begin the next period of the items that are due and draft their invoice; `at_once` also charges it.
 
     `at_once` renews whatever comes next even if its time has not come.
     """
-    now = world.time()
+    now = state.time()
     items = subscription["items"]["data"]
     due_at = min(item["current_period_end"] for item in items) if at_once else now
     lines: list[Json] = []
-    with world.changing(subscription, UPDATED):
+    with state.emit_if_changed(subscription, UPDATED):
         if subscription["status"] == "trialing":
             subscription["status"] = "active"
         for item in items:
             if item["current_period_end"] <= due_at:
-                _next_period(world, subscription, item)
-                lines.append(period_line(world, item))
+                _next_period(state, subscription, item)
+                lines.append(period_line(state, item))
         lines += subscription["_pending_lines"]
         subscription["_pending_lines"] = []
-        invoice = invoicing.draft(world, subscription, "subscription_cycle", lines)
-    _hold_back(world, subscription, invoice)
+        invoice = invoicing.draft(state, subscription, "subscription_cycle", lines)
+    _hold_back(state, subscription, invoice)
     if at_once and invoice["auto_advance"] and invoice["status"] == "draft":
-        advance(world, invoice)
+        advance(state, invoice)
     return invoice
 
 
-def _next_period(world: World, subscription: Json, item: Json) -> None:
-    recurring = world.objects["price"][item["price"]]["recurring"]
+def _next_period(state: AccountState, subscription: Json, item: Json) -> None:
+    recurring = state.objects["price"][item["price"]]["recurring"]
     start = item["current_period_end"]
     anchor = subscription["billing_cycle_anchor"]
     end = periods.end_after(anchor, recurring["interval"], recurring["interval_count"], start)
     item.update(current_period_start=start, current_period_end=end, billed_until=end)
 
 
-def _hold_back(world: World, subscription: Json, invoice: Json) -> None:
+def _hold_back(state: AccountState, subscription: Json, invoice: Json) -> None:
     """What pause_collection and `unpaid` do to a fresh renewal invoice."""
     pause = subscription["pause_collection"]
     if pause is None and subscription["status"] != "unpaid":
         return
     behavior = pause["behavior"] if pause else "keep_as_draft"
     if behavior == "keep_as_draft":
-        invoicing.stop_collecting(world, invoice)
+        invoicing.stop_collecting(state, invoice)
         return
-    invoicing.finalize(world, invoice)
-    (invoicing.void if behavior == "void" else invoicing.give_up)(world, invoice)
+    invoicing.finalize(state, invoice)
+    (invoicing.void if behavior == "void" else invoicing.give_up)(state, invoice)
 
 
-def advance(world: World, invoice: Json) -> None:
+def advance(state: AccountState, invoice: Json) -> None:
     """What time brings to an invoice: sent, or charged."""
     if invoice["collection_method"] == "charge_automatically" or invoice["amount_due"] == 0:
-        collect(world, invoice)
+        collect(state, invoice)
     elif invoice["status"] == "draft":
-        invoicing.finalize(world, invoice)
+        invoicing.finalize(state, invoice)
 
 
-def overdue(world: World, invoice: Json) -> None:
+def overdue(state: AccountState, invoice: Json) -> None:
     """An invoice that was sent has not been paid when it was due."""
     invoice["_overdue"] = True
-    world.emit("invoice.overdue", invoice)
-    subscription = world.objects["subscription"][invoicing.subscription_of(invoice)]
+    state.emit("invoice.overdue", invoice)
+    subscription = state.objects["subscription"][invoicing.subscription_of(invoice)]
     if subscription["latest_invoice"] == invoice["id"] and subscription["status"] == "active":
-        with world.changing(subscription, UPDATED):
+        with state.emit_if_changed(subscription, UPDATED):
             subscription["status"] = "past_due"
 
 
-def collect(world: World, invoice: Json) -> bool:
+def collect(state: AccountState, invoice: Json) -> bool:
     """Finalize a draft if it is one, charge it, and let its subscription feel the outcome."""
     if invoice["status"] == "draft":
-        invoicing.finalize(world, invoice)
-    paid = invoicing.attempt(world, invoice)
-    (after_payment if paid else _after_failure)(world, invoice)
+        invoicing.finalize(state, invoice)
+    paid = invoicing.attempt(state, invoice)
+    (after_payment if paid else _after_failure)(state, invoice)
     return paid
 
 
-def after_payment(world: World, invoice: Json) -> None:
+def after_payment(state: AccountState, invoice: Json) -> None:
     """A paid latest invoice brings its subscription back; a paid pending update comes into force."""
-    subscription = world.objects["subscription"][invoicing.subscription_of(invoice)]
+    subscription = state.objects["subscription"][invoicing.subscription_of(invoice)]
     if subscription["latest_invoice"] != invoice["id"]:
         return
     pending = subscription["pending_update"]
-    with world.changing(subscription, UPDATED):
+    with state.emit_if_changed(subscription, UPDATED):
         if subscription["status"] in ("past_due", "unpaid", "incomplete"):
             subscription["status"] = "active"
         if pending is not None:
             subscription["items"]["data"] = pending["subscription_items"]
             subscription["pending_update"] = None
     if pending is not None:
-        world.emit("customer.subscription.pending_update_applied", subscription)
+        state.emit("customer.subscription.pending_update_applied", subscription)
 
 
-def _after_failure(world: World, invoice: Json) -> None:
-    subscription = world.objects["subscription"][invoicing.subscription_of(invoice)]
+def _after_failure(state: AccountState, invoice: Json) -> None:
+    subscription = state.objects["subscription"][invoicing.subscription_of(invoice)]
     if subscription["status"] not in ("active", "past_due"):
         return
     if invoice["next_payment_attempt"] is not None:
-        with world.changing(subscription, UPDATED):
+        with state.emit_if_changed(subscription, UPDATED):
             subscription["status"] = "past_due"
         return
-    _dunning_over(world, subscription, invoice)
+    _dunning_over(state, subscription, invoice)
 
 
-def _dunning_over(world: World, subscription: Json, invoice: Json) -> None:
-    outcome = world.settings.after_dunning
+def _dunning_over(state: AccountState, subscription: Json, invoice: Json) -> None:
+    outcome = state.settings.after_dunning
     if outcome == "cancel":
-        cancel_now(world, subscription, reason="payment_failed")
+        cancel_now(state, subscription, reason="payment_failed")
     elif outcome == "pause":
-        pause(world, subscription, "final_payment_failure")
+        pause(state, subscription, "final_payment_failure")
     else:
-        with world.changing(subscription, UPDATED):
+        with state.emit_if_changed(subscription, UPDATED):
             subscription["status"] = outcome
     if invoice["status"] == "open":
-        invoicing.stop_collecting(world, invoice)
+        invoicing.stop_collecting(state, invoice)
 
 
-def pause(world: World, subscription: Json, why: str) -> None:
+def pause(state: AccountState, subscription: Json, why: str) -> None:
     """Status `paused`: nothing is provided and nothing billed until it is resumed."""
-    with world.changing(subscription, UPDATED):
+    with state.emit_if_changed(subscription, UPDATED):
         subscription["status"] = "paused"
         subscription["status_details"] = {
-            "paused": {"type": "subscription", "subscription": {"type": why}, "transitioned_at": world.time()}
+            "paused": {"type": "subscription", "subscription": {"type": why}, "transitioned_at": state.time()}
         }
-    world.emit("customer.subscription.paused", subscription)
+    state.emit("customer.subscription.paused", subscription)
 
 
-def cancel_now(world: World, subscription: Json, reason: str = "cancellation_requested") -> None:
+def cancel_now(state: AccountState, subscription: Json, reason: str = "cancellation_requested") -> None:
     """End it for good, once. Its open invoices stay but are no longer collected; its schedule is canceled."""
     if subscription["status"] in OVER:
         return
-    now = world.time()
-    for invoice in world.all("invoice"):
+    now = state.time()
+    for invoice in state.all("invoice"):
         if invoicing.subscription_of(invoice) == subscription["id"] and invoice["status"] in ("open", "draft"):
-            invoicing.stop_collecting(world, invoice)
+            invoicing.stop_collecting(state, invoice)
     subscription.update(
         status="canceled", canceled_at=subscription["canceled_at"] or now, ended_at=now, pending_update=None
     )
     if subscription["cancellation_details"]["reason"] is None or reason != "cancellation_requested":
         subscription["cancellation_details"]["reason"] = reason
-    schedule = world.objects["subscription_schedule"].get(subscription["schedule"] or "")
+    schedule = state.objects["subscription_schedule"].get(subscription["schedule"] or "")
     if schedule is not None and schedule["status"] == "active":
         schedule.update(status="canceled", canceled_at=now, current_phase=None)
-        world.emit("subscription_schedule.canceled", schedule)
-    world.emit("customer.subscription.deleted", subscription)
+        state.emit("subscription_schedule.canceled", schedule)
+    state.emit("customer.subscription.deleted", subscription)
 
 
-def cancel_later(world: World, subscription: Json, at: int, *, flag: bool, feedback: Json | None = None) -> None:
+def cancel_later(state: AccountState, subscription: Json, at: int, *, flag: bool, feedback: Json | None = None) -> None:
     """Let it run until `at`; `flag` says whether cancel_at_period_end shows it too (never in the flexible portal)."""
-    with world.changing(subscription, UPDATED):
-        subscription.update(cancel_at=at, cancel_at_period_end=flag, canceled_at=world.time())
+    with state.emit_if_changed(subscription, UPDATED):
+        subscription.update(cancel_at=at, cancel_at_period_end=flag, canceled_at=state.time())
         subscription["cancellation_details"] = {
             "comment": None,
             "feedback": None,
@@ -303,9 +303,9 @@ def cancel_later(world: World, subscription: Json, at: int, *, flag: bool, feedb
         }
 
 
-def keep(world: World, subscription: Json) -> None:
+def keep(state: AccountState, subscription: Json) -> None:
     """Take a later cancellation back."""
-    with world.changing(subscription, UPDATED):
+    with state.emit_if_changed(subscription, UPDATED):
         subscription.update(cancel_at=None, cancel_at_period_end=False, canceled_at=None)
         subscription["cancellation_details"] = {"comment": None, "feedback": None, "reason": None}
 
@@ -315,27 +315,27 @@ def period_end(subscription: Json) -> int:
     return int(min(item["current_period_end"] for item in subscription["items"]["data"]))
 
 
-def end_trial(world: World, subscription: Json) -> None:
+def end_trial(state: AccountState, subscription: Json) -> None:
     """With a card, or `create_invoice`: active and billed; else canceled or paused, as the trial's settings say."""
     behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
-    if subscription["customer"] in world.cards or behavior == "create_invoice":
-        renew(world, subscription)
+    if subscription["customer"] in state.cards or behavior == "create_invoice":
+        renew(state, subscription)
     elif behavior == "cancel":
-        cancel_now(world, subscription)
+        cancel_now(state, subscription)
     else:
-        pause(world, subscription, "trial_end_without_payment_method")
+        pause(state, subscription, "trial_end_without_payment_method")
 
 
-def never_completed(world: World, subscription: Json) -> None:
+def expire_incomplete(state: AccountState, subscription: Json) -> None:
     """The first invoice was not paid in 23 hours: over for good, the invoice void."""
-    invoice = world.objects["invoice"][subscription["latest_invoice"]]
+    invoice = state.objects["invoice"][subscription["latest_invoice"]]
     if invoice["status"] == "open":
-        invoicing.void(world, invoice)
-    with world.changing(subscription, UPDATED):
-        subscription.update(status="incomplete_expired", ended_at=world.time())
+        invoicing.void(state, invoice)
+    with state.emit_if_changed(subscription, UPDATED):
+        subscription.update(status="incomplete_expired", ended_at=state.time())
 
 
-def collect_again(world: World, subscription: Json) -> None:
+def collect_again(state: AccountState, subscription: Json) -> None:
     """pause_collection ran to its `resumes_at`."""
-    with world.changing(subscription, UPDATED):
+    with state.emit_if_changed(subscription, UPDATED):
         subscription["pause_collection"] = None

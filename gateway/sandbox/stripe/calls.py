@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.params import Spec
-from gateway.sandbox.stripe.world import World
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Call:
         return self.ids[0]
 
 
-Handler = Callable[[World, Call], Json]
+Handler = Callable[[AccountState, Call], Json]
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,20 @@ import copy
 from typing import Any
 
 from gateway.sandbox.stripe import billing, invoicing, periods
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.refusal import declined, invalid
-from gateway.sandbox.stripe.world import World
 
 Json = dict[str, Any]
 _PENDING_SECONDS = 23 * 3600
 
 
-def changed_items(world: World, subscription: Json, wanted: list[Json]) -> list[Json]:
+def changed_items(state: AccountState, subscription: Json, wanted: list[Json]) -> list[Json]:
     """The items as they would be. An entry without an `id` is one more item, not a change: Stripe's own trap."""
     items: list[Json] = copy.deepcopy(subscription["items"]["data"])
-    now = world.time()
+    now = state.time()
     for position, entry in enumerate(wanted):
         if "price" in entry:
-            _check_price(world, subscription, entry["price"], f"items[{position}][price]")
+            _check_price(state, subscription, entry["price"], f"items[{position}][price]")
         if "id" not in entry:
             if "price" not in entry:
                 raise invalid(
@@ -27,7 +27,7 @@ def changed_items(world: World, subscription: Json, wanted: list[Json]) -> list[
                     param=f"items[{position}][price]",
                     code="parameter_missing",
                 )
-            items.append(billing.new_item(world, subscription, entry, now))
+            items.append(billing.new_item(state, subscription, entry, now))
             continue
         item = next((each for each in items if each["id"] == entry["id"]), None)
         if item is None:
@@ -48,8 +48,8 @@ def changed_items(world: World, subscription: Json, wanted: list[Json]) -> list[
     return items
 
 
-def _check_price(world: World, subscription: Json, price_id: str, param: str) -> None:
-    price = world.find("price", price_id, param=param)
+def _check_price(state: AccountState, subscription: Json, price_id: str, param: str) -> None:
+    price = state.find("price", price_id, param=param)
     if price["recurring"] is None:
         raise invalid("The price specified is set to `type=one_time` but this field only accepts recurring prices.")
     if price["currency"] != subscription["currency"]:
@@ -58,7 +58,7 @@ def _check_price(world: World, subscription: Json, price_id: str, param: str) ->
         raise invalid("The price specified is inactive. This field only accepts active prices.", param=param)
 
 
-def prorated(world: World, subscription: Json, items: list[Json], now: int) -> tuple[list[Json], bool]:
+def prorated(state: AccountState, subscription: Json, items: list[Json], now: int) -> tuple[list[Json], bool]:
     """Proration lines from the items as they are to `items`, whose periods are reset where the interval changes.
 
     Second: whether any interval changed, which bills at once whatever the proration.
@@ -69,53 +69,53 @@ def prorated(world: World, subscription: Json, items: list[Json], now: int) -> t
     for item in items:
         old = old_items.pop(item["id"], None)
         if old is None:
-            lines.append(_share(world, item, item, now, 1))
+            lines.append(_share(state, item, item, now, 1))
         elif (old["price"], old.get("quantity")) != (item["price"], item.get("quantity")):
-            lines.append(_share(world, old, old, now, -1))
-            if _interval(world, old) != _interval(world, item):
+            lines.append(_share(state, old, old, now, -1))
+            if _interval(state, old) != _interval(state, item):
                 reset = True
-                unit, count = _interval(world, item)
+                unit, count = _interval(state, item)
                 end = periods.after(now, unit, count, 1)
                 item.update(current_period_start=now, current_period_end=end, billed_until=end)
-                lines.append(billing.period_line(world, item))
+                lines.append(billing.period_line(state, item))
             else:
-                lines.append(_share(world, item, old, now, 1))
-    lines += [_share(world, old, old, now, -1) for old in old_items.values()]
+                lines.append(_share(state, item, old, now, 1))
+    lines += [_share(state, old, old, now, -1) for old in old_items.values()]
     if subscription["status"] == "trialing":
         return [], False
     return lines, reset
 
 
-def _interval(world: World, item: Json) -> tuple[str, int]:
-    recurring = world.objects["price"][item["price"]]["recurring"]
+def _interval(state: AccountState, item: Json) -> tuple[str, int]:
+    recurring = state.objects["price"][item["price"]]["recurring"]
     return recurring["interval"], recurring["interval_count"]
 
 
-def _share(world: World, item: Json, period: Json, now: int, sign: int) -> Json:
+def _share(state: AccountState, item: Json, period: Json, now: int, sign: int) -> Json:
     """The rest of a period, owed (+1) or given back (-1)."""
     start, end = period["current_period_start"], period["current_period_end"]
-    whole = world.objects["price"][item["price"]]["unit_amount"] * item.get("quantity", 0)
+    whole = state.objects["price"][item["price"]]["unit_amount"] * item.get("quantity", 0)
     amount = round(whole * max(0, end - now) / max(1, end - start))
     note = "Remaining time on" if sign > 0 else "Unused time on"
-    return invoicing.line(world, item, sign * amount, now, end, note=note)
+    return invoicing.line(state, item, sign * amount, now, end, note=note)
 
 
 def apply(
-    world: World, subscription: Json, wanted: list[Json], *, proration: str, behavior: str = "allow_incomplete"
+    state: AccountState, subscription: Json, wanted: list[Json], *, proration: str, behavior: str = "allow_incomplete"
 ) -> None:
     """Put new items in force, prorate, bill at once if asked to, and treat a failed payment as `behavior` says.
 
     `behavior`: allow_incomplete (the change stands, past_due), error_if_incomplete (402, nothing changed),
-    pending_if_incomplete (pending_update until paid). Call it inside `world.changing`.
+    pending_if_incomplete (pending_update until paid). Call it inside `state.changing`.
     """
-    now = world.time()
-    items = changed_items(world, subscription, wanted)
-    lines, reset = prorated(world, subscription, items, now)
+    now = state.time()
+    items = changed_items(state, subscription, wanted)
+    lines, reset = prorated(state, subscription, items, now)
     if proration == "none":
         lines = [line for line in lines if not line["parent"]["subscription_item_details"]["proration"]]
     bills_now = bool(lines) and (reset or proration == "always_invoice")
     total = sum(line["amount"] for line in lines)
-    fails = bills_now and total > 0 and not invoicing.card_pays(world, subscription["customer"])
+    fails = bills_now and total > 0 and not invoicing.card_pays(state, subscription["customer"])
     if fails and behavior == "error_if_incomplete":
         raise declined()
     if fails and behavior == "pending_if_incomplete":
@@ -135,29 +135,29 @@ def apply(
         return
     lines = subscription["_pending_lines"] + lines
     subscription["_pending_lines"] = []
-    invoice = invoicing.draft(world, subscription, "subscription_update", lines)
-    invoicing.finalize(world, invoice)
-    if invoicing.attempt(world, invoice):
+    invoice = invoicing.draft(state, subscription, "subscription_update", lines)
+    invoicing.finalize(state, invoice)
+    if invoicing.attempt(state, invoice):
         if subscription["status"] == "past_due":
             subscription["status"] = "active"  # Stripe looks at the latest invoice only, older open ones or not.
     elif behavior != "pending_if_incomplete":
         subscription["status"] = "past_due"
 
 
-def forget_pending(world: World, subscription: Json) -> None:
+def forget_pending(state: AccountState, subscription: Json) -> None:
     """A pending update that was not paid in 23 hours is dropped and its invoice voided."""
-    invoice = world.objects["invoice"][subscription["latest_invoice"]]
+    invoice = state.objects["invoice"][subscription["latest_invoice"]]
     if invoice["status"] == "open":
-        invoicing.void(world, invoice)
-    with world.changing(subscription, billing.UPDATED):
+        invoicing.void(state, invoice)
+    with state.emit_if_changed(subscription, billing.UPDATED):
         subscription["pending_update"] = None
-    world.emit("customer.subscription.pending_update_expired", subscription)
+    state.emit("customer.subscription.pending_update_expired", subscription)
 
 
-def is_downgrade(world: World, subscription: Json, price_id: str, conditions: list[str]) -> bool:
+def is_downgrade(state: AccountState, subscription: Json, price_id: str, conditions: list[str]) -> bool:
     """Whether the portal must wait for the period's end: a smaller amount, or a shorter interval."""
     item = subscription["items"]["data"][0]
-    old, new = world.objects["price"][item["price"]], world.objects["price"][price_id]
+    old, new = state.objects["price"][item["price"]], state.objects["price"][price_id]
     smaller = new["unit_amount"] < old["unit_amount"]
     shorter = _days(new) < _days(old)
     return ("decreasing_item_amount" in conditions and smaller) or ("shortening_interval" in conditions and shorter)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import METADATA, PAGE, TEXT_KEPT, TIMES, OneOf, Spec, Whole
 from gateway.sandbox.stripe.refusal import invalid
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 WARNING = "radar.early_fraud_warning"
 _NOBODY = {
@@ -19,9 +19,9 @@ _NOBODY = {
 }
 
 
-def charged(world: World, invoice: Json, payment_intent_id: str) -> Json:
+def charged(state: AccountState, invoice: Json, payment_intent_id: str) -> Json:
     """The charge that has just paid an invoice. Since basil it does not name the invoice: its payments do."""
-    return world.add(
+    return state.add(
         {
             "id": new_id("ch"),
             "object": "charge",
@@ -35,7 +35,7 @@ def charged(world: World, invoice: Json, payment_intent_id: str) -> Json:
             "billing_details": {**_NOBODY, "email": invoice["customer_email"], "name": invoice["customer_name"]},
             "calculated_statement_descriptor": "SANDBOX",
             "captured": True,
-            "created": world.time(),
+            "created": state.time(),
             "currency": invoice["currency"],
             "customer": invoice["customer"],
             "description": "Subscription update",
@@ -54,7 +54,7 @@ def charged(world: World, invoice: Json, payment_intent_id: str) -> Json:
             "payment_method_details": {"type": "card", "card": {"brand": "visa", "last4": "4242"}},
             "receipt_email": None,
             "receipt_number": None,
-            "receipt_url": f"{world.public_url}/receipts/{payment_intent_id}",
+            "receipt_url": f"{state.public_url}/receipts/{payment_intent_id}",
             "refunded": False,
             "review": None,
             "shipping": None,
@@ -69,25 +69,25 @@ def charged(world: World, invoice: Json, payment_intent_id: str) -> Json:
     )
 
 
-def newest_of(world: World, subscription: Json) -> Json:
+def newest_of(state: AccountState, subscription: Json) -> Json:
     """The charge that paid last for a subscription; ApiError where nothing was charged."""
     invoices = {
         invoice["id"]
-        for invoice in world.all("invoice")
+        for invoice in state.all("invoice")
         if invoice["parent"]["subscription_details"]["subscription"] == subscription["id"]
     }
     paid_with = {
         payment["payment"]["payment_intent"]
-        for payment in world.all("invoice_payment")
+        for payment in state.all("invoice_payment")
         if payment["invoice"] in invoices
     }
-    own = [charge for charge in world.all("charge") if charge["payment_intent"] in paid_with]
+    own = [charge for charge in state.all("charge") if charge["payment_intent"] in paid_with]
     if not own:
         raise invalid(f"Nothing was ever charged for {subscription['id']}.", param="subscription")
     return own[-1]
 
 
-def give_back(world: World, charge: Json, amount: int | None, reason: str | None = None) -> Json:
+def refund_charge(state: AccountState, charge: Json, amount: int | None, reason: str | None = None) -> Json:
     """Refund an amount, or all that is left. Events as Stripe sends them: the refund's, then the charge's."""
     left = charge["amount"] - charge["amount_refunded"]
     if left <= 0:
@@ -95,14 +95,14 @@ def give_back(world: World, charge: Json, amount: int | None, reason: str | None
     amount = left if amount is None else amount
     if amount > left:
         raise invalid(f"Refund amount is greater than unrefunded amount on charge (${left / 100:.2f})", param="amount")
-    refund = world.add(
+    refund = state.add(
         {
             "id": new_id("re"),
             "object": "refund",
             "amount": amount,
             "balance_transaction": new_id("txn"),
             "charge": charge["id"],
-            "created": world.time(),
+            "created": state.time(),
             "currency": charge["currency"],
             "destination_details": {"type": "card"},
             "metadata": {},
@@ -114,93 +114,93 @@ def give_back(world: World, charge: Json, amount: int | None, reason: str | None
             "transfer_reversal": None,
         }
     )
-    world.emit("refund.created", refund)
-    with world.changing(charge, "charge.refunded"):
+    state.emit("refund.created", refund)
+    with state.emit_if_changed(charge, "charge.refunded"):
         charge["amount_refunded"] += amount
         charge["refunded"] = charge["amount_refunded"] == charge["amount"]
     if charge["refunded"]:
-        acted_on(world, charge)
+        mark_actioned(state, charge)
     return refund
 
 
-def warn_of_fraud(world: World, charge: Json) -> Json:
+def warn_of_fraud(state: AccountState, charge: Json) -> Json:
     """The issuer believes that the card's owner did not pay this."""
-    warning = world.add(
+    warning = state.add(
         {
             "id": new_id("issfr"),
             "object": WARNING,
             "actionable": not charge["refunded"] and not charge["disputed"],
             "charge": charge["id"],
-            "created": world.time(),
+            "created": state.time(),
             "fraud_type": "unauthorized_use_of_card",
             "livemode": False,
             "payment_intent": charge["payment_intent"],
         }
     )
-    world.emit(f"{WARNING}.created", warning)
+    state.emit(f"{WARNING}.created", warning)
     return warning
 
 
-def acted_on(world: World, charge: Json) -> None:
+def mark_actioned(state: AccountState, charge: Json) -> None:
     """Its warnings ask for nothing any more: it was refunded in full, or is disputed."""
-    for warning in world.all(WARNING):
+    for warning in state.all(WARNING):
         if warning["charge"] == charge["id"]:
-            with world.changing(warning, f"{WARNING}.updated"):
+            with state.emit_if_changed(warning, f"{WARNING}.updated"):
                 warning["actionable"] = False
 
 
-def create_refund(world: World, call: Call) -> Json:
+def create_refund(state: AccountState, call: Call) -> Json:
     """POST /v1/refunds."""
     params = call.params
     if "charge" in params:
-        charge = world.find("charge", params["charge"], param="charge")
+        charge = state.find("charge", params["charge"], param="charge")
     elif "payment_intent" in params:
-        found = [each for each in world.all("charge") if each["payment_intent"] == params["payment_intent"]]
-        charge = found[0] if found else world.find("charge", params["payment_intent"], param="payment_intent")
+        found = [each for each in state.all("charge") if each["payment_intent"] == params["payment_intent"]]
+        charge = found[0] if found else state.find("charge", params["payment_intent"], param="payment_intent")
     else:
         raise invalid("One of the following params should be provided for this request: payment_intent or charge.")
-    return give_back(world, charge, params.get("amount"), params.get("reason"))
+    return refund_charge(state, charge, params.get("amount"), params.get("reason"))
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/charges/{}."""
-    return world.find("charge", call.object_id)
+    return state.find("charge", call.object_id)
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/charges, newest first."""
     params = call.params
     found = [
         charge
-        for charge in reversed(world.all("charge"))
+        for charge in reversed(state.all("charge"))
         if all(charge[name] == value for name, value in chosen(params, "customer", "payment_intent").items())
-        and ("created" not in params or in_times(charge["created"], params["created"]))
+        and ("created" not in params or in_time_range(charge["created"], params["created"]))
     ]
-    return page(world, found, params, "/v1/charges")
+    return page(state, found, params, "/v1/charges")
 
 
-def retrieve_refund(world: World, call: Call) -> Json:
+def retrieve_refund(state: AccountState, call: Call) -> Json:
     """GET /v1/refunds/{}."""
-    return world.find("refund", call.object_id)
+    return state.find("refund", call.object_id)
 
 
-def retrieve_warning(world: World, call: Call) -> Json:
+def retrieve_warning(state: AccountState, call: Call) -> Json:
     """GET /v1/radar/early_fraud_warnings/{}."""
-    return world.find(WARNING, call.object_id)
+    return state.find(WARNING, call.object_id)
 
 
-def list_refunds(world: World, call: Call) -> Json:
+def list_refunds(state: AccountState, call: Call) -> Json:
     """GET /v1/charges/{}/refunds, newest first."""
-    charge = world.find("charge", call.object_id)
-    found = [refund for refund in reversed(world.all("refund")) if refund["charge"] == charge["id"]]
-    return page(world, found, call.params, f"/v1/charges/{charge['id']}/refunds")
+    charge = state.find("charge", call.object_id)
+    found = [refund for refund in reversed(state.all("refund")) if refund["charge"] == charge["id"]]
+    return page(state, found, call.params, f"/v1/charges/{charge['id']}/refunds")
 
 
-def list_warnings(world: World, call: Call) -> Json:
+def list_warnings(state: AccountState, call: Call) -> Json:
     """GET /v1/radar/early_fraud_warnings, newest first."""
     wanted = chosen(call.params, "charge", "payment_intent").items()
-    found = [each for each in reversed(world.all(WARNING)) if all(each[name] == value for name, value in wanted)]
-    return page(world, found, call.params, "/v1/radar/early_fraud_warnings")
+    found = [each for each in reversed(state.all(WARNING)) if all(each[name] == value for name, value in wanted)]
+    return page(state, found, call.params, "/v1/radar/early_fraud_warnings")
 
 
 _REFUND = {

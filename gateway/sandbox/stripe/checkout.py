@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from gateway.sandbox.stripe import billing, customers
+from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.checkout_params import FILTERS, LINES, NEW_SESSION, UPDATE
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import merged_metadata
 from gateway.sandbox.stripe.refusal import declined, invalid, missing
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import DAY, World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 _SHORTEST_SECONDS = 1800
 
 
-def create(world: World, call: Call) -> Json:
+def create(state: AccountState, call: Call) -> Json:
     """POST /v1/checkout/sessions."""
     params = call.params
     if params["mode"] != "subscription":
@@ -26,7 +26,7 @@ def create(world: World, call: Call) -> Json:
     for position, discount in enumerate(params.get("discounts", [])):
         kind, wanted_id = next(iter(discount.items()), ("coupon", ""))
         raise missing(kind.replace("_", " "), wanted_id or "", param=f"discounts[{position}][{kind}]")
-    customer = world.living_customer(params["customer"]) if params.get("customer") else None
+    customer = state.active_customer(params["customer"]) if params.get("customer") else None
     if params.get("automatic_tax", {}).get("enabled") and customer and not params.get("customer_update"):
         raise invalid(
             "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid address to "
@@ -34,20 +34,20 @@ def create(world: World, call: Call) -> Json:
             "to save the address entered in Checkout to the Customer.",
             code="customer_tax_location_invalid",
         )
-    lines = _line_items(world, params["line_items"])
+    lines = _line_items(state, params["line_items"])
     if customer and customer["currency"] not in (None, lines[0]["currency"]):
         raise invalid(
             "You cannot combine currencies on a single customer. This customer has had a subscription, coupon, or "
             f"invoice item with currency {customer['currency']}."
         )
-    session = _session(world, params, customer, lines)
-    return world.add(session)
+    session = _session(state, params, customer, lines)
+    return state.add(session)
 
 
-def _line_items(world: World, wanted: list[Json]) -> list[Json]:
+def _line_items(state: AccountState, wanted: list[Json]) -> list[Json]:
     lines: list[Json] = []
     for position, each in enumerate(wanted):
-        price = world.find("price", each["price"], param=f"line_items[{position}][price]")
+        price = state.find("price", each["price"], param=f"line_items[{position}][price]")
         if not price["active"]:
             raise invalid(
                 "The price specified is inactive. This field only accepts active prices.",
@@ -69,22 +69,22 @@ def _line_items(world: World, wanted: list[Json]) -> list[Json]:
                 "amount_tax": 0,
                 "amount_total": amount,
                 "currency": price["currency"],
-                "description": world.objects["product"][price["product"]]["name"],
+                "description": state.objects["product"][price["product"]]["name"],
                 "metadata": {},
                 "price": price["id"],
                 "quantity": each.get("quantity"),
             }
         )
-    if not any(world.objects["price"][line["price"]]["recurring"] for line in lines):
+    if not any(state.objects["price"][line["price"]]["recurring"] for line in lines):
         raise invalid("You must provide at least one recurring price in `subscription` mode when using prices.")
     if len({line["currency"] for line in lines}) > 1:
         raise invalid("All prices on a Checkout Session must have the same currency.", param="line_items")
     return lines
 
 
-def _session(world: World, params: Json, customer: Json | None, lines: list[Json]) -> Json:
-    now = world.time()
-    lives = params.get("expires_at", now + world.settings.session_seconds) - now
+def _session(state: AccountState, params: Json, customer: Json | None, lines: list[Json]) -> Json:
+    now = state.time()
+    lives = params.get("expires_at", now + state.settings.session_seconds) - now
     if not lives + 60 >= _SHORTEST_SECONDS or lives > DAY + 60:
         raise invalid(
             "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
@@ -164,7 +164,7 @@ def _session(world: World, params: Json, customer: Json | None, lines: list[Json
         "success_url": params["success_url"],
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
-        "url": f"{world.public_url}/c/pay/{session_id}",
+        "url": f"{state.public_url}/c/pay/{session_id}",
         "wallet_options": None,
         "_line_items": lines,
         "_subscription_data": data,
@@ -186,7 +186,7 @@ def _details(email: str | None) -> Json:
     }
 
 
-def pay(world: World, session: Json, *, card_works: bool = True, delayed: bool = False) -> Json:
+def pay(state: AccountState, session: Json, *, card_works: bool = True, delayed: bool = False) -> Json:
     """What the Pay button does. A failing card raises ApiError 402 and leaves no subscription behind (basil).
 
     `delayed`: the payment is only under way, the session completes unpaid.
@@ -197,15 +197,15 @@ def pay(world: World, session: Json, *, card_works: bool = True, delayed: bool =
         raise declined()
     email = session["customer_email"] or (session["customer_details"] or {}).get("email")
     if session["customer"] is None:
-        session["customer"] = customers.make(world, {"email": email or "buyer@example.com"})["id"]
-    customer = world.living_customer(session["customer"])
+        session["customer"] = customers.make(state, {"email": email or "buyer@example.com"})["id"]
+    customer = state.active_customer(session["customer"])
     without_card = session["_trial_end"] and session["payment_method_collection"] == "if_required"
     if not without_card:
-        world.cards[customer["id"]] = "ok" if card_works else "fail"
+        state.cards[customer["id"]] = "ok" if card_works else "fail"
     data = session["_subscription_data"]
     trial_end = session["_trial_end"]
     if session["_trial_days"]:
-        trial_end = world.time() + session["_trial_days"] * DAY
+        trial_end = state.time() + session["_trial_days"] * DAY
     end_behavior = data.get("trial_settings", {}).get("end_behavior", {})
     options = {
         "metadata": merged_metadata({}, data.get("metadata", {})),
@@ -215,9 +215,9 @@ def pay(world: World, session: Json, *, card_works: bool = True, delayed: bool =
         "missing_payment_method": end_behavior.get("missing_payment_method", "create_invoice"),
         "processing": delayed,
     }
-    recurring = [line for line in session["_line_items"] if world.objects["price"][line["price"]]["recurring"]]
+    recurring = [line for line in session["_line_items"] if state.objects["price"][line["price"]]["recurring"]]
     wanted = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
-    subscription = billing.start(world, customer["id"], wanted, options)
+    subscription = billing.start(state, customer["id"], wanted, options)
     session.update(
         customer_details=_details(customer["email"] or email),
         invoice=subscription["latest_invoice"],
@@ -226,59 +226,59 @@ def pay(world: World, session: Json, *, card_works: bool = True, delayed: bool =
         subscription=subscription["id"],
         url=None,
     )
-    world.emit("checkout.session.completed", session)
+    state.emit("checkout.session.completed", session)
     return session
 
 
-def end(world: World, session: Json) -> None:
+def end(state: AccountState, session: Json) -> None:
     """Nobody can pay it any more."""
     session.update(status="expired", url=None)
-    world.emit("checkout.session.expired", session)
+    state.emit("checkout.session.expired", session)
 
 
-def expire(world: World, call: Call) -> Json:
+def expire(state: AccountState, call: Call) -> Json:
     """POST /v1/checkout/sessions/{}/expire."""
-    session = world.find("checkout.session", call.object_id)
+    session = state.find("checkout.session", call.object_id)
     if session["status"] != "open":
         raise invalid(
             'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a status of '
             f"`{session['status']}`."
         )
-    end(world, session)
+    end(state, session)
     return session
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/checkout/sessions/{}."""
-    return world.find("checkout.session", call.object_id)
+    return state.find("checkout.session", call.object_id)
 
 
-def update(world: World, call: Call) -> Json:
+def update(state: AccountState, call: Call) -> Json:
     """POST /v1/checkout/sessions/{}: metadata only."""
-    session = world.find("checkout.session", call.object_id)
+    session = state.find("checkout.session", call.object_id)
     if "metadata" in call.params:
         session["metadata"] = merged_metadata(session["metadata"], call.params["metadata"])
     return session
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/checkout/sessions, newest first."""
     params = call.params
     if "customer" in params:
-        world.find("customer", params["customer"], param="customer")
+        state.find("customer", params["customer"], param="customer")
     found = [
         session
-        for session in reversed(world.all("checkout.session"))
+        for session in reversed(state.all("checkout.session"))
         if all(session[name] == value for name, value in chosen(params, "customer", "status", "subscription").items())
-        and ("created" not in params or in_times(session["created"], params["created"]))
+        and ("created" not in params or in_time_range(session["created"], params["created"]))
     ]
-    return page(world, found, params, "/v1/checkout/sessions")
+    return page(state, found, params, "/v1/checkout/sessions")
 
 
-def list_line_items(world: World, call: Call) -> Json:
+def list_line_items(state: AccountState, call: Call) -> Json:
     """GET /v1/checkout/sessions/{}/line_items."""
-    session = world.find("checkout.session", call.object_id)
-    return page(world, session["_line_items"], call.params, f"/v1/checkout/sessions/{session['id']}/line_items")
+    session = state.find("checkout.session", call.object_id)
+    return page(state, session["_line_items"], call.params, f"/v1/checkout/sessions/{session['id']}/line_items")
 
 
 ROUTES = (

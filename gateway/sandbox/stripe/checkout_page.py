@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.sandbox.stripe import checkout, delayed
+from gateway.sandbox.stripe.account_state import AccountState, Json
 from gateway.sandbox.stripe.html import document, form, money, paragraph, price_text, see_other
 from gateway.sandbox.stripe.refusal import ApiError
-from gateway.sandbox.stripe.world import Json, World
 
 _BUTTONS = [
     ("pay", "Pay"),
@@ -18,16 +18,16 @@ _BUTTONS = [
 ]
 
 
-def show(world: World, session_id: str, error: str | None = None) -> web.Response:
+def show(state: AccountState, session_id: str, error: str | None = None) -> web.Response:
     """The page in whatever state its session is."""
-    session = world.objects["checkout.session"].get(session_id)
+    session = state.objects["checkout.session"].get(session_id)
     if session is None:
         return document("Not found", paragraph("There is no such checkout session.", "error"), 404)
     if session["status"] == "complete":
         return document("All done", paragraph("This checkout has already been paid."))
     if session["status"] == "expired":
         return document("Expired", paragraph("This checkout session has expired.", "error"), 410)
-    body = "".join(paragraph(price_text(world, line["price"])) for line in session["_line_items"])
+    body = "".join(paragraph(price_text(state, line["price"])) for line in session["_line_items"])
     body += paragraph(f"Due today: {money(session['amount_total'], session['currency'])}")
     if error:
         body += paragraph(error, "error")
@@ -35,24 +35,24 @@ def show(world: World, session_id: str, error: str | None = None) -> web.Respons
     return document("Checkout", body, 402 if error else 200)
 
 
-def act(world: World, session_id: str, action: str) -> web.Response:
+def act(state: AccountState, session_id: str, action: str) -> web.Response:
     """What a button does; a second click on Pay finds the session complete and pays nothing twice."""
-    session = world.objects["checkout.session"].get(session_id)
+    session = state.objects["checkout.session"].get(session_id)
     if session is None or session["status"] != "open":
-        return show(world, session_id)
+        return show(state, session_id)
     if action == "leave":
         if session["cancel_url"] is None:
             return document("Left", paragraph("You may close this page."))
         return see_other(session["cancel_url"])
     try:
         if action in ("pay", "pay_fail"):
-            checkout.pay(world, session, card_works=action == "pay")
+            checkout.pay(state, session, card_works=action == "pay")
         elif action in ("pay_later", "pay_later_fail"):
-            delayed.pay(world, session, bounces=action == "pay_later_fail")
+            delayed.pay(state, session, bounces=action == "pay_later_fail")
         else:
             return document("Unknown button", paragraph("This page has no such button.", "error"), 400)
     except ApiError as exc:
-        return show(world, session_id, exc.message)
+        return show(state, session_id, exc.message)
     return see_other(_success_url(session))
 
 

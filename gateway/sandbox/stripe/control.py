@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.sandbox.stripe.account_state import CARDS
 from gateway.sandbox.stripe.faults import EFFECTS, Fault
 from gateway.sandbox.stripe.refusal import ApiError, invalid
-from gateway.sandbox.stripe.world import CARDS
 
 if TYPE_CHECKING:
     from gateway.sandbox.stripe.sandbox import StripeSandbox
@@ -23,10 +23,10 @@ Control = Callable[["StripeSandbox", Json], Any]
 def _state(sandbox: StripeSandbox, sent: Json) -> Json:
     return {
         "account_id": sandbox.account_id,
-        "now": sandbox.world.time(),
+        "now": sandbox.state.time(),
         "shape": sandbox.shape,
-        "cards": dict(sandbox.world.cards),
-        "objects": sandbox.state(),
+        "cards": dict(sandbox.state.cards),
+        "objects": sandbox.snapshot(),
     }
 
 
@@ -35,12 +35,12 @@ def _advance(sandbox: StripeSandbox, sent: Json) -> Json:
     if not isinstance(seconds, int | float) or seconds < 0:
         raise invalid("seconds must be a number >= 0", param="seconds")
     sandbox.advance(seconds)
-    return {"now": sandbox.world.time()}
+    return {"now": sandbox.state.time()}
 
 
 def _card(sandbox: StripeSandbox, sent: Json) -> Json:
     sandbox.set_card(_text(sent, "customer"), sent.get("card", "ok"))
-    return {"customer": sent["customer"], "card": sandbox.world.cards.get(sent["customer"])}
+    return {"customer": sent["customer"], "card": sandbox.state.cards.get(sent["customer"])}
 
 
 def _renew(sandbox: StripeSandbox, sent: Json) -> Any:

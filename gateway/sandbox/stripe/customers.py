@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.billing import cancel_now
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import ADDRESS, METADATA, PAGE, TEXT, TIMES, Hash, Kind, Many, OneOf, Spec, Whole
 from gateway.sandbox.stripe.params import merged_metadata as merged
 from gateway.sandbox.stripe.refusal import invalid
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 _PLAIN_FIELDS = ("address", "balance", "description", "email", "name", "phone", "preferred_locales", "shipping")
 
@@ -29,7 +29,7 @@ _WRITABLE: dict[str, Kind] = {
 }
 
 
-def make(world: World, params: Json) -> Json:
+def make(state: AccountState, params: Json) -> Json:
     """Add a customer and say so."""
     customer_id = new_id("cus", 14)
     customer: Json = {
@@ -37,7 +37,7 @@ def make(world: World, params: Json) -> Json:
         "object": "customer",
         "address": None,
         "balance": 0,
-        "created": world.time(),
+        "created": state.time(),
         "currency": None,
         "customer_account": None,
         "default_source": None,
@@ -62,8 +62,8 @@ def make(world: World, params: Json) -> Json:
         "test_clock": None,
     }
     _write(customer, params)
-    world.add(customer)
-    world.emit("customer.created", customer)
+    state.add(customer)
+    state.emit("customer.created", customer)
     return customer
 
 
@@ -79,54 +79,54 @@ def _write(customer: Json, params: Json) -> None:
         customer["metadata"] = merged(customer["metadata"], params["metadata"])
 
 
-def create(world: World, call: Call) -> Json:
+def create(state: AccountState, call: Call) -> Json:
     """POST /v1/customers."""
-    return make(world, call.params)
+    return make(state, call.params)
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET: a deleted customer answers 200 with `deleted: true`."""
-    return world.find("customer", call.object_id)
+    return state.find("customer", call.object_id)
 
 
-def update(world: World, call: Call) -> Json:
+def update(state: AccountState, call: Call) -> Json:
     """POST /v1/customers/{}."""
-    customer = world.living_customer(call.object_id, param=None)
-    with world.changing(customer, "customer.updated"):
+    customer = state.active_customer(call.object_id, param=None)
+    with state.emit_if_changed(customer, "customer.updated"):
         _write(customer, call.params)
     return customer
 
 
-def delete(world: World, call: Call) -> Json:
+def delete(state: AccountState, call: Call) -> Json:
     """DELETE: the customer's subscriptions are canceled at once."""
-    customer = world.living_customer(call.object_id, param=None)
-    for subscription in world.all("subscription"):
+    customer = state.active_customer(call.object_id, param=None)
+    for subscription in state.all("subscription"):
         if subscription["customer"] == customer["id"]:
-            cancel_now(world, subscription)
-    world.emit("customer.deleted", customer)
+            cancel_now(state, subscription)
+    state.emit("customer.deleted", customer)
     gone: Json = {"id": customer["id"], "object": "customer", "deleted": True}
-    world.cards.pop(customer["id"], None)
-    return world.add(gone)
+    state.cards.pop(customer["id"], None)
+    return state.add(gone)
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/customers, newest first; `email` is compared with its case."""
     params = call.params
     found = [
         customer
-        for customer in reversed(world.all("customer"))
+        for customer in reversed(state.all("customer"))
         if not customer.get("deleted")
         and ("email" not in params or customer["email"] == params["email"])
-        and ("created" not in params or in_times(customer["created"], params["created"]))
+        and ("created" not in params or in_time_range(customer["created"], params["created"]))
     ]
-    return page(world, found, params, "/v1/customers")
+    return page(state, found, params, "/v1/customers")
 
 
-def list_subscriptions(world: World, call: Call) -> Json:
+def list_subscriptions(state: AccountState, call: Call) -> Json:
     """GET /v1/customers/{}/subscriptions, newest first: the canceled ones are left out."""
-    own_id = world.living_customer(call.object_id, param=None)["id"]
-    held = [s for s in reversed(world.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
-    return page(world, held, call.params, f"/v1/customers/{own_id}/subscriptions")
+    own_id = state.active_customer(call.object_id, param=None)["id"]
+    held = [s for s in reversed(state.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
+    return page(state, held, call.params, f"/v1/customers/{own_id}/subscriptions")
 
 
 ROUTES = (

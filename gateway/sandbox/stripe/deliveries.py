@@ -18,8 +18,8 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from gateway.log import fields
-from gateway.sandbox.stripe.old_shape import as_version
-from gateway.sandbox.stripe.world import World
+from gateway.sandbox.stripe.account_state import AccountState
+from gateway.sandbox.stripe.old_api_version import as_version
 
 Json = dict[str, Any]
 Order = Literal["parallel", "in_order", "reversed", "shuffled"]
@@ -65,12 +65,12 @@ class Deliverer:
     """Knows the account's endpoints; `start` it on a running loop, `stop` it there."""
 
     def __init__(
-        self, world: World, *, retry_seconds: Sequence[float], timeout_seconds: float, wall: Callable[[], float]
+        self, state: AccountState, *, retry_seconds: Sequence[float], timeout_seconds: float, wall: Callable[[], float]
     ) -> None:
         self.log: list[Delivery] = []
         self.paused = False
         self.copies = 1
-        self._world = world
+        self._world = state
         self._retry_seconds = tuple(retry_seconds)
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._wall = wall

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gateway.sandbox.stripe import charges
+from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import PAGE, TEXT_KEPT, TIMES, Spec
 from gateway.sandbox.stripe.refusal import invalid
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import DAY, World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 INQUIRY = ("warning_needs_response", "warning_under_review", "warning_closed")
 CLOSED = ("won", "lost", "warning_closed", "prevented")
@@ -25,21 +25,21 @@ STATUSES = (
 _FEE = 1500
 
 
-def bring(world: World, charge: Json, status: str, reason: str) -> Json:
+def bring(state: AccountState, charge: Json, status: str, reason: str) -> Json:
     """Open a dispute over a charge, or move the one that is open to another status, with the events of that."""
     if status not in STATUSES:
         raise invalid(f"status must be one of {', '.join(STATUSES)}", param="status")
-    own = [dispute for dispute in world.all("dispute") if dispute["charge"] == charge["id"]]
-    dispute = own[-1] if own else _open(world, charge, reason, inquiry=status in INQUIRY)
+    own = [dispute for dispute in state.all("dispute") if dispute["charge"] == charge["id"]]
+    dispute = own[-1] if own else _open(state, charge, reason, inquiry=status in INQUIRY)
     if dispute["status"] != status:
-        _move(world, dispute, status)
+        _move(state, dispute, status)
     return dispute
 
 
-def _open(world: World, charge: Json, reason: str, *, inquiry: bool) -> Json:
+def _open(state: AccountState, charge: Json, reason: str, *, inquiry: bool) -> Json:
     """As it begins: an inquiry takes no money, a chargeback takes it at once."""
-    now = world.time()
-    dispute = world.add(
+    now = state.time()
+    dispute = state.add(
         {
             "id": new_id("du"),
             "object": "dispute",
@@ -77,34 +77,34 @@ def _open(world: World, charge: Json, reason: str, *, inquiry: bool) -> Json:
         }
     )
     charge["disputed"] = True
-    world.emit("charge.dispute.created", dispute)
+    state.emit("charge.dispute.created", dispute)
     if not inquiry:
-        _balance(world, dispute, -dispute["amount"], _FEE)
-        world.emit("charge.dispute.funds_withdrawn", dispute)
-    charges.acted_on(world, charge)
+        _balance(state, dispute, -dispute["amount"], _FEE)
+        state.emit("charge.dispute.funds_withdrawn", dispute)
+    charges.mark_actioned(state, charge)
     return dispute
 
 
-def _move(world: World, dispute: Json, status: str) -> None:
+def _move(state: AccountState, dispute: Json, status: str) -> None:
     """Evidence was sent, or the bank has decided; what was won comes back."""
     closes = status in CLOSED
-    with world.changing(dispute, "charge.dispute.closed" if closes else "charge.dispute.updated"):
+    with state.emit_if_changed(dispute, "charge.dispute.closed" if closes else "charge.dispute.updated"):
         dispute["status"] = status
         if status in ("under_review", "warning_under_review", "appeal_under_review"):
             dispute["evidence_details"].update(has_evidence=True, submission_count=1, submission_method="manual")
     if status == "won":
-        _balance(world, dispute, dispute["amount"], 0)
-        world.emit("charge.dispute.funds_reinstated", dispute)
+        _balance(state, dispute, dispute["amount"], 0)
+        state.emit("charge.dispute.funds_reinstated", dispute)
 
 
-def _balance(world: World, dispute: Json, amount: int, fee: int) -> None:
+def _balance(state: AccountState, dispute: Json, amount: int, fee: int) -> None:
     dispute["balance_transactions"].append(
         {
             "id": new_id("txn"),
             "object": "balance_transaction",
             "amount": amount,
-            "available_on": world.time(),
-            "created": world.time(),
+            "available_on": state.time(),
+            "created": state.time(),
             "currency": dispute["currency"],
             "fee": fee,
             "net": amount - fee,
@@ -115,29 +115,29 @@ def _balance(world: World, dispute: Json, amount: int, fee: int) -> None:
     )
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/disputes/{}."""
-    return world.find("dispute", call.object_id)
+    return state.find("dispute", call.object_id)
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/disputes, newest first. There is no filter by customer."""
     params = call.params
     found = [
         dispute
-        for dispute in reversed(world.all("dispute"))
+        for dispute in reversed(state.all("dispute"))
         if all(dispute[name] == value for name, value in chosen(params, "charge", "payment_intent").items())
-        and ("created" not in params or in_times(dispute["created"], params["created"]))
+        and ("created" not in params or in_time_range(dispute["created"], params["created"]))
     ]
-    return page(world, found, params, "/v1/disputes")
+    return page(state, found, params, "/v1/disputes")
 
 
-def close(world: World, call: Call) -> Json:
+def close(state: AccountState, call: Call) -> Json:
     """POST /v1/disputes/{}/close: give in, which loses it."""
-    dispute = world.find("dispute", call.object_id)
+    dispute = state.find("dispute", call.object_id)
     if dispute["status"] in CLOSED:
         raise invalid("This dispute is already closed.")
-    _move(world, dispute, "warning_closed" if dispute["status"] in INQUIRY else "lost")
+    _move(state, dispute, "warning_closed" if dispute["status"] in INQUIRY else "lost")
     return dispute
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 from aiohttp import web
 
-from gateway.sandbox.stripe.world import Json, World
+from gateway.sandbox.stripe.account_state import AccountState, Json
 
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
@@ -72,10 +72,10 @@ def money(unit_amount: int, currency: str) -> str:
     return f"{unit_amount / 100:.2f} {currency.upper()}"
 
 
-def price_text(world: World, price_id: str) -> str:
+def price_text(state: AccountState, price_id: str) -> str:
     """`Pro, 20.00 USD per month`."""
-    price = world.objects["price"][price_id]
-    name = world.objects["product"][price["product"]]["name"]
+    price = state.objects["price"][price_id]
+    name = state.objects["product"][price["product"]]["name"]
     recurring = price["recurring"]
     per = f" per {recurring['interval']}" if recurring else ""
     return f"{name}, {money(price['unit_amount'], price['currency'])}{per}"

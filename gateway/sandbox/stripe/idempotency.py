@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.sandbox.stripe.account_state import DAY
 from gateway.sandbox.stripe.refusal import ApiError, invalid
-from gateway.sandbox.stripe.world import DAY
 
 _LONGEST = 255
 

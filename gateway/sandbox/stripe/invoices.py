@@ -5,120 +5,120 @@ from __future__ import annotations
 import copy
 
 from gateway.sandbox.stripe import billing, changes, invoicing
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import FLAG, PAGE, TEXT_KEPT, TIMES, WHOLE, Hash, Kind, Many, OneOf, Spec, Whole
 from gateway.sandbox.stripe.refusal import declined, invalid
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/invoices/{}."""
-    return world.find("invoice", call.object_id)
+    return state.find("invoice", call.object_id)
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/invoices, newest first."""
     params = call.params
     if "customer" in params:
-        world.find("customer", params["customer"], param="customer")
+        state.find("customer", params["customer"], param="customer")
     found = [
         invoice
-        for invoice in reversed(world.all("invoice"))
+        for invoice in reversed(state.all("invoice"))
         if all(
             invoice[name] == value for name, value in chosen(params, "customer", "status", "collection_method").items()
         )
         and ("subscription" not in params or invoicing.subscription_of(invoice) == params["subscription"])
-        and ("created" not in params or in_times(invoice["created"], params["created"]))
+        and ("created" not in params or in_time_range(invoice["created"], params["created"]))
     ]
-    return page(world, found, params, "/v1/invoices")
+    return page(state, found, params, "/v1/invoices")
 
 
-def list_lines(world: World, call: Call) -> Json:
+def list_lines(state: AccountState, call: Call) -> Json:
     """GET /v1/invoices/{}/lines."""
-    invoice = world.find("invoice", call.object_id)
-    return page(world, invoice["lines"]["data"], call.params, f"/v1/invoices/{invoice['id']}/lines")
+    invoice = state.find("invoice", call.object_id)
+    return page(state, invoice["lines"]["data"], call.params, f"/v1/invoices/{invoice['id']}/lines")
 
 
-def pay(world: World, call: Call) -> Json:
+def pay(state: AccountState, call: Call) -> Json:
     """POST /v1/invoices/{}/pay: with the customer's card, or `paid_out_of_band`."""
-    invoice = world.find("invoice", call.object_id)
+    invoice = state.find("invoice", call.object_id)
     if invoice["status"] == "paid":
         raise invalid("Invoice is already paid")
     if invoice["status"] not in ("open", "draft", "uncollectible"):
         raise invalid(f"This invoice has the status `{invoice['status']}` and cannot be paid.")
     if call.params.get("paid_out_of_band"):
         if invoice["status"] == "draft":
-            invoicing.finalize(world, invoice)
-        invoicing.settle_outside(world, invoice)
-        billing.after_payment(world, invoice)
+            invoicing.finalize(state, invoice)
+        invoicing.settle_outside(state, invoice)
+        billing.after_payment(state, invoice)
         return invoice
-    if not billing.collect(world, invoice):
+    if not billing.collect(state, invoice):
         raise declined()
     return invoice
 
 
-def void(world: World, call: Call) -> Json:
+def void(state: AccountState, call: Call) -> Json:
     """POST /v1/invoices/{}/void."""
-    invoice = world.find("invoice", call.object_id)
+    invoice = state.find("invoice", call.object_id)
     if invoice["status"] not in ("open", "uncollectible"):
         raise invalid(f"You can only void open or uncollectible invoices; this one is {invoice['status']}.")
-    invoicing.void(world, invoice)
+    invoicing.void(state, invoice)
     return invoice
 
 
-def mark_uncollectible(world: World, call: Call) -> Json:
+def mark_uncollectible(state: AccountState, call: Call) -> Json:
     """POST /v1/invoices/{}/mark_uncollectible."""
-    invoice = world.find("invoice", call.object_id)
+    invoice = state.find("invoice", call.object_id)
     if invoice["status"] != "open":
         raise invalid(f"You can only mark open invoices as uncollectible; this one is {invoice['status']}.")
-    invoicing.give_up(world, invoice)
+    invoicing.give_up(state, invoice)
     return invoice
 
 
-def preview(world: World, call: Call) -> Json:
+def preview(state: AccountState, call: Call) -> Json:
     """POST /v1/invoices/create_preview: what the next invoice of a subscription would be, changed or not."""
     params = call.params
     if "subscription" not in params:
         raise invalid("Missing required param: subscription.", param="subscription", code="parameter_missing")
-    actual = world.find("subscription", params["subscription"], param="subscription")
+    actual = state.find("subscription", params["subscription"], param="subscription")
     if actual["status"] in billing.OVER:
         raise invalid("No upcoming invoices for customer", code="invoice_upcoming_none")
     details = params.get("subscription_details", {})
     shadow = copy.deepcopy(actual)
-    now = details.get("proration_date", world.time())
+    now = details.get("proration_date", state.time())
     lines: list[Json] = list(shadow["_pending_lines"])
     at_once = False
     if "items" in details:
-        items = changes.changed_items(world, shadow, details["items"])
-        prorations, reset = changes.prorated(world, shadow, items, now)
+        items = changes.changed_items(state, shadow, details["items"])
+        prorations, reset = changes.prorated(state, shadow, items, now)
         at_once = reset or details.get("proration_behavior") == "always_invoice"
         if details.get("proration_behavior") != "none":
             lines += prorations
         shadow["items"]["data"] = items
     if not at_once:
-        lines += [billing.period_line(world, item) for item in shadow["items"]["data"]]
-    invoice = invoicing.built(world, shadow, "subscription_update" if at_once else "upcoming", copy.deepcopy(lines))
+        lines += [billing.period_line(state, item) for item in shadow["items"]["data"]]
+    invoice = invoicing.built(state, shadow, "subscription_update" if at_once else "upcoming", copy.deepcopy(lines))
     invoice["id"] = new_id("upcoming_in")
     return invoice
 
 
-def list_payments(world: World, call: Call) -> Json:
+def list_payments(state: AccountState, call: Call) -> Json:
     """GET /v1/invoice_payments."""
     params = call.params
     found = [
         payment
-        for payment in reversed(world.all("invoice_payment"))
+        for payment in reversed(state.all("invoice_payment"))
         if all(payment[name] == value for name, value in chosen(params, "invoice", "status").items())
         and params.get("payment", {}).items() <= payment["payment"].items()
     ]
-    return page(world, found, params, "/v1/invoice_payments")
+    return page(state, found, params, "/v1/invoice_payments")
 
 
-def retrieve_payment(world: World, call: Call) -> Json:
+def retrieve_payment(state: AccountState, call: Call) -> Json:
     """GET /v1/invoice_payments/{}."""
-    return world.find("invoice_payment", call.object_id)
+    return state.find("invoice_payment", call.object_id)
 
 
 _ITEM: dict[str, Kind] = {

@@ -5,19 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.sandbox.stripe import charges
+from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.render import whole_list
-from gateway.sandbox.stripe.world import DAY, World
 
 Json = dict[str, Any]
 
 
 def line(
-    world: World, item: Json, amount: int, start_at: int, end_at: int, *, price_id: str | None = None, note: str = ""
+    state: AccountState,
+    item: Json,
+    amount: int,
+    start_at: int,
+    end_at: int,
+    *,
+    price_id: str | None = None,
+    note: str = "",
 ) -> Json:
     """One line for a subscription item; with a `note` it is a proration."""
-    price = world.objects["price"][price_id or item["price"]]
-    product = world.objects["product"][price["product"]]
+    price = state.objects["price"][price_id or item["price"]]
+    product = state.objects["product"][price["product"]]
     quantity = item.get("quantity") or 1
     return {
         "id": new_id("il"),
@@ -55,11 +62,11 @@ def line(
     }
 
 
-def built(world: World, subscription: Json, reason: str, lines: list[Json]) -> Json:
+def built(state: AccountState, subscription: Json, reason: str, lines: list[Json]) -> Json:
     """A draft that nobody has seen yet: neither kept nor announced."""
     invoice_id = new_id("in")
-    now = world.time()
-    customer = world.objects["customer"][subscription["customer"]]
+    now = state.time()
+    customer = state.objects["customer"][subscription["customer"]]
     for each in lines:
         each["invoice"] = invoice_id
     total = sum(each["amount"] for each in lines)
@@ -87,7 +94,7 @@ def built(world: World, subscription: Json, reason: str, lines: list[Json]) -> J
             "provider": None,
             "status": None,
         },
-        "automatically_finalizes_at": now + world.settings.draft_seconds,
+        "automatically_finalizes_at": now + state.settings.draft_seconds,
         "billing_reason": reason,
         "collection_method": subscription["collection_method"],
         "created": now,
@@ -165,84 +172,84 @@ def built(world: World, subscription: Json, reason: str, lines: list[Json]) -> J
     }
 
 
-def draft(world: World, subscription: Json, reason: str, lines: list[Json]) -> Json:
+def draft(state: AccountState, subscription: Json, reason: str, lines: list[Json]) -> Json:
     """A new draft invoice of the subscription, announced; it becomes the subscription's latest."""
-    invoice = world.add(built(world, subscription, reason, lines))
+    invoice = state.add(built(state, subscription, reason, lines))
     subscription["latest_invoice"] = invoice["id"]
-    world.emit("invoice.created", invoice)
+    state.emit("invoice.created", invoice)
     return invoice
 
 
-def finalize(world: World, invoice: Json) -> None:
+def finalize(state: AccountState, invoice: Json) -> None:
     """Open it: numbered, no longer changeable, payable at its hosted page; the customer's balance is used up."""
-    customer = world.objects["customer"][invoice["customer"]]
-    now = world.time()
+    customer = state.objects["customer"][invoice["customer"]]
+    now = state.time()
     ending = invoice["starting_balance"] + invoice["total"] - invoice["amount_due"]
     number = customer.get("next_invoice_sequence", 1)
     if not customer.get("deleted"):
         customer["next_invoice_sequence"] = number + 1
-        with world.changing(customer, "customer.updated"):
+        with state.emit_if_changed(customer, "customer.updated"):
             customer["balance"] = ending
     invoice.update(
         automatically_finalizes_at=None,
         effective_at=now,
         ending_balance=ending,
-        hosted_invoice_url=f"{world.public_url}/i/{invoice['id']}",
+        hosted_invoice_url=f"{state.public_url}/i/{invoice['id']}",
         number=f"{customer.get('invoice_prefix', 'DELETED')}-{number:04d}",
         status="open",
     )
     invoice["status_transitions"]["finalized_at"] = now
-    days = world.objects["subscription"][subscription_of(invoice)]["days_until_due"]
+    days = state.objects["subscription"][subscription_of(invoice)]["days_until_due"]
     if invoice["collection_method"] == "send_invoice":
         invoice["due_date"] = now + (days or 0) * DAY
-    world.emit("invoice.finalized", invoice)
+    state.emit("invoice.finalized", invoice)
 
 
-def card_pays(world: World, customer_id: str) -> bool:
+def card_pays(state: AccountState, customer_id: str) -> bool:
     """Whether charging this customer's card would work; no card does not."""
-    return world.cards.get(customer_id) == "ok"
+    return state.cards.get(customer_id) == "ok"
 
 
-def attempt(world: World, invoice: Json) -> bool:
+def attempt(state: AccountState, invoice: Json) -> bool:
     """Charge once. On failure the next attempt is set by the dunning calendar, or to None after the last."""
-    with world.changing(invoice, "invoice.updated"):
+    with state.emit_if_changed(invoice, "invoice.updated"):
         if invoice["amount_due"] > 0:
             invoice["attempt_count"] += 1
         invoice["attempted"] = True
-        if invoice["amount_due"] == 0 or card_pays(world, invoice["customer"]):
-            _set_paid(world, invoice)
+        if invoice["amount_due"] == 0 or card_pays(state, invoice["customer"]):
+            _set_paid(state, invoice)
         else:
-            days = world.settings.dunning_days
+            days = state.settings.dunning_days
             tried = invoice["attempt_count"] - 1
             more = invoice["billing_reason"] != "subscription_create" and tried < len(days)
-            invoice["next_payment_attempt"] = world.time() + days[tried] * DAY if more else None
+            invoice["next_payment_attempt"] = state.time() + days[tried] * DAY if more else None
     if invoice["status"] == "paid":
-        _announce_paid(world, invoice)
+        _announce_paid(state, invoice)
         return True
-    world.emit("invoice.payment_failed", invoice)
-    if world.cards.get(invoice["customer"]) == "action":
-        world.emit("invoice.payment_action_required", invoice)
+    state.emit("invoice.payment_failed", invoice)
+    if state.cards.get(invoice["customer"]) == "action":
+        state.emit("invoice.payment_action_required", invoice)
     return False
 
 
-def settle_outside(world: World, invoice: Json) -> None:
+def settle_outside(state: AccountState, invoice: Json) -> None:
     """Pay by other means than the card (an operator's button, `paid_out_of_band`)."""
-    with world.changing(invoice, "invoice.updated"):
+    with state.emit_if_changed(invoice, "invoice.updated"):
         invoice["attempted"] = True
-        _set_paid(world, invoice)
-    _announce_paid(world, invoice)
+        _set_paid(state, invoice)
+    _announce_paid(state, invoice)
 
 
-def _set_paid(world: World, invoice: Json) -> None:
+def _set_paid(state: AccountState, invoice: Json) -> None:
     invoice.update(amount_paid=invoice["amount_due"], amount_remaining=0, next_payment_attempt=None, status="paid")
-    invoice["status_transitions"]["paid_at"] = world.time()
+    invoice["status_transitions"]["paid_at"] = state.time()
 
 
-def _announce_paid(world: World, invoice: Json) -> None:
-    now = world.time()
+def _announce_paid(state: AccountState, invoice: Json) -> None:
+    now = state.time()
     if invoice["amount_paid"] > 0:
         payment_intent_id = new_id("pi")
-        charges.charged(world, invoice, payment_intent_id)
+        charges.charged(state, invoice, payment_intent_id)
         payment: Json = {
             "id": new_id("inpay"),
             "object": "invoice_payment",
@@ -257,31 +264,31 @@ def _announce_paid(world: World, invoice: Json) -> None:
             "status": "paid",
             "status_transitions": {"canceled_at": None, "paid_at": now},
         }
-        world.add(payment)
-        world.emit("invoice_payment.paid", payment)
-    world.emit("invoice.paid", invoice)
-    world.emit("invoice.payment_succeeded", invoice)
+        state.add(payment)
+        state.emit("invoice_payment.paid", payment)
+    state.emit("invoice.paid", invoice)
+    state.emit("invoice.payment_succeeded", invoice)
 
 
-def void(world: World, invoice: Json) -> None:
+def void(state: AccountState, invoice: Json) -> None:
     """Nobody owes it any more."""
-    with world.changing(invoice, "invoice.updated"):
+    with state.emit_if_changed(invoice, "invoice.updated"):
         invoice.update(status="void", amount_remaining=0, auto_advance=False, next_payment_attempt=None)
-        invoice["status_transitions"]["voided_at"] = world.time()
-    world.emit("invoice.voided", invoice)
+        invoice["status_transitions"]["voided_at"] = state.time()
+    state.emit("invoice.voided", invoice)
 
 
-def give_up(world: World, invoice: Json) -> None:
+def give_up(state: AccountState, invoice: Json) -> None:
     """Owed, but nobody will collect it."""
-    with world.changing(invoice, "invoice.updated"):
+    with state.emit_if_changed(invoice, "invoice.updated"):
         invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
-        invoice["status_transitions"]["marked_uncollectible_at"] = world.time()
-    world.emit("invoice.marked_uncollectible", invoice)
+        invoice["status_transitions"]["marked_uncollectible_at"] = state.time()
+    state.emit("invoice.marked_uncollectible", invoice)
 
 
-def stop_collecting(world: World, invoice: Json) -> None:
+def stop_collecting(state: AccountState, invoice: Json) -> None:
     """Keep it open or draft, but stop trying."""
-    with world.changing(invoice, "invoice.updated"):
+    with state.emit_if_changed(invoice, "invoice.updated"):
         invoice.update(auto_advance=False, next_payment_attempt=None, automatically_finalizes_at=None)
 
 

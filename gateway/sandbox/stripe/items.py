@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route
 from gateway.sandbox.stripe.params import PAGE, TEXT_KEPT, Spec
 from gateway.sandbox.stripe.refusal import missing
 from gateway.sandbox.stripe.render import page
-from gateway.sandbox.stripe.world import World
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/subscription_items/{}."""
-    for subscription in world.all("subscription"):
+    for subscription in state.all("subscription"):
         for item in subscription["items"]["data"]:
             if item["id"] == call.object_id:
                 found: Json = item
@@ -19,10 +19,10 @@ def retrieve(world: World, call: Call) -> Json:
     raise missing("subscription_item", call.object_id)
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/subscription_items of one subscription."""
-    subscription = world.find("subscription", call.params["subscription"], param="subscription")
-    return page(world, subscription["items"]["data"], call.params, "/v1/subscription_items")
+    subscription = state.find("subscription", call.params["subscription"], param="subscription")
+    return page(state, subscription["items"]["data"], call.params, "/v1/subscription_items")
 
 
 ROUTES = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.sandbox.stripe import billing, checkout_page, clock, invoicing, portal_page
+from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.html import (
     day,
     document,
@@ -21,7 +22,6 @@ from gateway.sandbox.stripe.html import (
     standing,
 )
 from gateway.sandbox.stripe.refusal import ApiError
-from gateway.sandbox.stripe.world import DAY, World
 
 if TYPE_CHECKING:
     from gateway.sandbox.stripe.sandbox import StripeSandbox
@@ -32,32 +32,32 @@ _MONTH_SECONDS = 31 * DAY + 2 * 3600
 
 def page_routes(sandbox: StripeSandbox) -> list[web.RouteDef]:
     """Every page and form of one sandbox."""
-    world = sandbox.world
+    state = sandbox.state
 
     async def index(request: web.Request) -> web.Response:
-        return _index(world)
+        return _index(state)
 
     async def demo(request: web.Request) -> web.Response:
         return _demo(sandbox, await _sent(request))
 
     async def pay_page(request: web.Request) -> web.Response:
-        return checkout_page.show(world, request.match_info["session_id"])
+        return checkout_page.show(state, request.match_info["session_id"])
 
     async def pay(request: web.Request) -> web.Response:
         sent = await _sent(request)
-        return checkout_page.act(world, request.match_info["session_id"], sent.get("action", ""))
+        return checkout_page.act(state, request.match_info["session_id"], sent.get("action", ""))
 
     async def portal_home(request: web.Request) -> web.Response:
-        return portal_page.show(world, request.match_info["secret"], request.query.get("said", ""))
+        return portal_page.show(state, request.match_info["secret"], request.query.get("said", ""))
 
     async def portal_click(request: web.Request) -> web.Response:
-        return portal_page.act(world, request.match_info["secret"], await _sent(request))
+        return portal_page.act(state, request.match_info["secret"], await _sent(request))
 
     async def invoice_page(request: web.Request) -> web.Response:
-        return _invoice(world, request.match_info["invoice_id"])
+        return _invoice(state, request.match_info["invoice_id"])
 
     async def invoice_pay(request: web.Request) -> web.Response:
-        return _pay_invoice(world, request.match_info["invoice_id"], (await _sent(request)).get("action", ""))
+        return _pay_invoice(state, request.match_info["invoice_id"], (await _sent(request)).get("action", ""))
 
     routes: list[tuple[str, str, Page]] = [
         ("GET", "/", index),
@@ -69,12 +69,12 @@ def page_routes(sandbox: StripeSandbox) -> list[web.RouteDef]:
         ("GET", "/i/{invoice_id}", invoice_page),
         ("POST", "/i/{invoice_id}", invoice_pay),
     ]
-    return [web.route(method, path, _settled(world, page)) for method, path, page in routes]
+    return [web.route(method, path, _settled(state, page)) for method, path, page in routes]
 
 
-def _settled(world: World, page: Page) -> Page:
+def _settled(state: AccountState, page: Page) -> Page:
     async def serve(request: web.Request) -> web.Response:
-        clock.settle(world)
+        clock.settle(state)
         return await page(request)
 
     return serve
@@ -84,19 +84,19 @@ async def _sent(request: web.Request) -> dict[str, str]:
     return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
 
 
-def _index(world: World) -> web.Response:
-    body = paragraph(f"The account's clock: {day(world.time())}")
+def _index(state: AccountState) -> web.Response:
+    body = paragraph(f"The account's clock: {day(state.time())}")
     body += form("/", [("advance_day", "Advance 1 day"), ("advance_month", "Advance 1 month")])
-    for customer in reversed(world.all("customer")):
+    for customer in reversed(state.all("customer")):
         if customer.get("deleted"):
             continue
         named = customer["email"] or customer["name"] or customer["id"]
         body += f"<section><h2>{escape(named)}</h2>"
-        body += paragraph(f"{customer['id']}, card: {world.cards.get(customer['id'], 'none')}")
+        body += paragraph(f"{customer['id']}, card: {state.cards.get(customer['id'], 'none')}")
         body += form("/", [("card_ok", "Card works"), ("card_fail", "Card fails")], {"customer": customer["id"]})
-        for subscription in reversed(world.all("subscription")):
+        for subscription in reversed(state.all("subscription")):
             if subscription["customer"] == customer["id"]:
-                plans = ", ".join(price_text(world, item["price"]) for item in subscription["items"]["data"])
+                plans = ", ".join(price_text(state, item["price"]) for item in subscription["items"]["data"])
                 body += f"<h3>{escape(plans)}</h3>" + paragraph(standing(subscription))
                 if subscription["status"] not in billing.OVER:
                     buttons = [
@@ -131,8 +131,8 @@ def _demo(sandbox: StripeSandbox, sent: dict[str, str]) -> web.Response:
     return see_other("/")
 
 
-def _invoice(world: World, invoice_id: str, error: str | None = None) -> web.Response:
-    invoice = world.objects["invoice"].get(invoice_id)
+def _invoice(state: AccountState, invoice_id: str, error: str | None = None) -> web.Response:
+    invoice = state.objects["invoice"].get(invoice_id)
     if invoice is None:
         return document("Not found", paragraph("There is no such invoice.", "error"), 404)
     body = paragraph(f"{money(invoice['amount_due'], invoice['currency'])}, status: {invoice['status']}")
@@ -142,14 +142,14 @@ def _invoice(world: World, invoice_id: str, error: str | None = None) -> web.Res
     return document(f"Invoice {invoice['number'] or ''}", body, 402 if error else 200)
 
 
-def _pay_invoice(world: World, invoice_id: str, action: str) -> web.Response:
+def _pay_invoice(state: AccountState, invoice_id: str, action: str) -> web.Response:
     """The hosted invoice: a card entered here pays this invoice and becomes the customer's."""
-    invoice = world.objects["invoice"].get(invoice_id)
+    invoice = state.objects["invoice"].get(invoice_id)
     if invoice is None or invoice["status"] != "open":
-        return _invoice(world, invoice_id)
+        return _invoice(state, invoice_id)
     if action != "pay":
-        return _invoice(world, invoice_id, "Your card was declined.")
-    world.cards[invoice["customer"]] = "ok"
-    invoicing.settle_outside(world, invoice)
-    billing.after_payment(world, invoice)
+        return _invoice(state, invoice_id, "Your card was declined.")
+    state.cards[invoice["customer"]] = "ok"
+    invoicing.settle_outside(state, invoice)
+    billing.after_payment(state, invoice)
     return see_other(f"/i/{invoice_id}")

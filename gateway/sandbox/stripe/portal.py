@@ -6,13 +6,13 @@ import copy
 from typing import Any
 
 from gateway.sandbox.stripe import billing, changes, schedules
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import merged_metadata
 from gateway.sandbox.stripe.portal_params import CONFIGURATION, NEW_SESSION, PAGED
 from gateway.sandbox.stripe.refusal import invalid
 from gateway.sandbox.stripe.render import page
-from gateway.sandbox.stripe.world import World
 
 _OFF: Json = {
     "customer_update": {"allowed_updates": [], "enabled": False},
@@ -40,8 +40,8 @@ _OFF: Json = {
 }
 
 
-def _configuration(world: World, params: Json, *, is_default: bool = False) -> Json:
-    now = world.time()
+def _configuration(state: AccountState, params: Json, *, is_default: bool = False) -> Json:
+    now = state.time()
     configuration: Json = {
         "id": new_id("bpc"),
         "object": "billing_portal.configuration",
@@ -58,27 +58,27 @@ def _configuration(world: World, params: Json, *, is_default: bool = False) -> J
         "name": None,
         "updated": now,
     }
-    _write(world, configuration, params)
-    return world.add(configuration)
+    _write(state, configuration, params)
+    return state.add(configuration)
 
 
-def _write(world: World, configuration: Json, params: Json) -> None:
+def _write(state: AccountState, configuration: Json, params: Json) -> None:
     configuration.update(chosen(params, "active", "default_return_url", "name"))
     configuration["business_profile"].update(params.get("business_profile") or {})
     for name, change in params.get("features", {}).items():
         _lay_over(configuration["features"][name], change)
     for position, product in enumerate(configuration["features"]["subscription_update"]["products"]):
-        _check_product(world, product, f"features[subscription_update][products][{position}]")
+        _check_product(state, product, f"features[subscription_update][products][{position}]")
     update = configuration["features"]["subscription_update"]
     if update["enabled"] and "products" in params.get("features", {}).get("subscription_update", {}):
         update["default_allowed_updates"] = update["default_allowed_updates"] or []
     if "login_page" in params:
         enabled = params["login_page"]["enabled"]
-        url = f"{world.public_url}/p/login/{configuration['id']}" if enabled else None
+        url = f"{state.public_url}/p/login/{configuration['id']}" if enabled else None
         configuration["login_page"] = {"enabled": enabled, "url": url}
     if "metadata" in params:
         configuration["metadata"] = merged_metadata(configuration["metadata"], params["metadata"])
-    configuration["updated"] = world.time()
+    configuration["updated"] = state.time()
 
 
 def _lay_over(old: Json, change: Json) -> None:
@@ -89,10 +89,10 @@ def _lay_over(old: Json, change: Json) -> None:
             old[key] = value
 
 
-def _check_product(world: World, product: Json, param: str) -> None:
-    world.find("product", product["product"], param=f"{param}[product]")
+def _check_product(state: AccountState, product: Json, param: str) -> None:
+    state.find("product", product["product"], param=f"{param}[product]")
     for position, price_id in enumerate(product["prices"]):
-        price = world.find("price", price_id, param=f"{param}[prices][{position}]")
+        price = state.find("price", price_id, param=f"{param}[prices][{position}]")
         if price["product"] != product["product"]:
             raise invalid(
                 f"The price {price_id} does not belong to the product {product['product']}.", param=f"{param}[prices]"
@@ -100,48 +100,48 @@ def _check_product(world: World, product: Json, param: str) -> None:
     product.setdefault("adjustable_quantity", {"enabled": False, "maximum": None, "minimum": 1})
 
 
-def create_configuration(world: World, call: Call) -> Json:
+def create_configuration(state: AccountState, call: Call) -> Json:
     """POST /v1/billing_portal/configurations."""
-    configuration = _configuration(world, call.params)
-    world.emit("billing_portal.configuration.created", configuration)
+    configuration = _configuration(state, call.params)
+    state.emit("billing_portal.configuration.created", configuration)
     return configuration
 
 
-def update_configuration(world: World, call: Call) -> Json:
+def update_configuration(state: AccountState, call: Call) -> Json:
     """POST /v1/billing_portal/configurations/{}."""
-    configuration = world.find("billing_portal.configuration", call.object_id)
-    with world.changing(configuration, "billing_portal.configuration.updated"):
-        _write(world, configuration, call.params)
+    configuration = state.find("billing_portal.configuration", call.object_id)
+    with state.emit_if_changed(configuration, "billing_portal.configuration.updated"):
+        _write(state, configuration, call.params)
     return configuration
 
 
-def retrieve_configuration(world: World, call: Call) -> Json:
+def retrieve_configuration(state: AccountState, call: Call) -> Json:
     """GET /v1/billing_portal/configurations/{}."""
-    return world.find("billing_portal.configuration", call.object_id)
+    return state.find("billing_portal.configuration", call.object_id)
 
 
-def list_configurations(world: World, call: Call) -> Json:
+def list_configurations(state: AccountState, call: Call) -> Json:
     """GET /v1/billing_portal/configurations, newest first."""
     wanted = chosen(call.params, "active", "is_default")
     found = [
         configuration
-        for configuration in reversed(world.all("billing_portal.configuration"))
+        for configuration in reversed(state.all("billing_portal.configuration"))
         if all(configuration[name] == value for name, value in wanted.items())
     ]
-    return page(world, found, call.params, "/v1/billing_portal/configurations")
+    return page(state, found, call.params, "/v1/billing_portal/configurations")
 
 
-def _default_configuration(world: World) -> Json:
-    for configuration in world.all("billing_portal.configuration"):
+def _default_configuration(state: AccountState) -> Json:
+    for configuration in state.all("billing_portal.configuration"):
         if configuration["is_default"]:
             return configuration
-    if not world.settings.default_portal_configuration:
+    if not state.settings.default_portal_configuration:
         raise invalid(
             "No configuration provided and your test mode default configuration has not been created. Provide a "
             "configuration or create your default by saving your customer portal settings in test mode at "
             "https://dashboard.stripe.com/test/settings/billing/portal."
         )
-    every_price = [price for price in world.all("price") if price["active"] and price["recurring"]]
+    every_price = [price for price in state.all("price") if price["active"] and price["recurring"]]
     by_product: dict[str, list[str]] = {}
     for price in every_price:
         by_product.setdefault(price["product"], []).append(price["id"])
@@ -155,19 +155,19 @@ def _default_configuration(world: World) -> Json:
             "products": [{"product": product, "prices": prices} for product, prices in by_product.items()],
         },
     }
-    return _configuration(world, {"features": features}, is_default=True)
+    return _configuration(state, {"features": features}, is_default=True)
 
 
-def create_session(world: World, call: Call) -> Json:
+def create_session(state: AccountState, call: Call) -> Json:
     """POST /v1/billing_portal/sessions: a short-lived bearer link."""
     params = call.params
-    customer = world.living_customer(params["customer"])
+    customer = state.active_customer(params["customer"])
     if "configuration" in params:
-        configuration = world.find("billing_portal.configuration", params["configuration"], param="configuration")
+        configuration = state.find("billing_portal.configuration", params["configuration"], param="configuration")
         if not configuration["active"]:
             raise invalid("The configuration is not active.", param="configuration")
     else:
-        configuration = _default_configuration(world)
+        configuration = _default_configuration(state)
     return_url = params.get("return_url", configuration["default_return_url"])
     flow = params.get("flow_data")
     session: Json = {
@@ -175,23 +175,23 @@ def create_session(world: World, call: Call) -> Json:
         "object": "billing_portal.session",
         "after_expiration": None,
         "configuration": configuration["id"],
-        "created": world.time(),
+        "created": state.time(),
         "customer": customer["id"],
         "customer_account": None,
-        "flow": None if flow is None else _flow(world, customer, configuration, flow),
+        "flow": None if flow is None else _flow(state, customer, configuration, flow),
         "livemode": False,
         "locale": params.get("locale"),
         "on_behalf_of": None,
         "return_url": return_url,
         "_secret": new_id("test", 40),
     }
-    session["url"] = f"{world.public_url}/p/session/{session['_secret']}"
-    world.add(session)
-    world.emit("billing_portal.session.created", session)
+    session["url"] = f"{state.public_url}/p/session/{session['_secret']}"
+    state.add(session)
+    state.emit("billing_portal.session.created", session)
     return session
 
 
-def _flow(world: World, customer: Json, configuration: Json, wanted: Json) -> Json:
+def _flow(state: AccountState, customer: Json, configuration: Json, wanted: Json) -> Json:
     """Checks a deep link as Stripe does: the feature is on, the subscription is this customer's and not over."""
     kind = wanted["type"]
     after = wanted.get("after_completion", {"type": "portal_homepage"})
@@ -219,13 +219,13 @@ def _flow(world: World, customer: Json, configuration: Json, wanted: Json) -> Js
         raise invalid(f"Missing required param: {name}.", param=name, code="parameter_missing")
     detail = wanted[kind]
     param = f"flow_data[{kind}][subscription]"
-    subscription = world.find("subscription", detail["subscription"], param=param)
+    subscription = state.find("subscription", detail["subscription"], param=param)
     if subscription["customer"] != customer["id"]:
         raise invalid("The subscription does not belong to the customer.", param=param)
     if subscription["status"] in billing.OVER:
         raise invalid("This subscription is canceled and cannot be changed in the portal.", param=param)
     if kind == "subscription_update_confirm":
-        _check_confirm(world, configuration, subscription, detail)
+        _check_confirm(state, configuration, subscription, detail)
     if kind == "subscription_cancel" and subscription["cancel_at"] is not None:
         raise invalid("The subscription is already set to be canceled.", param=param)
     flow[kind] = _detail(kind, detail)
@@ -241,11 +241,11 @@ def _detail(kind: str, detail: Json) -> Json:
     return {"subscription": detail["subscription"]}
 
 
-def _check_confirm(world: World, configuration: Json, subscription: Json, detail: Json) -> None:
+def _check_confirm(state: AccountState, configuration: Json, subscription: Json, detail: Json) -> None:
     param = "flow_data[subscription_update_confirm][items]"
     if len(detail["items"]) != 1 or len(subscription["items"]["data"]) != 1:
         raise invalid("Subscriptions with multiple items cannot be updated in the portal.", param=param)
-    changes.changed_items(world, subscription, detail["items"])
+    changes.changed_items(state, subscription, detail["items"])
     price_id = detail["items"][0].get("price")
     if price_id is not None and price_id not in offered(configuration):
         raise invalid(f"The price {price_id} is not among the products of the portal configuration.", param=param)
@@ -259,7 +259,7 @@ def offered(configuration: Json) -> list[str]:
     return [price_id for product in update["products"] for price_id in product["prices"]]
 
 
-def switch(world: World, configuration: Json, subscription: Json, price_id: str) -> bool:
+def switch(state: AccountState, configuration: Json, subscription: Json, price_id: str) -> bool:
     """What "change plan" does. True when it happened now, False when it waits for the period's end.
 
     A declined card leaves everything as it was, unless the account's settings say otherwise.
@@ -268,31 +268,31 @@ def switch(world: World, configuration: Json, subscription: Json, price_id: str)
     conditions = [condition["type"] for condition in features["schedule_at_period_end"]["conditions"]]
     if subscription["schedule"]:
         raise invalid("This subscription has a scheduled change and cannot be updated here.")
-    if changes.is_downgrade(world, subscription, price_id, conditions):
-        schedules.change_at_period_end(world, subscription, price_id)
+    if changes.is_downgrade(state, subscription, price_id, conditions):
+        schedules.change_at_period_end(state, subscription, price_id)
         return False
     item = subscription["items"]["data"][0]
-    with world.changing(subscription, billing.UPDATED):
+    with state.emit_if_changed(subscription, billing.UPDATED):
         changes.apply(
-            world,
+            state,
             subscription,
             [{"id": item["id"], "price": price_id}],
             proration=features["proration_behavior"],
-            behavior=world.settings.portal_payment_behavior,
+            behavior=state.settings.portal_payment_behavior,
         )
     return True
 
 
-def cancel(world: World, subscription: Json, *, at_once: bool) -> None:
+def cancel(state: AccountState, subscription: Json, *, at_once: bool) -> None:
     """What "cancel plan" does. Under flexible billing only `cancel_at` shows it, the flag stays false."""
-    schedule = world.objects["subscription_schedule"].get(subscription["schedule"] or "")
+    schedule = state.objects["subscription_schedule"].get(subscription["schedule"] or "")
     if schedule is not None:
-        schedules.let_go(world, schedule)
+        schedules.release_schedule(state, schedule)
     if at_once:
-        billing.cancel_now(world, subscription)
+        billing.cancel_now(state, subscription)
         return
     classic = subscription["billing_mode"]["type"] == "classic"
-    billing.cancel_later(world, subscription, billing.period_end(subscription), flag=classic)
+    billing.cancel_later(state, subscription, billing.period_end(subscription), flag=classic)
 
 
 _BASE = "/v1/billing_portal/configurations"

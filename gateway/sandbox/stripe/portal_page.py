@@ -7,9 +7,9 @@ from html import escape
 from aiohttp import web
 
 from gateway.sandbox.stripe import billing, portal
+from gateway.sandbox.stripe.account_state import AccountState, Json
 from gateway.sandbox.stripe.html import document, form, link, money, paragraph, price_text, see_other, standing
 from gateway.sandbox.stripe.refusal import ApiError, invalid
-from gateway.sandbox.stripe.world import Json, World
 
 _SAID = {
     "changed": "Your plan has been changed.",
@@ -30,49 +30,49 @@ _FEATURE = {
 }
 
 
-def show(world: World, secret: str, said: str = "", error: str | None = None) -> web.Response:
+def show(state: AccountState, secret: str, said: str = "", error: str | None = None) -> web.Response:
     """The portal's home, or the one step a deep link asks for."""
-    session = _session(world, secret)
+    session = _session(state, secret)
     if session is None:
         return document("Expired", paragraph("This link has expired. Go back and open the portal again.", "error"), 404)
     body = paragraph(_SAID[said], "said") if said in _SAID else ""
     body += paragraph(error, "error") if error else ""
     flow = session["flow"]
     if flow is not None and not session.get("_flow_done"):
-        body += _step(world, session, secret)
+        body += _step(state, session, secret)
     else:
-        body += _home(world, session, secret)
+        body += _home(state, session, secret)
     if session["return_url"]:
         body += link(session["return_url"], "Back")
     return document("Customer portal", body, 402 if error else 200)
 
 
-def _session(world: World, secret: str) -> Json | None:
-    for session in world.all("billing_portal.session"):
+def _session(state: AccountState, secret: str) -> Json | None:
+    for session in state.all("billing_portal.session"):
         if session["_secret"] == secret:
-            fresh = world.time() - session["created"] <= world.settings.portal_session_seconds
+            fresh = state.time() - session["created"] <= state.settings.portal_session_seconds
             return session if fresh else None
     return None
 
 
-def _subscriptions(world: World, session: Json) -> list[Json]:
+def _subscriptions(state: AccountState, session: Json) -> list[Json]:
     return [
         subscription
-        for subscription in reversed(world.all("subscription"))
+        for subscription in reversed(state.all("subscription"))
         if subscription["customer"] == session["customer"] and subscription["status"] not in billing.OVER
     ]
 
 
-def _home(world: World, session: Json, secret: str) -> str:
-    features = world.objects["billing_portal.configuration"][session["configuration"]]["features"]
+def _home(state: AccountState, session: Json, secret: str) -> str:
+    features = state.objects["billing_portal.configuration"][session["configuration"]]["features"]
     body = ""
-    for subscription in _subscriptions(world, session):
-        body += f"<section>{_summary(world, subscription)}"
+    for subscription in _subscriptions(state, session):
+        body += f"<section>{_summary(state, subscription)}"
         if features["subscription_update"]["enabled"]:
-            body += _plans(world, session, subscription, secret)
+            body += _plans(state, session, subscription, secret)
         if features["subscription_cancel"]["enabled"]:
             body += _ends(subscription, secret)
-        body += _open_invoice(world, subscription, secret) + "</section>"
+        body += _open_invoice(state, subscription, secret) + "</section>"
     if not body:
         body = paragraph("You have no subscription.")
     if features["payment_method_update"]["enabled"]:
@@ -80,36 +80,36 @@ def _home(world: World, session: Json, secret: str) -> str:
     return body
 
 
-def _step(world: World, session: Json, secret: str) -> str:
+def _step(state: AccountState, session: Json, secret: str) -> str:
     flow = session["flow"]
     kind = flow["type"]
     if kind == "payment_method_update":
         return _cards(secret)
-    subscription = world.objects["subscription"][flow[kind]["subscription"]]
-    body = _summary(world, subscription)
+    subscription = state.objects["subscription"][flow[kind]["subscription"]]
+    body = _summary(state, subscription)
     if kind == "subscription_cancel":
         return body + _ends(subscription, secret)
     if kind == "subscription_update":
-        return body + _plans(world, session, subscription, secret)
+        return body + _plans(state, session, subscription, secret)
     price_id = flow[kind]["items"][0]["price"] or subscription["items"]["data"][0]["price"]
-    body += paragraph(f"New plan: {price_text(world, price_id)}")
+    body += paragraph(f"New plan: {price_text(state, price_id)}")
     hidden = {"subscription": subscription["id"], "price": price_id}
     return body + form(f"/p/session/{secret}", [("change_plan", "Confirm")], hidden)
 
 
-def _summary(world: World, subscription: Json) -> str:
-    names = ", ".join(price_text(world, item["price"]) for item in subscription["items"]["data"])
+def _summary(state: AccountState, subscription: Json) -> str:
+    names = ", ".join(price_text(state, item["price"]) for item in subscription["items"]["data"])
     return f"<h2>{escape(names)}</h2>" + paragraph(standing(subscription))
 
 
-def _plans(world: World, session: Json, subscription: Json, secret: str) -> str:
-    configuration = world.objects["billing_portal.configuration"][session["configuration"]]
+def _plans(state: AccountState, session: Json, subscription: Json, secret: str) -> str:
+    configuration = state.objects["billing_portal.configuration"][session["configuration"]]
     current = subscription["items"]["data"][0]["price"]
     others = [price_id for price_id in portal.offered(configuration) if price_id != current]
     if not others or len(subscription["items"]["data"]) != 1:
         return ""
     options = "".join(
-        f'<option value="{escape(price_id)}">{escape(price_text(world, price_id))}</option>' for price_id in others
+        f'<option value="{escape(price_id)}">{escape(price_text(state, price_id))}</option>' for price_id in others
     )
     chooser = f'<label>Plan <select name="price">{options}</select></label>'
     hidden = {"subscription": subscription["id"]}
@@ -123,8 +123,8 @@ def _ends(subscription: Json, secret: str) -> str:
     return form(f"/p/session/{secret}", [("cancel", "Cancel"), ("cancel_now", "Cancel now")], hidden)
 
 
-def _open_invoice(world: World, subscription: Json, secret: str) -> str:
-    for invoice in world.all("invoice"):
+def _open_invoice(state: AccountState, subscription: Json, secret: str) -> str:
+    for invoice in state.all("invoice"):
         if invoice["id"] == subscription["latest_invoice"] and invoice["status"] == "open":
             text = paragraph(f"Open invoice: {money(invoice['amount_due'], invoice['currency'])}")
             hidden = {"subscription": subscription["id"]}
@@ -137,15 +137,15 @@ def _cards(secret: str) -> str:
     return "<h2>Card</h2>" + form(f"/p/session/{secret}", buttons)
 
 
-def act(world: World, secret: str, sent: dict[str, str]) -> web.Response:
+def act(state: AccountState, secret: str, sent: dict[str, str]) -> web.Response:
     """What a button does, within what the configuration allows and only on this customer's subscriptions."""
-    session = _session(world, secret)
+    session = _session(state, secret)
     if session is None:
-        return show(world, secret)
+        return show(state, secret)
     try:
-        said = _done(world, session, sent)
+        said = _done(state, session, sent)
     except ApiError as exc:
-        return show(world, secret, error=exc.message)
+        return show(state, secret, error=exc.message)
     flow = session["flow"]
     if flow is not None and not session.get("_flow_done"):
         session["_flow_done"] = True
@@ -158,35 +158,35 @@ def act(world: World, secret: str, sent: dict[str, str]) -> web.Response:
     return see_other(f"/p/session/{secret}?said={said}")
 
 
-def _done(world: World, session: Json, sent: dict[str, str]) -> str:
+def _done(state: AccountState, session: Json, sent: dict[str, str]) -> str:
     action = sent.get("action", "")
-    configuration = world.objects["billing_portal.configuration"][session["configuration"]]
+    configuration = state.objects["billing_portal.configuration"][session["configuration"]]
     feature = _FEATURE.get(action)
     if feature is not None and not configuration["features"][feature]["enabled"]:
         raise invalid("The portal's configuration does not allow this.")
     if action in ("card_ok", "card_fail"):
-        world.cards[session["customer"]] = "ok" if action == "card_ok" else "fail"
-        customer = world.objects["customer"][session["customer"]]
-        with world.changing(customer, "customer.updated"):
-            customer["invoice_settings"]["default_payment_method"] = f"pm_sandbox_{action}_{world.time()}"
+        state.cards[session["customer"]] = "ok" if action == "card_ok" else "fail"
+        customer = state.objects["customer"][session["customer"]]
+        with state.emit_if_changed(customer, "customer.updated"):
+            customer["invoice_settings"]["default_payment_method"] = f"pm_sandbox_{action}_{state.time()}"
         return action
-    subscription = next((s for s in _subscriptions(world, session) if s["id"] == sent.get("subscription")), None)
+    subscription = next((s for s in _subscriptions(state, session) if s["id"] == sent.get("subscription")), None)
     if subscription is None:
         raise invalid("There is no such subscription here.")
     if action == "change_plan":
         if sent.get("price") not in portal.offered(configuration):
             raise invalid("This plan is not offered here.")
-        return "changed" if portal.switch(world, configuration, subscription, sent["price"]) else "scheduled"
+        return "changed" if portal.switch(state, configuration, subscription, sent["price"]) else "scheduled"
     if action == "pay_invoice":
-        invoice = world.objects["invoice"][subscription["latest_invoice"]]
-        if invoice["status"] != "open" or not billing.collect(world, invoice):
+        invoice = state.objects["invoice"][subscription["latest_invoice"]]
+        if invoice["status"] != "open" or not billing.collect(state, invoice):
             raise invalid("Your card was declined.")
         return action
     if action == "keep":
-        billing.keep(world, subscription)
+        billing.keep(state, subscription)
     elif action in ("cancel", "cancel_now"):
         immediate = configuration["features"]["subscription_cancel"]["mode"] == "immediately"
-        portal.cancel(world, subscription, at_once=action == "cancel_now" or immediate)
+        portal.cancel(state, subscription, at_once=action == "cancel_now" or immediate)
     else:
         raise invalid("This page has no such button.")
     return action

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import (
@@ -20,20 +21,19 @@ from gateway.sandbox.stripe.params import (
 )
 from gateway.sandbox.stripe.params import merged_metadata as merged
 from gateway.sandbox.stripe.refusal import invalid
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 _INTERVALS = OneOf("day", "month", "week", "year")
 _USAGE = OneOf("licensed", "metered")
 
 
-def make_product(world: World, params: Json) -> Json:
+def make_product(state: AccountState, params: Json) -> Json:
     """Add a product and say so."""
     product: Json = {
         "id": params.get("id") or new_id("prod", 14),
         "object": "product",
         "active": params.get("active", True),
-        "created": world.time(),
+        "created": state.time(),
         "default_price": None,
         "description": params.get("description"),
         "images": params.get("images", []),
@@ -47,36 +47,36 @@ def make_product(world: World, params: Json) -> Json:
         "tax_code": None,
         "type": "service",
         "unit_label": params.get("unit_label"),
-        "updated": world.time(),
+        "updated": state.time(),
         "url": params.get("url"),
     }
-    if product["id"] in world.objects["product"]:
+    if product["id"] in state.objects["product"]:
         raise invalid("Product already exists.", code="resource_already_exists", param="id")
-    world.add(product)
-    world.emit("product.created", product)
+    state.add(product)
+    state.emit("product.created", product)
     return product
 
 
-def make_price(world: World, params: Json, price_id: str | None = None) -> Json:
+def make_price(state: AccountState, params: Json, price_id: str | None = None) -> Json:
     """Add a price and say so; `price_id` is for seeding only."""
     recurring = params.get("recurring")
     if "unit_amount" not in params:
         raise invalid("Missing required param: unit_amount.", param="unit_amount", code="parameter_missing")
     if "product_data" in params:
-        params = {**params, "product": make_product(world, params["product_data"])["id"]}
+        params = {**params, "product": make_product(state, params["product_data"])["id"]}
     elif "product" not in params:
         raise invalid(
             "You must specify either `product` or `product_data` when creating a price.", code="parameter_missing"
         )
-    world.find("product", params["product"], param="product")
+    state.find("product", params["product"], param="product")
     lookup_key = params.get("lookup_key")
-    _take_lookup_key(world, lookup_key, None, bool(params.get("transfer_lookup_key")))
+    _take_lookup_key(state, lookup_key, None, bool(params.get("transfer_lookup_key")))
     price: Json = {
         "id": price_id or new_id("price"),
         "object": "price",
         "active": params.get("active", True),
         "billing_scheme": "per_unit",
-        "created": world.time(),
+        "created": state.time(),
         "currency": params["currency"].lower(),
         "custom_unit_amount": None,
         "livemode": False,
@@ -100,16 +100,16 @@ def make_price(world: World, params: Json, price_id: str | None = None) -> Json:
         "unit_amount": params["unit_amount"],
         "unit_amount_decimal": str(params["unit_amount"]),
     }
-    world.add(price)
-    world.emit("price.created", price)
+    state.add(price)
+    state.emit("price.created", price)
     return price
 
 
-def _take_lookup_key(world: World, lookup_key: str | None, own_id: str | None, transfer: bool) -> None:
+def _take_lookup_key(state: AccountState, lookup_key: str | None, own_id: str | None, transfer: bool) -> None:
     """A lookup key belongs to one price; with `transfer_lookup_key` the other one loses it, else it is refused."""
     if lookup_key is None:
         return
-    for other in world.all("price"):
+    for other in state.all("price"):
         if other["lookup_key"] != lookup_key or other["id"] == own_id:
             continue
         if not transfer:
@@ -118,80 +118,80 @@ def _take_lookup_key(world: World, lookup_key: str | None, own_id: str | None, t
                 "the lookup key to this price.",
                 param="lookup_key",
             )
-        with world.changing(other, "price.updated"):
+        with state.emit_if_changed(other, "price.updated"):
             other["lookup_key"] = None
 
 
-def create_price(world: World, call: Call) -> Json:
+def create_price(state: AccountState, call: Call) -> Json:
     """POST /v1/prices."""
-    return make_price(world, call.params)
+    return make_price(state, call.params)
 
 
-def update_price(world: World, call: Call) -> Json:
+def update_price(state: AccountState, call: Call) -> Json:
     """POST /v1/prices/{}: amount and interval never change."""
-    price = world.find("price", call.object_id)
+    price = state.find("price", call.object_id)
     params = call.params
     if "lookup_key" in params:
-        _take_lookup_key(world, params["lookup_key"], price["id"], bool(params.get("transfer_lookup_key")))
-    with world.changing(price, "price.updated"):
+        _take_lookup_key(state, params["lookup_key"], price["id"], bool(params.get("transfer_lookup_key")))
+    with state.emit_if_changed(price, "price.updated"):
         price.update(chosen(params, "active", "lookup_key", "nickname", "tax_behavior"))
         if "metadata" in params:
             price["metadata"] = merged(price["metadata"], params["metadata"])
     return price
 
 
-def list_prices(world: World, call: Call) -> Json:
+def list_prices(state: AccountState, call: Call) -> Json:
     """GET /v1/prices, newest first; inactive ones are listed too unless `active` is given."""
     params = call.params
     recurring = params.get("recurring", {})
     found = [
         price
-        for price in reversed(world.all("price"))
+        for price in reversed(state.all("price"))
         if all(price[name] == value for name, value in chosen(params, "active", "currency", "product", "type").items())
         and ("lookup_keys" not in params or price["lookup_key"] in params["lookup_keys"])
-        and ("created" not in params or in_times(price["created"], params["created"]))
+        and ("created" not in params or in_time_range(price["created"], params["created"]))
         and all((price["recurring"] or {}).get(name) == value for name, value in recurring.items())
     ]
-    return page(world, found, params, "/v1/prices")
+    return page(state, found, params, "/v1/prices")
 
 
-def retrieve_price(world: World, call: Call) -> Json:
+def retrieve_price(state: AccountState, call: Call) -> Json:
     """GET /v1/prices/{}."""
-    return world.find("price", call.object_id)
+    return state.find("price", call.object_id)
 
 
-def create_product(world: World, call: Call) -> Json:
+def create_product(state: AccountState, call: Call) -> Json:
     """POST /v1/products."""
-    return make_product(world, call.params)
+    return make_product(state, call.params)
 
 
-def update_product(world: World, call: Call) -> Json:
+def update_product(state: AccountState, call: Call) -> Json:
     """POST /v1/products/{}."""
-    product = world.find("product", call.object_id)
-    with world.changing(product, "product.updated"):
+    product = state.find("product", call.object_id)
+    with state.emit_if_changed(product, "product.updated"):
         product.update(chosen(call.params, "active", "description", "name", "images", "unit_label", "url"))
         if "metadata" in call.params:
             product["metadata"] = merged(product["metadata"], call.params["metadata"])
-        product["updated"] = world.time()
+        product["updated"] = state.time()
     return product
 
 
-def retrieve_product(world: World, call: Call) -> Json:
+def retrieve_product(state: AccountState, call: Call) -> Json:
     """GET /v1/products/{}."""
-    return world.find("product", call.object_id)
+    return state.find("product", call.object_id)
 
 
-def list_products(world: World, call: Call) -> Json:
+def list_products(state: AccountState, call: Call) -> Json:
     """GET /v1/products, newest first."""
     params = call.params
     found = [
         product
-        for product in reversed(world.all("product"))
+        for product in reversed(state.all("product"))
         if ("active" not in params or product["active"] == params["active"])
         and ("ids" not in params or product["id"] in params["ids"])
-        and ("created" not in params or in_times(product["created"], params["created"]))
+        and ("created" not in params or in_time_range(product["created"], params["created"]))
     ]
-    return page(world, found, params, "/v1/products")
+    return page(state, found, params, "/v1/products")
 
 
 _PRODUCT = {

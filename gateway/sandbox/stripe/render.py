@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.sandbox.stripe.refusal import invalid, missing
 
 if TYPE_CHECKING:
-    from gateway.sandbox.stripe.world import World
+    from gateway.sandbox.stripe.account_state import AccountState
 
 Json = dict[str, Any]
 _DEEPEST = 4
@@ -28,10 +28,10 @@ _POINTS_AT = {
 _PLAIN = {("subscription_item", "subscription"), ("billing_portal.session", "customer"), ("line_item", "invoice")}
 
 
-def rendered(world: World, value: Any) -> Any:
+def rendered(state: AccountState, value: Any) -> Any:
     """A deep copy as Stripe would answer it, nothing expanded."""
     if isinstance(value, list):
-        return [rendered(world, item) for item in value]
+        return [rendered(state, item) for item in value]
     if not isinstance(value, dict):
         return value
     own = value.get("object")
@@ -40,10 +40,10 @@ def rendered(world: World, value: Any) -> Any:
         if key == "metadata":
             out[key] = item if item is None else dict(item)
         elif own is None or not key.startswith("_"):
-            out[key] = rendered(world, item)
+            out[key] = rendered(state, item)
     if own in ("subscription_item", "item") and isinstance(out.get("price"), str):
-        price = world.objects["price"][out["price"]]
-        out["price"] = rendered(world, price)
+        price = state.objects["price"][out["price"]]
+        out["price"] = rendered(state, price)
         if own == "subscription_item":
             out["plan"] = _plan(price)
     return out
@@ -89,7 +89,7 @@ def changed_from(before: Json, after: Json) -> Json:
     return previous
 
 
-def expanded(world: World, answer: Json, paths: Iterable[str]) -> Json:
+def expanded(state: AccountState, answer: Json, paths: Iterable[str]) -> Json:
     """The answer with each path filled in; refuses what cannot be expanded, as Stripe does."""
     for path in paths:
         steps = path.split(".")
@@ -97,14 +97,14 @@ def expanded(world: World, answer: Json, paths: Iterable[str]) -> Json:
             raise invalid(
                 f"You cannot expand more than {_DEEPEST} levels of a property. Property: {path}", param="expand"
             )
-        _expand(world, answer, steps, path)
+        _expand(state, answer, steps, path)
     return answer
 
 
-def _expand(world: World, node: Any, steps: list[str], path: str) -> None:
+def _expand(state: AccountState, node: Any, steps: list[str], path: str) -> None:
     if isinstance(node, list):
         for item in node:
-            _expand(world, item, steps, path)
+            _expand(state, item, steps, path)
         return
     if not steps or node is None:
         return
@@ -112,33 +112,33 @@ def _expand(world: World, node: Any, steps: list[str], path: str) -> None:
     if not isinstance(node, dict):
         raise _unexpandable(path)
     if step not in node:
-        node[step] = _included(world, node, step, path)
+        node[step] = _included(state, node, step, path)
     value = node[step]
     if isinstance(value, str) and step in _POINTS_AT and (node.get("object"), step) not in _PLAIN:
-        target = world.objects[_POINTS_AT[step]].get(value)
+        target = state.objects[_POINTS_AT[step]].get(value)
         if target is None:
             raise missing(step, value, param="expand")
-        node[step] = value = rendered(world, target)
+        node[step] = value = rendered(state, target)
     elif not rest and not (isinstance(value, dict) and "object" in value) and value is not None:
         raise _unexpandable(path)
-    _expand(world, value, rest, path)
+    _expand(state, value, rest, path)
 
 
-def _included(world: World, node: Mapping[str, Any], step: str, path: str) -> Json:
+def _included(state: AccountState, node: Mapping[str, Any], step: str, path: str) -> Json:
     """Lists that an object only carries when asked to."""
     own, own_id = node.get("object"), node.get("id", "")
     if (own, step) == ("checkout.session", "line_items"):
-        lines = world.objects["checkout.session"][own_id]["_line_items"]
-        return whole_list(rendered(world, lines), f"/v1/checkout/sessions/{own_id}/line_items")
+        lines = state.objects["checkout.session"][own_id]["_line_items"]
+        return whole_list(rendered(state, lines), f"/v1/checkout/sessions/{own_id}/line_items")
     if (own, step) == ("customer", "subscriptions"):
-        held = [s for s in world.all("subscription") if s["customer"] == own_id and s["status"] != "canceled"]
-        return whole_list(rendered(world, held[::-1]), f"/v1/customers/{own_id}/subscriptions")
+        held = [s for s in state.all("subscription") if s["customer"] == own_id and s["status"] != "canceled"]
+        return whole_list(rendered(state, held[::-1]), f"/v1/customers/{own_id}/subscriptions")
     if (own, step) == ("charge", "refunds"):
-        given_back = [r for r in reversed(world.all("refund")) if r["charge"] == own_id]
-        return whole_list(rendered(world, given_back), f"/v1/charges/{own_id}/refunds")
+        given_back = [r for r in reversed(state.all("refund")) if r["charge"] == own_id]
+        return whole_list(rendered(state, given_back), f"/v1/charges/{own_id}/refunds")
     if (own, step) == ("invoice", "payments"):
-        paid = [p for p in world.all("invoice_payment") if p["invoice"] == own_id]
-        return whole_list(rendered(world, paid), f"/v1/invoice_payments?invoice={own_id}")
+        paid = [p for p in state.all("invoice_payment") if p["invoice"] == own_id]
+        return whole_list(rendered(state, paid), f"/v1/invoice_payments?invoice={own_id}")
     raise _unexpandable(path)
 
 
@@ -172,7 +172,7 @@ def _truncate(value: Any, length: int) -> None:
             _truncate(item, length)
 
 
-def page(world: World, newest_first: list[Json], params: Mapping[str, Any], url: str) -> Json:
+def page(state: AccountState, newest_first: list[Json], params: Mapping[str, Any], url: str) -> Json:
     """One page of a list: `limit` (10), after or before a given id; `has_more` looks the way the caller walks."""
     limit = params.get("limit", 10)
     ids = [obj["id"] for obj in newest_first]
@@ -186,7 +186,7 @@ def page(world: World, newest_first: list[Json], params: Mapping[str, Any], url:
         rest, chosen = newest_first, newest_first[:limit]
     return {
         "object": "list",
-        "data": rendered(world, chosen),
+        "data": rendered(state, chosen),
         "has_more": len(rest) > len(chosen),
         "url": url,
     }
@@ -198,7 +198,7 @@ def _position(ids: list[str], wanted_id: str, param: str) -> int:
     return ids.index(wanted_id)
 
 
-def in_times(moment: int | None, wanted: Any) -> bool:
+def in_time_range(moment: int | None, wanted: Any) -> bool:
     """Whether an instant fits a `created`-like filter: a number, or bounds."""
     if moment is None:
         return False

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from gateway.sandbox.stripe import billing, periods
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.params import FLAG, PAGE, TEXT_KEPT, Spec
 from gateway.sandbox.stripe.refusal import invalid
 from gateway.sandbox.stripe.render import page
-from gateway.sandbox.stripe.world import World
 
 
-def change_at_period_end(world: World, subscription: Json, price_id: str) -> Json:
+def change_at_period_end(state: AccountState, subscription: Json, price_id: str) -> Json:
     """Two phases: as it is until the period's end, then the other price for one period, then released."""
-    now = world.time()
+    now = state.time()
     item = subscription["items"]["data"][0]
     switch_at = item["current_period_end"]
-    recurring = world.objects["price"][price_id]["recurring"]
+    recurring = state.objects["price"][price_id]["recurring"]
     ends_at = periods.after(switch_at, recurring["interval"], recurring["interval_count"], 1)
     quantity = item.get("quantity", 1)
     schedule: Json = {
@@ -56,9 +56,9 @@ def change_at_period_end(world: World, subscription: Json, price_id: str) -> Jso
         "subscription": subscription["id"],
         "test_clock": None,
     }
-    world.add(schedule)
-    world.emit("subscription_schedule.created", schedule)
-    with world.changing(subscription, billing.UPDATED):
+    state.add(schedule)
+    state.emit("subscription_schedule.created", schedule)
+    with state.emit_if_changed(subscription, billing.UPDATED):
         subscription["schedule"] = schedule["id"]
     return schedule
 
@@ -97,57 +97,57 @@ def _phase(subscription: Json, price_id: str, quantity: int, start_at: int, end_
     }
 
 
-def turn(world: World, schedule: Json) -> None:
+def turn(state: AccountState, schedule: Json) -> None:
     """The current phase is over: put the next one in force (its renewal bills the new price), or release."""
     ended_at = schedule["current_phase"]["end_date"]
     following = next((phase for phase in schedule["phases"] if phase["start_date"] == ended_at), None)
     if following is None:
-        let_go(world, schedule)
+        release_schedule(state, schedule)
         return
-    subscription = world.objects["subscription"][schedule["subscription"]]
-    with world.changing(schedule, "subscription_schedule.updated"):
+    subscription = state.objects["subscription"][schedule["subscription"]]
+    with state.emit_if_changed(schedule, "subscription_schedule.updated"):
         schedule["current_phase"] = {"start_date": following["start_date"], "end_date": following["end_date"]}
-    with world.changing(subscription, billing.UPDATED):
+    with state.emit_if_changed(subscription, billing.UPDATED):
         item = subscription["items"]["data"][0]
         item["price"] = following["items"][0]["price"]
 
 
-def let_go(world: World, schedule: Json) -> None:
+def release_schedule(state: AccountState, schedule: Json) -> None:
     """Release: the subscription stays as it is and belongs to itself again."""
-    subscription = world.objects["subscription"][schedule["subscription"]]
+    subscription = state.objects["subscription"][schedule["subscription"]]
     schedule.update(
         status="released",
-        released_at=world.time(),
+        released_at=state.time(),
         released_subscription=subscription["id"],
         subscription=None,
         current_phase=None,
     )
-    with world.changing(subscription, billing.UPDATED):
+    with state.emit_if_changed(subscription, billing.UPDATED):
         subscription["schedule"] = None
-    world.emit("subscription_schedule.released", schedule)
+    state.emit("subscription_schedule.released", schedule)
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/subscription_schedules/{}."""
-    return world.find("subscription_schedule", call.object_id)
+    return state.find("subscription_schedule", call.object_id)
 
 
-def release(world: World, call: Call) -> Json:
+def release(state: AccountState, call: Call) -> Json:
     """POST /v1/subscription_schedules/{}/release."""
-    schedule = _live(world, call.object_id)
-    let_go(world, schedule)
+    schedule = _live(state, call.object_id)
+    release_schedule(state, schedule)
     return schedule
 
 
-def cancel(world: World, call: Call) -> Json:
+def cancel(state: AccountState, call: Call) -> Json:
     """POST /v1/subscription_schedules/{}/cancel: cancels the subscription with it, at once."""
-    schedule = _live(world, call.object_id)
-    billing.cancel_now(world, world.objects["subscription"][schedule["subscription"]])
+    schedule = _live(state, call.object_id)
+    billing.cancel_now(state, state.objects["subscription"][schedule["subscription"]])
     return schedule
 
 
-def _live(world: World, schedule_id: str) -> Json:
-    schedule = world.find("subscription_schedule", schedule_id)
+def _live(state: AccountState, schedule_id: str) -> Json:
+    schedule = state.find("subscription_schedule", schedule_id)
     if schedule["status"] != "active":
         raise invalid(
             f"You cannot change a subscription schedule that is currently in the `{schedule['status']}` status."
@@ -155,15 +155,15 @@ def _live(world: World, schedule_id: str) -> Json:
     return schedule
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/subscription_schedules, newest first."""
     customer_id = call.params.get("customer")
     found = [
         schedule
-        for schedule in reversed(world.all("subscription_schedule"))
+        for schedule in reversed(state.all("subscription_schedule"))
         if customer_id is None or schedule["customer"] == customer_id
     ]
-    return page(world, found, call.params, "/v1/subscription_schedules")
+    return page(state, found, call.params, "/v1/subscription_schedules")
 
 
 ROUTES = (

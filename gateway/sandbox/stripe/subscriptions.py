@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.sandbox.stripe import billing, changes, invoicing
+from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.params import (
     FLAG,
@@ -22,35 +23,34 @@ from gateway.sandbox.stripe.params import (
     merged_metadata,
 )
 from gateway.sandbox.stripe.refusal import declined, invalid, missing
-from gateway.sandbox.stripe.render import in_times, page
-from gateway.sandbox.stripe.world import DAY, World
+from gateway.sandbox.stripe.render import in_time_range, page
 
 _STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
 
-def create(world: World, call: Call) -> Json:
+def create(state: AccountState, call: Call) -> Json:
     """POST /v1/subscriptions: needs a customer with a card, or a trial, or `payment_behavior=default_incomplete`."""
     params = call.params
-    customer = world.living_customer(params["customer"])
-    wanted = [_priced(world, entry, position) for position, entry in enumerate(params["items"])]
+    customer = state.active_customer(params["customer"])
+    wanted = [_priced(state, entry, position) for position, entry in enumerate(params["items"])]
     trial_end = params.get("trial_end")
     if "trial_period_days" in params:
-        trial_end = world.time() + params["trial_period_days"] * DAY
+        trial_end = state.time() + params["trial_period_days"] * DAY
     behavior = params.get("payment_behavior", "allow_incomplete")
     waits = behavior == "default_incomplete"
     sent = params.get("collection_method") == "send_invoice"
     _check_days(params, sent)
-    if customer["id"] not in world.cards and not trial_end and not waits and not sent:
+    if customer["id"] not in state.cards and not trial_end and not waits and not sent:
         raise invalid(
             "This customer has no attached payment source or default payment method. Please consider adding a default "
             "payment method.",
             code="resource_missing",
         )
-    if behavior == "error_if_incomplete" and not trial_end and not invoicing.card_pays(world, customer["id"]):
+    if behavior == "error_if_incomplete" and not trial_end and not invoicing.card_pays(state, customer["id"]):
         raise declined()
     end_behavior = params.get("trial_settings", {}).get("end_behavior", {})
     subscription = billing.start(
-        world,
+        state,
         customer["id"],
         wanted,
         {
@@ -64,7 +64,7 @@ def create(world: World, call: Call) -> Json:
         },
     )
     if params.get("cancel_at_period_end") or params.get("cancel_at"):
-        _cancellation(world, subscription, params)
+        _cancellation(state, subscription, params)
     return subscription
 
 
@@ -75,9 +75,9 @@ def _check_days(params: Json, sent: bool) -> None:
         raise invalid("You can only set `days_until_due` if `collection_method` is `send_invoice`.")
 
 
-def _priced(world: World, entry: Json, position: int) -> Json:
+def _priced(state: AccountState, entry: Json, position: int) -> Json:
     param = f"items[{position}][price]"
-    price = world.find("price", entry["price"], param=param)
+    price = state.find("price", entry["price"], param=param)
     if price["recurring"] is None:
         raise invalid("The price specified is set to `type=one_time` but this field only accepts recurring prices.")
     if not price["active"]:
@@ -85,35 +85,35 @@ def _priced(world: World, entry: Json, position: int) -> Json:
     return {**entry, "metadata": merged_metadata({}, entry.get("metadata", {}))}
 
 
-def retrieve(world: World, call: Call) -> Json:
+def retrieve(state: AccountState, call: Call) -> Json:
     """GET /v1/subscriptions/{}."""
-    return world.find("subscription", call.object_id)
+    return state.find("subscription", call.object_id)
 
 
-def list_all(world: World, call: Call) -> Json:
+def list_all(state: AccountState, call: Call) -> Json:
     """GET /v1/subscriptions, newest first. Without `status` the canceled ones are left out: a trap for reconcilers."""
     params = call.params
     if "customer" in params:
-        customer = world.find("customer", params["customer"], param="customer")
+        customer = state.find("customer", params["customer"], param="customer")
         # What the real one does here is not documented, so each of the three can be had.
-        if customer.get("deleted") and world.settings.deleted_customers_subscriptions == "missing":
+        if customer.get("deleted") and state.settings.deleted_customers_subscriptions == "missing":
             raise missing("customer", customer["id"])
-        if customer.get("deleted") and world.settings.deleted_customers_subscriptions == "empty":
-            return page(world, [], params, "/v1/subscriptions")
+        if customer.get("deleted") and state.settings.deleted_customers_subscriptions == "empty":
+            return page(state, [], params, "/v1/subscriptions")
     status = params.get("status")
     found = [
         subscription
-        for subscription in reversed(world.all("subscription"))
+        for subscription in reversed(state.all("subscription"))
         if _has_status(subscription, status)
         and ("customer" not in params or subscription["customer"] == params["customer"])
         and ("price" not in params or any(i["price"] == params["price"] for i in subscription["items"]["data"]))
-        and ("created" not in params or in_times(subscription["created"], params["created"]))
+        and ("created" not in params or in_time_range(subscription["created"], params["created"]))
         and (
             "current_period_end" not in params
-            or in_times(billing.period_end(subscription), params["current_period_end"])
+            or in_time_range(billing.period_end(subscription), params["current_period_end"])
         )
     ]
-    return page(world, found, params, "/v1/subscriptions")
+    return page(state, found, params, "/v1/subscriptions")
 
 
 def _has_status(subscription: Json, wanted: str | None) -> bool:
@@ -126,9 +126,9 @@ def _has_status(subscription: Json, wanted: str | None) -> bool:
     return bool(subscription["status"] == wanted)
 
 
-def update(world: World, call: Call) -> Json:
+def update(state: AccountState, call: Call) -> Json:
     """POST /v1/subscriptions/{}."""
-    subscription = world.find("subscription", call.object_id)
+    subscription = state.find("subscription", call.object_id)
     params = call.params
     if subscription["status"] == "canceled" and set(params) - {"metadata", "cancellation_details", "expand"}:
         raise invalid("A canceled subscription can only update its cancellation_details and metadata.")
@@ -137,12 +137,12 @@ def update(world: World, call: Call) -> Json:
             f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating any "
             "cancelation behavior directly is not allowed. Please update the schedule instead."
         )
-    with world.changing(subscription, billing.UPDATED):
+    with state.emit_if_changed(subscription, billing.UPDATED):
         if "trial_end" in params:
-            _move_trial(subscription, world.time() if params["trial_end"] == "now" else params["trial_end"])
+            _move_trial(subscription, state.time() if params["trial_end"] == "now" else params["trial_end"])
         if "items" in params:
             changes.apply(
-                world,
+                state,
                 subscription,
                 params["items"],
                 proration=params.get("proration_behavior", "create_prorations"),
@@ -157,8 +157,8 @@ def update(world: World, call: Call) -> Json:
         if "metadata" in params:
             subscription["metadata"] = merged_metadata(subscription["metadata"], params["metadata"])
     if params.get("trial_end") == "now":
-        billing.end_trial(world, subscription)
-    _cancellation(world, subscription, params)
+        billing.end_trial(state, subscription)
+    _cancellation(state, subscription, params)
     return subscription
 
 
@@ -173,62 +173,62 @@ def _move_trial(subscription: Json, trial_end: int) -> None:
         item.update(current_period_end=trial_end, billed_until=trial_end)
 
 
-def _cancellation(world: World, subscription: Json, params: Json) -> None:
+def _cancellation(state: AccountState, subscription: Json, params: Json) -> None:
     """Both ways to say when it ends; `cancel_at` may be a word that is resolved to a timestamp at once."""
     ends = [item["current_period_end"] for item in subscription["items"]["data"]]
     at = params.get("cancel_at")
     if at in ("min_period_end", "max_period_end"):
         at = min(ends) if at == "min_period_end" else max(ends)
     if params.get("cancel_at_period_end"):
-        billing.cancel_later(world, subscription, min(ends), flag=True, feedback=params.get("cancellation_details"))
+        billing.cancel_later(state, subscription, min(ends), flag=True, feedback=params.get("cancellation_details"))
     elif at is not None:
-        if at <= world.time():
+        if at <= state.time():
             raise invalid("cancel_at must be in the future.", param="cancel_at")
-        billing.cancel_later(world, subscription, at, flag=False, feedback=params.get("cancellation_details"))
+        billing.cancel_later(state, subscription, at, flag=False, feedback=params.get("cancellation_details"))
     elif params.get("cancel_at_period_end") is False or ("cancel_at" in params and at is None):
-        billing.keep(world, subscription)
+        billing.keep(state, subscription)
 
 
-def cancel(world: World, call: Call) -> Json:
+def cancel(state: AccountState, call: Call) -> Json:
     """DELETE /v1/subscriptions/{}: at once. A second time it is not found, as with Stripe."""
-    subscription = world.find("subscription", call.object_id)
+    subscription = state.find("subscription", call.object_id)
     if subscription["status"] in billing.OVER:
         raise missing("subscription", subscription["id"])
     subscription["cancellation_details"].update(call.params.get("cancellation_details", {}))
-    billing.cancel_now(world, subscription)
+    billing.cancel_now(state, subscription)
     return subscription
 
 
-def pause(world: World, call: Call) -> Json:
+def pause(state: AccountState, call: Call) -> Json:
     """POST /v1/subscriptions/{}/pause (endive): status `paused`, refused while a schedule manages it."""
-    subscription = world.find("subscription", call.object_id)
+    subscription = state.find("subscription", call.object_id)
     if subscription["schedule"]:
         raise invalid("You cannot pause a subscription that is managed by a subscription schedule.")
     if subscription["status"] not in ("active", "trialing", "past_due"):
         raise invalid(f"You cannot pause a subscription with status `{subscription['status']}`.")
-    billing.pause(world, subscription, "pause_requested")
+    billing.pause(state, subscription, "pause_requested")
     return subscription
 
 
-def resume(world: World, call: Call) -> Json:
+def resume(state: AccountState, call: Call) -> Json:
     """POST /v1/subscriptions/{}/resume: active again; with the default anchor `now` a new period is billed at once."""
-    subscription = world.find("subscription", call.object_id)
+    subscription = state.find("subscription", call.object_id)
     if subscription["status"] != "paused":
         raise invalid("You can only resume a subscription with status `paused`.")
-    now = world.time()
+    now = state.time()
     anew = call.params.get("billing_cycle_anchor", {"type": "now"})["type"] == "now"
     must_pay = call.params.get("payment_behavior") == "resume_on_payment_success"
-    if must_pay and anew and not invoicing.card_pays(world, subscription["customer"]):
+    if must_pay and anew and not invoicing.card_pays(state, subscription["customer"]):
         raise declined()
-    with world.changing(subscription, billing.UPDATED):
+    with state.emit_if_changed(subscription, billing.UPDATED):
         subscription.update(status="active", status_details=None)
         if anew:
             subscription["billing_cycle_anchor"] = now
             for item in subscription["items"]["data"]:
                 item["current_period_end"] = now
-    world.emit("customer.subscription.resumed", subscription)
+    state.emit("customer.subscription.resumed", subscription)
     if anew:
-        billing.renew(world, subscription, at_once=True)
+        billing.renew(state, subscription, at_once=True)
     return subscription
 
 

@@ -1,1 +1,1 @@
-"""Alembic's folder: one module a step, run by `gateway.store.migrate`."""
+"""Alembic's folder: one module a step, run by `gateway.store.engine.migrate`."""

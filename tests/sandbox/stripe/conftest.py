@@ -49,7 +49,7 @@ async def start(receiver: Receiver) -> AsyncIterator[Start]:
     for box, server in started:
         await box.http.close()
         await server.close()
-        for event in box.sandbox.world.all("event"):
+        for event in box.sandbox.state.all("event"):
             if event["api_version"].startswith("2026"):
                 box.watch.of_event(event)
         assert box.watch.problems == []

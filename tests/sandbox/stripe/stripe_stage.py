@@ -105,7 +105,7 @@ class Box:
 
     def event_types(self) -> list[str]:
         """All that happened, oldest first."""
-        return [event["type"] for event in self.sandbox.world.all("event")]
+        return [event["type"] for event in self.sandbox.state.all("event")]
 
 
 def _text(value: Any) -> str:

@@ -84,7 +84,7 @@ async def test_a_lookup_key_moves_only_when_told_to(box: Box) -> None:
     assert (await box.ok("GET", "/v1/prices/price_pro"))["lookup_key"] is None
     item = (await box.subscription(subscription["id"]))["items"]["data"][0]
     assert (item["price"]["id"], item["price"]["lookup_key"]) == ("price_pro", None)
-    event = box.sandbox.world.all("event")[-2]
+    event = box.sandbox.state.all("event")[-2]
     assert (event["type"], event["data"]["previous_attributes"]) == ("price.updated", {"lookup_key": "pro_month"})
 
 

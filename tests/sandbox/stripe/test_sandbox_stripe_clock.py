@@ -47,7 +47,7 @@ async def test_a_renewal_is_a_draft_for_an_hour_and_then_paid(box: Box) -> None:
     """The period moves on before anything is paid."""
     subscription = await box.subscribed()
     ends = subscription["items"]["data"][0]["current_period_end"]
-    box.sandbox.advance(ends - box.sandbox.world.time() + 1)
+    box.sandbox.advance(ends - box.sandbox.state.time() + 1)
     renewed = await box.subscription(subscription["id"])
     assert renewed["items"]["data"][0]["current_period_start"] == ends
     assert renewed["status"] == "active"
@@ -64,7 +64,7 @@ async def test_a_year_of_months_is_twelve_renewals(box: Box) -> None:
     listed = await box.ok("GET", "/v1/invoices", {"subscription": subscription["id"], "limit": 100})
     assert {invoice["status"] for invoice in listed["data"]} == {"paid"}
     assert len(listed["data"]) == 13
-    made = [event["created"] for event in box.sandbox.world.all("event")]
+    made = [event["created"] for event in box.sandbox.state.all("event")]
     assert made == sorted(made)
 
 
@@ -72,7 +72,7 @@ async def test_a_failing_card_is_retried_and_then_the_subscription_is_canceled(b
     subscription = await box.subscribed()
     box.sandbox.set_card(subscription["customer"], "fail")
     ends = subscription["items"]["data"][0]["current_period_end"]
-    box.sandbox.advance(ends - box.sandbox.world.time() + 3601)
+    box.sandbox.advance(ends - box.sandbox.state.time() + 3601)
     invoice = await _newest(box, subscription)
     failed_at = ends + 3600
     assert (invoice["status"], invoice["attempt_count"]) == ("open", 1)

@@ -115,7 +115,7 @@ async def test_an_event_can_be_emitted_over_http(box: Box) -> None:
     refund = {"id": "ch_1", "object": "charge", "refunded": True}
     _, answer = await _control(box, "POST", "emit", {"type": "charge.refunded", "object": refund})
     assert answer["event"]["data"]["object"] == refund
-    box.sandbox.world.objects["event"].pop(answer["event"]["id"])
+    box.sandbox.state.objects["event"].pop(answer["event"]["id"])
 
 
 async def test_the_index_lists_and_drives_the_account(box: Box) -> None:
@@ -131,12 +131,12 @@ async def test_the_index_lists_and_drives_the_account(box: Box) -> None:
     await box.click(home, action="card_ok", customer=subscription["customer"])
     await box.click(home, action="renew", **of_it)
     assert (await box.subscription(subscription["id"]))["status"] == "active"
-    before = box.sandbox.world.time()
+    before = box.sandbox.state.time()
     await box.click(home, action="advance_day")
     await box.click(home, action="advance_month")
-    assert box.sandbox.world.time() - before >= 32 * DAY
+    assert box.sandbox.state.time() - before >= 32 * DAY
     await box.click(home, action="card_fail", customer=subscription["customer"])
-    assert box.sandbox.world.cards[subscription["customer"]] == "fail"
+    assert box.sandbox.state.cards[subscription["customer"]] == "fail"
     assert (await box.click(home, action="explode"))[0] == 400
     assert (await box.click(home, action="renew", subscription="sub_x"))[0] == 404
 

@@ -35,7 +35,7 @@ async def charge_of(box: Box, subscription: Json) -> Json:
 
 
 def since(box: Box, count: int) -> list[Json]:
-    return box.sandbox.world.all("event")[count:]
+    return box.sandbox.state.all("event")[count:]
 
 
 @pytest.mark.parametrize("route", [*charges.ROUTES, *disputes.ROUTES], ids=lambda route: f"{route.method} {route.path}")
@@ -61,7 +61,7 @@ async def test_paying_an_invoice_leaves_a_charge_that_leads_back_to_it(box: Box)
 
 async def test_a_dispute_takes_the_money_and_a_won_one_brings_it_back(box: Box) -> None:
     subscription = await box.subscribed()
-    charge, before = await charge_of(box, subscription), len(box.sandbox.world.all("event"))
+    charge, before = await charge_of(box, subscription), len(box.sandbox.state.all("event"))
     opened = (await control(box, "dispute", subscription=subscription["id"]))["dispute"]
     assert (opened["charge"], opened["amount"], opened["status"]) == (charge["id"], 2000, "needs_response")
     assert "customer" not in opened
@@ -89,7 +89,7 @@ async def test_a_dispute_takes_the_money_and_a_won_one_brings_it_back(box: Box) 
 
 async def test_an_inquiry_takes_no_money(box: Box) -> None:
     subscription = await box.subscribed()
-    before = len(box.sandbox.world.all("event"))
+    before = len(box.sandbox.state.all("event"))
     asked = box.sandbox.dispute(subscription["id"], "warning_needs_response")
     closed = box.sandbox.dispute(subscription["id"], "warning_closed")
     assert (asked["status"], closed["status"], closed["balance_transactions"]) == (
@@ -109,7 +109,7 @@ async def test_giving_in_loses_a_dispute_once(box: Box) -> None:
 
 async def test_a_refund_in_part_and_then_of_the_rest(box: Box) -> None:
     subscription = await box.subscribed()
-    charge, before = await charge_of(box, subscription), len(box.sandbox.world.all("event"))
+    charge, before = await charge_of(box, subscription), len(box.sandbox.state.all("event"))
     part = (await control(box, "refund", subscription=subscription["id"], amount=500))["refund"]
     assert (part["amount"], part["charge"], part["status"]) == (500, charge["id"], "succeeded")
     rest = await box.ok("POST", "/v1/refunds", {"charge": charge["id"], "reason": "requested_by_customer"})

@@ -96,7 +96,7 @@ async def test_a_trial_is_ended_or_moved(box: Box) -> None:
     moved = await box.ok("POST", path, {"trial_end": subscription["trial_end"] + DAY})
     assert moved["items"]["data"][0]["current_period_end"] == moved["trial_end"] == subscription["trial_end"] + DAY
     ended = await box.ok("POST", path, {"trial_end": "now"})
-    assert (ended["status"], ended["trial_end"] <= box.sandbox.world.time()) == ("active", True)
+    assert (ended["status"], ended["trial_end"] <= box.sandbox.state.time()) == ("active", True)
     assert ended["items"]["data"][0]["current_period_start"] == ended["trial_end"]
 
 
@@ -178,7 +178,7 @@ async def test_an_invoice_that_is_sent_is_due_and_charged_by_nobody(box: Box) ->
     assert (sent["status"], sent["attempt_count"], sent["due_date"]) == ("open", 0, finalized_at + 3 * DAY)
     box.sandbox.advance(3 * DAY)
     assert (await box.subscription(subscription["id"]))["status"] == "past_due"
-    assert box.sandbox.world.all("event")[-2]["type"] == "invoice.overdue"
+    assert box.sandbox.state.all("event")[-2]["type"] == "invoice.overdue"
     await box.ok("POST", f"/v1/invoices/{sent['id']}/pay", {"paid_out_of_band": True})
     assert (await box.subscription(subscription["id"]))["status"] == "active"
 

@@ -143,7 +143,7 @@ async def test_the_library_retries_what_it_is_told_to_with_one_key(box: Box) -> 
     tries = list(box.sandbox.api.log)
     assert [(seen.status, seen.replayed) for seen in tries] == [(409, False), (200, False), (200, True)]
     assert len({seen.idempotency_key for seen in tries}) == 1
-    assert [each["id"] for each in box.sandbox.state()["customer"]] == [customer.id]
+    assert [each["id"] for each in box.sandbox.snapshot()["customer"]] == [customer.id]
 
 
 async def test_a_webhook_endpoint_and_a_portal_configuration_by_the_library(box: Box, sdk: Sdk) -> None:

@@ -247,7 +247,7 @@ async def test_a_credit_is_kept_for_the_next_invoice(box: Box) -> None:
 
 async def test_a_preview_changes_nothing(box: Box) -> None:
     subscription = await box.subscribed()
-    before = box.sandbox.state()
+    before = box.sandbox.snapshot()
     preview = await box.ok(
         "POST",
         "/v1/invoices/create_preview",
@@ -259,7 +259,7 @@ async def test_a_preview_changes_nothing(box: Box) -> None:
         },
     )
     assert 2990 <= preview["amount_due"] <= 3000
-    assert box.sandbox.state() == before
+    assert box.sandbox.snapshot() == before
     plain = await box.ok("POST", "/v1/invoices/create_preview", {"subscription": subscription["id"]})
     assert (plain["amount_due"], plain["billing_reason"]) == (2000, "upcoming")
 

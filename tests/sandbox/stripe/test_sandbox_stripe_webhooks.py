@@ -40,7 +40,7 @@ async def test_the_official_library_accepts_every_webhook_and_no_other_secret(bo
 async def test_a_purchase_makes_the_events_of_a_purchase(box: Box) -> None:
     before = len(box.event_types())
     subscription = await box.subscribed()
-    made = box.sandbox.world.all("event")[before:]
+    made = box.sandbox.state.all("event")[before:]
     assert [event["type"] for event in made] == [
         "customer.created",
         "customer.subscription.created",
@@ -65,7 +65,7 @@ async def test_a_purchase_makes_the_events_of_a_purchase(box: Box) -> None:
 async def test_an_event_names_the_request_and_key_that_caused_it(box: Box) -> None:
     await box.customer(email="a@b.c")
     await box.ok("POST", "/v1/customers", {"email": "c@d.e"}, Idempotency_Key="cus:1")
-    event = box.sandbox.world.all("event")[-1]
+    event = box.sandbox.state.all("event")[-1]
     assert event["request"] == {"id": box.sandbox.api.log[-1].request_id, "idempotency_key": "cus:1"}
 
 
@@ -73,7 +73,7 @@ async def test_a_renewal_that_fails_makes_its_events(box: Box) -> None:
     subscription = await box.subscribed()
     before = len(box.event_types())
     box.sandbox.fail_next_renewal(subscription["id"])
-    made = box.sandbox.world.all("event")[before:]
+    made = box.sandbox.state.all("event")[before:]
     assert [event["type"] for event in made] == [
         "invoice.created",
         "customer.subscription.updated",
@@ -90,7 +90,7 @@ async def test_a_renewal_that_fails_makes_its_events(box: Box) -> None:
 async def test_events_are_snapshots(box: Box) -> None:
     subscription = await box.subscribed()
     await box.ok("DELETE", f"/v1/subscriptions/{subscription['id']}")
-    created = next(e for e in box.sandbox.world.all("event") if e["type"] == "customer.subscription.created")
+    created = next(e for e in box.sandbox.state.all("event") if e["type"] == "customer.subscription.created")
     assert created["data"]["object"]["status"] == "active"
 
 
@@ -108,7 +108,7 @@ async def test_only_2xx_is_success_and_the_rest_is_retried(start: Start, receive
     ]
     assert {body["data"]["object"]["id"] for body in _bodies(receiver)} == {customer["id"]}
     assert len({body["id"] for body in _bodies(receiver)}) == 1
-    assert box.sandbox.world.all("event")[-1]["pending_webhooks"] == 0
+    assert box.sandbox.state.all("event")[-1]["pending_webhooks"] == 0
 
 
 async def test_what_was_never_delivered_is_found_in_the_event_list(start: Start, receiver: Receiver) -> None:
@@ -224,7 +224,7 @@ async def test_what_the_sandbox_does_not_act_out_can_be_said(box: Box) -> None:
     await until(lambda: box.sandbox.deliveries.idle, "delivered")
     told = next(body for body in _bodies(box.receiver) if body["id"] == event["id"])
     assert (told["type"], told["data"]["object"]) == ("charge.dispute.created", dispute)
-    box.sandbox.world.objects["event"].pop(event["id"])
+    box.sandbox.state.objects["event"].pop(event["id"])
 
 
 async def test_old_events_are_old_in_the_webhook_and_in_the_list(start: Start, receiver: Receiver) -> None:

@@ -1,0 +1,25 @@
+"""What an edit of apps.json would take away from somebody who has it."""
+
+from __future__ import annotations
+
+from gateway.catalog.model import Catalog
+from gateway.errors import ConfigError
+from gateway.store import Store, entitlements
+
+
+async def refuse_removed_tiers(store: Store, catalog: Catalog, apps_file: str) -> None:
+    """Raise `ConfigError` where an edit takes a tier away that somebody has: they would be cut off by a slip of the
+    keyboard."""
+    removed = []
+    for (app_id, tier_id), count in (await store.read(entitlements.tiers_in_use)).items():
+        app = catalog.app(app_id)
+        where = f"{apps_file}: {app_id}"
+        if app is None:
+            removed.append(f"{where}: the app was removed, but {count} of its users have {tier_id!r}; put it back")
+        elif app.tier(tier_id) is None:
+            removed.append(
+                f"{where}: the tier {tier_id!r} was removed, but {count} users have it; put it back, "
+                f'or add "was": ["{tier_id}"] to the tier that takes its place'
+            )
+    if removed:
+        raise ConfigError(removed)

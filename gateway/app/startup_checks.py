@@ -1,0 +1,100 @@
+"""What Stripe must be asked once after a start: whose key it is, and after a loss or a restore, who is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import MutableMapping
+
+from gateway.billing.accounts.account import AccountCheck, binding, refuse_wrong_account, unanswered
+from gateway.billing.accounts.forget import purge
+from gateway.billing.accounts.recovery import begin_recovery, recover
+from gateway.billing.accounts.signing import sign_customers
+from gateway.billing.context import Billing
+from gateway.errors import ConfigError, UpstreamFailed
+from gateway.log import fields
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 4.0
+"""How long a start waits for Stripe: an outage there must not become one here."""
+RETRY_SECONDS = 5.0
+PURGE_SECONDS = 86_400.0
+_RECOVERY = {
+    "restored": "a backup was restored: everybody is being looked up at Stripe",
+    "empty": "the database is new: Stripe is being asked whether it holds customers of ours",
+}
+
+
+class StartupChecks:
+    """`problems` is what /ready tells; an entry of ours goes when its question is answered."""
+
+    def __init__(self, billing: Billing, problems: MutableMapping[str, str]) -> None:
+        self._billing = billing
+        self._problems = problems
+        self._check: AccountCheck | None = None
+        self._recovery = ""
+
+    async def run_before_serving(self) -> None:
+        """Before anything is served. Raises `ConfigError` for a key of another account; an outage stops no start."""
+        billing = self._billing
+        self._check = AccountCheck(billing, await billing.store.read(binding))
+        self._recovery = await billing.store.write(begin_recovery)
+        if self._recovery:
+            billing.recovering = self._recovery == "restored"
+            self._problems["recovery"] = _RECOVERY[self._recovery]
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._ask(self._check)
+        except (UpstreamFailed, TimeoutError) as exc:
+            self._report_unchecked(exc)
+
+    async def retry_until_answered(self) -> None:
+        """While serving: until each question is answered."""
+        while self._check is not None:
+            try:
+                await self._ask(self._check)
+            except ConfigError as exc:
+                self._problems["account"] = exc.message
+                await refuse_wrong_account(self._billing, exc.message)
+                return
+            except UpstreamFailed as exc:
+                self._report_unchecked(exc)
+                await asyncio.sleep(RETRY_SECONDS)
+        while self._recovery:
+            try:
+                await recover(self._billing)
+                self._recovery = ""
+                self._problems.pop("recovery", None)
+            except UpstreamFailed as exc:
+                log.warning("recovery_deferred", extra=fields(detail=exc.detail or exc.message))
+                await asyncio.sleep(RETRY_SECONDS)
+        await self._sign()
+
+    async def purge_daily(self) -> None:
+        """Once a day, and at each start."""
+        while True:
+            await purge(self._billing)
+            await asyncio.sleep(PURGE_SECONDS)
+
+    async def _ask(self, check: AccountCheck) -> None:
+        await check.ask()
+        self._check = None
+        self._problems.pop("account", None)
+
+    async def _sign(self) -> None:
+        while True:
+            try:
+                await sign_customers(self._billing)
+                return
+            except UpstreamFailed as exc:
+                log.warning("signing_deferred", extra=fields(detail=exc.detail or exc.message))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _report_unchecked(self, exc: UpstreamFailed | TimeoutError) -> None:
+        message = unanswered(
+            exc if isinstance(exc, UpstreamFailed) else UpstreamFailed("Stripe did not answer in time.")
+        )
+        if self._problems.get("account") != message:
+            log.warning("account_not_checked", extra=fields(detail=getattr(exc, "detail", "") or message))
+        self._problems["account"] = message

@@ -1,0 +1,1 @@
+"""Whose customers they are: the Stripe account, adoption, signatures, API keys, moving and forgetting users."""

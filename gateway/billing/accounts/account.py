@@ -1,0 +1,141 @@
+"""The one Stripe account and mode that a store belongs to: with another's key every customer is "no such customer"."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.errors import ConfigError, UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, instance
+from gateway.store.customers import Customer
+from gateway.stripe.client import StripeError
+from gateway.tiers.model import Concern
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+ACCOUNT, MODE = "stripe_account", "stripe_mode"
+MISMATCH = "account_mismatch"
+_REMEDY = "put the right key back, or, to start anew in that account, stop the server and run: skpay account move"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What the store remembers. `account` '': never told, as to a restricted key; `mode` '': not bound yet.
+
+    `newest` is the customer recorded last, None in a store that has none that is not deleted.
+    """
+
+    account: str
+    mode: str
+    newest: Customer | None
+
+
+def binding(conn: Connection) -> Binding:
+    return Binding(instance.get(conn, ACCOUNT) or "", instance.get(conn, MODE) or "", customers.newest(conn))
+
+
+def mode_of(livemode: bool) -> str:
+    return "live" if livemode else "test"
+
+
+class AccountCheck:
+    """Asked at start, and again until Stripe has answered.
+
+    The binding is the one found at start: a customer that was made since then with a wrong key must prove nothing.
+    """
+
+    def __init__(self, billing: Billing, bound: Binding) -> None:
+        self._billing = billing
+        self._bound = bound
+        billing.account = bound.account
+
+    async def ask(self) -> None:
+        """Bind the store, or see that it is bound to this account. Afterwards it is known, one way or the other.
+
+        Raises `ConfigError` for a key of another account or mode, or one that Stripe does not know; `UpstreamFailed`
+        if Stripe cannot be asked, and nothing is known.
+        """
+        billing, bound = self._billing, self._bound
+        mode = mode_of(billing.stripe.livemode)
+        if bound.newest is not None and bound.mode not in ("", mode):
+            raise ConfigError(
+                [f"STRIPE_SECRET_KEY: is a {mode} key, the database is of the {bound.mode} mode; {_REMEDY}"]
+            )
+        await self._read_newest()
+        account = await self._account()
+        if bound.newest is not None and bound.account and account and bound.account != account:
+            raise ConfigError(
+                [f"STRIPE_SECRET_KEY: is of the account {account}, the database of {bound.account}; {_REMEDY}"]
+            )
+        await self._bind(account or bound.account, mode)
+
+    async def _read_newest(self) -> None:
+        newest = self._bound.newest
+        if newest is None:
+            return
+        try:
+            await self._billing.stripe.get(api_path("v1/customers", newest.customer_id))
+        except StripeError as exc:
+            if exc.status == 401:
+                raise ConfigError([f"STRIPE_SECRET_KEY: Stripe does not know this key; {_REMEDY}"]) from exc
+            if exc.stripe_code != "resource_missing":
+                raise
+            raise ConfigError(
+                [
+                    f"STRIPE_SECRET_KEY: is of another Stripe account than the database, whose newest customer"
+                    f" {newest.customer_id} it cannot read; {_REMEDY}"
+                ]
+            ) from exc
+
+    async def _account(self) -> str:
+        """The account's id; '' for a restricted key, which may not be told."""
+        try:
+            return str((await self._billing.stripe.get("/v1/account")).get("id") or "")
+        except StripeError as exc:
+            if exc.status == 403 or (exc.status == 401 and self._bound.newest is not None):
+                return ""
+            raise
+
+    async def _bind(self, account: str, mode: str) -> None:
+        billing, before = self._billing, self._bound
+
+        def job(conn: Connection) -> list[tuple[str, str]]:
+            instance.put(conn, ACCOUNT, account)
+            instance.put(conn, MODE, mode)
+            return resolve_all(conn, [(MISMATCH, "key")], billing.now())
+
+        log_resolved(await billing.store.write(job))
+        billing.account, billing.wrong_account = account, False
+        if (before.account, before.mode) != (account, mode):
+            log.info("account_bound", extra=fields(account=account, mode=mode))
+
+
+async def refuse_wrong_account(billing: Billing, problem: str) -> None:
+    """Found out while serving: nobody's tier is touched and nothing is created there; a person must put it right."""
+    billing.wrong_account = True
+    message = f"{problem}; until then nothing can be bought, and the next start is refused"
+    concern = Concern(MISMATCH, "key", message)
+    log_opened(await billing.store.write(lambda conn: open_all(conn, [concern], billing.now())))
+
+
+def event_concern(billing: Billing, event_id: str, livemode: bool, account: str) -> Concern | None:
+    """Why an event is none of ours, None if it is: another mode, or the account of a Connect event."""
+    if livemode != billing.stripe.livemode:
+        mode = mode_of(livemode)
+        message = f"{event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
+        return Concern("livemode_mismatch", mode, message)
+    if account and account != billing.account:
+        message = f"{event_id} is of the account {account}, which is not ours; make the endpoint for your own account"
+        return Concern("account_mismatch", account, message)
+    return None
+
+
+def unanswered(exc: UpstreamFailed) -> str:
+    """What /ready says while Stripe has not said whose key it is."""
+    return f"not compared with the store yet: {exc.message}"

@@ -1,0 +1,64 @@
+"""Leaving one Stripe account for another, as from a sandbox to live: what the old one gave is forgotten, on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.account import ACCOUNT, MISMATCH, MODE, Binding, binding
+from gateway.billing.accounts.recovery import RECOVERY
+from gateway.billing.accounts.signing import SIGNED_WITH
+from gateway.billing.events.missed import CURSOR
+from gateway.billing.reconcile.schedule import RECONCILED_AT
+from gateway.store import forgetting, refreshes
+
+_FACTS = (ACCOUNT, MODE, "portal:", CURSOR, RECONCILED_AT, RECOVERY, SIGNED_WITH)
+_ALERTS = (
+    MISMATCH,
+    "livemode_mismatch",
+    "refresh_failing",
+    "unknown_status",
+    "unknown_price",
+    "duplicate_subscription",
+    "subscription_missing",
+    "dispute_open",
+    "dispute_lost",
+    "refunded",
+    "fraud_warning",
+    "event_unreadable",
+    "reconcile_failing",
+    "reconcile_stopped",
+    "price_missing",
+    "price_differs",
+    "prices_refused",
+    "checkout_refused",
+    "portal_refused",
+    "currency_mismatch",
+    "adopt_refused",
+    "users_delete_refused",
+    "users_move_refused",
+    "unadopted_payer",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMoveResult:
+    """What was, or in a dry run would be, forgotten. `users` lose what the old account gave them."""
+
+    bound: Binding
+    users: int
+    forgotten: dict[str, int]
+
+
+def move_account(conn: Connection, now: int) -> AccountMoveResult:
+    """Forget the Stripe account: the next start binds the store to the account of its key.
+
+    Grants, keys, tombstones and LiteLLM ids stay. Whoever had a tier by a subscription is refreshed by the next
+    server: they get what their grants give, or the first tier, and LiteLLM is told.
+    """
+    bound, affected = binding(conn), forgetting.subscribers(conn)
+    forgotten = forgetting.remove_account(conn, _FACTS, _ALERTS)
+    for app_id, user_id in affected:
+        refreshes.want(conn, app_id, user_id, now)
+    return AccountMoveResult(bound, len(affected), forgotten)

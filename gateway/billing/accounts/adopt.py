@@ -1,0 +1,273 @@
+"""Customers that exist at Stripe and not in our store: found again by the metadata that we signed, or by an operator.
+
+Only the signature makes a customer ours by itself; whose an unsigned one is, an operator says (`skpay users adopt`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts import unadopted
+from gateway.billing.accounts.signing import SIGNATURE, signed_metadata, signed_owner
+from gateway.billing.context import Billing, check_user_id
+from gateway.billing.work.alerting import log_resolved
+from gateway.billing.work.refusals import alert_refusals
+from gateway.errors import InvalidInput, UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, refreshes, tombstones
+from gateway.stripe.client import StripeError, StripeObject
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_SECONDS = 10
+MAX_CONCURRENT = 8
+UNKNOWN_CUSTOMER_SECONDS = 3600
+MAX_UNKNOWN_CUSTOMERS = 10_000
+MAX_LISTED = 100_000
+
+_CUSTOMER_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
+
+State = Literal["new", "known", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An operator says: this customer is that user of the app."""
+
+    customer_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionResult:
+    """What becomes of a assignment. `why` is of a refused one."""
+
+    customer_id: str
+    user_id: str
+    state: State
+    why: str = ""
+
+
+async def adopt_unknown(
+    billing: Billing, customer_ids: Iterable[str], *, subscribing: Collection[str] = ()
+) -> dict[str, str]:
+    """Look customers up that events name and nobody knows; who carries our signature is ours from now on.
+
+    Others are alerted if they pay for a tier, and are not asked about again for an hour, unless they have just
+    subscribed to something (`subscribing`) or have such an alert. Returns, by customer id, why it could not be found
+    out.
+    """
+    now = billing.now()
+    named = list(dict.fromkeys(customer_ids))
+    named = await billing.store.read(lambda conn: [each for each in named if not _is_known_or_forgotten(conn, each)])
+    wanted = [each for each in named if billing.unknown_customers.get(each, 0) <= now]
+    remembered = [each for each in named if each not in wanted]
+    paying = await billing.store.read(lambda conn: unadopted.alerted(conn, remembered))
+    at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
+    foreign = [each for each in remembered if each in paying or each in subscribing]
+
+    async def look_up(customer_id: str) -> None:
+        async with at_once:
+            found = await _look_up(billing, customer_id)
+        if isinstance(found, str):
+            failed[customer_id] = found
+        elif found is None or not await adopt_signed(billing, [found]):
+            foreign.append(customer_id)
+
+    await asyncio.gather(*map(look_up, wanted))
+    failed |= await _check_foreign(billing, foreign)
+    for customer_id in foreign:
+        if customer_id not in failed:
+            _remember_unknown_customer(billing, customer_id)
+    return failed
+
+
+async def _look_up(billing: Billing, customer_id: str) -> StripeObject | str | None:
+    """The customer; None if Stripe has none of this id, a text why it could not be asked."""
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return await billing.stripe.get(api_path("v1/customers", customer_id))
+    except StripeError as exc:
+        return None if exc.stripe_code == "resource_missing" else exc.detail
+    except (UpstreamFailed, TimeoutError) as exc:
+        return getattr(exc, "detail", "") or "Stripe did not answer in time"
+
+
+async def _check_foreign(billing: Billing, customer_ids: list[str]) -> dict[str, str]:
+    """Alert those of these customers who pay for a tier; why, of those that Stripe could not be asked about."""
+    try:
+        return await unadopted.check_payers(billing, customer_ids)
+    except UpstreamFailed as exc:
+        return dict.fromkeys(customer_ids, exc.detail or exc.message)
+
+
+def _is_known_or_forgotten(conn: Connection, customer_id: str) -> bool:
+    return customers.owner(conn, customer_id) is not None or tombstones.is_forgotten_customer(conn, customer_id)
+
+
+def _remember_unknown_customer(billing: Billing, customer_id: str) -> None:
+    unknown_customers = billing.unknown_customers
+    unknown_customers.pop(customer_id, None)
+    unknown_customers[customer_id] = billing.now() + UNKNOWN_CUSTOMER_SECONDS
+    while len(unknown_customers) > MAX_UNKNOWN_CUSTOMERS:
+        del unknown_customers[next(iter(unknown_customers))]
+
+
+async def adopt_signed(billing: Billing, found: Sequence[StripeObject]) -> int:
+    """Store those of these customers that carry our signature and ask for their owners' refreshes; how many are new."""
+    owners = [(str(each.get("id")), signed_owner(billing.signing_keys, each.get("metadata"))) for each in found]
+    ours = [(cid, *owner) for cid, owner in owners if owner is not None and billing.catalog.app(owner[0]) is not None]
+    if not ours:
+        return 0
+
+    def job(conn: Connection) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+        now = billing.now()
+        new = [each for each in ours if not _is_known_or_forgotten(conn, each[0])]
+        for customer_id, app_id, user_id in new:
+            customers.add(conn, app_id, user_id, customer_id, None, now)
+            refreshes.want(conn, app_id, user_id, now)
+        return new, unadopted.resolve(conn, [each[0] for each in new], now)
+
+    new, resolved = await billing.store.write(job)
+    log_resolved(resolved)
+    for customer_id, app_id, user_id in new:
+        log.info("customer_adopted", extra=fields(customer_id=customer_id, app_id=app_id, user_id=user_id))
+    if new:
+        billing.refresh_wanted.set()
+    return len(new)
+
+
+async def adopt_listed(billing: Billing) -> int:
+    """Go through the account's customers, newest first, and adopt what we signed; how many were. `UpstreamFailed`."""
+    adopted, listed, page = 0, 0, list[StripeObject]()
+    async for customer in billing.stripe.list_all("/v1/customers"):
+        listed += 1
+        page.append(customer)
+        if len(page) == 100:
+            adopted += await adopt_signed(billing, page)
+            page.clear()
+        if listed >= MAX_LISTED:
+            # The others are adopted one by one, by their next event.
+            log.warning("adoption_stopped", extra=fields(customers=listed))
+            break
+    adopted += await adopt_signed(billing, page)
+    log.info("customers_listed", extra=fields(customers=listed, adopted=adopted))
+    return adopted
+
+
+async def adopt_assigned(
+    billing: Billing, app_id: str, assignments: Sequence[Assignment], *, apply: bool
+) -> list[AdoptionResult]:
+    """Judge an operator's assignments, in their order; with `apply`, sign those that hold at Stripe and store them.
+
+    Repeating it changes nothing. Raises `NotFound` for the app, `UpstreamFailed`; what was applied before stays.
+    """
+    billing.app(app_id)
+    if billing.wrong_account:
+        raise UpstreamFailed("The key is of another Stripe account than the store.", retryable=False)
+    async with alert_refusals(billing, "adopt_refused", app_id):
+        return await _adopt_all(billing, app_id, assignments, apply=apply)
+
+
+async def _adopt_all(
+    billing: Billing, app_id: str, assignments: Sequence[Assignment], *, apply: bool
+) -> list[AdoptionResult]:
+    at_once, twice = asyncio.Semaphore(MAX_CONCURRENT), _assigned_twice(assignments)
+
+    async def adopt(assignment: Assignment) -> AdoptionResult:
+        if assignment in twice:
+            return AdoptionResult(assignment.customer_id, assignment.user_id, "refused", "is claimed for two users")
+        async with at_once:
+            return await _adopt_one(billing, app_id, assignment, apply=apply)
+
+    return await asyncio.gather(*map(adopt, assignments))
+
+
+def _assigned_twice(assignments: Sequence[Assignment]) -> set[Assignment]:
+    users: dict[str, set[str]] = {}
+    for each in assignments:
+        users.setdefault(each.customer_id, set()).add(each.user_id)
+    return {each for each in assignments if len(users[each.customer_id]) > 1}
+
+
+async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, apply: bool) -> AdoptionResult:
+    def result(state: State, why: str = "") -> AdoptionResult:
+        return AdoptionResult(assignment.customer_id, assignment.user_id, state, why)
+
+    try:
+        check_user_id(assignment.user_id)
+    except InvalidInput as exc:
+        return result("refused", exc.message)
+    owner = await billing.store.read(lambda conn: customers.owner(conn, assignment.customer_id))
+    if owner is not None and (owner.app_id, owner.user_id) != (app_id, assignment.user_id):
+        return result("refused", f"is {owner.app_id}/{owner.user_id} already")
+    if await billing.store.read(lambda conn: tombstones.is_forgotten_customer(conn, assignment.customer_id)):
+        return result("refused", "belonged to somebody who was forgotten")
+    found = await _customer(billing, assignment.customer_id)
+    why = _refusal_reason(billing, app_id, assignment, found)
+    if why or found is None:
+        return result("refused", why)
+    metadata = signed_metadata(billing.signing_keys, app_id, assignment.user_id)
+    signed = _metadata(found).get(SIGNATURE) == metadata[SIGNATURE]
+    if owner is not None and signed:
+        return result("known")
+    if apply:
+        if not signed:
+            await billing.stripe.post(api_path("v1/customers", assignment.customer_id), {"metadata": metadata})
+        await _store(billing, app_id, assignment, found)
+    return result("new")
+
+
+async def _store(billing: Billing, app_id: str, assignment: Assignment, found: StripeObject) -> None:
+    email = found.get("email")
+
+    def job(conn: Connection) -> list[tuple[str, str]]:
+        now = billing.now()
+        kept = email if isinstance(email, str) else None
+        customers.add(conn, app_id, assignment.user_id, assignment.customer_id, kept, now)
+        refreshes.want(conn, app_id, assignment.user_id, now)
+        return unadopted.resolve(conn, [assignment.customer_id], now)
+
+    log_resolved(await billing.store.write(job))
+    billing.unknown_customers.pop(assignment.customer_id, None)
+    billing.refresh_wanted.set()
+
+
+async def _customer(billing: Billing, customer_id: str) -> StripeObject | None:
+    if not _CUSTOMER_ID.fullmatch(customer_id):
+        return None
+    try:
+        return await billing.stripe.get(api_path("v1/customers", customer_id))
+    except StripeError as exc:
+        if exc.stripe_code == "resource_missing":
+            return None
+        raise
+
+
+def _refusal_reason(billing: Billing, app_id: str, assignment: Assignment, found: StripeObject | None) -> str:
+    """Why this customer may not become this user; '' if it may."""
+    if found is None:
+        return "Stripe has no such customer"
+    if found.get("deleted") is True:
+        return "was deleted at Stripe"
+    signed = signed_owner(billing.signing_keys, found.get("metadata"))
+    if signed is not None and signed != (app_id, assignment.user_id):
+        return f"is signed as {signed[0]}/{signed[1]}"
+    metadata = _metadata(found)
+    for name, wanted in (("app_id", app_id), ("user_id", assignment.user_id)):
+        if metadata.get(name, wanted) != wanted:
+            return f"its metadata has the {name} {str(metadata[name])[:80]!r} already, which would be overwritten"
+    return ""
+
+
+def _metadata(found: StripeObject) -> Mapping[str, Any]:
+    metadata = found.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}

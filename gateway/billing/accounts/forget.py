@@ -1,0 +1,137 @@
+"""Forgetting a person everywhere, and letting old payloads go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+
+from gateway.billing.checkout.customer import is_deleted
+from gateway.billing.context import Billing, check_user_id
+from gateway.billing.refresh.holdings import fetch_holdings
+from gateway.billing.work.alerting import log_resolved, resolve_all
+from gateway.billing.work.refusals import alert_refusals
+from gateway.catalog.model import App
+from gateway.errors import UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, entitlements, forgetting, keys, tombstones
+from gateway.store.customers import Customer
+from gateway.stripe.client import StripeError
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+BODIES_KEPT_SECONDS = 35 * 86_400
+"""Longer than the 30 days for which Stripe's API has an event, and than the 28 of a month's dispute about it."""
+PURGE_BATCH = 500
+SESSIONS_LAST_SECONDS = 3600
+"""For so long a session of somebody forgotten may still be open: being seen with it does not bring them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What there is of one person, by kind."""
+
+    subscriptions: tuple[str, ...]
+    customers: tuple[str, ...]
+    litellm: tuple[tuple[str, str], ...]
+    keys: int
+
+
+async def traces(billing: Billing, app_id: str, user_id: str) -> Traces:
+    """What forgetting this user would end and delete. Changes nothing. Raises `NotFound` (app), `UpstreamFailed`."""
+    app = billing.app(app_id)
+    check_user_id(user_id)
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    running = await _running(billing, known)
+    own_ids, live = await billing.store.read(lambda conn: (_own_litellm_ids(conn, app, user_id), keys.live(conn)))
+    own_keys = [key for key in live if (key.app_id, key.user_id) == (app_id, user_id)]
+    return Traces(tuple(running), tuple(each.customer_id for each in known), tuple(own_ids.items()), len(own_keys))
+
+
+async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
+    """End the user's subscriptions, delete them at Stripe, here and in LiteLLM, and leave a tombstone.
+
+    In this order, so that whatever fails can be repeated: nothing is removed here while Stripe could still charge, and
+    the ids at LiteLLM are kept until it has let them go. Raises `NotFound` (app), `UpstreamFailed`.
+    """
+    app = billing.app(app_id)
+    check_user_id(user_id)
+    subject = f"{app_id}/{user_id}"
+    async with billing.lock(app_id, user_id), alert_refusals(billing, "users_delete_refused", subject):
+        found = await traces(billing, app_id, user_id)
+        for subscription_id in found.subscriptions:
+            await _cancel(billing, subscription_id)
+        for customer_id in found.customers:
+            await _delete_customer(billing, customer_id)
+        log_resolved(await billing.store.write(lambda conn: _remove(conn, app, user_id, billing.now())))
+        billing.forget_in_gate(app_id, user_id)
+        await _delete_in_litellm(billing, dict(found.litellm))
+        await billing.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
+    log.info("user_forgotten", extra=fields(app_id=app_id, customers=len(found.customers)))
+    return found
+
+
+async def _running(billing: Billing, known: list[Customer]) -> list[str]:
+    held = (await fetch_holdings(billing, known)).subscriptions
+    return [each.subscription_id for each in held if not each.has_ended]
+
+
+async def _cancel(billing: Billing, subscription_id: str) -> None:
+    try:
+        await billing.stripe.delete(api_path("v1/subscriptions", subscription_id))
+    except StripeError as exc:
+        if exc.stripe_code != "resource_missing":  # canceled in this very moment
+            raise
+
+
+async def _delete_customer(billing: Billing, customer_id: str) -> None:
+    try:
+        await billing.stripe.delete(api_path("v1/customers", customer_id))
+    except StripeError as exc:
+        # Deleted already; a wrong key's "no such customer" is raised by the question.
+        if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer_id):
+            raise
+
+
+def _remove(conn: Connection, app: App, user_id: str, now: int) -> list[tuple[str, str]]:
+    """Returns the alerts that are over: nobody will look at the user's subscriptions again, which resolves them."""
+    stored = entitlements.get(conn, app.app_id, user_id)
+    concerns = stored.entitlement.concerns if stored else ()
+    for customer_id in customers.ids_of_user(conn, app.app_id, user_id):
+        tombstones.put_customer(conn, customer_id, now)
+    tombstones.put_user(conn, app.app_id, user_id, now)
+    forgetting.remove_user(conn, app.app_id, user_id)
+    return resolve_all(conn, [(each.kind, each.subject) for each in concerns], now)
+
+
+def _own_litellm_ids(conn: Connection, app: App, user_id: str) -> dict[str, str]:
+    """Mode → the id under which LiteLLM knows this user and nobody else: one that apps share is left to the others."""
+    if app.litellm is not None and app.litellm.shared_users:
+        return {}
+    return dict(forgetting.litellm_ids_of(conn, app.app_id, user_id))
+
+
+async def _delete_in_litellm(billing: Billing, own_ids: Mapping[str, str]) -> None:
+    if own_ids and billing.litellm is None:
+        raise UpstreamFailed("LITELLM_URL is not set, but LiteLLM was told of this user.", retryable=False)
+    for mode, own_id in own_ids.items():
+        if billing.litellm is not None:
+            await billing.litellm.delete_user(mode, own_id)
+
+
+async def purge(billing: Billing) -> int:
+    """Empty the bodies of old events and remove old notices that were taken; how many were looked at."""
+    before, looked_at = billing.now() - BODIES_KEPT_SECONDS, 0
+    after: tuple[int, str] | None = (0, "")
+    while after is not None:
+        after = await billing.store.write(
+            partial(forgetting.empty_events, received_before=before, after=after, limit=PURGE_BATCH)
+        )
+        looked_at += PURGE_BATCH if after is not None else 0
+    while removed := await billing.store.write(lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)):
+        looked_at += removed
+    return looked_at

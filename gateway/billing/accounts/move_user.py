@@ -1,0 +1,141 @@
+"""A user has another id in the app now: customer, keys, grants, tier and limits go to the new id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.signing import signed_metadata
+from gateway.billing.checkout.checkout import running_subscription, withdraw
+from gateway.billing.checkout.customer import is_deleted, mark_deleted
+from gateway.billing.context import Billing, check_user_id
+from gateway.billing.notify.notices import write_notice
+from gateway.billing.refresh.holdings import fetch_holdings
+from gateway.billing.refresh.status import default_entitlement
+from gateway.billing.work.alerting import log_resolved, resolve_all
+from gateway.billing.work.refusals import alert_refusals
+from gateway.catalog.model import App
+from gateway.errors import Conflict, InvalidInput, NotFound
+from gateway.log import fields
+from gateway.store import customers, entitlements, keys, moving, provisioning, refreshes
+from gateway.store.customers import Customer
+from gateway.stripe.client import StripeError
+from gateway.tiers.model import Entitlement
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+_OF_A_USER = ("refresh_failing", "checkout_refused", "portal_refused", "currency_mismatch")
+"""Alerts about a user id that only a success of that id resolves."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserMoveResult:
+    """What the new id has now."""
+
+    tier: str
+    customers: tuple[str, ...]
+    keys: int
+
+
+async def move(billing: Billing, app_id: str, from_user_id: str, to_user_id: str) -> UserMoveResult:
+    """Give everything of one user to another id of the same app. The new id has the tier at once.
+
+    If it fails half way, run it again. LiteLLM renames nobody: the new id gets the tier's limits, the old one those of
+    the first tier. Raises `NotFound`, `InvalidInput`, `Conflict` when both pay, `UpstreamFailed`.
+    """
+    app = billing.app(app_id)
+    for user_id in (from_user_id, to_user_id):
+        check_user_id(user_id)
+    if from_user_id == to_user_id:
+        raise InvalidInput("FROM and TO are the same user id.")
+    first, second = sorted((from_user_id, to_user_id))
+    subject = f"{app_id}/{from_user_id}"
+    async with billing.lock(app_id, first), billing.lock(app_id, second):
+        async with alert_refusals(billing, "users_move_refused", subject):
+            known = await _movable(billing, app, from_user_id, to_user_id)
+            for user_id in (from_user_id, to_user_id):
+                await withdraw(billing, app_id, user_id)
+            await _sign(billing, app_id, to_user_id, known)
+        changed, moved, over = await billing.store.write(
+            lambda conn: _move(conn, app, from_user_id, to_user_id, billing.now())
+        )
+    for user_id, entitlement in changed:
+        billing.update_gate(app_id, user_id, entitlement.tier, entitlement.until)
+    for event in (billing.refresh_wanted, billing.provisioning_wanted, billing.notice_written):
+        event.set()
+    log_resolved(over)
+    log.info("user_moved", extra=fields(app_id=app_id, user_id=from_user_id, to_user_id=to_user_id))
+    return moved
+
+
+async def _movable(billing: Billing, app: App, from_user_id: str, to_user_id: str) -> list[Customer]:
+    """The customers to move. Raises `NotFound` if there is nothing of this user, `Conflict` if both pay."""
+    if not await billing.store.read(lambda conn: moving.has_rows(conn, app.app_id, from_user_id)):
+        raise NotFound(
+            f"{app.app_id} has no customer, key or grant of {from_user_id[:80]!r}: there is nothing to move.",
+            code="unknown_user",
+        )
+    known = await _customers(billing, app.app_id, from_user_id)
+    paying = []
+    for user_id, theirs in ((from_user_id, known), (to_user_id, await _customers(billing, app.app_id, to_user_id))):
+        running = await running_subscription(billing, app, user_id, await fetch_holdings(billing, theirs))
+        paying += [f"{user_id[:80]!r} ({running.subscription_id})"] if running is not None else []
+    if len(paying) == 2:
+        raise Conflict(f"Both pay: {' and '.join(paying)}. Cancel one of the two first.", code="both_pay")
+    return known
+
+
+async def _customers(billing: Billing, app_id: str, user_id: str) -> list[Customer]:
+    return await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+
+
+async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[Customer]) -> None:
+    """Say at Stripe whose the customers are from now on, so that a lost database is restored that way."""
+    metadata = signed_metadata(billing.signing_keys, app_id, to_user_id)
+    for customer in known:
+        try:
+            await billing.stripe.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
+        except StripeError as exc:
+            if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
+                raise
+            await mark_deleted(billing, customer.customer_id)
+
+
+def _move(
+    conn: Connection, app: App, from_user_id: str, to_user_id: str, now: int
+) -> tuple[list[tuple[str, Entitlement]], UserMoveResult, list[tuple[str, str]]]:
+    """All in one transaction; the last are the alerts that are over with the old id.
+
+    The tier goes along, so that a payer has it even while Stripe cannot be asked.
+    """
+    app_id = app.app_id
+    before = {each: entitlements.get(conn, app_id, each) for each in (from_user_id, to_user_id)}
+    nothing = default_entitlement(app)
+    mine, theirs = (stored.entitlement if stored else nothing for stored in before.values())
+    moving.move_rows(conn, app_id, from_user_id, to_user_id)
+    best = mine if _rank(app, mine) > _rank(app, theirs) else theirs
+    # Of both: the next refresh resolves the alerts of those that are over, and of no others.
+    best = replace(
+        best, concerns=tuple({(each.kind, each.subject): each for each in (*mine.concerns, *theirs.concerns)}.values())
+    )
+    after = [(from_user_id, nothing), (to_user_id, best)]
+    for user_id, entitlement in after:
+        change = entitlements.save(conn, app_id, user_id, entitlement, now)
+        if change is not None:
+            write_notice(conn, app, change, now)
+        if app.litellm is not None:
+            provisioning.put(conn, "litellm", app_id, user_id, {}, now)
+        refreshes.want(conn, app_id, user_id, now)
+        refreshes.revoke(conn, app_id, user_id)  # one that is under way asked for customers that have moved since
+    live = [key for key in keys.live(conn) if (key.app_id, key.user_id) == (app_id, to_user_id)]
+    found = tuple(each.customer_id for each in customers.of_user(conn, app_id, to_user_id))
+    over = resolve_all(conn, [(kind, f"{app_id}/{from_user_id}") for kind in _OF_A_USER], now)
+    return after, UserMoveResult(best.tier, found, len(live)), over
+
+
+def _rank(app: App, entitlement: Entitlement) -> int:
+    return (app.tier(entitlement.tier) or app.default_tier).rank

@@ -1,0 +1,80 @@
+"""After a database was restored, or lost: nothing old is carried out, and Stripe is asked about everybody again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, text
+
+from gateway.billing.accounts.adopt import adopt_listed
+from gateway.billing.context import Billing
+from gateway.log import fields
+from gateway.store import alerts, customers, forgetting, instance, refreshes
+
+log = logging.getLogger(__name__)
+
+RECOVERY = "recovery"
+"""In `instance`: why Stripe must be asked about everybody ("restored", "empty"), or "done"."""
+POLL_SECONDS = 0.5
+
+_VOID = (
+    text("DELETE FROM outbox"),
+    text("DELETE FROM notices WHERE state <> 'done'"),
+    # LiteLLM holds what was written after the backup was made: everybody's limits are written anew.
+    text("UPDATE litellm_ids SET digest = ''"),
+    text("DELETE FROM alerts WHERE kind = 'refresh_failing'"),
+    text("UPDATE checkouts SET open = false, session_id = NULL, url = NULL, expires_at = NULL"),
+)
+
+
+def mark_restored(conn: Connection, now: int) -> int:
+    """Void what an old database wished for and ask for everybody's refresh; how many.
+
+    A stale wish would undo what was done since, and a stale notice tell an app of a change that is long over.
+    """
+    for statement in _VOID:
+        conn.execute(statement)
+    everybody = forgetting.subscribers(conn)
+    for app_id, user_id in everybody:
+        refreshes.want(conn, app_id, user_id, now)
+    instance.put(conn, RECOVERY, "restored")
+    return len(everybody)
+
+
+def begin_recovery(conn: Connection) -> str:
+    """Why Stripe must be asked about everybody before we are ready; '' if it need not be.
+
+    A store that never asked and has no customer may be the successor of one that was lost.
+    """
+    found = instance.get(conn, RECOVERY)
+    if found is None:
+        found = "done" if customers.newest(conn) is not None else "empty"
+        instance.put(conn, RECOVERY, found)
+    return "" if found == "done" else found
+
+
+async def recover(billing: Billing) -> None:
+    """Adopt whom we signed, and return once everybody was looked up at Stripe. Raises `UpstreamFailed`.
+
+    A user whom Stripe refuses to tell of has an alert, keeps the tier they had, and holds nobody else up.
+    """
+    adopted = await adopt_listed(billing)
+    wanted = await billing.store.read(refreshes.waiting)
+    billing.refresh_wanted.set()
+    while await billing.store.read(lambda conn: _unsettled(conn, wanted)):  # noqa: ASYNC110  # it is in the store
+        await asyncio.sleep(POLL_SECONDS)
+    await billing.store.write(lambda conn: instance.put(conn, RECOVERY, "done"))
+    billing.recovering = False
+    billing.provisioning_wanted.set()
+    log.info("recovered", extra=fields(adopted=adopted, users=len(wanted)))
+
+
+def _unsettled(conn: Connection, at_first: Mapping[tuple[str, str], tuple[int, int]]) -> bool:
+    """Whether somebody who waited `at_first`, as (wanted, done), was not looked up since; who waits anew was."""
+    given_up = {each.subject for each in alerts.live(conn) if each.kind == "refresh_failing"}
+    return any(
+        user in at_first and done < at_first[user][0] and f"{user[0]}/{user[1]}" not in given_up
+        for user, (_, done) in refreshes.waiting(conn).items()
+    )

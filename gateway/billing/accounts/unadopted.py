@@ -1,0 +1,105 @@
+"""Customers at Stripe who pay for a tier and belong to no user of ours, such as buyers by a Payment Link.
+
+They are alerted and never adopted by themselves: `client_reference_id` and an e-mail are what a buyer's browser said,
+and prove no identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from gateway.billing.checkout.prices import resolve_prices
+from gateway.billing.context import Billing
+from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.errors import UpstreamFailed
+from gateway.store import alerts
+from gateway.stripe.client import StripeError
+from gateway.tiers import shapes
+from gateway.tiers.candidates import best_item
+from gateway.tiers.model import RUNNING_STATUSES, Concern, Subscription
+
+KIND = "unadopted_payer"
+MAX_CONCURRENT = 8
+LOOK_UP_SECONDS = 10
+
+
+async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[str, str]:
+    """Ask Stripe what these unknown customers pay for; open an alert for each that pays for a tier, resolve the others.
+
+    Returns, by customer id, why Stripe could not be asked. Raises `UpstreamFailed` if the prices cannot be resolved.
+    """
+    wanted = list(customer_ids)
+    if wanted and not billing.prices_resolved:  # or a price of a tier could look like one of something else
+        await resolve_prices(billing)
+    at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
+    opened: list[Concern] = []
+    over: list[tuple[str, str]] = []
+
+    async def check(customer_id: str) -> None:
+        try:
+            async with at_once, asyncio.timeout(LOOK_UP_SECONDS):
+                concern = paying_concern(billing, await _running(billing, customer_id))
+        except (UpstreamFailed, TimeoutError) as exc:
+            failed[customer_id] = getattr(exc, "detail", "") or "Stripe did not answer in time"
+            return
+        if concern is None:
+            over.append((KIND, customer_id))
+        else:
+            opened.append(concern)
+
+    await asyncio.gather(*map(check, wanted))
+
+    def job(conn: Connection) -> tuple[list[Concern], list[tuple[str, str]]]:
+        return open_all(conn, opened, billing.now()), resolve_all(conn, over, billing.now())
+
+    if opened or over:
+        new, resolved = await billing.store.write(job)
+        log_opened(new)
+        log_resolved(resolved)
+    return failed
+
+
+async def _running(billing: Billing, customer_id: str) -> list[Subscription]:
+    """What Stripe lists without those that are over; nothing for a customer that it does not know."""
+    try:
+        raw = [each async for each in billing.stripe.list_all("/v1/subscriptions", {"customer": customer_id})]
+    except StripeError as exc:
+        if exc.stripe_code != "resource_missing":
+            raise
+        return []
+    return [shapes.subscription(each) for each in raw]
+
+
+def paying_concern(
+    billing: Billing, subscriptions: Sequence[Subscription], app_id: str | None = None
+) -> Concern | None:
+    """The concern about the customer of these subscriptions, if one that runs has a price of a tier (of this app)."""
+    for subscription in subscriptions:
+        if subscription.status not in RUNNING_STATUSES:
+            continue
+        for app in billing.catalog.apps.values():
+            if app_id not in (None, app.app_id):
+                continue
+            best = best_item(app, subscription, billing.known_tiers(app.app_id))
+            if best is not None:
+                customer_id, (rank, item) = subscription.customer_id, best
+                message = (
+                    f"{customer_id} pays {item.price_id} of {app.app_id}/{app.tiers[rank].tier_id} "
+                    f"({subscription.subscription_id}) and is no user of ours; find out which user it is, then: "
+                    f"skpay users adopt --app {app.app_id} --customer {customer_id} --user USER --apply"
+                )
+                return Concern("unadopted_payer", customer_id, message)
+    return None
+
+
+def alerted(conn: Connection, customer_ids: Iterable[str]) -> set[str]:
+    """Those of these customers that have an open alert."""
+    return {each for each in customer_ids if alerts.is_open(conn, KIND, each)}
+
+
+def resolve(conn: Connection, customer_ids: Iterable[str], now: int) -> list[tuple[str, str]]:
+    """Customers that are ours now; what was resolved is for `log_resolved` after the commit."""
+    return resolve_all(conn, [(KIND, each) for each in customer_ids], now)

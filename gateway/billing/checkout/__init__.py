@@ -1,0 +1,1 @@
+"""Selling: prices, checkout sessions, the customer portal, customers at Stripe."""

@@ -1,0 +1,229 @@
+"""Selling a tier: one open checkout session per (app, user), and the portal for whoever has a subscription already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from gateway.billing.checkout.customer import ensure_customer
+from gateway.billing.checkout.portal import change_to, portal_url
+from gateway.billing.checkout.price_choice import PriceChoice, check_unchanged, choose
+from gateway.billing.checkout.prices import resolve, resolve_prices
+from gateway.billing.checkout.sessions import (
+    Purchase,
+    create_session,
+    expire,
+    expire_of_deleted,
+    just_paid,
+    sessions_to_settle,
+)
+from gateway.billing.context import Billing, check_user_id, tier_of
+from gateway.billing.refresh.holdings import Holdings, fetch_holdings
+from gateway.billing.work.refusals import alert_refusals, alert_refusals_to_buyer
+from gateway.catalog.model import App, Tier
+from gateway.errors import Conflict, UpstreamFailed
+from gateway.store import checkouts, customers, last_good, refreshes
+from gateway.store.checkouts import Checkout
+from gateway.stripe.client import StripeError, StripeObject
+from gateway.tiers.candidates import is_tier_subscription
+from gateway.tiers.model import Subscription
+
+REUSE_AT_LEAST_SECONDS = 300
+"""A session with less time left than this is replaced: nobody should lose their form while filling it in."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutLink:
+    """Where to send the person: a checkout page, or the portal (`kind`) if they have a subscription already."""
+
+    url: str
+    kind: Literal["checkout", "portal"]
+
+
+async def open_checkout(
+    billing: Billing,
+    app_id: str,
+    user_id: str,
+    email: str | None,
+    tier_id: str,
+    choice: PriceChoice,
+    *,
+    success_url: str | None = None,
+) -> CheckoutLink:
+    """A link to buy `tier_id`. Asking again for the same returns the same session; for another, the old one is expired.
+
+    `success_url` is where Stripe sends the person then; None: where apps.json says.
+
+    Raises `NotFound` (app, tier), `InvalidInput` (not for sale, no or several such prices), `Conflict` (not at Stripe),
+    `UpstreamFailed`, `StoreUnavailable`.
+    """
+    app = billing.app(app_id)
+    check_user_id(user_id)
+    tier = tier_of(app, tier_id)
+    async with alert_refusals_to_buyer(billing, "checkout_refused", f"{app_id}/{user_id}"):
+        return await _checkout(billing, app, user_id, email, tier, choice, success_url or app.success_url)
+
+
+async def _checkout(
+    billing: Billing, app: App, user_id: str, email: str | None, tier: Tier, choice: PriceChoice, success_url: str
+) -> CheckoutLink:
+    app_id = app.app_id
+    price = await choose(billing, app, tier, choice)
+    async with billing.lock(app_id, user_id):
+        resolved = await resolve(billing, app, tier, price)
+        check_unchanged(tier, choice, resolved)
+        known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+        holdings = await fetch_holdings(billing, known)
+        running = await running_subscription(billing, app, user_id, holdings)
+        if running is not None:
+            change, owner = change_to(running, resolved.price_id), running.customer_id
+            url = await portal_url(billing, app, user_id, change=change, customer_id=owner, success_url=success_url)
+            return CheckoutLink(url, "portal")
+        customer_id = await ensure_customer(billing, app_id, user_id, email)
+        link = await _open_session(
+            billing, Purchase(app, user_id, customer_id, tier, resolved, success_url), holdings.subscriptions
+        )
+        if link is not None:
+            return link
+        # Paid a moment ago: the subscription is on its way to us.
+        return CheckoutLink(await portal_url(billing, app, user_id, customer_id=customer_id), "portal")
+
+
+async def running_subscription(billing: Billing, app: App, user_id: str, holdings: Holdings) -> Subscription | None:
+    """The newest subscription to a tier that is not over. One whose first payment never came does not count."""
+    live = [each for each in holdings.subscriptions if not each.has_ended and each.status != "incomplete"]
+    if not live:
+        return None
+    if not billing.prices_resolved:  # or a subscription to a tier could look like one to something else
+        await resolve_prices(billing)
+    good = await billing.store.read(lambda conn: last_good.of_user(conn, app.app_id, user_id))
+    known, invoices = billing.known_tiers(app.app_id), holdings.invoices
+    counted = (
+        each for each in live if is_tier_subscription(app, each, invoices, known, good.get(each.subscription_id))
+    )
+    return next(counted, None)
+
+
+async def _open_session(
+    billing: Billing, purchase: Purchase, subscriptions: Sequence[Subscription]
+) -> CheckoutLink | None:
+    """A checkout session for this purchase; None when an earlier one has just been paid."""
+    app_id, user_id, customer_id = purchase.app.app_id, purchase.user_id, purchase.customer_id
+    last = await billing.store.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    living = {
+        each.customer_id for each in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    }
+    for session in await sessions_to_settle(billing, last, customer_id) if last is not None else ():
+        if session.get("customer") not in living:  # nobody can pay for a customer that was deleted
+            await expire_of_deleted(billing, session)
+            continue
+        is_open = session.get("status") == "open"
+        if is_open and last is not None and _is_reusable(session, last, purchase, billing.now()):
+            return CheckoutLink(str(session["url"]), "checkout")
+        if is_open:
+            paid = not await expire(billing, str(session["id"]))
+        else:
+            paid = await just_paid(billing, app_id, user_id, session, subscriptions)
+        if paid:
+            await _want_refresh(billing, app_id, user_id)
+            return None
+    return await _begin(billing, purchase)
+
+
+async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
+    """A new session, recorded before and after Stripe makes it, so that a lost answer leaves a trace."""
+    now, app_id, user_id = billing.now(), purchase.app.app_id, purchase.user_id
+    begun = await billing.store.write(
+        lambda conn: checkouts.begin(conn, app_id, user_id, purchase.tier.tier_id, purchase.price.price_id, now)
+    )
+    session = await create_session(billing, purchase, begun)
+    session_id, url, expires_at = str(session["id"]), str(session["url"]), int(session["expires_at"])
+
+    def record(conn: Connection) -> None:
+        checkouts.opened(conn, app_id, user_id, begun.attempt, session_id, url, expires_at)
+
+    await billing.store.write(record)
+    return CheckoutLink(url, "checkout")
+
+
+def _is_reusable(session: StripeObject, last: Checkout, purchase: Purchase, now: int) -> bool:
+    """Whether the open session is one for the very same purchase, with enough time left."""
+    same = last.session_id == session.get("id") and session.get("customer") == purchase.customer_id
+    wanted = (purchase.tier.tier_id, purchase.price.price_id, purchase.success_url)
+    left = int(session.get("expires_at") or 0) - now
+    return same and (last.tier, last.price_id, session.get("success_url")) == wanted and left >= REUSE_AT_LEAST_SECONDS
+
+
+async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
+    """Expire the open session of this user, if there is one, so that nobody can pay for it any more.
+
+    Call it under the user's lock. Raises `Conflict` if it is paid in this very moment, `UpstreamFailed`.
+    """
+    last = await billing.store.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    if last is None:
+        return
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    living = [each.customer_id for each in known]
+    # A session whose answer was lost is looked for at each customer.
+    for customer_id in living if last.session_id is None else [""]:
+        for session in await sessions_to_settle(billing, last, customer_id):
+            if session.get("customer") not in living:
+                await expire_of_deleted(billing, session)
+            elif session.get("status") == "open" and not await expire(billing, str(session["id"])):
+                raise Conflict(f"{user_id[:80]!r} has just paid; try again in a minute.", code="purchase_under_way")
+    await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
+
+
+async def expire_withdrawn(billing: Billing) -> int:
+    """Take back every open session for what an edit took from sale, so that nobody pays for it any more; how many.
+
+    Call it once the prices are resolved. A session that was paid in this very moment is a purchase like any other. One
+    that Stripe refuses to take back is alerted, and keeps no other on sale. Raises `UpstreamFailed` for what may be
+    well a moment later.
+    """
+    taken = 0
+    for checkout in await billing.store.read(lambda conn: checkouts.live(conn, billing.now())):
+        if checkout.session_id is None or _on_sale(billing, checkout):
+            continue
+        try:
+            async with alert_refusals(billing, "checkout_refused", f"{checkout.app_id}/{checkout.user_id}"):
+                taken += await _take_back(billing, checkout, checkout.session_id)
+        except UpstreamFailed as exc:
+            if exc.retryable:
+                raise
+    return taken
+
+
+async def _take_back(billing: Billing, checkout: Checkout, session_id: str) -> bool:
+    """False where it was paid in this very moment."""
+    app_id, user_id = checkout.app_id, checkout.user_id
+    async with billing.lock(app_id, user_id):
+        try:
+            unpaid = await expire(billing, session_id)
+        except StripeError as exc:
+            if exc.stripe_code != "resource_missing":
+                raise
+            unpaid = True  # Stripe does not know it any more: nobody can pay it
+        if unpaid:
+            await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
+        else:
+            await _want_refresh(billing, app_id, user_id)
+        return unpaid
+
+
+def _on_sale(billing: Billing, checkout: Checkout) -> bool:
+    app = billing.catalog.app(checkout.app_id)
+    tier = app.tier(checkout.tier) if app is not None else None
+    if tier is None or not tier.for_sale:
+        return False
+    offered = [billing.resolved_prices.get(price) for price in tier.prices if price not in billing.missing_prices]
+    return None in offered or any(each is not None and each.price_id == checkout.price_id for each in offered)
+
+
+async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
+    await billing.store.write(lambda conn: refreshes.want(conn, app_id, user_id, billing.now()))
+    billing.refresh_wanted.set()

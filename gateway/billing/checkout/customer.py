@@ -1,0 +1,95 @@
+"""The Stripe customer of one (app, user): created before the first checkout, found by our store, never by e-mail."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.signing import signed_metadata, signed_owner
+from gateway.billing.checkout.idempotency import KEY_KEPT_SECONDS, create_once
+from gateway.billing.context import Billing
+from gateway.errors import UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, tombstones
+from gateway.stripe.client import StripeObject
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+
+async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: str | None) -> str:
+    """The customer id of this user, created at Stripe if there is none yet. Raises `UpstreamFailed`.
+
+    Repeating it after a lost answer finds the same customer: the idempotency key is made of who it is for.
+    """
+    for known in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id)):
+        if not await is_deleted(billing, known.customer_id):
+            return known.customer_id
+        await mark_deleted(billing, known.customer_id)
+    if billing.wrong_account:
+        raise UpstreamFailed("Payments cannot be taken right now.", detail="the key is of another Stripe account")
+    created = await _create(billing, app_id, user_id)
+    customer_id = str(created["id"])
+
+    def record(conn: Connection) -> None:
+        customers.add(conn, app_id, user_id, customer_id, email, billing.now())
+
+    await billing.store.write(record)
+    if email:
+        await _set_email(billing, customer_id, email)
+    return customer_id
+
+
+async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
+    # A deleted customer is followed by a new one: the count of all there ever were is part of the key.
+    ever = await billing.store.read(lambda conn: customers.count_ever(conn, app_id, user_id))
+    # Somebody who was forgotten and comes back must not be answered the customer that was deleted.
+    forgotten_at = await billing.store.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
+    # Nothing but the identity: Stripe refuses a key with other parameters than at its first use.
+    metadata = signed_metadata(billing.signing_keys, app_id, user_id)
+    since = [] if forgotten_at is None else [f"since {forgotten_at}"]
+    created_after = max(billing.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
+
+    async def find_leftover() -> StripeObject | None:
+        return await _leftover(billing, app_id, user_id, created_after)
+
+    key_parts: tuple[str | int, ...] = ("customer", *map(str, metadata.values()), ever, *since)
+    created = await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
+    customer_id = str(created["id"])
+    if await billing.store.read(lambda conn: customers.owner(conn, customer_id)) is None:
+        return created
+    # The answer of an hour ago, whose customer was moved to another user meanwhile.
+    key_parts += (f"after {customer_id}",)
+    return await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
+
+
+async def _leftover(billing: Billing, app_id: str, user_id: str, created_after: int) -> StripeObject | None:
+    """The oldest customer since then that carries our signature for this user and is not stored yet."""
+    oldest: StripeObject | None = None
+    async for found in billing.stripe.list_all("/v1/customers", {"created": {"gte": created_after}}):
+        if signed_owner(billing.signing_keys, found.get("metadata")) == (app_id, user_id):
+            oldest = found
+    if oldest is None:
+        return None
+    stored = await billing.store.read(lambda conn: customers.owner(conn, str(oldest["id"])))
+    return oldest if stored is None else None
+
+
+async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
+    """Stripe's receipts go there; without it Checkout asks the person, so a refusal stops nobody."""
+    try:
+        await billing.stripe.post(api_path("v1/customers", customer_id), {"email": email})
+    except UpstreamFailed as exc:
+        log.warning("customer_email_not_set", extra=fields(customer_id=customer_id, detail=exc.detail))
+
+
+async def is_deleted(billing: Billing, customer_id: str) -> bool:
+    """True only if Stripe itself says `deleted`; a wrong key's "no such customer" proves nothing and is raised."""
+    customer = await billing.stripe.get(api_path("v1/customers", customer_id))
+    return customer.get("deleted") is True
+
+
+async def mark_deleted(billing: Billing, customer_id: str) -> None:
+    """Never use this customer again."""
+    await billing.store.write(lambda conn: customers.mark_deleted(conn, customer_id, billing.now()))

@@ -1,0 +1,97 @@
+"""What the buyer's page shows: the tiers for sale, their prices as Stripe has them, and where the person stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from gateway.billing.checkout.price_choice import offered
+from gateway.billing.context import Billing
+from gateway.billing.refresh.status import limits, status
+from gateway.catalog.model import App, Tier
+from gateway.store import customers, refreshes
+
+
+async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+    """Everything on the page for one person. Internal tiers are never shown. Raises `NotFound`."""
+    app = billing.app(app_id)
+    now = await status(billing, app_id, user_id)
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    return {
+        "app": {"id": app.app_id, "name": app.name, "url": app.cancel_url},
+        "user_id": user_id,
+        "current": {key: now[key] for key in ("tier", "status", "source", "until", "ends_at", "period_end", "renews")},
+        "pending": _pending(app, now),
+        "current_name": _current_name(app, str(now["tier"])),
+        "subscribed": now["source"] == "subscription",
+        "has_customer": bool(known),
+        "tiers": [_tier(billing, tier) for tier in app.tiers if not tier.internal],
+    }
+
+
+async def change(billing: Billing, app: App, user_id: str, tier_id: str) -> dict[str, object]:
+    """Whether the person has the tier that they chose at Stripe, or will have it at a time that is known (`pending`).
+
+    Asks Stripe for news of them unless that is under way. Raises `StoreUnavailable`.
+    """
+    now = await status(billing, app.app_id, user_id)
+    chosen, current = app.tier(tier_id) or app.default_tier, app.tier(str(now["tier"])) or app.default_tier
+    pending = _pending(app, now)
+    granted_more = now["source"] == "grant" and current.rank > chosen.rank
+    done = current == chosen or granted_more or (pending is not None and pending["tier"] == chosen.tier_id)
+    if not done:
+        await _want_refresh(billing, app.app_id, user_id)
+    return {
+        "app": {"id": app.app_id, "name": app.name, "url": app.cancel_url},
+        "changed": done,
+        "tier": {"id": chosen.tier_id, "name": chosen.name},
+        "current_name": current.name,
+        "pending": pending,
+    }
+
+
+async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
+    """Look at Stripe now, once: a refresh that is due, or waits after a failure, is left alone."""
+
+    def job(conn: Connection) -> bool:
+        before = refreshes.of_user(conn, app_id, user_id)
+        if before is not None and before.due_at is not None:
+            return False
+        refreshes.want(conn, app_id, user_id, billing.now())
+        return True
+
+    if await billing.store.write(job):
+        billing.refresh_wanted.set()
+
+
+def _pending(app: App, now: Mapping[str, object]) -> dict[str, object] | None:
+    """The scheduled change of tier, with the tier's name."""
+    pending = now["pending_tier"]
+    if not isinstance(pending, dict):
+        return None
+    tier_id = str(pending["tier"])
+    return {"at": pending["at"], "tier": tier_id, "name": _current_name(app, tier_id)}
+
+
+def _current_name(app: App, tier_id: str) -> str:
+    return (app.tier(tier_id) or app.default_tier).name
+
+
+def _tier(billing: Billing, tier: Tier) -> dict[str, object]:
+    """`prices` are those that can be bought now; `for_sale`: there is one."""
+    prices = [price for price in tier.prices if price not in billing.missing_prices]
+    return {
+        "id": tier.tier_id,
+        "name": tier.name,
+        "features": list(tier.features),
+        "limits": _declared(tier),
+        "prices": [offered(price, billing.resolved_prices.get(price)).as_json() for price in prices],
+        "for_sale": bool(prices),
+    }
+
+
+def _declared(tier: Tier) -> dict[str, object]:
+    """The limits that apps.json states, null for what it calls unlimited: nothing else is promised to a buyer."""
+    stated = tier.declared_limits | ({"budget_duration"} if "max_budget" in tier.declared_limits else set())
+    return {name: value for name, value in limits(tier).items() if name in stated}

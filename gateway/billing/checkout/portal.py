@@ -1,0 +1,216 @@
+"""The Stripe portal of one app: its own configuration, so nobody sees another app's plans, and links into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.checkout.customer import is_deleted, mark_deleted
+from gateway.billing.checkout.idempotency import create_once
+from gateway.billing.checkout.prices import resolve
+from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.work.refusals import alert_refusals_to_buyer
+from gateway.catalog.model import App
+from gateway.errors import Conflict, NotFound, UpstreamFailed
+from gateway.store import customers, entitlements, instance
+from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.forms import Params
+from gateway.tiers.model import Subscription
+
+MAX_PRODUCTS = 10  # Stripe's limit of subscription_update.products
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of plan to confirm in the portal: one item of one subscription gets another price."""
+
+    subscription_id: str
+    item_id: str
+    price_id: str
+
+
+async def open_portal(billing: Billing, app: App, user_id: str) -> str:
+    """The portal for a person who asks for it. Raises as `portal_url`; the alert for a refusal is opened here."""
+    async with alert_refusals_to_buyer(billing, "portal_refused", f"{app.app_id}/{user_id}"):
+        return await portal_url(billing, app, user_id)
+
+
+async def portal_url(
+    billing: Billing,
+    app: App,
+    user_id: str,
+    *,
+    change: Change | None = None,
+    customer_id: str | None = None,
+    success_url: str | None = None,
+) -> str:
+    """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout.
+
+    `customer_id` is whose portal it is, where a user has several customers; else the one the tier comes from.
+    `success_url` is where they come to after confirming `change`; None: where apps.json says.
+    """
+    owner = customer_id or await _customer(billing, app, user_id)
+    params: dict[str, object] = {"customer": owner, "return_url": app.cancel_url}
+    if change is not None:
+        params["flow_data"] = _confirm(change, success_url or app.success_url)
+    try:
+        return await _session(billing, app, params, made_anew=False)
+    except StripeError as exc:
+        if exc.param == "configuration":  # switched off or deleted at Stripe
+            return await _session(billing, app, params, made_anew=True)
+        if exc.status not in (400, 404) or not await is_deleted(billing, owner):
+            raise
+    await mark_deleted(billing, owner)
+    return await portal_url(billing, app, user_id)
+
+
+async def _session(billing: Billing, app: App, params: Params, *, made_anew: bool) -> str:
+    configured = await _configuration(billing, app, made_anew=made_anew)
+    session = await billing.stripe.post("/v1/billing_portal/sessions", {**params, "configuration": configured})
+    return str(session["url"])
+
+
+async def _customer(billing: Billing, app: App, user_id: str) -> str:
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
+    if not known:
+        raise NotFound("This user has never been to a checkout.", code="no_customer")
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    paying = stored.entitlement.customer_id if stored else None
+    return next((each.customer_id for each in known if each.customer_id == paying), known[0].customer_id)
+
+
+def change_to(subscription: Subscription, price_id: str) -> Change | None:
+    """The change of plan that the portal can confirm, or None where only the whole portal helps.
+
+    Stripe confirms changes of subscriptions with one item that is in good standing.
+    """
+    if subscription.status not in ("active", "trialing") or len(subscription.items) != 1:
+        return None
+    item = subscription.items[0]
+    if item.price_id == price_id or subscription.schedule_id is not None:
+        return None
+    return Change(subscription.subscription_id, item.item_id, price_id)
+
+
+def _confirm(change: Change, success_url: str) -> Params:
+    return {
+        "type": "subscription_update_confirm",
+        "subscription_update_confirm": {
+            "subscription": change.subscription_id,
+            "items": [{"id": change.item_id, "price": change.price_id, "quantity": 1}],
+        },
+        "after_completion": {"type": "redirect", "redirect": {"return_url": success_url}},
+    }
+
+
+def kept_configuration(conn: Connection, app_id: str) -> tuple[str, str]:
+    """(id, digest) of the portal configuration that was written last for an app; '' if none was."""
+    kept_id, _, digest = (instance.get(conn, _key(app_id)) or "").partition(" ")
+    return kept_id, digest
+
+
+def digest_of(wanted: Params) -> str:
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+async def push_configurations(billing: Billing) -> dict[str, str]:
+    """Write the portal configuration of each app that sells anything, changed or not; app id → its id at Stripe.
+
+    Raises `UpstreamFailed`.
+    """
+    selling = [app for app in billing.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
+    return {app.app_id: await _configuration(billing, app, made_anew=False, unchanged_too=True) for app in selling}
+
+
+def _key(app_id: str) -> str:
+    return f"portal:{app_id}"
+
+
+async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchanged_too: bool = False) -> str:
+    """The id of this app's portal configuration; made or brought up to date when what it should say has changed."""
+    # "" is nobody's user id: one for all users of the app, or two at once would make two.
+    async with billing.lock(app.app_id, ""):
+        wanted = configuration(app, await _offered(billing, app))
+        digest = digest_of(wanted)
+        kept_id, kept_digest = await billing.store.read(lambda conn: kept_configuration(conn, app.app_id))
+        if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
+            return kept_id
+        # The last one is part of the key: a configuration that follows it is not answered the one before it.
+        key_parts = ("portal configuration", app.app_id, digest, kept_id)
+        made_id = await _write(billing, "" if made_anew else kept_id, wanted, key_parts)
+
+        def keep(conn: Connection) -> None:
+            instance.put(conn, _key(app.app_id), f"{made_id} {digest}")
+
+        await billing.store.write(keep)
+        return made_id
+
+
+async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
+    """The prices for sale that Stripe has. One that is missing has its alert, and keeps nobody from canceling."""
+    found: list[ResolvedPrice] = []
+    for tier in app.tiers:
+        for price in tier.prices if tier.for_sale else ():
+            with suppress(Conflict):
+                found.append(await resolve(billing, app, tier, price))
+    return found
+
+
+async def _write(billing: Billing, kept_id: str, wanted: Params, key_parts: tuple[str, ...]) -> str:
+    base = "/v1/billing_portal/configurations"
+    if kept_id:
+        try:
+            return str((await billing.stripe.post(f"{base}/{kept_id}", wanted))["id"])
+        except StripeError as exc:
+            if exc.stripe_code != "resource_missing" or exc.status != 404:
+                raise
+    return str((await create_once(billing, base, wanted, key_parts, _no_leftover))["id"])
+
+
+async def _no_leftover() -> StripeObject | None:
+    """A configuration that nobody uses harms nobody."""
+    return None
+
+
+def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:
+    """What this app's portal allows. Pure.
+
+    Raises `UpstreamFailed` where an app sells more products than the portal can show.
+
+    Stripe's own defaults would give upgrades away: `proration_behavior` is `none` there, so that enterprise on day 1
+    and back on day 29 costs nothing (T17). Downgrades wait for the period's end; quantities cannot be changed.
+    """
+    products: dict[str, list[str]] = {}
+    for price in offered:
+        products.setdefault(price.product_id, []).append(price.price_id)
+    if len(products) > MAX_PRODUCTS:
+        raise UpstreamFailed(
+            "Stripe's portal cannot show all plans.",
+            code="too_many_products",
+            retryable=False,
+            detail=f"Stripe's portal shows {MAX_PRODUCTS} products at most, {app.app_id} sells {len(products)}; make "
+            "the prices of a tier prices of one product, or stop selling some",
+        )
+    at_end = [{"type": "decreasing_item_amount"}, {"type": "shortening_interval"}]
+    return {
+        "default_return_url": app.cancel_url,
+        "metadata": {"app_id": app.app_id},
+        "login_page": {"enabled": False},
+        "features": {
+            "customer_update": {"enabled": False},
+            "invoice_history": {"enabled": True},
+            "payment_method_update": {"enabled": True},
+            "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
+            "subscription_update": {
+                "enabled": bool(products),
+                "default_allowed_updates": ["price"],
+                "proration_behavior": "always_invoice",
+                "products": [{"product": product, "prices": prices} for product, prices in products.items()],
+                "schedule_at_period_end": {"conditions": at_end},
+            },
+        },
+    }

@@ -1,0 +1,194 @@
+"""Which Stripe price belongs to which tier: lookup keys are resolved at Stripe and what they resolved to is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.work.alerting import log_resolved, open_alert, resolve_all
+from gateway.billing.work.refusals import alert_refusals
+from gateway.catalog.model import App, Price, Tier
+from gateway.errors import Conflict
+from gateway.store import alerts, entitlements, prices, refreshes
+from gateway.stripe.client import Stripe, StripeError
+from gateway.urls import api_path
+
+MISSING, DIFFERS = "price_missing", "price_differs"
+
+
+async def load_known_prices(billing: Billing) -> None:
+    """Fill `billing.known_prices` from the store and from the price ids that apps.json itself names."""
+    stored = await billing.store.read(prices.known)
+    known: dict[str, dict[str, str]] = {app_id: {} for app_id in billing.catalog.apps}
+    for each in stored.values():
+        known.setdefault(each.app_id, {})[each.price_id] = each.tier
+    for app, tier, price in billing.catalog.prices():
+        if price.price_id:
+            known[app.app_id][price.price_id] = tier.tier_id
+    for app_id, learned in billing.known_prices.items():
+        if app_id in known:  # what was learned while we read the store
+            known[app_id] = {**learned, **known[app_id]}
+    billing.known_prices = known
+
+
+def add_known_prices(billing: Billing, app_id: str, learned: Mapping[str, str]) -> None:
+    """Add prices (id → tier id) to what is known of an app now, whatever others have added meanwhile."""
+    known = billing.known_prices.get(app_id, {})
+    if any(known.get(price_id) != tier_id for price_id, tier_id in learned.items()):
+        billing.known_prices = {**billing.known_prices, app_id: {**known, **learned}}
+
+
+async def resolve_prices(billing: Billing) -> None:
+    """Ask Stripe for every price of the catalog, keep their ids, and alert on what is missing or differs.
+
+    Raises `UpstreamFailed` when Stripe cannot be asked; nothing is lost then, a checkout asks again.
+    """
+    right: set[tuple[str, str]] = set()
+    catalog = billing.catalog
+    async with alert_refusals(billing, "prices_refused", "prices"):
+        for app, tier, price in catalog.prices():
+            right |= await _check_price(billing, app, tier, price)
+    await load_known_prices(billing)
+    billing.known_products = _known_products(billing)
+    billing.prices_resolved = billing.catalog is catalog
+    subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
+
+    def conclude(conn: Connection) -> list[tuple[str, str]]:
+        # A price that was unknown may be a tier's now, or one of `other_prices`: an edit, or Stripe's answer, named it.
+        for concern in ("unknown_price", "duplicate_subscription"):
+            for app_id, user_id in entitlements.with_concern(conn, concern):
+                refreshes.want(conn, app_id, user_id, billing.now())
+        raised = [(each.kind, each.subject) for each in alerts.live(conn) if each.kind in (MISSING, DIFFERS)]
+        # A price that apps.json does not name any more is nobody's concern.
+        over = [each for each in raised if each in right or each[1] not in subjects]
+        return resolve_all(conn, over, billing.now())
+
+    log_resolved(await billing.store.write(conclude))
+    billing.refresh_wanted.set()
+
+
+def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
+    """App id → product id → tier id, where every price of the product that apps.json names is that one tier's.
+
+    What still tells the tier of an old price after its lookup key has moved on and the database was lost (T15).
+    """
+    owners: dict[str, set[tuple[str, str]]] = {}
+    for app, tier, price in billing.catalog.prices():
+        if price in billing.resolved_prices:
+            owners.setdefault(billing.resolved_prices[price].product_id, set()).add((app.app_id, tier.tier_id))
+    known: dict[str, dict[str, str]] = {}
+    for product_id, owning in owners.items():
+        if len(owning) == 1:
+            ((app_id, tier_id),) = owning
+            known.setdefault(app_id, {})[product_id] = tier_id
+    return known
+
+
+async def _check_price(billing: Billing, app: App, tier: Tier, price: Price) -> set[tuple[str, str]]:
+    """Raise what is wrong with a price; returns the alerts, as (kind, subject), that have no cause any more."""
+    subject = price_name(app, tier, price)
+    try:
+        resolved = await resolve(billing, app, tier, price)
+    except Conflict:
+        return set()
+    differs = differences(price, resolved)
+    if any(other.product_id == resolved.product_id for other in app.other_prices):
+        differs.append(
+            f"its product {resolved.product_id} stands in other_prices, so an old price of it may give no tier; "
+            "name the other prices of that product by price_id instead"
+        )
+    if differs:
+        await open_alert(billing, "price_differs", subject, "; ".join(differs))
+        return {(MISSING, subject)}
+    return {(MISSING, subject), (DIFFERS, subject)}
+
+
+def differences(price: Price, resolved: ResolvedPrice) -> list[str]:
+    """Where apps.json says another price than Stripe has; a line for each. An interval alone is one of them."""
+    interval_count = price.interval_count or (1 if price.interval else None)
+    return [
+        f"{name} is {found!r} at Stripe, {wanted!r} in apps.json"
+        for name, wanted, found in (
+            ("unit_amount", price.unit_amount, resolved.unit_amount),
+            ("currency", price.currency, resolved.currency),
+            ("interval", price.interval, resolved.interval),
+            ("interval_count", interval_count, resolved.interval_count),
+        )
+        if wanted is not None and wanted != found
+    ]
+
+
+def price_name(app: App, tier: Tier, price: Price) -> str:
+    """How an alert, and doctor, name a price."""
+    return f"{app.app_id}/{tier.tier_id}/{price.lookup_key or price.price_id}"
+
+
+async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> ResolvedPrice:
+    """This price at Stripe now; its id is kept for ever as one of this tier.
+
+    Raises `Conflict` if Stripe has no such price, with an alert for the operator; `UpstreamFailed`.
+    """
+    resolved = await price_at_stripe(billing.stripe, price)
+    if resolved is None:
+        billing.missing_prices.add(price)
+        billing.resolved_prices.pop(price, None)
+        missing = _missing(app, tier, price)
+        await open_alert(billing, "price_missing", price_name(app, tier, price), missing.detail)
+        raise missing
+    billing.missing_prices.discard(price)
+
+    def remember(conn: Connection) -> None:
+        prices.remember(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
+
+    await billing.store.write(remember)
+    # At once: who pays a checkout opened with this price must not find it unknown after its lookup key has moved on.
+    add_known_prices(billing, app.app_id, {resolved.price_id: tier.tier_id})
+    billing.resolved_prices[price] = resolved
+    return resolved
+
+
+def _missing(app: App, tier: Tier, price: Price) -> Conflict:
+    """What the buyer reads, and as its detail what the operator does."""
+    name = price.lookup_key or price.price_id
+    return Conflict(
+        f"{tier.name} is not for sale right now.",
+        code=MISSING,
+        detail=f"Stripe has no active price {name!r} for {app.app_id}/{tier.tier_id}.",
+    )
+
+
+async def price_at_stripe(stripe: Stripe, price: Price) -> ResolvedPrice | None:
+    """A price of apps.json as Stripe has it now; None if it has none that is active. Raises `UpstreamFailed`."""
+    found = await _by_id(stripe, price.price_id) if price.price_id else await _by_lookup_key(stripe, price.lookup_key)
+    return None if found is None else _read(found)
+
+
+async def _by_id(stripe: Stripe, price_id: str) -> dict[str, Any] | None:
+    try:
+        found = await stripe.get(api_path("v1/prices", price_id))
+        return found if found.get("active") is not False else None
+    except StripeError as exc:
+        if exc.stripe_code == "resource_missing":
+            return None
+        raise
+
+
+async def _by_lookup_key(stripe: Stripe, lookup_key: str | None) -> dict[str, Any] | None:
+    page = await stripe.get("/v1/prices", {"lookup_keys": [lookup_key], "active": True})
+    data = page.get("data")
+    return data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else None
+
+
+def _read(raw: dict[str, Any]) -> ResolvedPrice:
+    product, recurring = raw.get("product"), raw.get("recurring")
+    return ResolvedPrice(
+        price_id=str(raw.get("id")),
+        product_id=str(product.get("id") if isinstance(product, dict) else product),
+        unit_amount=raw.get("unit_amount") if isinstance(raw.get("unit_amount"), int) else None,
+        currency=str(raw.get("currency") or ""),
+        interval=recurring.get("interval") if isinstance(recurring, dict) else None,
+        interval_count=int(recurring.get("interval_count") or 1) if isinstance(recurring, dict) else None,
+    )

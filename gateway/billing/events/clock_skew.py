@@ -1,0 +1,45 @@
+"""Events that Stripe did sign, but at another time than our clock has (T28): whose clock is it, or are they old?"""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.work.alerting import open_alert, resolve_all
+from gateway.errors import StoreUnavailable
+from gateway.log import fields
+from gateway.stripe.signature import TOLERANCE_SECONDS
+
+log = logging.getLogger(__name__)
+
+_SUBJECT = ("webhook_clock_skew", "stripe")
+
+
+async def alert_skew(billing: Billing, skew_seconds: int) -> None:
+    """A correctly signed event was refused for its age; `skew_seconds` is our clock less the time it was signed at."""
+    ahead = billing.stripe.clock_ahead_seconds
+    log.warning("webhook_signature_stale", extra=fields(skew_seconds=skew_seconds, clock_ahead_seconds=ahead))
+    try:
+        await open_alert(billing, "webhook_clock_skew", "stripe", _message(skew_seconds, ahead))
+    except StoreUnavailable:  # it is refused all the same, and the store's trouble is told by itself
+        log.warning("webhook_clock_skew_not_recorded")
+    else:
+        billing.skews += 1
+
+
+def end_skew(conn: Connection, billing: Billing, skews: int) -> list[tuple[str, str]]:
+    """An event of the right time has come, after `skews` of them: the alert, if it was open, for `log_resolved`."""
+    return [] if billing.skews_settled == skews else resolve_all(conn, [_SUBJECT], billing.now())
+
+
+def _message(skew_seconds: int, ahead: int | None) -> str:
+    when = f"{skew_seconds} s ago" if skew_seconds >= 0 else f"{-skew_seconds} s from now"
+    what = f"an event with a good signature was refused: by our clock it was signed {when}"
+    if ahead is None:
+        return f"{what}; Stripe's clock is not known yet: compare this machine's clock with the real time"
+    if abs(ahead) > TOLERANCE_SECONDS // 2:
+        way = "ahead of" if ahead > 0 else "behind"
+        return f"{what}; OUR clock is {abs(ahead)} s {way} Stripe's: set this machine's clock"
+    return f"{what}; our clock is right (Stripe's differs by {abs(ahead)} s): an old event was sent again, or held back"

@@ -1,0 +1,129 @@
+"""Events that no webhook brought: read from Stripe's list into the inbox, where they go the way of all others.
+
+Stripe keeps events for 30 days. What is older is healed by reconcile's full pass, which needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.events.receive import Received, parse_event, record
+from gateway.billing.work.alerting import log_opened
+from gateway.errors import InvalidInput, UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, instance
+from gateway.stripe.client import StripeObject
+from gateway.tiers.model import Concern
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+CURSOR = "events_cursor"
+OVERLAP_SECONDS = 15 * 60
+"""Stripe lists an event a moment after it happened, and our clocks differ."""
+INITIAL_WINDOW_SECONDS = 3 * 86_400
+"""Without a cursor: as far back as Stripe itself would still try to deliver."""
+TYPES_A_CALL = 20
+TYPES = (
+    "checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
+    "checkout.session.expired", "customer.updated", "customer.deleted", "customer.subscription.created",
+    "customer.subscription.updated", "customer.subscription.deleted", "customer.subscription.paused",
+    "customer.subscription.resumed", "customer.subscription.trial_will_end",
+    "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired", "invoice.paid",
+    "invoice.payment_failed", "invoice.payment_action_required", "charge.refunded", "charge.dispute.created",
+    "charge.dispute.updated", "charge.dispute.closed", "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated", "radar.early_fraud_warning.created", "radar.early_fraud_warning.updated",
+    "subscription_schedule.updated", "subscription_schedule.released", "subscription_schedule.canceled",
+)  # fmt: skip
+"""What SOP.md subscribes the webhook endpoint to: only this would have been delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillResult:
+    """How many events Stripe listed, and how many of them no webhook had brought."""
+
+    listed: int
+    new: int
+
+
+async def check_account(billing: Billing) -> None:
+    """Return if our key reads the account that our customers are in. Raises `UpstreamFailed` where it does not.
+
+    With another account's key every list is empty and every customer unknown: it looks as if nobody paid (T16).
+    """
+    if billing.wrong_account:
+        raise UpstreamFailed("Our key is of another Stripe account than the store.", retryable=False)
+    newest = await billing.store.read(customers.newest)
+    if newest is not None:
+        await billing.stripe.get(api_path("v1/customers", newest.customer_id))
+
+
+async def fill_inbox(billing: Billing) -> FillResult:
+    """Record every event since the cursor that is not in the inbox. Raises `UpstreamFailed`, `StoreUnavailable`.
+
+    The cursor moves only when every page was recorded, so a failure in the middle is read again from the start.
+    """
+    await check_account(billing)
+    since = await _since(billing)
+    cursor: int | None = None
+    listed = new = 0
+    for start in range(0, len(TYPES), TYPES_A_CALL):
+        query = {"created": {"gte": since}, "types": TYPES[start : start + TYPES_A_CALL]}
+        await billing.reconciling.pace.wait()
+        async for page in billing.stripe.pages("/v1/events", query):
+            cursor = stripe_time(billing) if cursor is None else cursor
+            listed += len(page)
+            new += await _record_page(billing, page)
+            await billing.reconciling.pace.wait()
+    await billing.store.write(lambda conn: instance.put(conn, CURSOR, str(cursor)))
+    if new:
+        log.warning("events_missed", extra=fields(new=new, listed=listed, since=since))
+    return FillResult(listed, new)
+
+
+def stripe_time(billing: Billing) -> int:
+    """What Stripe's clock said last: a time that is kept must not depend on ours, which may be set at any moment."""
+    return billing.now() if billing.stripe.date is None else billing.stripe.date
+
+
+async def _since(billing: Billing) -> int:
+    """The instant from which events are asked for."""
+    if billing.stripe.date is None:
+        await billing.stripe.get("/v1/account")
+    cursor, now = await billing.store.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
+    if cursor is None or int(cursor) > now + OVERLAP_SECONDS:  # written by a clock that was ahead
+        return now - INITIAL_WINDOW_SECONDS - OVERLAP_SECONDS
+    return int(cursor) - OVERLAP_SECONDS
+
+
+async def _record_page(billing: Billing, page: list[StripeObject]) -> int:
+    """In one transaction; how many were new."""
+    read = [(event, body) for raw in page if (body := _body(raw)) and (event := _event(body)) is not None]
+
+    def job(conn: Connection) -> tuple[int, list[Concern]]:
+        outcomes = [record(conn, billing, event, body) for event, body in read]
+        return sum(new for new, _ in outcomes), [concern for _, opened in outcomes for concern in opened]
+
+    new, opened = await billing.store.write(job)
+    log_opened(opened)
+    if new:
+        billing.inbox_filled.set()
+    return new
+
+
+def _body(raw: StripeObject) -> bytes:
+    return json.dumps(raw, ensure_ascii=False).encode()
+
+
+def _event(body: bytes) -> Received | None:
+    """None for what is no event: one such must not keep all others out for ever."""
+    try:
+        return parse_event(body)
+    except InvalidInput as exc:
+        log.warning("listed_event_unreadable", extra=fields(detail=exc.message))
+        return None

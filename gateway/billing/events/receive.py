@@ -1,0 +1,103 @@
+"""A webhook from Stripe: signed by Stripe, on disk, 200. What it means is found out later, from Stripe's API."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.account import event_concern
+from gateway.billing.context import Billing
+from gateway.billing.events.clock_skew import alert_skew, end_skew
+from gateway.billing.events.subjects import customer_id_in, word
+from gateway.billing.work.alerting import log_opened, log_resolved, open_all
+from gateway.errors import BadSignature, InvalidInput
+from gateway.log import fields
+from gateway.store import inbox
+from gateway.stripe.signature import verify
+from gateway.tiers.model import Concern
+
+log = logging.getLogger(__name__)
+
+MAX_EVENT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What of an event we keep beside its raw bytes; `customer_id` is None where it names none."""
+
+    event_id: str
+    event_type: str
+    account: str
+    api_version: str
+    livemode: bool
+    customer_id: str | None
+
+
+async def receive(billing: Billing, body: bytes, signature: str) -> bool:
+    """Record the event; it is on disk when this returns. True if it was new: a repetition changes nothing.
+
+    Raises `BadSignature`, `InvalidInput` for signed bytes that are no event, `StoreUnavailable`.
+    """
+    try:
+        verify(body, signature, billing.webhook_secrets, billing.clock())
+    except BadSignature as exc:
+        if exc.code == "stale_signature":
+            await alert_skew(billing, int(str(exc.fields["skew_seconds"])))
+        raise
+    event = parse_event(body)
+
+    skews = billing.skews
+
+    def job(conn: Connection) -> tuple[bool, list[Concern], list[tuple[str, str]]]:
+        return *record(conn, billing, event, body), end_skew(conn, billing, skews)
+
+    new, opened, resolved = await billing.store.write(job)
+    billing.skews_settled = skews
+    billing.inbox_filled.set()
+    # What became of it is told when it is routed. A line costs 39 µs here, five times what the signature does.
+    log.debug("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
+    log_opened(opened)
+    log_resolved(resolved)
+    return new
+
+
+def record(conn: Connection, billing: Billing, event: Received, body: bytes) -> tuple[bool, list[Concern]]:
+    """Put an event into the inbox: whether it is new, and the alerts to log once that is committed."""
+    now = billing.now()
+    new = inbox.add(
+        conn,
+        event.account,
+        event.event_id,
+        event.event_type,
+        event.api_version,
+        event.livemode,
+        event.customer_id,
+        body,
+        now,
+    )
+    concern = event_concern(billing, event.event_id, event.livemode, event.account) if new else None
+    return new, open_all(conn, [concern] if concern else [], now)
+
+
+def parse_event(body: bytes) -> Received:
+    """What a snapshot (`event`) or thin (`v2.core.event`) event says about itself. Raises `InvalidInput`."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidInput("The event is not JSON.", code="invalid_event") from exc
+    if not isinstance(document, dict) or document.get("object") not in ("event", "v2.core.event"):
+        raise InvalidInput("The body is not a Stripe event.", code="invalid_event")
+    event_id, event_type = word(document.get("id")), word(document.get("type"))
+    if event_id is None or event_type is None:
+        raise InvalidInput("The event has no id or no type.", code="invalid_event")
+    return Received(
+        event_id=event_id,
+        event_type=event_type,
+        account=word(document.get("account")) or "",
+        api_version=word(document.get("api_version")) or "",
+        livemode=document.get("livemode") is True,
+        customer_id=customer_id_in(document),
+    )

@@ -1,0 +1,223 @@
+"""From an event in the inbox to the person it is about. The event itself is a hint: it only asks for a refresh."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.account import event_concern
+from gateway.billing.accounts.adopt import adopt_unknown
+from gateway.billing.context import Billing
+from gateway.billing.events.subjects import EventContent, Subject, customer_of, meaning
+from gateway.billing.refresh.disputes import UNREADABLE, is_dispute_event
+from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.billing.work.backoff import backoff_seconds
+from gateway.errors import UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, disputes, inbox, refreshes
+from gateway.store.customers import Customer
+from gateway.store.inbox import Event
+from gateway.stripe.client import StripeError
+from gateway.tiers.model import Concern
+
+log = logging.getLogger(__name__)
+
+OwnerOf = Callable[[str], Customer | None]
+BATCH = 100
+OF_BUYERS = ("customer.subscription.", "customer.updated", "checkout.session.", "invoice.")
+"""After these somebody may have another tier: whose customer they name is found out. Of other events it is not."""
+SUBSCRIBED = "customer.subscription.created"
+LOOK_UP_SECONDS = 10
+FAILURES_UNTIL_ALERT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _RoutedEvent:
+    """An event with the customer it is about, None if it is about none; `failed` says why that is not known yet.
+
+    `meaning` is None where nothing of the body matters. `asked`: Stripe was, for the event's object. `refused`: it will
+    not answer a later try either. `duplicate_of` is the handled event that told of the same already.
+    """
+
+    event: Event
+    customer_id: str | None
+    meaning: EventContent | None = None
+    failed: str = ""
+    asked: bool = False
+    refused: bool = False
+    duplicate_of: Event | None = None
+
+    @property
+    def question(self) -> Subject | None:
+        """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
+        return (
+            self.meaning.question if self.meaning and self.customer_id is None and self.duplicate_of is None else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _RoutingResult:
+    """What one transaction did with some events: whose refresh they ask for, which wait, and which alerts to log."""
+
+    routed: Sequence[tuple[_RoutedEvent, Customer]]
+    put_off: Sequence[_RoutedEvent]
+    opened: Sequence[Concern]
+    resolved: Sequence[tuple[str, str]]
+
+
+async def route_events(billing: Billing) -> int:
+    """Mark the owner of each waiting event for a refresh, in one transaction with the event's end. Returns how many.
+
+    What names its customer goes first; events of which Stripe must be asked (thin ones, disputes) hold nobody up.
+    """
+
+    def job(conn: Connection) -> tuple[int, list[_RoutedEvent], _RoutingResult]:
+        events = inbox.waiting(conn, billing.now(), BATCH)
+        # One purchase makes many events of one customer: each is looked for once a pass.
+        owner_of = cache(partial(customers.owner, conn))
+        now_and_later: tuple[list[_RoutedEvent], list[_RoutedEvent]] = [], []
+        for event in events:
+            found = _RoutedEvent(event, event.customer_id, _meaning(event, billing))
+            now_and_later[found.question is not None or _may_be_ours(found, billing, owner_of)].append(found)
+        at_once, later = now_and_later
+        return len(events), later, _end_all(conn, billing, at_once, owner_of)
+
+    count, later, ended = await billing.store.write(job)
+    _publish(billing, ended)
+    unknown = [each for each in later if each.question is None]
+    asked = [each for each in later if each.question is not None]
+    if asked:
+        asked = await billing.store.read(
+            lambda conn: [replace(each, duplicate_of=_find_duplicate(conn, each)) for each in asked]
+        )
+    looked_up = await asyncio.gather(*(_look_up(billing, each) for each in asked))
+    if later:
+        await _route(billing, await _adopt(billing, [*unknown, *looked_up]))
+    return count
+
+
+def _meaning(event: Event, billing: Billing) -> EventContent | None:
+    """What its body says, of an event that is ours and either names no customer or tells of a charge."""
+    if event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+        return None
+    of_a_charge = event.type.removeprefix("v1.").startswith(("charge.", "radar."))
+    return meaning(event.body) if event.customer_id is None or of_a_charge else None
+
+
+def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
+    """The snapshot event of a thin one, if that was handled. What an operator replays is done again all the same."""
+    event, snapshot_id = found.event, found.meaning.snapshot_event_id if found.meaning else None
+    replayed = event.attempts == 0 and event.due_at > event.received_at
+    duplicate_of = inbox.get(conn, event.account, snapshot_id) if snapshot_id and not replayed else None
+    return duplicate_of if duplicate_of is not None and duplicate_of.state == "handled" else None
+
+
+def _may_be_ours(found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> bool:
+    """Its customer is nobody's we know, but may carry our own signature: after a restore, or a lost answer."""
+    event = found.event
+    if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+        return False
+    return event.type.removeprefix("v1.").startswith(OF_BUYERS) and owner_of(found.customer_id) is None
+
+
+async def _adopt(billing: Billing, found: Sequence[_RoutedEvent]) -> list[_RoutedEvent]:
+    """The same events, after those of their customers that are ours were stored."""
+    named = [each for each in found if each.customer_id is not None]
+    subscribing = {each.customer_id or "" for each in named if each.event.type.removeprefix("v1.") == SUBSCRIBED}
+    failed = await adopt_unknown(billing, (each.customer_id or "" for each in named), subscribing=subscribing)
+    return [replace(each, failed=each.failed or failed.get(each.customer_id or "", "")) for each in found]
+
+
+async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
+    """The same with its customer: one bounded question. One that has a twin asks none."""
+    subject = found.question
+    if subject is None:
+        return found
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            answer = await billing.stripe.get(subject.path, subject.params)
+        return replace(found, customer_id=customer_of(answer), asked=True)
+    except (UpstreamFailed, TimeoutError) as exc:
+        if isinstance(exc, StripeError) and exc.stripe_code == "resource_missing":
+            return replace(found, asked=True)
+        detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
+        refused = isinstance(exc, UpstreamFailed) and not exc.retryable
+        return replace(found, failed=detail or "Stripe cannot be asked", asked=True, refused=refused)
+
+
+async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
+    def job(conn: Connection) -> _RoutingResult:
+        return _end_all(conn, billing, found, cache(partial(customers.owner, conn)))
+
+    _publish(billing, await billing.store.write(job))
+
+
+def _end_all(conn: Connection, billing: Billing, found: Sequence[_RoutedEvent], owner_of: OwnerOf) -> _RoutingResult:
+    now = billing.now()
+    routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, owner_of, now)) is not None]
+    for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
+        refreshes.want(conn, app_id, user_id, now)
+    readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
+    opened = open_all(conn, (concern for each in found if (concern := _concern(each)) is not None), now)
+    put_off = [each for each in found if each.failed]
+    return _RoutingResult(routed, put_off, opened, resolve_all(conn, sorted(readable), now))
+
+
+def _publish(billing: Billing, ended: _RoutingResult) -> None:
+    """What has just been committed."""
+    if ended.routed:
+        billing.refresh_wanted.set()
+    log_opened(ended.opened)
+    log_resolved(ended.resolved)
+    for each, owner in ended.routed:
+        event = each.event
+        log.info(
+            "event_routed",
+            extra=fields(event_id=event.event_id, type=event.type, app_id=owner.app_id, user_id=owner.user_id),
+        )
+    for each in ended.put_off:
+        log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
+
+
+def _concern(found: _RoutedEvent) -> Concern | None:
+    """A question that Stripe will not answer, or has not for a while, needs a person."""
+    if not found.asked or not (found.refused or found.event.attempts + 1 >= FAILURES_UNTIL_ALERT):
+        return None
+    message = f"{found.event.event_id} ({found.event.type}): whose it is cannot be asked of Stripe: {found.failed}"
+    return Concern("event_unreadable", _kind(found), message) if found.failed else None
+
+
+def _kind(found: _RoutedEvent) -> str:
+    return found.meaning.subject.kind if found.meaning and found.meaning.subject else found.event.type
+
+
+def _end(conn: Connection, found: _RoutedEvent, billing: Billing, owner_of: OwnerOf, now: int) -> Customer | None:
+    """Whose refresh the event asks for now, if anybody's; the event itself is over with that.
+
+    An event of a customer that is not ours is none of our business: other products share the Stripe account.
+    """
+    event = found.event
+    if found.failed:
+        inbox.retry(conn, event.account, event.event_id, now + backoff_seconds(event.attempts + 1), found.failed)
+        return None
+    if found.duplicate_of is not None:
+        inbox.finish(
+            conn, event.account, event.event_id, "duplicate", now, found.duplicate_of.app_id, found.duplicate_of.user_id
+        )
+        return None
+    owner = owner_of(found.customer_id) if found.customer_id else None
+    if owner is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+        inbox.finish(conn, event.account, event.event_id, "ignored", now)
+        return None
+    subject = found.meaning.subject if found.meaning else None
+    if subject is not None and is_dispute_event(event.type, subject):
+        disputes.record_event(
+            conn, subject.object_id, subject.kind, owner.customer_id, owner.app_id, owner.user_id, now
+        )
+    inbox.finish(conn, event.account, event.event_id, "handled", now, owner.app_id, owner.user_id)
+    return owner

@@ -1,0 +1,1 @@
+"""Notices to app backends: signed, sent, retried."""

@@ -1,0 +1,202 @@
+"""Telling the apps: each change of tier as a signed POST, repeated under one id until the app has taken it.
+
+It may arrive twice, and never counts twice for who remembers the id (T24). Headers are those of Standard Webhooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+
+import aiohttp
+from sqlalchemy import Connection
+from yarl import URL
+
+import gateway
+from gateway.billing.context import Billing
+from gateway.billing.notify.signature import PREFIX, signed_headers
+from gateway.billing.refresh.status import limits
+from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.billing.work.backoff import backoff_seconds
+from gateway.catalog.model import App
+from gateway.errors import StoreUnavailable
+from gateway.log import fields, redact
+from gateway.settings import Secrets
+from gateway.store import alerts, notices
+from gateway.store.entitlements import Change
+from gateway.store.notices import Notice
+from gateway.tiers.model import Concern
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 10.0
+RETRY_DELAY_SECONDS = 1.0
+FAILURES_UNTIL_ALERT = 5
+GIVE_UP_AFTER_SECONDS = 3 * 86_400
+MAX_ANSWER_BYTES = 4096
+MAX_ERROR_CHARACTERS = 300
+GONE = 410
+
+Alerts = tuple[list[Concern], list[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one POST. `status` None: no answer. `error` '': taken. `final`: trying again is useless.
+
+    `wanted` False: apps.json asks for no notices any more, so nobody misses this one.
+    """
+
+    status: int | None
+    error: str = ""
+    final: bool = False
+    wanted: bool = True
+
+
+def write_notice(conn: Connection, app: App, change: Change, now: int) -> None:
+    """Keep what `app` is to be told of this change, if it wants to be; on the connection that recorded the change."""
+    if app.notify is not None:
+        notices.put(conn, change, notice_body(app, change), now)
+
+
+def notice_body(app: App, change: Change) -> str:
+    """The JSON text that is sent, the same in every attempt: limits and features as they were at the change.
+
+    `from` null: nothing was known of the user before, so they had the first tier.
+    """
+    tier = app.tier(change.to_tier) or app.default_tier
+    data = {
+        "app_id": change.app_id,
+        "user_id": change.user_id,
+        "from": change.from_tier,
+        "to": change.to_tier,
+        "reason": change.reason,
+        "change_id": change.change_id,
+        "limits": limits(tier),
+        "features": list(tier.features),
+    }
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(change.at))
+    return json.dumps({"type": "tier.changed", "timestamp": at, "data": data})
+
+
+async def notify(billing: Billing, notice: Notice) -> None:
+    """Send one notice and record what came of it: done, put off, or dead with an alert.
+
+    Address and secret are those of the catalog of now. Repeating it sends the same text under the same id.
+    """
+    attempt = await _attempt(billing, notice)
+    while True:
+        try:
+            opened, resolved = await billing.store.write(lambda conn: _record(conn, notice, attempt, billing.now()))
+            break
+        except StoreUnavailable:
+            # It is sent already. Giving up here would send it anew in each second that the store is out.
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
+    ids = {"app_id": notice.app_id, "user_id": notice.user_id, "change_id": notice.change_id}
+    if attempt.error:
+        log.warning("notice_not_taken", extra=fields(**ids, attempts=notice.attempts + 1, detail=attempt.error))
+    else:
+        log.info("notice_taken", extra=fields(**ids, attempts=notice.attempts + 1, status=attempt.status))
+    log_opened(opened)
+    log_resolved(resolved)
+
+
+def _record(conn: Connection, notice: Notice, attempt: Attempt, now: int) -> Alerts:
+    """What came of the attempt, and the alerts that follow from it, in one transaction."""
+    opened: list[Concern] = []
+    over: list[tuple[str, str]] = []
+    subject, attempts = f"{notice.app_id}/{notice.user_id}", notice.attempts + 1
+    given_up = notice.first_failed_at is not None and now - notice.first_failed_at >= GIVE_UP_AFTER_SECONDS
+    if not attempt.error and attempt.status is not None:
+        notices.done(conn, notice, attempt.status, now)
+        if not notices.dead_after(conn, notice):
+            over.append(("notice_dead", subject))
+    elif attempt.final or given_up:
+        notices.dead(conn, notice, attempt.status, attempt.error, now)
+        if attempt.wanted:
+            message = f"{notice.change_id} was not taken and is not sent again: {attempt.error}"
+            opened.append(Concern("notice_dead", subject, message))
+    else:
+        notices.retry(conn, notice, now + backoff_seconds(attempts), attempt.status, attempt.error, now)
+        if attempts >= FAILURES_UNTIL_ALERT:
+            message = f"the app has not taken {notice.change_id} in {attempts} attempts: {attempt.error}"
+            opened.append(Concern("notice_failing", notice.app_id, message))
+    # One alert for the app and not one for each user: it is one address that does not answer.
+    failing = alerts.is_open(conn, "notice_failing", notice.app_id)
+    if failing and not notices.failing(conn, notice.app_id, FAILURES_UNTIL_ALERT):
+        over.append(("notice_failing", notice.app_id))
+    return open_all(conn, opened, now), resolve_all(conn, over, now)
+
+
+async def _attempt(billing: Billing, notice: Notice) -> Attempt:
+    app = billing.catalog.app(notice.app_id)
+    if app is None or app.notify is None:
+        return Attempt(None, "apps.json has no notify for this app any more", final=True, wanted=False)
+    secrets = billing.catalog_secrets.get(app.notify.secret, ())
+    if not secrets:
+        return Attempt(None, f"the secret {app.notify.secret} is not there")
+    try:
+        body = notice.body.encode()
+        status, answer = await _post(
+            app.notify.url, body, signed_headers(secrets, notice.change_id, billing.now(), body)
+        )
+    except (aiohttp.ClientError, OSError) as exc:
+        return Attempt(None, _connection_error(exc))
+    except Exception as exc:  # a bug: this notice waits, the others go on
+        log.warning("notice_attempt_crashed", extra=fields(change_id=notice.change_id), exc_info=exc)
+        return Attempt(None, type(exc).__name__)
+    if 200 <= status < 300:
+        return Attempt(status)
+    if 300 <= status < 400:
+        return Attempt(status, f"answered {status}, a redirect, which is not followed: put its target into apps.json")
+    return Attempt(status, _response_summary(status, answer, secrets), final=status == GONE)
+
+
+def _connection_error(exc: Exception) -> str:
+    """Why there is none, in words that quote no address: a part of it may be secret."""
+    if isinstance(exc, TimeoutError):
+        return f"no answer within {TIMEOUT_SECONDS:g} seconds"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is refused: {getattr(exc.certificate_error, 'verify_message', '') or 'not valid'}"
+    if isinstance(exc, aiohttp.ClientConnectorError) and not isinstance(exc, aiohttp.ClientSSLError):
+        number = exc.os_error.errno or 0
+        # A name that is not found has a number below 0 and words of its own.
+        return f"cannot be reached: {os.strerror(number) if number > 0 else exc.os_error.strerror}"
+    return f"the connection failed: {type(exc).__name__}"
+
+
+async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    """The status and, unless it is success, the first bytes of the answer.
+
+    A connection and a session of its own: nothing of one app's answer, such as a cookie, meets another's.
+    """
+    headers = headers | {
+        "Content-Type": "application/json",
+        "User-Agent": f"SKPayments/{gateway.__version__}",
+    }
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.post(URL(url, encoded=True), data=body, headers=headers, allow_redirects=False) as response,
+    ):
+        answer = bytearray()
+        if not 200 <= response.status < 300:
+            # The status is what counts; the words are for the operator, as far as they come.
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                while len(answer) < MAX_ANSWER_BYTES and not response.content.at_eof():
+                    answer += await response.content.read(MAX_ANSWER_BYTES - len(answer))
+        return response.status, bytes(answer)
+
+
+def _response_summary(status: int, answer: bytes, secrets: Secrets) -> str:
+    """Status and answer as one short printable line, with nothing secret in it even if the app sent it back."""
+    text = answer.decode("utf-8", "replace")
+    for secret in secrets:
+        text = text.replace(secret.reveal().removeprefix(PREFIX), "********")
+    words = "".join(char if char.isprintable() else " " for char in str(redact(text)))
+    return f"answered {status}: {' '.join(words.split())}"[:MAX_ERROR_CHARACTERS].rstrip(": ")

@@ -1,0 +1,78 @@
+"""Which notices are under way: many at once, few for each app, so that a slow one keeps no other waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+from gateway.billing.context import Billing
+from gateway.billing.notify.notices import notify
+from gateway.log import fields
+from gateway.store import notices
+from gateway.store.notices import Notice
+
+log = logging.getLogger(__name__)
+
+MAX_CONCURRENT, MAX_CONCURRENT_PER_APP = 32, 8
+AFTER_A_BUG_SECONDS = 60.0
+
+
+class NoticeSender:
+    """Sends what is due. One per process: what is under way is remembered here and nowhere else."""
+
+    def __init__(self, billing: Billing) -> None:
+        self._billing = billing
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._of_app: Counter[str] = Counter()
+        self._closed = False
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is under way now."""
+        return list(self._under_way.values())
+
+    def close(self) -> None:
+        """Begin nothing more; what is under way goes on."""
+        self._closed = True
+
+    async def turn(self) -> int:
+        """Begin what is due and has room; how many. `notice_written` is set when one has ended."""
+        begun_in_all = 0
+        while room := MAX_CONCURRENT - len(self._under_way):
+            found = await self._due(room)
+            begun = 0 if self._closed else sum(self._begin(notice) for notice in found)
+            if not begun:
+                break
+            begun_in_all += begun
+        return begun_in_all
+
+    async def _due(self, room: int) -> list[Notice]:
+        now, under_way = self._billing.now(), list(self._under_way)
+        busy = [app_id for app_id, count in self._of_app.items() if count >= MAX_CONCURRENT_PER_APP]
+        return await self._billing.store.read(
+            lambda conn: notices.due(conn, now, room, busy_apps=busy, under_way=under_way)
+        )
+
+    def _begin(self, notice: Notice) -> bool:
+        if self._of_app[notice.app_id] >= MAX_CONCURRENT_PER_APP:
+            return False
+        self._of_app[notice.app_id] += 1
+        task = self._under_way[notice.change_id] = asyncio.create_task(self._send(notice))
+        task.add_done_callback(lambda _: self._ended(notice))
+        return True
+
+    async def _send(self, notice: Notice) -> None:
+        try:
+            await notify(self._billing, notice)
+        except Exception:
+            log.exception("worker_loop_failed", extra=fields(loop="notify", change_id=notice.change_id))
+            # It is still due: without a pause the app would be sent it over and over.
+            await asyncio.sleep(AFTER_A_BUG_SECONDS)
+
+    def _ended(self, notice: Notice) -> None:
+        del self._under_way[notice.change_id]
+        self._of_app[notice.app_id] -= 1
+        if not self._of_app[notice.app_id]:
+            del self._of_app[notice.app_id]
+        self._billing.notice_written.set()

@@ -1,0 +1,103 @@
+"""Users whom the gate sees for the first time. LiteLLM leaves a user it was never told about unlimited (T3), and a
+free user never changes tier, so being seen is what gives them the first tier's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.forget import SESSIONS_LAST_SECONDS
+from gateway.billing.context import Billing
+from gateway.errors import StoreUnavailable
+from gateway.log import fields
+from gateway.store import provisioning, tombstones
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 10_000
+BATCH = 200
+RETRY_DELAY_SECONDS = 1.0
+
+User = tuple[str, str]
+
+
+class FirstSeenUserQueue:
+    """A bounded queue between the gate and the outbox. `add` never waits, and says where there is no room."""
+
+    def __init__(self, billing: Billing) -> None:
+        self._billing = billing
+        self._waiting: asyncio.Queue[User] = asyncio.Queue(MAX_WAITING)
+        self._pending: dict[User, asyncio.Future[None]] = {}
+        billing.on_provisioning_attempt = self._resolve
+
+    def add(self, app_id: str, user_id: str) -> asyncio.Future[None] | bool:
+        """Remember to provision this user; False if there is no room now.
+
+        A future: it is done once LiteLLM holds the user's limits, or once the first attempt has failed.
+        """
+        app = self._billing.catalog.app(app_id)
+        if app is None or app.litellm is None:
+            return True
+        user = app_id, user_id
+        if user in self._pending:
+            return self._pending[user]
+        try:
+            self._waiting.put_nowait(user)
+        except asyncio.QueueFull:
+            return False
+        self._pending[user] = asyncio.get_running_loop().create_future()
+        return self._pending[user]
+
+    async def run(self) -> None:
+        """Move what was seen into the outbox, for ever."""
+        while True:
+            seen = [await self._waiting.get()]
+            while len(seen) < BATCH and not self._waiting.empty():
+                seen.append(self._waiting.get_nowait())
+            await self._record(seen)
+
+    async def _record(self, seen: list[User]) -> None:
+        billing = self._billing
+
+        def record(conn: Connection) -> list[User]:
+            return [user for user in seen if self._put_job(conn, *user)]
+
+        while True:
+            try:
+                due = await billing.store.write(record)
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_DELAY_SECONDS)
+            except Exception:  # a bug: these wait for the next start, all who come after them do not
+                log.exception("first_seen_users_failed", extra=fields(users=len(seen)))
+                due = []
+                break
+        for user in set(seen).difference(due):
+            self._resolve(*user)
+        if due:
+            billing.provisioning_wanted.set()
+
+    def _resolve(self, app_id: str, user_id: str) -> None:
+        """Nobody waits for this user's limits any more."""
+        future = self._pending.pop((app_id, user_id), None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _put_job(self, conn: Connection, app_id: str, user_id: str) -> bool:
+        """True if this user's limits are on their way to LiteLLM for the first time.
+
+        A job that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
+        """
+        app, now = self._billing.catalog.app(app_id), self._billing.now()
+        if app is None or app.litellm is None:
+            return False
+        forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)
+        if forgotten_at is not None and now < forgotten_at + SESSIONS_LAST_SECONDS:
+            return False  # a session that is still open, not a person who has come back
+        jobs = provisioning.of_user(conn, app_id, user_id)
+        if any(job.state != provisioning.DONE or job.answer for job in jobs):
+            return any(job.kind == "litellm" and job.state == provisioning.WAITING and not job.attempts for job in jobs)
+        provisioning.put(conn, "litellm", app_id, user_id, {}, now, before_others=True)
+        return True

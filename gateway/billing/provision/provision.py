@@ -1,0 +1,257 @@
+"""The outbox to LiteLLM: each job is written, read back, and repeated until LiteLLM holds it or refuses for good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.billing.work.backoff import backoff_seconds
+from gateway.catalog.model import App, Catalog, Tier
+from gateway.errors import Conflict, InvalidInput, SkpayError, StoreUnavailable, UpstreamFailed
+from gateway.litellm import LiteLLM, Provisioned, check_litellm_id, enforceable_limits
+from gateway.log import fields
+from gateway.store import entitlements, litellm_ids, provisioning
+from gateway.store.litellm_ids import Owner
+from gateway.store.provisioning import ProvisioningJob
+from gateway.tiers.model import Concern
+
+log = logging.getLogger(__name__)
+
+KIND = "litellm"
+FAILURES_UNTIL_ALERT = 5
+BUGS_UNTIL_DEAD = 10
+RENEW_PAGE = 500
+MODES = ("customer", "internal_user")
+
+
+def litellm_id(app: App, user_id: str) -> str:
+    """The id under which LiteLLM knows this user of `app`."""
+    template = app.litellm.user_id if app.litellm else "{user_id}"
+    return template.replace("{app_id}", app.app_id).replace("{user_id}", user_id)
+
+
+def budget_id(app: App, tier: Tier) -> str:
+    """The budget that all customers of a tier share."""
+    # No id has a dot in it: app "a-b" with tier "c" must not share a budget with app "a" and tier "b-c".
+    return f"{app.app_id}.{tier.tier_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _WriteResult:
+    """What LiteLLM was told of which id, and what it answered."""
+
+    mode: str
+    litellm_id: str
+    digest: str
+    budget_duration: str
+    provisioned: Provisioned
+
+
+async def provision(billing: Billing, job: ProvisioningJob) -> None:
+    """Carry out one provisioning job. Repeating it changes nothing; it ends done, put off, or dead with an alert."""
+    try:
+        await _carry_out(billing, job)
+    finally:
+        billing.on_provisioning_attempt(job.app_id, job.user_id)
+
+
+async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
+    subject = f"{job.app_id}/{job.user_id}"
+    try:
+        result = await _provision(billing, job)
+    except StoreUnavailable:
+        raise
+    except Exception as exc:  # a bug too: this job waits, the others go on
+        await _failed(billing, job, subject, exc)
+        return
+    if result is None:  # the app is gone, or has no LiteLLM any more
+        await billing.store.write(lambda conn: provisioning.done(conn, job.job_id, job.version, {}, billing.now()))
+        return
+    opened, resolved = await billing.store.write(lambda conn: _record(conn, job, subject, result, billing.now()))
+    log.info("user_provisioned", extra=fields(app_id=job.app_id, user_id=job.user_id, answer=result.provisioned.answer))
+    log_opened(opened)
+    log_resolved(resolved)
+
+
+def _record(
+    conn: Connection, job: ProvisioningJob, subject: str, result: _WriteResult, now: int
+) -> tuple[list[Concern], list[tuple[str, str]]]:
+    """The job is done. What LiteLLM did not take is not remembered as held, so that the next start tries again."""
+    provisioned = result.provisioned
+    digest = result.digest if provisioned.matches else ""
+    litellm_ids.provisioned(conn, result.mode, result.litellm_id, digest, result.budget_duration, now)
+    answer = {"answer": provisioned.answer, "differences": list(provisioned.differences)}
+    provisioning.done(conn, job.job_id, job.version, answer, now)
+    message = f"LiteLLM holds other limits than the tier's: {'; '.join(provisioned.differences)}"
+    differs = [] if provisioned.matches else [Concern("litellm_differs", subject, message)]
+    over = ["litellm_failing", "litellm_refused", *(["litellm_differs"] if provisioned.matches else [])]
+    return open_all(conn, differs, now), resolve_all(conn, [(kind, subject) for kind in over], now)
+
+
+async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | None:
+    app = billing.catalog.app(job.app_id)
+    if app is None or app.litellm is None:
+        return None
+    if billing.litellm is None:
+        raise InvalidInput("LITELLM_URL is not set, but the app has litellm limits.")
+    tier = await current_tier(billing, app, job.user_id)
+    own_id = litellm_id(app, job.user_id)
+    check_litellm_id(own_id)
+    mode = app.litellm.mode
+    owner = await billing.store.write(
+        lambda conn: litellm_ids.reserve(conn, mode, own_id, job.app_id, job.user_id, billing.now())
+    )
+    if not _may_write(app, job.user_id, owner):
+        raise Conflict(f"LiteLLM's {own_id!r} already belongs to {owner.app_id}/{owner.user_id}")
+    provisioned = await _write(billing, billing.litellm, app, tier, own_id)
+    return _WriteResult(mode, own_id, limits_digest(app, tier), tier.limits.budget_duration, provisioned)
+
+
+def _may_write(app: App, user_id: str, owner: Owner) -> bool:
+    """Whether this user of `app` may write the limits of the id that `owner` claimed first (T2)."""
+    shared = app.litellm is not None and app.litellm.shared_users
+    return owner.user_id == user_id and (owner.app_id == app.app_id or shared)
+
+
+async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
+    """The tier to provision is read when it is written: a job that waited long never brings an old tier back."""
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    return (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
+
+
+async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Provisioned:
+    mode = app.litellm.mode if app.litellm else ""
+    if mode == "customer":
+        return await litellm.provision_customer(own_id, budget_id(app, tier), tier.limits)
+    last = await billing.store.read(lambda conn: litellm_ids.get(conn, mode, own_id))
+    return await litellm.provision_internal_user(
+        own_id,
+        tier.limits,
+        previous_budget_duration=last.budget_duration if last else None,
+        metadata={"skpay_app": app.app_id, "skpay_tier": tier.tier_id},
+    )
+
+
+def limits_digest(app: App, tier: Tier) -> str:
+    """Changes with whatever LiteLLM is told for this tier, so that an edit of apps.json can be told from none."""
+    mode = app.litellm
+    named = {"mode": mode.mode, "user_id": mode.user_id, "shared_users": mode.shared_users} if mode else None
+    written = [app.app_id, tier.tier_id, named, asdict(enforceable_limits(tier.limits))]
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+
+async def ensure_default_budgets(billing: Billing) -> None:
+    """Make the budgets that LiteLLM's `max_end_user_budget_id` may name, before anybody comes. Raises `UpstreamFailed`.
+
+    One for each app whose users are customers: the first tier's. Repeating it changes nothing.
+    """
+    for app in billing.catalog.apps.values():
+        if billing.litellm is not None and app.litellm is not None and app.litellm.mode == "customer":
+            await billing.litellm.ensure_budget(budget_id(app, app.default_tier), app.default_tier.limits)
+
+
+async def renew_limits(billing: Billing) -> int:
+    """Wish anew for every user whom LiteLLM was not told what their tier has now; how many.
+
+    Run at start and after an edit of apps.json: other limits, another mode or template, `litellm` switched on.
+    Repeating it while wishes wait makes them no more.
+    """
+    renewed = 0
+    for app in billing.catalog.apps.values():
+        if app.litellm is None:
+            continue
+        current = _current_digests(billing.catalog, app)
+        async for users in _users(billing, app):
+            stale = await billing.store.read(partial(_stale, app=app, users=users, current=current))
+            if stale:
+                await billing.store.write(
+                    partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale, now=billing.now())
+                )
+                renewed += len(stale)
+                billing.provisioning_wanted.set()
+    return renewed
+
+
+async def _users(billing: Billing, app: App) -> AsyncIterator[list[tuple[str, str]]]:
+    """Pages of (user id, tier id): who has an entitlement, then who has none but was named to LiteLLM once."""
+    for tier in app.tiers:
+        for stored_id in (tier.tier_id, *tier.was):
+            after = ""
+            while ids := await billing.store.read(partial(_of_tier, app_id=app.app_id, tier=stored_id, after=after)):
+                after = ids[-1]
+                yield [(user_id, tier.tier_id) for user_id in ids]
+    for mode in MODES:
+        after = ""
+        while page := await billing.store.read(partial(_ids_of_app, app_id=app.app_id, mode=mode, after=after)):
+            after = page[-1].litellm_id
+            on_none = [each for each in page if each.tier is None or app.tier(each.tier) is None]
+            yield [(each.user_id, app.default_tier.tier_id) for each in on_none]
+
+
+def _of_tier(conn: Connection, *, app_id: str, tier: str, after: str) -> list[str]:
+    return entitlements.users_of_tier(conn, app_id, tier, after, RENEW_PAGE)
+
+
+def _ids_of_app(conn: Connection, *, app_id: str, mode: str, after: str) -> list[litellm_ids.ReservedId]:
+    return litellm_ids.of_app(conn, app_id, mode, after, RENEW_PAGE)
+
+
+def _current_digests(catalog: Catalog, app: App) -> dict[str, set[str]]:
+    """Tier id → the digests under which its users are up to date. Where apps share users, the last writer's stands."""
+    shared: set[str] = set()
+    if app.litellm is not None and app.litellm.shared_users:
+        others = [each for each in catalog.apps.values() if each.litellm is not None and each.litellm.shared_users]
+        shared = {limits_digest(each, tier) for each in others for tier in each.tiers}
+    return {tier.tier_id: {limits_digest(app, tier), *shared} for tier in app.tiers}
+
+
+def _stale(
+    conn: Connection, *, app: App, users: Sequence[tuple[str, str]], current: Mapping[str, set[str]]
+) -> list[str]:
+    """Those of these (user id, tier id) whose id in LiteLLM does not hold what their tier has now."""
+    found: list[str] = []
+    for user_id, tier_id in users:
+        stored = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", litellm_id(app, user_id))
+        if stored is None or (_may_write(app, user_id, stored.owner) and stored.digest not in current[tier_id]):
+            found.append(user_id)
+    return found
+
+
+def _put_provisioning_jobs(conn: Connection, *, app_id: str, user_ids: Sequence[str], now: int) -> None:
+    for user_id in user_ids:
+        provisioning.put(conn, KIND, app_id, user_id, {}, now)
+
+
+async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exception) -> None:
+    attempts = job.attempts + 1
+    detail = exc.detail or exc.message if isinstance(exc, SkpayError) else type(exc).__name__
+    refused = isinstance(exc, SkpayError) and not (isinstance(exc, UpstreamFailed) and exc.retryable)
+    for_good = refused or (not isinstance(exc, SkpayError) and attempts >= BUGS_UNTIL_DEAD)
+    retry_at = billing.now() + backoff_seconds(attempts)
+
+    def record_failure(conn: Connection) -> list[Concern]:
+        now = billing.now()
+        if for_good:
+            provisioning.dead(conn, job.job_id, job.version, detail, now)
+            message = f"limits were not set and are not tried again: {detail}"
+            return open_all(conn, [Concern("litellm_refused", subject, message)], now)
+        provisioning.retry(conn, job.job_id, job.version, retry_at, detail)
+        if attempts < FAILURES_UNTIL_ALERT:
+            return []
+        return open_all(conn, [Concern("litellm_failing", subject, f"limits are not set yet: {detail}")], now)
+
+    opened = await billing.store.write(record_failure)
+    log.warning(
+        "provisioning_put_off",
+        extra=fields(app_id=job.app_id, user_id=job.user_id, attempts=attempts, detail=detail),
+        exc_info=None if isinstance(exc, SkpayError) else exc,
+    )
+    log_opened(opened)

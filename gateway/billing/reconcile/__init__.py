@@ -1,0 +1,1 @@
+"""The periodic comparison of what is stored with Stripe and LiteLLM."""

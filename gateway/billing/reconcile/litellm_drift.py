@@ -1,0 +1,168 @@
+"""LiteLLM's side of a reconcile: what it holds of each user, beside the limits of the tier that is stored.
+
+Apps that share their users (`shared_users`) are left out: the last writer's limits stand there, and are right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.provision.provision import KIND, budget_id, litellm_id
+from gateway.billing.reconcile.report import Kind, Line, Report, describe_tier
+from gateway.billing.reconcile.state import Progress
+from gateway.catalog.model import App, Tier
+from gateway.errors import InvalidInput, UpstreamFailed
+from gateway.litellm import LimitsComparison, LiteLLM, check_litellm_id
+from gateway.store import drift, entitlements, litellm_ids, provisioning
+from gateway.store.litellm_ids import ReservedId
+
+MAX_CONCURRENT = 8
+PAGE = 500
+FAILURES_UNTIL_STOP = 20
+
+User = tuple[str, str]
+"""A user id and the id of the tier that is stored."""
+
+
+async def compare_litellm(billing: Billing, report: Report, progress: Progress) -> None:
+    """Add a line for each user of whom LiteLLM holds other limits. Its outage is a problem of the report, no error."""
+    if billing.litellm is None:
+        return
+    progress.begin("LiteLLM", 0)
+    for app in billing.catalog.apps.values():
+        if app.litellm is None or app.litellm.shared_users or report.app_id not in (None, app.app_id):
+            continue
+        comparison = _Comparison(billing, billing.litellm, app, report)
+        async for users in _users(billing, app):
+            progress.total += len(users)
+            await comparison.compare_users(users)
+            progress.done += len(users)
+            if comparison.failures >= FAILURES_UNTIL_STOP:
+                break
+        comparison.report_failures()
+
+
+async def _users(billing: Billing, app: App) -> AsyncIterator[Sequence[User]]:
+    """Pages of who has a tier stored, then of who was only named to LiteLLM: they have the first tier."""
+    after = ""
+    while page := await billing.store.read(partial(drift.entitled_after, app_id=app.app_id, after=after, limit=PAGE)):
+        after = page[-1][0]
+        yield page
+    after = ""
+    while holdings := await billing.store.read(partial(_ids_of_app, app=app, after=after)):
+        after = holdings[-1].litellm_id
+        yield [(each.user_id, app.default_tier.tier_id) for each in holdings if each.tier is None]
+
+
+def _ids_of_app(conn: Connection, *, app: App, after: str) -> list[ReservedId]:
+    return litellm_ids.of_app(conn, app.app_id, app.litellm.mode if app.litellm else "", after, PAGE)
+
+
+class _Comparison:
+    """One app's users, a few at a time; LiteLLM has no limit of its own on what an operator asks."""
+
+    def __init__(self, billing: Billing, litellm: LiteLLM, app: App, report: Report) -> None:
+        self._billing = billing
+        self._litellm = litellm
+        self._app = app
+        self._report = report
+        self.failures = 0
+        self._last_failure = ""
+
+    async def compare_users(self, users: Sequence[User]) -> None:
+        for start in range(0, len(users), MAX_CONCURRENT):
+            if self.failures >= FAILURES_UNTIL_STOP:
+                return
+            looks = (self._compare_user(*user) for user in users[start : start + MAX_CONCURRENT])
+            for outcome in await asyncio.gather(*looks, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+
+    def report_failures(self) -> None:
+        if self.failures:
+            stopped = ", so the others were not looked at" if self.failures >= FAILURES_UNTIL_STOP else ""
+            self._report.problems.append(
+                f"LiteLLM could not be asked about {self.failures} users of {self._app.app_id}{stopped}: "
+                f"{self._last_failure}"
+            )
+
+    async def _compare_user(self, user_id: str, tier_id: str) -> None:
+        known = self._report.found.get((self._app.app_id, user_id))
+        due = (known.due_tier if known else None) or tier_id
+        tier = self._app.tier(due) or self._app.default_tier
+        own_id = litellm_id(self._app, user_id)
+        try:
+            check_litellm_id(own_id)
+            held = await self._fetch_limits(own_id, tier)
+        except InvalidInput:
+            return  # never provisioned; `litellm_refused` is open for it
+        except UpstreamFailed as exc:
+            self.failures += 1
+            self._last_failure = f"{exc.message} {exc.detail}".strip()
+            return
+        self._report.checked.litellm += 1
+        if held is not None and not held.differences:
+            if known is not None:
+                self._report.add(replace(known, litellm=f"{tier.tier_id}'s limits"))
+        elif known is not None and known.due_tier is not None:
+            # The refresh that brings the tier brings its limits too.
+            self._report.add(replace(known, kind=_worse(known.kind, _kind(tier, held)), litellm=_describe_limits(held)))
+        else:
+            ask = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, held=held)
+            line = await self._billing.store.read(ask)
+            if line is not None:
+                self._report.add(_merged(known, line) if known else line)
+
+    async def _fetch_limits(self, own_id: str, tier: Tier) -> LimitsComparison | None:
+        if self._app.litellm is not None and self._app.litellm.mode == "customer":
+            return await self._litellm.compare_customer(own_id, budget_id(self._app, tier), tier.limits)
+        return await self._litellm.compare_internal_user(own_id, tier.limits)
+
+    def _line(
+        self, conn: Connection, *, user_id: str, tier: Tier, own_id: str, held: LimitsComparison | None
+    ) -> Line | None:
+        """None while a job that has not failed yet is on its way, or the tier has changed since."""
+        app = self._app
+        stored = entitlements.get(conn, app.app_id, user_id)
+        now_tier = (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
+        jobs = [each for each in provisioning.of_user(conn, app.app_id, user_id) if each.kind == KIND]
+        if now_tier != tier or any(each.state == provisioning.WAITING and each.attempts == 0 for each in jobs):
+            return None
+        said = describe_tier(stored.entitlement) if stored else f"{tier.tier_id} (default)"
+        claimed = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", own_id)
+        foreign = claimed is not None and (claimed.owner.app_id, claimed.owner.user_id) != (app.app_id, user_id)
+        repair = "limits are written again"
+        if foreign and claimed is not None:
+            repair = f"none: LiteLLM's id belongs to {claimed.owner.app_id}/{claimed.owner.user_id}"
+        return Line(
+            _kind(tier, held), app.app_id, user_id, said, said, _describe_limits(held), repair, provision=not foreign
+        )
+
+
+def _kind(tier: Tier, held: LimitsComparison | None) -> Kind:
+    """Who has a tier above the first one is blocked by less. Somebody LiteLLM does not know is not limited at all,
+    unless its configuration has a budget for strangers: the first tier's, too little for whoever has more.
+    """
+    if tier.rank and (held is None or held.allows_less):
+        return Kind.PAID_BUT_BLOCKED
+    return Kind.UNPAID_BUT_ACTIVE if held is None or held.allows_more else Kind.OTHER
+
+
+def _describe_limits(held: LimitsComparison | None) -> str:
+    return "; ".join(held.differences) if held else "does not know the user"
+
+
+def _merged(stripe: Line, litellm: Line) -> Line:
+    """One user, the right tier, but both its status and its limits differ."""
+    kind, repair = _worse(stripe.kind, litellm.kind), f"{stripe.repair}; {litellm.repair}"
+    return replace(stripe, kind=kind, litellm=litellm.litellm, repair=repair, provision=litellm.provision)
+
+
+def _worse(one: Kind, other: Kind) -> Kind:
+    return min(one, other, key=list(Kind).index)

@@ -1,0 +1,48 @@
+"""Spend at LiteLLM that no user here accounts for: a call that named nobody, or somebody we never provisioned (T23).
+
+Whoever holds the shared key of a `customer` app can send any id. A name of their own making has no limits at all.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gateway.billing.context import Billing
+from gateway.billing.reconcile.report import Report
+from gateway.billing.work.alerting import open_alert, resolve_alert
+from gateway.errors import UpstreamFailed
+from gateway.store import litellm_ids
+
+SUBJECT = "LiteLLM"
+PAGE = 500
+NAMED = 10
+
+
+async def find_unknown_spenders(billing: Billing, report: Report) -> None:
+    """Put them into the report, where an app names its users to LiteLLM as customers. A refusal is a problem of it."""
+    modes = {app.litellm.mode for app in billing.catalog.apps.values() if app.litellm is not None}
+    if billing.litellm is None or "customer" not in modes or report.app_id is not None:
+        return
+    try:
+        spending = await billing.litellm.spending_customers()
+    except UpstreamFailed as exc:
+        report.problems.append(f"who spends at LiteLLM could not be asked: {exc.message} {exc.detail}".strip())
+        return
+    for start in range(0, len(spending), PAGE):
+        ids = spending[start : start + PAGE]
+        ours = await billing.store.read(partial(litellm_ids.reserved, mode="customer", ids=ids))
+        report.unknown_spenders += [each for each in ids if each not in ours]
+
+
+async def alert_unknown_spenders(billing: Billing, report: Report) -> None:
+    """One alert while there are any; it is over when a pass finds none."""
+    if report.app_id is not None:
+        return
+    if not report.unknown_spenders:
+        await resolve_alert(billing, "unknown_spender", SUBJECT)
+        return
+    named = ", ".join(repr(each[:80]) for each in report.unknown_spenders[:NAMED])
+    more = f" and {len(report.unknown_spenders) - NAMED} more" if len(report.unknown_spenders) > NAMED else ""
+    await open_alert(
+        billing, "unknown_spender", SUBJECT, f"calls are paid for that no user of ours made: {named}{more}"
+    )

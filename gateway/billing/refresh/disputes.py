@@ -1,0 +1,109 @@
+"""Disputes, refunds and fraud warnings of one user: remembered from events, read from Stripe, never from a payload."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.events.subjects import CHARGE, DISPUTE, FRAUD_WARNING, Subject
+from gateway.billing.work.alerting import open_alert, resolve_all
+from gateway.log import fields
+from gateway.store import disputes
+from gateway.store.disputes import StoredDispute
+from gateway.stripe.client import StripeError, StripeObject
+from gateway.tiers import shapes
+from gateway.tiers.disputes import is_closed
+from gateway.tiers.model import Contested, Dispute, FraudWarning, Refund
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = "event_unreadable"
+_VALUES: Mapping[str, Callable[..., Contested]] = {DISPUTE: Dispute, CHARGE: Refund, FRAUD_WARNING: FraudWarning}
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeAnswer:
+    """What Stripe says now of something remembered; `dispute` None: it has no such object any more."""
+
+    stored: StoredDispute
+    dispute: Contested | None
+
+
+def is_dispute_event(event_type: str, subject: Subject) -> bool:
+    """Whether this event is about a charge that is contested, so that it must be stored."""
+    if subject.kind == CHARGE:
+        return event_type.removeprefix("v1.") == "charge.refunded"
+    return subject.kind in _VALUES
+
+
+async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[DisputeAnswer, ...]:
+    """Stripe's word on everything of this user that is not over. Raises `UpstreamFailed`.
+
+    What our key may not read is alerted and left out: it must not keep the rest of the user's news away.
+    """
+    stored = await billing.store.read(lambda conn: disputes.of_user(conn, app_id, user_id))
+    answers: list[DisputeAnswer] = []
+    for each in stored:
+        if not each.open:
+            continue
+        try:
+            answers.append(DisputeAnswer(each, await _read(billing, each)))
+        except StripeError as exc:
+            if exc.status not in (401, 403):
+                raise
+            log.warning("dispute_unreadable", extra=fields(object_id=each.object_id, detail=exc.detail))
+            message = f"{each.object_id} cannot be read, so its effect is not known: {exc.detail}"
+            await open_alert(billing, "event_unreadable", each.kind, message)
+    return tuple(answers)
+
+
+async def _read(billing: Billing, stored: StoredDispute) -> Contested | None:
+    subject, customer_id = Subject(stored.kind, stored.object_id), stored.customer_id
+    try:
+        raw = await billing.stripe.get(subject.path)
+    except StripeError as exc:
+        if exc.stripe_code != "resource_missing":
+            raise
+        return None
+    if stored.kind == DISPUTE:
+        return shapes.dispute(raw, customer_id)
+    if stored.kind == FRAUD_WARNING:
+        return shapes.fraud_warning(raw, customer_id)
+    return shapes.refund(raw, customer_id, await _paid_with(billing, raw) if raw.get("refunded") is True else None)
+
+
+async def _paid_with(billing: Billing, charge: StripeObject) -> StripeObject | None:
+    """The invoice that a charge paid. Since basil neither names the other: the invoice's payments name both."""
+    intent = charge.get("payment_intent")
+    if not isinstance(intent, str):
+        return None
+    query = {"payment": {"type": "payment_intent", "payment_intent": intent}, "expand": ["data.invoice"]}
+    async for payment in billing.stripe.list_all("/v1/invoice_payments", query):
+        invoice = payment.get("invoice")
+        if isinstance(invoice, dict):
+            return invoice
+    return None
+
+
+def record_answers(conn: Connection, answers: Sequence[DisputeAnswer], now: int) -> list[tuple[str, str]]:
+    """Keep what Stripe said. Returns the alerts that are over because it could be read."""
+    for each in answers:
+        if each.dispute is None:
+            disputes.record_answer(conn, each.stored, each.stored.found, still_open=False)
+        else:
+            disputes.record_answer(conn, each.stored, asdict(each.dispute), still_open=not is_closed(each.dispute, now))
+    return resolve_all(conn, sorted({(UNREADABLE, each.stored.kind) for each in answers}), now)
+
+
+def known(conn: Connection, app_id: str, user_id: str) -> tuple[Contested, ...]:
+    """What Stripe said last of everything contested of this user, lost disputes included."""
+    return tuple(_value(each.kind, each.found) for each in disputes.of_user(conn, app_id, user_id) if each.found)
+
+
+def _value(kind: str, found: Mapping[str, Any]) -> Contested:
+    return _VALUES[kind](**found)

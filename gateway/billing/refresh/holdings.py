@@ -1,0 +1,88 @@
+"""What Stripe holds of one user now, asked of its API: the only thing a tier is ever decided from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.billing.checkout.customer import is_deleted
+from gateway.billing.context import Billing
+from gateway.billing.refresh.disputes import DisputeAnswer
+from gateway.log import fields
+from gateway.store.customers import Customer
+from gateway.stripe.client import StripeError
+from gateway.tiers import shapes
+from gateway.tiers.candidates import needs_invoices
+from gateway.tiers.model import RUNNING_STATUSES, Invoice, Subscription
+from gateway.urls import api_path
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`, the
+    `living_customers` all others that were asked about.
+
+    `disputes` is what Stripe says now of the disputes, refunds and fraud warnings that were not over.
+    """
+
+    subscriptions: tuple[Subscription, ...] = ()
+    invoices: tuple[Invoice, ...] = ()
+    deleted_customers: tuple[str, ...] = ()
+    disputes: tuple[DisputeAnswer, ...] = ()
+    living_customers: tuple[str, ...] = ()
+
+
+async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
+    """Every subscription of these customers of one user, and the invoices that say what was paid. Raises
+    `UpstreamFailed`.
+
+    Where several run at once, also the invoices that say what is to be refunded.
+    """
+    subscriptions: list[Subscription] = []
+    deleted: list[str] = []
+    for customer in known_customers:
+        query, listed_before = {"customer": customer.customer_id, "status": "all"}, len(subscriptions)
+        try:
+            async for raw in billing.stripe.list_all("/v1/subscriptions", query):
+                subscriptions.append(shapes.subscription(raw))
+        except StripeError as exc:
+            # Whatever list calls say of a deleted customer; a wrong key's "no such customer" is raised by the question.
+            if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
+                raise
+            deleted.append(customer.customer_id)
+        else:
+            # Of a deleted customer the list may be empty, which must not look like a subscription that has vanished.
+            if len(subscriptions) == listed_before and await is_deleted(billing, customer.customer_id):
+                deleted.append(customer.customer_id)
+    subscriptions = [await _with_schedule(billing, each) for each in subscriptions]
+    running = [each for each in subscriptions if each.status in RUNNING_STATUSES]
+    invoices: list[Invoice] = []
+    for subscription in subscriptions:
+        if _is_unclear(billing, known_customers, subscription) or (subscription in running and len(running) > 1):
+            query = {"subscription": subscription.subscription_id}
+            invoices += [shapes.invoice(raw) async for raw in billing.stripe.list_all("/v1/invoices", query)]
+    living = tuple(each.customer_id for each in known_customers if each.customer_id not in deleted)
+    return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted), living_customers=living)
+
+
+def _is_unclear(billing: Billing, known_customers: Sequence[Customer], subscription: Subscription) -> bool:
+    """Whether only its invoices tell what this subscription gives."""
+    app = next((billing.catalog.app(each.app_id) for each in known_customers), None)
+    return app is not None and needs_invoices(app, subscription, billing.known_tiers(app.app_id))
+
+
+async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscription:
+    """With its schedule, which only tells what is to come: failing to read it keeps no news away."""
+    if subscription.schedule_id is None or subscription.status not in RUNNING_STATUSES:
+        return subscription
+    try:
+        raw = await billing.stripe.get(api_path("v1/subscription_schedules", subscription.schedule_id))
+    except StripeError as exc:
+        if exc.status not in (401, 403, 404):
+            raise
+        log.warning("schedule_unreadable", extra=fields(schedule_id=subscription.schedule_id, detail=exc.detail))
+        return subscription
+    return replace(subscription, schedule=shapes.schedule(raw))

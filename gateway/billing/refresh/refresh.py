@@ -1,0 +1,261 @@
+"""Ask Stripe what one user has now, decide, and commit it: the only writer of entitlements.
+
+The lease was taken and committed before any fetch and is checked again at the write, so two refreshes of one user can
+never be written in the wrong order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from gateway.billing.checkout.prices import add_known_prices, resolve_prices
+from gateway.billing.context import Billing
+from gateway.billing.notify.notices import write_notice
+from gateway.billing.refresh.disputes import fetch_answers, record_answers
+from gateway.billing.refresh.disputes import known as known_disputes
+from gateway.billing.refresh.holdings import Holdings, fetch_holdings
+from gateway.billing.work.alerting import log_opened, log_resolved, open_alert, open_all, resolve_all
+from gateway.billing.work.backoff import backoff_seconds
+from gateway.catalog.model import App
+from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
+from gateway.log import fields
+from gateway.store import customers, entitlements, grants, last_good, prices, provisioning, refreshes
+from gateway.store.entitlements import Change, Stored
+from gateway.store.refreshes import Lease
+from gateway.tiers.decide import decide
+from gateway.tiers.last_good_tiers import updated_last_good_tiers
+from gateway.tiers.missing_subscriptions import missing_subscriptions
+from gateway.tiers.model import ENDED_STATUSES, Concern, Entitlement, LastGoodTier, Reason, Subscription
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 60
+FETCH_SECONDS = 45
+FAILURES_UNTIL_ALERT = 5
+KEPT_SECONDS = 72 * 3600
+LATE_SECONDS = 600
+MAX_TIMER_SECONDS = 30 * 86_400
+TIMER_LEAD_SECONDS = 5
+"""A payer whom the clock alone would cut off is looked up at Stripe again this long before."""
+
+
+class LeaseLostError(Exception):
+    """Somebody else refreshes this user now; what we fetched may be older than what they will write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What Stripe's holdings mean now. `new_prices`: price id → (tier id, lookup key) of prices not known before.
+
+    `last_good`: subscription id → the last good tier of each that is not over.
+    """
+
+    decided: Entitlement
+    stored: Stored | None
+    new_prices: Mapping[str, tuple[str, str | None]]
+    last_good: Mapping[str, LastGoodTier]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one transaction decided and changed; `first` of this user."""
+
+    decided: Entitlement
+    change: Change | None
+    first: bool
+    new_prices: Mapping[str, str]
+    opened: Sequence[Concern]
+    resolved: Sequence[tuple[str, str]]
+
+
+async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
+    """Bring one user's entitlement up to date, or leave it as it is and try again later.
+
+    A payer is never cut off because Stripe cannot be asked: the last good tier stays until an answer comes. After
+    `StoreUnavailable` the entitlement may be written without anybody having been told: the caller must want it again.
+    """
+    try:
+        app = billing.app(lease.app_id)
+        # Only the fetch is cut off: a commit that was under way would go on without the gate hearing of it.
+        async with asyncio.timeout(FETCH_SECONDS):
+            holdings = await _fetch(billing, lease)
+        outcome = await billing.store.write(lambda conn: _commit(conn, billing, app, lease, owner, holdings))
+    except LeaseLostError:
+        log.warning("refresh_lease_lost", extra=fields(app_id=lease.app_id, user_id=lease.user_id))
+        return
+    except StoreUnavailable:
+        raise
+    except Exception as exc:  # a bug too: this user waits, the others go on
+        await _retry_later(billing, lease, owner, exc)
+        return
+    _publish(billing, lease, outcome)
+
+
+async def _fetch(billing: Billing, lease: Lease) -> Holdings:
+    known = await billing.store.read(lambda conn: customers.of_user(conn, lease.app_id, lease.user_id))
+    holdings = await fetch_holdings(billing, known)
+    prices_known = billing.known_prices.get(lease.app_id, {})
+    items = [item for subscription in holdings.subscriptions for item in subscription.items]
+    if not billing.prices_resolved and any(item.price_id not in prices_known for item in items):
+        await resolve_prices(billing)  # or somebody who pays would look like somebody who does not
+    return replace(holdings, disputes=await fetch_answers(billing, lease.app_id, lease.user_id))
+
+
+def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
+    """Decide and write it all, or nothing: raises `LeaseLostError` if the lease is not ours any more."""
+    now = billing.now()
+    for customer_id in holdings.deleted_customers:
+        customers.mark_deleted(conn, customer_id, now)
+    readable = record_answers(conn, holdings.disputes, now)
+    concluded = conclude(conn, billing, app, lease.user_id, holdings, now)
+    decided, stored = concluded.decided, concluded.stored
+    for price_id, (tier_id, lookup_key) in concluded.new_prices.items():
+        prices.remember(conn, price_id, app.app_id, tier_id, lookup_key, now)
+    last_good.replace_all(conn, app.app_id, lease.user_id, concluded.last_good, now)
+    new_tiers = {price_id: tier_id for price_id, (tier_id, _) in concluded.new_prices.items()}
+    if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
+        raise LeaseLostError
+    change = _save(conn, app, lease, stored, decided, now)
+    raised = {(each.kind, each.subject) for each in decided.concerns}
+    before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
+    over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
+    resolved = readable + resolve_all(conn, over, now)
+    opened = open_all(conn, decided.concerns, now)
+    return _Outcome(decided, change, stored is None, new_tiers, opened, resolved)
+
+
+def _save(
+    conn: Connection, app: App, lease: Lease, stored: Stored | None, decided: Entitlement, now: int
+) -> Change | None:
+    """Entitlement, history, and what the world must be told of the change, all in this transaction."""
+    change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
+    if app.litellm is not None and (change is not None or stored is None):
+        provisioning.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+    if change is not None:
+        write_notice(conn, app, change, now)
+    return change
+
+
+def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
+    """Decide, and write nothing: what a refresh would store of this user, beside what is stored."""
+    known = billing.known_tiers(app.app_id)
+    new_prices = _new_prices(app, known, holdings.subscriptions)
+    known |= {price_id: tier_id for price_id, (tier_id, _) in new_prices.items()}
+    before = last_good.of_user(conn, app.app_id, user_id)
+    gone = missing_subscriptions(before.values(), holdings.subscriptions, holdings.living_customers)
+    subscriptions, invoices = (*holdings.subscriptions, *gone), holdings.invoices
+    decided = decide(
+        app,
+        subscriptions,
+        invoices,
+        grants.live(conn, app.app_id, user_id, now),
+        known,
+        before,
+        now,
+        known_disputes(conn, app.app_id, user_id),
+    )
+    kept = updated_last_good_tiers(app, subscriptions, invoices, known, before, now)
+    return Conclusion(decided, entitlements.get(conn, app.app_id, user_id), new_prices, kept)
+
+
+def _publish(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
+    """Everybody who must hear of what has just been committed."""
+    billing.update_gate(lease.app_id, lease.user_id, outcome.decided.tier, outcome.decided.until)
+    if outcome.first or outcome.change is not None:  # else nothing was written for them
+        billing.provisioning_wanted.set()
+        billing.notice_written.set()
+    add_known_prices(billing, lease.app_id, outcome.new_prices)
+    log_opened(outcome.opened)
+    log_resolved(outcome.resolved)
+    change = outcome.change
+    if change is not None:
+        log.info(
+            "tier_changed",
+            extra=fields(
+                app_id=lease.app_id,
+                user_id=lease.user_id,
+                reason=change.reason,
+                **{"from": change.from_tier, "to": change.to_tier},
+            ),
+        )
+
+
+def _new_prices(
+    app: App, known: Mapping[str, str], subscriptions: Sequence[Subscription]
+) -> dict[str, tuple[str, str | None]]:
+    """Prices of these subscriptions, as price id → (tier id, lookup key), that are a tier's and were not stored yet.
+
+    Stored because a lookup key can move to another price, and who pays the old price keeps the tier.
+    """
+    by_lookup_key = {price.lookup_key: tier.tier_id for tier in app.tiers for price in tier.prices if price.lookup_key}
+    by_id = {price.price_id: tier.tier_id for tier in app.tiers for price in tier.prices if price.price_id}
+    found: dict[str, tuple[str, str | None]] = {}
+    for item in (item for subscription in subscriptions for item in subscription.items):
+        tier_id = by_id.get(item.price_id) or by_lookup_key.get(item.lookup_key or "")
+        if tier_id and item.price_id not in known:
+            found[item.price_id] = (tier_id, item.lookup_key)
+    return found
+
+
+def _timer_at(decided: Entitlement, now: int) -> int | None:
+    """When to look again although no event came: just before the clock alone would change the tier."""
+    if decided.until is None:
+        # It should have ended by now, and Stripe does not say so yet.
+        late = decided.ends_at is not None and decided.ends_at <= now and decided.status not in ENDED_STATUSES
+        return now + LATE_SECONDS if late else None
+    soon = decided.until - TIMER_LEAD_SECONDS
+    # Inside the last seconds: look again right after the instant itself.
+    at = soon if soon > now else decided.until + 1
+    return min(at, now + MAX_TIMER_SECONDS)
+
+
+async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exception) -> None:
+    attempts = lease.attempts + 1
+    expected = isinstance(exc, SkpayError | TimeoutError)
+    detail = exc.detail or exc.message if isinstance(exc, SkpayError) else type(exc).__name__
+    retry_at = billing.now() + backoff_seconds(attempts)
+    log.warning(
+        "refresh_put_off",
+        extra=fields(app_id=lease.app_id, user_id=lease.user_id, attempts=attempts, detail=detail),
+        exc_info=None if expected else exc,
+    )
+
+    def job(conn: Connection) -> _Outcome | None:
+        outcome = _overdue(conn, billing, lease, owner)
+        refreshes.fail(conn, lease, owner, retry_at, detail)
+        return outcome
+
+    outcome = await billing.store.write(job)
+    if outcome is not None:
+        _publish(billing, lease, outcome)
+    refused = isinstance(exc, UpstreamFailed) and not exc.retryable
+    if refused or attempts >= FAILURES_UNTIL_ALERT:
+        message = f"cannot be refreshed from Stripe, keeps the last tier: {detail}"
+        await open_alert(billing, "refresh_failing", f"{lease.app_id}/{lease.user_id}", message)
+
+
+def _overdue(conn: Connection, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:
+    """What the clock alone would have changed long ago, while Stripe could not be asked whether it should.
+
+    A payer keeps the tier for 72 h past that instant (T20): the payment may be there, only its news is not. A grant
+    needs nobody's word.
+    """
+    app, now = billing.catalog.app(lease.app_id), billing.now()
+    stored = entitlements.get(conn, lease.app_id, lease.user_id)
+    if app is None or stored is None or not refreshes.holds(conn, lease, owner, now):
+        return None
+    kept_seconds = 0 if stored.entitlement.source == "grant" else KEPT_SECONDS
+    past = [tier_id for at, tier_id in stored.entitlement.upcoming_changes if at + kept_seconds <= now]
+    if not past:
+        return None
+    ahead = stored.entitlement.upcoming_changes[len(past) :]
+    source = stored.entitlement.source if past[-1] != app.default_tier.tier_id else "default"
+    decided = replace(
+        stored.entitlement, tier=past[-1], reason=Reason.UNCONFIRMED, source=source, upcoming_changes=ahead
+    )
+    return _Outcome(decided, _save(conn, app, lease, stored, decided, now), False, {}, [], [])

@@ -1,0 +1,113 @@
+"""What an app may know about one of its users: the tier, why, until when, and what it allows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from gateway.billing.context import Billing, check_user_id
+from gateway.catalog.model import App, Tier
+from gateway.errors import StoreUnavailable
+from gateway.store import customers, entitlements, inbox, notices, provisioning, refreshes
+from gateway.tiers.model import Entitlement, Reason
+
+
+async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+    """The user's tier; somebody we never heard of has the default tier and nulls. Raises `NotFound` for the app."""
+    app = billing.app(app_id)
+    check_user_id(user_id)
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
+    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    entitlement = stored.entitlement if stored else default_entitlement(app)
+    tier = app.tier(entitlement.tier) or app.default_tier
+    return {
+        "app_id": app_id,
+        "user_id": user_id,
+        "tier": tier.tier_id,
+        "stripe_customer_id": entitlement.customer_id or (known[0].customer_id if known else None),
+        "stripe_subscription_id": entitlement.subscription_id,
+        "status": entitlement.status,
+        "reason": entitlement.reason,
+        "source": entitlement.source,
+        "until": entitlement.until,
+        "then": [{"at": at, "tier": to} for at, to in entitlement.upcoming_changes],
+        "ends_at": entitlement.ends_at,
+        "period_end": entitlement.period_end_at,
+        "renews": entitlement.renews,
+        "pending_tier": _pending(entitlement),
+        "limits": limits(tier),
+        "features": list(tier.features),
+    }
+
+
+def _pending(entitlement: Entitlement) -> dict[str, object] | None:
+    """The change of tier that a schedule at Stripe will bring; None if there is none."""
+    if entitlement.pending_tier is None:
+        return None
+    return {"at": entitlement.pending_at, "tier": entitlement.pending_tier}
+
+
+async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict[str, object]:
+    """What was last decided about this user (`in_store`; None: nothing, or nobody), since when and why, for whoever
+    compares it with what the gate has; `store_failed` if the store cannot tell, which the gate can do without."""
+    found: dict[str, object] = {"in_store": None, "store_failed": False}
+    if user_id is None:
+        return found
+    try:
+        stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    except StoreUnavailable:
+        return found | {"store_failed": True}
+    if stored is None:
+        return found
+    entitlement = stored.entitlement
+    tier = app.tier(entitlement.tier) or app.default_tier
+    why = {"reason": entitlement.reason, "source": entitlement.source, "status": entitlement.status}
+    return found | {"in_store": {"tier": tier.tier_id, "changed_at": stored.changed_at, **why}}
+
+
+def default_entitlement(app: App) -> Entitlement:
+    """What everybody has."""
+    return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default")
+
+
+def limits(tier: Tier) -> dict[str, object]:
+    """A tier's limits under LiteLLM's names; null is unlimited."""
+    values = asdict(tier.limits)
+    values["max_budget"] = values.pop("max_budget_usd")
+    values["models"] = list(tier.limits.models) if tier.limits.models is not None else None
+    return values
+
+
+async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+    """The status, and the events, changes, provisioning, notices and timers behind it, newest first."""
+    answer = await status(billing, app_id, user_id)
+    changes = await billing.store.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
+    events = await billing.store.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
+    jobs = await billing.store.read(lambda conn: provisioning.of_user(conn, app_id, user_id))
+    answer["changes"] = [
+        {"at": each.at, "from": each.from_tier, "to": each.to_tier, "reason": each.reason, "change_id": each.change_id}
+        for each in changes
+    ]
+    answer["events"] = [
+        {"received_at": each.received_at, "event_id": each.event_id, "type": each.type, "state": each.state}
+        for each in events
+    ]
+    answer["provisioning"] = [
+        {"kind": each.kind, "state": each.state, "attempts": each.attempts, "error": each.error, "answer": each.answer}
+        for each in jobs
+    ]
+    pending = await billing.store.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
+    # When Stripe is asked again although no event came, and what keeps it from being asked now.
+    timers = ("due_at", "timer_at", "attempts", "last_error")
+    answer["refresh"] = {name: getattr(pending, name) for name in timers} if pending else None
+    answer["concerns"] = await _concerns(billing, app_id, user_id)
+    told = await billing.store.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
+    shown = ("change_id", "state", "attempts", "last_status", "error", "due_at", "created_at", "done_at")
+    answer["notices"] = [{name: getattr(each, name) for name in shown} for each in told]
+    return answer
+
+
+async def _concerns(billing: Billing, app_id: str, user_id: str) -> list[dict[str, str]]:
+    """What the last decision found that a person must look at."""
+    stored = await billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
+    found = stored.entitlement.concerns if stored else ()
+    return [{"kind": each.kind, "message": each.message} for each in found]

@@ -1,0 +1,1 @@
+"""The worker and what every job uses: alerts, backoff, rate limits, the clock."""

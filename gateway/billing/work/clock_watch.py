@@ -1,0 +1,117 @@
+"""Notices that this machine's clock was set, or differs from Stripe's, and puts right what hangs on the time."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.work.alerting import open_alert, resolve_alert
+from gateway.billing.work.backoff import MAX_SECONDS
+from gateway.log import fields
+from gateway.store import clock, entitlements, refreshes
+
+log = logging.getLogger(__name__)
+
+JUMP_SECONDS = 2
+"""The wall clock and the monotonic one differ by less where nobody set the clock: NTP slews both alike."""
+MAX_SKEW_SECONDS = 60
+SETTLED_SECONDS = 600
+"""So long after a jump, if none has followed, its alert is over."""
+USERS_A_WRITE = 500
+
+
+class ClockWatch:
+    """Compares the clocks with each `check`, once a second. Work that failed with the store is done by the next one."""
+
+    def __init__(self, billing: Billing) -> None:
+        self._billing = billing
+        self._ahead = self._ahead_now()
+        self._begun = False
+        self._settled_at: float | None = billing.monotonic() + SETTLED_SECONDS
+        self._differs: bool | None = None
+
+    async def check(self) -> int:
+        """Always 0: there is nothing to go on with at once. Raises `StoreUnavailable`."""
+        if not self._begun:
+            await self._begin()
+        jump_seconds = round(self._ahead_now() - self._ahead)
+        if abs(jump_seconds) >= JUMP_SECONDS:
+            await self._after_jump(jump_seconds)
+        elif self._settled_at is not None and self._billing.monotonic() >= self._settled_at:
+            await resolve_alert(self._billing, "clock_jumped", "clock")
+            self._settled_at = None
+        await self._compare_with_stripe()
+        return 0
+
+    def _ahead_now(self) -> float:
+        """Of the wall clock over the monotonic one: it changes only when somebody sets the clock."""
+        return self._billing.clock() - self._billing.monotonic()
+
+    async def _begin(self) -> None:
+        """The clock may have been set while nothing ran, or after it had been wrong all the time."""
+        billing = self._billing
+        await self._refresh_decided_in_future()
+        longest = partial(clock.end_impossible_waits, now=billing.now(), longest_seconds=MAX_SECONDS)
+        await billing.store.write(longest)
+        self._begun = True
+
+    async def _after_jump(self, jump_seconds: int) -> None:
+        billing = self._billing
+        log.warning("clock_jumped", extra=fields(jump_seconds=jump_seconds))
+        await self._refresh_decided_in_future()
+        await open_alert(billing, "clock_jumped", "clock", self._message(jump_seconds))
+        await billing.store.write(partial(clock.shift_waits, now=billing.now(), seconds=jump_seconds))
+        self._ahead += jump_seconds
+        self._settled_at = billing.monotonic() + SETTLED_SECONDS
+        billing.unknown_customers.clear()  # for how long nobody asks about them again was counted by the other time
+        for waiting in (
+            billing.inbox_filled,
+            billing.refresh_wanted,
+            billing.provisioning_wanted,
+            billing.notice_written,
+        ):
+            waiting.set()
+
+    async def _refresh_decided_in_future(self) -> None:
+        """Look up everybody whose tier was decided at an instant that has not come yet: it may have been cut too early.
+
+        A jump forward needs no such thing: timers come due by themselves.
+        """
+        billing = self._billing
+        users = await billing.store.read(partial(entitlements.decided_after, now=billing.now()))
+        for start in range(0, len(users), USERS_A_WRITE):
+            await billing.store.write(partial(_want_all, users=users[start : start + USERS_A_WRITE], now=billing.now()))
+        if users:
+            billing.refresh_wanted.set()
+
+    async def _compare_with_stripe(self) -> None:
+        ahead = self._billing.stripe.clock_ahead_seconds
+        if ahead is None or (differs := abs(ahead) > MAX_SKEW_SECONDS) == self._differs:
+            return
+        if differs:
+            message = f"this machine's clock is {_apart(ahead)}: set it, and keep it by NTP"
+            await open_alert(self._billing, "clock_wrong", "stripe", message)
+        else:
+            await resolve_alert(self._billing, "clock_wrong", "stripe")
+        self._differs = differs
+
+    def _message(self, jump_seconds: int) -> str:
+        before = self._billing.stripe.clock_ahead_seconds
+        known = "" if before is None else f"; it is {_apart(before + jump_seconds)} now"
+        way = "forward" if jump_seconds > 0 else "back"
+        return (
+            f"this machine's clock was set {abs(jump_seconds)} s {way}, or the machine slept{known}; what hangs on the "
+            "time was looked at again; keep the clock by NTP"
+        )
+
+
+def _apart(ahead: int) -> str:
+    return f"{abs(ahead)} s {'ahead of' if ahead >= 0 else 'behind'} Stripe's"
+
+
+def _want_all(conn: Connection, *, users: list[tuple[str, str]], now: int) -> None:
+    for app_id, user_id in users:
+        refreshes.want(conn, app_id, user_id, now)

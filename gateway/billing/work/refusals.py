@@ -1,0 +1,88 @@
+"""What happens when a vendor fails a call that somebody waits for: the words for the buyer, the alert for the operator.
+
+A transient failure is told as one. A refusal that no repetition can change opens an alert, which is resolved once the
+same call succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from sqlalchemy import Connection
+
+from gateway.billing.context import Billing
+from gateway.billing.work.alerting import log_resolved, open_alert, resolve_all
+from gateway.errors import StoreUnavailable, UpstreamFailed
+from gateway.store import alerts
+
+log = logging.getLogger(__name__)
+
+CURRENCY_MISMATCH = "currency_mismatch"
+UNAVAILABLE = "Payments are unavailable for a moment. You have not been charged."
+REFUSED = "This is not possible at the moment, and trying again does not help. You have not been charged."
+KEY_SUBJECT = "Stripe key"
+_REMEDIES = {
+    400: "find the request in the Dashboard (Developers > Logs) and correct the price, the customer or the app's urls",
+    401: "the key is wrong or revoked: set STRIPE_SECRET_KEY to a valid one",
+    403: "the restricted key lacks the permission that Stripe names: add it in the Dashboard",
+    404: "compare the account of the key with that of the database: skpay account show",
+}
+
+
+@asynccontextmanager
+async def alert_refusals(billing: Billing, kind: str, subject: str) -> AsyncIterator[None]:
+    """Open an alert of this kind when the block is refused for good; resolve it when the block succeeds.
+
+    What is wrong with the key is one alert for everybody. An alert that cannot be stored hides no refusal.
+    """
+    try:
+        yield
+    except UpstreamFailed as exc:
+        if not exc.retryable:
+            with suppress(StoreUnavailable):
+                await _open(billing, kind, subject, exc)
+        raise
+    over = [(kind, subject), (kind, KEY_SUBJECT)]
+    if kind == "checkout_refused":
+        over.append((CURRENCY_MISMATCH, subject))
+    with suppress(StoreUnavailable):
+        if await billing.store.read(lambda conn: any(alerts.is_open(conn, *each) for each in over)):
+
+            def job(conn: Connection) -> list[tuple[str, str]]:
+                return resolve_all(conn, over, billing.now())
+
+            log_resolved(await billing.store.write(job))
+
+
+async def _open(billing: Billing, kind: str, subject: str, exc: UpstreamFailed) -> None:
+    said = exc.detail or exc.message
+    if exc.code == CURRENCY_MISMATCH:
+        await open_alert(billing, "currency_mismatch", subject, said)
+        return
+    of_the_key = exc.code == "stripe_refused" and exc.status in (401, 403)
+    remedy = _REMEDIES.get(exc.status or 400, _REMEDIES[400]) if exc.code == "stripe_refused" else ""
+    message = f"{subject} was refused and will be refused again: {said}{f'; {remedy}' if remedy else ''}"
+    await open_alert(billing, kind, KEY_SUBJECT if of_the_key else subject, message)
+
+
+@asynccontextmanager
+async def alert_refusals_to_buyer(billing: Billing, kind: str, subject: str) -> AsyncIterator[None]:
+    """The same for a call that a buyer waits for: they read their own words and never an operator's error."""
+    try:
+        async with alert_refusals(billing, kind, subject):
+            yield
+    except UpstreamFailed as exc:
+        if exc.code == CURRENCY_MISMATCH:
+            raise
+        raise UpstreamFailed(
+            UNAVAILABLE if exc.retryable else REFUSED,
+            retryable=exc.retryable,
+            status=exc.status,
+            code=exc.code,
+            detail=exc.detail or exc.message,
+            fields=exc.fields,
+        ) from exc
+    except StoreUnavailable as exc:
+        raise StoreUnavailable(UNAVAILABLE, code=exc.code, detail=exc.detail, fields=exc.fields) from exc

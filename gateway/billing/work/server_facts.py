@@ -1,0 +1,72 @@
+"""What a running server can say of itself that nobody sees from outside: for `skpay doctor`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.account import binding, mode_of
+from gateway.billing.checkout.portal import kept_configuration
+from gateway.billing.context import Billing
+from gateway.billing.provision.provision import KIND, litellm_id
+from gateway.catalog.model import App
+from gateway.store import entitlements, instance, litellm_ids, provisioning
+
+_KEY = "examined_at"
+
+
+async def server_facts(billing: Billing) -> dict[str, Any]:
+    """Write once to the database, and tell. Raises `StoreUnavailable` if that cannot be done.
+
+    `clock_ahead_seconds`: our clock less Stripe's, None before Stripe was asked. `portals`: app id → (id, digest) of
+    its portal configuration. `provisioned`: of each app the user whom LiteLLM was told about last.
+    """
+    started = time.monotonic()
+    await billing.store.write(lambda conn: instance.put(conn, _KEY, str(billing.now())))
+    seconds = time.monotonic() - started
+    stored = await billing.store.read(lambda conn: _stored_facts(conn, billing))
+    folder = billing.store.folder
+    usage = shutil.disk_usage(folder) if folder is not None else None
+    return {
+        "at": billing.clock(),
+        "started_at": billing.started_at,
+        "clock_ahead_seconds": billing.stripe.clock_ahead_seconds,
+        "write_seconds": round(seconds, 4),
+        "disk": None if usage is None else {"folder": str(folder), "free": usage.free, "total": usage.total},
+        "catalog": billing.catalog.digest,
+        **stored,
+    }
+
+
+def _stored_facts(conn: Connection, billing: Billing) -> dict[str, Any]:
+    bound = binding(conn)
+    people = (_provisioned(conn, app) for app in billing.catalog.apps.values())
+    return {
+        "account": bound.account,
+        "mode": bound.mode,
+        "key_mode": mode_of(billing.stripe.livemode),
+        "wrong_account": billing.wrong_account,
+        "portals": {app_id: kept_configuration(conn, app_id) for app_id in billing.catalog.apps},
+        "provisioned": [each for each in people if each is not None],
+    }
+
+
+def _provisioned(conn: Connection, app: App) -> dict[str, str] | None:
+    """None also while a job is on its way: then LiteLLM may rightly hold other limits."""
+    if app.litellm is None or app.litellm.shared_users:
+        return None
+    user_id = litellm_ids.newest(conn, app.app_id, app.litellm.mode)
+    if user_id is None:
+        return None
+    if any(
+        each.kind == KIND and each.state != provisioning.DONE
+        for each in provisioning.of_user(conn, app.app_id, user_id)
+    ):
+        return None
+    stored = entitlements.get(conn, app.app_id, user_id)
+    tier = (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
+    own_id = litellm_id(app, user_id)
+    return {"app_id": app.app_id, "user_id": user_id, "litellm_id": own_id, "tier": tier.tier_id}

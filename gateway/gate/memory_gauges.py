@@ -1,0 +1,41 @@
+"""What the gate holds in memory, as gauges: the tier table and the verified tokens apart (T36)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.access.app_access import AppAccess
+from gateway.access.table import TierTable
+from gateway.metrics import Registry
+
+
+class MemoryGauges:
+    """Gauges of each app, read when /metrics is asked for."""
+
+    def __init__(self, registry: Registry, table: TierTable) -> None:
+        self._table = table
+        self._apps: Mapping[str, AppAccess] = {}
+        label = ("app",)
+        self._users = registry.gauge("skpay_tier_table_users", "Users whose tier the gate knows.", label)
+        self._table_bytes = registry.gauge("skpay_tier_table_bytes", "Memory that those take, about.", label)
+        self._tokens = registry.gauge("skpay_cached_credentials", "Verified tokens the gate remembers.", label)
+        self._token_bytes = registry.gauge(
+            "skpay_cached_credentials_bytes", "Memory that those tokens take, about.", label
+        )
+        registry.before_render(self._read)
+
+    def watch(self, apps: Mapping[str, AppAccess]) -> None:
+        """These apps from now on; the gauges of the others go."""
+        for app_id in self._apps.keys() - apps.keys():
+            for gauge in (self._users, self._table_bytes, self._tokens, self._token_bytes):
+                gauge.forget(app_id)
+        self._apps = dict(apps)
+
+    def _read(self) -> None:
+        for app_id, access in self._apps.items():
+            self._users.of(app_id).value = self._table.count(app_id)
+            self._table_bytes.of(app_id).value = self._table.bytes_used(app_id)
+            self._tokens.of(app_id).value = sum(map(len, access.identity.credential_caches))
+            self._token_bytes.of(app_id).value = sum(
+                memory.bytes_used() for memory in access.identity.credential_caches
+            )

@@ -1,0 +1,165 @@
+"""What a tier's limits are in LiteLLM's words, and where an answer differs from them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from gateway.catalog.model import Limits
+
+Json = Mapping[str, object]
+
+ALL_MODELS = ("all-proxy-models",)
+"""Every model, in words that no version ignores; `[]` is a no-op on /user/update."""
+
+# What stands for "unlimited" where a version ignores null: 1.80 does for all of these, 1.103 for tpm and rpm.
+# The rates fit an int32, which the columns were once.
+_UNLIMITED_NUMBERS: dict[str, float | int] = {"max_budget": 1e9, "tpm_limit": 2**31 - 1, "rpm_limit": 2**31 - 1}
+
+_USER_FIELDS = (
+    "max_budget", "budget_duration", "budget_reset_at", "tpm_limit", "rpm_limit", "models", "spend", "teams",
+)  # fmt: skip
+_CUSTOMER_FIELDS = ("budget_id", "models", "spend", "blocked")
+_BUDGET_FIELDS = ("budget_id", "max_budget", "budget_duration", "budget_reset_at", "tpm_limit", "rpm_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What LiteLLM answered to the last write, and where that is not what was asked for.
+
+    `answer` holds the limits, the models and the spend, never a key. `differences` are lines for an operator.
+    `budget_changed`: the budget that all customers of a tier share was written; the others obey the old one for up to
+    60 s, until LiteLLM's cache forgets them or they are provisioned too.
+    """
+
+    answer: Json
+    differences: tuple[str, ...] = ()
+    budget_changed: bool = False
+
+    @property
+    def matches(self) -> bool:
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsComparison:
+    """What LiteLLM holds of somebody now, beside what it should.
+
+    `differences` are lines for an operator. `less` and `more`: somewhere it allows less, or more, than it should.
+    """
+
+    answer: Json
+    differences: tuple[str, ...]
+    allows_less: bool
+    allows_more: bool
+
+
+def compare(expected: Json, row: Json, answer: Json) -> LimitsComparison:
+    """`row` compared with `expected`; `answer` is what is worth keeping of it."""
+    missing = mismatches(expected, row)
+    signs = {_sign(name, wanted, row.get(name)) for name, wanted in missing.items()}
+    return LimitsComparison(answer, mismatch_lines(missing, row), allows_less=-1 in signs, allows_more=1 in signs)
+
+
+def enforceable_limits(limits: Limits) -> Limits:
+    """The limits to write so that LiteLLM enforces these: where one of them is 0, no call at all is allowed a minute.
+
+    A budget of 0 stops nobody by itself: LiteLLM 1.106.2 refuses a customer whose spend is *greater* than the budget,
+    so that calls pass until the first spend is counted, and asks for no budget where a model costs nothing. A rate
+    limit of 0 is enforced before the model is chosen, for customers and internal users alike.
+    """
+    nothing = 0 in (limits.max_budget_usd, limits.tpm_limit, limits.rpm_limit)
+    return replace(limits, rpm_limit=0) if nothing else limits
+
+
+def budget_fields(limits: Limits) -> dict[str, object]:
+    """The limits of a budget; None is unlimited."""
+    limits = enforceable_limits(limits)
+    return {
+        "max_budget": limits.max_budget_usd,
+        "budget_duration": limits.budget_duration,
+        "tpm_limit": limits.tpm_limit,
+        "rpm_limit": limits.rpm_limit,
+    }
+
+
+def model_names(limits: Limits) -> list[str]:
+    """The models by name; never empty, since an empty list means all on one route and nothing on another."""
+    return list(limits.models or ALL_MODELS)
+
+
+def user_fields(limits: Limits) -> dict[str, object]:
+    """The limits and models of an internal user."""
+    return {**budget_fields(limits), "models": model_names(limits)}
+
+
+def mismatches(expected: Json, answer: Json) -> dict[str, object]:
+    """The part of `expected` that `answer` does not hold."""
+    return {name: wanted for name, wanted in expected.items() if not _holds(name, wanted, answer.get(name))}
+
+
+def without_nulls(expected: Json) -> dict[str, object]:
+    """The same wish with a very large number wherever it says unlimited."""
+    return {name: _UNLIMITED_NUMBERS.get(name) if wanted is None else wanted for name, wanted in expected.items()}
+
+
+def mismatch_lines(missing: Json, answer: Json) -> tuple[str, ...]:
+    """One line for each thing that LiteLLM did not take."""
+    return tuple(f"{name}: wanted {wanted!r}, LiteLLM has {answer.get(name)!r}" for name, wanted in missing.items())
+
+
+def reset_is_due(row: Json, now: float) -> bool:
+    """Whether this row's budget period is over but LiteLLM's job has not yet set its spend back.
+
+    Writing budget_duration in that moment moves budget_reset_at a whole period on and keeps the old spend.
+    """
+    text = row.get("budget_reset_at")
+    if not isinstance(text, str) or not text:
+        return False
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() <= now
+
+
+def user_answer(row: Json) -> dict[str, object]:
+    """An internal user's row, cut to what is worth keeping."""
+    return {name: row.get(name) for name in _USER_FIELDS}
+
+
+def customer_answer(row: Json, budget: Json) -> dict[str, object]:
+    """A customer's row, cut to what is worth keeping, with its budget."""
+    return {**{name: row.get(name) for name in _CUSTOMER_FIELDS}, "budget": budget}
+
+
+def budget_answer(row: Json) -> dict[str, object]:
+    """A budget's row, cut to what is worth keeping."""
+    return {name: row.get(name) for name in _BUDGET_FIELDS}
+
+
+def _holds(name: str, wanted: object, got: object) -> bool:
+    if wanted is None:
+        enough = _UNLIMITED_NUMBERS.get(name)
+        return got is None or (enough is not None and isinstance(got, int | float) and got >= enough)
+    if name == "models" and isinstance(wanted, list):
+        # No list at all is every model too; 1.80 has none for customers, and so cannot limit theirs.
+        return set(got if isinstance(got, list) and got else ALL_MODELS) == set(wanted)
+    return got == wanted and not isinstance(got, bool)
+
+
+def _sign(name: str, wanted: object, got: object) -> int:
+    """-1 where less is allowed than wanted, 1 where more, 0 where that cannot be said."""
+    if name == "models" and isinstance(wanted, list):
+        have, want = set(got if isinstance(got, list) and got else ALL_MODELS), set(wanted)
+        if have == set(ALL_MODELS):
+            return 1
+        return 1 if have > want and want != set(ALL_MODELS) else -1
+    if name not in _UNLIMITED_NUMBERS:
+        return 0
+    if got is None:
+        return 1
+    if not isinstance(got, int | float):
+        return 0
+    return 1 if isinstance(wanted, int | float) and got > wanted else -1

@@ -1,0 +1,191 @@
+"""A rehearsal: an operator's own catalog played against pretend vendors, in memory and on loopback.
+
+Stripe's events are held back and handed over in an order of the player's choice, so that a story can be told in every
+order, twice over, and in either shape of Stripe's objects. The clock is the sandbox's and moves only when told.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from gateway.billing.accounts.signing import signing_keys
+from gateway.billing.checkout.prices import load_known_prices, resolve_prices
+from gateway.billing.context import Billing
+from gateway.billing.events.receive import receive
+from gateway.billing.events.route import route_events
+from gateway.billing.notify.notices import notify
+from gateway.billing.provision.provision import provision
+from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
+from gateway.catalog.model import App, Catalog, Notify, SecretRef
+from gateway.litellm import LiteLLM
+from gateway.sandbox.litellm import LiteLLMSandbox
+from gateway.sandbox.stripe import StripeSandbox
+from gateway.sandbox.stripe.deliveries import signature
+from gateway.sandbox.stripe.old_api_version import as_version
+from gateway.settings import Secret
+from gateway.store import Store, notices, provisioning, refreshes
+from gateway.stripe.client import Stripe
+
+_OWNER = "rehearsal"
+_SETTLE_ROUNDS = 200
+_STEP_SECONDS = 5
+
+
+class Simulation:
+    """The stage of stories: the use cases wired as in the service, without its ports."""
+
+    def __init__(
+        self, billing: Billing, stripe: StripeSandbox, litellm: LiteLLMSandbox, litellm_at: tuple[str, str]
+    ) -> None:
+        self.billing = billing
+        self.stripe = stripe
+        self.litellm = litellm
+        self.litellm_url, self.litellm_key = litellm_at
+        self.gate: dict[tuple[str, str], str] = {}
+        self.notify_at: Notify | None = None
+        self.received_notices: dict[str, dict[str, Any]] = {}
+        billing.update_gate = self._publish_tier
+        self._events_taken = len(stripe.state.all("event"))
+
+    def _publish_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        self.gate[app_id, user_id] = tier_id
+
+    def take_new_events(self) -> list[dict[str, Any]]:
+        """The events since the last call, oldest first; whoever asks must hand them over, or they are lost."""
+        events = self.stripe.state.all("event")
+        new, self._events_taken = events[self._events_taken :], len(events)
+        return list(new)
+
+    async def deliver_events(self, events: Sequence[dict[str, Any]]) -> None:
+        """Deliver these events, in this order, signed as Stripe signs."""
+        secret = self.billing.webhook_secrets[0].reveal()
+        for event in events:
+            body = json.dumps(as_version(event, event["api_version"])).encode()
+            await receive(self.billing, body, signature(secret, body, self.billing.now()))
+
+    async def settle(self) -> None:
+        """Do all the work there is, and let time pass for what is put off, until nothing waits."""
+        for _ in range(_SETTLE_ROUNDS):
+            if await self.work_once():
+                continue
+            if not await self._waits():
+                return
+            self.stripe.advance(_STEP_SECONDS)
+        raise AssertionError(f"work still waits after {_SETTLE_ROUNDS} rounds")
+
+    async def work_once(self) -> int:
+        """One round of whatever is due now; how much there was."""
+        billing = self.billing
+        done = await route_events(billing)
+        leases = await billing.store.write(lambda conn: refreshes.lease(conn, _OWNER, billing.now(), LEASE_SECONDS, 8))
+        for lease in leases:
+            await refresh(billing, lease, _OWNER)
+        jobs = await billing.store.read(lambda conn: provisioning.due(conn, billing.now(), 8))
+        for job in jobs:
+            await provision(billing, job)
+        news = await billing.store.read(lambda conn: notices.due(conn, billing.now(), 8))
+        for notice in news:
+            await notify(billing, notice)
+        return done + len(leases) + len(jobs) + len(news)
+
+    async def _waits(self) -> bool:
+        read = self.billing.store.read
+        jobs, news = await read(provisioning.counts), await read(notices.counts)
+        return bool(jobs["waiting"] or news["waiting"] or await read(refreshes.count_waiting))
+
+    async def install(self, catalog: Catalog) -> None:
+        """Go on with this catalog, its apps told of each change at our own address."""
+        apps = {app_id: replace(app, notify=self.notify_at) for app_id, app in catalog.apps.items()}
+        self.billing.catalog = replace(catalog, apps=apps)
+        await load_known_prices(self.billing)
+
+    def application(self) -> web.Application:
+        """The apps' backends: each takes its notices, and keeps every one by its id."""
+        backends = web.Application()
+        backends.router.add_post("/notices", self._receive_notice)
+        return backends
+
+    async def _receive_notice(self, request: web.Request) -> web.Response:
+        notice = await request.json()
+        earlier = self.received_notices.setdefault(request.headers["webhook-id"], notice)
+        # A resend is the same to the byte; anything else under a known id would be a lie.
+        return web.Response(status=200 if earlier == notice else 409)
+
+
+@contextlib.asynccontextmanager
+async def open_simulation(
+    catalog: Catalog, *, public_url: str = "https://pay.example.com", litellm_at: tuple[str, str] | None = None
+) -> AsyncIterator[Simulation]:
+    """A stage for `catalog`: its prices exist at the pretend Stripe, its LiteLLM is empty. Nothing outlives it.
+
+    `litellm_at` (URL, key) tells a LiteLLM that is there already instead of the pretend one.
+    """
+    key, master, webhook = (prefix + secrets.token_hex(24) for prefix in ("sk_test_", "sk-", "whsec_"))
+    stripe = StripeSandbox(secret_key=key)
+    litellm = LiteLLMSandbox(master, clock=lambda: float(stripe.state.time()))
+    for app in catalog.apps.values():
+        _seed(stripe, app)
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skpayments-rehearsal-")))
+        stripe.public_url = await _serve(stack, stripe.application())
+        litellm_url, litellm_key = litellm_at or (await _serve(stack, litellm.application()), master)
+        store = Store.open(f"sqlite:///{folder / 'rehearsal.db'}")
+        stack.push_async_callback(store.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        secret = SecretRef("env", "REHEARSAL")
+        billing = Billing(
+            store=store,
+            # One attempt: an ordered failure is for the worker to mend, and nobody waits for it.
+            stripe=Stripe(session, (Secret(key),), api_base=stripe.public_url, attempts=1),
+            litellm=LiteLLM(session, litellm_url, (Secret(litellm_key),), clock=lambda: float(stripe.state.time())),
+            catalog=catalog,
+            catalog_secrets={secret: (Secret("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),)},
+            webhook_secrets=(Secret(webhook),),
+            public_url=public_url,
+            clock=lambda: float(stripe.state.time()),
+            update_gate=lambda app_id, user_id, tier_id, changes_at: None,
+            signing_keys=signing_keys((Secret(key),)),
+        )
+        stage = Simulation(billing, stripe, litellm, (litellm_url, litellm_key))
+        stage.notify_at = Notify(f"{await _serve(stack, stage.application())}/notices", secret)
+        await stage.install(catalog)
+        await resolve_prices(billing)
+        yield stage
+
+
+async def _serve(stack: contextlib.AsyncExitStack, application: web.Application) -> str:
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def _seed(stripe: StripeSandbox, app: App) -> None:
+    """The prices that apps.json names; an amount it does not state is made up, higher for a higher tier."""
+    for tier in app.tiers:
+        if not tier.prices:
+            continue
+        product = stripe.add_product(f"{app.name} {tier.name}")
+        for price in tier.prices:
+            stripe.add_price(
+                product,
+                price.unit_amount if price.unit_amount is not None else 10_000 * tier.rank,
+                price.currency or "usd",
+                price.interval or "month",
+                price.interval_count or 1,
+                lookup_key=price.lookup_key,
+                price_id=price.price_id,
+            )

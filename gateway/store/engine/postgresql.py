@@ -1,0 +1,117 @@
+"""PostgreSQL: the writer's own session holds the instance lock, so that nothing is committed without it."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+
+from gateway.errors import AlreadyRunning
+from gateway.store import instance
+from gateway.store.engine.backend import WRITER, InstanceLost
+
+READERS = 4
+_LOCK = 0x534B_5041_594D_454E
+# A server or network that went silent is noticed in seconds and not in hours.
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+# The wait for a lock whose holder is about to go: a predecessor that was killed a moment ago, or our own old session.
+_LOCK_WAIT = "2s"
+_HOLDERS = text(
+    "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+    " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND (l.classid::bigint << 32) | l.objid::bigint = :lock"
+)
+
+
+class PostgreSQL:
+    """A database on a server. It must be reached directly: a pooler that shares sessions would share the lock."""
+
+    folder: Path | None = None
+
+    def __init__(self, url: URL) -> None:
+        self.where = url.set(drivername="postgresql", password=None, query={}).render_as_string()
+        self._name = f"skpayments-{uuid.uuid4().hex}"
+        self._started = False
+        options = str(url.query.get("options", ""))
+        common = {**_PATIENCE, "application_name": self._name}
+        self._writer = create_engine(
+            url,
+            poolclass=pool.NullPool,
+            hide_parameters=True,
+            connect_args={
+                **common,
+                # What is acknowledged is on disk, whatever the server's default.
+                "options": f"{options} -c synchronous_commit=on -c lock_timeout=5s -c statement_timeout=30s",
+            },
+        )
+        self.reader = create_engine(
+            url,
+            pool_size=READERS,
+            max_overflow=0,
+            isolation_level="REPEATABLE READ",  # one snapshot for all that a query reads, as in SQLite
+            hide_parameters=True,
+            connect_args={
+                **common,
+                "options": f"{options} -c default_transaction_read_only=on -c statement_timeout=30s",
+            },
+        )
+
+    def connect_writer(self) -> Connection:
+        """A session that holds the lock. See `Backend`."""
+        conn = self._writer.connect()
+        try:
+            self._take_lock(conn)
+            if self._started:
+                self._check_mark(conn)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def started(self, conn: Connection) -> None:
+        """Sign the database, so that this instance sees after a lost session whether another ran meanwhile."""
+        with conn.begin():
+            instance.put(conn, WRITER, self._name)
+        self._started = True
+
+    def close(self) -> None:
+        self.reader.dispose()
+        self._writer.dispose()
+
+    def _take_lock(self, conn: Connection) -> None:
+        with conn.begin():
+            for holder in conn.execute(_HOLDERS, {"lock": _LOCK}).all():
+                if holder.application_name == self._name:
+                    # Our own session of before, which the server does not know to be dead.
+                    conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.pid})
+        try:
+            with conn.begin():
+                conn.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+                conn.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        except OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+            raise self._taken() from error
+
+    def _check_mark(self, conn: Connection) -> None:
+        with conn.begin():
+            mark = instance.get(conn, WRITER)
+        if mark != self._name:
+            raise self._taken()
+
+    def _taken(self) -> Exception:
+        if self._started:
+            return InstanceLost("another instance has taken this database over; restart this one")
+        return AlreadyRunning(self.where)

@@ -1,0 +1,55 @@
+"""The one thing that is kept from the past by rule: the last good tier of each subscription. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.catalog.model import App
+from gateway.tiers.candidates import subscription_candidate
+from gateway.tiers.model import NO_LONGER_LISTED, Invoice, LastGoodTier, Reason, Subscription
+from gateway.tiers.other_prices import has_only_other_prices
+
+
+def updated_last_good_tiers(
+    app: App,
+    subscriptions: Sequence[Subscription],
+    invoices: Sequence[Invoice],
+    known_prices: Mapping[str, str],
+    last_good: Mapping[str, LastGoodTier],
+    now: int,
+) -> dict[str, LastGoodTier]:
+    """`last_good` (subscription id → its last good tier) after this look at Stripe; what is over is left out.
+
+    Neither grants nor disputes nor other subscriptions touch it, so it outlives whatever comes between.
+    """
+    kept: dict[str, LastGoodTier] = {}
+    for subscription in subscriptions:
+        last_tier = last_good.get(subscription.subscription_id)
+        if subscription.has_ended or has_only_other_prices(app, subscription, known_prices):
+            continue
+        if subscription.status == NO_LONGER_LISTED:
+            new = last_tier
+        else:
+            candidate = subscription_candidate(app, subscription, invoices, known_prices, last_tier, now)
+            if candidate.rank and candidate.entitlement.reason is not Reason.KEPT:
+                new = LastGoodTier(
+                    subscription_id=subscription.subscription_id,
+                    customer_id=subscription.customer_id,
+                    tier=candidate.entitlement.tier,
+                    price_id=candidate.entitlement.price_id,
+                    gives=True,
+                    until_at=candidate.until,
+                    status=subscription.status,
+                )
+            else:
+                new = (
+                    None
+                    if last_tier is None
+                    else replace(
+                        last_tier, gives=candidate.rank > 0, until_at=candidate.until, status=subscription.status
+                    )
+                )
+        if new is not None:
+            kept[new.subscription_id] = new
+    return kept

@@ -1,0 +1,341 @@
+"""A harness for the use cases: a sandbox Stripe and LiteLLM on loopback, a real SQLite file, a clock that we move.
+
+async with open_harness(tmp_path) as harness:
+    await harness.buy("u1", "pro")
+    await harness.deliver()
+    await harness.settle()
+    assert await harness.tier("u1") == "pro"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp.test_utils import TestServer
+from sqlalchemy import Connection
+
+from gateway.billing.accounts.signing import signing_keys
+from gateway.billing.checkout.checkout import CheckoutLink, open_checkout
+from gateway.billing.checkout.price_choice import PriceChoice
+from gateway.billing.checkout.prices import load_known_prices, resolve_prices
+from gateway.billing.context import Billing
+from gateway.billing.events.receive import receive
+from gateway.billing.events.route import route_events
+from gateway.billing.provision.provision import provision
+from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
+from gateway.billing.refresh.status import status
+from gateway.catalog import parse
+from gateway.litellm import LiteLLM
+from gateway.sandbox.litellm import LiteLLMSandbox
+from gateway.sandbox.litellm.faults import Fault as LiteLLMFault
+from gateway.sandbox.stripe import StripeSandbox
+from gateway.sandbox.stripe.deliveries import signature
+from gateway.settings import Secret
+from gateway.store import Store, alerts, customers, provisioning, refreshes
+from gateway.store.refreshes import Lease
+from gateway.stripe.client import Stripe
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+STRIPE_KEY, WEBHOOK_SECRET, LITELLM_KEY = "sk_test_1f0c7a", "whsec_b7d20e", "sk-world-5a9c"
+ADMIN_TOKEN = "admin-world-61f2"
+DAY = 86_400
+START = 1_800_000_000
+OWNER = "the harness"
+
+_DAY = {"budget_duration": "1d"}
+APPS: Json = {
+    "apps": [
+        {
+            "id": "skai", "name": "SKAI", "hosts": ["chat.example.com"], "upstream": "http://127.0.0.1:9",
+            "identity": [{"kind": "user_key"}], "litellm": {"mode": "customer", "mixed_modes": True}, "grace": "7d",
+            "urls": {"success": "https://chat.example.com/?upgraded=1", "cancel": "https://chat.example.com/"},
+            "tiers": [
+                {"id": "free", "name": "Free", "limits": {"max_budget": 1, "tpm_limit": 1000, "rpm_limit": 10, **_DAY}},
+                {"id": "pro", "name": "Pro", "features": ["images"],
+                 "prices": [{"lookup_key": "skai_pro_month", "unit_amount": 2000, "currency": "usd",
+                             "interval": "month"},
+                            {"lookup_key": "skai_pro_year", "unit_amount": 20000, "currency": "usd",
+                             "interval": "year"}],
+                 "limits": {"max_budget": 10, "tpm_limit": 5000, "rpm_limit": 60, **_DAY}},
+                {"id": "enterprise", "name": "Enterprise", "features": ["images", "sso"],
+                 "prices": [{"price_id": "price_123"}],
+                 "limits": {"max_budget": 50, "tpm_limit": 9000, "rpm_limit": 120, **_DAY}},
+                {"id": "sovereign", "name": "Sovereign", "internal": True,
+                 "limits": {"max_budget": None, "tpm_limit": None, "rpm_limit": None}},
+            ],
+        },
+        {
+            "id": "studio", "name": "Studio", "hosts": ["studio.example.com"], "upstream": "http://127.0.0.1:9",
+            "identity": [{"kind": "user_key"}], "grace": "3d",
+            "litellm": {"mode": "internal_user", "mixed_modes": True},
+            "urls": {"success": "https://studio.example.com/paid", "cancel": "https://studio.example.com/"},
+            "tiers": [
+                {"id": "basic", "name": "Basic", "limits": {"max_budget": 2, "tpm_limit": 100, "rpm_limit": 5, **_DAY}},
+                {"id": "plus", "name": "Plus",
+                 "prices": [{"lookup_key": "studio_plus", "unit_amount": 900, "currency": "usd", "interval": "month"}],
+                 "limits": {"max_budget": 20, "tpm_limit": 700, "rpm_limit": 70, **_DAY}},
+            ],
+        },
+    ]
+}  # fmt: skip
+
+
+@dataclass
+class Clock:
+    """Time that moves only when told to. `jump` sets the clock: the time itself and the monotonic clock do not move."""
+
+    now: float = START
+    jumped: float = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def true(self) -> float:
+        """What a clock shows that nobody has set: Stripe's, and the monotonic one."""
+        return self.now - self.jumped
+
+    def jump(self, seconds: float) -> None:
+        self.now += seconds
+        self.jumped += seconds
+
+
+@dataclass
+class Harness:
+    """One SKPayments without its ports. `told` is what the gate's table was told, oldest first."""
+
+    folder: Path
+    http: aiohttp.ClientSession
+    clock: Clock
+    stripe: StripeSandbox
+    stripe_url: str
+    litellm: LiteLLMSandbox
+    litellm_url: str
+    apps: Json
+    store: Store = field(init=False)
+    billing: Billing = field(init=False)
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+    _delivered: int = 0
+
+    async def open(self) -> None:
+        """Open the store and wire the use cases as `gateway.app` does. What leases there were are nobody's."""
+        self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
+        self.billing = Billing(
+            store=self.store,
+            stripe=Stripe(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url, clock=self.clock),
+            litellm=LiteLLM(self.http, self.litellm_url, (Secret(LITELLM_KEY),), clock=self.clock),
+            catalog=parse(json.dumps(self.apps).encode()),
+            webhook_secrets=(Secret(WEBHOOK_SECRET),),
+            public_url="https://pay.example.com",
+            clock=self.clock,
+            monotonic=self.clock.true,
+            update_gate=lambda app_id, user_id, tier_id, changes_at: self.told.append((app_id, user_id, tier_id)),
+            signing_keys=signing_keys((Secret(ADMIN_TOKEN),)),
+        )
+        await load_known_prices(self.billing)
+        await self.store.write(refreshes.release_all)
+
+    async def restart(self) -> None:
+        """What a kill and a new start leave: the database, and nothing that was in memory."""
+        await self.store.close()
+        await self.open()
+
+    async def edit(self, change: Callable[[Json], object]) -> None:
+        """An edit of apps.json while running; `change` gets the whole document."""
+        self.apps = copy.deepcopy(self.apps)
+        change(self.apps)
+        self.billing.catalog = parse(json.dumps(self.apps).encode())
+        await load_known_prices(self.billing)
+
+    def move(self, seconds: float) -> None:
+        """Let time pass, at Stripe too: what that brings has happened there when this returns."""
+        self.clock.now += seconds
+        self.stripe.advance(0)
+
+    # What Stripe sends.
+
+    def events(self) -> list[Json]:
+        """The events since the last call, oldest first. Whoever asks must deliver them, or they are lost."""
+        events = self.stripe.state.all("event")
+        new, self._delivered = events[self._delivered :], len(events)
+        return new
+
+    async def post(self, event: Json | bytes) -> bool:
+        """Sign and receive one event, or whatever bytes."""
+        body = event if isinstance(event, bytes) else json.dumps(event).encode()
+        return await receive(self.billing, body, signature(WEBHOOK_SECRET, body, int(self.clock.now)))
+
+    async def deliver(self, events: Sequence[Json] | None = None) -> None:
+        """Deliver these events, or all that are new, in the order given."""
+        for event in self.events() if events is None else events:
+            await self.post(event)
+
+    # What the worker does, step by step.
+
+    async def settle(self) -> None:
+        """Do all the work that is due now, until none is."""
+        for _ in range(50):
+            worked = await route_events(self.billing) + await self.refresh() + await self.provision()
+            if not worked:
+                return
+        raise AssertionError("the work does not come to rest")
+
+    async def lease(self, owner: str = OWNER) -> list[Lease]:
+        now = self.billing.now()
+        return await self.store.write(lambda conn: refreshes.lease(conn, owner, now, LEASE_SECONDS, 8))
+
+    async def refresh(self) -> int:
+        leases = await self.lease()
+        for lease in leases:
+            await refresh(self.billing, lease, OWNER)
+        return len(leases)
+
+    async def provision(self) -> int:
+        jobs = await self.store.read(lambda conn: provisioning.due(conn, self.billing.now(), 8))
+        for job in jobs:
+            await provision(self.billing, job)
+        return len(jobs)
+
+    async def want(self, user_id: str, app_id: str = "skai") -> None:
+        """A refresh, as an operator asks for it."""
+        await self.store.write(lambda conn: refreshes.want(conn, app_id, user_id, self.billing.now()))
+
+    async def catch_up(self) -> None:
+        """Stripe tells what happened, and everything is done that follows."""
+        await self.deliver()
+        await self.settle()
+
+    # What people do.
+
+    async def checkout(
+        self,
+        user_id: str,
+        tier: str = "pro",
+        interval: str | None = None,
+        app_id: str = "skai",
+        email: str | None = None,
+    ) -> CheckoutLink:
+        return await open_checkout(self.billing, app_id, user_id, email, tier, PriceChoice(interval=interval))
+
+    async def click(self, url: str, **form: str) -> int:
+        """Press a button of a page at Stripe: the answer's status."""
+        async with self.http.post(url, data=form, allow_redirects=False) as response:
+            return response.status
+
+    async def buy(self, user_id: str, tier: str = "pro", interval: str | None = None, app_id: str = "skai") -> str:
+        """Go through a checkout and pay; the subscription's id. Nothing of it is delivered yet."""
+        link = await self.checkout(user_id, tier, interval, app_id)
+        assert link.kind == "checkout", link
+        assert await self.click(link.url, action="pay") == 303
+        return str(self.stripe.state.all("subscription")[-1]["id"])
+
+    async def subscribed(self, user_id: str, tier: str = "pro", app_id: str = "skai") -> str:
+        """Somebody who has bought and whose purchase has arrived everywhere; the subscription's id."""
+        subscription_id = await self.buy(user_id, tier, app_id=app_id)
+        await self.catch_up()
+        assert await self.tier(user_id, app_id) == tier
+        return subscription_id
+
+    # What there is to see.
+
+    async def status(self, user_id: str, app_id: str = "skai") -> Json:
+        return await status(self.billing, app_id, user_id)
+
+    async def tier(self, user_id: str, app_id: str = "skai") -> str:
+        return str((await self.status(user_id, app_id))["tier"])
+
+    async def query(self, query: Callable[[Connection], T]) -> T:
+        return await self.store.read(query)
+
+    async def customer_id(self, user_id: str, app_id: str = "skai") -> str:
+        return (await self.query(lambda conn: customers.of_user(conn, app_id, user_id)))[0].customer_id
+
+    async def alerts(self) -> set[tuple[str, str]]:
+        """(kind, subject) of every open alert."""
+        return {(each.kind, each.subject) for each in await self.query(alerts.live)}
+
+    async def provisioning_job(self, user_id: str, app_id: str = "skai") -> provisioning.ProvisioningJob | None:
+        found = await self.query(lambda conn: provisioning.of_user(conn, app_id, user_id))
+        return found[0] if found else None
+
+    def asked(self, method: str, path: str) -> list[Any]:
+        """What Stripe's API was asked, by method and the start of the path."""
+        return [seen for seen in self.stripe.api.log if seen.method == method and seen.path.startswith(path)]
+
+    def forget_requests(self) -> None:
+        self.stripe.api.log.clear()
+        self.litellm.requests.clear()
+
+    def litellm_calls(self) -> Counter[str]:
+        """How often each route of LiteLLM was called."""
+        return Counter(str(entry["path"]) for entry in self.litellm.requests)
+
+    def litellm_fault(self, kind: str, path: str = "/", **more: Any) -> None:
+        self.litellm.faults.add(LiteLLMFault(kind, path, **more))
+
+    def limits(self, litellm_id: str) -> Json | None:
+        """What LiteLLM holds of a customer: the shared budget's limits; None if it was never told."""
+        customer = self.litellm.state.customers.get(litellm_id)
+        if customer is None:
+            return None
+        budget = self.litellm.state.budgets[customer.budget_id or ""]
+        return {"budget_id": customer.budget_id, "max_budget": budget.max_budget, "rpm_limit": budget.rpm_limit}
+
+    def user_limits(self, litellm_id: str) -> Json | None:
+        """What LiteLLM holds of an internal user."""
+        user = self.litellm.state.users.get(litellm_id)
+        return None if user is None else {"max_budget": user.max_budget, "rpm_limit": user.rpm_limit}
+
+
+async def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    """Poll with a deadline."""
+    deadline = monotonic() + seconds
+    while not true():
+        assert monotonic() < deadline, f"never happened: {what}"
+        await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def open_harness(folder: Path, apps: Json | None = None, **stripe_options: Any) -> AsyncIterator[Harness]:
+    """A harness with the prices of `APPS` at Stripe, resolved as a start resolves them."""
+    clock = Clock()
+    stripe = StripeSandbox(secret_key=STRIPE_KEY, webhook_secret=WEBHOOK_SECRET, now=clock.true, **stripe_options)
+    litellm = LiteLLMSandbox(LITELLM_KEY, clock=clock)
+    async with (
+        TestServer(stripe.application()) as stripe_server,
+        TestServer(litellm.application()) as litellm_server,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+    ):
+        stripe.public_url = str(stripe_server.make_url("")).rstrip("/")
+        _seed(stripe)
+        litellm_url = str(litellm_server.make_url("")).rstrip("/")
+        harness = Harness(folder, http, clock, stripe, stripe.public_url, litellm, litellm_url, apps or APPS)
+        await harness.open()
+        try:
+            await resolve_prices(harness.billing)
+            harness.events()
+            harness.forget_requests()
+            yield harness
+        finally:
+            await harness.store.close()
+
+
+def _seed(stripe: StripeSandbox) -> None:
+    pro = stripe.add_product("SKAI Pro", product_id="prod_skai_pro")
+    stripe.add_price(pro, 2000, lookup_key="skai_pro_month", price_id="price_pro_month")
+    stripe.add_price(pro, 20000, interval="year", lookup_key="skai_pro_year", price_id="price_pro_year")
+    enterprise = stripe.add_product("SKAI Enterprise", product_id="prod_skai_enterprise")
+    stripe.add_price(enterprise, 10000, price_id="price_123")
+    plus = stripe.add_product("Studio Plus", product_id="prod_studio_plus")
+    stripe.add_price(plus, 900, lookup_key="studio_plus", price_id="price_plus")

@@ -1,0 +1,58 @@
+"""`/.skpayments/arrived` on our own listener: names of headers, for a pass, once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from servers.running import ADMIN_TOKEN, GATE_SECRET, Running
+
+from gateway.access.header_echo_tokens import header_echo_keys, make_echo_token
+from gateway.settings import Secret
+
+KEY = header_echo_keys((Secret(ADMIN_TOKEN),))[0]
+HEADERS = {
+    "X-Sk-Tier": "pro",
+    "X_SK_Tier": "forged-n1",
+    "X.Forwarded.For": "n1",
+    "X-Forwarded-Host": "chat.example.com",
+    "X-SK-Gate": GATE_SECRET,
+    "Forwarded": "for=n1",
+    "Cookie": "token=n1",
+    "Authorization": "Bearer n1",
+    "X-Task": "n1",
+}
+
+
+async def asked(running: Running, text: str, app_id: str = "skai", **headers: str) -> tuple[int, object]:
+    path = f"/.skpayments/arrived?app={app_id}&pass={text}"
+    return await running.json("GET", path, None, headers={"Host": "chat.example.com", **headers})
+
+
+async def test_a_pass_shows_names_and_what_was_forged_and_no_value(running: Running) -> None:
+    status, told = await asked(running, make_echo_token(KEY, "skai", "n1", int(time.time())), **HEADERS)
+    assert status == 200
+    assert isinstance(told, dict)
+    headers = {each["name"]: each["forged"] for each in told.pop("headers")}
+    assert headers == {
+        "X-Sk-Tier": False, "X_SK_Tier": True, "X.Forwarded.For": True, "X-Forwarded-Host": False, "X-SK-Gate": False,
+        "Forwarded": True,
+    }  # fmt: skip
+    assert told == {"app_id": "skai", "host": "chat.example.com"}
+
+
+async def test_a_pass_counts_once(running: Running) -> None:
+    text = make_echo_token(KEY, "skai", "n2", int(time.time()))
+    assert [(await asked(running, text))[0] for _ in range(2)] == [200, 404]
+    assert (await asked(running, make_echo_token(KEY, "skai", "n3", int(time.time()))))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "age", "app_id"),
+    [(b"another key of thirty-two bytes!!", 0, "skai"), (KEY, 61, "skai"), (KEY, 0, "blog"), (KEY, 0, "")],
+)
+async def test_without_a_good_pass_there_is_nothing(running: Running, key: bytes, age: int, app_id: str) -> None:
+    status, told = await asked(running, make_echo_token(key, "skai", "n4", int(time.time()) - age), app_id)
+    assert status == 404
+    assert told == {"error": "not_found", "message": "There is nothing at this address."}
+    assert (await asked(running, "", app_id))[0] == 404
