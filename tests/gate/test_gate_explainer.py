@@ -68,8 +68,8 @@ class Place:
         return int(start.split()[1]), pairs
 
     def counted(self) -> list[str]:
-        """All that was counted; a token that verifies is remembered, as after any request."""
-        return [line for line in self.gate.registry.render().splitlines() if "_remembered_" not in line]
+        """All that was counted; a verified token is cached, as after any request."""
+        return [line for line in self.gate.registry.render().splitlines() if "skpay_cached_credentials" not in line]
 
     async def explain(self, method: str, url: str, sent: Sent) -> dict[str, Any]:
         explainer = Explainer(self.gate, self.table, {"skai": self.access}.get, lambda: NOW)
