@@ -19,7 +19,7 @@ from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, can_
 from gateway.sandbox.simulation import Simulation, open_simulation
 from gateway.sandbox.stories import Story, stories
 from gateway.sandbox.story_player import StoryPlayer
-from gateway.sandbox.stripe.sandbox import Shape
+from gateway.sandbox.stripe.dashboard import Shape
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.gate import answers
@@ -29,14 +30,14 @@ class Listener:
 
     def __init__(self, gate: GateHandler, max_connections: int, tick_seconds: float) -> None:
         self.gate = gate
-        self.cached_answer = gate.request_cache.answer
+        self.cached_answer: Callable[[bytes], bytes | None] = gate.request_cache.answer
         self.tick = 0
         self.draining = False
         self.failed = gate.registry.counter(
             "skpay_gate_failures_total", "Requests that failed with an internal error."
         ).of()
         seconds = gate.registry.histogram("skpay_gate_seconds", "Time from a whole request to its answer.", _BOUNDS)
-        self.observe = seconds.of().observe
+        self.observe: Callable[[float], None] = seconds.of().observe
         self._open = gate.registry.gauge("skpay_gate_connections", "Open connections to the gate.").of()
         self._max_connections = max_connections
         self._tick_seconds = tick_seconds

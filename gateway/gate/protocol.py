@@ -5,21 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from gateway.gate import answers
 from gateway.gate.changes import Stream
 from gateway.gate.credential_lookups import PendingAnswer
+from gateway.gate.handler import GateHandler
 from gateway.gate.reader import LastAnswer, Reader
 from gateway.gate.request import Headers
-
-if TYPE_CHECKING:
-    from gateway.gate.listener import Listener
+from gateway.metrics import Value
 
 log = logging.getLogger(__name__)
 
 _MAX_DROPPED_BYTES = 1_048_576
+
+
+class ConnectionOwner(Protocol):
+    """What a connection needs of its listener. `tick` counts seconds."""
+
+    gate: GateHandler
+    cached_answer: Callable[[bytes], bytes | None]
+    failed: Value
+    observe: Callable[[float], None]
+    tick: int
+
+    def admit(self, connection: Connection) -> bool: ...
+
+    def remove_connection(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -30,7 +44,7 @@ class Connection(asyncio.Protocol):
     and the answers behind it wait too.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: ConnectionOwner) -> None:
         self._listener = listener
         self._transport: asyncio.Transport | None = None
         self._reader: Reader | None = None

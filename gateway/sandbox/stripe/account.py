@@ -23,7 +23,8 @@ from gateway.sandbox.stripe.params import (
     merged_metadata,
 )
 from gateway.sandbox.stripe.refusal import invalid, missing
-from gateway.sandbox.stripe.render import in_time_range, page, rendered, whole_list
+from gateway.sandbox.stripe.render import in_time_range, page, whole_list
+from gateway.sandbox.stripe.snapshots import rendered
 
 _MOST_ENDPOINTS = 16
 _EVENTS_KEPT_SECONDS = 30 * DAY

@@ -1,7 +1,7 @@
 """One account's whole state in memory: its objects, its clock, its cards, and the events that changes leave behind.
 
 Objects are the dicts that Stripe would answer, with two liberties: keys that start with `_` are ours and never leave,
-and a subscription item holds the id of its price (`render` puts the price itself in its place).
+and a subscription item holds the id of its price (`snapshots` puts the price itself in its place).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.refusal import missing
-from gateway.sandbox.stripe.render import changed_from, rendered
+from gateway.sandbox.stripe.snapshots import changed_from, rendered
 
 Json = dict[str, Any]
 API_VERSION = "2026-10-28.endive"

@@ -35,7 +35,8 @@ from gateway.sandbox.stripe.form import Tree, decode
 from gateway.sandbox.stripe.idempotency import Keys, Saved
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.refusal import ApiError, invalid
-from gateway.sandbox.stripe.render import expanded, rendered, truncated
+from gateway.sandbox.stripe.render import expanded, truncated
+from gateway.sandbox.stripe.snapshots import rendered
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)

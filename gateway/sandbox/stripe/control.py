@@ -5,130 +5,128 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from gateway.sandbox.stripe.account_state import CARDS
+from gateway.sandbox.stripe.dashboard import Dashboard
 from gateway.sandbox.stripe.faults import EFFECTS, Fault
 from gateway.sandbox.stripe.refusal import ApiError, invalid
 
-if TYPE_CHECKING:
-    from gateway.sandbox.stripe.sandbox import StripeSandbox
-
 Json = dict[str, Any]
-Control = Callable[["StripeSandbox", Json], Any]
+Control = Callable[[Dashboard, Json], Any]
 
 
-def _state(sandbox: StripeSandbox, sent: Json) -> Json:
+def _state(dashboard: Dashboard, sent: Json) -> Json:
     return {
-        "account_id": sandbox.account_id,
-        "now": sandbox.state.time(),
-        "shape": sandbox.shape,
-        "cards": dict(sandbox.state.cards),
-        "objects": sandbox.snapshot(),
+        "account_id": dashboard.account_id,
+        "now": dashboard.state.time(),
+        "shape": dashboard.shape,
+        "cards": dict(dashboard.state.cards),
+        "objects": dashboard.snapshot(),
     }
 
 
-def _advance(sandbox: StripeSandbox, sent: Json) -> Json:
+def _advance(dashboard: Dashboard, sent: Json) -> Json:
     seconds = sent.get("seconds", 0) + 86_400 * sent.get("days", 0)
     if not isinstance(seconds, int | float) or seconds < 0:
         raise invalid("seconds must be a number >= 0", param="seconds")
-    sandbox.advance(seconds)
-    return {"now": sandbox.state.time()}
+    dashboard.advance(seconds)
+    return {"now": dashboard.state.time()}
 
 
-def _card(sandbox: StripeSandbox, sent: Json) -> Json:
-    sandbox.set_card(_text(sent, "customer"), sent.get("card", "ok"))
-    return {"customer": sent["customer"], "card": sandbox.state.cards.get(sent["customer"])}
+def _card(dashboard: Dashboard, sent: Json) -> Json:
+    dashboard.set_card(_text(sent, "customer"), sent.get("card", "ok"))
+    return {"customer": sent["customer"], "card": dashboard.state.cards.get(sent["customer"])}
 
 
-def _renew(sandbox: StripeSandbox, sent: Json) -> Any:
+def _renew(dashboard: Dashboard, sent: Json) -> Any:
     card = sent.get("card")
     if card not in (None, *CARDS):
         raise invalid("card must be ok, fail or action", param="card")
-    return {"invoice": sandbox.renew(_text(sent, "subscription"), card)}
+    return {"invoice": dashboard.renew(_text(sent, "subscription"), card)}
 
 
-def _fail_renewal(sandbox: StripeSandbox, sent: Json) -> Json:
-    return {"invoice": sandbox.fail_next_renewal(_text(sent, "subscription"))}
+def _fail_renewal(dashboard: Dashboard, sent: Json) -> Json:
+    return {"invoice": dashboard.fail_next_renewal(_text(sent, "subscription"))}
 
 
-def _pay_invoice(sandbox: StripeSandbox, sent: Json) -> Json:
-    return {"invoice": sandbox.pay_open_invoice(_text(sent, "subscription"))}
+def _pay_invoice(dashboard: Dashboard, sent: Json) -> Json:
+    return {"invoice": dashboard.pay_open_invoice(_text(sent, "subscription"))}
 
 
-def _cancel(sandbox: StripeSandbox, sent: Json) -> Json:
-    sandbox.cancel(_text(sent, "subscription"), sent.get("reason", "cancellation_requested"))
+def _cancel(dashboard: Dashboard, sent: Json) -> Json:
+    dashboard.cancel(_text(sent, "subscription"), sent.get("reason", "cancellation_requested"))
     return {"canceled": sent["subscription"]}
 
 
-def _dispute(sandbox: StripeSandbox, sent: Json) -> Json:
+def _dispute(dashboard: Dashboard, sent: Json) -> Json:
     status, reason = sent.get("status", "needs_response"), sent.get("reason", "fraudulent")
-    return {"dispute": sandbox.dispute(_text(sent, "subscription"), status, reason)}
+    return {"dispute": dashboard.dispute(_text(sent, "subscription"), status, reason)}
 
 
-def _refund(sandbox: StripeSandbox, sent: Json) -> Json:
+def _refund(dashboard: Dashboard, sent: Json) -> Json:
     amount = sent.get("amount")
     if amount is not None and (not isinstance(amount, int) or amount < 1):
         raise invalid("amount must be a whole number >= 1 of minor units", param="amount")
-    return {"refund": sandbox.refund(_text(sent, "subscription"), amount)}
+    return {"refund": dashboard.refund(_text(sent, "subscription"), amount)}
 
 
-def _fraud_warning(sandbox: StripeSandbox, sent: Json) -> Json:
-    return {"early_fraud_warning": sandbox.warn_of_fraud(_text(sent, "subscription"))}
+def _fraud_warning(dashboard: Dashboard, sent: Json) -> Json:
+    return {"early_fraud_warning": dashboard.warn_of_fraud(_text(sent, "subscription"))}
 
 
-def _emit(sandbox: StripeSandbox, sent: Json) -> Json:
+def _emit(dashboard: Dashboard, sent: Json) -> Json:
     obj = sent.get("object")
     if not isinstance(obj, dict):
         raise invalid("Missing required param: object.", param="object", code="parameter_missing")
-    return {"event": sandbox.emit(_text(sent, "type"), obj)}
+    return {"event": dashboard.emit(_text(sent, "type"), obj)}
 
 
-def _deliveries(sandbox: StripeSandbox, sent: Json) -> Json:
-    return sandbox.deliveries.shown()
+def _deliveries(dashboard: Dashboard, sent: Json) -> Json:
+    return dashboard.deliveries.shown()
 
 
-def _pause(sandbox: StripeSandbox, sent: Json) -> Json:
-    sandbox.deliveries.pause()
-    return sandbox.deliveries.shown()
+def _pause(dashboard: Dashboard, sent: Json) -> Json:
+    dashboard.deliveries.pause()
+    return dashboard.deliveries.shown()
 
 
-def _resume(sandbox: StripeSandbox, sent: Json) -> Json:
+def _resume(dashboard: Dashboard, sent: Json) -> Json:
     order = sent.get("order", "parallel")
     if order not in ("parallel", "in_order", "reversed", "shuffled"):
         raise invalid("order must be parallel, in_order, reversed or shuffled", param="order")
-    sandbox.deliveries.resume(order, copies=int(sent.get("copies", 1)))
-    return sandbox.deliveries.shown()
+    dashboard.deliveries.resume(order, copies=int(sent.get("copies", 1)))
+    return dashboard.deliveries.shown()
 
 
-def _resend(sandbox: StripeSandbox, sent: Json) -> Json:
-    return {"endpoints": sandbox.deliveries.resend(_text(sent, "event"))}
+def _resend(dashboard: Dashboard, sent: Json) -> Json:
+    return {"endpoints": dashboard.deliveries.resend(_text(sent, "event"))}
 
 
-def _faults(sandbox: StripeSandbox, sent: Json) -> Json:
-    return {"faults": [dataclasses.asdict(fault) for fault in sandbox.faults.waiting]}
+def _faults(dashboard: Dashboard, sent: Json) -> Json:
+    return {"faults": [dataclasses.asdict(fault) for fault in dashboard.faults.waiting]}
 
 
-def _add_fault(sandbox: StripeSandbox, sent: Json) -> Json:
+def _add_fault(dashboard: Dashboard, sent: Json) -> Json:
     names = {each.name for each in dataclasses.fields(Fault)} - {"fault_id"}
     if sent.get("effect") not in EFFECTS or not sent.keys() <= names:
         raise invalid(f"a fault has an effect of {', '.join(EFFECTS)} and of {', '.join(sorted(names))}")
-    return dataclasses.asdict(sandbox.faults.add(Fault(**sent)))
+    return dataclasses.asdict(dashboard.faults.add(Fault(**sent)))
 
 
-def _clear_faults(sandbox: StripeSandbox, sent: Json) -> Json:
-    sandbox.faults.clear()
+def _clear_faults(dashboard: Dashboard, sent: Json) -> Json:
+    dashboard.faults.clear()
     return {"faults": []}
 
 
-def _requests(sandbox: StripeSandbox, sent: Json) -> Json:
-    return {"requests": [dataclasses.asdict(seen) for seen in sandbox.api.log]}
+def _requests(dashboard: Dashboard, sent: Json) -> Json:
+    return {"requests": [dataclasses.asdict(seen) for seen in dashboard.api.log]}
 
 
-def _clear_requests(sandbox: StripeSandbox, sent: Json) -> Json:
-    sandbox.api.log.clear()
+def _clear_requests(dashboard: Dashboard, sent: Json) -> Json:
+    dashboard.api.log.clear()
     return {"requests": []}
 
 
@@ -163,18 +161,18 @@ CONTROLS: dict[tuple[str, str], Control] = {
 }
 
 
-def control_routes(sandbox: StripeSandbox) -> list[web.RouteDef]:
+def control_routes(dashboard: Dashboard) -> list[web.RouteDef]:
     """One aiohttp route per control."""
-    return [web.route(method, path, _served(sandbox, control)) for (method, path), control in CONTROLS.items()]
+    return [web.route(method, path, _served(dashboard, control)) for (method, path), control in CONTROLS.items()]
 
 
-def _served(sandbox: StripeSandbox, control: Control) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _served(dashboard: Dashboard, control: Control) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def serve(request: web.Request) -> web.Response:
         try:
             sent = json.loads(await request.read() or b"{}")
             if not isinstance(sent, dict):
                 raise invalid("a control takes a JSON object")
-            return web.json_response(control(sandbox, sent))
+            return web.json_response(control(dashboard, sent))
         except json.JSONDecodeError:
             return web.json_response(invalid("not JSON").body(), status=400)
         except ApiError as exc:

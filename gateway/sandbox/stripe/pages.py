@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from html import escape
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from gateway.sandbox.stripe import billing, checkout_page, clock, invoicing, portal_page
 from gateway.sandbox.stripe.account_state import DAY, AccountState
+from gateway.sandbox.stripe.dashboard import Dashboard
 from gateway.sandbox.stripe.html import (
     day,
     document,
@@ -23,22 +23,19 @@ from gateway.sandbox.stripe.html import (
 )
 from gateway.sandbox.stripe.refusal import ApiError
 
-if TYPE_CHECKING:
-    from gateway.sandbox.stripe.sandbox import StripeSandbox
-
 Page = Callable[[web.Request], Awaitable[web.Response]]
 _MONTH_SECONDS = 31 * DAY + 2 * 3600
 
 
-def page_routes(sandbox: StripeSandbox) -> list[web.RouteDef]:
-    """Every page and form of one sandbox."""
-    state = sandbox.state
+def page_routes(dashboard: Dashboard) -> list[web.RouteDef]:
+    """Every page and form of one dashboard."""
+    state = dashboard.state
 
     async def index(request: web.Request) -> web.Response:
         return _index(state)
 
     async def demo(request: web.Request) -> web.Response:
-        return _demo(sandbox, await _sent(request))
+        return _demo(dashboard, await _sent(request))
 
     async def pay_page(request: web.Request) -> web.Response:
         return checkout_page.show(state, request.match_info["session_id"])
@@ -109,21 +106,21 @@ def _index(state: AccountState) -> web.Response:
     return document("A pretend Stripe account", body)
 
 
-def _demo(sandbox: StripeSandbox, sent: dict[str, str]) -> web.Response:
+def _demo(dashboard: Dashboard, sent: dict[str, str]) -> web.Response:
     action, subscription_id = sent.get("action"), sent.get("subscription", "")
     try:
         if action == "advance_day":
-            sandbox.advance(DAY)
+            dashboard.advance(DAY)
         elif action == "advance_month":
-            sandbox.advance(_MONTH_SECONDS)
+            dashboard.advance(_MONTH_SECONDS)
         elif action in ("card_ok", "card_fail"):
-            sandbox.set_card(sent.get("customer", ""), "ok" if action == "card_ok" else "fail")
+            dashboard.set_card(sent.get("customer", ""), "ok" if action == "card_ok" else "fail")
         elif action == "fail_renewal":
-            sandbox.fail_next_renewal(subscription_id)
+            dashboard.fail_next_renewal(subscription_id)
         elif action == "renew":
-            sandbox.renew(subscription_id)
+            dashboard.renew(subscription_id)
         elif action == "pay_invoice":
-            sandbox.pay_open_invoice(subscription_id)
+            dashboard.pay_open_invoice(subscription_id)
         else:
             return document("Unknown button", paragraph("This page has no such button.", "error"), 400)
     except ApiError as exc:

@@ -1,13 +1,11 @@
-"""What Stripe answers when it refuses: one exception and its usual wordings."""
+"""What Stripe answers when it refuses: one exception and its common messages."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gateway.errors import SkpayError
 
-
-class ApiError(SkpayError):
+class ApiError(Exception):
     """An error answer: HTTP status, Stripe's type, code, message and param."""
 
     def __init__(
@@ -21,6 +19,7 @@ class ApiError(SkpayError):
         decline_code: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.status = status
         self.kind = kind
         self.error_code = code

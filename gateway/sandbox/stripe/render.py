@@ -1,14 +1,13 @@
-"""Objects as they leave the account: hidden keys dropped, prices put in place, `expand[]` honoured, lists paged."""
+"""Answers of the API: `expand[]`, pages of lists, and how many objects a nested list shows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.refusal import invalid, missing
-
-if TYPE_CHECKING:
-    from gateway.sandbox.stripe.account_state import AccountState
+from gateway.sandbox.stripe.snapshots import rendered
 
 Json = dict[str, Any]
 _DEEPEST = 4
@@ -26,67 +25,6 @@ _POINTS_AT = {
     "configuration": "billing_portal.configuration",
 }
 _PLAIN = {("subscription_item", "subscription"), ("billing_portal.session", "customer"), ("line_item", "invoice")}
-
-
-def rendered(state: AccountState, value: Any) -> Any:
-    """A deep copy as Stripe would answer it, nothing expanded."""
-    if isinstance(value, list):
-        return [rendered(state, item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    own = value.get("object")
-    out: Json = {}
-    for key, item in value.items():
-        if key == "metadata":
-            out[key] = item if item is None else dict(item)
-        elif own is None or not key.startswith("_"):
-            out[key] = rendered(state, item)
-    if own in ("subscription_item", "item") and isinstance(out.get("price"), str):
-        price = state.objects["price"][out["price"]]
-        out["price"] = rendered(state, price)
-        if own == "subscription_item":
-            out["plan"] = _plan(price)
-    return out
-
-
-def _plan(price: Json) -> Json:
-    """The plan that every recurring price still carries on subscription items."""
-    recurring = price["recurring"]
-    return {
-        "id": price["id"],
-        "object": "plan",
-        "active": price["active"],
-        "amount": price["unit_amount"],
-        "amount_decimal": price["unit_amount_decimal"],
-        "billing_scheme": price["billing_scheme"],
-        "created": price["created"],
-        "currency": price["currency"],
-        "interval": recurring["interval"],
-        "interval_count": recurring["interval_count"],
-        "livemode": False,
-        "metadata": dict(price["metadata"]),
-        "meter": None,
-        "nickname": price["nickname"],
-        "product": price["product"],
-        "tiers_mode": None,
-        "transform_usage": None,
-        "trial_period_days": None,
-        "usage_type": recurring["usage_type"],
-    }
-
-
-def changed_from(before: Json, after: Json) -> Json:
-    """What `previous_attributes` holds: former values of what changed; hashes by key, lists whole."""
-    previous: Json = {}
-    for key in before.keys() | after.keys():
-        old, new = before.get(key), after.get(key)
-        if old == new:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict) and old.get("object") in (None, "list"):
-            previous[key] = changed_from(old, new)
-        else:
-            previous[key] = old
-    return previous
 
 
 def expanded(state: AccountState, answer: Json, paths: Iterable[str]) -> Json:
