@@ -26,7 +26,7 @@ from sqlalchemy import Connection, insert
 from gateway.billing.checkout.prices import load_known_prices
 from gateway.billing.context import Billing
 from gateway.billing.reconcile.reconcile import reconcile
-from gateway.billing.reconcile.state import Asked
+from gateway.billing.reconcile.state import ReconcileOptions
 from gateway.billing.work.rate_limiter import Pace
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
@@ -35,6 +35,7 @@ from gateway.settings import Secret
 from gateway.store import Store
 from gateway.store.schema import customers, entitlements, litellm_ids
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 NOW = 1_800_000_000
 PAGE = 100
@@ -52,7 +53,7 @@ APPS = {
 }  # fmt: skip
 
 
-class MadeUpStripe(Stripe):
+class MadeUpTransport(Transport):
     """One active subscription for each customer; every `differing`th of them was canceled unheard."""
 
     def __init__(self, count: int, differing: int) -> None:
@@ -146,11 +147,11 @@ async def measure(count: int, differing: int) -> dict[str, float]:
         store = Store.open(f"sqlite:///{Path(folder) / 'bench.db'}")
         for first in range(0, count, CHUNK):
             await store.write(lambda conn, first=first: fill(conn, first, min(first + CHUNK, count)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        stripe, wire = MadeUpStripe(count, differing), MadeUpWire()
+        transport, wire = MadeUpTransport(count, differing), MadeUpWire()
         litellm = LiteLLM(None, "", ())  # type: ignore[arg-type]  # its wire is replaced
         litellm._wire = wire
         billing = Billing(
-            store=store, stripe=stripe, litellm=litellm, catalog=parse(json.dumps(APPS).encode()),
+            store=store, stripe=Stripe(transport), litellm=litellm, catalog=parse(json.dumps(APPS).encode()),
             webhook_secrets=(), public_url="https://pay.example.com", clock=lambda: NOW,
             update_gate=lambda app_id, user_id, tier_id, changes_at: None, signing_keys=(b"bench",),
         )  # fmt: skip
@@ -158,12 +159,12 @@ async def measure(count: int, differing: int) -> dict[str, float]:
         billing.reconciling.pace = Pace(1e9)
         before = peak_mb()
         began_at = time.perf_counter()
-        report = await reconcile(billing, Asked())
+        report = await reconcile(billing, ReconcileOptions())
         seconds = time.perf_counter() - began_at
         await store.close()
     assert report.lowered == report.checked.one_by_one == -(-count // differing), report.shown()["counts"]
     return {
-        "seconds": seconds, "bulk": stripe.asked["bulk"], "one_by_one": stripe.asked["one by one"],
+        "seconds": seconds, "bulk": transport.asked["bulk"], "one_by_one": transport.asked["one by one"],
         "litellm": wire.calls, "before_mb": before, "peak_mb": peak_mb(),
     }  # fmt: skip
 

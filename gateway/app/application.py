@@ -48,6 +48,7 @@ from gateway.settings import Secrets, Settings
 from gateway.store import Store, keys
 from gateway.stripe.client import Stripe
 from gateway.stripe.rate_limiter import RateLimiter
+from gateway.stripe.transport import Transport
 from gateway.web.context import Site
 from gateway.web.server import web_application, web_runner
 
@@ -132,11 +133,13 @@ class Application:
         return Billing(
             store=self._store,
             stripe=Stripe(
-                session,
-                settings.stripe_secret_key,
-                api_base=settings.stripe_api_base,
-                rate_limiter=RateLimiter(),
-                clock=clock,
+                Transport(
+                    session,
+                    settings.stripe_secret_key,
+                    api_base=settings.stripe_api_base,
+                    rate_limiter=RateLimiter(),
+                    clock=clock,
+                )
             ),
             litellm=litellm,
             catalog=EMPTY_CATALOG,

@@ -18,6 +18,7 @@ from gateway.litellm import LiteLLM
 from gateway.settings import Settings
 from gateway.store import Store
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +35,7 @@ async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> Asy
         session = await stack.enter_async_context(aiohttp.ClientSession())
         billing = Billing(
             store=store,
-            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base),
+            stripe=Stripe(Transport(session, settings.stripe_secret_key, api_base=settings.stripe_api_base)),
             litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key) if settings.litellm_url else None,
             catalog=catalog,
             webhook_secrets=settings.stripe_webhook_secret,

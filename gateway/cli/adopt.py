@@ -25,7 +25,9 @@ from gateway.cli.server import NoServerError, ask_async
 from gateway.errors import ConfigError, InvalidInput
 from gateway.files import decoded
 from gateway.settings import Settings
-from gateway.stripe.client import Stripe, StripeError
+from gateway.stripe.client import Stripe
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import Transport
 
 CHUNK = 25
 _SECONDS = 60.0
@@ -155,7 +157,7 @@ def _chunks(claims: list[Assignment]) -> Iterator[list[Assignment]]:
 async def _from_metadata(found: Settings, key: str) -> list[Assignment]:
     """Every customer of the account that has this metadata."""
     async with aiohttp.ClientSession() as session:
-        stripe = Stripe(session, found.stripe_secret_key, api_base=found.stripe_api_base)
+        stripe = Stripe(Transport(session, found.stripe_secret_key, api_base=found.stripe_api_base))
         try:
             return await _claims_of(stripe, key)
         except StripeError as exc:
@@ -168,6 +170,6 @@ async def _from_metadata(found: Settings, key: str) -> list[Assignment]:
 async def _claims_of(stripe: Stripe, key: str) -> list[Assignment]:
     return [
         Assignment(str(each.get("id")), str(user_id))
-        async for each in stripe.list_all("/v1/customers")
+        async for each in stripe.transport.list_all("/v1/customers")
         if (user_id := (each.get("metadata") or {}).get(key))
     ]

@@ -23,6 +23,7 @@ from gateway.errors import ConfigError
 from gateway.litellm import LiteLLM
 from gateway.settings import Settings
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 _SECONDS = 15
 
@@ -54,7 +55,9 @@ async def examine(settings: Settings, options: Options) -> list[Finding]:
             catalog=catalog,
             options=options,
             session=session,
-            stripe=Stripe(session, settings.stripe_secret_key, api_base=settings.stripe_api_base, attempts=1),
+            stripe=Stripe(
+                Transport(session, settings.stripe_secret_key, api_base=settings.stripe_api_base, attempts=1)
+            ),
             litellm=LiteLLM(session, settings.litellm_url, settings.litellm_key) if settings.litellm_url else None,
             server_report=await ask_server(session, settings),
         )

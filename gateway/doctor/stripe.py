@@ -15,7 +15,9 @@ from gateway.doctor.context import CheckContext, run_check
 from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.errors import UpstreamFailed
 from gateway.settings import STRIPE_API_BASE
-from gateway.stripe.client import API_VERSION, Stripe, StripeError
+from gateway.stripe.client import Stripe
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import API_VERSION, Transport
 from gateway.urls import api_path
 
 KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", "webhook endpoint"
@@ -65,9 +67,9 @@ async def _key(context: CheckContext) -> list[Finding]:
     mode = "live" if stripe.livemode else "test"
     for number, key in enumerate(settings.stripe_secret_key):
         try:
-            await Stripe(context.session, (key,), api_base=settings.stripe_api_base, attempts=1).get(
-                "/v1/prices", {"limit": 1}
-            )
+            await Stripe(
+                Transport(context.session, (key,), api_base=settings.stripe_api_base, attempts=1)
+            ).transport.get("/v1/prices", {"limit": 1})
         except StripeError as exc:
             if exc.status != 401:
                 raise
@@ -86,7 +88,7 @@ async def _key(context: CheckContext) -> list[Finding]:
 async def _rights(context: CheckContext) -> list[Finding]:
     async def may_not(path: str) -> bool:
         try:
-            await context.stripe.get(path, {"limit": 1})
+            await context.stripe.transport.get(path, {"limit": 1})
         except StripeError as exc:
             if exc.status not in _DENIED:
                 raise
@@ -129,7 +131,7 @@ async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding 
 
 async def _endpoints(context: CheckContext) -> list[Finding]:
     url = f"{context.settings.public_url}/webhook/stripe"
-    found = [each async for each in context.stripe.list_all("/v1/webhook_endpoints")]
+    found = [each async for each in context.stripe.transport.list_all("/v1/webhook_endpoints")]
     ours = [each for each in found if each.get("url") == url] or await _destinations(context.stripe, url)
     enabled = [each for each in ours if each.get("status") == "enabled"]
     if not ours:
@@ -146,7 +148,9 @@ async def _endpoints(context: CheckContext) -> list[Finding]:
 async def _destinations(stripe: Stripe, url: str) -> list[dict[str, Any]]:
     """Those that send us thin events, as if they were endpoints; such events have no version."""
     try:
-        page = await stripe.get("/v2/core/event_destinations", {"include": ["webhook_endpoint.url"], "limit": 100})
+        page = await stripe.transport.get(
+            "/v2/core/event_destinations", {"include": ["webhook_endpoint.url"], "limit": 100}
+        )
     except UpstreamFailed:
         return []
     found = [each for each in page.get("data") or () if (each.get("webhook_endpoint") or {}).get("url") == url]
@@ -193,7 +197,7 @@ async def _deliveries(context: CheckContext) -> list[Finding]:
         since = max(since, int(context.server_report["started_at"]))
     if since > now - youngest:
         return [ok(DELIVERIES, "the server started a moment ago; what came before, it reads by itself")]
-    page = await context.stripe.get(
+    page = await context.stripe.transport.get(
         "/v1/events",
         {"delivery_success": False, "created": {"gte": since, "lte": now - youngest}, "limit": 100},
     )
@@ -230,7 +234,7 @@ async def _portal(context: CheckContext, app: App, kept_id: str, digest: str) ->
     if digest_of(wanted) != digest:
         return [ok(subject, "is brought up to date at the next visit")]
     try:
-        found = await context.stripe.get(api_path("v1/billing_portal/configurations", kept_id))
+        found = await context.stripe.transport.get(api_path("v1/billing_portal/configurations", kept_id))
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":
             raise

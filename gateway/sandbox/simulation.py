@@ -36,6 +36,7 @@ from gateway.sandbox.stripe.old_api_version import as_version
 from gateway.settings import Secret
 from gateway.store import Store, notices, provisioning, refreshes
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 _OWNER = "rehearsal"
 _SETTLE_ROUNDS = 200
@@ -147,7 +148,7 @@ async def open_simulation(
         billing = Billing(
             store=store,
             # One attempt: an ordered failure is for the worker to mend, and nobody waits for it.
-            stripe=Stripe(session, (Secret(key),), api_base=stripe.public_url, attempts=1),
+            stripe=Stripe(Transport(session, (Secret(key),), api_base=stripe.public_url, attempts=1)),
             litellm=LiteLLM(session, litellm_url, (Secret(litellm_key),), clock=lambda: float(stripe.state.time())),
             catalog=catalog,
             catalog_secrets={secret: (Secret("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),)},

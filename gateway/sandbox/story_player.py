@@ -169,23 +169,23 @@ class StoryPlayer:
     async def send_invoices(self, act: Act) -> None:
         """From now on invoices are sent, not charged."""
         params = {"collection_method": "send_invoice", "days_until_due": act["days"]}
-        await self._stage.billing.stripe.post(api_path("v1/subscriptions", self._subscription_id()), params)
+        await self._stage.billing.stripe.transport.post(api_path("v1/subscriptions", self._subscription_id()), params)
 
     async def give_credit(self, act: Act) -> None:
         """A balance at Stripe that pays so many invoices of what the last checkout sells."""
         amount = self._stage.stripe.snapshot()["checkout.session"][-1]["amount_total"]
-        await self._stage.billing.stripe.post(
+        await self._stage.billing.stripe.transport.post(
             api_path("v1/customers", self._customer_id()), {"balance": -act["invoices"] * amount}
         )
 
     async def end_invoice(self, act: Act) -> None:
         """The open invoice becomes void or uncollectible, as from the Dashboard."""
         invoice_id = self._newest("subscription")["latest_invoice"]
-        await self._stage.billing.stripe.post(api_path("v1/invoices", invoice_id, act["how"]), {})
+        await self._stage.billing.stripe.transport.post(api_path("v1/invoices", invoice_id, act["how"]), {})
 
     async def pause_collection(self, act: Act) -> None:
         paused = {"behavior": "void"} if act["paused"] else ""
-        await self._stage.billing.stripe.post(
+        await self._stage.billing.stripe.transport.post(
             api_path("v1/subscriptions", self._subscription_id()), {"pause_collection": paused}
         )
 
@@ -194,7 +194,7 @@ class StoryPlayer:
         [item] = self._newest("subscription")["items"]["data"]
         price = self._stage.stripe.add_price(self._stage.stripe.add_product("Special offer"), 1234)
         params = {"items": [{"id": item["id"], "price": price["id"]}], "proration_behavior": "none"}
-        await self._stage.billing.stripe.post(api_path("v1/subscriptions", self._subscription_id()), params)
+        await self._stage.billing.stripe.transport.post(api_path("v1/subscriptions", self._subscription_id()), params)
 
     async def dispute(self, act: Act) -> None:
         self._stage.stripe.dispute(self._subscription_id(), act["status"])
@@ -205,13 +205,13 @@ class StoryPlayer:
         price_id = first["items"]["data"][0]["price"]["id"]
         await self.wait({"days": 1})
         params = {"customer": first["customer"], "items": [{"price": price_id}], "metadata": first["metadata"]}
-        await self._stage.billing.stripe.post("/v1/subscriptions", params)
+        await self._stage.billing.stripe.transport.post("/v1/subscriptions", params)
 
     async def cancel_newest(self, act: Act) -> None:
         self._stage.stripe.cancel(self._subscription_id())
 
     async def delete_customer(self, act: Act) -> None:
-        await self._stage.billing.stripe.delete(api_path("v1/customers", self._customer_id()))
+        await self._stage.billing.stripe.transport.delete(api_path("v1/customers", self._customer_id()))
 
     async def wait(self, act: Act) -> None:
         await self.deliver_pending()

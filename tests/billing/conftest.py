@@ -12,7 +12,7 @@ from servers.harness import Harness, open_harness
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stripe's client tries again at once: how long it waits is its own tests' business."""
-    monkeypatch.setattr("gateway.stripe.client._FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("gateway.stripe.transport._FIRST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture

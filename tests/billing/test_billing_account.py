@@ -20,6 +20,7 @@ from gateway.sandbox.stripe import StripeSandbox
 from gateway.settings import Secret, read_settings
 from gateway.store import checkouts, customers, grants, instance, keys, litellm_ids, prices
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 
 async def check(harness: Harness) -> None:
@@ -42,7 +43,7 @@ async def other() -> AsyncIterator[tuple[StripeSandbox, str]]:
 
 
 def ask_at(harness: Harness, url: str, key: str = "sk_test_1f0c7a") -> None:
-    harness.billing.stripe = Stripe(harness.http, (Secret(key),), api_base=url)
+    harness.billing.stripe = Stripe(Transport(harness.http, (Secret(key),), api_base=url))
 
 
 async def test_a_store_is_bound_to_the_account_that_answers(harness: Harness) -> None:
@@ -122,7 +123,7 @@ async def test_a_customer_made_after_the_start_proves_nothing(
     await harness.subscribed("u1")
     at_start = AccountCheck(harness.billing, await harness.query(binding))
     ask_at(harness, other[1])
-    made = await harness.billing.stripe.post("/v1/customers", {})
+    made = await harness.billing.stripe.transport.post("/v1/customers", {})
     harness.clock.now += 1
     await harness.store.write(lambda conn: customers.add(conn, "skai", "u2", made["id"], None, harness.billing.now()))
     with pytest.raises(ConfigError):
@@ -173,7 +174,7 @@ async def test_a_subscription_that_vanished_keeps_its_tier_with_an_alert(harness
 
 async def test_a_deleted_customers_subscription_has_not_vanished(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
-    await harness.billing.stripe.delete(f"/v1/customers/{await harness.customer_id('u1')}")
+    await harness.billing.stripe.transport.delete(f"/v1/customers/{await harness.customer_id('u1')}")
     del harness.stripe.state.objects["subscription"][subscription_id]
     harness.stripe.fault("status", "/v1/subscriptions", "GET", status=404, code="resource_missing", times=1)
     await harness.want("u1")

@@ -37,9 +37,9 @@ async def lose_everything(harness: Harness) -> None:
 
 async def made_elsewhere(harness: Harness, **params: Any) -> str:
     """A customer that somebody else made, with a running subscription."""
-    made = await harness.billing.stripe.post("/v1/customers", params)
+    made = await harness.billing.stripe.transport.post("/v1/customers", params)
     harness.stripe.set_card(made["id"], "ok")
-    await harness.billing.stripe.post(
+    await harness.billing.stripe.transport.post(
         "/v1/subscriptions", {"customer": made["id"], "items": [{"price": "price_pro_month"}]}
     )
     return str(made["id"])
@@ -169,7 +169,7 @@ async def test_a_customer_that_an_earlier_version_signed_is_ours_and_is_signed_a
     customer_id = await harness.customer_id("u1")
     former = hmac.digest(ADMIN_TOKEN.encode(), b"skpayments customer metadata v1", hashlib.sha256)
     metadata = signed_metadata([former], "skai", "u1")
-    await harness.billing.stripe.post(f"/v1/customers/{customer_id}", {"metadata": metadata})
+    await harness.billing.stripe.transport.post(f"/v1/customers/{customer_id}", {"metadata": metadata})
     assert signed_owner(KEYS, metadata) == ("skai", "u1")
     assert await sign_customers(harness.billing) == 1
     assert signed_owner(KEYS[:1], metadata_of(harness, customer_id)) == ("skai", "u1")
@@ -228,7 +228,7 @@ async def test_adopting_again_changes_nothing(harness: Harness) -> None:
 
 async def test_a_first_try_that_was_cut_off_is_finished_by_the_second(harness: Harness) -> None:
     customer_id = await made_elsewhere(harness)
-    await harness.billing.stripe.post(
+    await harness.billing.stripe.transport.post(
         f"/v1/customers/{customer_id}", {"metadata": signed_metadata(KEYS, "skai", "ada")}
     )
     assert await judged(harness, (customer_id, "ada")) == [("new", "")]
@@ -249,7 +249,7 @@ async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(har
     twice = await made_elsewhere(harness)
     theirs = await made_elsewhere(harness, metadata={"user_id": "another id"})
     gone = await made_elsewhere(harness)
-    await harness.billing.stripe.delete(f"/v1/customers/{gone}")
+    await harness.billing.stripe.transport.delete(f"/v1/customers/{gone}")
     await harness.subscribed("u9")
     forgotten = await harness.customer_id("u9")
     await forget(harness.billing, "skai", "u9")

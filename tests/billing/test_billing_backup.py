@@ -65,7 +65,9 @@ async def test_t25_an_old_backup_ends_where_stripe_is_now(harness: Harness, monk
     await harness.catch_up()
     await harness.subscribed("newcomer")
     item = harness.stripe.state.find("subscription", upgraded)["items"]["data"][0]["id"]
-    await harness.billing.stripe.post(f"/v1/subscriptions/{upgraded}", {"items": [{"id": item, "price": "price_123"}]})
+    await harness.billing.stripe.transport.post(
+        f"/v1/subscriptions/{upgraded}", {"items": [{"id": item, "price": "price_123"}]}
+    )
     await harness.catch_up()
     held = {name: harness.limits(name) for name in ("canceled", "stays", "upgraded", "newcomer")}
 

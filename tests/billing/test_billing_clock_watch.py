@@ -160,12 +160,12 @@ async def test_time_that_passes_is_no_jump(harness: Harness) -> None:
 async def test_a_clock_that_differs_from_stripes_is_alerted_until_it_does_not(harness: Harness) -> None:
     harness.clock.jump(9 * DAY)
     watch = await looking(harness)
-    await harness.billing.stripe.get("/v1/account")
+    await harness.billing.stripe.transport.get("/v1/account")
     await watch.check()
     assert ("clock_wrong", "stripe") in await harness.alerts()
     harness.clock.jump(-9 * DAY)
     await watch.check()
-    await harness.billing.stripe.get("/v1/account")
+    await harness.billing.stripe.transport.get("/v1/account")
     await watch.check()
     assert ("clock_wrong", "stripe") not in await harness.alerts()
 

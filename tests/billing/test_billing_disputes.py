@@ -275,7 +275,7 @@ async def test_a_double_purchase_says_what_to_cancel_and_refund(harness: Harness
     older = await harness.subscribed("u1")
     harness.move(60)
     params = {"customer": await harness.customer_id("u1"), "items": [{"price": "price_pro_month"}]}
-    newer = await harness.billing.stripe.post("/v1/subscriptions", params)
+    newer = await harness.billing.stripe.transport.post("/v1/subscriptions", params)
     await harness.catch_up()
     text = await message(harness, "duplicate_subscription")
     assert f"the oldest first: {older}, {newer['id']}; cancel {newer['id']}" in text

@@ -54,7 +54,7 @@ async def test_a_forgotten_user_is_gone_everywhere(harness: Harness) -> None:
     assert await forget(harness.billing, "skai", "ada-17") == before
     assert await rows_naming(harness, "ada-17", customer_id) == []
     assert forgotten == [("skai", "ada-17")]
-    assert (await harness.billing.stripe.get(f"/v1/customers/{customer_id}"))["deleted"] is True
+    assert (await harness.billing.stripe.transport.get(f"/v1/customers/{customer_id}"))["deleted"] is True
     assert [each["status"] for each in harness.stripe.state.all("subscription")] == ["canceled", "active"]
     assert "ada-17" not in harness.litellm.state.customers
     assert await harness.tier("bob") == "pro"
@@ -212,7 +212,7 @@ async def test_a_purged_thin_event_can_be_replayed(harness: Harness) -> None:
 async def test_what_was_alerted_of_a_forgotten_users_subscriptions_is_over(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     second = {"customer": await harness.customer_id("u1"), "items": [{"price": "price_pro_month"}]}
-    await harness.billing.stripe.post("/v1/subscriptions", second)
+    await harness.billing.stripe.transport.post("/v1/subscriptions", second)
     await harness.catch_up()
     assert {kind for kind, _ in await harness.alerts()} == {"duplicate_subscription"}
     await forget(harness.billing, "skai", "u1")

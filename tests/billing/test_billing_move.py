@@ -141,7 +141,7 @@ async def test_a_refresh_under_way_takes_nothing_back(harness: Harness) -> None:
 async def test_a_customer_that_was_deleted_does_not_stop_the_others(harness: Harness) -> None:
     await harness.checkout("old")
     gone = await harness.customer_id("old")
-    await harness.billing.stripe.delete(f"/v1/customers/{gone}")
+    await harness.billing.stripe.transport.delete(f"/v1/customers/{gone}")
     assert (await moved(harness)).customers == ()
 
 

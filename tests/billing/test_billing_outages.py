@@ -78,7 +78,7 @@ async def test_a_customer_that_a_500_left_over_is_found_and_used(harness: Harnes
 async def test_only_a_customer_that_we_signed_is_taken_for_a_leftover(harness: Harness) -> None:
     """The metadata of anybody else's customer can say the same, without the signature."""
     foreign = {"app_id": "skai", "user_id": "u1"}
-    await harness.billing.stripe.post(CUSTOMERS, {"metadata": foreign})
+    await harness.billing.stripe.transport.post(CUSTOMERS, {"metadata": foreign})
     await harness.checkout("u2")
     harness.stripe.fault("status", CUSTOMERS, "POST")
     await click_until_faults_are_used_up(harness)
@@ -226,7 +226,7 @@ async def test_a_customer_with_another_currency_is_told_so_and_the_operator_too(
     assert "price_eur" in message
     assert "delete the customer" in message
     # The remedy: nothing runs any more, so the customer may go, and the next checkout creates another one.
-    await harness.billing.stripe.delete(f"{CUSTOMERS}/{await harness.customer_id('u1')}")
+    await harness.billing.stripe.transport.delete(f"{CUSTOMERS}/{await harness.customer_id('u1')}")
     assert (await harness.checkout("u1", "enterprise")).kind == "checkout"
     assert await harness.alerts() == set()
 
@@ -244,7 +244,7 @@ async def test_a_portal_that_is_refused_for_good_is_a_conflict_with_an_alert(har
 
 
 async def test_an_adoption_or_deletion_that_is_refused_for_good_is_alerted_until_it_succeeds(harness: Harness) -> None:
-    made = await harness.billing.stripe.post(CUSTOMERS, {"email": "ada@example.com"})
+    made = await harness.billing.stripe.transport.post(CUSTOMERS, {"email": "ada@example.com"})
     claims = [Assignment(str(made["id"]), "u1")]
     harness.stripe.fault("status", f"{CUSTOMERS}/.*", "POST", status=422)
     with pytest.raises(UpstreamFailed):

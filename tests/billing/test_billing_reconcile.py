@@ -16,6 +16,7 @@ from gateway.errors import NotFound, UpstreamFailed
 from gateway.settings import Secret
 from gateway.store import refreshes
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,7 @@ async def test_who_canceled_while_no_webhook_came_is_unpaid_but_active(harness: 
 
 async def test_a_cancellation_to_come_is_another_difference(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1", "pro")
-    await harness.billing.stripe.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
+    await harness.billing.stripe.transport.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
     harness.events()
     report = await dry(harness)
     assert kinds(report) == {"u1": Kind.OTHER}
@@ -102,7 +103,7 @@ async def test_a_second_subscription_that_nobody_told_of_raises_its_alert(harnes
     await harness.subscribed("u1", "pro")
     customer_id = await harness.customer_id("u1")
     items = [{"price": "price_pro_month"}]
-    second = await harness.billing.stripe.post("/v1/subscriptions", {"customer": customer_id, "items": items})
+    second = await harness.billing.stripe.transport.post("/v1/subscriptions", {"customer": customer_id, "items": items})
     harness.events()
     line = (await dry(harness)).found["skai", "u1"]
     assert line.kind is Kind.OTHER
@@ -120,7 +121,7 @@ async def test_a_second_subscription_that_nobody_told_of_raises_its_alert(harnes
 async def test_a_switch_to_another_price_is_found(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1", "pro")
     item_id = harness.stripe.state.objects["subscription"][subscription_id]["items"]["data"][0]["id"]
-    await harness.billing.stripe.post(
+    await harness.billing.stripe.transport.post(
         f"/v1/subscriptions/{subscription_id}", {"items": [{"id": item_id, "price": "price_123"}]}
     )
     harness.events()
@@ -161,7 +162,7 @@ async def test_a_payer_whom_the_bulk_list_does_not_show_is_looked_up(
     hide_from_bulk_lists(monkeypatch, await harness.customer_id("u2"))
     live = "sk_live_" + "a" * 8
     harness.stripe.secret_keys.add(live)
-    harness.billing.stripe = Stripe(harness.http, (Secret(live),), api_base=harness.stripe_url)
+    harness.billing.stripe = Stripe(Transport(harness.http, (Secret(live),), api_base=harness.stripe_url))
     report = await dry(harness)
     assert kinds(report) == {"u2": Kind.UNPAID_BUT_ACTIVE}
     assert report.checked.one_by_one == 1
@@ -251,7 +252,7 @@ async def test_limits_that_are_right_already_are_said_to_be(harness: Harness) ->
 async def test_a_payer_whose_status_and_limits_both_differ_gets_both_repaired(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1", "pro")
     harness.litellm.state.budgets["skai.pro"].rpm_limit = 1
-    await harness.billing.stripe.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
+    await harness.billing.stripe.transport.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
     harness.events()
     line = (await dry(harness)).found["skai", "u1"]
     assert line.kind is Kind.PAID_BUT_BLOCKED
@@ -265,7 +266,7 @@ async def test_paid_but_blocked_comes_first_and_the_rest_last(harness: Harness) 
     for user_id in ("a", "b", "c"):
         await harness.subscribed(user_id, "pro")
     a, b = (harness.stripe.state.all("subscription")[place]["id"] for place in (0, 1))
-    await harness.billing.stripe.post(f"/v1/subscriptions/{a}", {"cancel_at_period_end": True})
+    await harness.billing.stripe.transport.post(f"/v1/subscriptions/{a}", {"cancel_at_period_end": True})
     harness.stripe.cancel(b)
     await tamper(harness, "UPDATE entitlements SET tier = 'free' WHERE user_id = 'c'")
     harness.events()
@@ -302,9 +303,9 @@ async def test_another_app_is_not_touched(harness: Harness) -> None:
 
 
 async def test_other_products_of_the_account_are_passed_over(harness: Harness) -> None:
-    stranger = await harness.billing.stripe.post("/v1/customers", {"email": "x@example.com"})
+    stranger = await harness.billing.stripe.transport.post("/v1/customers", {"email": "x@example.com"})
     harness.stripe.set_card(stranger["id"], "ok")
-    await harness.billing.stripe.post(
+    await harness.billing.stripe.transport.post(
         "/v1/subscriptions", {"customer": stranger["id"], "items": [{"price": "price_plus"}]}
     )
     report = await dry(harness)
@@ -351,7 +352,7 @@ async def test_a_refresh_that_keeps_failing_does_not_hide_the_drift(harness: Har
 async def test_a_wrong_key_lowers_nobody(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     before = dump(harness)
-    harness.billing.stripe = Stripe(harness.http, (Secret("sk_test_nobodys"),), api_base=harness.stripe_url)
+    harness.billing.stripe = Stripe(Transport(harness.http, (Secret("sk_test_nobodys"),), api_base=harness.stripe_url))
     with pytest.raises(UpstreamFailed) as refused:
         await reconcile(harness.billing, ReconcileOptions(apply=True, yes=True))
     assert refused.value.status == 401
@@ -484,10 +485,10 @@ async def test_a_litellm_that_is_away_is_a_problem_and_stripes_side_is_repaired(
 
 async def test_more_than_a_page_of_subscriptions_is_read(harness: Harness) -> None:
     await harness.subscribed("first", "pro")
-    stranger = await harness.billing.stripe.post("/v1/customers", {"email": "x@example.com"})
+    stranger = await harness.billing.stripe.transport.post("/v1/customers", {"email": "x@example.com"})
     harness.stripe.set_card(stranger["id"], "ok")
     for _ in range(120):
-        await harness.billing.stripe.post(
+        await harness.billing.stripe.transport.post(
             "/v1/subscriptions", {"customer": stranger["id"], "items": [{"price": "price_plus"}]}
         )
     report = await dry(harness)

@@ -21,6 +21,7 @@ from gateway.settings import Secret
 from gateway.store import inbox, instance
 from gateway.store.schema import inbox as inbox_table
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 
 @pytest.fixture(autouse=True)
@@ -221,7 +222,7 @@ async def test_a_key_known_to_be_another_accounts_asks_nothing(harness: Harness)
 
 async def test_a_refused_key_raises_an_alert_at_once_and_a_good_one_resolves_it(harness: Harness) -> None:
     good = harness.billing.stripe
-    harness.billing.stripe = Stripe(harness.http, (Secret("sk_test_nobodys"),), api_base=harness.stripe_url)
+    harness.billing.stripe = Stripe(Transport(harness.http, (Secret("sk_test_nobodys"),), api_base=harness.stripe_url))
     assert not await try_fill(harness.billing, 0)
     assert ("reconcile_failing", "events") in await harness.alerts()
     harness.billing.stripe = good

@@ -455,7 +455,7 @@ async def renew_late(harness: Harness) -> None:
 async def buy_and_end_another(harness: Harness) -> None:
     [subscription] = harness.stripe.state.all("subscription")
     params = {"customer": subscription["customer"], "items": [{"price": "price_123"}]}
-    second = await harness.billing.stripe.post("/v1/subscriptions", params)
+    second = await harness.billing.stripe.transport.post("/v1/subscriptions", params)
     await harness.catch_up()
     harness.stripe.cancel(second["id"])
 
@@ -510,7 +510,7 @@ async def subscribe(harness: Harness, prices: list[str]) -> str:
     customer_id = await harness.customer_id("u1")
     harness.stripe.set_card(customer_id, "ok")
     params = {"customer": customer_id, "items": [{"price": price_id} for price_id in prices]}
-    return str((await harness.billing.stripe.post("/v1/subscriptions", params))["id"])
+    return str((await harness.billing.stripe.transport.post("/v1/subscriptions", params))["id"])
 
 
 async def test_a_tier_behind_the_first_page_of_items_and_of_invoice_lines_is_found(harness: Harness) -> None:

@@ -23,7 +23,7 @@ def sessions(harness: Harness, status: str) -> list[dict[str, Any]]:
 async def delete_customer(harness: Harness, listed: Any) -> str:
     harness.stripe.settings.deleted_customers_subscriptions = listed
     customer_id = await harness.customer_id("u1")
-    await harness.billing.stripe.delete(f"/v1/customers/{customer_id}")
+    await harness.billing.stripe.transport.delete(f"/v1/customers/{customer_id}")
     return customer_id
 
 

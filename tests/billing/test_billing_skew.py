@@ -14,6 +14,7 @@ from gateway.settings import Secret
 from gateway.store import alerts, inbox
 from gateway.stripe.client import Stripe
 from gateway.stripe.signature import MAX_STALE_SECONDS, check_header
+from gateway.stripe.transport import Transport
 
 EVENT = {"id": "evt_1", "object": "event", "type": "invoice.paid", "livemode": False, "data": {"object": {}}}
 BODY = json.dumps(EVENT).encode()
@@ -31,12 +32,14 @@ async def refused(harness: Harness, *, signed_at: float, secret: str = WEBHOOK_S
 async def stripe_answers(harness: Harness, *, our_clock_is_ahead: int) -> None:
     """One call to Stripe, whose `Date` is compared with a clock of ours that is off."""
     harness.billing.stripe = Stripe(
-        harness.http,
-        (Secret(STRIPE_KEY),),
-        api_base=harness.stripe_url,
-        clock=lambda: harness.clock.now + our_clock_is_ahead,
+        Transport(
+            harness.http,
+            (Secret(STRIPE_KEY),),
+            api_base=harness.stripe_url,
+            clock=lambda: harness.clock.now + our_clock_is_ahead,
+        )
     )
-    await harness.billing.stripe.get("/v1/products")
+    await harness.billing.stripe.transport.get("/v1/products")
 
 
 async def message(harness: Harness) -> str:
@@ -80,7 +83,7 @@ async def test_where_our_clock_is_right_it_is_the_event_that_is_old(harness: Har
 
 
 async def test_before_stripe_has_answered_nobody_is_blamed(harness: Harness) -> None:
-    harness.billing.stripe = Stripe(harness.http, (Secret(STRIPE_KEY),), api_base=harness.stripe_url)
+    harness.billing.stripe = Stripe(Transport(harness.http, (Secret(STRIPE_KEY),), api_base=harness.stripe_url))
     await refused(harness, signed_at=START - 3600)
     assert "Stripe's clock is not known yet" in await message(harness)
 

@@ -89,7 +89,7 @@ async def test_a_schedule_that_cannot_be_read_keeps_no_news_away(harness: Harnes
 
 async def test_what_was_canceled_does_not_renew(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
-    await harness.billing.stripe.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
+    await harness.billing.stripe.transport.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
     await harness.catch_up()
     seen = await harness.status("u1")
     assert (seen["tier"], seen["renews"], seen["period_end"]) == ("pro", False, seen["ends_at"])

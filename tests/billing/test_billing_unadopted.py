@@ -16,14 +16,14 @@ from gateway.store import alerts, customers
 
 
 async def customer(harness: Harness, **params: Any) -> str:
-    made = await harness.billing.stripe.post("/v1/customers", {"email": "ada@example.com", **params})
+    made = await harness.billing.stripe.transport.post("/v1/customers", {"email": "ada@example.com", **params})
     harness.stripe.set_card(made["id"], "ok")
     return str(made["id"])
 
 
 async def subscribes(harness: Harness, customer_id: str, price_id: str = "price_pro_month", **params: Any) -> str:
     query = {"customer": customer_id, "items": [{"price": price_id}], **params}
-    return str((await harness.billing.stripe.post("/v1/subscriptions", query))["id"])
+    return str((await harness.billing.stripe.transport.post("/v1/subscriptions", query))["id"])
 
 
 async def alerted(harness: Harness) -> dict[str, str]:
@@ -88,7 +88,7 @@ async def test_the_alert_ends_with_the_subscription(harness: Harness) -> None:
 async def test_a_customer_who_subscribes_later_is_alerted_at_once(harness: Harness) -> None:
     """Looked at a minute before, as a customer of some other product."""
     customer_id = await customer(harness)
-    await harness.billing.stripe.post(f"/v1/customers/{customer_id}", {"name": "Ada"})
+    await harness.billing.stripe.transport.post(f"/v1/customers/{customer_id}", {"name": "Ada"})
     await harness.catch_up()
     assert await alerted(harness) == {}
     harness.move(60)
@@ -159,6 +159,6 @@ async def test_customers_of_other_products_are_asked_about_once_an_hour_each(har
     assert {seen.params["customer"] for seen in harness.asked("GET", "/v1/subscriptions")} == set(found)
     harness.forget_requests()
     for each in found:
-        await harness.billing.stripe.post(f"/v1/customers/{each}", {"name": "Ada"})
+        await harness.billing.stripe.transport.post(f"/v1/customers/{each}", {"name": "Ada"})
     await harness.catch_up()
     assert harness.asked("GET", "/v1/customers/") == harness.asked("GET", "/v1/subscriptions") == []

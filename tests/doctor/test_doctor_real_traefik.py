@@ -21,6 +21,7 @@ from gateway.doctor.context import CheckContext, Options, run_check
 from gateway.doctor.traefik import _version, examine_traefik
 from gateway.settings import read_settings
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 pytestmark = pytest.mark.needs_traefik
 
@@ -31,7 +32,7 @@ async def check_context(folder: Path, document: bytes, api: str) -> AsyncIterato
     environ = environ_of(folder, stripe_url=nobody, litellm_url=nobody, GATE_SECRET=SECRET)
     settings = read_settings({**environ, "PUBLIC_URL": "https://pay.test"})
     async with aiohttp.ClientSession() as session:
-        stripe = Stripe(session, settings.stripe_secret_key, api_base=nobody)
+        stripe = Stripe(Transport(session, settings.stripe_secret_key, api_base=nobody))
         yield CheckContext(settings, parse(document), Options(traefik_api=api), session, stripe, None, "")
 
 

@@ -376,7 +376,7 @@ async def test_the_clock_beside_stripes(installation: Running, ahead: int, state
     stripe = installation.application._billing.stripe
     stripe.clock_ahead_seconds = None
     if measured:
-        await stripe.get("/v1/prices", {"limit": 1})
+        await stripe.transport.get("/v1/prices", {"limit": 1})
     ((got, message),) = await findings(installation, "clock")
     assert got == state
     if state != "ok":

@@ -37,7 +37,7 @@ async def person(stage: Simulation) -> AsyncIterator[StoryPlayer]:
 async def _move_lookup_key(stage: Simulation) -> None:
     """A new price of the same product takes the lookup key, as an operator raises a price."""
     old = next(each for each in stage.stripe.snapshot()["price"] if each["lookup_key"] == "skai_pro_month")
-    await stage.billing.stripe.post(
+    await stage.billing.stripe.transport.post(
         "/v1/prices",
         {
             "product": old["product"], "currency": "usd", "unit_amount": 2500, "recurring": {"interval": "month"},

@@ -44,6 +44,7 @@ from gateway.settings import Secret
 from gateway.store import Store, alerts, customers, provisioning, refreshes
 from gateway.store.refreshes import Lease
 from gateway.stripe.client import Stripe
+from gateway.stripe.transport import Transport
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -133,7 +134,7 @@ class Harness:
         self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
         self.billing = Billing(
             store=self.store,
-            stripe=Stripe(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url, clock=self.clock),
+            stripe=Stripe(Transport(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url, clock=self.clock)),
             litellm=LiteLLM(self.http, self.litellm_url, (Secret(LITELLM_KEY),), clock=self.clock),
             catalog=parse(json.dumps(self.apps).encode()),
             webhook_secrets=(Secret(WEBHOOK_SECRET),),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gateway.errors import UpstreamFailed
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.settings import Secret
-from gateway.stripe.client import Stripe
 from gateway.stripe.nested import complete
+from gateway.stripe.transport import Transport
 
 Json = dict[str, Any]
 
@@ -31,14 +31,14 @@ def partial_lists(value: Any) -> list[Json]:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[tuple[StripeSandbox, Stripe]]:
+async def sandbox() -> AsyncIterator[tuple[StripeSandbox, Transport]]:
     stripe = StripeSandbox()
     stripe.settings.nested_list_length = 1
     async with TestServer(stripe.application()) as server, aiohttp.ClientSession() as http:
-        yield stripe, Stripe(http, (Secret("sk_test_sandbox"),), api_base=str(server.make_url("")))
+        yield stripe, Transport(http, (Secret("sk_test_sandbox"),), api_base=str(server.make_url("")))
 
 
-async def sold(sandbox: StripeSandbox, client: Stripe) -> Json:
+async def sold(sandbox: StripeSandbox, client: Transport) -> Json:
     """A subscription of three items, and what hangs on it."""
     prices = [sandbox.add_price(sandbox.add_product(f"P{n}"), 100 * n)["id"] for n in (1, 2, 3)]
     customer = await client.post("/v1/customers", {})
@@ -58,7 +58,7 @@ async def sold(sandbox: StripeSandbox, client: Stripe) -> Json:
     ],
 )
 async def test_a_list_inside_an_object_is_read_to_its_end(
-    sandbox: tuple[StripeSandbox, Stripe], path: str, inside: str
+    sandbox: tuple[StripeSandbox, Transport], path: str, inside: str
 ) -> None:
     stripe, client = sandbox
     subscription = await sold(stripe, client)
@@ -83,7 +83,7 @@ async def test_a_list_inside_an_object_is_read_to_its_end(
     assert partial_lists(answer) == []
 
 
-async def test_no_list_in_any_answer_is_a_part(sandbox: tuple[StripeSandbox, Stripe]) -> None:
+async def test_no_list_in_any_answer_is_a_part(sandbox: tuple[StripeSandbox, Transport]) -> None:
     stripe, client = sandbox
     await sold(stripe, client)
     for path in ("/v1/subscriptions", "/v1/invoices", "/v1/charges", "/v1/customers", "/v1/invoice_payments"):
@@ -92,7 +92,7 @@ async def test_no_list_in_any_answer_is_a_part(sandbox: tuple[StripeSandbox, Str
             assert partial_lists(page) == []
 
 
-async def test_events_are_left_as_they_are(sandbox: tuple[StripeSandbox, Stripe]) -> None:
+async def test_events_are_left_as_they_are(sandbox: tuple[StripeSandbox, Transport]) -> None:
     """They are snapshots: what is missing cannot be had any more, and nothing but ids is read from them."""
     stripe, client = sandbox
     await sold(stripe, client)

@@ -19,8 +19,9 @@ from servers.running import running_application
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.sandbox.stripe.api import ROUTES
 from gateway.settings import Secret
-from gateway.stripe.client import Stripe, StripeError
+from gateway.stripe.errors import StripeError
 from gateway.stripe.rate_limiter import RateLimiter, endpoint
+from gateway.stripe.transport import Transport
 
 KEY = "sk_test_pacing_0f31"
 
@@ -49,14 +50,14 @@ class StripeHarness:
     http: aiohttp.ClientSession
     clock: Clock
 
-    def client(self, **options: Any) -> Stripe:
+    def client(self, **options: Any) -> Transport:
         with_rate_limiter = {
             "rate_limiter": RateLimiter(now=self.clock),
             "clock": self.clock,
             "sleep": self.clock.sleep,
             **options,
         }
-        return Stripe(self.http, (Secret(KEY),), api_base=self.url, **with_rate_limiter)
+        return Transport(self.http, (Secret(KEY),), api_base=self.url, **with_rate_limiter)
 
     def statuses(self) -> list[int | None]:
         return [seen.status for seen in self.sandbox.api.log]
@@ -138,7 +139,7 @@ async def test_a_hundred_calls_at_once_meet_no_limit(harness: StripeHarness) -> 
 async def test_calls_in_real_time_and_in_parallel_meet_no_limit() -> None:
     sandbox = StripeSandbox(secret_key=KEY, rate_limit=25)
     async with TestServer(sandbox.application()) as server, aiohttp.ClientSession() as http:
-        stripe = Stripe(
+        stripe = Transport(
             http, (Secret(KEY),), api_base=str(server.make_url("")).rstrip("/"), attempts=1, rate_limiter=RateLimiter()
         )
         await asyncio.gather(*(stripe.get("/v1/products") for _ in range(40)))
@@ -176,7 +177,7 @@ async def test_retry_after_is_kept(harness: StripeHarness, status: int, code: st
 
 async def test_the_service_itself_keeps_to_it_and_watches_its_clock(tmp_path: Path) -> None:
     async with running_application(tmp_path) as running:
-        stripe = running.application._billing.stripe
+        stripe = running.application._billing.stripe.transport
         assert isinstance(stripe._rate_limiter, RateLimiter)
         assert stripe._clock is running.application._clock
 
@@ -206,7 +207,7 @@ async def test_a_retry_after_that_is_no_number_is_none(told: str) -> None:
     answers = [web.json_response({"error": {"code": "rate_limit"}}, status=429, headers={"Retry-After": told})]
     async with answering(lambda: answers.pop() if answers else web.json_response({"object": "list"})) as (http, url):
         clock = Clock()
-        stripe = Stripe(http, (Secret(KEY),), api_base=url, sleep=clock.sleep)
+        stripe = Transport(http, (Secret(KEY),), api_base=url, sleep=clock.sleep)
         assert await stripe.get("/v1/products") == {"object": "list"}
         assert sum(clock.slept) < 2
 
@@ -216,7 +217,7 @@ async def test_how_far_our_clock_is_off_is_seen_in_stripes_date(theirs: int, ahe
     clock = Clock()
     date = formatdate(clock.now + theirs, usegmt=True)
     async with answering(lambda: web.json_response({"object": "list"}, headers={"Date": date})) as (http, url):
-        stripe = Stripe(http, (Secret(KEY),), api_base=url, clock=clock)
+        stripe = Transport(http, (Secret(KEY),), api_base=url, clock=clock)
         assert stripe.clock_ahead_seconds is None
         await stripe.get("/v1/products")
         assert stripe.clock_ahead_seconds == ahead
@@ -232,7 +233,7 @@ async def test_the_sandbox_tells_its_own_time(harness: StripeHarness) -> None:
 @pytest.mark.parametrize("date", ["yesterday", "0", "Wed, 99 Oct 2026 07:28:00 GMT"])
 async def test_a_date_that_cannot_be_read_teaches_nothing_and_breaks_nothing(date: str) -> None:
     async with answering(lambda: web.json_response({"object": "list"}, headers={"Date": date})) as (http, url):
-        stripe = Stripe(http, (Secret(KEY),), api_base=url)
+        stripe = Transport(http, (Secret(KEY),), api_base=url)
         await stripe.get("/v1/products")
         assert stripe.clock_ahead_seconds is None
 

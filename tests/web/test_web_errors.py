@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from gateway import errors
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.web.errors import STATUS, error_response, status_of
 
 BY_HAND = {

@@ -13,7 +13,7 @@ from gateway.errors import ConfigError, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.store.customers import Customer
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.tiers.model import Concern
 from gateway.urls import api_path
 
@@ -80,7 +80,7 @@ class AccountCheck:
         if newest is None:
             return
         try:
-            await self._billing.stripe.get(api_path("v1/customers", newest.customer_id))
+            await self._billing.stripe.transport.get(api_path("v1/customers", newest.customer_id))
         except StripeError as exc:
             if exc.status == 401:
                 raise ConfigError([f"STRIPE_SECRET_KEY: Stripe does not know this key; {_REMEDY}"]) from exc
@@ -96,7 +96,7 @@ class AccountCheck:
     async def _account(self) -> str:
         """The account's id; '' for a restricted key, which may not be told."""
         try:
-            return str((await self._billing.stripe.get("/v1/account")).get("id") or "")
+            return str((await self._billing.stripe.transport.get("/v1/account")).get("id") or "")
         except StripeError as exc:
             if exc.status == 403 or (exc.status == 401 and self._bound.newest is not None):
                 return ""

@@ -22,7 +22,8 @@ from gateway.billing.work.refusals import alert_refusals
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, refreshes, tombstones
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import StripeObject
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ async def _look_up(billing: Billing, customer_id: str) -> StripeObject | str | N
     """The customer; None if Stripe has none of this id, a text why it could not be asked."""
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            return await billing.stripe.get(api_path("v1/customers", customer_id))
+            return await billing.stripe.transport.get(api_path("v1/customers", customer_id))
     except StripeError as exc:
         return None if exc.stripe_code == "resource_missing" else exc.detail
     except (UpstreamFailed, TimeoutError) as exc:
@@ -148,7 +149,7 @@ async def adopt_signed(billing: Billing, found: Sequence[StripeObject]) -> int:
 async def adopt_listed(billing: Billing) -> int:
     """Go through the account's customers, newest first, and adopt what we signed; how many were. `UpstreamFailed`."""
     adopted, listed, page = 0, 0, list[StripeObject]()
-    async for customer in billing.stripe.list_all("/v1/customers"):
+    async for customer in billing.stripe.transport.list_all("/v1/customers"):
         listed += 1
         page.append(customer)
         if len(page) == 100:
@@ -221,7 +222,9 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
         return result("known")
     if apply:
         if not signed:
-            await billing.stripe.post(api_path("v1/customers", assignment.customer_id), {"metadata": metadata})
+            await billing.stripe.transport.post(
+                api_path("v1/customers", assignment.customer_id), {"metadata": metadata}
+            )
         await _store(billing, app_id, assignment, found)
     return result("new")
 
@@ -245,7 +248,7 @@ async def _customer(billing: Billing, customer_id: str) -> StripeObject | None:
     if not _CUSTOMER_ID.fullmatch(customer_id):
         return None
     try:
-        return await billing.stripe.get(api_path("v1/customers", customer_id))
+        return await billing.stripe.transport.get(api_path("v1/customers", customer_id))
     except StripeError as exc:
         if exc.stripe_code == "resource_missing":
             return None

@@ -19,7 +19,7 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ async def _running(billing: Billing, known: list[Customer]) -> list[str]:
 
 async def _cancel(billing: Billing, subscription_id: str) -> None:
     try:
-        await billing.stripe.delete(api_path("v1/subscriptions", subscription_id))
+        await billing.stripe.transport.delete(api_path("v1/subscriptions", subscription_id))
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":  # canceled in this very moment
             raise
@@ -90,7 +90,7 @@ async def _cancel(billing: Billing, subscription_id: str) -> None:
 
 async def _delete_customer(billing: Billing, customer_id: str) -> None:
     try:
-        await billing.stripe.delete(api_path("v1/customers", customer_id))
+        await billing.stripe.transport.delete(api_path("v1/customers", customer_id))
     except StripeError as exc:
         # Deleted already; a wrong key's "no such customer" is raised by the question.
         if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer_id):

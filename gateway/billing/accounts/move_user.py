@@ -22,7 +22,7 @@ from gateway.errors import Conflict, InvalidInput, NotFound
 from gateway.log import fields
 from gateway.store import customers, entitlements, keys, moving, provisioning, refreshes
 from gateway.store.customers import Customer
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.tiers.model import Entitlement
 from gateway.urls import api_path
 
@@ -98,7 +98,7 @@ async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[
     metadata = signed_metadata(billing.signing_keys, app_id, to_user_id)
     for customer in known:
         try:
-            await billing.stripe.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
+            await billing.stripe.transport.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
         except StripeError as exc:
             if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
                 raise

@@ -20,7 +20,7 @@ from gateway.billing.work.rate_limiter import RateLimiter
 from gateway.log import fields
 from gateway.settings import Secrets
 from gateway.store import customers, instance
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ async def sign_customers(billing: Billing) -> int:
 async def _sign(billing: Billing, customer: customers.Customer) -> bool:
     metadata = signed_metadata(billing.signing_keys, customer.app_id, customer.user_id)
     try:
-        await billing.stripe.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
+        await billing.stripe.transport.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":
             raise

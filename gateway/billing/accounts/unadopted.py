@@ -16,7 +16,7 @@ from gateway.billing.context import Billing
 from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
 from gateway.errors import UpstreamFailed
 from gateway.store import alerts
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.tiers import shapes
 from gateway.tiers.candidates import best_item
 from gateway.tiers.model import RUNNING_STATUSES, Concern, Subscription
@@ -65,7 +65,7 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
 async def _running(billing: Billing, customer_id: str) -> list[Subscription]:
     """What Stripe lists without those that are over; nothing for a customer that it does not know."""
     try:
-        raw = [each async for each in billing.stripe.list_all("/v1/subscriptions", {"customer": customer_id})]
+        raw = [each async for each in billing.stripe.transport.list_all("/v1/subscriptions", {"customer": customer_id})]
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":
             raise

@@ -28,7 +28,8 @@ from gateway.catalog.model import App, Tier
 from gateway.errors import Conflict, UpstreamFailed
 from gateway.store import checkouts, customers, last_good, refreshes
 from gateway.store.checkouts import Checkout
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import StripeObject
 from gateway.tiers.candidates import is_tier_subscription
 from gateway.tiers.model import Subscription
 

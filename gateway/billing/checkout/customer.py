@@ -12,7 +12,7 @@ from gateway.billing.context import Billing
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, tombstones
-from gateway.stripe.client import StripeObject
+from gateway.stripe.transport import StripeObject
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
 async def _leftover(billing: Billing, app_id: str, user_id: str, created_after: int) -> StripeObject | None:
     """The oldest customer since then that carries our signature for this user and is not stored yet."""
     oldest: StripeObject | None = None
-    async for found in billing.stripe.list_all("/v1/customers", {"created": {"gte": created_after}}):
+    async for found in billing.stripe.transport.list_all("/v1/customers", {"created": {"gte": created_after}}):
         if signed_owner(billing.signing_keys, found.get("metadata")) == (app_id, user_id):
             oldest = found
     if oldest is None:
@@ -79,14 +79,14 @@ async def _leftover(billing: Billing, app_id: str, user_id: str, created_after: 
 async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
     """Stripe's receipts go there; without it Checkout asks the person, so a refusal stops nobody."""
     try:
-        await billing.stripe.post(api_path("v1/customers", customer_id), {"email": email})
+        await billing.stripe.transport.post(api_path("v1/customers", customer_id), {"email": email})
     except UpstreamFailed as exc:
         log.warning("customer_email_not_set", extra=fields(customer_id=customer_id, detail=exc.detail))
 
 
 async def is_deleted(billing: Billing, customer_id: str) -> bool:
     """True only if Stripe itself says `deleted`; a wrong key's "no such customer" proves nothing and is raised."""
-    customer = await billing.stripe.get(api_path("v1/customers", customer_id))
+    customer = await billing.stripe.transport.get(api_path("v1/customers", customer_id))
     return customer.get("deleted") is True
 
 

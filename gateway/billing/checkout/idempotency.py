@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Awaitable, Callable
 
 from gateway.billing.context import Billing
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
 from gateway.stripe.forms import Params
+from gateway.stripe.transport import StripeObject
 
 KEYS_TO_TRY = 100
 KEY_KEPT_SECONDS = 86_400
@@ -37,7 +38,7 @@ async def create_once(
     for spare in range(KEYS_TO_TRY):
         key = idempotency_key(*key_parts, *([spare] if spare else []))
         try:
-            return await billing.stripe.post(path, params, idempotency_key=key)
+            return await billing.stripe.transport.post(path, params, idempotency_key=key)
         except StripeError as exc:
             if not exc.replayed or spare == KEYS_TO_TRY - 1:
                 raise

@@ -17,8 +17,9 @@ from gateway.billing.work.refusals import alert_refusals_to_buyer
 from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound, UpstreamFailed
 from gateway.store import customers, entitlements, instance
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
 from gateway.stripe.forms import Params
+from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Subscription
 
 MAX_PRODUCTS = 10  # Stripe's limit of subscription_update.products
@@ -70,7 +71,9 @@ async def portal_url(
 
 async def _session(billing: Billing, app: App, params: Params, *, made_anew: bool) -> str:
     configured = await _configuration(billing, app, made_anew=made_anew)
-    session = await billing.stripe.post("/v1/billing_portal/sessions", {**params, "configuration": configured})
+    session = await billing.stripe.transport.post(
+        "/v1/billing_portal/sessions", {**params, "configuration": configured}
+    )
     return str(session["url"])
 
 
@@ -164,7 +167,7 @@ async def _write(billing: Billing, kept_id: str, wanted: Params, key_parts: tupl
     base = "/v1/billing_portal/configurations"
     if kept_id:
         try:
-            return str((await billing.stripe.post(f"{base}/{kept_id}", wanted))["id"])
+            return str((await billing.stripe.transport.post(f"{base}/{kept_id}", wanted))["id"])
         except StripeError as exc:
             if exc.stripe_code != "resource_missing" or exc.status != 404:
                 raise

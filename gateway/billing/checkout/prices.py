@@ -13,7 +13,8 @@ from gateway.billing.work.refusals import alert_refusals
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict
 from gateway.store import alerts, entitlements, prices, refreshes
-from gateway.stripe.client import Stripe, StripeError
+from gateway.stripe.client import Stripe
+from gateway.stripe.errors import StripeError
 from gateway.urls import api_path
 
 MISSING, DIFFERS = "price_missing", "price_differs"
@@ -168,7 +169,7 @@ async def price_at_stripe(stripe: Stripe, price: Price) -> ResolvedPrice | None:
 
 async def _by_id(stripe: Stripe, price_id: str) -> dict[str, Any] | None:
     try:
-        found = await stripe.get(api_path("v1/prices", price_id))
+        found = await stripe.transport.get(api_path("v1/prices", price_id))
         return found if found.get("active") is not False else None
     except StripeError as exc:
         if exc.stripe_code == "resource_missing":
@@ -177,7 +178,7 @@ async def _by_id(stripe: Stripe, price_id: str) -> dict[str, Any] | None:
 
 
 async def _by_lookup_key(stripe: Stripe, lookup_key: str | None) -> dict[str, Any] | None:
-    page = await stripe.get("/v1/prices", {"lookup_keys": [lookup_key], "active": True})
+    page = await stripe.transport.get("/v1/prices", {"lookup_keys": [lookup_key], "active": True})
     data = page.get("data")
     return data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else None
 

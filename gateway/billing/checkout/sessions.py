@@ -16,7 +16,8 @@ from gateway.errors import UpstreamFailed
 from gateway.store import inbox
 from gateway.store.checkouts import Checkout
 from gateway.store.inbox import Event
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Subscription
 from gateway.urls import api_path
 
@@ -59,7 +60,7 @@ async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) 
     who = ("checkout", app.app_id, user_id, customer_id)
     key = idempotency_key(*who, begun.price_id, begun.attempt, billing.now())
     try:
-        return await billing.stripe.post("/v1/checkout/sessions", params, idempotency_key=key)
+        return await billing.stripe.transport.post("/v1/checkout/sessions", params, idempotency_key=key)
     except StripeError as exc:
         if exc.status == 400:
             await _raise_if_currency_differs(billing, purchase, exc)
@@ -68,7 +69,7 @@ async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) 
 
 async def _raise_if_currency_differs(billing: Billing, purchase: Purchase, refused: StripeError) -> None:
     """Stripe's refusal of a second currency has no code, so the customer is asked which one it has."""
-    customer = await billing.stripe.get(api_path("v1/customers", purchase.customer_id))
+    customer = await billing.stripe.transport.get(api_path("v1/customers", purchase.customer_id))
     has, wanted = customer.get("currency"), purchase.price.currency
     if not isinstance(has, str) or not has or has == wanted:
         return
@@ -90,23 +91,23 @@ async def sessions_to_settle(billing: Billing, last: Checkout, customer_id: str)
     """The session we opened last as Stripe has it, or, if its answer was lost, all that are open for the customer."""
     if last.session_id is not None:
         try:
-            return [await billing.stripe.get(api_path("v1/checkout/sessions", last.session_id))]
+            return [await billing.stripe.transport.get(api_path("v1/checkout/sessions", last.session_id))]
         except StripeError as exc:
             if exc.stripe_code != "resource_missing":
                 raise
             return []
     query = {"customer": customer_id, "status": "open"}
-    return [session async for session in billing.stripe.list_all("/v1/checkout/sessions", query)]
+    return [session async for session in billing.stripe.transport.list_all("/v1/checkout/sessions", query)]
 
 
 async def expire(billing: Billing, session_id: str) -> bool:
     """Take an open session from the person; False if they completed it in this very moment."""
     try:
-        await billing.stripe.post(api_path("v1/checkout/sessions", session_id, "expire"), {})
+        await billing.stripe.transport.post(api_path("v1/checkout/sessions", session_id, "expire"), {})
     except StripeError as exc:
         if exc.status != 400:
             raise
-        session = await billing.stripe.get(api_path("v1/checkout/sessions", session_id))
+        session = await billing.stripe.transport.get(api_path("v1/checkout/sessions", session_id))
         if session.get("status") == "open":  # refused for another reason: a second one beside it must not be opened
             raise
         return session.get("status") != "complete"
@@ -151,7 +152,7 @@ async def _payment_failed(billing: Billing, app_id: str, user_id: str, session: 
         if event.type.removeprefix("v1.") == PAYMENT_FAILED and _subject(event.body) == session_id:
             return True
     query = {"type": PAYMENT_FAILED, "created": {"gte": session.get("created")}}
-    async for listed in billing.stripe.list_all("/v1/events", query):
+    async for listed in billing.stripe.transport.list_all("/v1/events", query):
         data = listed.get("data")
         subject = data.get("object") if isinstance(data, dict) else None
         if isinstance(subject, dict) and subject.get("id") == session_id:

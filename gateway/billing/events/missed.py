@@ -17,7 +17,7 @@ from gateway.billing.work.alerting import log_opened
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
-from gateway.stripe.client import StripeObject
+from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Concern
 from gateway.urls import api_path
 
@@ -60,7 +60,7 @@ async def check_account(billing: Billing) -> None:
         raise UpstreamFailed("Our key is of another Stripe account than the store.", retryable=False)
     newest = await billing.store.read(customers.newest)
     if newest is not None:
-        await billing.stripe.get(api_path("v1/customers", newest.customer_id))
+        await billing.stripe.transport.get(api_path("v1/customers", newest.customer_id))
 
 
 async def fill_inbox(billing: Billing) -> FillResult:
@@ -75,7 +75,7 @@ async def fill_inbox(billing: Billing) -> FillResult:
     for start in range(0, len(TYPES), TYPES_A_CALL):
         query = {"created": {"gte": since}, "types": TYPES[start : start + TYPES_A_CALL]}
         await billing.reconciling.pace.wait()
-        async for page in billing.stripe.pages("/v1/events", query):
+        async for page in billing.stripe.transport.pages("/v1/events", query):
             cursor = stripe_time(billing) if cursor is None else cursor
             listed += len(page)
             new += await _record_page(billing, page)
@@ -94,7 +94,7 @@ def stripe_time(billing: Billing) -> int:
 async def _since(billing: Billing) -> int:
     """The instant from which events are asked for."""
     if billing.stripe.date is None:
-        await billing.stripe.get("/v1/account")
+        await billing.stripe.transport.get("/v1/account")
     cursor, now = await billing.store.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
     if cursor is None or int(cursor) > now + OVERLAP_SECONDS:  # written by a clock that was ahead
         return now - INITIAL_WINDOW_SECONDS - OVERLAP_SECONDS

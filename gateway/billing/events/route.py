@@ -22,7 +22,7 @@ from gateway.log import fields
 from gateway.store import customers, disputes, inbox, refreshes
 from gateway.store.customers import Customer
 from gateway.store.inbox import Event
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
         return found
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            answer = await billing.stripe.get(subject.path, subject.params)
+            answer = await billing.stripe.transport.get(subject.path, subject.params)
         return replace(found, customer_id=customer_of(answer), asked=True)
     except (UpstreamFailed, TimeoutError) as exc:
         if isinstance(exc, StripeError) and exc.stripe_code == "resource_missing":

@@ -40,7 +40,8 @@ from gateway.store import alerts, customers, drift, entitlements, provisioning, 
 from gateway.store.customers import Customer
 from gateway.store.drift import Known
 from gateway.store.entitlements import Stored
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import StripeObject
 from gateway.tiers import shapes
 from gateway.tiers.model import Subscription
 
@@ -128,7 +129,7 @@ class _Pass:
         self._report.payers = await billing.store.read(partial(drift.count_payers, app_id=self._app_id))
         self.progress.begin("Stripe", self._report.payers)
         await billing.reconciling.pace.wait()
-        async for page in billing.stripe.pages("/v1/subscriptions", {"status": "all"}):
+        async for page in billing.stripe.transport.pages("/v1/subscriptions", {"status": "all"}):
             await self._look_up(await self._suspects(page))
             await billing.reconciling.pace.wait()
         self.progress.begin("customers", await billing.store.read(drift.count_customers))

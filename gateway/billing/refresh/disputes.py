@@ -15,7 +15,8 @@ from gateway.billing.work.alerting import open_alert, resolve_all
 from gateway.log import fields
 from gateway.store import disputes
 from gateway.store.disputes import StoredDispute
-from gateway.stripe.client import StripeError, StripeObject
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import StripeObject
 from gateway.tiers import shapes
 from gateway.tiers.disputes import is_closed
 from gateway.tiers.model import Contested, Dispute, FraudWarning, Refund
@@ -65,7 +66,7 @@ async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[Di
 async def _read(billing: Billing, stored: StoredDispute) -> Contested | None:
     subject, customer_id = Subject(stored.kind, stored.object_id), stored.customer_id
     try:
-        raw = await billing.stripe.get(subject.path)
+        raw = await billing.stripe.transport.get(subject.path)
     except StripeError as exc:
         if exc.stripe_code != "resource_missing":
             raise
@@ -83,7 +84,7 @@ async def _paid_with(billing: Billing, charge: StripeObject) -> StripeObject | N
     if not isinstance(intent, str):
         return None
     query = {"payment": {"type": "payment_intent", "payment_intent": intent}, "expand": ["data.invoice"]}
-    async for payment in billing.stripe.list_all("/v1/invoice_payments", query):
+    async for payment in billing.stripe.transport.list_all("/v1/invoice_payments", query):
         invoice = payment.get("invoice")
         if isinstance(invoice, dict):
             return invoice

@@ -11,7 +11,7 @@ from gateway.billing.context import Billing
 from gateway.billing.refresh.disputes import DisputeAnswer
 from gateway.log import fields
 from gateway.store.customers import Customer
-from gateway.stripe.client import StripeError
+from gateway.stripe.errors import StripeError
 from gateway.tiers import shapes
 from gateway.tiers.candidates import needs_invoices
 from gateway.tiers.model import RUNNING_STATUSES, Invoice, Subscription
@@ -46,7 +46,7 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
     for customer in known_customers:
         query, listed_before = {"customer": customer.customer_id, "status": "all"}, len(subscriptions)
         try:
-            async for raw in billing.stripe.list_all("/v1/subscriptions", query):
+            async for raw in billing.stripe.transport.list_all("/v1/subscriptions", query):
                 subscriptions.append(shapes.subscription(raw))
         except StripeError as exc:
             # Whatever list calls say of a deleted customer; a wrong key's "no such customer" is raised by the question.
@@ -63,7 +63,7 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
     for subscription in subscriptions:
         if _is_unclear(billing, known_customers, subscription) or (subscription in running and len(running) > 1):
             query = {"subscription": subscription.subscription_id}
-            invoices += [shapes.invoice(raw) async for raw in billing.stripe.list_all("/v1/invoices", query)]
+            invoices += [shapes.invoice(raw) async for raw in billing.stripe.transport.list_all("/v1/invoices", query)]
     living = tuple(each.customer_id for each in known_customers if each.customer_id not in deleted)
     return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted), living_customers=living)
 
@@ -79,7 +79,7 @@ async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscr
     if subscription.schedule_id is None or subscription.status not in RUNNING_STATUSES:
         return subscription
     try:
-        raw = await billing.stripe.get(api_path("v1/subscription_schedules", subscription.schedule_id))
+        raw = await billing.stripe.transport.get(api_path("v1/subscription_schedules", subscription.schedule_id))
     except StripeError as exc:
         if exc.status not in (401, 403, 404):
             raise

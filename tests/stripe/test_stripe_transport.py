@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestServer
 
 from gateway.errors import UpstreamFailed
 from gateway.settings import Secret
-from gateway.stripe.client import Stripe, StripeError
+from gateway.stripe.errors import StripeError
+from gateway.stripe.transport import Transport
 
 Answer = tuple[int, Any, dict[str, str]]
 ERROR = {"error": {"code": "some_code", "message": "some message", "param": "some_param", "type": "api_error"}}
@@ -43,7 +44,7 @@ class Script:
 
 @dataclass
 class Client:
-    stripe: Stripe
+    stripe: Transport
     script: Script
     session: aiohttp.ClientSession
     url: str
@@ -56,7 +57,7 @@ async def client() -> AsyncIterator[Client]:
     application.router.add_route("*", "/{rest:.*}", script.handle)
     async with TestServer(application) as server, aiohttp.ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
-        stripe = Stripe(session, (Secret("sk_test_new"), Secret("sk_test_old")), api_base=url, sleep=script.sleep)
+        stripe = Transport(session, (Secret("sk_test_new"), Secret("sk_test_old")), api_base=url, sleep=script.sleep)
         yield Client(stripe, script, session, url)
 
 
@@ -195,7 +196,7 @@ async def test_a_list_that_is_none_or_has_no_end_is_given_up(client: Client, pag
 
 
 async def test_a_stripe_that_is_not_there_may_be_later(client: Client) -> None:
-    stripe = Stripe(client.session, (Secret("sk_test_x"),), api_base="http://127.0.0.1:1", sleep=client.script.sleep)
+    stripe = Transport(client.session, (Secret("sk_test_x"),), api_base="http://127.0.0.1:1", sleep=client.script.sleep)
     with pytest.raises(UpstreamFailed) as failed:
         await stripe.get("/v1/x")
     assert (failed.value.retryable, len(client.script.waits)) == (True, 2)
@@ -203,7 +204,9 @@ async def test_a_stripe_that_is_not_there_may_be_later(client: Client) -> None:
 
 async def test_a_slow_stripe_is_not_waited_for_for_ever(client: Client) -> None:
     client.script.says((200, {}))
-    stripe = Stripe(client.session, (Secret("sk_test_x"),), api_base=client.url, attempts=1, timeout_seconds=0.000_001)
+    stripe = Transport(
+        client.session, (Secret("sk_test_x"),), api_base=client.url, attempts=1, timeout_seconds=0.000_001
+    )
     with pytest.raises(UpstreamFailed) as failed:
         await stripe.get("/v1/x")
     assert failed.value.retryable
@@ -211,7 +214,7 @@ async def test_a_slow_stripe_is_not_waited_for_for_ever(client: Client) -> None:
 
 @pytest.mark.parametrize(("key", "live"), [("sk_live_1", True), ("rk_live_1", True), ("sk_test_1", False)])
 async def test_the_mode_is_the_newest_keys(client: Client, key: str, live: bool) -> None:
-    assert Stripe(client.session, (Secret(key), Secret("sk_test_0")), api_base=client.url).livemode is live
+    assert Transport(client.session, (Secret(key), Secret("sk_test_0")), api_base=client.url).livemode is live
 
 
 async def test_what_is_replayed_to_a_retry_was_not_saved_before_the_call(client: Client) -> None:
