@@ -35,7 +35,7 @@ class Lines:
 
     async def nothing_before(self, running: Running) -> None:
         """Whatever was done raised no number: the next line is of the marker."""
-        running.application._gate.changes.changed("blog", "marker")
+        running.application._gate.changes.user_changed("blog", "marker")
         line = await self.next()
         assert (line.get("app"), line.get("user")) == ("blog", "marker"), line
 
@@ -64,7 +64,7 @@ def test_only_a_tier_that_is_another_one_is_a_change() -> None:
     tiers = GateTable(lambda app_id, user_id: told.append((app_id, user_id)))
     last = [("free", None), ("pro", None), ("pro", None), ("pro", 5), ("pro", 5), ("pro", None), ("free", None)]
     for tier_id, changes_at in last:
-        tiers.tell("skai", "u1", tier_id, changes_at)
+        tiers.publish("skai", "u1", tier_id, changes_at)
     assert told == [("skai", "u1")] * 5
 
 

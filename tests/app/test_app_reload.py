@@ -289,7 +289,7 @@ async def test_a_reload_that_met_a_failing_store_is_tried_again_by_itself(
 async def test_work_that_fails_is_logged_and_begun_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gateway.app.background.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.app.background.RETRY_SECONDS", 0.01)
     background, runs = Background(), []
 
     async def work() -> None:

@@ -64,7 +64,7 @@ async def test_another_account_is_told_by_its_id_where_customers_have_the_same_i
 ) -> None:
     await harness.subscribed("u1")
     await check(harness)
-    other[0].harness.add({**harness.stripe.state.all("customer")[0]})
+    other[0].state.add({**harness.stripe.state.all("customer")[0]})
     ask_at(harness, other[1])
     assert "acct_other" in await refused(harness)
 
@@ -220,7 +220,7 @@ async def settled(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 async def test_an_outage_at_the_start_stops_nothing_and_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.startup_checks.RETRY_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.app.startup_checks.RETRY_SECONDS", 0.05)
     write_apps(tmp_path)
     async with vendors() as around:
         fault = around.stripe.fault("status", "/v1/account", status=500, times=10_000)
@@ -242,7 +242,7 @@ async def test_an_outage_at_the_start_stops_nothing_and_is_asked_again(
 async def test_a_wrong_key_that_shows_after_the_start_makes_it_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.startup_checks.RETRY_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.app.startup_checks.RETRY_SECONDS", 0.05)
     write_apps(tmp_path)
     async with vendors() as around:
         full = environ_of(tmp_path, stripe_url=around.stripe_url, litellm_url=around.litellm_url)

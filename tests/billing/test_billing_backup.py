@@ -181,7 +181,7 @@ async def bought(around: Vendors, folder: Path) -> None:
 async def test_an_empty_database_with_our_subscribers_is_not_ready_until_they_are_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.startup_checks.RETRY_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.app.startup_checks.RETRY_SECONDS", 0.05)
     write_apps(tmp_path)
     async with vendors() as around:
         await bought(around, tmp_path)
@@ -208,7 +208,7 @@ async def test_a_new_installation_in_an_empty_account_is_ready_at_once(tmp_path:
 async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.startup_checks.RETRY_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.app.startup_checks.RETRY_SECONDS", 0.05)
     write_apps(tmp_path)
     database = tmp_path / "skpayments.db"
     async with vendors() as around:

@@ -24,5 +24,5 @@ DATABASE_AWAY = {"error": {"message": "Authentication Error, Can't reach databas
 def test_each_answer_is_an_outage_or_a_refusal_with_a_code_of_its_own(
     status: int, body: dict[str, Any], code: str, retryable: bool
 ) -> None:
-    error = Wire(cast(Any, None), "http://litellm", ()).refused("/user/update", Answer(status, body))
+    error = Wire(cast(Any, None), "http://litellm", ()).error_from("/user/update", Answer(status, body))
     assert (error.code, error.retryable, error.status) == (code, retryable, status)

@@ -41,7 +41,7 @@ class Question:
 
 @dataclass
 class FakeGate:
-    """`who`: Cookie header → (user, tier); anybody else is nobody, on the free tier. What is below /paid needs pro.
+    """`sessions`: Cookie header → (user, tier); any other is anonymous, on the free tier. Paths below /paid need pro.
 
     `answers_on` and `heartbeats_on` are cleared to freeze answers and heartbeats; a cookie in `blocked` waits for
     `blocked[cookie]`. `fresh_for` and `never_after_in` are what its

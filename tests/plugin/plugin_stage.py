@@ -134,7 +134,7 @@ async def app(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def staged(folder: Path, *, static: Mapping[str, Any] | None = None, **options: Any) -> AsyncIterator[Stage]:
     """A stage whose plugin keeps answers already. `options` go into the middleware's configuration."""
-    gate = FakeGate(who={ALICE: ("alice", "pro"), "token=bob": ("bob", "free")})
+    gate = FakeGate(sessions={ALICE: ("alice", "pro"), "token=bob": ("bob", "free")})
     await gate.start()
     runner = web.AppRunner(_application(), access_log=None, shutdown_timeout=0.01)
     await runner.setup()

@@ -29,7 +29,7 @@ from gateway.routing import (
     traefik_document,
     traefik_file,
 )
-from gateway.routing.model import GateHandler, HostHeader
+from gateway.routing.model import ForwardAuth, HostHeader
 
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -170,7 +170,7 @@ def test_the_gate_is_shown_what_the_identity_kinds_read_and_no_more(kinds: list[
     tree = json.loads(apps_json([("blog", ["blog.example.com"])]))
     tree["apps"][0]["identity"] = [IDENTITIES[kind] for kind in kinds]
     gates = [
-        each for each in plan(parse(json.dumps(tree).encode()), PUBLIC_URL).middlewares if isinstance(each, GateHandler)
+        each for each in plan(parse(json.dumps(tree).encode()), PUBLIC_URL).middlewares if isinstance(each, ForwardAuth)
     ]
     always = {"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate"}
     assert set(gates[0].request_headers) == headers | always

@@ -67,7 +67,7 @@ async def test_t15_even_with_the_database_empty(stage: Simulation, person: Story
         assert customers.newest(conn) is not None  # type: ignore[arg-type]
 
     await billing.store.write(lose_everything_but_the_customer)
-    stage.told.clear()  # what was told before the loss is told again, from nothing
+    stage.received_notices.clear()  # what was told before the loss is told again, from nothing
     billing.known_prices, billing.known_products, billing.prices_resolved = {}, {}, False
     billing.resolved_prices.clear()
     await person.do({"do": "refresh"})

@@ -105,7 +105,7 @@ class Stage:
                 # Not every act is possible for everybody: who has no subscription cannot cancel one.
                 with suppress(StoryFailedError, SkpayError):
                     await player.do(ACTS[name])
-                await player.hear()
+                await player.deliver_pending()
                 part = expected_part(self.rehearsal, player.customer_ids())
                 try:
                     await player.expect({"tier": part})

@@ -33,7 +33,7 @@ def answer_before_the_commit() -> None:
 
 def tell_outside_the_transaction() -> None:
     """The entitlement is committed first, what the harness must be told of it afterwards."""
-    tell = refresh._tell
+    tell = refresh._publish
 
     def save(conn: Any, _app: Any, lease: Any, _stored: Any, decided: Any, now: int) -> Any:
         return entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
@@ -50,7 +50,7 @@ def tell_outside_the_transaction() -> None:
 
         _later(work())
 
-    refresh._save, refresh._tell = save, tell_later
+    refresh._save, refresh._publish = save, tell_later
 
 
 BREAKAGES: dict[str, Callable[[], None]] = {
