@@ -8,11 +8,11 @@ from urllib.parse import quote, urlencode
 import click
 from sqlalchemy import Connection
 
+from gateway.billing.events.operator_view import MAX_LISTED, replay, shown_event, whole_event
 from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.store import inbox
-from gateway.web.admin_events import MAX_LISTED, replay, shown_event, whole_event
 
 account_option = click.option("--account", default="", help="The connected account it came from, if any.")
 

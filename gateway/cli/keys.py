@@ -9,12 +9,11 @@ import click
 from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
-from gateway.billing.accounts.keys import create_key
+from gateway.billing.accounts.keys import create_key, shown_key
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing, say
 from gateway.cli.server import ask_or_write
 from gateway.store import keys as stored_keys
-from gateway.web.admin import shown_key
 
 
 @click.command("create")

@@ -10,13 +10,13 @@ import click
 from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
+from gateway.billing.accounts.users_page import check_app_filter
+from gateway.billing.notify.operator_view import MAX_LISTED, replay, shown_notice
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.errors import InvalidInput
 from gateway.store import notices as stored
-from gateway.web.admin_notices import MAX_LISTED, replay, shown_notice
-from gateway.web.admin_users import require_app
 
 
 @click.command(name="list")
@@ -29,7 +29,7 @@ def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
     def job(conn: Connection) -> dict[str, object]:
         recent = stored.recent(conn, MAX_LISTED, app_id, state)
         if not recent:
-            require_app(CatalogFile(found, os.environ).read()[0], app_id)
+            check_app_filter(CatalogFile(found, os.environ).read()[0], app_id)
         return {"notices": [shown_notice(each) for each in recent]}
 
     found = settings()

@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 import click
 
 from gateway.app.catalog_file import CatalogFile
+from gateway.billing.accounts.users_page import users_page
 from gateway.cli.environment import settings
 from gateway.cli.output import instant, json_option, listing, say
 from gateway.cli.server import NoServerError, alone, ask
 from gateway.errors import ConfigError
 from gateway.settings import Settings
-from gateway.web.admin_users import users_page
 
 _HEADINGS = ("app", "user", "tier", "status", "source", "reason", "customer", "changed (UTC)", "until (UTC)")
 

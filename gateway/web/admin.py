@@ -7,7 +7,7 @@ from dataclasses import asdict
 from aiohttp import web
 from sqlalchemy import Connection
 
-from gateway.billing.accounts.keys import create_key
+from gateway.billing.accounts.keys import create_key, shown_key
 from gateway.billing.context import check_user_id
 from gateway.billing.refresh import grants as granting
 from gateway.errors import ConfigError, InvalidInput, NotFound
@@ -59,13 +59,6 @@ async def revoke_key(request: web.Request) -> web.Response:
     key = await billing.store.write(lambda conn: keys.revoke(conn, int(key_id), billing.now()))
     await request.app[SITE].keys_changed()
     return web.json_response(shown_key(key))
-
-
-def shown_key(key: Key) -> dict[str, object]:
-    """A key without its hash."""
-    values = asdict(key)
-    del values["key_hash"]
-    return values
 
 
 async def create_grant(request: web.Request) -> web.Response:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
-from sqlalchemy import Connection
 
-from gateway.errors import NotFound
+from gateway.billing.events.operator_view import MAX_LISTED, replay, shown_event, whole_event
 from gateway.store import inbox
-from gateway.store.inbox import Event
 from gateway.web.auth import require_operator
 from gateway.web.context import BILLING
-
-MAX_LISTED = 200
-_NAMES = (
-    "event_id", "type", "account", "api_version", "livemode", "received_at", "finished_at", "state", "attempts",
-    "error", "app_id", "user_id", "customer_id",
-)  # fmt: skip
 
 
 async def list_events(request: web.Request) -> web.Response:
@@ -43,26 +33,3 @@ async def replay_event(request: web.Request) -> web.Response:
     await billing.store.write(lambda conn: replay(conn, account, event_id, billing.now()))
     billing.inbox_filled.set()
     return web.json_response({"replayed": event_id}, status=202)
-
-
-def shown_event(event: Event) -> dict[str, object]:
-    """An event without its body."""
-    return {name: getattr(event, name) for name in _NAMES}
-
-
-def whole_event(conn: Connection, account: str, event_id: str) -> dict[str, object]:
-    """Raises `NotFound`."""
-    event = inbox.get(conn, account, event_id)
-    if event is None:
-        raise _unknown(event_id)
-    return {**shown_event(event), "body": json.loads(event.body) if event.body else None}
-
-
-def replay(conn: Connection, account: str, event_id: str, now: int) -> None:
-    """Raises `NotFound`."""
-    if not inbox.reopen(conn, account, event_id, now):
-        raise _unknown(event_id)
-
-
-def _unknown(event_id: str) -> NotFound:
-    return NotFound(f"There is no event {event_id[:80]!r} in the inbox.", code="unknown_event")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from aiohttp import web
-from sqlalchemy import Connection
 
+from gateway.billing.accounts.users_page import check_app_filter
+from gateway.billing.notify.operator_view import MAX_LISTED, replay, shown_notice
 from gateway.errors import InvalidInput
 from gateway.store import notices
-from gateway.store.notices import STATES, Notice
-from gateway.web.admin_users import require_app
+from gateway.store.notices import STATES
 from gateway.web.auth import require_operator
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING
 from gateway.web.models import ReplayRequest
-
-MAX_LISTED = 200
 
 
 async def list_notices(request: web.Request) -> web.Response:
@@ -25,7 +23,7 @@ async def list_notices(request: web.Request) -> web.Response:
         raise InvalidInput(f"state: expected one of {', '.join(STATES)}.")
     found = await request.app[BILLING].store.read(lambda conn: notices.recent(conn, MAX_LISTED, app_id, state))
     if not found:
-        require_app(request.app[BILLING].catalog, app_id)
+        check_app_filter(request.app[BILLING].catalog, app_id)
     return web.json_response({"notices": [shown_notice(notice) for notice in found]})
 
 
@@ -39,22 +37,3 @@ async def replay_notices(request: web.Request) -> web.Response:
     )
     billing.notice_written.set()
     return web.json_response({"replayed": replayed})
-
-
-def replay(conn: Connection, change_id: str | None, app_id: str | None, dead: bool, now: int) -> int:
-    """How many are sent again: one by its change id, or with `dead` all that were given up, of this app or of all.
-
-    Raises `InvalidInput` unless it is one or the other, `NotFound`.
-    """
-    if (change_id is not None) == dead or (change_id is not None and app_id is not None):
-        raise InvalidInput("Name one change_id, or say dead, with an app_id or without.", code="replay_what")
-    if change_id is None:
-        return notices.replay_dead(conn, app_id, now)
-    notices.replay(conn, change_id, now)
-    return 1
-
-
-def shown_notice(notice: Notice) -> dict[str, object]:
-    """A notice without its text."""
-    names = ("change_id", "app_id", "user_id", "state", "attempts", "last_status", "error", "due_at", "created_at")
-    return {**{name: getattr(notice, name) for name in names}, "done_at": notice.done_at}

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from aiohttp import web
-from sqlalchemy import Connection
 
-from gateway.catalog.model import Catalog
-from gateway.errors import InvalidInput, NotFound
-from gateway.store import users
+from gateway.billing.accounts.users_page import users_page
 from gateway.web.auth import require_operator
 from gateway.web.context import BILLING
-
-PAGE = 1000
 
 
 async def list_users(request: web.Request) -> web.Response:
@@ -25,30 +18,3 @@ async def list_users(request: web.Request) -> web.Response:
     billing, query = request.app[BILLING], request.query
     found = await billing.store.read(lambda conn: users_page(conn, billing.catalog, query))
     return web.json_response(found)
-
-
-def users_page(conn: Connection, catalog: Catalog, query: Mapping[str, str]) -> dict[str, object]:
-    """Raises `InvalidInput` for half a place to start behind, `NotFound` if a filter names what nobody can have."""
-    wanted = users.Wanted(query.get("app"), query.get("tier"), query.get("status"))
-    after = query.get("after_app", ""), query.get("after_user", "")
-    if bool(after[0]) != bool(after[1]):
-        raise InvalidInput("after_app and after_user go together.")
-    first_tiers = {app_id: app.tiers[0].tier_id for app_id, app in catalog.apps.items()}
-    found = users.listed(conn, wanted, first_tiers, after, PAGE + 1)
-    if not found and not after[0]:
-        _check_filter(catalog, wanted)
-    return {"users": found[:PAGE], "more": len(found) > PAGE}
-
-
-def _check_filter(catalog: Catalog, wanted: users.Wanted) -> None:
-    """Called when nothing was found: users of an app or tier that apps.json no longer has are still listed."""
-    require_app(catalog, wanted.app_id)
-    apps = catalog.apps.values() if wanted.app_id is None else [catalog.apps[wanted.app_id]]
-    if wanted.tier is not None and all(app.tier(wanted.tier) is None for app in apps):
-        raise NotFound(f"No app has the tier {wanted.tier[:80]!r}.", code="unknown_tier")
-
-
-def require_app(catalog: Catalog, app_id: str | None) -> None:
-    """Raises `NotFound` for a filter by an app that apps.json does not have."""
-    if app_id is not None and app_id not in catalog.apps:
-        raise NotFound(f"There is no app {app_id[:80]!r} in apps.json.", code="unknown_app")

@@ -23,11 +23,11 @@ from servers.traefik import until
 from sqlalchemy import Connection
 
 from gateway import cli
+from gateway.billing.accounts import users_page
 from gateway.cli import output
 from gateway.cli import skpay as root
 from gateway.cli.commands import RENAMED, SECTIONS, Noun
 from gateway.store import alerts
-from gateway.web import admin_users
 
 # What costs the time: none of it is needed to say a version or to list commands.
 HEAVY = {"aiohttp", "alembic", "asyncio", "cryptography", "pydantic", "psycopg", "rich", "sqlalchemy", "uvloop", "yaml"}
@@ -214,7 +214,7 @@ async def test_no_id_is_folded_in_a_pipe_and_json_says_the_same(skpay: Skpay, ru
 async def test_users_come_page_by_page_and_are_filtered(
     skpay: Skpay, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_users, "PAGE", 2)
+    monkeypatch.setattr(users_page, "PAGE", 2)
     for number in range(5):
         body = {"app_id": "skai", "user_id": f"u{number}", "tier": "pro" if number % 2 else "enterprise", "reason": "x"}
         await running.admin("POST", "/admin/grants", body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import asdict
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -36,6 +37,13 @@ def create_key(
     text = PREFIX[kind] + secrets.token_urlsafe(32)
     owner = None if user_id is None else check_user_id(user_id)
     return keys.add(conn, kind, hash_key(text), app_id, owner, name, now), text
+
+
+def shown_key(key: Key) -> dict[str, object]:
+    """A key as an operator sees it: without its hash."""
+    values = asdict(key)
+    del values["key_hash"]
+    return values
 
 
 def check_app_key(billing: Billing, app_id: str, text: str) -> None:

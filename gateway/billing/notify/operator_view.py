@@ -1,0 +1,30 @@
+"""Notices to apps as an operator lists and replays them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from gateway.errors import InvalidInput
+from gateway.store import notices
+from gateway.store.notices import Notice
+
+MAX_LISTED = 200
+
+
+def replay(conn: Connection, change_id: str | None, app_id: str | None, dead: bool, now: int) -> int:
+    """How many are sent again: one by its change id, or with `dead` all that were given up, of this app or of all.
+
+    Raises `InvalidInput` unless it is one or the other, `NotFound`.
+    """
+    if (change_id is not None) == dead or (change_id is not None and app_id is not None):
+        raise InvalidInput("Name one change_id, or say dead, with an app_id or without.", code="replay_what")
+    if change_id is None:
+        return notices.replay_dead(conn, app_id, now)
+    notices.replay(conn, change_id, now)
+    return 1
+
+
+def shown_notice(notice: Notice) -> dict[str, object]:
+    """A notice without its text."""
+    names = ("change_id", "app_id", "user_id", "state", "attempts", "last_status", "error", "due_at", "created_at")
+    return {**{name: getattr(notice, name) for name in names}, "done_at": notice.done_at}
