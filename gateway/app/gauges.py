@@ -16,7 +16,7 @@ async def keep_gauges(registry: Registry, store: Store) -> None:
     """Count every five seconds, for ever; while the store cannot answer the last figures stay."""
     open_alerts = registry.gauge("skpay_alerts", "Open alerts.").of()
     waiting = registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
-    jobs = registry.gauge("skpay_provisioning_jobs", "Wishes to LiteLLM by state.", ("state",))
+    jobs = registry.gauge("skpay_provisioning_jobs", "Provisioning jobs for LiteLLM by state.", ("state",))
     notice_gauge = registry.gauge("skpay_notices", "Notices to apps that wait or were given up.", ("state",))
     while True:
         with contextlib.suppress(SkpayError):

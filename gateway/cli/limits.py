@@ -26,7 +26,7 @@ def push(context: click.Context) -> None:
     """
     found = settings()
     try:
-        renewed = ask(found, "POST", "/admin/outbox/renew")["renewed"]
+        renewed = ask(found, "POST", "/admin/provisioning/renew")["renewed"]
         dead = _wait(found)
     except NoServerError:
         raise server_needed(found) from None
@@ -42,7 +42,7 @@ def _wait(found: Settings) -> int:
         task = bar.add_task("sending to LiteLLM", total=None)
         most = 0
         while True:
-            counts = ask(found, "GET", "/admin/outbox")
+            counts = ask(found, "GET", "/admin/provisioning")
             most = max(most, counts["waiting"])
             bar.update(task, total=most or 1, completed=most - counts["waiting"])
             if not counts["waiting"]:
@@ -55,7 +55,7 @@ def retry() -> None:
     """Send again what LiteLLM refused for good, after its cause was removed."""
 
     def job(conn: Connection) -> dict[str, object]:
-        return {"revived": provisioning.revive(conn, None, int(time.time()))}
+        return {"revived": provisioning.revive(conn, int(time.time()))}
 
-    revived = ask_or_write(settings(), "POST", "/admin/outbox/retry", None, job)["revived"]
+    revived = ask_or_write(settings(), "POST", "/admin/provisioning/retry", None, job)["revived"]
     good(f"{revived} user(s) are sent to LiteLLM again; see: skpay alerts list")

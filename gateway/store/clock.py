@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, or_, update
 
-from gateway.store.schema import EVENT_WAITS, NOTICE_WAITS, REFRESH_WAITS, inbox, notices, outbox, refreshes
+from gateway.store.schema import EVENT_WAITS, NOTICE_WAITS, REFRESH_WAITS, inbox, notices, provisioning, refreshes
 
 _WAITS = (
     (inbox, EVENT_WAITS),
     (refreshes, or_(REFRESH_WAITS, refreshes.c.attempts > 0)),
-    (outbox, outbox.c.state == "waiting"),
+    (provisioning, provisioning.c.state == "waiting"),
     (notices, NOTICE_WAITS),
 )
 

@@ -18,12 +18,23 @@ from gateway.store.schema import (
     last_good_tiers,
     litellm_ids,
     notices,
-    outbox,
     prices,
+    provisioning,
     refreshes,
 )
 
-_OF_USERS = (entitlements, refreshes, outbox, notices, checkouts, customers, disputes, grants, keys, last_good_tiers)
+_OF_USERS = (
+    entitlements,
+    refreshes,
+    provisioning,
+    notices,
+    checkouts,
+    customers,
+    disputes,
+    grants,
+    keys,
+    last_good_tiers,
+)
 
 
 def remove_user(conn: Connection, app_id: str, user_id: str) -> int:

@@ -22,7 +22,7 @@ def has_rows(conn: Connection, app_id: str, user_id: str) -> bool:
 def move_rows(conn: Connection, app_id: str, from_user_id: str, to_user_id: str) -> None:
     """Give every customer, key, grant, dispute and event of one user to another; repeating it changes nothing.
 
-    What is decided, queued or under way (entitlement, refresh, outbox, notices, checkout) belongs to an id and stays.
+    The entitlement, refresh, provisioning job, notices and checkout belong to the user id and stay.
     """
     for table in _MOVED:
         conn.execute(

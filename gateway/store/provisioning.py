@@ -1,4 +1,4 @@
-"""What the world must still be told: the latest job per (kind, app, user), kept until it is done."""
+"""Provisioning jobs: the limits that LiteLLM must still be given. One row per user; a newer job replaces an older."""
 
 from __future__ import annotations
 
@@ -9,128 +9,108 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, text, update
 
-from gateway.store.schema import outbox
+from gateway.store.schema import provisioning
 
 WAITING, DONE, DEAD = "waiting", "done", "dead"
 
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningJob:
-    """`state` is "waiting", "done" or "dead" (a person must look). `answer` is of the last time it was done."""
+    """`state` is "waiting", "done" or "dead" (an operator must act). `answer` is of the last job that was done.
+
+    `version` counts the jobs of this user, so that the result of a replaced job is not recorded for its successor.
+    """
 
     job_id: int
-    kind: str
     app_id: str
     user_id: str
-    payload: dict[str, Any]
     version: int
-    attempts: int
     state: str
+    attempts: int
     due_at: int
     error: str
     answer: dict[str, Any] | None
     updated_at: int
 
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether it waits and has not failed yet."""
+        return self.state == WAITING and self.attempts == 0
 
-_ALL = select(
-    outbox.c.wish_id.label("job_id"),
-    outbox.c.kind,
-    outbox.c.app_id,
-    outbox.c.user_id,
-    outbox.c.payload,
-    outbox.c.version,
-    outbox.c.attempts,
-    outbox.c.state,
-    outbox.c.due_at,
-    outbox.c.error,
-    outbox.c.answer,
-    outbox.c.updated_at,
-)
 
 _PUT = text(
-    "INSERT INTO outbox (kind, app_id, user_id, payload, version, state, attempts, due_at, error, updated_at)"
-    " VALUES (:kind, :app_id, :user_id, :payload, 1, 'waiting', 0, :due_at, '', :now)"
-    " ON CONFLICT (app_id, user_id, kind) DO UPDATE"
-    " SET payload = excluded.payload, version = outbox.version + 1, state = excluded.state, attempts = 0,"
+    "INSERT INTO provisioning (app_id, user_id, version, state, attempts, due_at, error, updated_at)"
+    " VALUES (:app_id, :user_id, 1, 'waiting', 0, :due_at, '', :now)"
+    " ON CONFLICT (app_id, user_id) DO UPDATE"
+    " SET version = provisioning.version + 1, state = excluded.state, attempts = 0,"
     " due_at = excluded.due_at, error = '', updated_at = excluded.updated_at"
-    " RETURNING wish_id"
+    " RETURNING job_id"
 )
 
 
-def put(
-    conn: Connection,
-    kind: str,
-    app_id: str,
-    user_id: str,
-    payload: Mapping[str, Any],
-    now: int,
-    *,
-    before_others: bool = False,
-) -> int:
-    """Wish for something, due now, in place of an older job of this kind for this user. Returns its job_id.
+def put(conn: Connection, app_id: str, user_id: str, now: int, *, before_others: bool = False) -> int:
+    """Add a job, due now, in place of this user's older one. Returns its job_id.
 
-    `before_others`: ahead of all that is due, since somebody waits for it.
+    `before_others`: ahead of all jobs that are due, because a request waits for it.
     """
-    job = {
-        "kind": kind, "app_id": app_id, "user_id": user_id, "payload": json.dumps(payload), "now": now,
-        "due_at": 0 if before_others else now,
-    }  # fmt: skip
+    job = {"app_id": app_id, "user_id": user_id, "now": now, "due_at": 0 if before_others else now}
     return int(conn.execute(_PUT, job).scalar_one())
 
 
+def get(conn: Connection, app_id: str, user_id: str) -> ProvisioningJob | None:
+    """This user's job in whatever state."""
+    row = conn.execute(
+        select(provisioning).where(provisioning.c.app_id == app_id, provisioning.c.user_id == user_id)
+    ).one_or_none()
+    return None if row is None else _job(row)
+
+
 def due(conn: Connection, now: int, limit: int) -> list[ProvisioningJob]:
-    """Wishes to try now, the longest due first."""
+    """Waiting jobs that are due, the longest due first."""
     rows = conn.execute(
-        _ALL.where(outbox.c.state == WAITING, outbox.c.due_at <= now)
-        .order_by(outbox.c.due_at, outbox.c.wish_id)
+        select(provisioning)
+        .where(provisioning.c.state == WAITING, provisioning.c.due_at <= now)
+        .order_by(provisioning.c.due_at, provisioning.c.job_id)
         .limit(limit)
     )
     return [_job(row) for row in rows]
 
 
 def done(conn: Connection, job_id: int, version: int, answer: Mapping[str, Any], now: int) -> None:
-    """It was done and this was the answer. Does nothing if a newer job has replaced it."""
+    """Record success and LiteLLM's answer. Does nothing if a newer job has replaced this one."""
     _set(conn, job_id, version, state=DONE, answer=json.dumps(answer), error="", updated_at=now)
 
 
 def retry(conn: Connection, job_id: int, version: int, at: int, error: str) -> None:
-    """Try again at `at`, with one more attempt counted. Does nothing if a newer job has replaced it."""
-    _set(conn, job_id, version, attempts=outbox.c.attempts + 1, due_at=at, error=error)
+    """Count a failed attempt and retry at `at`. Does nothing if a newer job has replaced this one."""
+    _set(conn, job_id, version, attempts=provisioning.c.attempts + 1, due_at=at, error=error)
 
 
 def dead(conn: Connection, job_id: int, version: int, error: str, now: int) -> None:
-    """Give up until a person revives it. Does nothing if a newer job has replaced it."""
-    _set(conn, job_id, version, state=DEAD, attempts=outbox.c.attempts + 1, error=error, updated_at=now)
+    """Give up until `revive`. Does nothing if a newer job has replaced this one."""
+    _set(conn, job_id, version, state=DEAD, attempts=provisioning.c.attempts + 1, error=error, updated_at=now)
 
 
-def revive(conn: Connection, job_id: int | None, now: int) -> int:
-    """Make a dead job wait again, due now, attempts from zero; None revives all. Returns how many."""
-    statement = update(outbox).where(outbox.c.state == DEAD)
-    if job_id is not None:
-        statement = statement.where(outbox.c.wish_id == job_id)
-    return conn.execute(statement.values(state=WAITING, attempts=0, due_at=now, updated_at=now)).rowcount
-
-
-def of_user(conn: Connection, app_id: str, user_id: str) -> list[ProvisioningJob]:
-    """This user's wishes in whatever state, one of a kind."""
-    rows = conn.execute(
-        _ALL.where(outbox.c.app_id == app_id, outbox.c.user_id == user_id).order_by(outbox.c.kind)
-    )  # fmt: skip
-    return [_job(row) for row in rows]
+def revive(conn: Connection, now: int) -> int:
+    """Make every dead job wait again, due now, with no attempts counted. Returns how many."""
+    revived = {"state": WAITING, "attempts": 0, "due_at": now, "updated_at": now}
+    return conn.execute(update(provisioning).where(provisioning.c.state == DEAD).values(**revived)).rowcount
 
 
 def counts(conn: Connection) -> dict[str, int]:
-    """How many wishes are "waiting", "done" and "dead"; every state is there."""
-    rows = conn.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
-    return {WAITING: 0, DONE: 0, DEAD: 0} | dict(rows.tuples().all())
+    """Jobs by state; every state is in it."""
+    rows = conn.execute(
+        select(provisioning.c.state, func.count().label("jobs")).group_by(provisioning.c.state)
+    )  # fmt: skip
+    return {WAITING: 0, DONE: 0, DEAD: 0} | {row.state: row.jobs for row in rows}
 
 
 def _set(conn: Connection, job_id: int, version: int, **values: Any) -> None:
-    conn.execute(update(outbox).where(outbox.c.wish_id == job_id, outbox.c.version == version).values(**values))
+    of_this_version = (provisioning.c.job_id == job_id, provisioning.c.version == version)
+    conn.execute(update(provisioning).where(*of_this_version).values(**values))
 
 
 def _job(row: Row[Any]) -> ProvisioningJob:
     values = row._asdict()
     answer = values.pop("answer")
-    payload = json.loads(values.pop("payload"))
-    return ProvisioningJob(**values, payload=payload, answer=None if answer is None else json.loads(answer))
+    return ProvisioningJob(**values, answer=None if answer is None else json.loads(answer))

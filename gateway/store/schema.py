@@ -164,14 +164,12 @@ tier_changes = Table(
     sqlite_autoincrement=True,
 )
 
-outbox = Table(
-    "outbox",
+provisioning = Table(
+    "provisioning",
     metadata,
-    Column("wish_id", _number, primary_key=True, autoincrement=True),
-    Column("kind", _text, nullable=False),
+    Column("job_id", _number, primary_key=True, autoincrement=True),
     Column("app_id", _text, nullable=False),
     Column("user_id", _text, nullable=False),
-    Column("payload", _text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("state", _text, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -179,8 +177,8 @@ outbox = Table(
     Column("error", _text, nullable=False),
     Column("answer", _text),
     Column("updated_at", _instant, nullable=False),
-    Index("uq_outbox_wish", "app_id", "user_id", "kind", unique=True),
-    Index("ix_outbox_due", "state", "due_at"),
+    Index("uq_provisioning_user", "app_id", "user_id", unique=True),
+    Index("ix_provisioning_due", "state", "due_at"),
     sqlite_autoincrement=True,
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, exists, literal, or_, select, tuple_
 
-from gateway.store.schema import customers, entitlements, grants, outbox
+from gateway.store.schema import customers, entitlements, grants, provisioning
 
 NO_STATUS = "none"
 _COLUMNS = (
@@ -39,7 +39,7 @@ def listed(
 
 def is_known(conn: Connection, app_id: str, user_id: str) -> bool:
     """Whether anything of this user is here: a tier, a Stripe customer, a grant, or having been seen at the gate."""
-    places = (entitlements, customers, grants, outbox)
+    places = (entitlements, customers, grants, provisioning)
     found = (exists().where(each.c.app_id == app_id, each.c.user_id == user_id) for each in places)
     return bool(conn.execute(select(or_(*found))).scalar())
 
@@ -60,8 +60,8 @@ def _only_seen(
 ) -> list[dict[str, Any]]:
     if wanted.status not in (None, NO_STATUS):
         return []
-    row, known = outbox.c, entitlements.c
-    where = _behind(outbox, wanted, after)
+    row, known = provisioning.c, entitlements.c
+    where = _behind(provisioning, wanted, after)
     where.append(~exists().where(known.app_id == row.app_id, known.user_id == row.user_id))
     if wanted.tier is not None:
         where.append(row.app_id.in_([app_id for app_id, tier in first_tiers.items() if tier == wanted.tier]))

@@ -234,7 +234,7 @@ async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
 
 async def test_nothing_is_written_to_litellm_before_a_restore_is_over(harness: Harness) -> None:
     await harness.subscribed("u1")
-    await harness.store.write(lambda conn: provisioning.put(conn, "litellm", "skai", "u1", {}, harness.billing.now()))
+    await harness.store.write(lambda conn: provisioning.put(conn, "skai", "u1", harness.billing.now()))
     harness.forget_requests()
     worker = Worker(harness.billing)
     harness.billing.recovering = True

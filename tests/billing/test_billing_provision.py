@@ -1,4 +1,4 @@
-"""LiteLLM holds the limits of the current tier, or the outbox holds the job: one id, one owner, nothing forgotten."""
+"""LiteLLM holds the limits of the current tier, or a provisioning job waits: one id, one owner, nothing forgotten."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_t3_a_failed_attempt_ends_the_wait(harness: Harness) -> None:
 
 async def test_t3_who_waits_at_the_gate_goes_ahead_of_limits_that_are_renewed(harness: Harness) -> None:
     now = harness.billing.now()
-    await harness.store.write(lambda conn: provisioning.put(conn, "litellm", "skai", "renewed", {}, now - 60))
+    await harness.store.write(lambda conn: provisioning.put(conn, "skai", "renewed", now - 60))
     await see(harness, "u1")
     (first, second) = await harness.store.read(lambda conn: provisioning.due(conn, now, 8))
     assert (first.user_id, second.user_id) == ("u1", "renewed")
@@ -264,7 +264,7 @@ async def test_what_litellm_refuses_for_good_is_not_tried_again_until_a_person_s
     await harness.settle()
     assert harness.litellm_calls() == {}
     harness.litellm.faults.clear()
-    assert await harness.store.write(lambda conn: provisioning.revive(conn, None, harness.billing.now())) == 1
+    assert await harness.store.write(lambda conn: provisioning.revive(conn, harness.billing.now())) == 1
     await harness.settle()
     assert ((await provisioning_job_of(harness)).state, harness.limits("u1"), await harness.alerts()) == (
         "done",
@@ -302,7 +302,7 @@ async def test_a_wish_that_waited_long_brings_the_tier_of_now(harness: Harness) 
     await granted(harness, "u1", "enterprise")
     await harness.refresh()
     harness.litellm.faults.clear()
-    await provision(harness.billing, job)  # taken from the outbox before the tier changed
+    await provision(harness.billing, job)  # read before the tier changed
     assert harness.limits("u1") == ENTERPRISE
     assert (await provisioning_job_of(harness)).state == "waiting"  # the newer job is not done by the older one
     await harness.settle()

@@ -27,7 +27,7 @@ def found(folder: Path, pattern: str) -> list[Path]:
 def add(url: str, user_id: str) -> None:
     store = Store.open(url)
     store.write_now(lambda conn: customers.add(conn, "skai", user_id, f"cus_{user_id}", None, 1))
-    store.write_now(lambda conn: provisioning.put(conn, "litellm", "skai", user_id, {}, 1))
+    store.write_now(lambda conn: provisioning.put(conn, "skai", user_id, 1))
     store.close_now()
 
 

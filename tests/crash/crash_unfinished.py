@@ -12,7 +12,7 @@ from servers.crash_stage import CrashStage
 # the gate, edits apps.json or grants anything while people buy.
 _EVENTS = "SELECT event_id, state, user_id FROM inbox"
 _REFRESHES = "SELECT user_id, lease_owner, lease_number FROM refreshes WHERE wanted > done"
-_WISHES = "SELECT user_id, version FROM outbox WHERE kind = 'litellm' AND state = 'waiting'"
+_JOBS = "SELECT user_id, version FROM provisioning WHERE state = 'waiting'"
 _NOTICES = "SELECT user_id, change_id FROM notices WHERE state = 'waiting'"
 
 
@@ -29,7 +29,7 @@ def unfinished_work(stage: CrashStage, buying: Collection[str]) -> Unfinished:
     acknowledged = stage.acknowledged_at_kill
     with contextlib.closing(stage.connect()) as conn:
         events = {event_id: (state, user_id) for event_id, state, user_id in conn.execute(_EVENTS)}
-        refreshes, wishes, notices = (conn.execute(each).fetchall() for each in (_REFRESHES, _WISHES, _NOTICES))
+        refreshes, jobs, notices = (conn.execute(each).fetchall() for each in (_REFRESHES, _JOBS, _NOTICES))
     owners = {user_id for event_id, (_, user_id) in events.items() if event_id in acknowledged}
     found = ["inbox" for event_id in acknowledged if events.get(event_id, ("", ""))[0] == "waiting"]
     for user_id, lease_owner, number in refreshes:
@@ -39,7 +39,7 @@ def unfinished_work(stage: CrashStage, buying: Collection[str]) -> Unfinished:
             found.append("routed")
         elif user_id not in buying:
             found.append("fetched" if stage.saw.fetched.get(user_id) == number else "leased")
-    for user_id, version in wishes:
+    for user_id, version in jobs:
         if user_id in owners:
             found.append("litellm sent" if stage.saw.provisioned.get(user_id) == version else "committed")
     found += ["notice sent" for user_id, change_id in notices if user_id in owners and change_id in stage.saw.noticed]
@@ -51,7 +51,7 @@ def waiting(stage: CrashStage) -> dict[str, int]:
     queries = {
         "events": "SELECT count(*) FROM inbox WHERE state = 'waiting'",
         "refreshes": "SELECT count(*) FROM refreshes WHERE wanted > done",
-        "wishes": "SELECT count(*) FROM outbox WHERE state = 'waiting'",
+        "provisioning": "SELECT count(*) FROM provisioning WHERE state = 'waiting'",
         "notices": "SELECT count(*) FROM notices WHERE state = 'waiting'",
     }
     counts = {name: stage.row(query) for name, query in queries.items()}

@@ -145,7 +145,7 @@ async def test_without_litellm_the_tiers_follow_and_the_limits_come_later(tmp_pa
     async with customers(tmp_path) as (stage, people):
         stage.litellm.faults.add(Fault(kind="reset", times=FOR_EVER))
         everybody_leaves(stage)
-        await until(lambda: waiting(stage).keys() == {"wishes"}, "all but LiteLLM is told")
+        await until(lambda: waiting(stage).keys() == {"provisioning"}, "all but LiteLLM is told")
         assert set((await tags(stage, people.session, people.user_ids)).values()) == {"free"}
         held = [stage.litellm.state.budgets[each.budget_id] for each in stage.litellm.state.customers.values()]
         assert BUDGETS["free"] not in [budget.max_budget for budget in held]

@@ -125,7 +125,8 @@ async def test_a_database_outage_of_litellm_is_outlived(
             while not (due := await _due(stage)):
                 await stage.work_once()
             await provision(stage.billing, due[0])
-            (job,) = await stage.billing.store.read(lambda conn: provisioning.of_user(conn, "outage", person.user_id))
+            job = await stage.billing.store.read(lambda conn: provisioning.get(conn, "outage", person.user_id))
+            assert job is not None
             assert (job.state, job.attempts > 0) == ("waiting", True), job
         finally:
             real_litellm.start_database()
@@ -133,7 +134,7 @@ async def test_a_database_outage_of_litellm_is_outlived(
 
 
 async def _due(stage: Simulation) -> list[provisioning.ProvisioningJob]:
-    """The wishes that are due, with Stripe's part of the work done but LiteLLM's not."""
+    """The jobs that are due, with Stripe's part of the work done but LiteLLM's not."""
     return await stage.billing.store.read(lambda conn: provisioning.due(conn, stage.billing.now(), 8))
 
 

@@ -40,7 +40,7 @@ def tell_outside_the_transaction() -> None:
 
     def tell_later(billing: Any, lease: Any, outcome: Any) -> None:
         def job(conn: Any) -> None:
-            provisioning.put(conn, "litellm", lease.app_id, lease.user_id, {}, billing.now())
+            provisioning.put(conn, lease.app_id, lease.user_id, billing.now())
             if outcome.change is not None:
                 write_notice(conn, billing.app(lease.app_id), outcome.change, billing.now())
 

@@ -62,7 +62,7 @@ class Vendors:
     """What the vendors saw, in the terms of the service's own rows, which are read at that moment.
 
     Of this life of the service: `fetched`, user → number of the lease whose subscriptions Stripe has answered; `told`,
-    user → version of the wish that LiteLLM was called for; `noticed`, webhook-ids. Of all lives: `notices`.
+    user → version of the provisioning job that LiteLLM was called for; `noticed`, webhook-ids. Of all lives: `notices`.
     """
 
     fetched: dict[str, int] = field(default_factory=dict)
@@ -288,7 +288,7 @@ class CrashStage:
         if request.path not in ("/customer/new", "/customer/update"):
             return await handler(request)
         user_id = (await request.json())["user_id"]
-        version = self.row("SELECT version FROM outbox WHERE kind = 'litellm' AND user_id = ?", user_id)
+        version = self.row("SELECT version FROM provisioning WHERE user_id = ?", user_id)
         if version is not None:
             self.saw.provisioned[user_id] = version
         if self.random.random() < 0.5:

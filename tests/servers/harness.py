@@ -267,8 +267,7 @@ class Harness:
         return {(each.kind, each.subject) for each in await self.query(alerts.live)}
 
     async def provisioning_job(self, user_id: str, app_id: str = "skai") -> provisioning.ProvisioningJob | None:
-        found = await self.query(lambda conn: provisioning.of_user(conn, app_id, user_id))
-        return found[0] if found else None
+        return await self.query(lambda conn: provisioning.get(conn, app_id, user_id))
 
     def asked(self, method: str, path: str) -> list[Any]:
         """What Stripe's API was asked, by method and the start of the path."""

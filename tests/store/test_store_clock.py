@@ -17,7 +17,7 @@ def waiting(conn: Connection, due_at: int) -> None:
     refreshes.want(conn, "skai", "u1", NOW)
     [lease] = refreshes.lease(conn, "me", NOW, 60, 1)
     refreshes.fail(conn, lease, "me", due_at, "")
-    job_id = provisioning.put(conn, "litellm", "skai", "u1", {}, NOW)
+    job_id = provisioning.put(conn, "skai", "u1", NOW)
     provisioning.retry(conn, job_id, 1, due_at, "")
     change = entitlements.save(conn, "skai", "u1", Entitlement("pro", Reason.GRANT, "grant"), NOW)
     assert change is not None
@@ -34,9 +34,9 @@ def waiting(conn: Connection, due_at: int) -> None:
 
 def due(conn: Connection) -> list[int | None]:
     pending = refreshes.of_user(conn, "skai", "u1")
-    [job], [notice] = provisioning.of_user(conn, "skai", "u1"), notices.of_user(conn, "skai", "u1", 1)
+    job, [notice] = provisioning.get(conn, "skai", "u1"), notices.of_user(conn, "skai", "u1", 1)
     event_due_at = conn.execute(inbox.select()).one().due_at
-    return [pending.due_at if pending else None, job.due_at, notice.due_at, event_due_at]
+    return [pending.due_at if pending else None, job.due_at if job else None, notice.due_at, event_due_at]
 
 
 def test_after_a_jump_back_everything_waits_as_long_as_before(conn: Connection) -> None:

@@ -34,7 +34,7 @@ def person(conn: Connection, user_id: str, customer_id: str) -> None:
     customers.add(conn, "skai", user_id, customer_id, None, 100)
     entitlements.save(conn, "skai", user_id, PAID, 100)
     refreshes.want(conn, "skai", user_id, 100)
-    provisioning.put(conn, "litellm", "skai", user_id, {}, 100)
+    provisioning.put(conn, "skai", user_id, 100)
     checkouts.begin(conn, "skai", user_id, "pro", "price_pro", 100)
     grants.add(conn, "skai", user_id, "pro", "gift", None, 100)
     keys.add(conn, "user", user_id.encode().ljust(32), "skai", user_id, "", 100)
@@ -103,13 +103,13 @@ def test_an_accounts_rows_go_and_what_is_ours_stays(conn: Connection) -> None:
     assert set(refreshes.waiting(conn)) == {("skai", "u1")}
 
 
-def test_a_restored_database_wishes_for_nothing_old(conn: Connection) -> None:
+def test_a_restored_database_has_no_old_job(conn: Connection) -> None:
     person(conn, "u1", "cus_1")
     litellm_ids.provisioned(conn, "customer", "u1", "digest", "1d", 100)
     notice(conn, "chg_done", "u1", "done", 100)
     checkouts.opened(conn, "skai", "u1", 1, "cs_1", "https://checkout.example.com", 10_000)
     assert mark_restored(conn, 200) == 1
-    assert provisioning.of_user(conn, "skai", "u1") == []
+    assert provisioning.get(conn, "skai", "u1") is None
     assert [each.change_id for each in notices.of_user(conn, "skai", "u1", 10)] == ["chg_done"]
     assert checkouts.get(conn, "skai", "u1") is None
     told = litellm_ids.get(conn, "customer", "u1")

@@ -64,7 +64,7 @@ HOT = {
     "last_good.of_user": lambda conn: last_good.of_user(conn, "skai", "u1"),
     "provisioning.due": lambda conn: provisioning.due(conn, 100, 10),
     "provisioning.counts": provisioning.counts,
-    "provisioning.of_user": lambda conn: provisioning.of_user(conn, "skai", "u1"),
+    "provisioning.get": lambda conn: provisioning.get(conn, "skai", "u1"),
     "notices.due": lambda conn: notices.due(conn, 100, 10, busy_apps=["skai"], under_way=["a", "b"]),
     "notices.counts": notices.counts,
     "notices.failing": lambda conn: notices.failing(conn, "skai", 5),

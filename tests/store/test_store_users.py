@@ -21,7 +21,7 @@ def _fill(conn: Connection) -> None:
     entitlements.save(conn, "skai", "ada", PRO, 100)
     entitlements.save(conn, "skai", "bob", FREE, 100)
     entitlements.save(conn, "blog", "ada", Entitlement("patron", Reason.GRANT, "grant"), 100)
-    provisioning.put(conn, "litellm", "skai", "only seen", {}, 100)
+    provisioning.put(conn, "skai", "only seen", 100)
 
 
 def _names(conn: Connection, **wanted: str) -> list[tuple[str, str, str]]:
@@ -64,7 +64,7 @@ def test_pages_of_any_size_hold_everybody_once_and_in_order(
         for user_id in decided:
             entitlements.save(conn, "skai", user_id, FREE, 100)
         for user_id in seen:
-            provisioning.put(conn, "litellm", "skai", user_id, {}, 100)
+            provisioning.put(conn, "skai", user_id, 100)
         found: list[str] = []
         after = ("", "")
         while page := users.listed(conn, Wanted(), FIRST, after, size):

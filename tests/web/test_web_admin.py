@@ -137,7 +137,7 @@ async def test_a_refresh_is_wanted_for_known_apps_only(running: Running) -> None
     await running.admin("POST", "/admin/grants", {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "x"})
     assert (await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"}))[0] == 202
     assert (await running.admin("POST", "/admin/refresh", {"app_id": "nope", "user_id": "u1"}))[0] == 404
-    assert (await running.admin("POST", "/admin/outbox/retry"))[0] == 200
+    assert (await running.admin("POST", "/admin/provisioning/retry"))[0] == 200
 
 
 async def test_a_reload_tells_every_problem_of_a_bad_file(running: Running) -> None:

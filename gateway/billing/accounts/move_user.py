@@ -128,7 +128,7 @@ def _move(
         if change is not None:
             write_notice(conn, app, change, now)
         if app.litellm is not None:
-            provisioning.put(conn, "litellm", app_id, user_id, {}, now)
+            provisioning.put(conn, app_id, user_id, now)
         refreshes.want(conn, app_id, user_id, now)
         refreshes.revoke(conn, app_id, user_id)  # one that is under way asked for customers that have moved since
     live = [key for key in keys.live(conn) if (key.app_id, key.user_id) == (app_id, to_user_id)]

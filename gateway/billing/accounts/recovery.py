@@ -20,7 +20,7 @@ RECOVERY = "recovery"
 POLL_SECONDS = 0.5
 
 _VOID = (
-    text("DELETE FROM outbox"),
+    text("DELETE FROM provisioning"),
     text("DELETE FROM notices WHERE state <> 'done'"),
     # LiteLLM holds what was written after the backup was made: everybody's limits are written anew.
     text("UPDATE litellm_ids SET digest = ''"),

@@ -24,7 +24,7 @@ User = tuple[str, str]
 
 
 class FirstSeenUserQueue:
-    """A bounded queue between the gate and the outbox. `add` never waits, and says where there is no room."""
+    """Bounded queue of first-seen users, on their way to provisioning jobs. `add` never waits."""
 
     def __init__(self, billing: Billing) -> None:
         self._billing = billing
@@ -51,7 +51,7 @@ class FirstSeenUserQueue:
         return self._pending[user]
 
     async def run(self) -> None:
-        """Move what was seen into the outbox, for ever."""
+        """Turn first-seen users into provisioning jobs, for ever."""
         while True:
             seen = [await self._waiting.get()]
             while len(seen) < BATCH and not self._waiting.empty():
@@ -96,8 +96,8 @@ class FirstSeenUserQueue:
         forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)
         if forgotten_at is not None and now < forgotten_at + SESSIONS_LAST_SECONDS:
             return False  # a session that is still open, not a person who has come back
-        jobs = provisioning.of_user(conn, app_id, user_id)
-        if any(job.state != provisioning.DONE or job.answer for job in jobs):
-            return any(job.kind == "litellm" and job.state == provisioning.WAITING and not job.attempts for job in jobs)
-        provisioning.put(conn, "litellm", app_id, user_id, {}, now, before_others=True)
+        job = provisioning.get(conn, app_id, user_id)
+        if job is not None and (job.state != provisioning.DONE or job.answer):
+            return job.is_on_its_way
+        provisioning.put(conn, app_id, user_id, now, before_others=True)
         return True

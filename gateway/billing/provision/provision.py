@@ -1,4 +1,4 @@
-"""The outbox to LiteLLM: each job is written, read back, and repeated until LiteLLM holds it or refuses for good."""
+"""Provisioning jobs: each is written, read back, and repeated until LiteLLM holds it or refuses for good."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
-KIND = "litellm"
 FAILURES_UNTIL_ALERT = 5
 BUGS_UNTIL_DEAD = 10
 RENEW_PAGE = 500
@@ -227,7 +226,7 @@ def _stale(
 
 def _put_provisioning_jobs(conn: Connection, *, app_id: str, user_ids: Sequence[str], now: int) -> None:
     for user_id in user_ids:
-        provisioning.put(conn, KIND, app_id, user_id, {}, now)
+        provisioning.put(conn, app_id, user_id, now)
 
 
 async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exception) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.provision.provision import KIND, budget_id, litellm_id
+from gateway.billing.provision.provision import budget_id, litellm_id
 from gateway.billing.reconcile.report import Kind, Line, Report, describe_tier
 from gateway.billing.reconcile.state import Progress
 from gateway.catalog.model import App, Tier
@@ -131,8 +131,8 @@ class _Comparison:
         app = self._app
         stored = entitlements.get(conn, app.app_id, user_id)
         now_tier = (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
-        jobs = [each for each in provisioning.of_user(conn, app.app_id, user_id) if each.kind == KIND]
-        if now_tier != tier or any(each.state == provisioning.WAITING and each.attempts == 0 for each in jobs):
+        job = provisioning.get(conn, app.app_id, user_id)
+        if now_tier != tier or (job is not None and job.is_on_its_way):
             return None
         said = describe_tier(stored.entitlement) if stored else f"{tier.tier_id} (default)"
         claimed = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", own_id)

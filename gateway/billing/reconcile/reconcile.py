@@ -17,7 +17,6 @@ from gateway.billing.accounts import unadopted
 from gateway.billing.accounts.adopt import adopt_unknown
 from gateway.billing.context import Billing
 from gateway.billing.events.missed import check_account, fill_inbox
-from gateway.billing.provision.provision import KIND as LITELLM
 from gateway.billing.reconcile.litellm_drift import compare_litellm
 from gateway.billing.reconcile.report import (
     IdSet,
@@ -107,7 +106,7 @@ def _ask_for_repairs(conn: Connection, *, lines: Sequence[Line], now: int) -> No
         if line.refresh:
             refreshes.want(conn, line.app_id, line.user_id, now)
         if line.provision:
-            provisioning.put(conn, LITELLM, line.app_id, line.user_id, {}, now)
+            provisioning.put(conn, line.app_id, line.user_id, now)
 
 
 class _Pass:

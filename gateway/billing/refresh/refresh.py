@@ -135,7 +135,7 @@ def _save(
     """Entitlement, history, and what the world must be told of the change, all in this transaction."""
     change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
     if app.litellm is not None and (change is not None or stored is None):
-        provisioning.put(conn, "litellm", lease.app_id, lease.user_id, {}, now)
+        provisioning.put(conn, lease.app_id, lease.user_id, now)
     if change is not None:
         write_notice(conn, app, change, now)
     return change

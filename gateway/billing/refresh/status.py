@@ -82,7 +82,7 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
     answer = await status(billing, app_id, user_id)
     changes = await billing.store.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
     events = await billing.store.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
-    jobs = await billing.store.read(lambda conn: provisioning.of_user(conn, app_id, user_id))
+    job = await billing.store.read(lambda conn: provisioning.get(conn, app_id, user_id))
     answer["changes"] = [
         {"at": each.at, "from": each.from_tier, "to": each.to_tier, "reason": each.reason, "change_id": each.change_id}
         for each in changes
@@ -91,10 +91,7 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
         {"received_at": each.received_at, "event_id": each.event_id, "type": each.type, "state": each.state}
         for each in events
     ]
-    answer["provisioning"] = [
-        {"kind": each.kind, "state": each.state, "attempts": each.attempts, "error": each.error, "answer": each.answer}
-        for each in jobs
-    ]
+    answer["provisioning"] = [_provisioning(job)] if job else []
     pending = await billing.store.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
     # When Stripe is asked again although no event came, and what keeps it from being asked now.
     timers = ("due_at", "timer_at", "attempts", "last_error")
@@ -104,6 +101,10 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
     shown = ("change_id", "state", "attempts", "last_status", "error", "due_at", "created_at", "done_at")
     answer["notices"] = [{name: getattr(each, name) for name in shown} for each in told]
     return answer
+
+
+def _provisioning(job: provisioning.ProvisioningJob) -> dict[str, object]:
+    return {"kind": "litellm"} | {name: getattr(job, name) for name in ("state", "attempts", "error", "answer")}
 
 
 async def _concerns(billing: Billing, app_id: str, user_id: str) -> list[dict[str, str]]:

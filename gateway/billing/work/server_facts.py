@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from gateway.billing.accounts.account import binding, mode_of
 from gateway.billing.checkout.portal import kept_configuration
 from gateway.billing.context import Billing
-from gateway.billing.provision.provision import KIND, litellm_id
+from gateway.billing.provision.provision import litellm_id
 from gateway.catalog.model import App
 from gateway.store import entitlements, instance, litellm_ids, provisioning
 
@@ -61,10 +61,8 @@ def _provisioned(conn: Connection, app: App) -> dict[str, str] | None:
     user_id = litellm_ids.newest(conn, app.app_id, app.litellm.mode)
     if user_id is None:
         return None
-    if any(
-        each.kind == KIND and each.state != provisioning.DONE
-        for each in provisioning.of_user(conn, app.app_id, user_id)
-    ):
+    job = provisioning.get(conn, app.app_id, user_id)
+    if job is not None and job.state != provisioning.DONE:
         return None
     stored = entitlements.get(conn, app.app_id, user_id)
     tier = (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier

@@ -1,4 +1,4 @@
-"""What LiteLLM must still be told."""
+"""Provisioning jobs: what LiteLLM must still be given."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from gateway.web.auth import require_operator
 from gateway.web.context import BILLING
 
 
-async def count_provisioning_jobs(request: web.Request) -> web.Response:
-    """How many wishes wait, are done and are given up."""
+async def count(request: web.Request) -> web.Response:
+    """How many provisioning jobs are waiting, done and dead."""
     require_operator(request)
     return web.json_response(await request.app[BILLING].store.read(provisioning.counts))
 
 
 async def renew(request: web.Request) -> web.Response:
-    """Tell LiteLLM anew of every user whose limits there are not those of apps.json now; how many that are."""
+    """Add a provisioning job for each user whose limits at LiteLLM differ from apps.json; how many."""
     require_operator(request)
     return web.json_response({"renewed": await renew_limits(request.app[BILLING])}, status=202)
 
 
-async def retry_provisioning_jobs(request: web.Request) -> web.Response:
-    """Try every wish again that was given up, after its cause was mended."""
+async def retry(request: web.Request) -> web.Response:
+    """Retry every dead provisioning job."""
     require_operator(request)
     billing = request.app[BILLING]
-    revived = await billing.store.write(lambda conn: provisioning.revive(conn, None, billing.now()))
+    revived = await billing.store.write(lambda conn: provisioning.revive(conn, billing.now()))
     billing.provisioning_wanted.set()
     return web.json_response({"revived": revived})

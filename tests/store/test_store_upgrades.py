@@ -1,0 +1,65 @@
+"""A database of an older version is brought to the newest schema with everything that is in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from alembic import command
+from sqlalchemy import Connection, inspect, text
+
+from gateway.store import Store, provisioning
+from gateway.store.engine.ownership import migration_config
+from gateway.store.store import _backend
+
+
+def _older(database_url: str, revision: str, *rows: tuple[str, dict[str, Any]]) -> Store:
+    """The database as `revision` left it, with these (table, values), opened by this version."""
+    backend = _backend(database_url)
+    config = migration_config()
+    with backend.connect_writer() as conn, conn.begin():
+        config.attributes["connection"] = conn
+        command.upgrade(config, revision)
+        for table, values in rows:
+            names = ", ".join(values)
+            places = ", ".join(f":{name}" for name in values)
+            conn.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608  # names from here
+    backend.close()
+    return Store.open(database_url)
+
+
+def _job(user_id: str, kind: str = "litellm", **values: Any) -> tuple[str, dict[str, Any]]:
+    job = {
+        "kind": kind, "app_id": "skai", "user_id": user_id, "payload": "{}", "version": 3, "state": "waiting",
+        "attempts": 2, "due_at": 150, "error": "LiteLLM is down", "answer": None, "updated_at": 100,
+    }  # fmt: skip
+    return "outbox", job | values
+
+
+def _jobs(conn: Connection) -> list[provisioning.ProvisioningJob]:
+    return provisioning.due(conn, 10_000, 10)
+
+
+def test_jobs_that_wait_in_the_old_outbox_still_wait(database_url: str) -> None:
+    done = _job("done", state="done", error="", answer='{"answer": {"blocked": false}}')
+    opened = _older(database_url, "0005", _job("late", due_at=300), _job("early"), done, _job("early", kind="notice"))
+    found = opened.read_now(_jobs)
+    assert [(job.user_id, job.version, job.attempts, job.error) for job in found] == [
+        ("early", 3, 2, "LiteLLM is down"),
+        ("late", 3, 2, "LiteLLM is down"),
+    ]
+    kept = opened.read_now(lambda conn: provisioning.get(conn, "skai", "done"))
+    assert kept is not None
+    assert (kept.state, kept.answer) == ("done", {"answer": {"blocked": False}})
+    # The new table numbers its rows by itself.
+    assert opened.write_now(lambda conn: provisioning.put(conn, "skai", "new", 500)) not in {j.job_id for j in found}
+    assert opened.write_now(lambda conn: provisioning.put(conn, "skai", "late", 500)) in {j.job_id for j in found}
+    opened.close_now()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
+def test_every_older_version_is_upgraded(database_url: str, revision: str) -> None:
+    opened = _older(database_url, revision, _job("u1"))
+    assert [job.user_id for job in opened.read_now(_jobs)] == ["u1"]
+    assert "outbox" not in opened.read_now(lambda conn: inspect(conn).get_table_names())
+    opened.close_now()
