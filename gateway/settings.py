@@ -18,8 +18,9 @@ from gateway.setting_rules import (
     secret_rule,
     url_problem,
 )
+from gateway.setting_variables import VARIABLES
 
-STRIPE_API_BASE = "https://api.stripe.com"
+STRIPE_API_BASE = VARIABLES["STRIPE_API_BASE"].default or ""
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 # Secrets that examples and tutorials show: worse than none, because they look set.
 _WELL_KNOWN_SECRETS = {
@@ -135,9 +136,12 @@ class _EnvironmentReader:
         self.environ = environ
         self.problems: list[str] = []
 
-    def secret(
-        self, name: str, *, what: str, required: bool = True, split: Callable[[str], Secrets] = split_secret
-    ) -> Secrets:
+    def text(self, name: str) -> str:
+        """The value without blanks around it, or the default; empty if there is neither."""
+        return self.environ.get(name, "").strip() or VARIABLES[name].default or ""
+
+    def secret(self, name: str, *, required: bool = True, split: Callable[[str], Secrets] = split_secret) -> Secrets:
+        what = VARIABLES[name].what
         file_name = self.environ.get(f"{name}_FILE", "")
         text = self.environ.get(name, "")
         if file_name and text:
@@ -167,13 +171,13 @@ class _EnvironmentReader:
                 return ()
         return secrets
 
-    def url(self, name: str, default: str | None, *, what: str, example: str, may_have_path: bool = True) -> str | None:
-        text = self.environ.get(name, "").strip() or default
-        if text is None:
+    def url(self, name: str, *, may_have_path: bool = True) -> str | None:
+        text, example = self.text(name), VARIABLES[name].example
+        if not text:
             return None
         problem = url_problem(text)
         if problem:
-            self.problems.append(f'{name}: {problem}; expected {what}, such as "{example}"')
+            self.problems.append(f'{name}: {problem}; expected {VARIABLES[name].what}, such as "{example}"')
             return None
         text = text.rstrip("/")
         path = urlsplit(text).path
@@ -181,11 +185,11 @@ class _EnvironmentReader:
             self.problems.append(f'{name}: has the path "{path[:60]}", but must be a host alone, such as "{example}"')
         return text
 
-    def port(self, name: str, default: int) -> int:
-        text = self.environ.get(name, "").strip() or str(default)
+    def port(self, name: str) -> int:
+        text = self.text(name)
         if not _DIGITS.fullmatch(text) or not 0 <= int(text) <= 65535:
             self.problems.append(f'{name}: expected a port number from 0 to 65535, got "{text[:20]}"')
-            return default
+            return int(VARIABLES[name].default or 0)
         return int(text)
 
 
@@ -201,7 +205,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     public_url = _public_url(reader)
     port, gate_port = _ports(reader)
     database_url = database_url_of(environ)
-    host = environ.get("HOST", "").strip() or "0.0.0.0"  # noqa: S104  # a container is reached from outside
+    host = reader.text("HOST")
     for name, problem in (("DATABASE_URL", database_problem(database_url)), ("HOST", host_problem(host))):
         if problem:
             reader.problems.append(f"{name}: {problem}")
@@ -225,25 +229,17 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def database_url_of(environ: Mapping[str, str]) -> str:
-    return environ.get("DATABASE_URL", "").strip() or "sqlite:///data/skpayments.db"
+    return _EnvironmentReader(environ).text("DATABASE_URL")
 
 
 def apps_file_of(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("APPS_FILE", "").strip() or "apps.json")
+    return Path(_EnvironmentReader(environ).text("APPS_FILE"))
 
 
 def _stripe(reader: _EnvironmentReader) -> tuple[Secrets, Secrets, str]:
     """The API key, the webhook secret and the API's address."""
-    key = reader.secret(
-        "STRIPE_SECRET_KEY", what="Stripe's secret or restricted key (sk_… or rk_…), Dashboard > Developers > API keys"
-    )
-    webhook_secret = reader.secret(
-        "STRIPE_WEBHOOK_SECRET",
-        what="the signing secret of the webhook endpoint (whsec_…), Dashboard > Developers > Webhooks > the endpoint",
-    )
-    api_base = reader.url(
-        "STRIPE_API_BASE", STRIPE_API_BASE, what="Stripe's address", example=STRIPE_API_BASE, may_have_path=False
-    )
+    key, webhook_secret = reader.secret("STRIPE_SECRET_KEY"), reader.secret("STRIPE_WEBHOOK_SECRET")
+    api_base = reader.url("STRIPE_API_BASE", may_have_path=False)
     if any("_live_" in secret.reveal() for secret in key) and api_base != STRIPE_API_BASE:
         reader.problems.append(
             "STRIPE_API_BASE: a live key is never sent anywhere but Stripe; unset STRIPE_API_BASE or use a test key"
@@ -253,10 +249,7 @@ def _stripe(reader: _EnvironmentReader) -> tuple[Secrets, Secrets, str]:
 
 def _own_secrets(reader: _EnvironmentReader) -> tuple[Secrets, Secrets]:
     """GATE_SECRET and ADMIN_TOKEN."""
-    gate_secret = reader.secret("GATE_SECRET", what="shared with Traefik only; make one with: openssl rand -hex 32")
-    admin_token = reader.secret(
-        "ADMIN_TOKEN", what="for /admin and the skpay command; make one with: openssl rand -hex 32"
-    )
+    gate_secret, admin_token = reader.secret("GATE_SECRET"), reader.secret("ADMIN_TOKEN")
     if set(gate_secret) & set(admin_token):
         reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; give it one of its own")
     return gate_secret, admin_token
@@ -265,23 +258,21 @@ def _own_secrets(reader: _EnvironmentReader) -> tuple[Secrets, Secrets]:
 def _litellm(reader: _EnvironmentReader) -> tuple[str | None, Secrets]:
     """The address and the key; LiteLLM is optional."""
     url = _litellm_url(reader)
-    key = reader.secret(
-        "LITELLM_KEY", what="a LiteLLM key that may manage users", required=url is not None, split=split_vendor_key
-    )
+    key = reader.secret("LITELLM_KEY", required=url is not None, split=split_vendor_key)
     if key and url is None and "LITELLM_URL" not in reader.environ:
         reader.problems.append("LITELLM_URL: not set, but LITELLM_KEY is. Set both, or neither")
     return url, key
 
 
 def _ports(reader: _EnvironmentReader) -> tuple[int, int]:
-    port, gate_port = reader.port("PORT", 8080), reader.port("GATE_PORT", 8081)
+    port, gate_port = reader.port("PORT"), reader.port("GATE_PORT")
     if port == gate_port and port != 0:
         reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
     return port, gate_port
 
 
 def _litellm_url(reader: _EnvironmentReader) -> str | None:
-    url = reader.url("LITELLM_URL", None, what="LiteLLM's address", example="http://litellm:4000")
+    url = reader.url("LITELLM_URL")
     last = "" if url is None else urlsplit(url).path.rpartition("/")[2]
     if last in ("v1", "ui"):
         reader.problems.append(f'LITELLM_URL: ends in "/{last}", which is one page of LiteLLM; leave it out')
@@ -289,8 +280,8 @@ def _litellm_url(reader: _EnvironmentReader) -> str | None:
 
 
 def _public_url(reader: _EnvironmentReader) -> str:
-    text = reader.environ.get("PUBLIC_URL", "").strip()
-    what = "not set. It is the address at which browsers and Stripe reach this service, such as https://pay.example.com"
+    text, variable = reader.text("PUBLIC_URL"), VARIABLES["PUBLIC_URL"]
+    what = f"not set. It is {variable.what}, such as {variable.example}"
     problem = public_url_problem(text) if text else what
     if problem:
         reader.problems.append(f"PUBLIC_URL: {problem}")

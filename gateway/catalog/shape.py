@@ -41,11 +41,11 @@ class LimitsShape(Shape):
     ] = None
     budget_duration: Annotated[
         str,
-        Field(pattern=r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo)$", description="When spending starts again at 0."),
+        Field(pattern=r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo)$", description="How often the spend is reset to 0."),
         Leaf('a duration of LiteLLM, such as "1d" (s, m, h, d, w or mo)'),
     ] = "1d"
-    tpm_limit: Limit = Field(None, description="Tokens a minute; null is unlimited.")
-    rpm_limit: Limit = Field(None, description="Requests a minute; null is unlimited.")
+    tpm_limit: Limit = Field(None, description="Tokens per minute; null is unlimited.")
+    rpm_limit: Limit = Field(None, description="Requests per minute; null is unlimited.")
     models: (
         list[Annotated[str, Field(min_length=1, max_length=200), Leaf("the name of a model", values.text_problem)]]
         | None
@@ -53,7 +53,7 @@ class LimitsShape(Shape):
         None,
         min_length=1,
         max_length=1000,
-        description="LiteLLM's names of the models this tier may use; left out: all.",
+        description="The models this tier may use, by their names in LiteLLM. Default: all.",
     )
 
 
@@ -79,18 +79,22 @@ class PriceShape(Shape):
     lookup_key: LookupKey = ""
     unit_amount: Annotated[
         int | None,
-        Field(ge=0, le=MAX_LIMIT, description="In minor units (cents); compared with Stripe's and warned about."),
+        Field(
+            ge=0, le=MAX_LIMIT, description="In minor units (cents). A difference from Stripe's amount opens an alert."
+        ),
         Leaf("a whole number of minor units (cents) >= 0"),
     ] = None
-    currency: Annotated[str | None, Field(pattern=r"^[a-z]{3}$"), Leaf('three lower-case letters, such as "usd"')] = (
-        None
-    )
+    currency: Annotated[
+        str | None,
+        Field(pattern=r"^[a-z]{3}$", description="Compared with Stripe's price, as unit_amount is."),
+        Leaf('three lower-case letters, such as "usd"'),
+    ] = None
     interval: Annotated[
         Literal["day", "week", "month", "year"] | None, Leaf('one of "day", "week", "month", "year"')
-    ] = None
+    ] = Field(None, description="The billing interval. Compared with Stripe's price, as unit_amount is.")
     interval_count: Annotated[
         int | None,
-        Field(ge=1, le=1095, description="It is paid every so many intervals; 1 if left out."),
+        Field(ge=1, le=1095, description="The number of intervals between two payments. Default: 1."),
         Leaf("a whole number from 1 to 1095"),
     ] = None
 
@@ -113,31 +117,35 @@ class OtherPriceShape(Shape):
 
 
 class TierShape(Shape):
-    """A level of an app. The first tier is what everybody has without paying."""
+    """A level of an app. The first tier is the default tier: every user has it without paying."""
 
-    id: TierId
-    name: Name
+    id: TierId = Field(description="Sent to the app as X-SK-Tier.")
+    name: Name = Field(description="Shown to buyers.")
     prices: list[PriceShape] = Field(
-        default_factory=list, max_length=100, description="Who pays one of these has this tier."
+        default_factory=list, max_length=100, description="The Stripe prices that give this tier."
     )
     features: list[Feature] = Field(
-        default_factory=list, max_length=500, description="Words for what this tier may do."
+        default_factory=list,
+        max_length=500,
+        description="Names of what this tier may do, for route rules and X-SK-Features.",
     )
-    limits: LimitsShape | None = None
-    traffic: TrafficShape | None = None
-    internal: Flag = Field(False, description="Only granted by an operator; never sold or shown.")
+    limits: LimitsShape | None = Field(None, description="What LiteLLM allows. Required if the app has litellm.")
+    traffic: TrafficShape | None = Field(None, description="Rate limits in Traefik. Not with labels.")
+    internal: Flag = Field(False, description="Granted by an operator only; never sold or shown.")
     was: list[TierId] = Field(default_factory=list, max_length=100, description="Former ids of this tier.")
 
 
 class RouteShape(Shape):
-    """What it takes to pass below a path: nothing (`public`), or a tier, features or both."""
+    """A rule for a path and everything below it: public, or a required tier, features or both."""
 
-    path: RoutePath = Field(description="A prefix by whole segments: /a matches /a and /a/b, not /ab.")
-    public: Flag = Field(False, description="Everybody may, signed in or not.")
-    min_tier: TierId | None = Field(None, description="This tier or one after it in the list.")
-    features: list[Feature] = Field(default_factory=list, max_length=100, description="All of these are needed.")
+    path: RoutePath = Field(description="A prefix of whole segments: /a matches /a and /a/b, but not /ab.")
+    public: Flag = Field(False, description="Open to everybody, signed in or not.")
+    min_tier: TierId | None = Field(None, description="The lowest tier that passes, by its position in tiers.")
+    features: list[Feature] = Field(
+        default_factory=list, max_length=100, description="The tier must have all of these."
+    )
     methods: list[Method] = Field(
-        default_factory=list, max_length=20, description="Only for these methods; left out: all."
+        default_factory=list, max_length=20, description="The methods that the rule applies to. Default: all."
     )
 
 
@@ -145,95 +153,111 @@ class LiteLLMShape(Shape):
     """How limits reach LiteLLM for the users of this app."""
 
     mode: Annotated[Literal["customer", "internal_user"], Leaf('one of "customer", "internal_user"')] = Field(
-        description="customer: one shared key and a header (Open WebUI). internal_user: users with keys of their own."
+        description="customer: one shared key and a header with the user's id (Open WebUI). internal_user: each user "
+        "has a key."
     )
     user_id: Annotated[
         str,
-        Field(min_length=1, max_length=150, description="The id at LiteLLM, made of {user_id} and {app_id}."),
+        Field(
+            min_length=1,
+            max_length=150,
+            description="A template for the user's id in LiteLLM, with {user_id} and {app_id}.",
+        ),
         Leaf('a template such as "{app_id}:{user_id}"', values.user_id_template_problem),
     ] = "{user_id}"
     shared_key: SecretText | None = Field(
         None,
-        description="Where the key is with which the app calls LiteLLM: skpay doctor proves with it that limits are "
-        "enforced. internal_user: a key made for the LiteLLM user skpay-doctor-APP.",
+        description="The key with which the app calls LiteLLM; skpay doctor uses it to prove that limits are "
+        "enforced. internal_user: a key of the LiteLLM user skpay-doctor-APP.",
     )
     user_header: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9-]{1,100}$", description="customer: the header that names the user to LiteLLM."),
         Leaf('the name of a header, such as "X-OpenWebUI-User-Id"'),
     ] = "X-OpenWebUI-User-Id"
-    shared_users: Flag = Field(False, description="On each of them: apps may share their users at LiteLLM.")
-    mixed_modes: Flag = Field(False, description="On each app: both modes may stand on one LiteLLM.")
+    shared_users: Flag = Field(False, description="Set in each app of one LiteLLM whose users have the same ids there.")
+    mixed_modes: Flag = Field(False, description="Set in each app to accept both modes on one LiteLLM.")
 
 
 class UrlsShape(Shape):
-    """Where Stripe sends people back to."""
+    """Where Stripe redirects buyers to."""
 
-    success: WebUrl
-    cancel: WebUrl
+    success: WebUrl = Field(description="After a payment.")
+    cancel: WebUrl = Field(description="After leaving the checkout without paying.")
 
 
 class NotifyShape(Shape):
-    """Where the app itself is told of each change of a user's tier, by a signed POST (Standard Webhooks)."""
+    """Notices of tier changes to the app's backend, as Standard Webhooks."""
 
-    url: WebUrl
-    secret: SecretText = Field(description="Where the signing secret is: whsec_ and 24 to 64 bytes in base64.")
+    url: WebUrl = Field(description="Receives a signed POST for each change of tier.")
+    secret: SecretText = Field(description="The signing secret: whsec_ and 24 to 64 bytes in base64.")
 
 
 class AppShape(Shape):
     """One app behind the gate."""
 
-    id: AppId
-    name: Name
-    hosts: list[Host] = Field(min_length=1, max_length=500, description="The host names at which people reach it.")
+    id: AppId = Field(description="Used in API paths, metrics and LiteLLM budgets, and sent as X-SK-App.")
+    name: Name = Field(description="Shown to buyers.")
+    hosts: list[Host] = Field(min_length=1, max_length=500, description="The host names of the app, without scheme.")
     upstream: Upstream
     api_key: SecretText | None = Field(
-        None, description="Where its key for our API is; left out: keys are made with skpay keys create --app."
+        None, description="The app's key for this API. Default: none; create keys with skpay keys create --app."
     )
-    identity: list[IdentityShape] = Field(min_length=1, max_length=20)
-    litellm: LiteLLMShape | None = None
-    urls: UrlsShape
+    identity: list[IdentityShape] = Field(
+        min_length=1, max_length=20, description="Where the users' credentials are, in order of precedence."
+    )
+    litellm: LiteLLMShape | None = Field(None, description="How users are provisioned in LiteLLM. Default: not at all.")
+    urls: UrlsShape = Field(description="Where Stripe redirects buyers to.")
     grace: Annotated[
         str,
         Field(
             pattern=r"^(0|[1-9][0-9]{0,7})[smhd]$",
-            description="How long a failed payment keeps the tier; 90d at most.",
+            description="How long a tier is kept after a failed payment, 90d at most.",
         ),
         Leaf('a duration, such as "7d", "12h" or "0d"', values.grace_problem),
     ] = "7d"
     on_dispute: Annotated[Literal["hold", "keep"], Leaf('one of "hold", "keep"')] = Field(
-        "hold", description="While a payment is disputed, and after a dispute was lost: the first tier, or no change."
+        "hold", description="During a dispute and after a lost one: the default tier (hold), or no change (keep)."
     )
     on_full_refund: Annotated[Literal["keep", "hold"], Leaf('one of "keep", "hold"')] = Field(
-        "keep", description="A payment was refunded in full: no change, or the first tier for what it had paid for."
+        "keep", description="After a full refund: no change (keep), or the default tier for the refunded period (hold)."
     )
     anonymous: Annotated[Literal["tag", "refuse"], Leaf('one of "tag", "refuse"')] = Field(
-        "tag", description="Whoever is not signed in: passed on with the first tier, or asked to sign in."
+        "tag", description="Requests without a sign-in: forwarded with the default tier (tag), or refused (refuse)."
     )
-    tiers: list[TierShape] = Field(min_length=1, max_length=100, description="From the least to the most.")
-    routes: list[RouteShape] = Field(default_factory=list, max_length=2000)
-    enforce: Flag = Field(True, description="false: tag, never refuse.")
-    sign_in_url: WebUrl | None = None
+    tiers: list[TierShape] = Field(min_length=1, max_length=100, description="From the lowest to the highest.")
+    routes: list[RouteShape] = Field(
+        default_factory=list, max_length=2000, description="What paths require. A path without a rule is open to all."
+    )
+    enforce: Flag = Field(True, description="false: set the headers, but refuse nothing.")
+    sign_in_url: WebUrl | None = Field(None, description="Where browsers without a sign-in are redirected to.")
     cors: list[WebOrigin] = Field(
-        default_factory=list, max_length=100, description="Origins of web pages that may read the gate's refusals."
+        default_factory=list,
+        max_length=100,
+        description="Origins of web pages that may read the gate's error responses.",
     )
-    notify: NotifyShape | None = None
+    notify: NotifyShape | None = Field(None, description="Notices of tier changes to the app's backend.")
     assertion: Flag = Field(
-        False, description="true: each request carries X-SK-Assertion too, a signed token that says what the tags say."
+        False,
+        description="Add X-SK-Assertion to each request: a signed token with the user, the tier and the features.",
     )
     was: list[AppId] = Field(default_factory=list, max_length=100, description="Former ids of this app.")
     other_prices: list[OtherPriceShape] = Field(
         default_factory=list,
         max_length=500,
-        description="Prices sold beside the tiers, such as seats or support: known, and they give no tier.",
+        description="Prices that are sold beside the tiers, such as seats or support. They give no tier.",
     )
 
 
 class DocumentShape(Shape):
-    """SKPayments: the apps, their tiers and who may what."""
+    """The apps, their tiers and their access rules."""
 
     model_config = ConfigDict(title="apps.json")
-    schema_: Annotated[str, Leaf("a text")] | None = Field(None, alias="$schema")
-    # Lists end somewhere, so that a file which is something else is told soon.
-    apps: list[AppShape] = Field(max_length=5000)
-    routing: RoutingShape = Field(default_factory=RoutingShape)
+    schema_: Annotated[str, Leaf("a text")] | None = Field(
+        None, alias="$schema", description="The JSON schema, for editors; not read here."
+    )
+    # Lists are bounded, so that a file with other content is refused early.
+    apps: list[AppShape] = Field(max_length=5000, description="One entry per app.")
+    routing: RoutingShape = Field(
+        default_factory=RoutingShape, description="How Traefik reaches this service and the apps."
+    )

@@ -21,6 +21,7 @@ from gateway.cloudflare import API_BASE, Cloudflare, DnsPlan, changes, dns_plan,
 from gateway.errors import ConfigError, Conflict, UpstreamFailed
 from gateway.routing import Plan, dns_records, ingress, plan
 from gateway.setting_rules import paste_problem
+from gateway.setting_variables import VARIABLES
 from gateway.settings import Secret, file_problem, read_secret_file, secret_problem
 
 _TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105  # the variable's name
@@ -182,8 +183,7 @@ def _token_of(environ: Mapping[str, str], problems: list[str]) -> Secret | None:
         problems.append(f"{_TOKEN}: set either {_TOKEN} or {_TOKEN}_FILE, not both")
         return None
     if not text and not file_name:
-        what = "an API token with Account > Cloudflare Tunnel > Edit, Zone > Zone > Read and Zone > DNS > Edit"
-        problems.append(f"{_TOKEN}: not set. It is {what}; set {_TOKEN} or {_TOKEN}_FILE")
+        problems.append(f"{_TOKEN}: not set. It is {VARIABLES[_TOKEN].what}; set {_TOKEN} or {_TOKEN}_FILE")
         return None
     try:
         text = text or read_secret_file(Path(file_name))
