@@ -3,6 +3,7 @@
 # make test            every check and test; says what it skipped and how to get it
 # make coverage        the tests once more at half the speed, and which lines they do not reach
 # make test-servers    what the skipped tests need (Debian): PostgreSQL, Chromium, a real LiteLLM and Open WebUI …
+# make docs            writes the tables of docs/ that are generated from the code
 # make bench           the figures of bench/, each as a ratio to something in the same run
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: demo test coverage check test-servers bench clean
+.PHONY: demo test coverage check docs test-servers bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/skpay demo $(if $(STORY),--story)
@@ -30,6 +31,10 @@ check: $(VENV)/.dev
 	@echo "ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@echo "mypy";         $(BIN)/mypy
 	@echo "import rules"; $(BIN)/lint-imports --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	@echo "docs";         $(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/.dev
+	@$(BIN)/python docs/generate.py
 
 test-servers:
 	$(SUDO) apt-get update -qq
