@@ -26,7 +26,6 @@ from gateway.app.session_watch import watch_sessions
 from gateway.app.startup_checks import StartupChecks
 from gateway.billing.accounts.forget import SESSIONS_LAST_SECONDS
 from gateway.billing.accounts.keys import hash_key
-from gateway.billing.accounts.signing import signing_keys
 from gateway.billing.checkout.checkout import expire_withdrawn
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
@@ -47,6 +46,7 @@ from gateway.routing import plan, traefik_json
 from gateway.settings import Secrets, Settings
 from gateway.store import Store, keys
 from gateway.stripe.client import Stripe
+from gateway.stripe.ownership import signing_keys
 from gateway.stripe.rate_limiter import RateLimiter
 from gateway.stripe.transport import Transport
 from gateway.web.context import Site

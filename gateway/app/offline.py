@@ -11,13 +11,13 @@ import aiohttp
 
 from gateway.app.catalog_file import CatalogFile
 from gateway.billing.accounts.account import AccountCheck, binding
-from gateway.billing.accounts.signing import signing_keys
 from gateway.billing.checkout.prices import load_known_prices
 from gateway.billing.context import Billing
 from gateway.litellm import LiteLLM
 from gateway.settings import Settings
 from gateway.store import Store
 from gateway.stripe.client import Stripe
+from gateway.stripe.ownership import signing_keys
 from gateway.stripe.transport import Transport
 
 

@@ -15,23 +15,9 @@ from gateway.litellm import LiteLLM
 from gateway.settings import Secrets
 from gateway.store import Store
 from gateway.stripe.client import Stripe
+from gateway.stripe.prices import ResolvedPrice
 
 MAX_USER_ID = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedPrice:
-    """A price of a tier as Stripe has it. `unit_amount` is minor units, None for tiered prices.
-
-    It is paid every `interval_count` intervals; both are None for one that is paid once.
-    """
-
-    price_id: str
-    product_id: str
-    unit_amount: int | None
-    currency: str
-    interval: str | None
-    interval_count: int | None = None
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -51,7 +37,7 @@ class Billing:
     `missing_prices`: those of which Stripe said last that it has no active one; nobody can buy them.
     `forget_in_gate(app_id, user_id)` is called after a user was forgotten: the gate knows them no more.
     `on_provisioning_attempt(app_id, user_id)` is called after each attempt to write a user's limits to LiteLLM.
-    `signing_keys` sign what we write on our customers at Stripe, newest first; see `billing.accounts.signing`.
+    `signing_keys` sign what we write on our customers at Stripe, newest first; see `stripe.ownership`.
     `account`: the Stripe account that the store is bound to, '' while it is not known.
     `wrong_account`: our key is of another account or mode than the store's; nothing may be created there.
     `unknown_customers`: customers that events named and that are not ours → until when they are not asked about again.

@@ -26,7 +26,7 @@ from gateway.errors import ConfigError, InvalidInput
 from gateway.files import decoded
 from gateway.settings import Settings
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import StripeError
+from gateway.stripe.errors import AuthenticationFailed
 from gateway.stripe.transport import Transport
 
 CHUNK = 25
@@ -160,16 +160,14 @@ async def _from_metadata(found: Settings, key: str) -> list[Assignment]:
         stripe = Stripe(Transport(session, found.stripe_secret_key, api_base=found.stripe_api_base))
         try:
             return await _claims_of(stripe, key)
-        except StripeError as exc:
-            if exc.status != 401:
-                raise
+        except AuthenticationFailed as exc:
             told = "STRIPE_SECRET_KEY: Stripe does not know this key; Dashboard > Developers > API keys shows it"
             raise ConfigError([told]) from exc
 
 
 async def _claims_of(stripe: Stripe, key: str) -> list[Assignment]:
     return [
-        Assignment(str(each.get("id")), str(user_id))
-        async for each in stripe.transport.list_all("/v1/customers")
-        if (user_id := (each.get("metadata") or {}).get(key))
+        Assignment(each.customer_id, str(user_id))
+        async for each in stripe.customers.list_all()
+        if (user_id := each.metadata.get(key))
     ]

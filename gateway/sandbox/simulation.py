@@ -19,7 +19,6 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from gateway.billing.accounts.signing import signing_keys
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import receive
@@ -36,6 +35,7 @@ from gateway.sandbox.stripe.old_api_version import as_version
 from gateway.settings import Secret
 from gateway.store import Store, notices, provisioning, refreshes
 from gateway.stripe.client import Stripe
+from gateway.stripe.ownership import signing_keys
 from gateway.stripe.transport import Transport
 
 _OWNER = "rehearsal"

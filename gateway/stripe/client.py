@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from gateway.stripe.customers import Customers
+from gateway.stripe.prices import Prices
 from gateway.stripe.transport import Transport
 
 
 class Stripe:
-    """One Stripe account, as `transport` reaches it."""
+    """One Stripe account. Every method raises `UpstreamFailed`, mostly as its subclass `StripeError`."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self.customers = Customers(transport)
+        self.prices = Prices(transport)
 
     @property
     def livemode(self) -> bool:
@@ -23,5 +27,9 @@ class Stripe:
 
     @property
     def date(self) -> int | None:
-        """Stripe's `Date` of its last answer, in epoch seconds; None before its first."""
+        """Stripe's `Date` of its last answer, in epoch seconds; None before the first."""
         return self.transport.date
+
+    async def account_id(self) -> str:
+        """The id of the account that our key belongs to. A restricted key gets `PermissionDenied`."""
+        return str((await self.transport.get("/v1/account")).get("id") or "")

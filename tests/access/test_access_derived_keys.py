@@ -15,9 +15,9 @@ from gateway.access import links
 from gateway.access.derived_keys import derived_keys
 from gateway.access.header_echo_tokens import header_echo_keys
 from gateway.access.links import link_keys
-from gateway.billing.accounts.signing import signing_keys
 from gateway.errors import BadSignature
 from gateway.settings import Secret
+from gateway.stripe.ownership import signing_keys
 
 NEW, OLD = Secret("n" * 40), Secret("o" * 40)
 NOW = 1_800_000_000
@@ -61,7 +61,7 @@ def test_a_link_signed_with_the_old_secret_is_valid_while_it_is_rolled() -> None
 
 # Each compares or signs with a secret that is not ours to derive from, or derives a key itself.
 REVEALED_TO_HMAC = {
-    "billing/accounts/signing.py": "the former derivation, which still verifies customers signed by an earlier version",
+    "stripe/ownership.py": "the former derivation, which still verifies customers signed by an earlier version",
     "stripe/signature.py": "Stripe's signature, made with Stripe's own secret",
     "web/auth.py": "a comparison of ADMIN_TOKEN with what was sent",
 }

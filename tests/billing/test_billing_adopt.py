@@ -17,10 +17,12 @@ from gateway.billing.accounts.adopt import (
     adopt_unknown,
 )
 from gateway.billing.accounts.forget import forget
-from gateway.billing.accounts.signing import sign_customers, signed_metadata, signed_owner, signing_keys
+from gateway.billing.accounts.signing import sign_customers
 from gateway.errors import NotFound, UpstreamFailed
 from gateway.settings import Secret
 from gateway.store import customers, refreshes
+from gateway.stripe.customers import read_customer
+from gateway.stripe.ownership import signed_metadata, signed_owner, signing_keys
 
 KEYS = signing_keys((Secret(ADMIN_TOKEN),))
 NEW_KEYS = signing_keys((Secret("admin-rolled"), Secret(ADMIN_TOKEN)))
@@ -64,7 +66,7 @@ def test_a_signature_is_of_one_user_of_one_app_and_of_one_of_our_secrets() -> No
                                       {"app_id": "skai", "user_id": "u1", "skpay_sig": "é"},
                                       {"app_id": 1, "user_id": "u1", "skpay_sig": "0"}])  # fmt: skip
 def test_what_is_not_signed_is_nobodys(metadata: object) -> None:
-    assert signed_owner(KEYS, metadata) is None
+    assert signed_owner(KEYS, read_customer({"id": "cus_1", "metadata": metadata}).metadata) is None
 
 
 async def test_our_customers_are_signed_when_they_are_made(harness: Harness) -> None:

@@ -10,10 +10,10 @@ import pytest
 from servers.harness import DAY, Harness
 
 from gateway.billing.checkout.checkout import expire_withdrawn
-from gateway.billing.checkout.idempotency import idempotency_key
 from gateway.billing.checkout.prices import resolve_prices
 from gateway.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
 from gateway.store import checkouts, customers
+from gateway.stripe.idempotency import idempotency_key
 
 SESSIONS, CUSTOMERS = "/v1/checkout/sessions", "/v1/customers"
 
@@ -214,14 +214,14 @@ async def test_a_session_that_is_paid_in_the_very_moment_it_should_expire_counts
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await harness.checkout("u1", "pro")
-    real = harness.billing.stripe.post
+    real = harness.billing.stripe.transport.post
 
     async def paid_first(path: str, params: Any, **more: Any) -> Any:
         if path.endswith("/expire"):
             await harness.click(first.url, action="pay")
         return await real(path, params, **more)
 
-    monkeypatch.setattr(harness.billing.stripe, "post", paid_first)
+    monkeypatch.setattr(harness.billing.stripe.transport, "post", paid_first)
     assert (await harness.checkout("u1", "enterprise")).kind == "portal"
     assert (len(sessions(harness)), len(sessions(harness, "complete"))) == (0, 1)
 

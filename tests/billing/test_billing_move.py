@@ -10,12 +10,12 @@ from servers.harness import Harness
 
 from gateway.billing.accounts.keys import create_key
 from gateway.billing.accounts.move_user import UserMoveResult, move
-from gateway.billing.accounts.signing import signed_owner
 from gateway.billing.refresh import grants as granting
 from gateway.billing.work.alerting import open_alert
 from gateway.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
 from gateway.sandbox.stripe.billing import start
 from gateway.store import customers, keys
+from gateway.stripe.ownership import signed_owner
 
 
 async def moved(harness: Harness, from_user_id: str = "old", to_user_id: str = "new") -> UserMoveResult:

@@ -9,10 +9,10 @@ import pytest
 from servers.harness import Harness
 
 from gateway.billing.accounts.adopt import Assignment, adopt_assigned
-from gateway.billing.accounts.signing import signed_metadata
 from gateway.billing.reconcile.reconcile import reconcile
 from gateway.billing.reconcile.state import ReconcileOptions
 from gateway.store import alerts, customers
+from gateway.stripe.ownership import signed_metadata
 
 
 async def customer(harness: Harness, **params: Any) -> str:

@@ -24,7 +24,6 @@ import aiohttp
 from aiohttp.test_utils import TestServer
 from sqlalchemy import Connection
 
-from gateway.billing.accounts.signing import signing_keys
 from gateway.billing.checkout.checkout import CheckoutLink, open_checkout
 from gateway.billing.checkout.price_choice import PriceChoice
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
@@ -44,6 +43,7 @@ from gateway.settings import Secret
 from gateway.store import Store, alerts, customers, provisioning, refreshes
 from gateway.store.refreshes import Lease
 from gateway.stripe.client import Stripe
+from gateway.stripe.ownership import signing_keys
 from gateway.stripe.transport import Transport
 
 Json = dict[str, Any]

@@ -13,9 +13,8 @@ from gateway.errors import ConfigError, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.store.customers import Customer
-from gateway.stripe.errors import StripeError
+from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeNotFound
 from gateway.tiers.model import Concern
-from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +79,10 @@ class AccountCheck:
         if newest is None:
             return
         try:
-            await self._billing.stripe.transport.get(api_path("v1/customers", newest.customer_id))
-        except StripeError as exc:
-            if exc.status == 401:
-                raise ConfigError([f"STRIPE_SECRET_KEY: Stripe does not know this key; {_REMEDY}"]) from exc
-            if exc.stripe_code != "resource_missing":
-                raise
+            await self._billing.stripe.customers.get(newest.customer_id)
+        except AuthenticationFailed as exc:
+            raise ConfigError([f"STRIPE_SECRET_KEY: Stripe does not know this key; {_REMEDY}"]) from exc
+        except StripeNotFound as exc:
             raise ConfigError(
                 [
                     f"STRIPE_SECRET_KEY: is of another Stripe account than the database, whose newest customer"
@@ -96,11 +93,13 @@ class AccountCheck:
     async def _account(self) -> str:
         """The account's id; '' for a restricted key, which may not be told."""
         try:
-            return str((await self._billing.stripe.transport.get("/v1/account")).get("id") or "")
-        except StripeError as exc:
-            if exc.status == 403 or (exc.status == 401 and self._bound.newest is not None):
-                return ""
-            raise
+            return await self._billing.stripe.account_id()
+        except PermissionDenied:
+            return ""
+        except AuthenticationFailed:
+            if self._bound.newest is None:
+                raise
+            return ""
 
     async def _bind(self, account: str, mode: str) -> None:
         billing, before = self._billing, self._bound

@@ -8,23 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection
 
 from gateway.billing.accounts import unadopted
-from gateway.billing.accounts.signing import SIGNATURE, signed_metadata, signed_owner
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.work.alerting import log_resolved
 from gateway.billing.work.refusals import alert_refusals
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, refreshes, tombstones
-from gateway.stripe.errors import StripeError
-from gateway.stripe.transport import StripeObject
-from gateway.urls import api_path
+from gateway.stripe.customers import StripeCustomer
+from gateway.stripe.errors import StripeNotFound
+from gateway.stripe.ownership import is_signed_with_newest_key, other_owner, signed_metadata, signed_owner
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +90,13 @@ async def adopt_unknown(
     return failed
 
 
-async def _look_up(billing: Billing, customer_id: str) -> StripeObject | str | None:
+async def _look_up(billing: Billing, customer_id: str) -> StripeCustomer | str | None:
     """The customer; None if Stripe has none of this id, a text why it could not be asked."""
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            return await billing.stripe.transport.get(api_path("v1/customers", customer_id))
-    except StripeError as exc:
-        return None if exc.stripe_code == "resource_missing" else exc.detail
+            return await billing.stripe.customers.get(customer_id)
+    except StripeNotFound:
+        return None
     except (UpstreamFailed, TimeoutError) as exc:
         return getattr(exc, "detail", "") or "Stripe did not answer in time"
 
@@ -122,9 +121,9 @@ def _remember_unknown_customer(billing: Billing, customer_id: str) -> None:
         del unknown_customers[next(iter(unknown_customers))]
 
 
-async def adopt_signed(billing: Billing, found: Sequence[StripeObject]) -> int:
+async def adopt_signed(billing: Billing, found: Sequence[StripeCustomer]) -> int:
     """Store those of these customers that carry our signature and ask for their owners' refreshes; how many are new."""
-    owners = [(str(each.get("id")), signed_owner(billing.signing_keys, each.get("metadata"))) for each in found]
+    owners = [(each.customer_id, signed_owner(billing.signing_keys, each.metadata)) for each in found]
     ours = [(cid, *owner) for cid, owner in owners if owner is not None and billing.catalog.app(owner[0]) is not None]
     if not ours:
         return 0
@@ -148,8 +147,8 @@ async def adopt_signed(billing: Billing, found: Sequence[StripeObject]) -> int:
 
 async def adopt_listed(billing: Billing) -> int:
     """Go through the account's customers, newest first, and adopt what we signed; how many were. `UpstreamFailed`."""
-    adopted, listed, page = 0, 0, list[StripeObject]()
-    async for customer in billing.stripe.transport.list_all("/v1/customers"):
+    adopted, listed, page = 0, 0, list[StripeCustomer]()
+    async for customer in billing.stripe.customers.list_all():
         listed += 1
         page.append(customer)
         if len(page) == 100:
@@ -216,26 +215,21 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
     why = _refusal_reason(billing, app_id, assignment, found)
     if why or found is None:
         return result("refused", why)
-    metadata = signed_metadata(billing.signing_keys, app_id, assignment.user_id)
-    signed = _metadata(found).get(SIGNATURE) == metadata[SIGNATURE]
+    signed = is_signed_with_newest_key(billing.signing_keys, found.metadata, app_id, assignment.user_id)
     if owner is not None and signed:
         return result("known")
     if apply:
         if not signed:
-            await billing.stripe.transport.post(
-                api_path("v1/customers", assignment.customer_id), {"metadata": metadata}
-            )
+            metadata = signed_metadata(billing.signing_keys, app_id, assignment.user_id)
+            await billing.stripe.customers.set_metadata(assignment.customer_id, metadata)
         await _store(billing, app_id, assignment, found)
     return result("new")
 
 
-async def _store(billing: Billing, app_id: str, assignment: Assignment, found: StripeObject) -> None:
-    email = found.get("email")
-
+async def _store(billing: Billing, app_id: str, assignment: Assignment, found: StripeCustomer) -> None:
     def job(conn: Connection) -> list[tuple[str, str]]:
         now = billing.now()
-        kept = email if isinstance(email, str) else None
-        customers.add(conn, app_id, assignment.user_id, assignment.customer_id, kept, now)
+        customers.add(conn, app_id, assignment.user_id, assignment.customer_id, found.email, now)
         refreshes.want(conn, app_id, assignment.user_id, now)
         return unadopted.resolve(conn, [assignment.customer_id], now)
 
@@ -244,33 +238,25 @@ async def _store(billing: Billing, app_id: str, assignment: Assignment, found: S
     billing.refresh_wanted.set()
 
 
-async def _customer(billing: Billing, customer_id: str) -> StripeObject | None:
+async def _customer(billing: Billing, customer_id: str) -> StripeCustomer | None:
     if not _CUSTOMER_ID.fullmatch(customer_id):
         return None
     try:
-        return await billing.stripe.transport.get(api_path("v1/customers", customer_id))
-    except StripeError as exc:
-        if exc.stripe_code == "resource_missing":
-            return None
-        raise
+        return await billing.stripe.customers.get(customer_id)
+    except StripeNotFound:
+        return None
 
 
-def _refusal_reason(billing: Billing, app_id: str, assignment: Assignment, found: StripeObject | None) -> str:
+def _refusal_reason(billing: Billing, app_id: str, assignment: Assignment, found: StripeCustomer | None) -> str:
     """Why this customer may not become this user; '' if it may."""
     if found is None:
         return "Stripe has no such customer"
-    if found.get("deleted") is True:
+    if found.deleted:
         return "was deleted at Stripe"
-    signed = signed_owner(billing.signing_keys, found.get("metadata"))
+    signed = signed_owner(billing.signing_keys, found.metadata)
     if signed is not None and signed != (app_id, assignment.user_id):
         return f"is signed as {signed[0]}/{signed[1]}"
-    metadata = _metadata(found)
-    for name, wanted in (("app_id", app_id), ("user_id", assignment.user_id)):
-        if metadata.get(name, wanted) != wanted:
-            return f"its metadata has the {name} {str(metadata[name])[:80]!r} already, which would be overwritten"
+    other = other_owner(found.metadata, app_id, assignment.user_id)
+    if other is not None:
+        return f"its metadata has the {other[0]} {other[1][:80]!r} already, which would be overwritten"
     return ""
-
-
-def _metadata(found: StripeObject) -> Mapping[str, Any]:
-    metadata = found.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}

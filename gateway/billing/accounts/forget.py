@@ -9,7 +9,6 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from gateway.billing.checkout.customer import is_deleted
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.work.alerting import log_resolved, resolve_all
@@ -19,7 +18,7 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
-from gateway.stripe.errors import StripeError
+from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
@@ -90,10 +89,10 @@ async def _cancel(billing: Billing, subscription_id: str) -> None:
 
 async def _delete_customer(billing: Billing, customer_id: str) -> None:
     try:
-        await billing.stripe.transport.delete(api_path("v1/customers", customer_id))
-    except StripeError as exc:
-        # Deleted already; a wrong key's "no such customer" is raised by the question.
-        if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer_id):
+        await billing.stripe.customers.delete(customer_id)
+    except StripeNotFound:
+        # Deleted already? With a wrong key this raises.
+        if not await billing.stripe.customers.is_deleted(customer_id):
             raise
 
 

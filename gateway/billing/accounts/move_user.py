@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from gateway.billing.accounts.signing import signed_metadata
 from gateway.billing.checkout.checkout import running_subscription, withdraw
-from gateway.billing.checkout.customer import is_deleted, mark_deleted
+from gateway.billing.checkout.customer import mark_deleted
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh.holdings import fetch_holdings
@@ -22,9 +21,9 @@ from gateway.errors import Conflict, InvalidInput, NotFound
 from gateway.log import fields
 from gateway.store import customers, entitlements, keys, moving, provisioning, refreshes
 from gateway.store.customers import Customer
-from gateway.stripe.errors import StripeError
+from gateway.stripe.errors import StripeNotFound
+from gateway.stripe.ownership import signed_metadata
 from gateway.tiers.model import Entitlement
-from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +97,9 @@ async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[
     metadata = signed_metadata(billing.signing_keys, app_id, to_user_id)
     for customer in known:
         try:
-            await billing.stripe.transport.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
-        except StripeError as exc:
-            if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
+            await billing.stripe.customers.set_metadata(customer.customer_id, metadata)
+        except StripeNotFound:
+            if not await billing.stripe.customers.is_deleted(customer.customer_id):
                 raise
             await mark_deleted(billing, customer.customer_id)
 

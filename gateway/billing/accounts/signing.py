@@ -1,70 +1,26 @@
-"""What we write on our customers at Stripe, so that a lost database can be rebuilt from there and from nowhere else.
-
-Metadata alone proves nothing: other products that share the account write `app_id` and `user_id` too, and some let
-their users fill metadata in. The signature is made with a key derived from ADMIN_TOKEN (docs/adr/0005).
-"""
+"""Signs all our customers at Stripe, after an update or a new ADMIN_TOKEN."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
-from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
 
-from gateway.access.derived_keys import derived_keys
 from gateway.billing.context import Billing
 from gateway.billing.work.rate_limiter import RateLimiter
 from gateway.log import fields
-from gateway.settings import Secrets
 from gateway.store import customers, instance
-from gateway.stripe.errors import StripeError
-from gateway.urls import api_path
+from gateway.stripe.errors import StripeNotFound
+from gateway.stripe.ownership import signed_metadata
 
 log = logging.getLogger(__name__)
 
-SIGNATURE = "skpay_sig"
-_FORMER_PURPOSE = b"skpayments customer metadata v1"
 SIGNED_WITH = "signed_with"
 _PAGE = 100
 _PER_SECOND = 5
 """Far below Stripe's limit: nobody waits for it, and each write makes Stripe send an event."""
-
-
-def signing_keys(admin_tokens: Secrets) -> tuple[bytes, ...]:
-    """One key for each token, newest first: the first signs, all of them verify.
-
-    The keys as earlier versions derived them come last: what they signed stands at Stripe until `sign_customers` has
-    replaced it, and in a restored backup's customers for longer.
-    """
-    former = (hmac.digest(token.reveal().encode(), _FORMER_PURPOSE, hashlib.sha256) for token in admin_tokens)
-    return (*derived_keys(admin_tokens, "customer metadata 2"), *former)
-
-
-def signed_metadata(keys: Sequence[bytes], app_id: str, user_id: str) -> dict[str, str]:
-    """The metadata of a customer of ours."""
-    return {"app_id": app_id, "user_id": user_id, SIGNATURE: _signature(keys[0], app_id, user_id)}
-
-
-def signed_owner(keys: Sequence[bytes], metadata: object) -> tuple[str, str] | None:
-    """The (app id, user id) that this metadata names, if we signed it."""
-    if not isinstance(metadata, Mapping):
-        return None
-    app_id, user_id, signature = (metadata.get(name) for name in ("app_id", "user_id", SIGNATURE))
-    if not (isinstance(app_id, str) and isinstance(user_id, str) and isinstance(signature, str)):
-        return None
-    given, good = signature.encode("utf-8", "surrogatepass"), False
-    for key in keys:
-        good |= hmac.compare_digest(_signature(key, app_id, user_id).encode(), given)
-    return (app_id, user_id) if good else None
-
-
-def _signature(key: bytes, app_id: str, user_id: str) -> str:
-    # With their lengths: app "a" with user "bc" must not be app "ab" with user "c".
-    parts = b"".join(b"%d:%s" % (len(raw), raw) for raw in (app_id.encode(), user_id.encode("utf-8", "surrogatepass")))
-    return hmac.digest(key, parts, hashlib.sha256).hex()
 
 
 async def sign_customers(billing: Billing) -> int:
@@ -94,10 +50,8 @@ async def sign_customers(billing: Billing) -> int:
 async def _sign(billing: Billing, customer: customers.Customer) -> bool:
     metadata = signed_metadata(billing.signing_keys, customer.app_id, customer.user_id)
     try:
-        await billing.stripe.transport.post(api_path("v1/customers", customer.customer_id), {"metadata": metadata})
-    except StripeError as exc:
-        if exc.stripe_code != "resource_missing":
-            raise
+        await billing.stripe.customers.set_metadata(customer.customer_id, metadata)
+    except StripeNotFound:
         return False  # deleted there: nothing will ever have to be found again
     return True
 

@@ -6,14 +6,13 @@ import logging
 
 from sqlalchemy import Connection
 
-from gateway.billing.accounts.signing import signed_metadata, signed_owner
-from gateway.billing.checkout.idempotency import KEY_KEPT_SECONDS, create_once
 from gateway.billing.context import Billing
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, tombstones
-from gateway.stripe.transport import StripeObject
-from gateway.urls import api_path
+from gateway.stripe.customers import StripeCustomer
+from gateway.stripe.idempotency import KEY_KEPT_SECONDS, create_once
+from gateway.stripe.ownership import signed_metadata, signed_owner
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +23,12 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
     Repeating it after a lost answer finds the same customer: the idempotency key is made of who it is for.
     """
     for known in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id)):
-        if not await is_deleted(billing, known.customer_id):
+        if not await billing.stripe.customers.is_deleted(known.customer_id):
             return known.customer_id
         await mark_deleted(billing, known.customer_id)
     if billing.wrong_account:
         raise UpstreamFailed("Payments cannot be taken right now.", detail="the key is of another Stripe account")
-    created = await _create(billing, app_id, user_id)
-    customer_id = str(created["id"])
+    customer_id = (await _create(billing, app_id, user_id)).customer_id
 
     def record(conn: Connection) -> None:
         customers.add(conn, app_id, user_id, customer_id, email, billing.now())
@@ -41,7 +39,7 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
     return customer_id
 
 
-async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
+async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer:
     # A deleted customer is followed by a new one: the count of all there ever were is part of the key.
     ever = await billing.store.read(lambda conn: customers.count_ever(conn, app_id, user_id))
     # Somebody who was forgotten and comes back must not be answered the customer that was deleted.
@@ -49,45 +47,41 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeObject:
     # Nothing but the identity: Stripe refuses a key with other parameters than at its first use.
     metadata = signed_metadata(billing.signing_keys, app_id, user_id)
     since = [] if forgotten_at is None else [f"since {forgotten_at}"]
-    created_after = max(billing.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
+    created_since = max(billing.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
 
-    async def find_leftover() -> StripeObject | None:
-        return await _leftover(billing, app_id, user_id, created_after)
+    async def create(key: str) -> StripeCustomer:
+        return await billing.stripe.customers.create(metadata, key)
+
+    async def find_leftover() -> StripeCustomer | None:
+        return await _leftover(billing, app_id, user_id, created_since)
 
     key_parts: tuple[str | int, ...] = ("customer", *map(str, metadata.values()), ever, *since)
-    created = await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
-    customer_id = str(created["id"])
-    if await billing.store.read(lambda conn: customers.owner(conn, customer_id)) is None:
+    created = await create_once(create, key_parts, find_leftover)
+    if await billing.store.read(lambda conn: customers.owner(conn, created.customer_id)) is None:
         return created
     # The answer of an hour ago, whose customer was moved to another user meanwhile.
-    key_parts += (f"after {customer_id}",)
-    return await create_once(billing, "/v1/customers", {"metadata": metadata}, key_parts, find_leftover)
+    key_parts += (f"after {created.customer_id}",)
+    return await create_once(create, key_parts, find_leftover)
 
 
-async def _leftover(billing: Billing, app_id: str, user_id: str, created_after: int) -> StripeObject | None:
+async def _leftover(billing: Billing, app_id: str, user_id: str, created_since: int) -> StripeCustomer | None:
     """The oldest customer since then that carries our signature for this user and is not stored yet."""
-    oldest: StripeObject | None = None
-    async for found in billing.stripe.transport.list_all("/v1/customers", {"created": {"gte": created_after}}):
-        if signed_owner(billing.signing_keys, found.get("metadata")) == (app_id, user_id):
+    oldest: StripeCustomer | None = None
+    async for found in billing.stripe.customers.list_all(created_since):
+        if signed_owner(billing.signing_keys, found.metadata) == (app_id, user_id):
             oldest = found
     if oldest is None:
         return None
-    stored = await billing.store.read(lambda conn: customers.owner(conn, str(oldest["id"])))
+    stored = await billing.store.read(lambda conn: customers.owner(conn, oldest.customer_id))
     return oldest if stored is None else None
 
 
 async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
     """Stripe's receipts go there; without it Checkout asks the person, so a refusal stops nobody."""
     try:
-        await billing.stripe.transport.post(api_path("v1/customers", customer_id), {"email": email})
+        await billing.stripe.customers.set_email(customer_id, email)
     except UpstreamFailed as exc:
         log.warning("customer_email_not_set", extra=fields(customer_id=customer_id, detail=exc.detail))
-
-
-async def is_deleted(billing: Billing, customer_id: str) -> bool:
-    """True only if Stripe itself says `deleted`; a wrong key's "no such customer" proves nothing and is raised."""
-    customer = await billing.stripe.transport.get(api_path("v1/customers", customer_id))
-    return customer.get("deleted") is True
 
 
 async def mark_deleted(billing: Billing, customer_id: str) -> None:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.billing.checkout.customer import is_deleted, mark_deleted
-from gateway.billing.checkout.idempotency import create_once
+from gateway.billing.checkout.customer import mark_deleted
 from gateway.billing.checkout.prices import resolve
-from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.context import Billing
 from gateway.billing.work.refusals import alert_refusals_to_buyer
 from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound, UpstreamFailed
 from gateway.store import customers, entitlements, instance
 from gateway.stripe.errors import StripeError
 from gateway.stripe.forms import Params
+from gateway.stripe.idempotency import create_once
+from gateway.stripe.prices import ResolvedPrice
 from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Subscription
 
@@ -63,7 +64,7 @@ async def portal_url(
     except StripeError as exc:
         if exc.param == "configuration":  # switched off or deleted at Stripe
             return await _session(billing, app, params, made_anew=True)
-        if exc.status not in (400, 404) or not await is_deleted(billing, owner):
+        if exc.status not in (400, 404) or not await billing.stripe.customers.is_deleted(owner):
             raise
     await mark_deleted(billing, owner)
     return await portal_url(billing, app, user_id)
@@ -171,7 +172,11 @@ async def _write(billing: Billing, kept_id: str, wanted: Params, key_parts: tupl
         except StripeError as exc:
             if exc.stripe_code != "resource_missing" or exc.status != 404:
                 raise
-    return str((await create_once(billing, base, wanted, key_parts, _no_leftover))["id"])
+
+    async def create(key: str) -> StripeObject:
+        return await billing.stripe.transport.post(base, wanted, idempotency_key=key)
+
+    return str((await create_once(create, key_parts, _no_leftover))["id"])
 
 
 async def _no_leftover() -> StripeObject | None:

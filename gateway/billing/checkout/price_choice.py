@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.billing.checkout.prices import resolve
-from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.context import Billing
 from gateway.catalog.currencies import decimals
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict, InvalidInput
+from gateway.stripe.prices import ResolvedPrice
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.context import Billing
 from gateway.billing.work.alerting import log_resolved, open_alert, resolve_all
 from gateway.billing.work.refusals import alert_refusals
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict
 from gateway.store import alerts, entitlements, prices, refreshes
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import StripeError
-from gateway.urls import api_path
+from gateway.stripe.prices import ResolvedPrice
 
 MISSING, DIFFERS = "price_missing", "price_differs"
 
@@ -163,33 +161,6 @@ def _missing(app: App, tier: Tier, price: Price) -> Conflict:
 
 async def price_at_stripe(stripe: Stripe, price: Price) -> ResolvedPrice | None:
     """A price of apps.json as Stripe has it now; None if it has none that is active. Raises `UpstreamFailed`."""
-    found = await _by_id(stripe, price.price_id) if price.price_id else await _by_lookup_key(stripe, price.lookup_key)
-    return None if found is None else _read(found)
-
-
-async def _by_id(stripe: Stripe, price_id: str) -> dict[str, Any] | None:
-    try:
-        found = await stripe.transport.get(api_path("v1/prices", price_id))
-        return found if found.get("active") is not False else None
-    except StripeError as exc:
-        if exc.stripe_code == "resource_missing":
-            return None
-        raise
-
-
-async def _by_lookup_key(stripe: Stripe, lookup_key: str | None) -> dict[str, Any] | None:
-    page = await stripe.transport.get("/v1/prices", {"lookup_keys": [lookup_key], "active": True})
-    data = page.get("data")
-    return data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else None
-
-
-def _read(raw: dict[str, Any]) -> ResolvedPrice:
-    product, recurring = raw.get("product"), raw.get("recurring")
-    return ResolvedPrice(
-        price_id=str(raw.get("id")),
-        product_id=str(product.get("id") if isinstance(product, dict) else product),
-        unit_amount=raw.get("unit_amount") if isinstance(raw.get("unit_amount"), int) else None,
-        currency=str(raw.get("currency") or ""),
-        interval=recurring.get("interval") if isinstance(recurring, dict) else None,
-        interval_count=int(recurring.get("interval_count") or 1) if isinstance(recurring, dict) else None,
-    )
+    if price.price_id:
+        return await stripe.prices.get(price.price_id)
+    return await stripe.prices.with_lookup_key(price.lookup_key or "")

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.billing.checkout.idempotency import idempotency_key
-from gateway.billing.context import Billing, ResolvedPrice
+from gateway.billing.context import Billing
 from gateway.billing.work.refusals import CURRENCY_MISMATCH
 from gateway.catalog.model import App, Tier
 from gateway.errors import UpstreamFailed
@@ -17,6 +16,8 @@ from gateway.store import inbox
 from gateway.store.checkouts import Checkout
 from gateway.store.inbox import Event
 from gateway.stripe.errors import StripeError
+from gateway.stripe.idempotency import idempotency_key
+from gateway.stripe.prices import ResolvedPrice
 from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Subscription
 from gateway.urls import api_path
@@ -69,9 +70,9 @@ async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) 
 
 async def _raise_if_currency_differs(billing: Billing, purchase: Purchase, refused: StripeError) -> None:
     """Stripe's refusal of a second currency has no code, so the customer is asked which one it has."""
-    customer = await billing.stripe.transport.get(api_path("v1/customers", purchase.customer_id))
-    has, wanted = customer.get("currency"), purchase.price.currency
-    if not isinstance(has, str) or not has or has == wanted:
+    has = (await billing.stripe.customers.get(purchase.customer_id)).currency
+    wanted = purchase.price.currency
+    if has is None or has == wanted:
         return
     raise UpstreamFailed(
         f"You have paid in {has.upper()} before, and this price is in {wanted.upper()}. You have not been charged.",

@@ -19,7 +19,6 @@ from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Concern
-from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ async def check_account(billing: Billing) -> None:
         raise UpstreamFailed("Our key is of another Stripe account than the store.", retryable=False)
     newest = await billing.store.read(customers.newest)
     if newest is not None:
-        await billing.stripe.transport.get(api_path("v1/customers", newest.customer_id))
+        await billing.stripe.customers.get(newest.customer_id)
 
 
 async def fill_inbox(billing: Billing) -> FillResult:
@@ -94,7 +93,7 @@ def stripe_time(billing: Billing) -> int:
 async def _since(billing: Billing) -> int:
     """The instant from which events are asked for."""
     if billing.stripe.date is None:
-        await billing.stripe.transport.get("/v1/account")
+        await billing.stripe.account_id()
     cursor, now = await billing.store.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
     if cursor is None or int(cursor) > now + OVERLAP_SECONDS:  # written by a clock that was ahead
         return now - INITIAL_WINDOW_SECONDS - OVERLAP_SECONDS

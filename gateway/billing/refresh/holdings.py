@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.billing.checkout.customer import is_deleted
 from gateway.billing.context import Billing
 from gateway.billing.refresh.disputes import DisputeAnswer
 from gateway.log import fields
@@ -50,12 +49,14 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
                 subscriptions.append(shapes.subscription(raw))
         except StripeError as exc:
             # Whatever list calls say of a deleted customer; a wrong key's "no such customer" is raised by the question.
-            if exc.stripe_code != "resource_missing" or not await is_deleted(billing, customer.customer_id):
+            if exc.stripe_code != "resource_missing" or not await billing.stripe.customers.is_deleted(
+                customer.customer_id
+            ):
                 raise
             deleted.append(customer.customer_id)
         else:
             # Of a deleted customer the list may be empty, which must not look like a subscription that has vanished.
-            if len(subscriptions) == listed_before and await is_deleted(billing, customer.customer_id):
+            if len(subscriptions) == listed_before and await billing.stripe.customers.is_deleted(customer.customer_id):
                 deleted.append(customer.customer_id)
     subscriptions = [await _with_schedule(billing, each) for each in subscriptions]
     running = [each for each in subscriptions if each.status in RUNNING_STATUSES]
