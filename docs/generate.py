@@ -250,7 +250,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "environment-terminal": lambda: _variables(TERMINAL),
     "apps-json": _apps_json,
     "routes-apps": _routes(_APP_CALLERS),
-    "routes-public": _routes(("anyone", "buyer", "stripe")),
+    "routes-public": _routes(("anyone", "buyer", "returning buyer", "stripe")),
     "routes-admin": _routes(("operator",)),
     "models": _models,
     "commands": _commands,

@@ -1,8 +1,10 @@
-"""Who calls: an app's backend, the operator, or a person with a link that the gate signed."""
+"""Authentication of the caller of a public route: an app's backend, the operator, a buyer, Stripe."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 from aiohttp import web
 
@@ -12,8 +14,22 @@ from gateway.access.return_urls import upgrade_url
 from gateway.billing.accounts.keys import check_app_key
 from gateway.catalog.model import App
 from gateway.errors import BadSignature, Forbidden, NotAuthenticated
+from gateway.stripe.signature import check_header
 from gateway.web.context import BILLING, SITE, Site
 
+Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "returning buyer", "stripe"]
+
+
+class Buyer(NamedTuple):
+    """The person that a signed link names, and the app of the path."""
+
+    app: App
+    link: Link
+
+
+APP_ID = web.RequestKey("app_id", str)
+"""The app of the path; the caller has a key of it or is the operator."""
+BUYER = web.RequestKey("buyer", Buyer)
 MAX_CREDENTIAL = 4096
 
 
@@ -25,20 +41,6 @@ def bearer(request: web.Request) -> str:
     if scheme.lower() != "bearer" or not usable:
         raise NotAuthenticated("Send the key as Authorization: Bearer …, once.")
     return credential.strip()
-
-
-def refuse_browsers(request: web.Request) -> None:
-    """A key that got into a web page must not work there (T13): every browser sends one of these headers."""
-    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
-        raise Forbidden("This route is for servers; a key must never be in a browser.", code="browser_refused")
-
-
-def require_app(request: web.Request) -> str:
-    """The app id of the path, if the caller has a key of that app."""
-    refuse_browsers(request)
-    app_id = request.match_info["app_id"]
-    check_app_key(request.app[BILLING], app_id, bearer(request))
-    return app_id
 
 
 def is_operator(request: web.Request) -> bool:
@@ -53,30 +55,46 @@ def is_operator(request: web.Request) -> bool:
     return matched
 
 
-def require_operator(request: web.Request) -> None:
-    refuse_browsers(request)
+def _refuse_browsers(request: web.Request) -> None:
+    """A key in a web page must not work there (T13): every browser sends one of these headers."""
+    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+        raise Forbidden("This route is for servers; a key must never be in a browser.", code="browser_refused")
+
+
+def _accept_anyone(request: web.Request) -> None:
+    """The route needs no credential."""
+
+
+def _require_app(request: web.Request) -> None:
+    _refuse_browsers(request)
+    app_id = request.match_info["app_id"]
+    check_app_key(request.app[BILLING], app_id, bearer(request))
+    request[APP_ID] = app_id
+
+
+def _require_operator(request: web.Request) -> None:
+    _refuse_browsers(request)
     if not is_operator(request):
         raise NotAuthenticated("The admin token is missing or wrong.", code="invalid_admin_token")
 
 
-def require_app_or_operator(request: web.Request) -> str:
-    """The app id of the path, for its backend or for the operator."""
-    refuse_browsers(request)
-    return request.match_info["app_id"] if is_operator(request) else require_app(request)
+def _require_app_or_operator(request: web.Request) -> None:
+    _refuse_browsers(request)
+    if is_operator(request):
+        request[APP_ID] = request.match_info["app_id"]
+    else:
+        _require_app(request)
 
 
-def require_buyer(request: web.Request) -> tuple[App, Link]:
-    """The app, and what the link says that the gate signed: the person is never a parameter.
-
-    A POST must also come from our own page: browsers tell where from, and other pages cannot forge it.
-    """
+def _require_buyer(request: web.Request) -> None:
+    """The gate signed the link; the user is never a parameter."""
     site = request.app[SITE]
-    refuse_other_pages(request)
+    _refuse_other_pages(request)
     app = request.app[BILLING].app(request.match_info["app_id"])
     token = ""
     try:
         token = bearer(request)
-        return app, links.read(site.link_keys, token, app.app_id, request.app[BILLING].now())
+        request[BUYER] = Buyer(app, links.read(site.link_keys, token, app.app_id, request.app[BILLING].now()))
     except (BadSignature, NotAuthenticated) as exc:
         raise NotAuthenticated(
             f"This link is not valid any more. Go back to {app.name} and open “Upgrade” again.",
@@ -85,20 +103,40 @@ def require_buyer(request: web.Request) -> tuple[App, Link]:
         ) from exc
 
 
-def require_change(request: web.Request) -> tuple[App, Link]:
-    """The app, and what the link says with which Stripe sent the person back."""
-    site = request.app[SITE]
-    refuse_other_pages(request)
-    app = request.app[BILLING].app(request.match_info["app_id"])
+def _require_returning_buyer(request: web.Request) -> None:
+    """Stripe sent the person back with the link that `buy.buy` signed."""
+    site, billing = request.app[SITE], request.app[BILLING]
+    _refuse_other_pages(request)
+    app = billing.app(request.match_info["app_id"])
     try:
-        return app, links.read_change(site.link_keys, bearer(request), app.app_id, request.app[BILLING].now())
+        request[BUYER] = Buyer(app, links.read_change(site.link_keys, bearer(request), app.app_id, billing.now()))
     except (BadSignature, NotAuthenticated) as exc:
         message = f"This page is not valid any more. {app.name} shows the plan that you have."
         raise NotAuthenticated(message, code=exc.code, fields=_next_pages(app, site, "")) from exc
 
 
+def _require_stripe_header(request: web.Request) -> None:
+    """Present, well-formed and recent, before the body is read. `receive` verifies the body's signature."""
+    billing = request.app[BILLING]
+    signature = request.headers.get("Stripe-Signature", "")
+    check_header(signature, billing.clock(), billing.stripe.clock_ahead_seconds)
+
+
+AUTHENTICATE: Mapping[Caller, Callable[[web.Request], None]] = {
+    "anyone": _accept_anyone,
+    "app": _require_app,
+    "operator": _require_operator,
+    "app or operator": _require_app_or_operator,
+    "buyer": _require_buyer,
+    "returning buyer": _require_returning_buyer,
+    "stripe": _require_stripe_header,
+}
+"""Each returns for an authenticated caller, sets `APP_ID` or `BUYER` where its caller has one, and raises
+`NotAuthenticated`, `Forbidden`, `NotFound` (unknown app of a buyer) or `BadSignature` otherwise."""
+
+
 def _next_pages(app: App, site: Site, return_url: str) -> dict[str, object]:
-    """Where somebody goes whose link is over: to the app, or to the plans with a fresh link."""
+    """Where a person goes whose link has expired: to the app, or to the plans with a new link."""
     return {
         "app": {"name": app.name, "url": app.cancel_url},
         "upgrade_url": upgrade_url(app, site.public_url, return_url),
@@ -106,15 +144,15 @@ def _next_pages(app: App, site: Site, return_url: str) -> dict[str, object]:
 
 
 def _return_url_of(site: Site, token: str, app_id: str) -> str:
-    """Where a link of ours leads back to, however old it is."""
+    """The return URL of a link that we signed, expired or not."""
     try:
         return links.read(site.link_keys, token, app_id, now=0).return_url
     except BadSignature:
         return ""
 
 
-def refuse_other_pages(request: web.Request) -> None:
-    """Raises `Forbidden` for what a page that is not ours sends."""
+def _refuse_other_pages(request: web.Request) -> None:
+    """Only our own page may send this: browsers name the sending page's origin, and no page can forge it."""
     site = request.app[SITE]
     if request.method == "POST" and request.headers.get("Origin", "").lower() != site.origin:
         raise Forbidden("This can only be sent from our own page.", code="foreign_origin")

@@ -16,7 +16,7 @@ from gateway.billing.checkout.offer import offer as offer_of
 from gateway.billing.checkout.portal import open_portal
 from gateway.billing.checkout.price_choice import PriceChoice
 from gateway.web.answers import answer
-from gateway.web.auth import require_buyer, require_change
+from gateway.web.auth import BUYER
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING, SITE
 from gateway.web.models import BuyRequest, CheckoutAnswer, PortalAnswer
@@ -53,7 +53,7 @@ async def asset(request: web.Request) -> web.Response:
 
 async def offer(request: web.Request) -> web.Response:
     """The tiers for sale, where the person stands, and why they are here."""
-    app, link = require_buyer(request)
+    app, link = request[BUYER]
     billing, site = request.app[BILLING], request.app[SITE]
     shown = await offer_of(billing, app.app_id, link.user_id)
     needed = app.tier(link.tier) if link.tier else None
@@ -71,7 +71,7 @@ async def offer(request: web.Request) -> web.Response:
 
 async def buy(request: web.Request) -> web.Response:
     """A checkout link for the person, or a portal link if they have a subscription."""
-    app, link = require_buyer(request)
+    app, link = request[BUYER]
     wanted = await read_json(request, BuyRequest)
     billing, site = request.app[BILLING], request.app[SITE]
     choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency, wanted.unit_amount)
@@ -84,7 +84,7 @@ async def buy(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     """What became of what the person did at Stripe; Stripe is asked, too, in case its event is late."""
-    app, link = require_change(request)
+    app, link = request[BUYER]
     found = await change_of(request.app[BILLING], app, link.user_id, link.tier)
     back = link.return_url if is_page_of(app, link.return_url) else app.success_url
     return web.json_response({**found, "return_url": back})
@@ -92,5 +92,5 @@ async def change(request: web.Request) -> web.Response:
 
 async def manage(request: web.Request) -> web.Response:
     """A portal link for the person."""
-    app, link = require_buyer(request)
+    app, link = request[BUYER]
     return answer(PortalAnswer(portal_url=await open_portal(request.app[BILLING], app, link.user_id)))

@@ -12,24 +12,27 @@ from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 import gateway
+from gateway.web.auth import Caller
 from gateway.web.models import ErrorAnswer
-from gateway.web.routes import API, Caller, Route
+from gateway.web.routes import API, Route
 
 OPENAPI_PATH = "/openapi.json"
 _REF = "#/components/schemas/{model}"
-# Who may call → security schemes that admit them, and the statuses that refuse the others.
+# Caller → the security schemes that admit it.
 _SECURITY: dict[Caller, list[dict[str, list[str]]]] = {
     "anyone": [],
     "app": [{"app_key": []}],
     "operator": [{"admin_token": []}],
     "app or operator": [{"app_key": []}, {"admin_token": []}],
     "buyer": [{"upgrade_link": []}],
+    "returning buyer": [{"return_link": []}],
     "stripe": [{"stripe_signature": []}],
 }
 _SCHEMES = {
     "app_key": {"type": "http", "scheme": "bearer", "description": "An app's key: its api_key, or one made by skpay."},
     "admin_token": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN."},
     "upgrade_link": {"type": "http", "scheme": "bearer", "description": "The `t` of an upgrade link."},
+    "return_link": {"type": "http", "scheme": "bearer", "description": "The `r` of the page that Stripe returns to."},
     "stripe_signature": {"type": "apiKey", "in": "header", "name": "Stripe-Signature"},
 }
 

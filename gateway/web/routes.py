@@ -1,4 +1,4 @@
-"""The route table: what is served, by whom it may be called, and what the OpenAPI document says of it."""
+"""The route table: path, handler, the caller that each route authenticates, and its part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ from gateway.web import (
     models,
     stripe_webhook,
 )
-
-Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "stripe"]
+from gateway.web.auth import AUTHENTICATE, Caller
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`errors`: the statuses besides success that a caller must expect."""
+    """`caller` is authenticated before `handler` runs. `errors`: the other statuses besides success."""
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
@@ -44,6 +43,11 @@ class Route:
     response: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
     success: int = 200
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Raises what `AUTHENTICATE[caller]` raises."""
+        AUTHENTICATE[self.caller](request)
+        return await self.handler(request)
 
 
 _BODY = (400, 413, 415, 429)
@@ -63,7 +67,7 @@ API = (
     Route("GET", HEADER_ECHO_PATH, header_echo.header_echo, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}", buy.page, "anyone", None, None, (404,)),
     Route("GET", "/buy/{app_id}/offer", buy.offer, "buyer", None, None, (404, 503)),
-    Route("GET", "/buy/{app_id}/change", buy.change, "buyer", None, None, (404, 503)),
+    Route("GET", "/buy/{app_id}/change", buy.change, "returning buyer", None, None, (404, 503)),
     Route("POST", "/buy/{app_id}/checkout", buy.buy, "buyer", models.BuyRequest, models.CheckoutAnswer,
           (*_BODY, 404, 409, 502, 503)),
     Route("POST", "/buy/{app_id}/portal", buy.manage, "buyer", None, models.PortalAnswer, (404, 409, 502, 503)),

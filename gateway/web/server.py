@@ -29,7 +29,7 @@ def web_application(billing: Billing, site: Site) -> web.Application:
     for route in API:
         # aiohttp's own pattern of a part has no braces, but a user id may.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
-        application.router.add_route(route.method, path, route.handler)
+        application.router.add_route(route.method, path, route.answer)
     application.router.add_route("GET", OPENAPI_PATH, serve_openapi)
     document()  # now rather than during the first request for it
     return application
