@@ -1,6 +1,6 @@
-"""SQLite or PostgreSQL: what was received, decided, promised and done, and who may ask.
+"""SQLite or PostgreSQL: customers, events, entitlements, keys, grants, notices and provisioning jobs.
 
-`Store` runs jobs; one module per noun has the functions that a job calls with its connection.
+`Store` runs writes and queries; each module has the statements of one noun, as functions of a connection.
 """
 
 from gateway.store.store import Store

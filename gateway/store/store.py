@@ -1,4 +1,4 @@
-"""The store: durable writes by one thread, reads by a few, on whichever database DATABASE_URL names."""
+"""The store: one thread writes, a few read, on the database that DATABASE_URL names."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from gateway.store.engine.opening import startup_error
 from gateway.store.engine.ownership import check_owner_of_file
 from gateway.store.engine.postgresql import PostgreSQL
 from gateway.store.engine.sqlite import READERS, SQLite
-from gateway.store.engine.writer import Job, Stats, Writer
+from gateway.store.engine.writer import Write, Writer
 
 T = TypeVar("T")
+Query = Callable[[Connection], T]
 
 
 class Store:
-    """A job or query is a function of a connection. It must not commit, keep the connection, or do anything slow.
+    """A write or query is a function of a connection. It must not commit, keep the connection or block.
 
-    An error that the database reports of itself (full, locked, read-only, gone) is told as `StoreUnavailable`;
-    whatever else a job raises, its caller gets. After `StoreUnavailable` a write may have been recorded all the
-    same, if the connection broke at the commit: write so that doing it again changes nothing.
+    A failure of the database (full, locked, read-only, unreachable) is raised as `StoreUnavailable`; any other error
+    of the function is raised as it is. After `StoreUnavailable` a write may be recorded nevertheless, if the
+    connection broke during the commit: writes must be idempotent.
     """
 
     def __init__(self, backend: Backend, writer: Writer) -> None:
@@ -43,10 +44,10 @@ class Store:
 
     @classmethod
     def open(cls, database_url: str, *, clock: Callable[[], float] = time.time) -> Store:
-        """Take the database for this instance and bring it to the newest schema.
+        """Lock the database for this instance and migrate it to the newest schema.
 
-        Raises `ConfigError` for a URL or file that cannot be used, a newer schema or another program's, and
-        `AlreadyRunning` while another instance runs; `StoreUnavailable` if PostgreSQL cannot be reached.
+        Raises `ConfigError` for a URL or file that cannot be used, a newer schema or another program's database,
+        `AlreadyRunning` while another instance runs, and `StoreUnavailable` if PostgreSQL cannot be reached.
         """
         backend = _backend(database_url)
         try:
@@ -56,22 +57,22 @@ class Store:
             raise
         return cls(backend, Writer(backend, conn, clock))
 
-    async def write(self, job: Job[T]) -> T:
-        """Run `job` in the writer; its changes are on disk when this returns. Cancelling does not stop it."""
-        return await asyncio.wrap_future(self._writer.submit(job))
+    async def write(self, write: Write[T]) -> T:
+        """Run `write` in the writer thread; it is durable when this returns. Cancelling does not stop it."""
+        return await asyncio.wrap_future(self._writer.submit(write))
 
-    async def read(self, query: Job[T]) -> T:
-        """Run `query` on one snapshot of what is committed. It cannot write."""
+    async def read(self, query: Query[T]) -> T:
+        """Run `query` on one snapshot of the committed data. It cannot write."""
         if self._closed:
             raise _closed()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
-    def write_now(self, job: Job[T]) -> T:
-        """The same as `write` where no event loop runs."""
-        return self._writer.submit(job).result()
+    def write_now(self, write: Write[T]) -> T:
+        """`write` for callers without an event loop."""
+        return self._writer.submit(write).result()
 
-    def read_now(self, query: Job[T]) -> T:
-        """The same as `read` where no event loop runs."""
+    def read_now(self, query: Query[T]) -> T:
+        """`read` for callers without an event loop."""
         if self._closed:
             raise _closed()
         try:
@@ -82,11 +83,11 @@ class Store:
             raise unavailable(error) from error
 
     async def close(self) -> None:
-        """Finish the writes that are queued, then give the database up. Twice is once."""
+        """Finish the queued writes, then release the database. Idempotent."""
         await asyncio.to_thread(self.close_now)
 
     def close_now(self) -> None:
-        """The same as `close` where no event loop runs."""
+        """`close` for callers without an event loop."""
         if not self._closed:
             self._closed = True
             self._writer.close()
@@ -95,38 +96,39 @@ class Store:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the database's files; None where they are another server's."""
+        """The folder of the database files; None for PostgreSQL."""
         return self._backend.folder
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written, for the operator; None if it can."""
+        """Why writes fail, for the operator; None if they succeed."""
         return self._writer.problem
 
     @property
     def lost(self) -> bool:
-        """Whether another instance took the database over; only a restart helps."""
+        """Whether another instance has taken the database over; this one must be restarted."""
         return self._writer.lost
 
     @property
-    def stats(self) -> Stats:
-        return self._writer.stats
+    def commits(self) -> int:
+        """Transactions committed since the start."""
+        return self._writer.commits
 
     @property
     def waiting(self) -> int:
-        """How many writes are queued."""
+        """Queued writes."""
         return self._writer.waiting
 
-    def _read(self, query: Job[T]) -> T:
+    def _read(self, query: Query[T]) -> T:
         try:
             return self._query(query)
         except SQLAlchemyError as error:
-            # A pooled connection that broke while it was idle tells nothing about the database: ask on a fresh one.
+            # A pooled connection that broke while idle says nothing about the database: retry on a new one.
             if not getattr(error, "connection_invalidated", False):
                 raise
         return self._query(query)
 
-    def _query(self, query: Job[T]) -> T:
+    def _query(self, query: Query[T]) -> T:
         with self._backend.reader.connect() as conn:
             return query(conn)
 
@@ -141,7 +143,7 @@ def _backend(database_url: str) -> Backend:
 
 
 def store_url(database_url: str) -> URL:
-    """The address with the drivers we use. An error does not quote it: a password may be in it."""
+    """The URL with our drivers. Errors do not quote it, because it may contain a password."""
     problem = database_problem(database_url)
     if problem:
         raise ConfigError([f"DATABASE_URL: {problem}"])
@@ -153,7 +155,7 @@ def store_url(database_url: str) -> URL:
 
 
 def _prepare(backend: Backend) -> Connection:
-    """A writer's connection on the newest schema."""
+    """The writer's connection, to a database of the newest schema."""
     try:
         if isinstance(backend, SQLite):
             check_owner_of_file(backend.path)

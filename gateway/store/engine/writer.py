@@ -1,4 +1,4 @@
-"""The one writer: a thread that commits all that is waiting at once, a savepoint per job."""
+"""The writer thread: commits all queued writes in one transaction, with a savepoint for each."""
 
 from __future__ import annotations
 
@@ -21,45 +21,37 @@ from gateway.store.engine.backend import Backend, InstanceLost
 from gateway.store.engine.errors import describe_error, is_database_failure, needs_reconnect, unavailable
 
 T = TypeVar("T")
-Job = Callable[[Connection], T]
+Write = Callable[[Connection], T]
 
 MAX_WAITING = 10_000
 MAX_BATCH = 500
-# While something is wrong the writer tries by itself, so that readiness returns without a request.
+# After a failure the writer probes the database by itself, so that readiness returns without a request.
 PROBE_SECONDS = 1.0
 IDLE_PROBE_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Stats:
-    """Since the start: committed transactions, and jobs done in them."""
-
-    commits: int = 0
-    jobs: int = 0
-
-
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    job: Job[Any]
+    write: Write[Any]
     future: Future[Any]
     value: Any = None
     error: BaseException | None = None
 
 
 class _TransactionGone(Exception):
-    """The database has ended the transaction by itself, and with it what earlier jobs of the batch wrote."""
+    """The database has aborted the transaction, and with it the earlier writes of the batch."""
 
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
 
 
 class Writer:
-    """Takes a connected writer's connection over. `problem` is what keeps it from writing, None if nothing does."""
+    """Owns the one connection that writes. `problem`: why it cannot write now, None if it can."""
 
     def __init__(self, backend: Backend, conn: Connection, clock: Callable[[], float]) -> None:
-        self.stats = Stats()
+        self.commits = 0
         self.problem: str | None = None
         self.lost = False
         self._backend = backend
@@ -75,10 +67,10 @@ class Writer:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def submit(self, job: Job[T]) -> Future[T]:
-        """Queue a job. The future is done once the job is durable, or has failed; it cannot be cancelled.
+    def submit(self, write: Write[T]) -> Future[T]:
+        """Queue a write. The future is done once the write is durable or has failed; it cannot be cancelled.
 
-        Raises `StoreUnavailable` if the store is closed or far too much is waiting.
+        Raises `StoreUnavailable` if the store is closed or the queue is full.
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
@@ -87,13 +79,13 @@ class Writer:
                 raise StoreUnavailable("The service is stopping.", detail="the store is closed")
             if self._queue.qsize() >= MAX_WAITING:
                 raise StoreUnavailable(
-                    "Too much is waiting to be recorded; try again shortly.", detail=f"{MAX_WAITING} jobs wait"
+                    "Too many writes are queued; retry shortly.", detail=f"{MAX_WAITING} writes are queued"
                 )
-            self._queue.put(_Waiting(job, future))
+            self._queue.put(_Waiting(write, future))
         return future
 
     def close(self) -> None:
-        """Finish what is queued, then stop. Twice is once."""
+        """Finish the queued writes, then stop. Idempotent."""
         with self._gate:
             if not self._closed:
                 self._closed = True
@@ -111,7 +103,7 @@ class Writer:
         self._disconnect()
 
     def _take(self) -> tuple[list[_Waiting], bool]:
-        """All that is waiting, up to the limit, and whether more may come; nothing after a while without work."""
+        """The queued writes, `MAX_BATCH` at most, and whether the queue is still open. Empty after a timeout."""
         batch: list[_Waiting] = []
         try:
             item = self._queue.get(timeout=IDLE_PROBE_SECONDS if self.problem is None else PROBE_SECONDS)
@@ -125,10 +117,10 @@ class Writer:
         return batch, False
 
     def _serve(self, batch: Sequence[_Waiting]) -> None:
-        """Run and commit a batch, then tell every caller."""
+        """Run and commit a batch, then resolve the futures."""
         try:
             failure = self._commit(batch)
-        except Exception as error:  # whatever it is, callers must hear of it and the thread must live
+        except Exception as error:  # the callers get it, and the thread must survive
             failure = error.cause if isinstance(error, _TransactionGone) else error
             for waiting in batch:
                 waiting.error = unavailable(failure)
@@ -141,15 +133,14 @@ class Writer:
                 waiting.future.set_exception(waiting.error)
 
     def _commit(self, batch: Sequence[_Waiting]) -> Exception | None:
-        """Run the jobs in one transaction. Returns the failure that one of them met, if any, the others being kept."""
+        """Run the writes in one transaction. Returns the first database failure of one of them; the others are kept."""
         conn = self._connection()
-        # A job alone needs no savepoint: the transaction is one.
+        # A single write needs no savepoint: it can roll the transaction back.
         run = self._in_own_transaction if len(batch) == 1 else self._in_savepoint
         with conn.begin() as transaction:
-            troubles = [run(conn, transaction, waiting) for waiting in batch]
-        self.stats.commits += 1
-        self.stats.jobs += len(batch)
-        failure = next((failure for failure in troubles if failure is not None), None)
+            failures = [run(conn, transaction, waiting) for waiting in batch]
+        self.commits += 1
+        failure = next((failure for failure in failures if failure is not None), None)
         if failure is not None and needs_reconnect(failure):
             self._disconnect()
         return failure
@@ -163,12 +154,12 @@ class Writer:
 
     @staticmethod
     def _in_savepoint(conn: Connection, _transaction: Transaction, waiting: _Waiting) -> Exception | None:
-        conn.exec_driver_sql("SAVEPOINT job")
+        conn.exec_driver_sql("SAVEPOINT one_write")
         failure = _attempt(conn, waiting)
         try:
             if waiting.error is not None:
-                conn.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-            conn.exec_driver_sql("RELEASE SAVEPOINT job")
+                conn.exec_driver_sql("ROLLBACK TO SAVEPOINT one_write")
+            conn.exec_driver_sql("RELEASE SAVEPOINT one_write")
         except SQLAlchemyError as error:
             raise _TransactionGone(failure or error) from error
         return failure
@@ -180,20 +171,20 @@ class Writer:
 
     def _disconnect(self) -> None:
         if self._conn is not None:
-            with suppress(DBAPIError):  # it is given up, whatever it says to that
+            with suppress(DBAPIError):  # it is discarded anyway
                 self._conn.close()
             self._conn = None
 
     def _probe(self) -> None:
-        """Without work: look whether the connection stands; while something is wrong, whether a write passes again."""
+        """Check an idle connection; after a failure, check whether a write succeeds."""
         if self.problem is None:
             self._serve([_Waiting(_check_connection, Future())])
         else:
-            seen_at = str(int(self._clock()))
-            self._serve([_Waiting(lambda conn: instance.put(conn, "probe", seen_at), Future())])
+            probed_at = str(int(self._clock()))
+            self._serve([_Waiting(lambda conn: instance.put(conn, "probe", probed_at), Future())])
 
     def _set_problem(self, failure: Exception | None) -> None:
-        """Remember what is wrong, and say it once in the log."""
+        """Set `problem` and log a change of it once."""
         before = self.problem
         self.lost = isinstance(failure, InstanceLost)
         if failure is None:
@@ -212,9 +203,9 @@ class Writer:
 
 
 def _attempt(conn: Connection, waiting: _Waiting) -> Exception | None:
-    """Run one job and keep its value or its error. Returns the failure of the database that was its error, if any."""
+    """Run one write and keep its value or error. Returns the error if it is a failure of the database."""
     try:
-        waiting.value = waiting.job(conn)
+        waiting.value = waiting.write(conn)
     except BaseException as error:
         waiting.error = error
         if isinstance(error, Exception) and is_database_failure(error):
