@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text, update
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import alerts
 
 
@@ -57,8 +58,8 @@ def is_open(conn: Connection, kind: str, subject: str) -> bool:
 def live(conn: Connection) -> list[Alert]:
     """Every open alert, the oldest first."""
     rows = conn.execute(
-        select(alerts)
+        select(*columns_of(alerts, Alert))
         .where(alerts.c.resolved_at.is_(None))
         .order_by(alerts.c.opened_at, alerts.c.kind, alerts.c.subject)
     )  # fmt: skip
-    return [Alert(*row) for row in rows]
+    return [record_of(Alert, row) for row in rows]

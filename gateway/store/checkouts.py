@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, false, select, text, update
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import checkouts
 
 
@@ -26,16 +27,7 @@ class Checkout:
     attempt: int
 
 
-_ALL = (
-    checkouts.c.app_id,
-    checkouts.c.user_id,
-    checkouts.c.session_id,
-    checkouts.c.tier,
-    checkouts.c.price_id,
-    checkouts.c.url,
-    checkouts.c.expires_at,
-    checkouts.c.attempt,
-)
+_COLUMNS = columns_of(checkouts, Checkout)
 
 _BEGIN = text(
     "INSERT INTO checkouts (app_id, user_id, attempt, open, tier, price_id, begun_at)"
@@ -50,16 +42,18 @@ _BEGIN = text(
 def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
     """The checkout that was begun and not cleared, whether its session is known and live or not."""
     row = conn.execute(
-        select(*_ALL).where(checkouts.c.app_id == app_id, checkouts.c.user_id == user_id, checkouts.c.open)
+        select(*_COLUMNS).where(checkouts.c.app_id == app_id, checkouts.c.user_id == user_id, checkouts.c.open)
     ).one_or_none()
-    return None if row is None else Checkout(*row)
+    return None if row is None else record_of(Checkout, row)
 
 
 def live(conn: Connection, now: int) -> list[Checkout]:
     """Every checkout whose session somebody could still pay, or whose session we never heard of."""
     over = checkouts.c.expires_at.is_not(None) & (checkouts.c.expires_at <= now)
-    rows = conn.execute(select(*_ALL).where(checkouts.c.open, ~over).order_by(checkouts.c.app_id, checkouts.c.user_id))
-    return [Checkout(*row) for row in rows]
+    rows = conn.execute(
+        select(*_COLUMNS).where(checkouts.c.open, ~over).order_by(checkouts.c.app_id, checkouts.c.user_id)
+    )
+    return [record_of(Checkout, row) for row in rows]
 
 
 def begin(conn: Connection, app_id: str, user_id: str, tier: str, price_id: str, now: int) -> Checkout:

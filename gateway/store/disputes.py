@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, select, text, update
 
+from gateway.store.rows import columns_of
 from gateway.store.schema import disputes
 
 
@@ -55,14 +56,7 @@ def record_event(
 def of_user(conn: Connection, app_id: str, user_id: str) -> list[StoredDispute]:
     """Everything of this user, over or not, in the order in which it was stored."""
     rows = conn.execute(
-        select(
-            disputes.c.object_id,
-            disputes.c.kind,
-            disputes.c.customer_id,
-            disputes.c.wanted,
-            disputes.c.open,
-            disputes.c.found,
-        )
+        select(*columns_of(disputes, StoredDispute))
         .where(disputes.c.app_id == app_id, disputes.c.user_id == user_id)
         .order_by(disputes.c.remembered_at, disputes.c.object_id)
     )
@@ -83,6 +77,6 @@ def record_answer(conn: Connection, stored: StoredDispute, found: Mapping[str, A
 
 
 def _stored_dispute(row: Row[Any]) -> StoredDispute:
-    return StoredDispute(
-        row.object_id, row.kind, row.customer_id, row.wanted, row.open, json.loads(row.found) if row.found else {}
-    )
+    values = row._asdict()
+    found = values.pop("found")
+    return StoredDispute(**values, found=json.loads(found) if found else {})

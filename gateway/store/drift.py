@@ -76,7 +76,7 @@ def entitled_after(conn: Connection, app_id: str, after: str, limit: int) -> lis
         .order_by(entitlements.c.user_id)
         .limit(limit)
     )
-    return [(user_id, tier) for user_id, tier in rows]
+    return [(row.user_id, row.tier) for row in rows]
 
 
 def _by_id(conn: Connection, query: Select[Any]) -> dict[str, Known]:

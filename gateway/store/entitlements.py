@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, select, update
@@ -100,11 +100,11 @@ def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Cha
 def tiers_in_use(conn: Connection) -> dict[tuple[str, str], int]:
     """How many hold each (app_id, tier) by a subscription or a grant; who is on a tier by default does not count."""
     rows = conn.execute(
-        select(entitlements.c.app_id, entitlements.c.tier, func.count())
+        select(entitlements.c.app_id, entitlements.c.tier, func.count().label("users"))
         .where(TIER_IN_USE)
         .group_by(entitlements.c.app_id, entitlements.c.tier)
     )
-    return {(app_id, tier): count for app_id, tier, count in rows}
+    return {(row.app_id, row.tier): row.users for row in rows}
 
 
 def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: int) -> list[str]:
@@ -151,15 +151,17 @@ def decided_after(conn: Connection, now: int) -> list[tuple[str, str]]:
         .where(entitlements.c.updated_at > now)
         .order_by(entitlements.c.app_id, entitlements.c.user_id)
     )
-    return [(app_id, user_id) for app_id, user_id in rows]
+    return [(row.app_id, row.user_id) for row in rows]
 
 
 def with_concern(conn: Connection, kind: str) -> list[tuple[str, str]]:
     """(app_id, user_id) of everybody whose last decision had a concern of this kind."""
     rows = conn.execute(
-        select(entitlements.c.app_id, entitlements.c.user_id).where(entitlements.c.concerns.contains(f'"{kind}"'))
+        select(entitlements.c.app_id, entitlements.c.user_id).where(
+            entitlements.c.concerns.contains(f'"kind": "{kind}"')
+        )
     )
-    return [(app_id, user_id) for app_id, user_id in rows]
+    return [(row.app_id, row.user_id) for row in rows]
 
 
 def _record(
@@ -202,7 +204,7 @@ def _values(entitlement: Entitlement) -> dict[str, Any]:
         "renews": entitlement.renews,
         "pending_tier": entitlement.pending_tier,
         "pending_at": entitlement.pending_at,
-        "concerns": json.dumps([astuple(concern) for concern in entitlement.concerns]),
+        "concerns": json.dumps([asdict(concern) for concern in entitlement.concerns]),
     }
 
 
@@ -221,6 +223,6 @@ def _stored(row: Row[Any]) -> Stored:
         renews=row.renews,
         pending_tier=row.pending_tier,
         pending_at=row.pending_at,
-        concerns=tuple(Concern(*concern) for concern in json.loads(row.concerns)),
+        concerns=tuple(Concern(**concern) for concern in json.loads(row.concerns)),
     )
     return Stored(row.app_id, row.user_id, entitlement, row.version, row.changed_at, row.updated_at)

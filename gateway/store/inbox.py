@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import EVENT_OF_SOMEBODY, EVENT_WAITS, inbox
 
 WAITING = "waiting"
@@ -33,23 +33,7 @@ class Event:
     finished_at: int | None
 
 
-_ALL = select(
-    inbox.c.account,
-    inbox.c.event_id,
-    inbox.c.type,
-    inbox.c.api_version,
-    inbox.c.livemode,
-    inbox.c.customer_id,
-    inbox.c.body,
-    inbox.c.received_at,
-    inbox.c.state,
-    inbox.c.attempts,
-    inbox.c.due_at,
-    inbox.c.error,
-    inbox.c.app_id,
-    inbox.c.user_id,
-    inbox.c.finished_at,
-)
+_ALL = select(*columns_of(inbox, Event))
 
 # Made once: to build it takes as long as to run it.
 _WAITING = (
@@ -102,12 +86,12 @@ def add(
 
 def get(conn: Connection, account: str, event_id: str) -> Event | None:
     row = conn.execute(_ALL.where(inbox.c.account == account, inbox.c.event_id == event_id)).one_or_none()
-    return None if row is None else _event(row)
+    return None if row is None else record_of(Event, row)
 
 
 def waiting(conn: Connection, now: int, limit: int) -> list[Event]:
     """Events that are due, the longest due first."""
-    return [_event(row) for row in conn.execute(_WAITING, {"now": now, "most": limit})]
+    return [record_of(Event, row) for row in conn.execute(_WAITING, {"now": now, "most": limit})]
 
 
 def finish(
@@ -145,13 +129,9 @@ def recent(conn: Connection, limit: int, app_id: str | None = None, user_id: str
     if user_id is not None:
         query = query.where(EVENT_OF_SOMEBODY, inbox.c.user_id == user_id)
     rows = conn.execute(query.order_by(inbox.c.received_at.desc(), inbox.c.event_id.desc()).limit(limit))
-    return [_event(row) for row in rows]
+    return [record_of(Event, row) for row in rows]
 
 
 def count_waiting(conn: Connection) -> int:
     """How many are not finished, due or not."""
     return conn.execute(select(func.count()).select_from(inbox).where(EVENT_WAITS)).scalar_one()
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(*row)

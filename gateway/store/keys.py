@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 
 from gateway.errors import Conflict, NotFound
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import keys
 
 MAX_LIVE_APP_KEYS = 2
@@ -27,16 +28,7 @@ class Key:
     revoked_at: int | None
 
 
-_ALL = (
-    keys.c.key_id,
-    keys.c.kind,
-    keys.c.key_hash,
-    keys.c.app_id,
-    keys.c.user_id,
-    keys.c.name,
-    keys.c.created_at,
-    keys.c.revoked_at,
-)
+_COLUMNS = columns_of(keys, Key)
 
 _ADD = text(
     "INSERT INTO keys (kind, key_hash, app_id, user_id, name, created_at)"
@@ -65,31 +57,27 @@ def add(
 
 def live(conn: Connection) -> list[Key]:
     """Every key that is not revoked, in the order of creation."""
-    rows = conn.execute(select(*_ALL).where(keys.c.revoked_at.is_(None)).order_by(keys.c.key_id))
-    return [_key(row) for row in rows]
+    rows = conn.execute(select(*_COLUMNS).where(keys.c.revoked_at.is_(None)).order_by(keys.c.key_id))
+    return [record_of(Key, row) for row in rows]
 
 
 def all_(conn: Connection, app_id: str | None = None) -> list[Key]:
     """Every key, revoked or not, of one app or of all, in the order of creation."""
-    query = select(*_ALL).order_by(keys.c.key_id)
+    query = select(*_COLUMNS).order_by(keys.c.key_id)
     if app_id is not None:
         query = query.where(keys.c.app_id == app_id)
-    return [_key(row) for row in conn.execute(query)]
+    return [record_of(Key, row) for row in conn.execute(query)]
 
 
 def revoke(conn: Connection, key_id: int, now: int) -> Key:
     """Revoke a key; the first time counts. Raises `NotFound`."""
     conn.execute(update(keys).where(keys.c.key_id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=now))
-    row = conn.execute(select(*_ALL).where(keys.c.key_id == key_id)).one_or_none()
+    row = conn.execute(select(*_COLUMNS).where(keys.c.key_id == key_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no key {key_id}.", code="no_such_key")
-    return _key(row)
+    return record_of(Key, row)
 
 
 def _live_app_keys(conn: Connection, app_id: str) -> int:
     query = select(func.count()).where(keys.c.kind == "app", keys.c.app_id == app_id, keys.c.revoked_at.is_(None))
     return conn.execute(query).scalar_one()
-
-
-def _key(row: Row[Any]) -> Key:
-    return Key(*row)

@@ -7,10 +7,11 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, insert, select
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import last_good_tiers
 from gateway.tiers.model import LastGoodTier
 
-_COLUMNS = [last_good_tiers.c[name] for name in LastGoodTier.__dataclass_fields__]
+_COLUMNS = columns_of(last_good_tiers, LastGoodTier)
 
 
 def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGoodTier]:
@@ -20,7 +21,7 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGoodTi
         .where(last_good_tiers.c.app_id == app_id, last_good_tiers.c.user_id == user_id)
         .order_by(last_good_tiers.c.subscription_id)
     )
-    return {row.subscription_id: LastGoodTier(**row._asdict()) for row in rows}
+    return {row.subscription_id: record_of(LastGoodTier, row) for row in rows}
 
 
 def replace_all(conn: Connection, app_id: str, user_id: str, last_good: Mapping[str, LastGoodTier], now: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text, update
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import entitlements, litellm_ids
 
 
@@ -40,11 +41,11 @@ def reserve(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: 
     """Claim an id for a user. The first claimant wins, for ever; whoever it is is returned."""
     conn.execute(_RESERVE, {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "now": now})
     row = conn.execute(
-        select(litellm_ids.c.app_id, litellm_ids.c.user_id).where(
+        select(*columns_of(litellm_ids, Owner)).where(
             litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id
         )
     ).one()
-    return Owner(*row)
+    return record_of(Owner, row)
 
 
 def provisioned(
@@ -111,4 +112,4 @@ def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> 
         .order_by(litellm_ids.c.litellm_id)
         .limit(limit)
     )
-    return [ReservedId(*row) for row in rows]
+    return [record_of(ReservedId, row) for row in rows]

@@ -9,10 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, update
 
 from gateway.errors import NotFound
 from gateway.store.entitlements import Change
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import NOTICE_IS_DEAD, NOTICE_WAITS, notices, tier_changes
 
 WAITING, DONE, DEAD = "waiting", "done", "dead"
@@ -43,6 +44,9 @@ class Notice:
     done_at: int | None
 
 
+_COLUMNS = columns_of(notices, Notice)
+
+
 def put(conn: Connection, change: Change, body: str, now: int) -> None:
     """Tell of this change, which was recorded on the same connection; due now, or after the user's earlier notices."""
     number = select(tier_changes.c.change_number).where(tier_changes.c.change_id == change.change_id)
@@ -68,7 +72,7 @@ def due(
 ) -> list[Notice]:
     """Notices to send now, the longest due first, without those of `busy_apps` and the change ids `under_way`."""
     rows = conn.execute(
-        select(notices)
+        select(*_COLUMNS)
         .where(
             NOTICE_WAITS,
             notices.c.due_at <= now,
@@ -78,7 +82,7 @@ def due(
         .order_by(notices.c.due_at, notices.c.number)
         .limit(limit)
     )
-    return [_notice(row) for row in rows]
+    return [record_of(Notice, row) for row in rows]
 
 
 def done(conn: Connection, notice: Notice, status: int, now: int) -> None:
@@ -111,14 +115,14 @@ def replay(conn: Connection, change_id: str, now: int) -> Notice:
 
     The notice as it was. Raises `NotFound`.
     """
-    row = conn.execute(select(notices).where(notices.c.change_id == change_id)).one_or_none()
+    row = conn.execute(select(*_COLUMNS).where(notices.c.change_id == change_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no notice {change_id[:80]!r}.", code="unknown_notice")
     _wait_again(conn, now, notices.c.change_id == change_id)
     of_user = _of_user(row.app_id, row.user_id)
     _hold_back(conn, *of_user)
     _release(conn, now, *of_user)
-    return _notice(row)
+    return record_of(Notice, row)
 
 
 def replay_dead(conn: Connection, app_id: str | None, now: int) -> int:
@@ -133,19 +137,19 @@ def replay_dead(conn: Connection, app_id: str | None, now: int) -> int:
 def of_user(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Notice]:
     """This user's notices in whatever state, the newest first."""
     rows = conn.execute(
-        select(notices).where(*_of_user(app_id, user_id)).order_by(notices.c.number.desc()).limit(limit)
+        select(*_COLUMNS).where(*_of_user(app_id, user_id)).order_by(notices.c.number.desc()).limit(limit)
     )
-    return [_notice(row) for row in rows]
+    return [record_of(Notice, row) for row in rows]
 
 
 def recent(conn: Connection, limit: int, app_id: str | None = None, state: str | None = None) -> list[Notice]:
     """The newest notices, of one app or in one state where these are given."""
-    statement = select(notices).order_by(notices.c.number.desc()).limit(limit)
+    statement = select(*_COLUMNS).order_by(notices.c.number.desc()).limit(limit)
     if app_id is not None:
         statement = statement.where(notices.c.app_id == app_id)
     if state is not None:
         statement = statement.where(notices.c.state == state)
-    return [_notice(row) for row in conn.execute(statement)]
+    return [record_of(Notice, row) for row in conn.execute(statement)]
 
 
 def counts(conn: Connection) -> dict[str, int]:
@@ -214,7 +218,3 @@ def _behind() -> ColumnElement[bool]:
 
 def _of_user(app_id: str, user_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return notices.c.app_id == app_id, notices.c.user_id == user_id
-
-
-def _notice(row: Row[Any]) -> Notice:
-    return Notice(*row)

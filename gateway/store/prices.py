@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import prices
 
 
@@ -35,5 +36,5 @@ def remember(conn: Connection, price_id: str, app_id: str, tier: str, lookup_key
 
 def known(conn: Connection) -> dict[str, KnownPrice]:
     """All of them, by price_id."""
-    rows = conn.execute(select(prices.c.price_id, prices.c.app_id, prices.c.tier, prices.c.lookup_key))
-    return {row.price_id: KnownPrice(*row) for row in rows}
+    rows = conn.execute(select(*columns_of(prices, KnownPrice)))
+    return {row.price_id: record_of(KnownPrice, row) for row in rows}

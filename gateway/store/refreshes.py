@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, text, update
 
+from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import REFRESH_WAITS, refreshes
 
 
@@ -32,7 +33,7 @@ class Pending:
     done: int
     due_at: int | None
     timer_at: int | None
-    leased_until: int
+    lease_until: int
     attempts: int
     last_error: str
 
@@ -63,7 +64,7 @@ def want(conn: Connection, app_id: str, user_id: str, now: int) -> None:
 def lease(conn: Connection, owner: str, now: int, seconds: int, limit: int) -> list[Lease]:
     """Take what is due (wanted, retried or by timer) and not under a live lease, the longest due first."""
     free = conn.execute(_FREE, {"now": now, "limit": limit}).all()
-    return [_take(conn, app_id, user_id, owner, now + seconds) for app_id, user_id in free]
+    return [_take(conn, row.app_id, row.user_id, owner, now + seconds) for row in free]
 
 
 def holds(conn: Connection, lease: Lease, owner: str, now: int) -> bool:
@@ -142,17 +143,9 @@ def waiting(conn: Connection) -> dict[tuple[str, str], tuple[int, int]]:
 def of_user(conn: Connection, app_id: str, user_id: str) -> Pending | None:
     """None if a refresh was never wanted."""
     row = conn.execute(
-        select(
-            refreshes.c.wanted,
-            refreshes.c.done,
-            refreshes.c.due_at,
-            refreshes.c.timer_at,
-            refreshes.c.lease_until,
-            refreshes.c.attempts,
-            refreshes.c.last_error,
-        ).where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
+        select(*columns_of(refreshes, Pending)).where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
     ).one_or_none()
-    return None if row is None else Pending(*row)
+    return None if row is None else record_of(Pending, row)
 
 
 def _take(conn: Connection, app_id: str, user_id: str, owner: str, until: int) -> Lease:

@@ -68,9 +68,8 @@ def _only_seen(
     ids = select(row.app_id, row.user_id).where(*where).distinct().order_by(row.app_id, row.user_id).limit(limit)
     nothing = dict.fromkeys(_COLUMNS)
     return [
-        {**nothing, "app_id": app_id, "user_id": user_id, "tier": first_tiers.get(app_id), "reason": "default",
-         "source": "default"}
-        for app_id, user_id in conn.execute(ids)
+        {**nothing, **each, "tier": first_tiers.get(each["app_id"]), "reason": "default", "source": "default"}
+        for each in conn.execute(ids).mappings()
     ]  # fmt: skip
 
 

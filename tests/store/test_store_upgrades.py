@@ -8,9 +8,10 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, inspect, text
 
-from gateway.store import Store, provisioning
+from gateway.store import Store, entitlements, provisioning
 from gateway.store.engine.ownership import migration_config
 from gateway.store.store import _backend
+from gateway.tiers.model import Concern
 
 
 def _older(database_url: str, revision: str, *rows: tuple[str, dict[str, Any]]) -> Store:
@@ -54,6 +55,21 @@ def test_jobs_that_wait_in_the_old_outbox_still_wait(database_url: str) -> None:
     # The new table numbers its rows by itself.
     assert opened.write_now(lambda conn: provisioning.put(conn, "skai", "new", 500)) not in {j.job_id for j in found}
     assert opened.write_now(lambda conn: provisioning.put(conn, "skai", "late", 500)) in {j.job_id for j in found}
+    opened.close_now()
+
+
+def test_concerns_are_still_read(database_url: str) -> None:
+    decided = {
+        "app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "active", "source": "subscription",
+        "changes_to_come": "[[900, \"free\"]]", "concerns": '[["unknown_price", "price_\u00e9", "It has no tier."]]',
+        "version": 1, "changed_at": 100, "updated_at": 100,
+    }  # fmt: skip
+    others = decided | {"user_id": "u2", "concerns": "[]"}
+    opened = _older(database_url, "0006", ("entitlements", decided), ("entitlements", others))
+    stored = opened.read_now(lambda conn: entitlements.get(conn, "skai", "u1"))
+    assert stored is not None
+    assert stored.entitlement.concerns == (Concern("unknown_price", "price_é", "It has no tier."),)
+    assert opened.read_now(lambda conn: entitlements.with_concern(conn, "unknown_price")) == [("skai", "u1")]
     opened.close_now()
 
 

@@ -250,4 +250,4 @@ def _being_refreshed(conn: Connection, app_id: str, user_id: str, now: int) -> b
     pending = refreshes.of_user(conn, app_id, user_id)
     if pending is None:
         return False
-    return pending.leased_until > now or (pending.wanted > pending.done and pending.attempts == 0)
+    return pending.lease_until > now or (pending.wanted > pending.done and pending.attempts == 0)
