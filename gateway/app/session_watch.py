@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 
-from gateway.access.app_access import AppAccess
+from gateway.app.gate_apps import GateApps
 from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert, resolve_alert
 from gateway.store import alerts
@@ -18,11 +17,11 @@ _MESSAGE = (
 )
 
 
-async def watch_sessions(billing: Billing, access: Callable[[], Mapping[str, AppAccess]]) -> None:
-    """Open and resolve the alert of each app, for ever."""
+async def watch_sessions(billing: Billing, installed: GateApps) -> None:
+    """Open and resolve the alert of each app, without end."""
     opened = {row.subject for row in await billing.store.read(alerts.live) if row.kind == KIND}
     while True:
-        apps = access()
+        apps = installed.access
         for app_id, app in apps.items():
             sessions = app.identity.sessions
             verdict = "fine" if sessions is None else sessions.verdict(billing.now())

@@ -35,7 +35,7 @@ class Lines:
 
     async def nothing_before(self, running: Running) -> None:
         """Whatever was done raised no number: the next line is of the marker."""
-        running.application._gate.changes.user_changed("blog", "marker")
+        running.application.parts.gate.changes.user_changed("blog", "marker")
         line = await self.next()
         assert (line.get("app"), line.get("user")) == ("blog", "marker"), line
 
@@ -79,16 +79,16 @@ async def test_a_tier_that_changes_is_told(running: Running) -> None:
 async def test_the_gate_knows_within_20_ms_of_the_commit(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each time from the last beginning of a commit before it; the median, as others may have the machine."""
     application, committed, delays = running.application, [0.0], list[float]()
-    backend = application._store._backend
+    backend = application.parts.store._backend
     assert isinstance(backend, SQLite)
     event.listen(backend._writer, "commit", lambda conn: committed.append(time.monotonic()))
-    tell = application._billing.update_gate
+    tell = application.parts.billing.update_gate
 
     def told(*args: Any) -> None:
         tell(*args)
         delays.append(time.monotonic() - committed[-1])
 
-    monkeypatch.setattr(application._billing, "update_gate", told)
+    monkeypatch.setattr(application.parts.billing, "update_gate", told)
     async with stream(running) as (lines, _):
         for number in range(15):
             user_id = f"u{number}"
@@ -101,7 +101,7 @@ async def test_an_answer_is_kept_no_longer_than_the_tier_lasts(tmp_path: Path) -
     until_at = int(time.time()) + 1000
     for _ in range(2):  # the second time from the database
         async with running_application(tmp_path) as running, stream(running) as (lines, _):
-            if running.application._tiers.table.count("skai") == 0:
+            if running.application.parts.tiers.table.count("skai") == 0:
                 await running.admin("POST", "/admin/grants", {**GRANT, "until_at": until_at})
                 await lines.next()
             _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
@@ -128,10 +128,10 @@ async def test_a_key_that_is_made_or_revoked_is_told_of_its_user(running: Runnin
 
 async def test_a_key_of_an_issuers_that_has_gone_forgets_all_and_changes_no_rules(running: Running) -> None:
     async with stream(running) as (lines, first):
-        running.application._apps.keys_removed()
+        running.application.parts.invalidation.keys_removed("https://id.example.com/jwks")
         line = await lines.next()
         assert line == {"n": first["n"] + 1, "all": True, "rules": first["rules"], "version": first["version"]}
-        assert len(running.application._gate.request_cache) == 0
+        assert len(running.application.parts.gate.request_cache) == 0
 
 
 async def test_a_forgotten_user_is_told(running: Running) -> None:

@@ -103,12 +103,12 @@ async def test_t35_a_load_holds_nobody_up(folder: Path) -> None:
 
 async def test_t35_a_reload_holds_nobody_up(folder: Path) -> None:
     async with running_application(folder) as running:
-        assert running.application._tiers.table.count("skai") == USERS
+        assert running.application.parts.tiers.table.count("skai") == USERS
         await asyncio.sleep(0.2)  # what a start still does
         async with steps() as found:
             await running.application.reload()
         assert_short(found)
-        assert running.application._tiers.table.count("skai") == USERS
+        assert running.application.parts.tiers.table.count("skai") == USERS
 
 
 def test_t35_what_lives_as_long_as_the_service_is_no_work_for_the_collector(

@@ -14,7 +14,7 @@ from servers.running import ADMIN_TOKEN, Running, environ_of, running_applicatio
 from servers.traefik import free_port, until
 from sqlalchemy import Connection
 
-from gateway.app import application as module
+from gateway.app import reload as module
 from gateway.app.background import Background
 from gateway.errors import StoreUnavailable
 from gateway.store import entitlements, keys
@@ -158,20 +158,20 @@ async def test_nobody_is_refused_while_their_tier_gets_another_name(
     async def ask() -> None:
         asked.append((await running.gate("/api/v1/images", Authorization=f"Bearer {made['key']}"))[0])
 
-    application, store = running.application, running.application._store
-    read, load = store.read, application._tiers.load
+    application, store = running.application, running.application.parts.store
+    read, load = store.read, application.parts.tiers.load
 
     async def slow_read(query: Any) -> Any:
         await ask()
         return await read(query)
 
     async def slow_load(*args: Any) -> None:
-        application._billing.update_gate("skai", "u1", "plus", None)
+        application.parts.billing.update_gate("skai", "u1", "plus", None)
         await ask()
         await load(*args)
 
     monkeypatch.setattr(store, "read", slow_read)
-    monkeypatch.setattr(application._tiers, "load", slow_load)
+    monkeypatch.setattr(application.parts.tiers, "load", slow_load)
 
     def rename(apps: dict[str, Any]) -> None:
         without_pro(apps)
@@ -235,7 +235,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     def read_then_change(conn: Connection, app_id: str, after: str, limit: int) -> Any:
         rows = original(conn, app_id, after, limit)
         for user_id in ("u1", "u2"):  # one who is in the snapshot, one who is not
-            tell = running.application._billing.update_gate
+            tell = running.application.parts.billing.update_gate
             loop.call_soon_threadsafe(tell, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows
@@ -252,7 +252,7 @@ async def test_a_key_revoked_during_another_look_at_the_keys_stays_revoked(
 ) -> None:
     """The first look has read the keys before the key is revoked, and is slow to install what it read."""
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai"})
-    store, read, slow = running.application._store, running.application._store.read, [True]
+    store, read, slow = running.application.parts.store, running.application.parts.store.read, [True]
 
     async def slow_once(query: Any) -> Any:
         found = await read(query)
@@ -261,7 +261,7 @@ async def test_a_key_revoked_during_another_look_at_the_keys_stays_revoked(
         return found
 
     monkeypatch.setattr(store, "read", slow_once)
-    looking = asyncio.create_task(running.application._load_keys())
+    looking = asyncio.create_task(running.application.catalog_reload.load_keys())
     await asyncio.sleep(0.05)
     assert (await running.admin("DELETE", f"/admin/keys/{made['key_id']}"))[0] == 200
     await looking

@@ -27,6 +27,7 @@ from servers.running import (
 from servers.traefik import free_port, until
 
 from gateway.app.application import Application
+from gateway.app.gate_table import GateTable
 from gateway.errors import ConfigError
 from gateway.settings import read_settings
 
@@ -236,10 +237,8 @@ async def test_dead_vendors_stop_neither_the_start_nor_the_gate(tmp_path: Path) 
 
 
 async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.app import application as module
-
     seen: list[tuple[int, str | None]] = []
-    load = module.GateTable.load
+    load = GateTable.load
 
     async def looked_at(*args: Any) -> None:
         port = running_ports[0]()
@@ -251,7 +250,7 @@ async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, mo
         await load(*args)
 
     running_ports = []
-    monkeypatch.setattr(module.GateTable, "load", looked_at)
+    monkeypatch.setattr(GateTable, "load", looked_at)
     write_apps(tmp_path)
     env = environ(tmp_path, PORT="0", GATE_PORT="0")
     application = Application(read_settings(env), env)

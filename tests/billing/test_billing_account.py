@@ -248,7 +248,7 @@ async def test_a_wrong_key_that_shows_after_the_start_makes_it_not_ready(
         full = environ_of(tmp_path, stripe_url=around.stripe_url, litellm_url=around.litellm_url)
         application = Application(read_settings(full), full)
         await application.start()
-        await application._store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_elsewhere", None, 1))
+        await application.parts.store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_elsewhere", None, 1))
         await application.stop()
         fault = around.stripe.fault("status", "/v1/customers/cus_elsewhere", status=500, times=10_000)
         application = Application(read_settings(full), full)
@@ -257,7 +257,7 @@ async def test_a_wrong_key_that_shows_after_the_start_makes_it_not_ready(
             around.stripe.faults.waiting.remove(fault)
 
             async def told() -> bool:
-                return "skai" in application._billing.catalog.apps and application._billing.wrong_account
+                return "skai" in application.parts.billing.catalog.apps and application.parts.billing.wrong_account
 
             await settled(told, "the wrong key is never told")
             assert "skpay account move" in application.problems()["account"]

@@ -25,7 +25,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 
     async with running_application(tmp_path) as started:
         started.application._background.start("missed events", nothing)
-        started.application._billing.reconciling.pace = RateLimiter(1e9)
+        started.application.parts.billing.reconciling.pace = RateLimiter(1e9)
         yield started
 
 
@@ -126,7 +126,7 @@ async def test_without_a_server_it_says_how_to_start_one(running: Running) -> No
 
 
 async def test_only_one_at_a_time(running: Running) -> None:
-    reconciling = running.application._billing.reconciling
+    reconciling = running.application.parts.billing.reconciling
     reconciling.pace = RateLimiter(0.5)  # so that the first is still under way
     status, answer = await running.admin("POST", "/admin/reconcile", {})
     assert (status, answer["job_number"]) == (202, 1)
@@ -171,7 +171,7 @@ async def test_missed_events_are_fetched_soon_after_the_start(tmp_path: Path, mo
 async def test_the_daily_pass_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.billing.reconcile.schedule.FIRST_PASS_SECONDS", 1)
     async with running_application(tmp_path) as running:
-        running.application._billing.reconciling.pace = RateLimiter(1e9)
+        running.application.parts.billing.reconciling.pace = RateLimiter(1e9)
         await bought_unheard(running, "u1")
 
         async def raised() -> bool:

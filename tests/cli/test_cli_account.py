@@ -75,7 +75,7 @@ async def test_a_move_is_refused_while_a_server_runs(skpay: Skpay, running: Runn
 
 
 async def test_a_start_with_the_key_of_another_account_ends_with_2_and_names_the_way(running: Running) -> None:
-    store = running.application._store
+    store = running.application.parts.store
     await store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_of_another_account", None, 1))
     await running.application.stop()
     # In a process of its own: only a main thread may listen for signals.

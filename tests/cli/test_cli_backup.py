@@ -32,7 +32,7 @@ def add(url: str, user_id: str) -> None:
 
 
 async def test_a_backup_while_the_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
-    await running.application._store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_1", None, 1))
+    await running.application.parts.store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_1", None, 1))
     target = tmp_path / "kept.backup"
     said = await skpay("database", "backup", str(target), env=running.environ)
     assert said.code == 0, said

@@ -85,7 +85,7 @@ async def test_a_table_that_differs_from_the_store_is_told(skpay: Skpay, running
         )
 
     await until(granted, "the gate heard of the grant")
-    running.application._tiers.publish("skai", "ada", "free", 4_000_000_000)
+    running.application.parts.tiers.publish("skai", "ada", "free", 4_000_000_000)
     said = await skpay(*words, env=running.environ)
     assert "✗ tier      free, in the gate's table, but the store says pro: skpay users refresh skai ada" in said.out
     assert "by the clock alone it changes at 2096-10-02 07:06:40 UTC" in said.out

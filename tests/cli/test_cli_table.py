@@ -184,7 +184,7 @@ async def _populate(running: Running) -> None:
     def job(conn: Connection) -> None:
         alerts.open_(conn, "price_missing", USER, "Stripe has no price " + "p" * 90, int(time.time()))
 
-    await running.application._store.write(job)
+    await running.application.parts.store.write(job)
 
     async def known() -> bool:
         return (await running.admin("GET", "/admin/users"))[1]["users"] != []

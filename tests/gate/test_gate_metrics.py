@@ -143,7 +143,7 @@ async def test_the_sop_lists_every_metric_with_its_labels_and_its_help(tmp_path:
     section = SOP.split("### Metrics")[1].split("\n#")[0]
     told = re.findall(r"^- `(\w+)(?:\{([\w,]+)\})?`: (.+)$", section, re.MULTILINE)
     async with running_application(tmp_path) as running:
-        metrics = running.application.registry._metrics.values()
+        metrics = running.application.parts.registry._metrics.values()
         served = [(metric.name, ",".join(metric.label_names), metric.text) for metric in metrics]
     assert sorted(told) == sorted(served)
 

@@ -94,7 +94,7 @@ class HostileStage:
 
     def asked(self) -> float:
         """How often the gate has decided so far."""
-        counted = self.running.application.registry.render()
+        counted = self.running.application.parts.registry.render()
         return sum(float(line.rpartition(" ")[2]) for line in counted.splitlines() if line.startswith(REQUESTS[0]))
 
 

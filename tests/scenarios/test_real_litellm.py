@@ -177,7 +177,7 @@ async def test_the_budget_that_unknown_customers_fall_into_is_there_before_anybo
     async with running_application(tmp_path, **at) as running:
 
         async def made(app_id: str) -> bool:
-            app = running.application._catalog.apps[app_id]
+            app = running.application.parts.billing.catalog.apps[app_id]
             held = await litellm.compare_budget(f"{app_id}.free", app.default_tier.limits)
             return held is not None and held.differences == ()
 

@@ -177,7 +177,7 @@ async def test_retry_after_is_kept(harness: StripeHarness, status: int, code: st
 
 async def test_the_service_itself_keeps_to_it_and_watches_its_clock(tmp_path: Path) -> None:
     async with running_application(tmp_path) as running:
-        stripe = running.application._billing.stripe.transport
+        stripe = running.application.parts.billing.stripe.transport
         assert isinstance(stripe._rate_limiter, RateLimiter)
         assert stripe._clock is running.application._clock
 

@@ -53,7 +53,7 @@ async def test_it_tells_since_when_and_why_and_where_table_and_store_differ(runn
     told = await tier()
     assert (told["used"], told["in_store"]["tier"], told["in_store"]["source"]) == ("patron", "patron", "grant")
     assert abs(told["in_store"]["changed_at"] - running.application._clock()) < 60
-    running.application._tiers.publish("blog", "u1", "reader", None)
+    running.application.parts.tiers.publish("blog", "u1", "reader", None)
     told = await tier()
     assert (told["in_table"], told["used"], told["in_store"]["tier"]) == ("reader", "reader", "patron")
 

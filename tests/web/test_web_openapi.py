@@ -31,7 +31,7 @@ async def test_the_document_is_served_to_anybody(running: Running) -> None:
 
 
 async def test_every_served_route_is_documented_and_nothing_else(running: Running) -> None:
-    application = web_application(running.application._billing, None)  # type: ignore[arg-type]  # routes only
+    application = web_application(running.application.parts.billing, None)  # type: ignore[arg-type]  # routes only
     served = {
         (re.sub(r":[^}]+}", "}", route.resource.get_info().get("formatter") or route.resource.canonical), route.method)
         for route in application.router.routes()

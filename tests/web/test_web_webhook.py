@@ -91,7 +91,7 @@ async def test_no_redirect_ever_answers_stripe(running: Running) -> None:
 
 
 async def test_a_full_disk_acknowledges_nothing_and_heals(running: Running) -> None:
-    store = running.application._store
+    store = running.application.parts.store
 
     def fill(conn: Connection) -> None:
         pages = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -130,7 +130,7 @@ async def test_a_full_disk_acknowledges_nothing_and_heals(running: Running) -> N
 async def test_a_read_only_disk_acknowledges_nothing_and_heals(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = running.application._store
+    store = running.application.parts.store
     connect = store._backend.connect_writer
 
     def make_read_only(conn: Connection) -> Connection:
@@ -161,7 +161,7 @@ async def test_an_event_that_was_acknowledged_survives_the_next_start(tmp_path: 
         await running.webhook(BODY)
     async with running_application(tmp_path) as running:
         assert await recorded(running) == ["evt_1"]
-        stored = await running.application._store.read(lambda conn: inbox.get(conn, "", "evt_1"))
+        stored = await running.application.parts.store.read(lambda conn: inbox.get(conn, "", "evt_1"))
         assert stored is not None
         assert stored.body == BODY
 

@@ -1,0 +1,130 @@
+"""Constructs the parts of one process, each from parts constructed before it. Nothing is served yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import aiohttp
+
+from gateway.access import header_echo_tokens, links
+from gateway.app.assertion_keys import AssertionKeys
+from gateway.app.credential_resolver import CredentialResolver, identity_session
+from gateway.app.gate_apps import GateApps
+from gateway.app.gate_invalidation import GateInvalidation
+from gateway.app.gate_table import GateTable
+from gateway.app.traefik_document import TraefikDocument
+from gateway.billing.context import Billing
+from gateway.billing.provision.first_seen_users import FirstSeenUserQueue
+from gateway.catalog.model import EMPTY_CATALOG
+from gateway.gate import GateHandler
+from gateway.litellm import LiteLLM
+from gateway.metrics import Registry
+from gateway.settings import Settings
+from gateway.store import Store
+from gateway.stripe.client import Stripe
+from gateway.stripe.ownership import signing_keys
+from gateway.stripe.rate_limiter import RateLimiter
+from gateway.stripe.transport import Transport
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one process consists of."""
+
+    settings: Settings
+    clock: Clock
+    registry: Registry
+    store: Store
+    billing: Billing
+    first_seen_users: FirstSeenUserQueue
+    tiers: GateTable
+    apps: GateApps
+    resolver: CredentialResolver
+    gate: GateHandler
+    invalidation: GateInvalidation
+    traefik: TraefikDocument
+    assertion_keys: AssertionKeys
+    link_keys: tuple[bytes, ...]
+
+
+async def assemble(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Parts:
+    """Open the store and construct every part; `stack` closes what was opened. Raises `StoreUnavailable`."""
+    store = await asyncio.to_thread(Store.open, settings.database_url, clock=clock)
+    stack.push_async_callback(store.close)
+    registry, invalidation = Registry(), GateInvalidation()
+    tiers, apps, traefik = GateTable(invalidation.tier_changed), GateApps(), TraefikDocument()
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    billing = _billing(settings, store, session, clock, tiers, invalidation)
+    first_seen_users = FirstSeenUserQueue(billing)
+    resolver = CredentialResolver(
+        await stack.enter_async_context(identity_session()),
+        billing.litellm,
+        access=apps.access_of,
+        changed=invalidation.credential_changed,
+        keys_removed=invalidation.keys_removed,
+        registry=registry,
+        clock=clock,
+    )
+    stack.push_async_callback(resolver.stop)
+    link_keys = links.link_keys(settings.gate_secret)
+    gate = GateHandler(
+        secrets=settings.gate_secret,
+        public_url=settings.public_url,
+        table=tiers.table,
+        sign_link=partial(links.sign, link_keys[0]),
+        registry=registry,
+        on_first_seen=first_seen_users.add,
+        traefik_document=traefik.current,
+        resolve=resolver.resolve,
+        echo_token_keys=header_echo_tokens.header_echo_keys(settings.admin_token),
+        clock=clock,
+    )
+    invalidation.attach(gate)
+    return Parts(
+        settings, clock, registry, store, billing, first_seen_users, tiers, apps, resolver, gate, invalidation, traefik,
+        AssertionKeys(settings), link_keys,
+    )  # fmt: skip
+
+
+def _billing(
+    settings: Settings,
+    store: Store,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    tiers: GateTable,
+    invalidation: GateInvalidation,
+) -> Billing:
+    """The use cases with their vendors, for the empty catalog."""
+    litellm = None
+    if settings.litellm_url:
+        litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=clock)
+    transport = Transport(
+        session,
+        settings.stripe_secret_key,
+        api_base=settings.stripe_api_base,
+        rate_limiter=RateLimiter(),
+        clock=clock,
+    )
+    return Billing(
+        store=store,
+        stripe=Stripe(transport),
+        litellm=litellm,
+        catalog=EMPTY_CATALOG,
+        webhook_secrets=settings.stripe_webhook_secret,
+        public_url=settings.public_url,
+        clock=clock,
+        update_gate=tiers.publish,
+        signing_keys=signing_keys(settings.admin_token),
+        forget_in_gate=partial(_forget_user, tiers, invalidation),
+    )
+
+
+def _forget_user(tiers: GateTable, invalidation: GateInvalidation, app_id: str, user_id: str) -> None:
+    invalidation.user_forgotten(app_id, user_id)
+    tiers.forget(app_id, user_id)
