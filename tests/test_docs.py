@@ -1,4 +1,4 @@
-"""What the documents say is checked against the code."""
+"""The documents are checked against the code and against each other."""
 
 import json
 import re
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog import identity_rules, parse
-from gateway.catalog.routing_shape import RoutingShape
 from gateway.cli import skpay
 from gateway.cli.commands import Noun
 from gateway.doctor.stripe import NEEDED, USEFUL
@@ -15,11 +14,17 @@ from gateway.routing import FORMATS
 from gateway.web.routes import API
 
 ROOT = Path(__file__).parent.parent
-SOP = (ROOT / "SOP.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+}
+SOP, README, IDENTITY, ROUTING = (
+    DOCUMENTS[name] for name in ("SOP.md", "README.md", "docs/identity.md", "docs/routing.md")
+)
 SOURCE = {path: path.read_text(encoding="utf-8") for path in (ROOT / "gateway").rglob("*.py")}
 OURS = {path: text for path, text in SOURCE.items() if "sandbox" not in path.parts}
 
+ALERTS = SOP.split("### Alerts")[1].split("### Other")[0]
 _ALERT = re.compile(
     r'(?:(?:open_alert|alert_refusals|alert_refusals_to_buyer)\(\s*billing,|open_alert\(self\._billing,|Concern\(|_keep_last_tier\([^"]*)'
     r'\s*"([a-z_]+)"'
@@ -30,7 +35,15 @@ _ERROR = re.compile(r'log\.(?:error|exception)\(\s*"([a-z_]+)"')
 def test_every_alert_has_its_paragraph_in_the_sop() -> None:
     kinds = {kind for text in OURS.values() for kind in _ALERT.findall(text)}
     assert len(kinds) >= 11
-    assert kinds == set(re.findall(r"^- `([a-z_]+)`: ", SOP.split("### Alerts")[1].split("### Other")[0], re.MULTILINE))
+    assert kinds == set(re.findall(r"^- `([a-z_]+)`: ", ALERTS, re.MULTILINE))
+
+
+def test_every_alert_and_error_line_of_the_sop_has_a_cause_and_a_fix() -> None:
+    paragraphs = [line for line in SOP.split("### Alerts")[1].splitlines() if line.startswith("- `")]
+    assert len(paragraphs) >= 30
+    for paragraph in paragraphs:
+        if "see the alert" not in paragraph:
+            assert re.search(r"\*\*Cause:\*\* .+ \*\*Fix:\*\* .+", paragraph), paragraph[:80]
 
 
 def test_every_error_line_is_explained_in_the_sop() -> None:
@@ -39,13 +52,10 @@ def test_every_error_line_is_explained_in_the_sop() -> None:
     assert [event for event in sorted(events) if f"`{event}`" not in SOP] == []
 
 
-_TOPICS = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("docs/**/*.md")}
-
-
 def test_every_command_that_a_document_or_a_message_names_exists() -> None:
-    """NOUN VERB as the table of commands has it, so that nobody is told to type what is gone."""
+    """NOUN VERB as in the table of commands. The changelog also names former commands."""
     named: set[tuple[str, str]] = set()
-    for text in (SOP, README, *_TOPICS.values()):
+    for text in (text for name, text in DOCUMENTS.items() if name != "CHANGELOG.md"):
         named |= set(re.findall(r"(?:`|^|\s)skpay ([a-z]+)(?: ([a-z]+)\b)?", text, re.MULTILINE))
     for text in OURS.values():
         named |= set(re.findall(r"(?:[:;,`] |[:;,`\"(])skpay ([a-z]+)(?: ([a-z]+)\b)?", text))
@@ -69,8 +79,8 @@ def test_the_readmes_apps_json_is_valid() -> None:
     assert [tier.tier_id for tier in parse(block[1].encode()).apps["skai"].tiers] == ["free", "pro"]
 
 
-@pytest.mark.parametrize("text", re.findall(r"`(\{\"kind\".*?\})`", README))
-def test_every_identity_kind_the_readme_shows_is_valid(text: str) -> None:
+@pytest.mark.parametrize("text", re.findall(r"`(\{\"kind\".*?\})`", IDENTITY))
+def test_every_identity_entry_of_the_documents_is_valid(text: str) -> None:
     block = re.search(r"```json\n(\{\n  \"\$schema\".*?)\n```", README, re.DOTALL)
     assert block is not None
     tree = json.loads(block[1])
@@ -78,8 +88,8 @@ def test_every_identity_kind_the_readme_shows_is_valid(text: str) -> None:
     assert parse(json.dumps(tree).encode()).apps["skai"].identity[0].kind in text
 
 
-def test_the_readme_shows_every_identity_kind() -> None:
-    assert set(re.findall(r"`\{\"kind\": \"(\w+)\"", README)) == set(identity_rules.REQUIRED)
+def test_every_identity_kind_is_documented() -> None:
+    assert set(re.findall(r"`\{\"kind\": \"(\w+)\"", IDENTITY)) == set(identity_rules.REQUIRED)
 
 
 @pytest.mark.parametrize("route", re.findall(r"^\| `(?:GET|POST) (/[^ `]+)", README, re.MULTILINE))
@@ -89,29 +99,21 @@ def test_every_route_the_readme_names_is_served(route: str) -> None:
 
 
 def test_no_document_or_source_names_a_secret_or_a_machine() -> None:
-    for path in (*SOURCE, ROOT / "SOP.md", ROOT / "README.md"):
-        text = path.read_text(encoding="utf-8")
-        assert not re.search(r"\b(sk|rk)_live_[A-Za-z0-9]{8}", text), path
+    for name, text in (*SOURCE.items(), *DOCUMENTS.items()):
+        assert not re.search(r"\b(sk|rk)_live_[A-Za-z0-9]{8}", text), name
+        assert not re.search(r"/home/\w+/|/root/", text), name
 
 
-def test_the_sop_has_every_key_of_routing_with_its_default() -> None:
-    table = SOP.split("## Routing")[1].split("\n\n")[2]
-    rows = [row.split(" | ") for row in table.splitlines()[2:]]
-    keys = {key for row in rows for key in re.findall(r"`([a-z_]+)`", row[0])}
-    assert keys == set(RoutingShape.model_fields)
-    defaults = {re.findall(r"`([a-z_]+)`", row[0])[0]: row[1].strip("`") for row in rows if "gate_url" not in row[0]}
-    for key, text in defaults.items():
-        default = getattr(RoutingShape(), key)
-        assert text in (json.dumps(default), default), key
+def test_every_format_is_documented() -> None:
+    table = ROUTING.split("\n## Formats\n")[1].split("\n## ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`([a-z-]+)`", row)
+    ]
+    assert sorted(named) == sorted(FORMATS)
 
 
-def test_the_sop_names_every_format() -> None:
-    row = next(line for line in SOP.splitlines() if line.startswith("| look at or write one form"))
-    assert set(re.findall(r"`([a-z-]+)`", row.split("|")[1])) == set(FORMATS)
-
-
-def test_the_sops_traffic_is_valid() -> None:
-    text = SOP.split("### Traffic by tier")[1]
+def test_the_traffic_of_the_documents_is_valid() -> None:
+    text = ROUTING.split("## Traffic by tier")[1]
     block = re.search(r"```json\n(.*?)\n```", text, re.DOTALL)
     assert block is not None
     app = {
@@ -131,3 +133,32 @@ def test_a_remedy_that_names_a_step_of_the_sop_leads_to_it(words: str, inside: s
     step = re.search(rf"^{found[1]}\. \*\*.*?(?=^\d\. \*\*)", SOP, re.DOTALL | re.MULTILINE)
     assert step is not None
     assert inside in step[0]
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _links() -> list[tuple[str, str]]:
+    return [
+        (name, target)
+        for name, text in DOCUMENTS.items()
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        if "://" not in target and not target.startswith("/")
+    ]
+
+
+@pytest.mark.parametrize(("name", "target"), _links())
+def test_every_link_between_documents_leads_somewhere(name: str, target: str) -> None:
+    file, _, anchor = target.partition("#")
+    path = ((ROOT / name).parent / file).resolve() if file else ROOT / name
+    assert path.exists(), f"{name}: {target}"
+    if anchor:
+        assert anchor in _anchors(path.read_text(encoding="utf-8")), f"{name}: {target}"
+
+
+def test_every_step_of_the_sop_that_a_message_names_exists() -> None:
+    named = {place for text in OURS.values() for place in re.findall(r"\(SOP\.md, ([A-Z][\w ]+)\)", text)}
+    assert named <= set(re.findall(r"^#+ (.+)$", SOP, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""SOP.md's first hour, typed literally: from a fresh checkout in an empty folder to a request that is served.
+"""The commands of SOP.md's installation, typed literally: from a fresh checkout to a request that is served.
 
 What needs a Docker engine is simulated by `ComposeEngine`: each container with the environment, mounts, networks and
 user that the written compose file gives it. Every command is executed or is in NOT_EXECUTED with the reason.
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_0123456789abcdef0123456789abcdef", "whsec_0123456789abcdef0123456789abcdef"
 Answers = tuple[tuple[str, str], ...]
 
-# By the start of a command: what a person answers, each after the text that they were shown.
+# The start of a command, and what the operator answers to each prompt.
 TYPED: dict[str, Answers] = {
     "docker run --rm -it ": (
         ("App: its name [SKAI]: ", "\n"),
@@ -47,14 +47,14 @@ TYPED: dict[str, Answers] = {
     'curl -fsS "$LITELLM/': (),
 }
 NOT_EXECUTED = {
-    "docker compose exec skpayments python -m gateway doctor --live": "asks the public addresses, which need DNS and "
+    "docker compose exec skpayments python -m gateway doctor --live": "calls the public addresses, which need DNS and "
     "certificates; tests/doctor runs it through the real Traefik",
 }
 
 
 def commands() -> Iterator[str]:
-    """Every line of every sh block from the start of the SOP to its daily part."""
-    text = (ROOT / "SOP.md").read_text(encoding="utf-8").split("## From nothing to live")[1].split("\n## ")[0]
+    """Every line of every sh block of the installation."""
+    text = (ROOT / "SOP.md").read_text(encoding="utf-8").split("## Install")[1].split("\n## ")[0]
     for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
             yield line.strip()
@@ -75,7 +75,7 @@ def test_every_command_is_executed_or_listed_with_a_reason() -> None:
         assert any(command.startswith(start) for command in listed), f"no longer in SOP.md: {start}"
 
 
-def test_the_narrow_key_may_call_the_same_routes_in_the_sop_and_in_keys_py() -> None:
+def test_the_restricted_key_may_call_the_same_routes_in_the_sop_and_in_keys_py() -> None:
     script = (ROOT / "gateway/cli/init_files/litellm_keys.py.txt").read_text(encoding="utf-8")
     (made,) = re.findall(r"^ROUTES = (\[.*?\])", script, re.DOTALL | re.MULTILINE)
     (typed_routes,) = [re.findall(r'"allowed_routes": (\[[^]]*\])', line) for line in commands() if "allowed" in line]
@@ -91,12 +91,12 @@ async def test_the_commands_lead_from_an_empty_folder_to_a_served_request(tmp_pa
     engine_folder = tmp_path / "engine"
     engine_folder.mkdir()
     async with ComposeEngine(engine_folder, stripe) as engine:
-        live = await typed(checkout(tmp_path / "checkout"), engine)
-        await visited(live, engine)
+        live = await type_all(checkout(tmp_path / "checkout"), engine)
+        await check_service(live, engine)
 
 
-async def typed(folder: Path, engine: ComposeEngine) -> Path:
-    """Type all of them in one shell; each must succeed. The folder in which it ends."""
+async def type_all(folder: Path, engine: ComposeEngine) -> Path:
+    """Type all of them in one shell; each must succeed. Returns the last working directory."""
     editor = engine.folder / "bin/editor"
     editor.write_text("#!/bin/sh\nsed -i 's/^OPENAI_API_KEY=$/OPENAI_API_KEY=sk-of-the-provider/' \"$1\"\n")
     editor.chmod(0o755)
@@ -109,7 +109,7 @@ async def typed(folder: Path, engine: ComposeEngine) -> Path:
             url = f"http://127.0.0.1:{engine.ports['litellm']}"
             environment |= {"LITELLM": url, "MASTER_KEY": engine.litellm.state.master_key}
         if command.startswith('curl -fsS "$LITELLM/user/new"') and engine.litellm is not None:
-            # These are for a LiteLLM that keys.py has not seen.
+            # These commands expect a LiteLLM in which keys.py has not run.
             del engine.litellm.state.users["skpayments"]
             for key in engine.litellm.state.keys.values():
                 key.key_alias = f"{key.key_alias} of keys.py"
@@ -121,8 +121,8 @@ async def typed(folder: Path, engine: ComposeEngine) -> Path:
     return folder
 
 
-async def visited(live: Path, engine: ComposeEngine) -> None:
-    """What is then true for visitors, buyers and LiteLLM."""
+async def check_service(live: Path, engine: ComposeEngine) -> None:
+    """The installation serves users, buyers and LiteLLM."""
     assert live.name == "live"
     assert engine.traefik is not None
     assert engine.litellm is not None
@@ -158,19 +158,19 @@ async def visited(live: Path, engine: ComposeEngine) -> None:
 
 
 async def provisioned(engine: ComposeEngine) -> None:
-    """SKPayments' narrow key works: the free tier's budget is there. The shared key is held by the tier's models."""
+    """The restricted key works: the free tier's budget exists. The shared key is limited to the tier's models."""
     litellm = engine.litellm
     assert litellm is not None
 
-    async def told() -> bool:
+    async def user_exists() -> bool:
         return "skai.free" in litellm.state.budgets and "u1" in litellm.state.customers
 
-    await until(told, f"LiteLLM knows u1: {litellm.requests[-10:]}")
+    await until(user_exists, f"LiteLLM knows u1: {litellm.requests[-10:]}")
     shared = engine.project.container("open-webui").environment["OPENAI_API_KEYS"] if engine.project else ""
     statuses = {}
     async with aiohttp.ClientSession() as session:
-        narrow = read_secret_file(engine.folder.parent / "checkout/live/secrets/litellm_key")
-        client = LiteLLM(session, f"http://127.0.0.1:{engine.ports['litellm']}", (Secret(narrow),))
+        restricted = read_secret_file(engine.folder.parent / "checkout/live/secrets/litellm_key")
+        client = LiteLLM(session, f"http://127.0.0.1:{engine.ports['litellm']}", (Secret(restricted),))
         assert await client.denied_routes() == ()
         for model in ("small", "embedding", "large", "image"):
             async with session.post(

@@ -56,7 +56,7 @@ class RoutingShape(Shape):
     gate: Annotated[Literal["forward_auth", "plugin"], Leaf('one of "forward_auth", "plugin"')] = Field(
         "forward_auth",
         description="How Traefik calls the gate: its own ForwardAuth for every request, or the plugin in "
-        "traefik/plugins-local, which caches answers while they are valid (SOP.md).",
+        "traefik/plugins-local, which caches answers while they are valid (docs/gate.md).",
     )
     gate_relay: bool = Field(
         False,

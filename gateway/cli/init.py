@@ -28,7 +28,9 @@ _ASK_LITELLM = "LiteLLM: here (run one in this project), the URL of yours, or no
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--app", "name", help="The name of the app, as people read it. [default: SKAI]")
 @click.option("--host", help="The host name at which people reach the app, such as chat.example.com.")
-@click.option("--identity", help=f"How people sign in: {_OPEN_WEBUI}, or an entry of identity as JSON (README.md).")
+@click.option(
+    "--identity", help=f"How people sign in: {_OPEN_WEBUI}, or an entry of identity as JSON (docs/identity.md)."
+)
 @click.option(
     "--stripe-key-file", type=click.File("r"), help="The file that holds Stripe's secret key; - is standard input."
 )

@@ -21,12 +21,12 @@ async def signing(tmp_path: Path) -> AsyncIterator[Running]:
         yield application
 
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs/identity.md").read_text(encoding="utf-8")
 
 
 def verified(url: str, token: str, audience: str = "skai") -> dict[str, Any]:
-    """By the very lines that the README tells backends to write."""
-    block = re.search(r"```python\n(import jwt.*?)\n```", README, re.DOTALL)
+    """By the code of docs/identity.md."""
+    block = re.search(r"```python\n(import jwt.*?)\n```", DOCUMENT, re.DOTALL)
     assert block is not None
     lines = block[1].replace("http://skpayments:8080", url).replace("https://pay.example.com", PUBLIC_URL)
     there: dict[str, Any] = {}
