@@ -96,7 +96,8 @@ def test_a_gate_with_another_secret_fails_the_story(tmp_path: Path) -> None:
     wrapper.chmod(0o755)
     script = (
         "import sys; from pathlib import Path\n"
-        "from gateway.cli import demo_stage, main\n"
+        "from gateway.cli import main\n"
+        "from gateway.sandbox import demo_stage\n"
         f"demo_stage._traefik = lambda: {str(wrapper)!r}\n"
         "demo_stage.READY_SECONDS = 5.0\n"
         "sys.argv = ['skpay', 'demo', '--story']\n"
