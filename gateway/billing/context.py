@@ -7,8 +7,12 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from gateway.billing.reconcile.state import ReconcileState
+from gateway.billing.work.transaction import Job, Transaction, Wakeups, new_wakeups
 from gateway.catalog.model import App, Catalog, Price, SecretRef, Tier
 from gateway.errors import InvalidInput, NotFound
 from gateway.litellm import LiteLLM
@@ -16,6 +20,8 @@ from gateway.settings import Secrets
 from gateway.store import Store
 from gateway.stripe.client import Stripe
 from gateway.stripe.prices import ResolvedPrice
+
+T = TypeVar("T")
 
 MAX_USER_ID = 200
 
@@ -67,10 +73,7 @@ class Billing:
     prices_resolved: bool = False
     resolved_prices: dict[Price, ResolvedPrice] = field(default_factory=dict)
     missing_prices: set[Price] = field(default_factory=set)
-    inbox_filled: asyncio.Event = field(default_factory=asyncio.Event)
-    refresh_wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    provisioning_wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    notice_written: asyncio.Event = field(default_factory=asyncio.Event)
+    wakeups: Wakeups = field(default_factory=new_wakeups)
     reconciling: ReconcileState = field(default_factory=ReconcileState)
     started_at: int = field(init=False)
     skews: int = 1
@@ -85,6 +88,23 @@ class Billing:
     def now(self) -> int:
         """Epoch seconds."""
         return int(self.clock())
+
+    async def write(self, job: Job[T]) -> T:
+        """Run `job` in one transaction of the store, then perform its effects; both are done when this returns.
+
+        Cancelling stops neither. A job that raises is rolled back and has no effects. After `StoreUnavailable` the rows
+        may be committed all the same, but no effect was performed: a repeated job must have them again.
+        """
+        return await asyncio.shield(asyncio.create_task(self._write(job)))
+
+    async def _write(self, job: Job[T]) -> T:
+        def run(conn: Connection) -> tuple[T, Transaction]:
+            tx = Transaction(conn, self.now())
+            return job(tx), tx
+
+        value, tx = await self.store.write(run)
+        tx.effects.perform(self.wakeups, self.update_gate, self.forget_in_gate)
+        return value
 
     def app(self, app_id: str) -> App:
         """Raises `NotFound`."""

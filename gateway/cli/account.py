@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import Any
 
 import click
-from sqlalchemy import Connection
 
 from gateway.billing.accounts.account import binding, mode_of
 from gateway.billing.accounts.account_move import AccountMoveResult, move_account
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, json_option, say
 from gateway.cli.server import alone, ask_or_write
@@ -23,8 +22,8 @@ def show(wants_json: bool) -> None:
     """Which account and mode the database belongs to, and which mode the key has."""
     found = settings()
 
-    def job(conn: Connection) -> dict[str, object]:
-        bound = binding(conn)
+    def job(tx: Transaction) -> dict[str, object]:
+        bound = binding(tx.conn)
         newest = None if bound.newest is None else bound.newest.customer_id
         return asdict(bound) | {"newest_customer": newest, "key_mode": _key_mode(found), "wrong_account": False}
 
@@ -57,8 +56,8 @@ def move(yes: bool) -> None:
     grants, keys and LiteLLM ids stay. Only while no server runs.
     """
 
-    def job(conn: Connection) -> AccountMoveResult:
-        moved = move_account(conn, int(time.time()))
+    def job(tx: Transaction) -> AccountMoveResult:
+        moved = move_account(tx)
         if not yes:
             raise _DryRunError(moved)
         return moved

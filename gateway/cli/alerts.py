@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
-from sqlalchemy import Connection
 
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import instant, json_option, listing
 from gateway.cli.server import ask_or_write
@@ -19,8 +19,8 @@ from gateway.store import alerts as stored_alerts
 def list_(context: click.Context, wants_json: bool) -> None:
     """Every open alert; exit 1 if there is any."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        return {"alerts": [asdict(alert) for alert in stored_alerts.live(conn)]}
+    def job(tx: Transaction) -> dict[str, object]:
+        return {"alerts": [asdict(alert) for alert in stored_alerts.live(tx.conn)]}
 
     found = ask_or_write(settings(), "GET", "/admin/alerts", None, job)["alerts"]
     rows = [

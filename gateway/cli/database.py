@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 
 import click
 from sqlalchemy import Connection
 
 from gateway.billing.accounts.recovery import mark_restored
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import good, say
 from gateway.cli.server import alone
@@ -51,14 +51,14 @@ def restore(file: Path | None) -> None:
             raise InvalidInput(
                 "The database is on a PostgreSQL server: run pg_restore first, then: skpay database restore"
             )
-        good(f"marked as restored; {alone(found, partial(mark_restored, now=now))} user(s) will be looked up at Stripe")
+        good(f"marked as restored; {alone(found, mark_restored)} user(s) will be looked up at Stripe")
         return
     if file is None:
         raise InvalidInput("Name the backup: skpay database restore FILE")
     counted: list[int] = []
 
     def prepare(conn: Connection) -> None:
-        counted.append(mark_restored(conn, now))
+        counted.append(mark_restored(Transaction(conn, now)))
 
     kept = files.restore(found.database_url, file.absolute(), prepare, now)
     good(f"restored from {file}; {counted[0]} user(s) will be looked up at Stripe by the next start")

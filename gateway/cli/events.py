@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from urllib.parse import quote, urlencode
 
 import click
-from sqlalchemy import Connection
 
 from gateway.billing.events.operator_view import MAX_LISTED, replay, shown_event, whole_event
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
@@ -24,8 +23,8 @@ account_option = click.option("--account", default="", help="The connected accou
 def list_(app_id: str | None, user_id: str | None, wants_json: bool) -> None:
     """The newest events."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        return {"events": [shown_event(event) for event in inbox.recent(conn, MAX_LISTED, app_id, user_id)]}
+    def job(tx: Transaction) -> dict[str, object]:
+        return {"events": [shown_event(event) for event in inbox.recent(tx.conn, MAX_LISTED, app_id, user_id)]}
 
     query = urlencode({name: value for name, value in (("app", app_id), ("user", user_id)) if value is not None})
     found = ask_or_write(settings(), "GET", f"/admin/events{'?' if query else ''}{query}", None, job)["events"]
@@ -41,7 +40,7 @@ def list_(app_id: str | None, user_id: str | None, wants_json: bool) -> None:
 def show(event_id: str, account: str) -> None:
     """One event with its body, as JSON."""
     path = f"/admin/events/{quote(event_id, safe='')}?{urlencode({'account': account})}"
-    as_json(ask_or_write(settings(), "GET", path, None, lambda conn: whole_event(conn, account, event_id)))
+    as_json(ask_or_write(settings(), "GET", path, None, lambda tx: whole_event(tx.conn, account, event_id)))
 
 
 @click.command("replay")
@@ -50,8 +49,8 @@ def show(event_id: str, account: str) -> None:
 def replay_(event_id: str, account: str) -> None:
     """Route an event again, as if it came now."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        replay(conn, account, event_id, int(time.time()))
+    def job(tx: Transaction) -> dict[str, object]:
+        replay(tx, account, event_id)
         return {}
 
     path = f"/admin/events/{quote(event_id, safe='')}/replay?{urlencode({'account': account})}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 
 import click
-from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
 from gateway.billing.accounts.keys import create_key, shown_key
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing, say
 from gateway.cli.server import ask_or_write
@@ -24,9 +23,9 @@ def create(app_id: str, user_id: str | None, name: str) -> None:
     """Make a key and print it, this once."""
     found = settings()
 
-    def job(conn: Connection) -> dict[str, object]:
+    def job(tx: Transaction) -> dict[str, object]:
         catalog, _ = CatalogFile(found, os.environ).read()
-        key, text = create_key(conn, catalog, app_id, user_id, name, int(time.time()))
+        key, text = create_key(tx.conn, catalog, app_id, user_id, name, tx.now)
         return {**shown_key(key), "key": text}
 
     body = {"app_id": app_id, "name": name} | ({"user_id": user_id} if user_id else {})
@@ -40,8 +39,8 @@ def create(app_id: str, user_id: str | None, name: str) -> None:
 def list_(wants_json: bool) -> None:
     """Every key, live or revoked."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        return {"keys": [shown_key(key) for key in stored_keys.all_(conn)]}
+    def job(tx: Transaction) -> dict[str, object]:
+        return {"keys": [shown_key(key) for key in stored_keys.all_(tx.conn)]}
 
     found = ask_or_write(settings(), "GET", "/admin/keys", None, job)["keys"]
     rows = [
@@ -58,8 +57,8 @@ def list_(wants_json: bool) -> None:
 def revoke(key_id: int) -> None:
     """The key stops working with the next request."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        return shown_key(stored_keys.revoke(conn, key_id, int(time.time())))
+    def job(tx: Transaction) -> dict[str, object]:
+        return shown_key(stored_keys.revoke(tx.conn, key_id, tx.now))
 
     ask_or_write(settings(), "DELETE", f"/admin/keys/{key_id}", None, job)
     say(f"key {key_id} is revoked")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 import click
-from sqlalchemy import Connection
 
+from gateway.billing.provision.provision import revive_dead_jobs
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import bad, good
 from gateway.cli.progress import progress
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
 from gateway.settings import Settings
-from gateway.store import provisioning
 
 POLL_SECONDS = 0.5
 
@@ -54,8 +54,8 @@ def _wait(found: Settings) -> int:
 def retry() -> None:
     """Send again what LiteLLM refused for good, after its cause was removed."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        return {"revived": provisioning.revive(conn, int(time.time()))}
+    def job(tx: Transaction) -> dict[str, object]:
+        return {"revived": revive_dead_jobs(tx)}
 
     revived = ask_or_write(settings(), "POST", "/admin/provisioning/retry", None, job)["revived"]
     good(f"{revived} user(s) are sent to LiteLLM again; see: skpay alerts list")

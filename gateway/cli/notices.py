@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from urllib.parse import urlencode
 
 import click
-from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
 from gateway.billing.accounts.users_page import check_app_filter
 from gateway.billing.notify.operator_view import MAX_LISTED, replay, shown_notice
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
@@ -26,8 +25,8 @@ from gateway.store import notices as stored
 def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
     """The newest notices and what the apps answered."""
 
-    def job(conn: Connection) -> dict[str, object]:
-        recent = stored.recent(conn, MAX_LISTED, app_id, state)
+    def job(tx: Transaction) -> dict[str, object]:
+        recent = stored.recent(tx.conn, MAX_LISTED, app_id, state)
         if not recent:
             check_app_filter(CatalogFile(found, os.environ).read()[0], app_id)
         return {"notices": [shown_notice(each) for each in recent]}
@@ -52,8 +51,8 @@ def replay_(change_id: str | None, dead: bool, app_id: str | None) -> None:
     if app_id is not None and not dead:
         raise InvalidInput("--app goes with --dead only: a CHANGE_ID is of one app.")
 
-    def job(conn: Connection) -> dict[str, object]:
-        return {"replayed": replay(conn, change_id, app_id, dead, int(time.time()))}
+    def job(tx: Transaction) -> dict[str, object]:
+        return {"replayed": replay(tx, change_id, app_id, dead)}
 
     body = {"change_id": change_id, "dead": dead, "app_id": app_id}
     replayed = ask_or_write(settings(), "POST", "/admin/notices/replay", body, job)["replayed"]

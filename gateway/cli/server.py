@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
 from typing import Any, TypeVar
 
 import aiohttp
-from sqlalchemy import Connection
 from yarl import URL
 
 from gateway import errors
+from gateway.billing.work.transaction import Job, Transaction
 from gateway.settings import Settings
 from gateway.store import Store
 
@@ -66,9 +66,7 @@ async def ask_async(
         ) from exc
 
 
-def ask_or_write(
-    settings: Settings, method: str, path: str, body: object, job: Callable[[Connection], dict[str, object]]
-) -> Any:
+def ask_or_write(settings: Settings, method: str, path: str, body: object, job: Job[dict[str, object]]) -> Any:
     """Through the running server, so that there is one writer and the gate hears of it; without one, by ourselves."""
     try:
         return ask(settings, method, path, body)
@@ -76,14 +74,17 @@ def ask_or_write(
         return alone(settings, job)
 
 
-def alone(settings: Settings, job: Callable[[Connection], T]) -> T:
-    """Run `job` on the store while no server does; the instance lock keeps one from starting meanwhile."""
+def alone(settings: Settings, job: Job[T]) -> T:
+    """Run `job` on the store while no server runs; the instance lock keeps one from starting meanwhile.
+
+    Its wake-ups and updates of the gate have no receiver: the next server reads everything from the store.
+    """
     try:
         store = Store.open(settings.database_url)
     except errors.AlreadyRunning as exc:
         raise _server_elsewhere(settings, exc.holder) from exc
     try:
-        return store.write_now(job)
+        return store.write_now(lambda conn: job(Transaction(conn, int(time.time()))))
     finally:
         store.close_now()
 

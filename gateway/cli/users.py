@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import click
-from sqlalchemy import Connection
 
 from gateway.app.catalog_file import CatalogFile
 from gateway.billing.refresh import grants
+from gateway.billing.work.transaction import Transaction
 from gateway.cli.environment import settings
 from gateway.cli.output import as_json, good, instant, json_option, listing, say, table
 from gateway.cli.server import NoServerError, ask, ask_or_write, server_needed
@@ -102,9 +101,9 @@ def grant(app_id: str, user_id: str, tier: str, reason: str, until: str | None) 
     """Give a user a tier without a subscription."""
     found, until_at = settings(), _until_at(until)
 
-    def job(conn: Connection) -> dict[str, object]:
+    def job(tx: Transaction) -> dict[str, object]:
         catalog, _ = CatalogFile(found, os.environ).read()
-        return {"grant_id": grants.give(conn, catalog, app_id, user_id, tier, reason, until_at, int(time.time()))}
+        return {"grant_id": grants.give(tx, catalog, app_id, user_id, tier, reason, until_at)}
 
     body = {"app_id": app_id, "user_id": user_id, "tier": tier, "reason": reason, "until_at": until_at}
     ask_or_write(found, "POST", "/admin/grants", body, job)
@@ -118,8 +117,8 @@ def revoke(app_id: str, user_id: str) -> None:
     """Take back every grant of a user."""
     path = f"/admin/grants/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
 
-    def job(conn: Connection) -> dict[str, object]:
-        return {"ended": grants.take_back(conn, app_id, user_id, int(time.time()))}
+    def job(tx: Transaction) -> dict[str, object]:
+        return {"ended": grants.take_back(tx, app_id, user_id)}
 
     ended = ask_or_write(settings(), "DELETE", path, None, job)["ended"]
     good(f"{ended} grant(s) of {user_id} ended")

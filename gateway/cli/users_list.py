@@ -86,7 +86,7 @@ def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         yield from _paged(lambda asked: ask(found, "GET", f"/admin/users?{urlencode(asked)}"), query)
     except NoServerError:
         catalog, _ = CatalogFile(found, os.environ).read()
-        yield from alone(found, lambda conn: list(_paged(lambda asked: users_page(conn, catalog, asked), query)))
+        yield from alone(found, lambda tx: list(_paged(lambda asked: users_page(tx.conn, catalog, asked), query)))
 
 
 def _paged(page_of: Callable[[dict[str, str]], Any], query: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, tier
 from gateway.sandbox.litellm import Fault
 from gateway.sandbox.simulation import Simulation
 from gateway.sandbox.stories import Story
-from gateway.store import entitlements, refreshes
+from gateway.store import entitlements
 from gateway.urls import api_path, api_query, api_url
 
 DAY = 86_400
@@ -223,21 +223,19 @@ class StoryPlayer:
 
     async def refresh(self, act: Act) -> None:
         billing = self._stage.billing
-        await billing.store.write(lambda conn: refreshes.want(conn, self._app.app_id, self.user_id, billing.now()))
+        await billing.write(lambda tx: tx.want_refresh(self._app.app_id, self.user_id))
 
     async def grant(self, act: Act) -> None:
         billing = self._stage.billing
-        tier_id, now = self._parts[act["tier"]].tier_id, billing.now()
-        until_at = now + act["days"] * DAY if "days" in act else None
-        await billing.store.write(
-            lambda conn: grants.give(
-                conn, billing.catalog, self._app.app_id, self.user_id, tier_id, "a story", until_at, now
-            )
+        tier_id = self._parts[act["tier"]].tier_id
+        until_at = billing.now() + act["days"] * DAY if "days" in act else None
+        await billing.write(
+            lambda tx: grants.give(tx, billing.catalog, self._app.app_id, self.user_id, tier_id, "a story", until_at)
         )
 
     async def take_back(self, act: Act) -> None:
         billing = self._stage.billing
-        await billing.store.write(lambda conn: grants.take_back(conn, self._app.app_id, self.user_id, billing.now()))
+        await billing.write(lambda tx: grants.take_back(tx, self._app.app_id, self.user_id))
 
     async def stripe_fault(self, act: Act) -> None:
         self._stage.stripe.fault(**{key: value for key, value in act.items() if key != "do"})

@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 from gateway.billing.accounts.keys import create_key, shown_key
 from gateway.billing.context import check_user_id
 from gateway.billing.refresh import grants as granting
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import ConfigError, InvalidInput, NotFound
-from gateway.store import alerts, keys, refreshes, users
+from gateway.store import alerts, keys, users
 from gateway.store.keys import Key
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING, SITE
@@ -61,20 +62,12 @@ async def create_grant(request: web.Request) -> web.Response:
     wanted = await read_json(request, GrantRequest)
     billing = request.app[BILLING]
 
-    def job(conn: Connection) -> int:
+    def job(tx: Transaction) -> int:
         return granting.give(
-            conn,
-            billing.catalog,
-            wanted.app_id,
-            wanted.user_id,
-            wanted.tier,
-            wanted.reason,
-            wanted.until_at,
-            billing.now(),
+            tx, billing.catalog, wanted.app_id, wanted.user_id, wanted.tier, wanted.reason, wanted.until_at
         )
 
-    grant_id = await billing.store.write(job)
-    billing.refresh_wanted.set()
+    grant_id = await billing.write(job)
     return web.json_response({"grant_id": grant_id}, status=201)
 
 
@@ -82,8 +75,7 @@ async def revoke_grants(request: web.Request) -> web.Response:
     """Take every grant of a user back."""
     billing = request.app[BILLING]
     app_id, user_id = request.match_info["app_id"], check_user_id(request.match_info["user_id"])
-    ended = await billing.store.write(lambda conn: granting.take_back(conn, app_id, user_id, billing.now()))
-    billing.refresh_wanted.set()
+    ended = await billing.write(lambda tx: granting.take_back(tx, app_id, user_id))
     return web.json_response({"ended": ended})
 
 
@@ -94,13 +86,12 @@ async def refresh_user(request: web.Request) -> web.Response:
     billing.app(wanted.app_id)
     check_user_id(wanted.user_id)
 
-    def job(conn: Connection) -> None:
-        if not users.is_known(conn, wanted.app_id, wanted.user_id):
+    def job(tx: Transaction) -> None:
+        if not users.is_known(tx.conn, wanted.app_id, wanted.user_id):
             raise NotFound(f"{wanted.app_id} has no user {wanted.user_id[:80]!r}.", code="unknown_user")
-        refreshes.want(conn, wanted.app_id, wanted.user_id, billing.now())
+        tx.want_refresh(wanted.app_id, wanted.user_id)
 
-    await billing.store.write(job)
-    billing.refresh_wanted.set()
+    await billing.write(job)
     return web.json_response({"wanted": True}, status=202)
 
 

@@ -26,6 +26,5 @@ async def replay_event(request: web.Request) -> web.Response:
     """Route an event again, as if it came now. It only asks for a refresh, so repeating it changes nothing."""
     billing = request.app[BILLING]
     account, event_id = request.query.get("account", ""), request.match_info["event_id"]
-    await billing.store.write(lambda conn: replay(conn, account, event_id, billing.now()))
-    billing.inbox_filled.set()
+    await billing.write(lambda tx: replay(tx, account, event_id))
     return web.json_response({"replayed": event_id}, status=202)

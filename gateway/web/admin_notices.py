@@ -29,8 +29,5 @@ async def replay_notices(request: web.Request) -> web.Response:
     """Send one notice again under its id, or all that were given up."""
     wanted = await read_json(request, ReplayRequest)
     billing = request.app[BILLING]
-    replayed = await billing.store.write(
-        lambda conn: replay(conn, wanted.change_id, wanted.app_id, wanted.dead, billing.now())
-    )
-    billing.notice_written.set()
+    replayed = await billing.write(lambda tx: replay(tx, wanted.change_id, wanted.app_id, wanted.dead))
     return web.json_response({"replayed": replayed})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.billing.provision.provision import renew_limits
+from gateway.billing.provision.provision import renew_limits, revive_dead_jobs
 from gateway.store import provisioning
 from gateway.web.context import BILLING
 
@@ -21,7 +21,4 @@ async def renew(request: web.Request) -> web.Response:
 
 async def retry(request: web.Request) -> web.Response:
     """Retry every dead provisioning job."""
-    billing = request.app[BILLING]
-    revived = await billing.store.write(lambda conn: provisioning.revive(conn, billing.now()))
-    billing.provisioning_wanted.set()
-    return web.json_response({"revived": revived})
+    return web.json_response({"revived": await request.app[BILLING].write(revive_dead_jobs)})

@@ -34,15 +34,13 @@ async def told_at(harness: Harness, url: str | None) -> None:
 
 async def give(harness: Harness, tier: str = "pro", user_id: str = "u1", app_id: str = "skai") -> None:
     """A grant, through the refresh that all changes of tier go through."""
-    billing = harness.billing
-    await harness.store.write(
-        lambda conn: granting.give(conn, billing.catalog, app_id, user_id, tier, "a test", None, billing.now())
-    )
+    catalog = harness.billing.catalog
+    await harness.billing.write(lambda tx: granting.give(tx, catalog, app_id, user_id, tier, "a test", None))
     await harness.refresh()
 
 
 async def take_back(harness: Harness, user_id: str = "u1") -> None:
-    await harness.store.write(lambda conn: granting.take_back(conn, "skai", user_id, harness.billing.now()))
+    await harness.billing.write(lambda tx: granting.take_back(tx, "skai", user_id))
     await harness.refresh()
 
 

@@ -195,7 +195,7 @@ async def test_moving_forgets_the_account_and_keeps_what_is_ours(harness: Harnes
     await harness.want("u2")
     await harness.settle()
     await check(harness)
-    moved = await harness.store.write(lambda conn: move_account(conn, now))
+    moved = await harness.billing.write(move_account)
     assert moved.users == 2
     assert moved.forgotten["customers"] == 2
     assert moved.forgotten["entitlements"] == 1

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from gateway.app.application import Application
 from gateway.billing.accounts.recovery import begin_recovery, mark_restored, recover
+from gateway.billing.work.transaction import Transaction
 from gateway.billing.work.worker import Worker
 from gateway.errors import UpstreamFailed
 from gateway.settings import read_settings
@@ -24,7 +25,7 @@ from gateway.store.engine.backup import back_up, restore
 
 
 def mark(conn: Connection, now: int) -> None:
-    mark_restored(conn, now)
+    mark_restored(Transaction(conn, now))
 
 
 async def restored(harness: Harness, backup: Path) -> None:

@@ -39,7 +39,7 @@ async def graced(harness: Harness) -> int:
 async def granted(harness: Harness) -> int:
     """u1 has the tier by a grant; when that ends."""
     catalog = harness.billing.catalog
-    await harness.store.write(lambda conn: grants.give(conn, catalog, "skai", "u1", "pro", "-", START + DAY, START))
+    await harness.billing.write(lambda tx: grants.give(tx, catalog, "skai", "u1", "pro", "-", START + DAY))
     await harness.settle()
     return START + DAY
 

@@ -13,14 +13,13 @@ from gateway.store import entitlements, refreshes
 async def granted(
     harness: Harness, tier: str, until_at: int | None = None, user_id: str = "u1", app_id: str = "skai"
 ) -> None:
-    now = harness.billing.now()
-    await harness.store.write(
-        lambda conn: give(conn, harness.billing.catalog, app_id, user_id, tier, "a friend", until_at, now)
+    await harness.billing.write(
+        lambda tx: give(tx, harness.billing.catalog, app_id, user_id, tier, "a friend", until_at)
     )
 
 
 async def taken_back(harness: Harness, user_id: str = "u1") -> int:
-    return await harness.store.write(lambda conn: take_back(conn, "skai", user_id, harness.billing.now()))
+    return await harness.billing.write(lambda tx: take_back(tx, "skai", user_id))
 
 
 async def test_a_grant_gives_the_tier_everywhere_and_taking_it_back_ends_it(harness: Harness) -> None:
@@ -133,11 +132,10 @@ async def test_what_cannot_be_given_is_refused_and_leaves_nothing(
     error: type[Exception],
     code: str,
 ) -> None:
-    now = harness.billing.now()
-    until_at = None if until_in is None else now + until_in
+    until_at = None if until_in is None else harness.billing.now() + until_in
     with pytest.raises(error) as refused:
-        await harness.store.write(
-            lambda conn: give(conn, harness.billing.catalog, app_id, user_id, tier, reason, until_at, now)
+        await harness.billing.write(
+            lambda tx: give(tx, harness.billing.catalog, app_id, user_id, tier, reason, until_at)
         )
     assert getattr(refused.value, "code", "") == code
     await harness.settle()

@@ -61,10 +61,8 @@ async def test_the_new_id_has_the_tier_although_stripe_cannot_be_asked_afterward
 
 
 async def test_a_grant_goes_along(harness: Harness) -> None:
-    def give(conn: Any) -> int:
-        return granting.give(conn, harness.billing.catalog, "skai", "old", "enterprise", "friend", None, 1)
-
-    await harness.store.write(give)
+    catalog = harness.billing.catalog
+    await harness.billing.write(lambda tx: granting.give(tx, catalog, "skai", "old", "enterprise", "friend", None))
     await harness.settle()
     await moved(harness)
     await harness.settle()
@@ -225,10 +223,8 @@ async def test_a_concern_that_ends_with_the_move_is_resolved(harness: Harness, w
     first = await harness.subscribed(whose, "pro")
     second = start(harness.stripe.state, await harness.customer_id(whose), [{"price": "price_123", "quantity": 1}], {})
 
-    def give(conn: Any) -> int:
-        return granting.give(conn, harness.billing.catalog, "skai", other, "sovereign", "friend", None, 1)
-
-    await harness.store.write(give)
+    catalog = harness.billing.catalog
+    await harness.billing.write(lambda tx: granting.give(tx, catalog, "skai", other, "sovereign", "friend", None))
     await harness.catch_up()
     assert {kind for kind, _ in await harness.alerts()} == {"duplicate_subscription"}
     for subscription_id in (first, str(second["id"])):

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from servers.harness import Harness, until
 from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver, receiver
-from sqlalchemy import Connection
 
 from gateway.billing.notify.notices import write_notice
 from gateway.billing.notify.sender import MAX_CONCURRENT, MAX_CONCURRENT_PER_APP, NoticeSender
+from gateway.billing.work.transaction import Transaction
 from gateway.billing.work.worker import Worker
 from gateway.catalog.model import SecretRef
 from gateway.settings import Secret
@@ -40,15 +40,14 @@ async def apps(harness: Harness) -> AsyncIterator[tuple[Receiver, Receiver]]:
 async def _change(harness: Harness, app_id: str, tier: str, *user_ids: str) -> None:
     app = harness.billing.app(app_id)
 
-    def job(conn: Connection) -> None:
+    def job(tx: Transaction) -> None:
         for user_id in user_ids:
             decided = Entitlement(tier=tier, reason=Reason.GRANT, source="grant")
-            change = entitlements.save(conn, app_id, user_id, decided, harness.billing.now())
+            change = entitlements.save(tx.conn, app_id, user_id, decided, tx.now)
             assert change is not None
-            write_notice(conn, app, change, harness.billing.now())
+            write_notice(tx, app, change)
 
-    await harness.store.write(job)
-    harness.billing.notice_written.set()
+    await harness.billing.write(job)
 
 
 async def _finish(sender: NoticeSender) -> None:

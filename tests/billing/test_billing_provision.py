@@ -15,6 +15,7 @@ from servers.harness import APPS, DAY, Harness, open_harness, until
 from gateway.billing.provision.first_seen_users import FirstSeenUserQueue
 from gateway.billing.provision.provision import limits_digest, provision, renew_limits
 from gateway.billing.refresh.grants import give
+from gateway.billing.work.transaction import Loop
 from gateway.catalog import parse
 from gateway.catalog.model import Tier
 from gateway.errors import StoreUnavailable
@@ -28,8 +29,7 @@ ENTERPRISE = {"budget_id": "skai.enterprise", "max_budget": 50, "rpm_limit": 120
 
 async def granted(harness: Harness, user_id: str, tier: str, app_id: str = "skai") -> None:
     """The quickest way onto a tier; nothing is settled."""
-    now = harness.billing.now()
-    await harness.store.write(lambda conn: give(conn, harness.billing.catalog, app_id, user_id, tier, "r", None, now))
+    await harness.billing.write(lambda tx: give(tx, harness.billing.catalog, app_id, user_id, tier, "r", None))
 
 
 async def see(harness: Harness, *user_ids: str, app_id: str = "skai") -> None:
@@ -104,7 +104,7 @@ async def test_t3_a_full_disk_delays_first_sights_and_loses_none(
     with monkeypatch.context() as patched:
         patched.setattr(harness.store, "write", write)
         running = asyncio.create_task(queue.run())
-        await asyncio.wait_for(harness.billing.provisioning_wanted.wait(), 10)
+        await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await harness.settle()
@@ -116,14 +116,14 @@ async def test_t3_one_first_sight_that_fails_does_not_end_them_all(
 ) -> None:
     queue = FirstSeenUserQueue(harness.billing)
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.billing.provision.first_seen_users.provisioning.put", lambda *args: 1 / 0)
+        patched.setattr("gateway.billing.work.transaction.provisioning.put", lambda *args, **more: 1 / 0)
         running = asyncio.create_task(queue.run())
         queue.add("skai", "u1")
         await until(queue._waiting.empty, "the queue is taken")
         await harness.store.write(lambda conn: None)
         await asyncio.sleep(0)
     queue.add("skai", "u2")
-    await asyncio.wait_for(harness.billing.provisioning_wanted.wait(), 10)
+    await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await harness.settle()
@@ -136,7 +136,7 @@ async def test_t3_what_the_gate_waits_for_is_over_once_litellm_holds_the_limits(
     pending = queue.add("skai", "u1")
     assert isinstance(pending, asyncio.Future)
     assert queue.add("skai", "u1") is pending
-    await asyncio.wait_for(harness.billing.provisioning_wanted.wait(), 10)
+    await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
     assert not pending.done()
     await harness.settle()
     assert (pending.done(), harness.limits("u1")) == (True, FREE)
@@ -153,7 +153,7 @@ async def test_t3_a_failed_attempt_ends_the_wait(harness: Harness) -> None:
     running = asyncio.create_task(queue.run())
     pending = queue.add("skai", "u1")
     assert isinstance(pending, asyncio.Future)
-    await asyncio.wait_for(harness.billing.provisioning_wanted.wait(), 10)
+    await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
     await harness.settle()
     await asyncio.wait_for(pending, 10)
     running.cancel()

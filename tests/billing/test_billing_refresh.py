@@ -420,12 +420,9 @@ async def test_an_unknown_price_of_a_new_subscription_raises_nobody(harness: Har
 
 
 async def give(harness: Harness, tier: str) -> None:
-    now = harness.billing.now()
-    await harness.store.write(
-        lambda conn: grants.give(conn, harness.billing.catalog, "skai", "u1", tier, "-", None, now)
-    )
+    await harness.billing.write(lambda tx: grants.give(tx, harness.billing.catalog, "skai", "u1", tier, "-", None))
     await harness.settle()
-    await harness.store.write(lambda conn: grants.take_back(conn, "skai", "u1", now))
+    await harness.billing.write(lambda tx: grants.take_back(tx, "skai", "u1"))
 
 
 async def pause_and_resume(harness: Harness) -> None:
@@ -555,11 +552,11 @@ async def test_nothing_is_told_of_a_commit_that_failed(harness: Harness, monkeyp
     await harness.deliver()
     await route_events(harness.billing)
 
-    def bug(*args: Any) -> None:
+    def bug(*args: Any, **more: Any) -> None:
         raise RuntimeError("after everything else was written")
 
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.billing.refresh.refresh.provisioning.put", bug)
+        patched.setattr("gateway.billing.work.transaction.provisioning.put", bug)
         await harness.refresh()
     assert (await harness.tier("u1"), harness.told, await changes(harness)) == ("free", [], [])
     assert (await pending(harness)).last_error == "RuntimeError"

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh import refresh
-from gateway.store import entitlements, provisioning
+from gateway.store import entitlements
 from gateway.web import stripe_webhook
 
 _under_way: set[asyncio.Task[Any]] = set()
@@ -32,25 +32,26 @@ def answer_before_the_commit() -> None:
 
 
 def tell_outside_the_transaction() -> None:
-    """The entitlement is committed first, what the harness must be told of it afterwards."""
-    tell = refresh._publish
+    """The entitlement is committed first, its provisioning job and notice in a later transaction."""
+    publish = refresh._publish
 
-    def save(conn: Any, _app: Any, lease: Any, _stored: Any, decided: Any, now: int) -> Any:
-        return entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
+    def save(tx: Any, _app: Any, lease: Any, _stored: Any, decided: Any) -> Any:
+        tx.changed(lease.app_id, lease.user_id, decided.tier, decided.until)
+        return entitlements.save(tx.conn, lease.app_id, lease.user_id, decided, tx.now)
 
-    def tell_later(billing: Any, lease: Any, outcome: Any) -> None:
-        def job(conn: Any) -> None:
-            provisioning.put(conn, lease.app_id, lease.user_id, billing.now())
+    def publish_later(billing: Any, lease: Any, outcome: Any) -> None:
+        def job(tx: Any) -> None:
+            tx.provision(lease.app_id, lease.user_id)
             if outcome.change is not None:
-                write_notice(conn, billing.app(lease.app_id), outcome.change, billing.now())
+                write_notice(tx, billing.app(lease.app_id), outcome.change)
 
         async def work() -> None:
-            await billing.store.write(job)
-            tell(billing, lease, outcome)
+            await billing.write(job)
+            publish(billing, lease, outcome)
 
         _later(work())
 
-    refresh._save, refresh._publish = save, tell_later
+    refresh._save, refresh._publish = save, publish_later
 
 
 BREAKAGES: dict[str, Callable[[], None]] = {

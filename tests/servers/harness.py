@@ -209,8 +209,8 @@ class Harness:
         return len(jobs)
 
     async def want(self, user_id: str, app_id: str = "skai") -> None:
-        """A refresh, as an operator asks for it."""
-        await self.store.write(lambda conn: refreshes.want(conn, app_id, user_id, self.billing.now()))
+        """Request a refresh."""
+        await self.billing.write(lambda tx: tx.want_refresh(app_id, user_id))
 
     async def catch_up(self) -> None:
         """Stripe tells what happened, and everything is done that follows."""

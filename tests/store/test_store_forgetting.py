@@ -7,6 +7,7 @@ from sqlalchemy import Connection, insert
 from gateway.billing.accounts.account import ACCOUNT, MODE, binding
 from gateway.billing.accounts.account_move import move_account
 from gateway.billing.accounts.recovery import begin_recovery, mark_restored
+from gateway.billing.work.transaction import Transaction
 from gateway.store import (
     checkouts,
     customers,
@@ -88,7 +89,7 @@ def test_an_accounts_rows_go_and_what_is_ours_stays(conn: Connection) -> None:
     inbox.add(conn, "", "evt_waits", "invoice.paid", None, False, "cus_1", b"{}", 100)
     for key in (ACCOUNT, MODE, "portal:skai", "portal:blog", "portals"):
         instance.put(conn, key, "test")
-    moved = move_account(conn, 200)
+    moved = move_account(Transaction(conn, 200))
     assert (moved.users, moved.bound.account) == (1, "test")
     assert moved.forgotten == {
         "customers": 1, "checkouts": 1, "prices": 1, "entitlements": 1, "disputes": 0, "events": 1, "portals": 2,
@@ -108,7 +109,7 @@ def test_a_restored_database_has_no_old_job(conn: Connection) -> None:
     litellm_ids.provisioned(conn, "customer", "u1", "digest", "1d", 100)
     notice(conn, "chg_done", "u1", "done", 100)
     checkouts.opened(conn, "skai", "u1", 1, "cs_1", "https://checkout.example.com", 10_000)
-    assert mark_restored(conn, 200) == 1
+    assert mark_restored(Transaction(conn, 200)) == 1
     assert provisioning.get(conn, "skai", "u1") is None
     assert [each.change_id for each in notices.of_user(conn, "skai", "u1", 10)] == ["chg_done"]
     assert checkouts.get(conn, "skai", "u1") is None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.billing.work.alerting import open_alert
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import ConfigError, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
@@ -104,12 +105,12 @@ class AccountCheck:
     async def _bind(self, account: str, mode: str) -> None:
         billing, before = self._billing, self._bound
 
-        def job(conn: Connection) -> list[tuple[str, str]]:
-            instance.put(conn, ACCOUNT, account)
-            instance.put(conn, MODE, mode)
-            return resolve_all(conn, [(MISMATCH, "key")], billing.now())
+        def job(tx: Transaction) -> None:
+            instance.put(tx.conn, ACCOUNT, account)
+            instance.put(tx.conn, MODE, mode)
+            tx.resolve_alert(MISMATCH, "key")
 
-        log_resolved(await billing.store.write(job))
+        await billing.write(job)
         billing.account, billing.wrong_account = account, False
         if (before.account, before.mode) != (account, mode):
             log.info("account_bound", extra=fields(account=account, mode=mode))
@@ -119,8 +120,7 @@ async def refuse_wrong_account(billing: Billing, problem: str) -> None:
     """Found out while serving: nobody's tier is touched and nothing is created there; a person must put it right."""
     billing.wrong_account = True
     message = f"{problem}; until then nothing can be bought, and the next start is refused"
-    concern = Concern(MISMATCH, "key", message)
-    log_opened(await billing.store.write(lambda conn: open_all(conn, [concern], billing.now())))
+    await open_alert(billing, MISMATCH, "key", message)
 
 
 def event_concern(billing: Billing, event_id: str, livemode: bool, account: str) -> Concern | None:

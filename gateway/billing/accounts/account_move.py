@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from gateway.billing.accounts.account import ACCOUNT, MISMATCH, MODE, Binding, binding
 from gateway.billing.accounts.recovery import RECOVERY
 from gateway.billing.accounts.signing import SIGNED_WITH
 from gateway.billing.events.missed import CURSOR
 from gateway.billing.reconcile.schedule import RECONCILED_AT
-from gateway.store import forgetting, refreshes
+from gateway.billing.work.transaction import Transaction
+from gateway.store import forgetting
 
 _FACTS = (ACCOUNT, MODE, "portal:", CURSOR, RECONCILED_AT, RECOVERY, SIGNED_WITH)
 _ALERTS = (
@@ -51,14 +50,14 @@ class AccountMoveResult:
     forgotten: dict[str, int]
 
 
-def move_account(conn: Connection, now: int) -> AccountMoveResult:
+def move_account(tx: Transaction) -> AccountMoveResult:
     """Forget the Stripe account: the next start binds the store to the account of its key.
 
     Grants, keys, tombstones and LiteLLM ids stay. Whoever had a tier by a subscription is refreshed by the next
     server: they get what their grants give, or the first tier, and LiteLLM is told.
     """
-    bound, affected = binding(conn), forgetting.subscribers(conn)
-    forgotten = forgetting.remove_account(conn, _FACTS, _ALERTS)
+    bound, affected = binding(tx.conn), forgetting.subscribers(tx.conn)
+    forgotten = forgetting.remove_account(tx.conn, _FACTS, _ALERTS)
     for app_id, user_id in affected:
-        refreshes.want(conn, app_id, user_id, now)
+        tx.want_refresh(app_id, user_id)
     return AccountMoveResult(bound, len(affected), forgotten)

@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 
 from gateway.billing.accounts import unadopted
 from gateway.billing.context import Billing, check_user_id
-from gateway.billing.work.alerting import log_resolved
 from gateway.billing.work.refusals import alert_refusals
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, refreshes, tombstones
+from gateway.store import customers, tombstones
 from gateway.stripe.customers import StripeCustomer
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.ownership import is_signed_with_newest_key, other_owner, signed_metadata, signed_owner
@@ -128,20 +128,17 @@ async def adopt_signed(billing: Billing, found: Sequence[StripeCustomer]) -> int
     if not ours:
         return 0
 
-    def job(conn: Connection) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-        now = billing.now()
-        new = [each for each in ours if not _is_known_or_forgotten(conn, each[0])]
+    def job(tx: Transaction) -> list[tuple[str, str, str]]:
+        new = [each for each in ours if not _is_known_or_forgotten(tx.conn, each[0])]
         for customer_id, app_id, user_id in new:
-            customers.add(conn, app_id, user_id, customer_id, None, now)
-            refreshes.want(conn, app_id, user_id, now)
-        return new, unadopted.resolve(conn, [each[0] for each in new], now)
+            customers.add(tx.conn, app_id, user_id, customer_id, None, tx.now)
+            tx.want_refresh(app_id, user_id)
+            tx.resolve_alert(unadopted.KIND, customer_id)
+        return new
 
-    new, resolved = await billing.store.write(job)
-    log_resolved(resolved)
+    new = await billing.write(job)
     for customer_id, app_id, user_id in new:
         log.info("customer_adopted", extra=fields(customer_id=customer_id, app_id=app_id, user_id=user_id))
-    if new:
-        billing.refresh_wanted.set()
     return len(new)
 
 
@@ -227,15 +224,13 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
 
 
 async def _store(billing: Billing, app_id: str, assignment: Assignment, found: StripeCustomer) -> None:
-    def job(conn: Connection) -> list[tuple[str, str]]:
-        now = billing.now()
-        customers.add(conn, app_id, assignment.user_id, assignment.customer_id, found.email, now)
-        refreshes.want(conn, app_id, assignment.user_id, now)
-        return unadopted.resolve(conn, [assignment.customer_id], now)
+    def job(tx: Transaction) -> None:
+        customers.add(tx.conn, app_id, assignment.user_id, assignment.customer_id, found.email, tx.now)
+        tx.want_refresh(app_id, assignment.user_id)
+        tx.resolve_alert(unadopted.KIND, assignment.customer_id)
 
-    log_resolved(await billing.store.write(job))
+    await billing.write(job)
     billing.unknown_customers.pop(assignment.customer_id, None)
-    billing.refresh_wanted.set()
 
 
 async def _customer(billing: Billing, customer_id: str) -> StripeCustomer | None:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.refresh.holdings import fetch_holdings
-from gateway.billing.work.alerting import log_resolved, resolve_all
 from gateway.billing.work.refusals import alert_refusals
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
@@ -66,8 +66,7 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
             await _cancel(billing, subscription_id)
         for customer_id in found.customers:
             await _delete_customer(billing, customer_id)
-        log_resolved(await billing.store.write(lambda conn: _remove(conn, app, user_id, billing.now())))
-        billing.forget_in_gate(app_id, user_id)
+        await billing.write(lambda tx: _remove(tx, app, user_id))
         await _delete_in_litellm(billing, dict(found.litellm))
         await billing.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
     log.info("user_forgotten", extra=fields(app_id=app_id, customers=len(found.customers)))
@@ -96,15 +95,17 @@ async def _delete_customer(billing: Billing, customer_id: str) -> None:
             raise
 
 
-def _remove(conn: Connection, app: App, user_id: str, now: int) -> list[tuple[str, str]]:
-    """Returns the alerts that are over: nobody will look at the user's subscriptions again, which resolves them."""
+def _remove(tx: Transaction, app: App, user_id: str) -> None:
+    """Remove the user, and resolve the alerts that only another refresh of the user would resolve."""
+    conn, now = tx.conn, tx.now
     stored = entitlements.get(conn, app.app_id, user_id)
     concerns = stored.entitlement.concerns if stored else ()
     for customer_id in customers.ids_of_user(conn, app.app_id, user_id):
         tombstones.put_customer(conn, customer_id, now)
     tombstones.put_user(conn, app.app_id, user_id, now)
     forgetting.remove_user(conn, app.app_id, user_id)
-    return resolve_all(conn, [(each.kind, each.subject) for each in concerns], now)
+    tx.resolve_alerts((each.kind, each.subject) for each in concerns)
+    tx.forgotten(app.app_id, user_id)
 
 
 def _own_litellm_ids(conn: Connection, app: App, user_id: str) -> dict[str, str]:

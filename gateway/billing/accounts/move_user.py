@@ -6,20 +6,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection
-
 from gateway.billing.checkout.checkout import running_subscription, withdraw
 from gateway.billing.checkout.customer import mark_deleted
 from gateway.billing.context import Billing, check_user_id
 from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.refresh.status import default_entitlement
-from gateway.billing.work.alerting import log_resolved, resolve_all
 from gateway.billing.work.refusals import alert_refusals
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
 from gateway.errors import Conflict, InvalidInput, NotFound
 from gateway.log import fields
-from gateway.store import customers, entitlements, keys, moving, provisioning, refreshes
+from gateway.store import customers, entitlements, keys, moving, refreshes
 from gateway.store.customers import Customer
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.ownership import signed_metadata
@@ -59,14 +57,7 @@ async def move(billing: Billing, app_id: str, from_user_id: str, to_user_id: str
             for user_id in (from_user_id, to_user_id):
                 await withdraw(billing, app_id, user_id)
             await _sign(billing, app_id, to_user_id, known)
-        changed, moved, over = await billing.store.write(
-            lambda conn: _move(conn, app, from_user_id, to_user_id, billing.now())
-        )
-    for user_id, entitlement in changed:
-        billing.update_gate(app_id, user_id, entitlement.tier, entitlement.until)
-    for event in (billing.refresh_wanted, billing.provisioning_wanted, billing.notice_written):
-        event.set()
-    log_resolved(over)
+        moved = await billing.write(lambda tx: _move(tx, app, from_user_id, to_user_id))
     log.info("user_moved", extra=fields(app_id=app_id, user_id=from_user_id, to_user_id=to_user_id))
     return moved
 
@@ -104,14 +95,9 @@ async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[
             await mark_deleted(billing, customer.customer_id)
 
 
-def _move(
-    conn: Connection, app: App, from_user_id: str, to_user_id: str, now: int
-) -> tuple[list[tuple[str, Entitlement]], UserMoveResult, list[tuple[str, str]]]:
-    """All in one transaction; the last are the alerts that are over with the old id.
-
-    The tier goes along, so that a payer has it even while Stripe cannot be asked.
-    """
-    app_id = app.app_id
+def _move(tx: Transaction, app: App, from_user_id: str, to_user_id: str) -> UserMoveResult:
+    """All in one transaction. The tier is moved too, so that a payer has it even while Stripe cannot be asked."""
+    conn, now, app_id = tx.conn, tx.now, app.app_id
     before = {each: entitlements.get(conn, app_id, each) for each in (from_user_id, to_user_id)}
     nothing = default_entitlement(app)
     mine, theirs = (stored.entitlement if stored else nothing for stored in before.values())
@@ -125,15 +111,16 @@ def _move(
     for user_id, entitlement in after:
         change = entitlements.save(conn, app_id, user_id, entitlement, now)
         if change is not None:
-            write_notice(conn, app, change, now)
+            write_notice(tx, app, change)
         if app.litellm is not None:
-            provisioning.put(conn, app_id, user_id, now)
-        refreshes.want(conn, app_id, user_id, now)
+            tx.provision(app_id, user_id)
+        tx.changed(app_id, user_id, entitlement.tier, entitlement.until)
+        tx.want_refresh(app_id, user_id)
         refreshes.revoke(conn, app_id, user_id)  # one that is under way asked for customers that have moved since
     live = [key for key in keys.live(conn) if (key.app_id, key.user_id) == (app_id, to_user_id)]
     found = tuple(each.customer_id for each in customers.of_user(conn, app_id, to_user_id))
-    over = resolve_all(conn, [(kind, f"{app_id}/{from_user_id}") for kind in _OF_A_USER], now)
-    return after, UserMoveResult(best.tier, found, len(live)), over
+    tx.resolve_alerts((kind, f"{app_id}/{from_user_id}") for kind in _OF_A_USER)
+    return UserMoveResult(best.tier, found, len(live))
 
 
 def _rank(app: App, entitlement: Entitlement) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from gateway.billing.accounts.adopt import adopt_listed
 from gateway.billing.context import Billing
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.log import fields
 from gateway.store import alerts, customers, forgetting, instance, refreshes
 
@@ -29,17 +30,17 @@ _VOID = (
 )
 
 
-def mark_restored(conn: Connection, now: int) -> int:
+def mark_restored(tx: Transaction) -> int:
     """Void what an old database wished for and ask for everybody's refresh; how many.
 
     A stale wish would undo what was done since, and a stale notice tell an app of a change that is long over.
     """
     for statement in _VOID:
-        conn.execute(statement)
-    everybody = forgetting.subscribers(conn)
+        tx.conn.execute(statement)
+    everybody = forgetting.subscribers(tx.conn)
     for app_id, user_id in everybody:
-        refreshes.want(conn, app_id, user_id, now)
-    instance.put(conn, RECOVERY, "restored")
+        tx.want_refresh(app_id, user_id)
+    instance.put(tx.conn, RECOVERY, "restored")
     return len(everybody)
 
 
@@ -62,13 +63,16 @@ async def recover(billing: Billing) -> None:
     """
     adopted = await adopt_listed(billing)
     wanted = await billing.store.read(refreshes.waiting)
-    billing.refresh_wanted.set()
     while await billing.store.read(lambda conn: _unsettled(conn, wanted)):  # noqa: ASYNC110  # it is in the store
         await asyncio.sleep(POLL_SECONDS)
-    await billing.store.write(lambda conn: instance.put(conn, RECOVERY, "done"))
     billing.recovering = False
-    billing.provisioning_wanted.set()
+    await billing.write(_end_recovery)
     log.info("recovered", extra=fields(adopted=adopted, users=len(wanted)))
+
+
+def _end_recovery(tx: Transaction) -> None:
+    instance.put(tx.conn, RECOVERY, "done")
+    tx.wake(Loop.PROVISION)
 
 
 def _unsettled(conn: Connection, at_first: Mapping[tuple[str, str], tuple[int, int]]) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from gateway.billing.checkout.prices import resolve_prices
 from gateway.billing.context import Billing
-from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import UpstreamFailed
 from gateway.store import alerts
 from gateway.stripe.errors import StripeError
@@ -52,13 +52,12 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
 
     await asyncio.gather(*map(check, wanted))
 
-    def job(conn: Connection) -> tuple[list[Concern], list[tuple[str, str]]]:
-        return open_all(conn, opened, billing.now()), resolve_all(conn, over, billing.now())
+    def job(tx: Transaction) -> None:
+        tx.open_alerts(opened)
+        tx.resolve_alerts(over)
 
     if opened or over:
-        new, resolved = await billing.store.write(job)
-        log_opened(new)
-        log_resolved(resolved)
+        await billing.write(job)
     return failed
 
 
@@ -98,8 +97,3 @@ def paying_concern(
 def alerted(conn: Connection, customer_ids: Iterable[str]) -> set[str]:
     """Those of these customers that have an open alert."""
     return {each for each in customer_ids if alerts.is_open(conn, KIND, each)}
-
-
-def resolve(conn: Connection, customer_ids: Iterable[str], now: int) -> list[tuple[str, str]]:
-    """Customers that are ours now; what was resolved is for `log_resolved` after the commit."""
-    return resolve_all(conn, [(KIND, each) for each in customer_ids], now)

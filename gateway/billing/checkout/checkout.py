@@ -26,7 +26,7 @@ from gateway.billing.refresh.holdings import Holdings, fetch_holdings
 from gateway.billing.work.refusals import alert_refusals, alert_refusals_to_buyer
 from gateway.catalog.model import App, Tier
 from gateway.errors import Conflict, UpstreamFailed
-from gateway.store import checkouts, customers, last_good, refreshes
+from gateway.store import checkouts, customers, last_good
 from gateway.store.checkouts import Checkout
 from gateway.stripe.errors import StripeError
 from gateway.stripe.transport import StripeObject
@@ -130,7 +130,7 @@ async def _open_session(
         else:
             paid = await just_paid(billing, app_id, user_id, session, subscriptions)
         if paid:
-            await _want_refresh(billing, app_id, user_id)
+            await billing.write(lambda tx: tx.want_refresh(app_id, user_id))
             return None
     return await _begin(billing, purchase)
 
@@ -212,7 +212,7 @@ async def _take_back(billing: Billing, checkout: Checkout, session_id: str) -> b
         if unpaid:
             await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
         else:
-            await _want_refresh(billing, app_id, user_id)
+            await billing.write(lambda tx: tx.want_refresh(app_id, user_id))
         return unpaid
 
 
@@ -223,8 +223,3 @@ def _on_sale(billing: Billing, checkout: Checkout) -> bool:
         return False
     offered = [billing.resolved_prices.get(price) for price in tier.prices if price not in billing.missing_prices]
     return None in offered or any(each is not None and each.price_id == checkout.price_id for each in offered)
-
-
-async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
-    await billing.store.write(lambda conn: refreshes.want(conn, app_id, user_id, billing.now()))
-    billing.refresh_wanted.set()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection
-
 from gateway.billing.checkout.price_choice import offered
 from gateway.billing.context import Billing
 from gateway.billing.refresh.status import limits, status
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App, Tier
 from gateway.store import customers, refreshes
 
@@ -54,15 +53,12 @@ async def change(billing: Billing, app: App, user_id: str, tier_id: str) -> dict
 async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
     """Look at Stripe now, once: a refresh that is due, or waits after a failure, is left alone."""
 
-    def job(conn: Connection) -> bool:
-        before = refreshes.of_user(conn, app_id, user_id)
-        if before is not None and before.due_at is not None:
-            return False
-        refreshes.want(conn, app_id, user_id, billing.now())
-        return True
+    def job(tx: Transaction) -> None:
+        before = refreshes.of_user(tx.conn, app_id, user_id)
+        if before is None or before.due_at is None:
+            tx.want_refresh(app_id, user_id)
 
-    if await billing.store.write(job):
-        billing.refresh_wanted.set()
+    await billing.write(job)
 
 
 def _pending(app: App, now: Mapping[str, object]) -> dict[str, object] | None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.work.alerting import log_resolved, open_alert, resolve_all
+from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.refusals import alert_refusals
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App, Price, Tier
 from gateway.errors import Conflict
-from gateway.store import alerts, entitlements, prices, refreshes
+from gateway.store import alerts, entitlements, prices
 from gateway.stripe.client import Stripe
 from gateway.stripe.prices import ResolvedPrice
 
@@ -55,18 +56,16 @@ async def resolve_prices(billing: Billing) -> None:
     billing.prices_resolved = billing.catalog is catalog
     subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
 
-    def conclude(conn: Connection) -> list[tuple[str, str]]:
+    def conclude(tx: Transaction) -> None:
         # A price that was unknown may be a tier's now, or one of `other_prices`: an edit, or Stripe's answer, named it.
         for concern in ("unknown_price", "duplicate_subscription"):
-            for app_id, user_id in entitlements.with_concern(conn, concern):
-                refreshes.want(conn, app_id, user_id, billing.now())
-        raised = [(each.kind, each.subject) for each in alerts.live(conn) if each.kind in (MISSING, DIFFERS)]
+            for app_id, user_id in entitlements.with_concern(tx.conn, concern):
+                tx.want_refresh(app_id, user_id)
+        raised = [(each.kind, each.subject) for each in alerts.live(tx.conn) if each.kind in (MISSING, DIFFERS)]
         # A price that apps.json does not name any more is nobody's concern.
-        over = [each for each in raised if each in right or each[1] not in subjects]
-        return resolve_all(conn, over, billing.now())
+        tx.resolve_alerts(each for each in raised if each in right or each[1] not in subjects)
 
-    log_resolved(await billing.store.write(conclude))
-    billing.refresh_wanted.set()
+    await billing.write(conclude)
 
 
 def _known_products(billing: Billing) -> dict[str, dict[str, str]]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import Billing
-from gateway.billing.work.alerting import open_alert, resolve_all
+from gateway.billing.work.alerting import open_alert
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.stripe.signature import TOLERANCE_SECONDS
 
 log = logging.getLogger(__name__)
-
-_SUBJECT = ("webhook_clock_skew", "stripe")
 
 
 async def alert_skew(billing: Billing, skew_seconds: int) -> None:
@@ -29,9 +26,10 @@ async def alert_skew(billing: Billing, skew_seconds: int) -> None:
         billing.skews += 1
 
 
-def end_skew(conn: Connection, billing: Billing, skews: int) -> list[tuple[str, str]]:
-    """An event of the right time has come, after `skews` of them: the alert, if it was open, for `log_resolved`."""
-    return [] if billing.skews_settled == skews else resolve_all(conn, [_SUBJECT], billing.now())
+def end_skew(tx: Transaction, billing: Billing, skews: int) -> None:
+    """Resolve the alert, unless an earlier event has done so since the last of the `skews` stale ones."""
+    if billing.skews_settled != skews:
+        tx.resolve_alert("webhook_clock_skew", "stripe")
 
 
 def _message(skew_seconds: int, ahead: int | None) -> str:

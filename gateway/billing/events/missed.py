@@ -9,16 +9,13 @@ import json
 import logging
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import Received, parse_event, record
-from gateway.billing.work.alerting import log_opened
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.stripe.transport import StripeObject
-from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
@@ -104,15 +101,13 @@ async def _record_page(billing: Billing, page: list[StripeObject]) -> int:
     """In one transaction; how many were new."""
     read = [(event, body) for raw in page if (body := _body(raw)) and (event := _event(body)) is not None]
 
-    def job(conn: Connection) -> tuple[int, list[Concern]]:
-        outcomes = [record(conn, billing, event, body) for event, body in read]
-        return sum(new for new, _ in outcomes), [concern for _, opened in outcomes for concern in opened]
+    def job(tx: Transaction) -> int:
+        new = sum(record(tx, billing, event, body) for event, body in read)
+        if new:
+            tx.wake(Loop.ROUTE_EVENTS)
+        return new
 
-    new, opened = await billing.store.write(job)
-    log_opened(opened)
-    if new:
-        billing.inbox_filled.set()
-    return new
+    return await billing.write(job)
 
 
 def _body(raw: StripeObject) -> bytes:

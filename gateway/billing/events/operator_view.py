@@ -6,6 +6,7 @@ import json
 
 from sqlalchemy import Connection
 
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import NotFound
 from gateway.store import inbox
 from gateway.store.inbox import Event
@@ -30,10 +31,11 @@ def whole_event(conn: Connection, account: str, event_id: str) -> dict[str, obje
     return {**shown_event(event), "body": json.loads(event.body) if event.body else None}
 
 
-def replay(conn: Connection, account: str, event_id: str, now: int) -> None:
-    """Raises `NotFound`."""
-    if not inbox.reopen(conn, account, event_id, now):
+def replay(tx: Transaction, account: str, event_id: str) -> None:
+    """Route an event again, as if it had just been received. Raises `NotFound`."""
+    if not inbox.reopen(tx.conn, account, event_id, tx.now):
         raise _unknown(event_id)
+    tx.wake(Loop.ROUTE_EVENTS)
 
 
 def _unknown(event_id: str) -> NotFound:

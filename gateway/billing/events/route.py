@@ -15,11 +15,11 @@ from gateway.billing.accounts.adopt import adopt_unknown
 from gateway.billing.context import Billing
 from gateway.billing.events.subjects import EventContent, Subject, customer_of, meaning
 from gateway.billing.refresh.disputes import UNREADABLE, is_dispute_event
-from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
 from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, disputes, inbox, refreshes
+from gateway.store import customers, disputes, inbox
 from gateway.store.customers import Customer
 from gateway.store.inbox import Event
 from gateway.stripe.errors import StripeError
@@ -62,12 +62,10 @@ class _RoutedEvent:
 
 @dataclass(frozen=True, slots=True)
 class _RoutingResult:
-    """What one transaction did with some events: whose refresh they ask for, which wait, and which alerts to log."""
+    """What one transaction did with some events: whose refresh they request, and which wait."""
 
     routed: Sequence[tuple[_RoutedEvent, Customer]]
     put_off: Sequence[_RoutedEvent]
-    opened: Sequence[Concern]
-    resolved: Sequence[tuple[str, str]]
 
 
 async def route_events(billing: Billing) -> int:
@@ -76,19 +74,19 @@ async def route_events(billing: Billing) -> int:
     What names its customer goes first; events of which Stripe must be asked (thin ones, disputes) hold nobody up.
     """
 
-    def job(conn: Connection) -> tuple[int, list[_RoutedEvent], _RoutingResult]:
-        events = inbox.waiting(conn, billing.now(), BATCH)
+    def job(tx: Transaction) -> tuple[int, list[_RoutedEvent], _RoutingResult]:
+        events = inbox.waiting(tx.conn, tx.now, BATCH)
         # One purchase makes many events of one customer: each is looked for once a pass.
-        owner_of = cache(partial(customers.owner, conn))
+        owner_of = cache(partial(customers.owner, tx.conn))
         now_and_later: tuple[list[_RoutedEvent], list[_RoutedEvent]] = [], []
         for event in events:
             found = _RoutedEvent(event, event.customer_id, _meaning(event, billing))
             now_and_later[found.question is not None or _may_be_ours(found, billing, owner_of)].append(found)
         at_once, later = now_and_later
-        return len(events), later, _end_all(conn, billing, at_once, owner_of)
+        return len(events), later, _end_all(tx, billing, at_once, owner_of)
 
-    count, later, ended = await billing.store.write(job)
-    _publish(billing, ended)
+    count, later, ended = await billing.write(job)
+    _log(ended)
     unknown = [each for each in later if each.question is None]
     asked = [each for each in later if each.question is not None]
     if asked:
@@ -151,29 +149,23 @@ async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
 
 
 async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
-    def job(conn: Connection) -> _RoutingResult:
-        return _end_all(conn, billing, found, cache(partial(customers.owner, conn)))
+    def job(tx: Transaction) -> _RoutingResult:
+        return _end_all(tx, billing, found, cache(partial(customers.owner, tx.conn)))
 
-    _publish(billing, await billing.store.write(job))
+    _log(await billing.write(job))
 
 
-def _end_all(conn: Connection, billing: Billing, found: Sequence[_RoutedEvent], owner_of: OwnerOf) -> _RoutingResult:
-    now = billing.now()
-    routed = [(each, owner) for each in found if (owner := _end(conn, each, billing, owner_of, now)) is not None]
+def _end_all(tx: Transaction, billing: Billing, found: Sequence[_RoutedEvent], owner_of: OwnerOf) -> _RoutingResult:
+    routed = [(each, owner) for each in found if (owner := _end(tx, each, billing, owner_of)) is not None]
     for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
-        refreshes.want(conn, app_id, user_id, now)
+        tx.want_refresh(app_id, user_id)
     readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
-    opened = open_all(conn, (concern for each in found if (concern := _concern(each)) is not None), now)
-    put_off = [each for each in found if each.failed]
-    return _RoutingResult(routed, put_off, opened, resolve_all(conn, sorted(readable), now))
+    tx.open_alerts(concern for each in found if (concern := _concern(each)) is not None)
+    tx.resolve_alerts(sorted(readable))
+    return _RoutingResult(routed, [each for each in found if each.failed])
 
 
-def _publish(billing: Billing, ended: _RoutingResult) -> None:
-    """What has just been committed."""
-    if ended.routed:
-        billing.refresh_wanted.set()
-    log_opened(ended.opened)
-    log_resolved(ended.resolved)
+def _log(ended: _RoutingResult) -> None:
     for each, owner in ended.routed:
         event = each.event
         log.info(
@@ -196,12 +188,12 @@ def _kind(found: _RoutedEvent) -> str:
     return found.meaning.subject.kind if found.meaning and found.meaning.subject else found.event.type
 
 
-def _end(conn: Connection, found: _RoutedEvent, billing: Billing, owner_of: OwnerOf, now: int) -> Customer | None:
+def _end(tx: Transaction, found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> Customer | None:
     """Whose refresh the event asks for now, if anybody's; the event itself is over with that.
 
     An event of a customer that is not ours is none of our business: other products share the Stripe account.
     """
-    event = found.event
+    conn, now, event = tx.conn, tx.now, found.event
     if found.failed:
         inbox.retry(conn, event.account, event.event_id, now + backoff_seconds(event.attempts + 1), found.failed)
         return None

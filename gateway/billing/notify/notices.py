@@ -14,15 +14,14 @@ import time
 from dataclasses import dataclass
 
 import aiohttp
-from sqlalchemy import Connection
 from yarl import URL
 
 import gateway
 from gateway.billing.context import Billing
 from gateway.billing.notify.signature import PREFIX, signed_headers
 from gateway.billing.refresh.status import limits
-from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
 from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable
 from gateway.log import fields, redact
@@ -30,7 +29,6 @@ from gateway.settings import Secrets
 from gateway.store import alerts, notices
 from gateway.store.entitlements import Change
 from gateway.store.notices import Notice
-from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +39,6 @@ GIVE_UP_AFTER_SECONDS = 3 * 86_400
 MAX_ANSWER_BYTES = 4096
 MAX_ERROR_CHARACTERS = 300
 GONE = 410
-
-Alerts = tuple[list[Concern], list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +54,10 @@ class Attempt:
     wanted: bool = True
 
 
-def write_notice(conn: Connection, app: App, change: Change, now: int) -> None:
-    """Keep what `app` is to be told of this change, if it wants to be; on the connection that recorded the change."""
+def write_notice(tx: Transaction, app: App, change: Change) -> None:
+    """Queue the notice of this change if apps.json has `notify`, in the transaction that recorded the change."""
     if app.notify is not None:
-        notices.put(conn, change, notice_body(app, change), now)
+        tx.notify(change, notice_body(app, change))
 
 
 def notice_body(app: App, change: Change) -> str:
@@ -92,7 +88,7 @@ async def notify(billing: Billing, notice: Notice) -> None:
     attempt = await _attempt(billing, notice)
     while True:
         try:
-            opened, resolved = await billing.store.write(lambda conn: _record(conn, notice, attempt, billing.now()))
+            await billing.write(lambda tx: _record(tx, notice, attempt))
             break
         except StoreUnavailable:
             # It is sent already. Giving up here would send it anew in each second that the store is out.
@@ -102,35 +98,31 @@ async def notify(billing: Billing, notice: Notice) -> None:
         log.warning("notice_not_taken", extra=fields(**ids, attempts=notice.attempts + 1, detail=attempt.error))
     else:
         log.info("notice_taken", extra=fields(**ids, attempts=notice.attempts + 1, status=attempt.status))
-    log_opened(opened)
-    log_resolved(resolved)
 
 
-def _record(conn: Connection, notice: Notice, attempt: Attempt, now: int) -> Alerts:
-    """What came of the attempt, and the alerts that follow from it, in one transaction."""
-    opened: list[Concern] = []
-    over: list[tuple[str, str]] = []
+def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
+    """Record the result of the attempt, and the alerts that follow from it."""
+    conn, now = tx.conn, tx.now
     subject, attempts = f"{notice.app_id}/{notice.user_id}", notice.attempts + 1
     given_up = notice.first_failed_at is not None and now - notice.first_failed_at >= GIVE_UP_AFTER_SECONDS
     if not attempt.error and attempt.status is not None:
         notices.done(conn, notice, attempt.status, now)
         if not notices.dead_after(conn, notice):
-            over.append(("notice_dead", subject))
+            tx.resolve_alert("notice_dead", subject)
     elif attempt.final or given_up:
         notices.dead(conn, notice, attempt.status, attempt.error, now)
         if attempt.wanted:
             message = f"{notice.change_id} was not taken and is not sent again: {attempt.error}"
-            opened.append(Concern("notice_dead", subject, message))
+            tx.open_alert("notice_dead", subject, message)
     else:
         notices.retry(conn, notice, now + backoff_seconds(attempts), attempt.status, attempt.error, now)
         if attempts >= FAILURES_UNTIL_ALERT:
             message = f"the app has not taken {notice.change_id} in {attempts} attempts: {attempt.error}"
-            opened.append(Concern("notice_failing", notice.app_id, message))
+            tx.open_alert("notice_failing", notice.app_id, message)
     # One alert for the app and not one for each user: it is one address that does not answer.
     failing = alerts.is_open(conn, "notice_failing", notice.app_id)
     if failing and not notices.failing(conn, notice.app_id, FAILURES_UNTIL_ALERT):
-        over.append(("notice_failing", notice.app_id))
-    return open_all(conn, opened, now), resolve_all(conn, over, now)
+        tx.resolve_alert("notice_failing", notice.app_id)
 
 
 async def _attempt(billing: Billing, notice: Notice) -> Attempt:

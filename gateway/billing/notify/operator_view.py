@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
-
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import InvalidInput
 from gateway.store import notices
 from gateway.store.notices import Notice
@@ -11,16 +10,17 @@ from gateway.store.notices import Notice
 MAX_LISTED = 200
 
 
-def replay(conn: Connection, change_id: str | None, app_id: str | None, dead: bool, now: int) -> int:
-    """How many are sent again: one by its change id, or with `dead` all that were given up, of this app or of all.
+def replay(tx: Transaction, change_id: str | None, app_id: str | None, dead: bool) -> int:
+    """Send one notice again, or with `dead` every dead notice (of one app, if given); returns how many.
 
     Raises `InvalidInput` unless it is one or the other, `NotFound`.
     """
     if (change_id is not None) == dead or (change_id is not None and app_id is not None):
         raise InvalidInput("Name one change_id, or say dead, with an app_id or without.", code="replay_what")
+    tx.wake(Loop.NOTIFY)
     if change_id is None:
-        return notices.replay_dead(conn, app_id, now)
-    notices.replay(conn, change_id, now)
+        return notices.replay_dead(tx.conn, app_id, tx.now)
+    notices.replay(tx.conn, change_id, tx.now)
     return 1
 
 

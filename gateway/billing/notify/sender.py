@@ -8,6 +8,7 @@ from collections import Counter
 
 from gateway.billing.context import Billing
 from gateway.billing.notify.notices import notify
+from gateway.billing.work.transaction import Loop
 from gateway.log import fields
 from gateway.store import notices
 from gateway.store.notices import Notice
@@ -37,7 +38,7 @@ class NoticeSender:
         self._closed = True
 
     async def turn(self) -> int:
-        """Begin what is due and has room; how many. `notice_written` is set when one has ended."""
+        """Begin what is due and has room; how many. The `notify` loop is woken when one has ended."""
         begun_in_all = 0
         while room := MAX_CONCURRENT - len(self._under_way):
             found = await self._due(room)
@@ -75,4 +76,4 @@ class NoticeSender:
         self._of_app[notice.app_id] -= 1
         if not self._of_app[notice.app_id]:
             del self._of_app[notice.app_id]
-        self._billing.notice_written.set()
+        self._billing.wakeups[Loop.NOTIFY].set()

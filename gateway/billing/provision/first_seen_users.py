@@ -6,10 +6,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy import Connection
-
 from gateway.billing.accounts.forget import SESSIONS_LAST_SECONDS
 from gateway.billing.context import Billing
+from gateway.billing.work.transaction import Transaction
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.store import provisioning, tombstones
@@ -61,12 +60,12 @@ class FirstSeenUserQueue:
     async def _record(self, seen: list[User]) -> None:
         billing = self._billing
 
-        def record(conn: Connection) -> list[User]:
-            return [user for user in seen if self._put_job(conn, *user)]
+        def record(tx: Transaction) -> list[User]:
+            return [user for user in seen if self._put_job(tx, *user)]
 
         while True:
             try:
-                due = await billing.store.write(record)
+                due = await billing.write(record)
                 break
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_DELAY_SECONDS)
@@ -76,8 +75,6 @@ class FirstSeenUserQueue:
                 break
         for user in set(seen).difference(due):
             self._resolve(*user)
-        if due:
-            billing.provisioning_wanted.set()
 
     def _resolve(self, app_id: str, user_id: str) -> None:
         """Nobody waits for this user's limits any more."""
@@ -85,19 +82,19 @@ class FirstSeenUserQueue:
         if future is not None and not future.done():
             future.set_result(None)
 
-    def _put_job(self, conn: Connection, app_id: str, user_id: str) -> bool:
+    def _put_job(self, tx: Transaction, app_id: str, user_id: str) -> bool:
         """True if this user's limits are on their way to LiteLLM for the first time.
 
         A job that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
         """
-        app, now = self._billing.catalog.app(app_id), self._billing.now()
+        conn, app = tx.conn, self._billing.catalog.app(app_id)
         if app is None or app.litellm is None:
             return False
         forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)
-        if forgotten_at is not None and now < forgotten_at + SESSIONS_LAST_SECONDS:
+        if forgotten_at is not None and tx.now < forgotten_at + SESSIONS_LAST_SECONDS:
             return False  # a session that is still open, not a person who has come back
         job = provisioning.get(conn, app_id, user_id)
         if job is not None and (job.state != provisioning.DONE or job.answer):
             return job.is_on_its_way
-        provisioning.put(conn, app_id, user_id, now, before_others=True)
+        tx.provision(app_id, user_id, before_others=True)
         return True

@@ -12,8 +12,8 @@ from functools import partial
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.work.alerting import log_opened, log_resolved, open_all, resolve_all
 from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.catalog.model import App, Catalog, Tier
 from gateway.errors import Conflict, InvalidInput, SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.litellm import LiteLLM, Provisioned, check_litellm_id, enforceable_limits
@@ -21,7 +21,6 @@ from gateway.log import fields
 from gateway.store import entitlements, litellm_ids, provisioning
 from gateway.store.litellm_ids import Owner
 from gateway.store.provisioning import ProvisioningJob
-from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
@@ -74,25 +73,23 @@ async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
     if result is None:  # the app is gone, or has no LiteLLM any more
         await billing.store.write(lambda conn: provisioning.done(conn, job.job_id, job.version, {}, billing.now()))
         return
-    opened, resolved = await billing.store.write(lambda conn: _record(conn, job, subject, result, billing.now()))
+    await billing.write(lambda tx: _record(tx, job, subject, result))
     log.info("user_provisioned", extra=fields(app_id=job.app_id, user_id=job.user_id, answer=result.provisioned.answer))
-    log_opened(opened)
-    log_resolved(resolved)
 
 
-def _record(
-    conn: Connection, job: ProvisioningJob, subject: str, result: _WriteResult, now: int
-) -> tuple[list[Concern], list[tuple[str, str]]]:
+def _record(tx: Transaction, job: ProvisioningJob, subject: str, result: _WriteResult) -> None:
     """The job is done. What LiteLLM did not take is not remembered as held, so that the next start tries again."""
     provisioned = result.provisioned
     digest = result.digest if provisioned.matches else ""
-    litellm_ids.provisioned(conn, result.mode, result.litellm_id, digest, result.budget_duration, now)
+    litellm_ids.provisioned(tx.conn, result.mode, result.litellm_id, digest, result.budget_duration, tx.now)
     answer = {"answer": provisioned.answer, "differences": list(provisioned.differences)}
-    provisioning.done(conn, job.job_id, job.version, answer, now)
-    message = f"LiteLLM holds other limits than the tier's: {'; '.join(provisioned.differences)}"
-    differs = [] if provisioned.matches else [Concern("litellm_differs", subject, message)]
-    over = ["litellm_failing", "litellm_refused", *(["litellm_differs"] if provisioned.matches else [])]
-    return open_all(conn, differs, now), resolve_all(conn, [(kind, subject) for kind in over], now)
+    provisioning.done(tx.conn, job.job_id, job.version, answer, tx.now)
+    tx.resolve_alerts([("litellm_failing", subject), ("litellm_refused", subject)])
+    if provisioned.matches:
+        tx.resolve_alert("litellm_differs", subject)
+    else:
+        message = f"LiteLLM holds other limits than the tier's: {'; '.join(provisioned.differences)}"
+        tx.open_alert("litellm_differs", subject, message)
 
 
 async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | None:
@@ -171,11 +168,8 @@ async def renew_limits(billing: Billing) -> int:
         async for users in _users(billing, app):
             stale = await billing.store.read(partial(_stale, app=app, users=users, current=current))
             if stale:
-                await billing.store.write(
-                    partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale, now=billing.now())
-                )
+                await billing.write(partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale))
                 renewed += len(stale)
-                billing.provisioning_wanted.set()
     return renewed
 
 
@@ -224,9 +218,15 @@ def _stale(
     return found
 
 
-def _put_provisioning_jobs(conn: Connection, *, app_id: str, user_ids: Sequence[str], now: int) -> None:
+def _put_provisioning_jobs(tx: Transaction, *, app_id: str, user_ids: Sequence[str]) -> None:
     for user_id in user_ids:
-        provisioning.put(conn, app_id, user_id, now)
+        tx.provision(app_id, user_id)
+
+
+def revive_dead_jobs(tx: Transaction) -> int:
+    """Retry every dead job, due now; how many."""
+    tx.wake(Loop.PROVISION)
+    return provisioning.revive(tx.conn, tx.now)
 
 
 async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exception) -> None:
@@ -236,21 +236,18 @@ async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exc
     for_good = refused or (not isinstance(exc, SkpayError) and attempts >= BUGS_UNTIL_DEAD)
     retry_at = billing.now() + backoff_seconds(attempts)
 
-    def record_failure(conn: Connection) -> list[Concern]:
-        now = billing.now()
+    def record_failure(tx: Transaction) -> None:
         if for_good:
-            provisioning.dead(conn, job.job_id, job.version, detail, now)
-            message = f"limits were not set and are not tried again: {detail}"
-            return open_all(conn, [Concern("litellm_refused", subject, message)], now)
-        provisioning.retry(conn, job.job_id, job.version, retry_at, detail)
-        if attempts < FAILURES_UNTIL_ALERT:
-            return []
-        return open_all(conn, [Concern("litellm_failing", subject, f"limits are not set yet: {detail}")], now)
+            provisioning.dead(tx.conn, job.job_id, job.version, detail, tx.now)
+            tx.open_alert("litellm_refused", subject, f"limits were not set and are not tried again: {detail}")
+            return
+        provisioning.retry(tx.conn, job.job_id, job.version, retry_at, detail)
+        if attempts >= FAILURES_UNTIL_ALERT:
+            tx.open_alert("litellm_failing", subject, f"limits are not set yet: {detail}")
 
-    opened = await billing.store.write(record_failure)
+    await billing.write(record_failure)
     log.warning(
         "provisioning_put_off",
         extra=fields(app_id=job.app_id, user_id=job.user_id, attempts=attempts, detail=detail),
         exc_info=None if isinstance(exc, SkpayError) else exc,
     )
-    log_opened(opened)

@@ -32,10 +32,11 @@ from gateway.billing.reconcile.state import Progress, ReconcileOptions
 from gateway.billing.reconcile.unknown_spenders import alert_unknown_spenders, find_unknown_spenders
 from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.refresh.refresh import conclude
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
-from gateway.store import alerts, customers, drift, entitlements, provisioning, refreshes
+from gateway.store import alerts, customers, drift, entitlements, refreshes
 from gateway.store.customers import Customer
 from gateway.store.drift import Known
 from gateway.store.entitlements import Stored
@@ -93,20 +94,18 @@ async def _apply(billing: Billing, asked: ReconcileOptions, report: Report) -> N
     lines = list(report.found.values())
     for start in range(0, len(lines), REPAIRS_A_WRITE):
         part = lines[start : start + REPAIRS_A_WRITE]
-        await billing.store.write(partial(_ask_for_repairs, lines=part, now=billing.now()))
-    billing.refresh_wanted.set()
-    billing.provisioning_wanted.set()
+        await billing.write(partial(_ask_for_repairs, lines=part))
     report.applied = True
     if asked.app_id is None:  # the list knows no apps
         await fill_inbox(billing)  # the state is right without it; `explain` should know the events all the same
 
 
-def _ask_for_repairs(conn: Connection, *, lines: Sequence[Line], now: int) -> None:
+def _ask_for_repairs(tx: Transaction, *, lines: Sequence[Line]) -> None:
     for line in lines:
         if line.refresh:
-            refreshes.want(conn, line.app_id, line.user_id, now)
+            tx.want_refresh(line.app_id, line.user_id)
         if line.provision:
-            provisioning.put(conn, line.app_id, line.user_id, now)
+            tx.provision(line.app_id, line.user_id)
 
 
 class _Pass:

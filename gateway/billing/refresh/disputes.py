@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
 from gateway.billing.events.subjects import CHARGE, DISPUTE, FRAUD_WARNING, Subject
-from gateway.billing.work.alerting import open_alert, resolve_all
+from gateway.billing.work.alerting import open_alert
+from gateway.billing.work.transaction import Transaction
 from gateway.log import fields
 from gateway.store import disputes
 from gateway.store.disputes import StoredDispute
@@ -91,14 +92,15 @@ async def _paid_with(billing: Billing, charge: StripeObject) -> StripeObject | N
     return None
 
 
-def record_answers(conn: Connection, answers: Sequence[DisputeAnswer], now: int) -> list[tuple[str, str]]:
-    """Keep what Stripe said. Returns the alerts that are over because it could be read."""
+def record_answers(tx: Transaction, answers: Sequence[DisputeAnswer]) -> None:
+    """Store Stripe's answers, and resolve the alerts of what could not be read before."""
     for each in answers:
         if each.dispute is None:
-            disputes.record_answer(conn, each.stored, each.stored.found, still_open=False)
+            disputes.record_answer(tx.conn, each.stored, each.stored.found, still_open=False)
         else:
-            disputes.record_answer(conn, each.stored, asdict(each.dispute), still_open=not is_closed(each.dispute, now))
-    return resolve_all(conn, sorted({(UNREADABLE, each.stored.kind) for each in answers}), now)
+            still_open = not is_closed(each.dispute, tx.now)
+            disputes.record_answer(tx.conn, each.stored, asdict(each.dispute), still_open=still_open)
+    tx.resolve_alerts(sorted({(UNREADABLE, each.stored.kind) for each in answers}))
 
 
 def known(conn: Connection, app_id: str, user_id: str) -> tuple[Contested, ...]:

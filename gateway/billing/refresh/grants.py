@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import check_user_id
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import Catalog
 from gateway.errors import InvalidInput, NotFound
-from gateway.store import grants, refreshes
+from gateway.store import grants
 
 
 def give(
-    conn: Connection,
-    catalog: Catalog,
-    app_id: str,
-    user_id: str,
-    tier_id: str,
-    reason: str,
-    until_at: int | None,
-    now: int,
+    tx: Transaction, catalog: Catalog, app_id: str, user_id: str, tier_id: str, reason: str, until_at: int | None
 ) -> int:
-    """A new grant's id; the user's refresh is wanted in the same transaction. `until_at` None is for ever.
+    """Add a grant, request the user's refresh and return the grant's id. `until_at` None: it never ends.
 
     Raises `NotFound` (app, tier), `InvalidInput`.
     """
@@ -33,17 +25,17 @@ def give(
     check_user_id(user_id)
     if not reason.strip():
         raise InvalidInput("A grant needs a reason: somebody will ask.", code="reason_required")
-    if until_at is not None and until_at <= now:
+    if until_at is not None and until_at <= tx.now:
         raise InvalidInput("The grant would be over already.", code="until_in_the_past")
-    grant_id = grants.add(conn, app_id, user_id, tier.tier_id, reason.strip(), until_at, now)
-    refreshes.want(conn, app_id, user_id, now)
+    grant_id = grants.add(tx.conn, app_id, user_id, tier.tier_id, reason.strip(), until_at, tx.now)
+    tx.want_refresh(app_id, user_id)
     return grant_id
 
 
-def take_back(conn: Connection, app_id: str, user_id: str, now: int) -> int:
-    """End every live grant of the user; how many there were. Raises `NotFound` if there was none."""
-    ended = grants.revoke_all(conn, app_id, user_id, now)
+def take_back(tx: Transaction, app_id: str, user_id: str) -> int:
+    """End every live grant of the user and return their number. Raises `NotFound` if there was none."""
+    ended = grants.revoke_all(tx.conn, app_id, user_id, tx.now)
     if not ended:
         raise NotFound("This user has no grant.", code="no_grant")
-    refreshes.want(conn, app_id, user_id, now)
+    tx.want_refresh(app_id, user_id)
     return ended

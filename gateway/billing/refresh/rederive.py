@@ -7,11 +7,10 @@ import json
 from dataclasses import asdict
 from functools import partial
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import Billing
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
-from gateway.store import entitlements, instance, refreshes
+from gateway.store import entitlements, instance
 
 PAGE = 500
 RULES_VERSION = 2
@@ -32,8 +31,7 @@ async def rederive(billing: Billing) -> int:
         while users := await billing.store.read(
             partial(entitlements.affected_by_rules, app_id=app.app_id, after=after, limit=PAGE)
         ):
-            await billing.store.write(partial(_want_all, app_id=app.app_id, user_ids=users, now=billing.now()))
-            billing.refresh_wanted.set()
+            await billing.write(partial(_want_all, app_id=app.app_id, user_ids=users))
             wanted, after = wanted + len(users), users[-1]
         await billing.store.write(partial(instance.put, key=key, value=rules))
     return wanted
@@ -47,6 +45,6 @@ def rules_digest(app: App) -> str:
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
-def _want_all(conn: Connection, *, app_id: str, user_ids: list[str], now: int) -> None:
+def _want_all(tx: Transaction, *, app_id: str, user_ids: list[str]) -> None:
     for user_id in user_ids:
-        refreshes.want(conn, app_id, user_id, now)
+        tx.want_refresh(app_id, user_id)

@@ -19,18 +19,19 @@ from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh.disputes import fetch_answers, record_answers
 from gateway.billing.refresh.disputes import known as known_disputes
 from gateway.billing.refresh.holdings import Holdings, fetch_holdings
-from gateway.billing.work.alerting import log_opened, log_resolved, open_alert, open_all, resolve_all
+from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
 from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
 from gateway.log import fields
-from gateway.store import customers, entitlements, grants, last_good, prices, provisioning, refreshes
+from gateway.store import customers, entitlements, grants, last_good, prices, refreshes
 from gateway.store.entitlements import Change, Stored
 from gateway.store.refreshes import Lease
 from gateway.tiers.decide import decide
 from gateway.tiers.last_good_tiers import updated_last_good_tiers
 from gateway.tiers.missing_subscriptions import missing_subscriptions
-from gateway.tiers.model import ENDED_STATUSES, Concern, Entitlement, LastGoodTier, Reason, Subscription
+from gateway.tiers.model import ENDED_STATUSES, Entitlement, LastGoodTier, Reason, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,10 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one transaction decided and changed; `first` of this user."""
+    """What one transaction changed. `new_prices`: price id → tier id."""
 
-    decided: Entitlement
     change: Change | None
-    first: bool
     new_prices: Mapping[str, str]
-    opened: Sequence[Concern]
-    resolved: Sequence[tuple[str, str]]
 
 
 async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
@@ -84,7 +81,7 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
         # Only the fetch is cut off: a commit that was under way would go on without the gate hearing of it.
         async with asyncio.timeout(FETCH_SECONDS):
             holdings = await _fetch(billing, lease)
-        outcome = await billing.store.write(lambda conn: _commit(conn, billing, app, lease, owner, holdings))
+        outcome = await billing.write(lambda tx: _commit(tx, billing, app, lease, owner, holdings))
     except LeaseLostError:
         log.warning("refresh_lease_lost", extra=fields(app_id=lease.app_id, user_id=lease.user_id))
         return
@@ -106,12 +103,12 @@ async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     return replace(holdings, disputes=await fetch_answers(billing, lease.app_id, lease.user_id))
 
 
-def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
+def _commit(tx: Transaction, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
     """Decide and write it all, or nothing: raises `LeaseLostError` if the lease is not ours any more."""
-    now = billing.now()
+    conn, now = tx.conn, tx.now
     for customer_id in holdings.deleted_customers:
         customers.mark_deleted(conn, customer_id, now)
-    readable = record_answers(conn, holdings.disputes, now)
+    record_answers(tx, holdings.disputes)
     concluded = conclude(conn, billing, app, lease.user_id, holdings, now)
     decided, stored = concluded.decided, concluded.stored
     for price_id, (tier_id, lookup_key) in concluded.new_prices.items():
@@ -120,24 +117,22 @@ def _commit(conn: Connection, billing: Billing, app: App, lease: Lease, owner: s
     new_tiers = {price_id: tier_id for price_id, (tier_id, _) in concluded.new_prices.items()}
     if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):
         raise LeaseLostError
-    change = _save(conn, app, lease, stored, decided, now)
+    change = _save(tx, app, lease, stored, decided)
     raised = {(each.kind, each.subject) for each in decided.concerns}
     before = {(each.kind, each.subject) for each in stored.entitlement.concerns} if stored else set()
-    over = [("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)]
-    resolved = readable + resolve_all(conn, over, now)
-    opened = open_all(conn, decided.concerns, now)
-    return _Outcome(decided, change, stored is None, new_tiers, opened, resolved)
+    tx.resolve_alerts([("refresh_failing", f"{lease.app_id}/{lease.user_id}"), *sorted(before - raised)])
+    tx.open_alerts(decided.concerns)
+    return _Outcome(change, new_tiers)
 
 
-def _save(
-    conn: Connection, app: App, lease: Lease, stored: Stored | None, decided: Entitlement, now: int
-) -> Change | None:
-    """Entitlement, history, and what the world must be told of the change, all in this transaction."""
-    change = entitlements.save(conn, lease.app_id, lease.user_id, decided, now)
+def _save(tx: Transaction, app: App, lease: Lease, stored: Stored | None, decided: Entitlement) -> Change | None:
+    """Save entitlement and history; with a change also the provisioning job and the notice."""
+    change = entitlements.save(tx.conn, lease.app_id, lease.user_id, decided, tx.now)
     if app.litellm is not None and (change is not None or stored is None):
-        provisioning.put(conn, lease.app_id, lease.user_id, now)
+        tx.provision(lease.app_id, lease.user_id)
     if change is not None:
-        write_notice(conn, app, change, now)
+        write_notice(tx, app, change)
+    tx.changed(lease.app_id, lease.user_id, decided.tier, decided.until)
     return change
 
 
@@ -164,14 +159,8 @@ def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holding
 
 
 def _publish(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
-    """Everybody who must hear of what has just been committed."""
-    billing.update_gate(lease.app_id, lease.user_id, outcome.decided.tier, outcome.decided.until)
-    if outcome.first or outcome.change is not None:  # else nothing was written for them
-        billing.provisioning_wanted.set()
-        billing.notice_written.set()
+    """Remember and log what was committed."""
     add_known_prices(billing, lease.app_id, outcome.new_prices)
-    log_opened(outcome.opened)
-    log_resolved(outcome.resolved)
     change = outcome.change
     if change is not None:
         log.info(
@@ -225,12 +214,12 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
         exc_info=None if expected else exc,
     )
 
-    def job(conn: Connection) -> _Outcome | None:
-        outcome = _overdue(conn, billing, lease, owner)
-        refreshes.fail(conn, lease, owner, retry_at, detail)
+    def job(tx: Transaction) -> _Outcome | None:
+        outcome = _overdue(tx, billing, lease, owner)
+        refreshes.fail(tx.conn, lease, owner, retry_at, detail)
         return outcome
 
-    outcome = await billing.store.write(job)
+    outcome = await billing.write(job)
     if outcome is not None:
         _publish(billing, lease, outcome)
     refused = isinstance(exc, UpstreamFailed) and not exc.retryable
@@ -239,15 +228,15 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
         await open_alert(billing, "refresh_failing", f"{lease.app_id}/{lease.user_id}", message)
 
 
-def _overdue(conn: Connection, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:
+def _overdue(tx: Transaction, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:
     """What the clock alone would have changed long ago, while Stripe could not be asked whether it should.
 
     A payer keeps the tier for 72 h past that instant (T20): the payment may be there, only its news is not. A grant
     needs nobody's word.
     """
-    app, now = billing.catalog.app(lease.app_id), billing.now()
-    stored = entitlements.get(conn, lease.app_id, lease.user_id)
-    if app is None or stored is None or not refreshes.holds(conn, lease, owner, now):
+    app, now = billing.catalog.app(lease.app_id), tx.now
+    stored = entitlements.get(tx.conn, lease.app_id, lease.user_id)
+    if app is None or stored is None or not refreshes.holds(tx.conn, lease, owner, now):
         return None
     kept_seconds = 0 if stored.entitlement.source == "grant" else KEPT_SECONDS
     past = [tier_id for at, tier_id in stored.entitlement.upcoming_changes if at + kept_seconds <= now]
@@ -258,4 +247,4 @@ def _overdue(conn: Connection, billing: Billing, lease: Lease, owner: str) -> _O
     decided = replace(
         stored.entitlement, tier=past[-1], reason=Reason.UNCONFIRMED, source=source, upcoming_changes=ahead
     )
-    return _Outcome(decided, _save(conn, app, lease, stored, decided, now), False, {}, [], [])
+    return _Outcome(_save(tx, app, lease, stored, decided), {})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert, resolve_alert
 from gateway.billing.work.backoff import MAX_SECONDS
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.log import fields
-from gateway.store import clock, entitlements, refreshes
+from gateway.store import clock, entitlements
 
 log = logging.getLogger(__name__)
 
@@ -54,26 +53,18 @@ class ClockWatch:
         """The clock may have been set while nothing ran, or after it had been wrong all the time."""
         billing = self._billing
         await self._refresh_decided_in_future()
-        longest = partial(clock.end_impossible_waits, now=billing.now(), longest_seconds=MAX_SECONDS)
-        await billing.store.write(longest)
+        await billing.write(lambda tx: clock.end_impossible_waits(tx.conn, tx.now, MAX_SECONDS))
         self._begun = True
 
     async def _after_jump(self, jump_seconds: int) -> None:
         billing = self._billing
         log.warning("clock_jumped", extra=fields(jump_seconds=jump_seconds))
+        billing.unknown_customers.clear()  # they expire by the clock that was set
         await self._refresh_decided_in_future()
         await open_alert(billing, "clock_jumped", "clock", self._message(jump_seconds))
-        await billing.store.write(partial(clock.shift_waits, now=billing.now(), seconds=jump_seconds))
+        await billing.write(partial(_shift_waits, seconds=jump_seconds))
         self._ahead += jump_seconds
         self._settled_at = billing.monotonic() + SETTLED_SECONDS
-        billing.unknown_customers.clear()  # for how long nobody asks about them again was counted by the other time
-        for waiting in (
-            billing.inbox_filled,
-            billing.refresh_wanted,
-            billing.provisioning_wanted,
-            billing.notice_written,
-        ):
-            waiting.set()
 
     async def _refresh_decided_in_future(self) -> None:
         """Look up everybody whose tier was decided at an instant that has not come yet: it may have been cut too early.
@@ -83,9 +74,7 @@ class ClockWatch:
         billing = self._billing
         users = await billing.store.read(partial(entitlements.decided_after, now=billing.now()))
         for start in range(0, len(users), USERS_A_WRITE):
-            await billing.store.write(partial(_want_all, users=users[start : start + USERS_A_WRITE], now=billing.now()))
-        if users:
-            billing.refresh_wanted.set()
+            await billing.write(partial(_want_all, users=users[start : start + USERS_A_WRITE]))
 
     async def _compare_with_stripe(self) -> None:
         ahead = self._billing.stripe.clock_ahead_seconds
@@ -112,6 +101,11 @@ def _apart(ahead: int) -> str:
     return f"{abs(ahead)} s {'ahead of' if ahead >= 0 else 'behind'} Stripe's"
 
 
-def _want_all(conn: Connection, *, users: list[tuple[str, str]], now: int) -> None:
+def _shift_waits(tx: Transaction, *, seconds: int) -> None:
+    clock.shift_waits(tx.conn, tx.now, seconds)
+    tx.wake(*Loop)
+
+
+def _want_all(tx: Transaction, *, users: list[tuple[str, str]]) -> None:
     for app_id, user_id in users:
-        refreshes.want(conn, app_id, user_id, now)
+        tx.want_refresh(app_id, user_id)

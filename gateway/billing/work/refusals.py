@@ -10,10 +10,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import Billing
-from gateway.billing.work.alerting import log_resolved, open_alert, resolve_all
+from gateway.billing.work.alerting import open_alert
 from gateway.errors import StoreUnavailable, UpstreamFailed
 from gateway.store import alerts
 
@@ -49,11 +47,7 @@ async def alert_refusals(billing: Billing, kind: str, subject: str) -> AsyncIter
         over.append((CURRENCY_MISMATCH, subject))
     with suppress(StoreUnavailable):
         if await billing.store.read(lambda conn: any(alerts.is_open(conn, *each) for each in over)):
-
-            def job(conn: Connection) -> list[tuple[str, str]]:
-                return resolve_all(conn, over, billing.now())
-
-            log_resolved(await billing.store.write(job))
+            await billing.write(lambda tx: tx.resolve_alerts(over))
 
 
 async def _open(billing: Billing, kind: str, subject: str, exc: UpstreamFailed) -> None:

@@ -10,14 +10,13 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
-from sqlalchemy import Connection
-
 from gateway.billing.context import Billing
 from gateway.billing.events.route import route_events
 from gateway.billing.notify.sender import NoticeSender
 from gateway.billing.provision.provision import provision
 from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
 from gateway.billing.work.clock_watch import ClockWatch
+from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.store import provisioning, refreshes
@@ -50,12 +49,12 @@ class Worker:
     async def start(self) -> None:
         # One instance per database: a lease that is still there belongs to a process that is not.
         await self._billing.store.write(refreshes.release_all)
-        billing = self._billing
+        wakeups = self._billing.wakeups
         self._loops = [
-            asyncio.create_task(self._loop("route_events", billing.inbox_filled, self._route)),
-            asyncio.create_task(self._loop("refresh", billing.refresh_wanted, self._refresh)),
-            asyncio.create_task(self._loop("provision", billing.provisioning_wanted, self._provision)),
-            asyncio.create_task(self._loop("notify", billing.notice_written, self._notices.turn)),
+            asyncio.create_task(self._loop("route_events", wakeups[Loop.ROUTE_EVENTS], self._route)),
+            asyncio.create_task(self._loop("refresh", wakeups[Loop.REFRESH], self._refresh)),
+            asyncio.create_task(self._loop("provision", wakeups[Loop.PROVISION], self._provision)),
+            asyncio.create_task(self._loop("notify", wakeups[Loop.NOTIFY], self._notices.turn)),
             asyncio.create_task(self._loop("clock", self._clock_due, self._clock.check)),
         ]
 
@@ -63,9 +62,7 @@ class Worker:
         """Let what is under way finish, for 4 s at most; what is cut off then is done again at the next start."""
         self._stopping.set()
         self._notices.close()
-        billing = self._billing
-        waited_for = (billing.inbox_filled, billing.refresh_wanted, billing.provisioning_wanted, billing.notice_written)
-        for event in (*waited_for, self._clock_due):
+        for event in (*self._billing.wakeups.values(), self._clock_due):
             event.set()
         work = [*self._loops, *self._notices.tasks]
         if work:
@@ -99,7 +96,7 @@ class Worker:
         return await route_events(self._billing)
 
     async def _refresh(self) -> int:
-        leases = await self._billing.store.write(self._lease)
+        leases = await self._billing.write(self._lease)
         self._in_doubt = []
         outcomes = await asyncio.gather(
             *(refresh(self._billing, lease, self._owner) for lease in leases), return_exceptions=True
@@ -110,13 +107,12 @@ class Worker:
             raise exc
         return len(leases)
 
-    def _lease(self, conn: Connection) -> list[Lease]:
+    def _lease(self, tx: Transaction) -> list[Lease]:
         """Take what is due. What is in doubt is wanted anew: if it was written, the gate was not told of it."""
-        now = self._billing.now()
         for lease in self._in_doubt:
-            refreshes.fail(conn, lease, self._owner, now, "the store was not available")
-            refreshes.want(conn, lease.app_id, lease.user_id, now)
-        return refreshes.lease(conn, self._owner, now, LEASE_SECONDS, MAX_CONCURRENT)
+            refreshes.fail(tx.conn, lease, self._owner, tx.now, "the store was not available")
+            tx.want_refresh(lease.app_id, lease.user_id)
+        return refreshes.lease(tx.conn, self._owner, tx.now, LEASE_SECONDS, MAX_CONCURRENT)
 
     async def _provision(self) -> int:
         billing = self._billing
