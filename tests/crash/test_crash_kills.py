@@ -15,7 +15,7 @@ from crash_verdict import problems, visit_all_users
 from servers.crash_stage import STAGES, CrashStage, opened_crash_stage
 
 KILLS, KILLS_PER_STAGE = 200, 20
-STORM_SECONDS, SETTLE_SECONDS = 540.0, 60.0
+STORM_SECONDS, SETTLE_SECONDS = 1200.0, 60.0
 AIMED_SECONDS = 1.5
 COLD_EVERY = 25
 BROKEN_LIVES = 25

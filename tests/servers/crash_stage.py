@@ -39,7 +39,7 @@ from gateway.sandbox.stripe.deliveries import Delivery
 
 NOTIFY_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDGHmqGfDJ/rQ="
 STAGES = ("inbox", "leased", "fetched", "committed", "litellm sent", "notice sent")
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 WARM = Path(__file__).with_name("warm_service.py")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -200,7 +200,7 @@ class CrashStage:
     async def _warm_up(self) -> None:
         self._warm = await asyncio.create_subprocess_exec(
             sys.executable, str(WARM), *([self._broken_guarantee] if self._broken_guarantee else []),
-            env=self.environ, limit=1 << 20,
+            env=self.environ, limit=1 << 20, start_new_session=True,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self._go_on(self._read_log(self._warm.stderr))
@@ -241,8 +241,8 @@ class CrashStage:
         if self._ended is not None:
             await self.dead(5)
         if self._warm is not None:
-            assert self._warm.stdin is not None
-            self._warm.stdin.close()
+            # With its session, so that no service is left that it has forked but not reported yet.
+            os.killpg(self._warm.pid, signal.SIGKILL)
             await self._warm.wait()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

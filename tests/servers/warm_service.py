@@ -1,6 +1,6 @@
 """`python -m gateway serve` again and again, each time in a fresh process, with the imports done once.
 
-Run as a program; an argument names the promise to break, see `spoilt_service`. Each line on standard input starts one;
+Run as a program; an argument names the promise to break, see `broken_service`. Each line on standard input starts one;
 answered with `started PID`, and when it ended with `ended STATUS` (negative: the signal). The environment is this
 program's; the service's log goes to standard error.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+import gateway.cli.serve  # noqa: F401  # `main` imports a command's module when it runs it; here it is done once
 from gateway.cli import main
 
 
