@@ -25,7 +25,8 @@ def rendered(account: Account, value: Any) -> Any:
         if key == "metadata":
             out[key] = item if item is None else dict(item)
         elif own is None or not key.startswith("_"):
-            out[key] = rendered(account, item)
+            # Most values are scalars; a call for each of them costs more than all the rest.
+            out[key] = rendered(account, item) if isinstance(item, (dict, list)) else item
     if own in ("subscription_item", "item") and isinstance(out.get("price"), str):
         price = account.objects["price"][out["price"]]
         out["price"] = rendered(account, price)
