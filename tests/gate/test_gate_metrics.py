@@ -48,7 +48,7 @@ async def everything_happens(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None
     for user in ("bob", None):
         await ask(on.port, "/gate?app=trial", host="trial.example.com", uri="/pro", user=user)
     with monkeypatch.context() as patched:
-        patched.setattr(Authenticator, "who", lambda *_: CredentialLookup("jwt", 0, b"", "authorization"))
+        patched.setattr(Authenticator, "authenticate", lambda *_: CredentialLookup("jwt", 0, b"", "authorization"))
         await ask(on.port, user="carol")
     on.gate.ready = False
     await ask(on.port)
