@@ -11,6 +11,7 @@ from gateway.cli import skpay
 from gateway.cli.commands import Noun
 from gateway.doctor.stripe import NEEDED, USEFUL
 from gateway.routing import FORMATS
+from gateway.web.openapi import openapi
 from gateway.web.routes import API
 
 ROOT = Path(__file__).parent.parent
@@ -162,3 +163,19 @@ def test_every_link_between_documents_leads_somewhere(name: str, target: str) ->
 def test_every_step_of_the_sop_that_a_message_names_exists() -> None:
     named = {place for text in OURS.values() for place in re.findall(r"\(SOP\.md, ([A-Z][\w ]+)\)", text)}
     assert named <= set(re.findall(r"^#+ (.+)$", SOP, re.MULTILINE))
+
+
+def test_the_changelog_names_what_was_renamed_as_the_code_does() -> None:
+    table = DOCUMENTS["CHANGELOG.md"].split("### Renamed")[1].split("\n## ")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines() if row.startswith("| ")][1:]
+    names = [
+        (kind, re.findall(r"`([a-z_]+)`", old), re.findall(r"`([a-z_]+)`", new))
+        for kind, old, new in rows
+        if kind in ("metric", "alert", "error code", "log event", "OpenAPI operation")
+    ]
+    assert len(names) >= 8
+    document = json.dumps(openapi())
+    for kind, old, new in names:
+        text = document if kind == "OpenAPI operation" else "\n".join(OURS.values())
+        assert [name for name in old if re.search(rf"[\"`]{name}\b", text)] == [], kind
+        assert [name for name in new if f'"{name}"' not in text] == [], kind
