@@ -37,7 +37,7 @@ async def serve(port: int, users: int) -> None:
         secrets=(Secret(people.GATE_SECRET),), public_url=people.PUBLIC_URL, table=table, registry=Registry(),
         sign_link=lambda app_id, user_id, now: links.sign(b"k" * 32, app_id, user_id, now),
     )  # fmt: skip
-    secrets = {kind.secret: (Secret(people.SESSION_SECRET),) for kind in app.identity if kind.kind == "openwebui"}
+    secrets = {ref: (Secret(people.SESSION_SECRET),) for kind in app.identity for _, ref in kind.secret_refs}
     signer = Signer(people.PUBLIC_URL, assertion_keys((Secret("0f1e2d3c4b5a69788796a5b4c3d2e1f0"),)))
     gate.install({"skai": app_access(app, secrets, {})}, signer)
     gate.ready = True

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 from gateway.access.authenticator import Authenticator
-from gateway.access.credential_verifier import CredentialVerifier
+from gateway.access.identity.registry import VERIFIERS
+from gateway.access.identity.verifier import CredentialVerifier, VerifierContext
 from gateway.access.jwks import KeyRing
-from gateway.access.keys import UserKeys, UserKeyVerifier
-from gateway.access.litellm_keys import LiteLLMKeys
-from gateway.access.oidc import OidcTokens
-from gateway.access.openwebui import OpenWebUI
+from gateway.access.keys import UserKeys
 from gateway.access.policy import Policy
-from gateway.access.trusted_header import TrustedHeader
 from gateway.access.user_ids import UserIdMapping
-from gateway.catalog.identity_headers import credential_places_of
-from gateway.catalog.model import (
-    App,
-    HeaderIdentity,
-    JwtIdentity,
-    LiteLLMKeyIdentity,
-    OpenWebUIIdentity,
-    SecretRef,
-    UserKeyIdentity,
-)
-from gateway.errors import ConfigError
+from gateway.catalog.model import App
+from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secrets
-
-Make = Callable[[], CredentialVerifier]
 
 
 @dataclass(frozen=True, slots=True)
 class AppAccess:
-    """Who may be asking, and what they may; for one app of one catalog."""
+    """How the users of one app of one catalog are authenticated, and what each may access."""
 
     app: App
     identity: Authenticator
     policy: Policy
-    made: Mapping[Hashable, CredentialVerifier] = field(default_factory=dict, repr=False)
-    """The identity kinds by all that each was made of: the same after a reload goes on, and remembers."""
+    verifiers: Mapping[Hashable, CredentialVerifier] = field(default_factory=dict, repr=False)
+    """By everything that each was made from, so that an unchanged one is kept across a reload with its caches."""
 
 
 def app_access(
@@ -51,69 +36,25 @@ def app_access(
     key_ring: Callable[[str], KeyRing] = KeyRing,
 ) -> AppAccess:
     """Prepare `app`. `secrets` has every secret that its identity kinds name, newest first; `user_keys` is live.
-    `key_ring` has the public keys at an address: one ring for each, the same every time.
+    `key_ring` returns the public keys at a URL, the same object each time.
 
-    With `previous`, the same app before a reload, what a kind has verified stays remembered if nothing about the kind
-    has changed; any change of its secrets forgets all (T32). Raises `ConfigError` for a secret that is missing.
+    `previous` is the same app before a reload: verified credentials stay cached if nothing about their identity kind
+    has changed; any change of its secrets clears the cache (T32). Raises `ConfigError` for a secret that is missing.
     """
-    before = {} if previous is None else previous.made
-    made: dict[Hashable, CredentialVerifier] = {}
-    kinds: dict[int, CredentialVerifier] = {}
-    namespaces = _namespaces(app)
+    before = {} if previous is None else previous.verifiers
+    verifiers: dict[Hashable, CredentialVerifier] = {}
+    by_number: dict[int, CredentialVerifier] = {}
+    namespaces = tuple(dict.fromkeys(kind.namespace for kind in app.identity if kind.namespace))
     for number, kind in enumerate(app.identity):
-        ids = UserIdMapping("" if isinstance(kind, UserKeyIdentity) else kind.namespace, namespaces)
-        if isinstance(kind, OpenWebUIIdentity):
-            config_key, make = _openwebui(app, ids, secrets)
-        elif isinstance(kind, UserKeyIdentity):
-            config_key, make = object(), partial(UserKeyVerifier, app.app_id, user_keys)
-        else:
-            config_key, make = _other(number, app, kind, ids, key_ring)
-        if config_key not in made:
-            made[config_key] = before.get(config_key) or make()
-        kinds[number] = made[config_key]
-    credential_places = {number: tuple(credential_places_of(kind)) for number, kind in enumerate(app.identity)}
-    identity = Authenticator(kinds, credential_places)
+        user_ids = UserIdMapping(kind.namespace, namespaces)
+        context = VerifierContext(app, number, user_ids, secrets, user_keys, key_ring)
+        prepared = VERIFIERS[kind.kind](kind, context)
+        key = kind.kind, prepared.key
+        if key not in verifiers:
+            verifiers[key] = before.get(key) or prepared.make()
+        by_number[number] = verifiers[key]
+    locations = {number: tuple(kind.locations()) for number, kind in enumerate(app.identity)}
+    identity = Authenticator(by_number, locations)
     if previous is not None:
         identity.continue_session_counts(previous.identity)
-    return AppAccess(app, identity, Policy(app), made)
-
-
-def _namespaces(app: App) -> tuple[str, ...]:
-    found = (kind.namespace for kind in app.identity if not isinstance(kind, UserKeyIdentity))
-    return tuple(dict.fromkeys(namespace for namespace in found if namespace))
-
-
-def _openwebui(app: App, ids: UserIdMapping, secrets: Mapping[SecretRef, Secrets]) -> tuple[Hashable, Make]:
-    """Two Open WebUIs in one app are one kind with the secrets of both."""
-    found: Secrets = ()
-    introspect: str | None = None
-    admins_pass = False
-    numbers: list[int] = []
-    for number, kind in enumerate(app.identity):
-        if isinstance(kind, OpenWebUIIdentity):
-            numbers.append(number)
-            introspect = introspect or kind.introspect
-            admins_pass = admins_pass or kind.admins == "pass"
-            if not secrets.get(kind.secret):
-                problem = f"app {app.app_id}: identity openwebui: its secret {kind.secret} is missing or empty"
-                raise ConfigError([problem])
-            found += secrets[kind.secret]
-    raw = tuple(secret.reveal().encode() for secret in found)
-    make = partial(OpenWebUI, numbers[0], raw, ids, introspect, admins_pass)
-    return (OpenWebUI, numbers[0], found, ids, introspect, admins_pass), make
-
-
-def _other(
-    number: int,
-    app: App,
-    kind: JwtIdentity | HeaderIdentity | LiteLLMKeyIdentity,
-    ids: UserIdMapping,
-    key_ring: Callable[[str], KeyRing],
-) -> tuple[Hashable, Make]:
-    if isinstance(kind, JwtIdentity):
-        ring = key_ring(kind.jwks_url)
-        return (OidcTokens, number, kind, ids, ring), partial(OidcTokens, number, kind, ids, ring)
-    if isinstance(kind, HeaderIdentity):
-        return (TrustedHeader, kind, ids), partial(TrustedHeader, ids)
-    template = (app.litellm.user_id if app.litellm else "{user_id}").replace("{app_id}", app.app_id)
-    return (LiteLLMKeys, number, template, ids), partial(LiteLLMKeys, number, template, ids)
+    return AppAccess(app, identity, Policy(app), verifiers)

@@ -14,16 +14,10 @@ from gateway.access.authentication import (
 )
 from gateway.access.cookies import DUPLICATE, REPEATED_HEADER_SEPARATOR, cookie_finder, cookie_value, raw_values
 from gateway.access.credential_cache import CredentialCache
-from gateway.access.credential_verifier import CredentialVerifier
-from gateway.access.litellm_keys import LiteLLMKeys
-from gateway.access.openwebui import OpenWebUI
+from gateway.access.identity.verifier import CredentialVerifier
 from gateway.access.session_counts import MISCONFIGURATION_CODES, SessionCounts
-from gateway.catalog import identity_headers
-from gateway.catalog.identity_headers import AUTHORIZATION, CredentialLocation, CredentialPrefix
+from gateway.catalog.identity.location import AUTHORIZATION, CredentialLocation, CredentialPrefix, PrefixedLocation
 from gateway.errors import NotAuthenticated
-
-SESSION_COOKIE = f"cookie:{identity_headers.SESSION_COOKIE}"
-"""The `source` of a credential in Open WebUI's cookie."""
 
 Read = Callable[[bytes, str, int], AuthenticatedUser | CredentialLookup]
 
@@ -106,7 +100,7 @@ def _look(
     place: CredentialLocation, find_bearer: Callable[[bytes], bytes | None], kind: CredentialVerifier
 ) -> _CredentialLocation:
     if place.cookie:
-        find = cookie_finder(place.cookie, last_counts=isinstance(kind, OpenWebUI))
+        find = cookie_finder(place.cookie, last_counts=kind.last_cookie_counts)
         return _CredentialLocation(place.header.encode("ascii"), f"cookie:{place.cookie}", find, is_cookie=True)
     find = find_bearer if place.header == AUTHORIZATION else plain
     return _CredentialLocation(place.header.encode("ascii"), place.header.lower(), find)
@@ -118,11 +112,11 @@ class Authenticator:
     def __init__(
         self,
         kinds: Mapping[int, CredentialVerifier],
-        credential_places: Mapping[int, Iterable[tuple[CredentialLocation, CredentialPrefix]]],
+        credential_places: Mapping[int, Iterable[PrefixedLocation]],
     ) -> None:
         """`credential_places`: what each kind takes for its credential. A place is read where the first kind names it,
         and again where that is too soon for another: the app itself reads its places in the order of its kind."""
-        other_schemes = any(isinstance(kind, OpenWebUI | LiteLLMKeys) for kind in kinds.values())
+        other_schemes = any(kind.app_reads_other_schemes for kind in kinds.values())
         looks: list[_CredentialLocation] = []
         last: dict[CredentialLocation, int] = {}
         cookie_kinds: list[CredentialVerifier] = []
@@ -136,7 +130,7 @@ class Authenticator:
                 looks[soonest].readers.setdefault(form, kind.read)
                 if place.cookie:
                     cookie_kinds.append(kind)
-        self.kinds = kinds
+        self.verifiers = kinds
         self._locations = tuple(looks)
         self.request_headers = tuple(dict.fromkeys(place.header for place in last))
         self.cookie_names = tuple(place.cookie for place in last if place.cookie)
@@ -147,7 +141,7 @@ class Authenticator:
     @property
     def credential_caches(self) -> tuple[CredentialCache, ...]:
         """All that its kinds remember."""
-        return tuple(memory for kind in dict.fromkeys(self.kinds.values()) for memory in kind.credential_caches)
+        return tuple(memory for kind in dict.fromkeys(self.verifiers.values()) for memory in kind.credential_caches)
 
     def may_have_credential(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether one may stand in any of these."""

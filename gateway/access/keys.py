@@ -6,10 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.access.authentication import AuthenticatedUser
-from gateway.access.credential_cache import CredentialCache
-from gateway.errors import NotAuthenticated
-
 
 class KeyOwner(NamedTuple):
     """Whose key it is: a key of one app is nothing to another."""
@@ -25,19 +21,3 @@ UserKeys = Mapping[str, KeyOwner]
 def key_hash(key: str) -> str:
     """SHA-256 in hex: keys are long and random, so nothing slower is needed."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-class UserKeyVerifier:
-    """Who holds which of our keys; `keys` is live."""
-
-    credential_caches: tuple[CredentialCache, ...] = ()
-
-    def __init__(self, app_id: str, keys: UserKeys) -> None:
-        self._app_id = app_id
-        self._keys = keys
-
-    def read(self, credential: bytes, source: str, now: int) -> AuthenticatedUser:
-        owner = self._keys.get(key_hash(credential.decode("latin-1")))
-        if owner is None or owner.app_id != self._app_id:
-            raise NotAuthenticated("this user key is unknown or was revoked", code="unknown_key")
-        return AuthenticatedUser(owner.user_id, None)

@@ -10,7 +10,7 @@ from typing import Literal
 from gateway.access.authentication import Administrator, AuthenticatedUser, Authentication, RejectedCredential
 from gateway.access.litellm_paths import aliases
 from gateway.access.paths import Path, read_path
-from gateway.catalog.model import App, LiteLLMKeyIdentity, Route, Tier
+from gateway.catalog.model import App, Route, Tier
 
 UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
 # TRACE echoes the request, credentials and our tags included; CONNECT is no request to an app.
@@ -117,7 +117,7 @@ def _rules(app: App, route: Route) -> tuple[Rule, ...]:
     # HEAD answers what GET does without the body: a rule for one is a rule for both.
     methods = frozenset(route.methods) | ({"HEAD"} if "GET" in route.methods else frozenset())
     rule = Rule(path, path.casefold(), route.public, methods, tiers)
-    if not any(isinstance(kind, LiteLLMKeyIdentity) for kind in app.identity):
+    if not app.is_litellm:
         return (rule,)
     others = (
         replace(rule, path=start, folded=start.casefold(), within=within.casefold())

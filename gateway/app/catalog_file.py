@@ -10,7 +10,8 @@ from typing import Protocol
 from gateway.app.secret_values import ambiguous_secrets, is_external, is_foreign_key, read_secret_ref
 from gateway.billing.notify.signature import signing_key
 from gateway.catalog import parse
-from gateway.catalog.model import Catalog, LiteLLMKeyIdentity, SecretRef
+from gateway.catalog.model import Catalog
+from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import ConfigError
 from gateway.log import fields
 from gateway.settings import Secrets
@@ -78,10 +79,10 @@ class CatalogFile:
                 if app.litellm is not None
             ]
             problems += [
-                f"{name}: apps[{number}].identity[{position}]: LITELLM_URL is not set; set it, or take litellm_key out"
+                f"{name}: apps[{number}].identity[{position}]: LITELLM_URL is not set; set it, or take {kind.kind} out"
                 for number, app in enumerate(catalog.apps.values())
                 for position, kind in enumerate(app.identity)
-                if isinstance(kind, LiteLLMKeyIdentity)
+                if kind.app_is_litellm
             ]
         if problems:
             raise ConfigError(problems)

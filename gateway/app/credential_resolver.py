@@ -1,26 +1,24 @@
-"""Answers the gate's `CredentialLookup`s: Open WebUI sessions, LiteLLM keys, an issuer's newer signing keys."""
+"""Resolves the gate's `CredentialLookup`s by asking the issuer of the credential."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import aiohttp
 
 from gateway.access.app_access import AppAccess
 from gateway.access.authentication import Administrator, AuthenticatedUser, CredentialLookup, RejectedCredential
-from gateway.access.credential_verifier import CredentialVerifier
-from gateway.access.introspection_cache import STALE_RECHECK_SECONDS, IntrospectionCache, digest_of, refusal
-from gateway.access.litellm_keys import LiteLLMKeys, digest_from_hex
-from gateway.access.oidc import OidcTokens
-from gateway.access.openwebui import API_KEY_START, OpenWebUI
-from gateway.app.introspection import introspect
+from gateway.access.identity.verifier import CredentialVerifier
+from gateway.access.introspection_cache import STALE_RECHECK_SECONDS, IntrospectionCache
+from gateway.app.identity.registry import LOOKUPS
+from gateway.app.identity.services import LookupServices
 from gateway.app.key_sets import KeySets
-from gateway.catalog.model import Catalog, JwtIdentity
-from gateway.errors import InvalidInput, NotAuthenticated, UpstreamFailed
-from gateway.litellm import LiteLLM, check_litellm_id
+from gateway.catalog.model import Catalog
+from gateway.errors import NotAuthenticated, UpstreamFailed
+from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.metrics import Registry
 
@@ -28,19 +26,19 @@ log = logging.getLogger(__name__)
 
 ASK_SECONDS = 0.8
 MAX_AT_ONCE = 64
-"""Of one app. Whoever was confirmed within the hour or shows a session that is signed may use all, anybody else half:
-junk, which everybody can make up, keeps none of them waiting."""
+"""Lookups of one app at the same time. Credentials confirmed within the hour and signed sessions may use all, others
+half: made-up credentials cannot make known users wait."""
 _MAX_UNRECOGNISED_AT_ONCE = MAX_AT_ONCE // 2
 MAX_WAITING_UNRECOGNISED = 256
-"""Requests of one app that wait for an answer about junk, or about who is new. The gate has so many places for all who
-wait, and the same key sent a thousand times would fill them."""
+"""Requests of one app that wait for the lookup of an unrecognised credential. The gate has a limited number of places
+for waiting requests, and the same made-up key sent a thousand times would fill them."""
 
 Changed = Callable[[str, str], None]
 _Lookup = asyncio.Task[AuthenticatedUser | RejectedCredential]
 
 
 def identity_session() -> aiohttp.ClientSession:
-    """For asking: keeps no cookie, which would be somebody's session, and unpacks nothing."""
+    """For lookups: keeps no cookie, which would be some user's session, and decompresses nothing."""
     return aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
         connector=aiohttp.TCPConnector(limit=0),
@@ -50,8 +48,8 @@ def identity_session() -> aiohttp.ClientSession:
 
 
 class CredentialResolver:
-    """`access(app_id)` is an app as it is now. `changed(app_id, user_id)` is called in the step of the loop in which
-    what was taken for this person is taken no more, `keys_removed(url)` in that in which an issuer's key is not."""
+    """`access(app_id)` is an app as it is now. `changed(app_id, user_id)` is called synchronously when a user's
+    credential becomes invalid, `keys_removed(url)` when an issuer removes a key."""
 
     def __init__(
         self,
@@ -64,199 +62,171 @@ class CredentialResolver:
         registry: Registry,
         clock: Callable[[], float],
     ) -> None:
-        self._session = session
-        self._litellm = litellm
         self._access = access
         self._changed = changed
-        self._clock = clock
         self.key_sets = KeySets(session, clock, keys_removed)
-        # With the kind: what was asked before a reload is no answer after it.
+        self._services = LookupServices(session, litellm, self.key_sets, clock)
+        # Keyed by the verifier as well: a result from before a reload is not valid after it.
         self._lookups: dict[tuple[str, CredentialLookup, CredentialVerifier | None], _Lookup] = {}
         self._at_once: Counter[str] = Counter()
         self._waiting_unrecognised: Counter[str] = Counter()
-        # (app id, the kind's kind_key) → until when it is thought not to answer, in the loop's time.
+        # (app id, the entry's number) → until when its issuer is considered unresponsive, in the loop's time.
         self._unresponsive_until: dict[tuple[str, int], float] = {}
         self._lookups_total = registry.counter(
             "skpay_identity_lookups_total", "Credentials that others were asked about.", ("app", "kind", "outcome")
         )
 
     def follow(self, catalog: Catalog) -> None:
-        """Keep the keys of every issuer that these apps name."""
-        kinds = (kind for app in catalog.apps.values() for kind in app.identity)
-        self.key_sets.follow(kind.jwks_url for kind in kinds if isinstance(kind, JwtIdentity))
+        """Keep the keys of every issuer in the catalog up to date."""
+        urls = (kind.key_set_url for app in catalog.apps.values() for kind in app.identity)
+        self.key_sets.follow(url for url in urls if url is not None)
 
     async def stop(self) -> None:
-        """Ask nobody any more. Twice is once."""
-        flights = list(self._lookups.values())
-        for lookup in flights:
-            lookup.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        """Cancel all lookups. Idempotent."""
+        tasks = list(self._lookups.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.key_sets.stop()
 
-    async def resolve(self, app_id: str, ask: CredentialLookup) -> AuthenticatedUser | RejectedCredential:
-        """Whose the credential is; the same question asked twice at once is one. Within 0.8 s.
+    async def resolve(self, app_id: str, lookup: CredentialLookup) -> AuthenticatedUser | RejectedCredential:
+        """The user of the credential, within 0.8 s. Simultaneous lookups of the same credential are made once.
 
-        Raises `UpstreamFailed` where those who know do not say, and have not within the hour, or too much is asked.
+        Raises `UpstreamFailed` if the issuer does not answer and has not within the hour, or at too many lookups.
         """
-        found = self._access(app_id)
-        kind = None if found is None else found.identity.kinds.get(ask.number)
-        if self._is_recognised(ask, kind):
-            lookup = self._lookup(app_id, ask, kind, MAX_AT_ONCE)
-            last_good = self._last_good(ask, kind) if lookup is None else None
+        verifier = self._verifier(app_id, lookup)
+        if self._is_recognised(lookup, verifier):
+            task = self._task(app_id, lookup, verifier, MAX_AT_ONCE)
+            last_good = self._last_good(lookup, verifier) if task is None else None
             if last_good is not None:
-                self._count(app_id, ask, "last_good")
+                self._count(app_id, lookup, "last_good")
                 return last_good
-            return await asyncio.shield(self._require_capacity(lookup, app_id, ask))
+            return await asyncio.shield(self._require_capacity(task, app_id, lookup))
         if self._waiting_unrecognised[app_id] >= MAX_WAITING_UNRECOGNISED:
-            return await self._require_capacity(None, app_id, ask)
+            return await self._require_capacity(None, app_id, lookup)
         self._waiting_unrecognised[app_id] += 1
         try:
-            lookup = self._lookup(app_id, ask, kind, _MAX_UNRECOGNISED_AT_ONCE)
-            return await asyncio.shield(self._require_capacity(lookup, app_id, ask))
+            task = self._task(app_id, lookup, verifier, _MAX_UNRECOGNISED_AT_ONCE)
+            return await asyncio.shield(self._require_capacity(task, app_id, lookup))
         finally:
             self._waiting_unrecognised[app_id] -= 1
 
-    def _require_capacity(self, lookup: _Lookup | None, app_id: str, ask: CredentialLookup) -> _Lookup:
-        """`lookup`. Raises `UpstreamFailed` where there was no room for one."""
-        if lookup is None:
-            self._count(app_id, ask, "busy")
-            raise UpstreamFailed("Too many are asking who they are.", detail=app_id)
-        return lookup
+    def _verifier(self, app_id: str, lookup: CredentialLookup) -> CredentialVerifier | None:
+        """The verifier that made the lookup; None if apps.json has changed since."""
+        access = self._access(app_id)
+        verifier = None if access is None else access.identity.verifiers.get(lookup.number)
+        return verifier if verifier is not None and verifier.kind == lookup.kind else None
 
-    def _lookup(self, app_id: str, ask: CredentialLookup, kind: CredentialVerifier | None, room: int) -> _Lookup | None:
-        """The one question about this credential that is under way; None if as many as `room` are."""
-        lookup = self._lookups.get((app_id, ask, kind))
-        if lookup is not None:
-            return lookup
-        if self._at_once[app_id] >= room:
+    def _require_capacity(self, task: _Lookup | None, app_id: str, lookup: CredentialLookup) -> _Lookup:
+        """`task`. Raises `UpstreamFailed` if there was no capacity for one."""
+        if task is None:
+            self._count(app_id, lookup, "busy")
+            raise UpstreamFailed("Too many credentials are being looked up.", detail=app_id)
+        return task
+
+    def _task(
+        self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier | None, limit: int
+    ) -> _Lookup | None:
+        """The one task for this credential; None if `limit` others are running."""
+        task = self._lookups.get((app_id, lookup, verifier))
+        if task is not None:
+            return task
+        if self._at_once[app_id] >= limit:
             return None
         self._at_once[app_id] += 1
-        lookup = self._lookups[app_id, ask, kind] = asyncio.create_task(self._answer(app_id, ask, kind))
-        lookup.add_done_callback(lambda task: self._lookup_done(app_id, ask, kind, task))
-        return lookup
+        task = self._lookups[app_id, lookup, verifier] = asyncio.create_task(self._answer(app_id, lookup, verifier))
+        task.add_done_callback(lambda task: self._done(app_id, lookup, verifier, task))
+        return task
 
-    def _lookup_done(
-        self, app_id: str, ask: CredentialLookup, kind: CredentialVerifier | None, lookup: _Lookup
-    ) -> None:
-        del self._lookups[app_id, ask, kind]
+    def _done(self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier | None, task: _Lookup) -> None:
+        del self._lookups[app_id, lookup, verifier]
         self._at_once[app_id] -= 1
-        if not lookup.cancelled():
-            lookup.exception()  # whoever waits has it; perhaps nobody does any more
+        if not task.cancelled():
+            task.exception()  # retrieved here, as no request may be waiting for it any more
 
     async def _answer(
-        self, app_id: str, ask: CredentialLookup, kind: CredentialVerifier | None
+        self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier | None
     ) -> AuthenticatedUser | RejectedCredential:
+        if verifier is None:
+            # apps.json has changed since the gate read it; the retry authenticates with the new one.
+            raise UpstreamFailed("The app finds its users in another way now.", detail=app_id)
         try:
-            if isinstance(kind, OpenWebUI) and ask.kind == "openwebui":
-                return await self._confirm(app_id, ask, kind.introspection_cache, lambda: self._open_webui(kind, ask))
-            if isinstance(kind, LiteLLMKeys) and ask.kind == "litellm_key":
-                return await self._confirm(app_id, ask, kind.introspection_cache, lambda: self._litellm_key(kind, ask))
-            if isinstance(kind, OidcTokens) and ask.kind == "jwt":
-                return await self._verify_with_current_keys(app_id, ask, kind)
+            if verifier.introspection_cache is None:
+                return await self._ask(app_id, lookup, verifier)
+            return await self._confirm(app_id, lookup, verifier, verifier.introspection_cache)
         except NotAuthenticated as exc:
-            self._count(app_id, ask, "refused")
-            return RejectedCredential(exc.code, exc.message, ask.source)
-        # apps.json was changed since the gate looked; it will look again.
-        raise UpstreamFailed("The app finds its users in another way now.", detail=app_id)
+            self._count(app_id, lookup, "refused")
+            return RejectedCredential(exc.code, exc.message, lookup.source)
+
+    async def _ask(self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier) -> AuthenticatedUser:
+        """Ask the issuer. Raises `NotAuthenticated`, `UpstreamFailed`."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                user = await LOOKUPS[lookup.kind](self._services, verifier, lookup)
+        except (UpstreamFailed, TimeoutError) as exc:
+            self._count(app_id, lookup, "unanswered")
+            raise UpstreamFailed("The issuer of the credential does not answer.") from exc
+        self._count(app_id, lookup, "confirmed")
+        return user
 
     async def _confirm(
-        self,
-        app_id: str,
-        ask: CredentialLookup,
-        confirmed: IntrospectionCache,
-        lookup: Callable[[], Awaitable[AuthenticatedUser]],
+        self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier, cache: IntrospectionCache
     ) -> AuthenticatedUser:
-        """Ask, or take what was said last while nobody answers. Raises `NotAuthenticated`, `UpstreamFailed`."""
-        digest = _digest(ask)
-        kind_key = app_id, ask.number
-        before, was_admin = confirmed.last_user_id(digest, self._now()), confirmed.is_administrator(digest, self._now())
+        """Ask the issuer, or return its last answer while it does not. Raises `NotAuthenticated`, `UpstreamFailed`."""
+        digest, now = verifier.lookup_digest(lookup), self._services.now()
+        entry = app_id, lookup.number
+        before, was_admin = cache.last_user_id(digest, now), cache.is_administrator(digest, now)
         try:
-            if before is not None and self._unresponsive_until.get(kind_key, 0) > asyncio.get_running_loop().time():
-                raise UpstreamFailed("They did not answer a moment ago.")
+            if before is not None and self._unresponsive_until.get(entry, 0) > asyncio.get_running_loop().time():
+                raise UpstreamFailed("The issuer did not answer a moment ago.")
             async with asyncio.timeout(ASK_SECONDS):
-                known = await lookup()
+                user = await LOOKUPS[lookup.kind](self._services, verifier, lookup)
         except NotAuthenticated as exc:
-            confirmed.refuse(digest, exc.code, self._now())
+            cache.refuse(digest, exc.code, self._services.now())
             if before is not None:
                 self._changed(app_id, before)
             raise
         except (UpstreamFailed, TimeoutError) as exc:
-            self._mark_unresponsive(kind_key, ask, exc)
-            last_good = confirmed.last_known_good(digest, self._now())
-            self._count(app_id, ask, "unanswered" if last_good is None else "last_good")
+            self._mark_unresponsive(entry, lookup, exc)
+            last_good = cache.last_known_good(digest, self._services.now())
+            self._count(app_id, lookup, "unanswered" if last_good is None else "last_good")
             if last_good is None:
-                raise UpstreamFailed("Those who know the credential do not answer.") from exc
+                raise UpstreamFailed("The issuer of the credential does not answer.") from exc
             return last_good
-        self._unresponsive_until.pop(kind_key, None)
-        if before is not None and (before != known.user_id or was_admin != isinstance(known, Administrator)):
+        self._unresponsive_until.pop(entry, None)
+        if before is not None and (before != user.user_id or was_admin != isinstance(user, Administrator)):
             self._changed(app_id, before)
-        self._count(app_id, ask, "confirmed")
-        return known
+        self._count(app_id, lookup, "confirmed")
+        return user
 
-    async def _open_webui(self, kind: OpenWebUI, ask: CredentialLookup) -> AuthenticatedUser:
-        named, role = await introspect(self._session, kind.introspect or "", ask.credential)
-        return kind.confirm(ask.credential, named, self._now(), role)
-
-    async def _litellm_key(self, kind: LiteLLMKeys, ask: CredentialLookup) -> AuthenticatedUser:
-        if self._litellm is None:
-            raise UpstreamFailed("LITELLM_URL is not set.")
-        holder = await self._litellm.key_holder(ask.credential.decode("ascii"))
-        if holder is None:
-            raise refusal("unknown_key")
-        try:
-            check_litellm_id(holder.litellm_id)
-        except InvalidInput as exc:
-            raise refusal("unknown_key") from exc  # LiteLLM's own, such as whoever holds the master key
-        return kind.confirm(ask.credential, holder.litellm_id, self._now(), holder.expires_at)
-
-    async def _verify_with_current_keys(
-        self, app_id: str, ask: CredentialLookup, kind: OidcTokens
-    ) -> AuthenticatedUser:
-        answer = kind.read(ask.credential, ask.source, self._now())
-        if isinstance(answer, CredentialLookup):
-            try:
-                async with asyncio.timeout(ASK_SECONDS):
-                    await self.key_sets.read(kind.ring)
-            except (UpstreamFailed, TimeoutError) as exc:
-                self._count(app_id, ask, "unanswered")
-                raise UpstreamFailed("The issuer's keys cannot be read.") from exc
-            answer = kind.read(ask.credential, ask.source, self._now())
-        if isinstance(answer, CredentialLookup):
-            raise UpstreamFailed("The issuer's keys cannot be read.")
-        self._count(app_id, ask, "confirmed")
-        return answer
-
-    def _is_recognised(self, ask: CredentialLookup, kind: CredentialVerifier | None) -> bool:
-        if isinstance(kind, OpenWebUI) and not ask.credential.startswith(API_KEY_START):
-            return True  # its signature is good, or nobody would be asked
-        if not isinstance(kind, OpenWebUI | LiteLLMKeys):
+    def _is_recognised(self, lookup: CredentialLookup, verifier: CredentialVerifier | None) -> bool:
+        """Whether the credential is signed, or was confirmed within the hour."""
+        if verifier is None:
             return False
-        return kind.introspection_cache.last_user_id(_digest(ask), self._now()) is not None
+        if verifier.is_signed(lookup.credential):
+            return True
+        cache = verifier.introspection_cache
+        return (
+            cache is not None and cache.last_user_id(verifier.lookup_digest(lookup), self._services.now()) is not None
+        )
 
-    def _last_good(self, ask: CredentialLookup, kind: CredentialVerifier | None) -> AuthenticatedUser | None:
-        """Too much is asked to ask for this, too: whom they said last, if that was within the hour."""
-        if not isinstance(kind, OpenWebUI | LiteLLMKeys):
+    def _last_good(self, lookup: CredentialLookup, verifier: CredentialVerifier | None) -> AuthenticatedUser | None:
+        """The issuer's last answer within the hour."""
+        if verifier is None or verifier.introspection_cache is None:
             return None
-        return kind.introspection_cache.last_known_good(_digest(ask), self._now())
+        return verifier.introspection_cache.last_known_good(verifier.lookup_digest(lookup), self._services.now())
 
-    def _mark_unresponsive(self, kind_key: tuple[str, int], ask: CredentialLookup, exc: Exception) -> None:
-        """For a few seconds nobody who was confirmed before waits for them again."""
+    def _mark_unresponsive(self, entry: tuple[str, int], lookup: CredentialLookup, exc: Exception) -> None:
+        """For a few seconds, users confirmed before do not wait for this issuer."""
         now = asyncio.get_running_loop().time()
-        if self._unresponsive_until.get(kind_key, 0) <= now:
+        if self._unresponsive_until.get(entry, 0) <= now:
             detail = getattr(exc, "detail", "") or getattr(exc, "message", "") or "no answer in time"
-            details = fields(app_id=kind_key[0], kind=ask.kind, detail=detail)
+            details = fields(app_id=entry[0], kind=lookup.kind, detail=detail)
             if getattr(exc, "retryable", True):
                 log.warning("identity_provider_unresponsive", extra=details)
             else:
                 log.error("identity_provider_rejected", extra=details)
-            self._unresponsive_until[kind_key] = now + STALE_RECHECK_SECONDS
+            self._unresponsive_until[entry] = now + STALE_RECHECK_SECONDS
 
-    def _now(self) -> int:
-        return int(self._clock())
-
-    def _count(self, app_id: str, ask: CredentialLookup, outcome: str) -> None:
-        self._lookups_total.of(app_id, ask.kind, outcome).value += 1
-
-
-def _digest(ask: CredentialLookup) -> bytes:
-    return digest_from_hex(ask.credential) if ask.kind == "litellm_key" else digest_of(ask.credential)
+    def _count(self, app_id: str, lookup: CredentialLookup, outcome: str) -> None:
+        self._lookups_total.of(app_id, lookup.kind, outcome).value += 1

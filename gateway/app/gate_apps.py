@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.jwks import KeyRing
 from gateway.access.keys import KeyOwner
-from gateway.catalog.model import Catalog, SecretRef
+from gateway.catalog.model import Catalog
+from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secrets
 
 

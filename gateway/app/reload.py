@@ -19,7 +19,8 @@ from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.provision.provision import ensure_default_budgets, renew_limits
 from gateway.billing.refresh.rederive import rederive
 from gateway.billing.work.alerting import open_alert, resolve_alert
-from gateway.catalog.model import Catalog, SecretRef
+from gateway.catalog.model import Catalog
+from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import ConfigError, SkpayError, UpstreamFailed
 from gateway.log import fields
 from gateway.settings import Secrets

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.catalog.model import Catalog, SecretRef
+from gateway.catalog.model import Catalog
+from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secret, Secrets, read_secret_text, secret_problem, split_secret, split_vendor_key
 
 MIN_PART_BYTES = 16

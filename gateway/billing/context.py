@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from gateway.billing.reconcile.state import ReconcileState
 from gateway.billing.work.transaction import Job, Transaction, Wakeups, new_wakeups
-from gateway.catalog.model import App, Catalog, Price, SecretRef, Tier
+from gateway.catalog.model import App, Catalog, Price, Tier
+from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import InvalidInput, NotFound
 from gateway.litellm import LiteLLM
 from gateway.settings import Secrets

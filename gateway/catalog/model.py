@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Literal
 
+from gateway.catalog.identity import IdentityKind
+from gateway.catalog.identity.kind import TrustedHeader
+from gateway.catalog.secret_ref import SecretRef
 from gateway.catalog.values import OLDEST_TRAEFIK
-
-
-@dataclass(frozen=True, slots=True)
-class SecretRef:
-    """Where a secret is: `env:NAME` or `file:PATH`; apps.json never holds one."""
-
-    kind: Literal["env", "file"]
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,62 +100,6 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenWebUIIdentity:
-    """Open WebUI's own sessions, signed with `secret`. `introspect` is where Open WebUI is asked about each, too;
-    `admins` "pass": whoever it calls an admin then passes the rules of all routes."""
-
-    kind: ClassVar = "openwebui"
-    secret: SecretRef
-    introspect: str | None = None
-    namespace: str = ""
-    admins: Literal["pass"] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JwtIdentity:
-    """Tokens of an OpenID provider, in a header (`Authorization`: as Bearer), a cookie or both."""
-
-    kind: ClassVar = "jwt"
-    issuer: str
-    audience: str
-    jwks_url: str
-    algorithms: tuple[str, ...]
-    header: str | None
-    cookie: str | None
-    claim: str = "sub"
-    namespace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderIdentity:
-    """A header that the Traefik middleware `after` sets; what a client sends under its name is taken away first."""
-
-    kind: ClassVar = "header"
-    name: str
-    after: str
-    namespace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LiteLLMKeyIdentity:
-    """LiteLLM's virtual keys; the user they belong to there is ours by the app's `litellm.user_id`, read backwards."""
-
-    kind: ClassVar = "litellm_key"
-    namespace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class UserKeyIdentity:
-    """Our own keys, of which each names an id of the app."""
-
-    kind: ClassVar = "user_key"
-
-
-IdentityKind = OpenWebUIIdentity | JwtIdentity | HeaderIdentity | LiteLLMKeyIdentity | UserKeyIdentity
-"""One way to find the user in a request. `namespace` goes before the ids it finds; "" is the app's own ids."""
-
-
-@dataclass(frozen=True, slots=True)
 class LiteLLMMode:
     """How limits reach LiteLLM for this app's users; `user_id` is a template with `{user_id}` and `{app_id}`.
 
@@ -220,6 +156,16 @@ class App:
     @property
     def default_tier(self) -> Tier:
         return self.tiers[0]
+
+    @property
+    def is_litellm(self) -> bool:
+        """Whether the app is LiteLLM itself."""
+        return any(kind.app_is_litellm for kind in self.identity)
+
+    @property
+    def trusted_headers(self) -> tuple[TrustedHeader, ...]:
+        """The headers that are believed because a Traefik middleware sets them."""
+        return tuple(kind.trusted_header for kind in self.identity if kind.trusted_header is not None)
 
     def tier(self, tier_id: str) -> Tier | None:
         """The tier of this id, or of which it is a former id; None if there is none."""
@@ -279,9 +225,9 @@ class Catalog:
             if app.api_key is not None:
                 found.append((f"apps[{number}].api_key", app.api_key))
             found.extend(
-                (f"apps[{number}].identity[{place}].secret", kind.secret)
+                (f"apps[{number}].identity[{place}].{key}", ref)
                 for place, kind in enumerate(app.identity)
-                if isinstance(kind, OpenWebUIIdentity)
+                for key, ref in kind.secret_refs
             )
             if app.litellm is not None and app.litellm.shared_key is not None:
                 found.append((f"apps[{number}].litellm.shared_key", app.litellm.shared_key))

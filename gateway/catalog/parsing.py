@@ -13,31 +13,24 @@ from pydantic_core import ErrorDetails
 
 from gateway.catalog import document, rules, shape, values
 from gateway.catalog.document import Path, Problem, kind, quoted
-from gateway.catalog.identity_headers import AUTHORIZATION
-from gateway.catalog.identity_shape import IdentityShape
+from gateway.catalog.identity import KINDS
 from gateway.catalog.leaves import INVALID_VALUE
 from gateway.catalog.model import (
     App,
     Catalog,
-    HeaderIdentity,
-    IdentityKind,
-    JwtIdentity,
     Limits,
-    LiteLLMKeyIdentity,
     LiteLLMMode,
     Notify,
-    OpenWebUIIdentity,
     OtherPrice,
     Price,
     Rate,
     Route,
     Routing,
-    SecretRef,
     Tier,
     Traffic,
-    UserKeyIdentity,
 )
 from gateway.catalog.routing_shape import RateShape, TrafficShape
+from gateway.catalog.secret_ref import SecretRef
 from gateway.catalog.tree import suggestion
 from gateway.errors import ConfigError
 
@@ -152,8 +145,8 @@ def _app(app: shape.AppShape) -> App:
         hosts=tuple(values.ascii_host(host) for host in app.hosts),
         upstream=upstreams["default"].rstrip("/"),
         tier_upstreams=tuple((tier_id, url.rstrip("/")) for tier_id, url in upstreams.items() if tier_id != "default"),
-        api_key=_secret_ref(app.api_key) if app.api_key else None,
-        identity=tuple(map(_identity, app.identity)),
+        api_key=SecretRef.parse(app.api_key) if app.api_key else None,
+        identity=tuple(KINDS[entry.kind].from_entry(entry) for entry in app.identity),
         litellm=_litellm(litellm) if litellm else None,
         success_url=app.urls.success,
         cancel_url=app.urls.cancel,
@@ -167,7 +160,7 @@ def _app(app: shape.AppShape) -> App:
         enforce=app.enforce,
         sign_in_url=app.sign_in_url,
         cors=tuple(app.cors),
-        notify=Notify(app.notify.url, _secret_ref(app.notify.secret)) if app.notify else None,
+        notify=Notify(app.notify.url, SecretRef.parse(app.notify.secret)) if app.notify else None,
         on_dispute=app.on_dispute,
         on_full_refund=app.on_full_refund,
         assertion=app.assertion,
@@ -177,28 +170,6 @@ def _app(app: shape.AppShape) -> App:
             for price in app.other_prices
         ),
     )
-
-
-def _identity(identity: IdentityShape) -> IdentityKind:
-    """One kind. What it must have is there: `identity_rules` has looked."""
-    namespace = identity.namespace or ""
-    if identity.kind == "openwebui":
-        introspect = identity.introspect.rstrip("/") if identity.introspect else None
-        return OpenWebUIIdentity(_secret_ref(identity.secret or ""), introspect, namespace, identity.admins)
-    if identity.kind == "jwt":
-        return JwtIdentity(
-            issuer=identity.issuer or "",
-            audience=identity.audience or "",
-            jwks_url=identity.jwks_url or "",
-            algorithms=tuple(identity.algorithms or ("RS256", "ES256", "EdDSA")),
-            header=AUTHORIZATION if identity.header is None and identity.cookie is None else identity.header,
-            cookie=identity.cookie,
-            claim=identity.claim or "sub",
-            namespace=namespace,
-        )
-    if identity.kind == "header":
-        return HeaderIdentity(identity.name or "", identity.after or "", namespace)
-    return LiteLLMKeyIdentity(namespace) if identity.kind == "litellm_key" else UserKeyIdentity()
 
 
 def _tier(rank: int, tier: shape.TierShape) -> Tier:
@@ -245,10 +216,5 @@ def _default_burst(rate: RateShape) -> int:
 
 
 def _litellm(litellm: shape.LiteLLMShape) -> LiteLLMMode:
-    shared_key = _secret_ref(litellm.shared_key) if litellm.shared_key else None
+    shared_key = SecretRef.parse(litellm.shared_key) if litellm.shared_key else None
     return LiteLLMMode(litellm.mode, litellm.user_id, litellm.shared_users, shared_key, litellm.user_header)
-
-
-def _secret_ref(text: str) -> SecretRef:
-    prefix, _, name = text.partition(":")
-    return SecretRef("env" if prefix == "env" else "file", name)

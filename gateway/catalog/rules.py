@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from gateway.catalog.document import Path, Problem, path_text
-from gateway.catalog.identity_rules import identity_problems
+from gateway.catalog.identity.rules import identity_problems, kind_of
 from gateway.catalog.routing_rules import label_problems, tier_traffic, upstreams
 from gateway.catalog.tree import Apps, PathValues, Raw, duplicates, known, objects, text, texts
 from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
@@ -81,9 +81,10 @@ def _identity_secrets(apps: Apps) -> Iterator[Problem]:
 
     def values() -> PathValues:
         for path, app in apps:
-            for kind_path, kind in objects(app, (*path, "identity")):
-                if kind.get("kind") == "openwebui":
-                    yield from text(kind, (*kind_path, "secret"))
+            for entry_path, entry in objects(app, (*path, "identity")):
+                kind = kind_of(entry)
+                for key in () if kind is None else kind.secret_keys:
+                    yield from text(entry, (*entry_path, key))
 
     return duplicates(values(), "the same secret, by which each app would take the other's sign-ins,")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from gateway.catalog import values
-from gateway.catalog.identity_shape import IdentityShape
+from gateway.catalog.identity.registry import IdentityShape
 from gateway.catalog.leaves import (
     MAX_LIMIT,
     AppId,

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.access.header_echo_tokens import header_echo_keys, make_echo_token
 from gateway.access.policy import UPGRADE_PATH
-from gateway.catalog.model import App, HeaderIdentity
+from gateway.catalog.model import App
 from gateway.catalog.reserved import HEADER_ECHO_PATH
 from gateway.doctor.context import CheckContext
 from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
@@ -66,8 +66,8 @@ async def examine_headers(context: CheckContext) -> list[Finding]:
 async def _host(context: CheckContext, app: App, host: str, target: Target) -> Finding:
     """The gate stands before the host, and nothing forged gets behind it."""
     subject = f"{SUBJECT} {host}{target.label}"
-    headers = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
-    claimed, sign_in = [kind.name for kind in headers], [kind.after for kind in headers]
+    claimed = [header.name for header in app.trusted_headers]
+    sign_in = [header.after for header in app.trusted_headers]
     forged = dict.fromkeys(claimed, f"forged-{secrets.token_hex(8)}")
     answer = await ask(context, target, UPGRADE_PATH.rstrip("/"), {"Accept": "application/json", **forged})
     if isinstance(answer, str):

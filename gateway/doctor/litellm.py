@@ -50,7 +50,7 @@ async def examine_litellm(context: CheckContext) -> list[Finding]:
 
 
 def _asks_for_keys(context: CheckContext) -> bool:
-    return any(each.kind == "litellm_key" for app in context.catalog.apps.values() for each in app.identity)
+    return any(app.is_litellm for app in context.catalog.apps.values())
 
 
 async def _limits(context: CheckContext, litellm: LiteLLM) -> list[Finding]:

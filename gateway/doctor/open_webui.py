@@ -6,7 +6,7 @@ import json
 
 import aiohttp
 
-from gateway.catalog.model import App, OpenWebUIIdentity
+from gateway.catalog.model import App
 from gateway.doctor.context import CheckContext
 from gateway.doctor.finding import Finding, bad, not_checked, ok
 
@@ -14,16 +14,14 @@ SUBJECT = "open webui"
 
 
 async def examine_open_webui(context: CheckContext) -> list[Finding]:
-    listed = [
-        (app, kind)
-        for app in context.catalog.apps.values()
-        for kind in app.identity
-        if isinstance(kind, OpenWebUIIdentity)
+    apps = [
+        app for app in context.catalog.apps.values() if any(kind.session_cookie is not None for kind in app.identity)
     ]
-    if not listed:
+    if not apps:
         return []
-    asked = [await _introspected(context, app, kind.introspect) for app, kind in listed if kind.introspect is not None]
-    return [*asked, *await _cookies(context, list({app.app_id: app for app, _ in listed}.values()))]
+    urls = [(app, kind.introspection_url) for app in apps for kind in app.identity]
+    asked = [await _introspected(context, app, url) for app, url in urls if url is not None]
+    return [*asked, *await _cookies(context, apps)]
 
 
 async def _introspected(context: CheckContext, app: App, base: str) -> Finding:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity
+from gateway.catalog.model import App, Catalog, GateKind
 from gateway.doctor.bypass import Wanted, find_bypasses, wanted_chains
 from gateway.doctor.chains import SECRET, Json, Traefik, address_of
 from gateway.doctor.context import CheckContext
@@ -88,7 +88,7 @@ async def _wanted(context: CheckContext) -> Wanted:
         gate=urlsplit(catalog.routing.gate_url).netloc,
         secrets=tuple(secret.reveal() for secret in settings.gate_secret),
         entry_points=catalog.routing.entry_points,
-        sign_in={app.app_id: [kind.after for kind in app.identity if isinstance(kind, HeaderIdentity)] for app in apps},
+        sign_in={app.app_id: [header.after for header in app.trusted_headers] for app in apps},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.access.authentication import NOT_ACTIVATED, Authentication, RejectedCredential
-from gateway.access.authenticator import SESSION_COOKIE
+from gateway.access.identity.openwebui import SESSION_SOURCE
 from gateway.access.policy import TierRequired
 from gateway.access.tags import encode
 from gateway.catalog.model import Tier
@@ -38,7 +38,7 @@ def sign_in(app: PreparedApp, authentication: Authentication, reason: str, page:
     headers: answers.Headers = () if url is None else answers.link(url, "login")
     if (
         isinstance(authentication, RejectedCredential)
-        and authentication.source == SESSION_COOKIE
+        and authentication.source == SESSION_SOURCE
         and authentication.code != NOT_ACTIVATED
     ):
         headers += _CLEAR_COOKIE

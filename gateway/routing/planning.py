@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
-from gateway.catalog.identity_headers import AUTHORIZATION, COOKIE, canonical_header, request_headers
-from gateway.catalog.model import App, Catalog, GateKind, HeaderIdentity, LiteLLMKeyIdentity, Routing
+from gateway.catalog.identity.kind import request_headers
+from gateway.catalog.identity.location import AUTHORIZATION, COOKIE, canonical_header
+from gateway.catalog.model import App, Catalog, GateKind, Routing
 from gateway.catalog.values import ascii_host
 from gateway.errors import ConfigError
 from gateway.routing.child_routers import child_routers_of
@@ -119,10 +120,10 @@ def _client_address_criterion(routing: Routing) -> SourceCriterion:
 def _gate(app: App, routing: Routing) -> ForwardAuth | Plugin:
     name = f"sk-gate-{app.app_id}"
     if routing.gate == "plugin":
-        return Plugin(name, app.app_id, routing.gate_url, request_headers(app), _strip_pattern(app))
+        return Plugin(name, app.app_id, routing.gate_url, request_headers(app.identity), _strip_pattern(app))
     address = f"{RELAY_URL if routing.gate_relay else routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
     return ForwardAuth(
-        name, app.app_id, address, (*request_headers(app), *_ALWAYS_FORWARDED_HEADERS), _strip_pattern(app)
+        name, app.app_id, address, (*request_headers(app.identity), *_ALWAYS_FORWARDED_HEADERS), _strip_pattern(app)
     )
 
 
@@ -132,23 +133,27 @@ def _strip_pattern(app: App) -> str:
     Express, Flask and ASP.NET can be told so by a header). It decides about a preflight, too, which passes a paid path
     without a credential."""
     alone = (AUTHORIZATION, COOKIE)  # of one word, and no backend reads them from anything else
-    patterns = [other_spellings(name) for name in request_headers(app) if name not in alone]
+    patterns = [other_spellings(name) for name in request_headers(app.identity) if name not in alone]
     if any(route.methods for route in app.routes) or allows_preflights_of_refused_requests(app):
         patterns += map(every_spelling, _METHOD_OVERRIDES)
-    if any(isinstance(kind, LiteLLMKeyIdentity) for kind in app.identity):
-        patterns += [every_spelling(name) for name in _LITELLM_ONLY_KEY_HEADERS if name not in request_headers(app)]
+    if app.is_litellm:
+        patterns += [
+            every_spelling(name) for name in _LITELLM_ONLY_KEY_HEADERS if name not in request_headers(app.identity)
+        ]
     return any_of(patterns)
 
 
 def _trusted_headers(app: App) -> tuple[tuple[StripHeaders, ...], tuple[str, ...]]:
     """What stands before everything else where an app trusts headers: first they are taken from the client, then the
     operator's own middlewares set them."""
-    kinds = [kind for kind in app.identity if isinstance(kind, HeaderIdentity)]
-    if not kinds:
+    headers = app.trusted_headers
+    if not headers:
         return (), ()
     # Its other spellings, which no middleware of the operator's sets, the gate takes.
-    names = dict.fromkeys(canonical_header(kind.name) for kind in kinds)
-    return (StripHeaders(f"sk-strip-{app.app_id}", tuple(names)),), tuple(dict.fromkeys(kind.after for kind in kinds))
+    names = dict.fromkeys(canonical_header(header.name) for header in headers)
+    return (StripHeaders(f"sk-strip-{app.app_id}", tuple(names)),), tuple(
+        dict.fromkeys(header.after for header in headers)
+    )
 
 
 def _public_host(public_url: str) -> str:

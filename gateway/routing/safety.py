@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from gateway.catalog.model import Catalog, HeaderIdentity
+from gateway.catalog.model import Catalog
 from gateway.catalog.values import (
     app_id_problem,
     ascii_host,
@@ -41,9 +41,10 @@ def unsafe_values(catalog: Catalog) -> Iterator[str]:
         checks.append((f"apps[{number}].id", app.app_id, app_id_problem))
         checks.append((f"apps[{number}].upstream", app.upstream, origin_problem))
         for place, kind in enumerate(app.identity):
-            if isinstance(kind, HeaderIdentity):
-                checks.append((f"apps[{number}].identity[{place}].name", kind.name, trusted_header_problem))
-                checks.append((f"apps[{number}].identity[{place}].after", kind.after, middleware_problem))
+            header = kind.trusted_header
+            if header is not None:
+                checks.append((f"apps[{number}].identity[{place}].name", header.name, trusted_header_problem))
+                checks.append((f"apps[{number}].identity[{place}].after", header.after, middleware_problem))
         for tier in app.tiers:
             checks.append((f"apps[{number}].tiers[{tier.rank}].id", tier.tier_id, tier_id_problem))
             if tier.traffic is not None and tier.traffic.rate is not None:

@@ -26,7 +26,8 @@ from gateway.billing.events.route import route_events
 from gateway.billing.notify.notices import notify
 from gateway.billing.provision.provision import provision
 from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
-from gateway.catalog.model import App, Catalog, Notify, SecretRef
+from gateway.catalog.model import App, Catalog, Notify
+from gateway.catalog.secret_ref import SecretRef
 from gateway.litellm import LiteLLM
 from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.stripe import StripeSandbox

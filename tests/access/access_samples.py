@@ -7,7 +7,9 @@ import hmac
 import json
 from dataclasses import replace
 
-from gateway.catalog.model import App, Limits, OpenWebUIIdentity, Price, Route, SecretRef, Tier, UserKeyIdentity
+from gateway.catalog.identity import OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.model import App, Limits, Price, Route, Tier
+from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secret
 
 NOW = 1_800_000_000

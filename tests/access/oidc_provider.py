@@ -11,7 +11,7 @@ from access.access_samples import NOW, b64
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from gateway.catalog.model import JwtIdentity
+from gateway.catalog.identity import JwtIdentity
 
 ISSUER = "https://sso.example.com/realms/main"
 AUDIENCE = "skai"

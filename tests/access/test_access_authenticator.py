@@ -15,7 +15,7 @@ from gateway.access.authenticator import Authenticator
 from gateway.access.cookies import REPEATED_HEADER_SEPARATOR
 from gateway.access.credential_cache import CredentialCache
 from gateway.access.keys import KeyOwner, key_hash
-from gateway.catalog.model import OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.identity import OpenWebUIIdentity, UserKeyIdentity
 from gateway.settings import Secret
 
 KEYS = {

@@ -17,20 +17,20 @@ from gateway.access.authentication import (
     CredentialLookup,
     RejectedCredential,
 )
+from gateway.access.identity.litellm_key import LiteLLMKeyVerifier
+from gateway.access.identity.openwebui import OpenWebUIVerifier
 from gateway.access.jwks import KeyRing, read_keys
 from gateway.access.keys import KeyOwner, key_hash
-from gateway.access.litellm_keys import LiteLLMKeys
-from gateway.access.openwebui import OpenWebUI
-from gateway.catalog.model import (
+from gateway.catalog.identity import (
     HeaderIdentity,
     IdentityKind,
     JwtIdentity,
     LiteLLMKeyIdentity,
-    LiteLLMMode,
     OpenWebUIIdentity,
-    SecretRef,
     UserKeyIdentity,
 )
+from gateway.catalog.model import LiteLLMMode
+from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import NotAuthenticated
 from gateway.settings import Secret
 
@@ -208,10 +208,10 @@ def test_a_changed_audience_forgets_what_was_verified_for_the_old_one() -> None:
     assert outcome(access(other, previous=before).identity.authenticate(sent, NOW)) == "wrong_audience"
 
 
-def openwebui_asked() -> tuple[AppAccess, OpenWebUI]:
+def openwebui_asked() -> tuple[AppAccess, OpenWebUIVerifier]:
     found = access(ASKED)
-    kind = found.identity.kinds[0]
-    assert isinstance(kind, OpenWebUI)
+    kind = found.identity.verifiers[0]
+    assert isinstance(kind, OpenWebUIVerifier)
     return found, kind
 
 
@@ -294,8 +294,8 @@ ADMINS_PASS = OpenWebUIIdentity(SESSION_REF, "http://open-webui:8080", admins="p
 
 def test_an_administrator_is_one_for_as_long_as_the_confirmation_counts() -> None:
     found = access(ADMINS_PASS)
-    kind = found.identity.kinds[0]
-    assert isinstance(kind, OpenWebUI)
+    kind = found.identity.verifiers[0]
+    assert isinstance(kind, OpenWebUIVerifier)
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
     assert isinstance(kind.confirm(A, "alice", NOW, "admin"), Administrator)
     assert isinstance(found.identity.authenticate(sent, NOW + 29), Administrator)
@@ -319,8 +319,8 @@ def test_an_administrator_is_anybody_where_apps_json_does_not_let_admins_pass() 
 
 def test_letting_admins_pass_or_no_longer_forgets_what_was_remembered() -> None:
     before = access(ADMINS_PASS)
-    kind = before.identity.kinds[0]
-    assert isinstance(kind, OpenWebUI)
+    kind = before.identity.verifiers[0]
+    assert isinstance(kind, OpenWebUIVerifier)
     kind.confirm(A, "alice", NOW, "admin")
     assert _remembered(access(ADMINS_PASS, previous=before)) > 0
     assert _remembered(access(ASKED, previous=before)) == 0
@@ -360,12 +360,14 @@ def test_a_refusal_counts_for_thirty_seconds_and_ends_what_was_confirmed() -> No
 )
 def test_litellms_id_read_backwards(template: str, litellm_id: object, expected: str) -> None:
     found = access(LITELLM, litellm=LiteLLMMode("internal_user", template))
-    kind = found.identity.kinds[0]
-    assert isinstance(kind, LiteLLMKeys)
+    kind = found.identity.verifiers[0]
+    assert isinstance(kind, LiteLLMKeyVerifier)
     sent = {b"Authorization": b"Bearer " + KEY}
-    assert found.identity.authenticate(sent, NOW) == CredentialLookup("litellm_key", 0, DIGEST, "authorization")
+    lookup = found.identity.authenticate(sent, NOW)
+    assert isinstance(lookup, CredentialLookup)
+    assert lookup == CredentialLookup("litellm_key", 0, DIGEST, "authorization")
     try:
-        named = kind.confirm(DIGEST, litellm_id, NOW, None).user_id
+        named = kind.confirm(lookup, litellm_id, NOW, None).user_id
     except NotAuthenticated as exc:
         named = exc.code
     else:

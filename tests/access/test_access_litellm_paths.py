@@ -14,7 +14,8 @@ from gateway.access.authentication import ANONYMOUS, AuthenticatedUser
 from gateway.access.classes import class_rules, has_class
 from gateway.access.paths import read_path
 from gateway.access.policy import Allow, Policy
-from gateway.catalog.model import App, LiteLLMKeyIdentity, Route
+from gateway.catalog.identity import LiteLLMKeyIdentity
+from gateway.catalog.model import App, Route
 
 ALICE = AuthenticatedUser("alice", None)
 # From the route table of LiteLLM 1.106.2: the paths that one and the same function answers.

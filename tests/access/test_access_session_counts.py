@@ -6,7 +6,7 @@ from access.access_samples import NOW, SECRETS, SESSION_REF, session, with_app
 
 from gateway.access.app_access import AppAccess, app_access
 from gateway.access.session_counts import MAX_COUNTED, WINDOW_SECONDS, SessionCounts
-from gateway.catalog.model import OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.identity import OpenWebUIIdentity, UserKeyIdentity
 from gateway.settings import Secret
 
 OTHER = "not the app's secret at all, no no"

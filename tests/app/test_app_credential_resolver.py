@@ -24,7 +24,8 @@ from gateway.access.authentication import (
 )
 from gateway.app import credential_resolver
 from gateway.app.credential_resolver import MAX_AT_ONCE, MAX_WAITING_UNRECOGNISED, CredentialResolver, identity_session
-from gateway.catalog.model import LiteLLMKeyIdentity, LiteLLMMode, OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.identity import LiteLLMKeyIdentity, OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.model import LiteLLMMode
 from gateway.errors import UpstreamFailed
 from gateway.litellm import LiteLLM
 from gateway.metrics import Registry

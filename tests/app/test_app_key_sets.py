@@ -18,7 +18,8 @@ from gateway.access.app_access import AppAccess, app_access
 from gateway.access.jwks import KeyRing
 from gateway.app import key_sets
 from gateway.app.credential_resolver import CredentialResolver, identity_session
-from gateway.catalog.model import Catalog, JwtIdentity, Routing
+from gateway.catalog.identity import JwtIdentity
+from gateway.catalog.model import Catalog, Routing
 from gateway.metrics import Registry
 
 

@@ -15,7 +15,8 @@ from gateway.access.app_access import app_access
 from gateway.access.authentication import AuthenticatedUser
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.secret_values import MIN_PART_BYTES, ambiguous_secrets, read_secret_ref
-from gateway.catalog.model import OpenWebUIIdentity, SecretRef
+from gateway.catalog.identity import OpenWebUIIdentity
+from gateway.catalog.secret_ref import SecretRef
 from gateway.cli import skpay
 from gateway.settings import Secrets, read_settings
 

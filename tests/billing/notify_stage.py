@@ -10,7 +10,7 @@ from servers.webhook_receiver import SECRET, Receiver, receiver
 
 from gateway.billing.notify.notices import notify
 from gateway.billing.refresh import grants as granting
-from gateway.catalog.model import SecretRef
+from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secret
 from gateway.store import notices
 from gateway.store.notices import Notice

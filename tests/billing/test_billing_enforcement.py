@@ -10,7 +10,7 @@ from servers.harness import Harness
 
 from gateway.billing.provision import enforcement
 from gateway.billing.provision.enforcement import check_and_alert, check_enforcement
-from gateway.catalog.model import SecretRef
+from gateway.catalog.secret_ref import SecretRef
 from gateway.sandbox.litellm import Fault
 from gateway.settings import Secret
 from gateway.store import alerts

@@ -14,7 +14,7 @@ from gateway.billing.notify.notices import write_notice
 from gateway.billing.notify.sender import MAX_CONCURRENT, MAX_CONCURRENT_PER_APP, NoticeSender
 from gateway.billing.work.transaction import Transaction
 from gateway.billing.work.worker import Worker
-from gateway.catalog.model import SecretRef
+from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secret
 from gateway.store import entitlements, notices
 from gateway.tiers.model import Entitlement, Reason

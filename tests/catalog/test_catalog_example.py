@@ -10,7 +10,9 @@ import jsonschema
 import pytest
 
 from gateway.catalog import json_schema, json_schema_text, parse
-from gateway.catalog.model import Limits, OpenWebUIIdentity, Price, Route, SecretRef
+from gateway.catalog.identity import OpenWebUIIdentity
+from gateway.catalog.model import Limits, Price, Route
+from gateway.catalog.secret_ref import SecretRef
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "apps.json").read_bytes()

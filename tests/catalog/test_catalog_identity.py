@@ -10,16 +10,10 @@ import jsonschema
 import pytest
 
 from gateway.catalog import json_schema, parse
-from gateway.catalog.identity_headers import request_headers
-from gateway.catalog.model import (
-    App,
-    HeaderIdentity,
-    JwtIdentity,
-    LiteLLMKeyIdentity,
-    OpenWebUIIdentity,
-    SecretRef,
-    UserKeyIdentity,
-)
+from gateway.catalog.identity import HeaderIdentity, JwtIdentity, LiteLLMKeyIdentity, OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.identity.kind import request_headers
+from gateway.catalog.model import App
+from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import ConfigError
 
 Kind = dict[str, Any]
@@ -98,7 +92,7 @@ def test_every_kind_is_read() -> None:
     ],
 )
 def test_the_headers_that_hold_a_credential_in_the_spelling_of_go(kinds: list[Kind], headers: tuple[str, ...]) -> None:
-    assert request_headers(app(*kinds)) == headers
+    assert request_headers(app(*kinds).identity) == headers
 
 
 HEADER_NAME = 'expected a header, such as "Cf-Access-Jwt-Assertion"'

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from gateway.catalog import parse
-from gateway.catalog.model import EMPTY_CATALOG, Catalog, SecretRef
+from gateway.catalog.model import EMPTY_CATALOG, Catalog
+from gateway.catalog.secret_ref import SecretRef
 
 
 def two_apps() -> Catalog:

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.app.catalog_file import CatalogFile
 from gateway.catalog import json_schema, parse
-from gateway.catalog.model import Notify, SecretRef
+from gateway.catalog.model import Notify
+from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import ConfigError
 from gateway.settings import Secret, read_settings
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.access import links
 from gateway.access.app_access import app_access
-from gateway.catalog.model import UserKeyIdentity
+from gateway.catalog.identity import UserKeyIdentity
 from gateway.gate import GateHandler
 from gateway.gate.handler import NOT_VERIFIED
 from gateway.metrics import Registry

@@ -15,7 +15,8 @@ from gate.gate_stage import SIGNER, USER_KEYS, Answer, Stage, ask, exchange, hea
 
 from gateway.access.app_access import app_access
 from gateway.access.authentication import AuthenticatedUser, CredentialLookup, RejectedCredential
-from gateway.catalog.model import OpenWebUIIdentity, Route, UserKeyIdentity
+from gateway.catalog.identity import OpenWebUIIdentity, UserKeyIdentity
+from gateway.catalog.model import Route
 from gateway.errors import UpstreamFailed
 from gateway.gate import credential_lookups
 

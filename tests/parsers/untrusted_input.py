@@ -24,12 +24,12 @@ from gateway.access.app_access import app_access
 from gateway.access.authenticator import Authenticator, bearer, strict_bearer
 from gateway.access.cookies import cookie_finder
 from gateway.access.hosts import host_name
-from gateway.access.litellm_keys import LiteLLMKeys
-from gateway.access.oidc import OidcTokens
+from gateway.access.identity.header import HeaderVerifier
+from gateway.access.identity.jwt import JwtVerifier
+from gateway.access.identity.litellm_key import LiteLLMKeyVerifier
 from gateway.access.paths import is_plain, plain_path, read_path
 from gateway.access.policy import wants_page
 from gateway.access.table import TierTable
-from gateway.access.trusted_header import TrustedHeader
 from gateway.access.user_ids import UserIdMapping
 from gateway.errors import SkpayError
 from gateway.gate.handler import GateHandler
@@ -139,7 +139,7 @@ def _stripe_signature(data: bytes) -> None:
 
 
 def _oidc(data: bytes) -> object:
-    return OidcTokens(0, KIND, UserIdMapping(), _ring()).read(data, "authorization", NOW)
+    return JwtVerifier(0, KIND, UserIdMapping(), _ring()).read(data, "authorization", NOW)
 
 
 @cache
@@ -232,11 +232,14 @@ PARSERS = (
     Parser("OpenID token's claims", _oidc, _JSON, 11_800, wrap=_oidc_token),
     Parser("OpenID token", _oidc, _TOKEN, HEAD_BYTES),
     Parser(
-        "LiteLLM key", lambda data: LiteLLMKeys(0, "{user_id}", UserIdMapping()).read(data, "", NOW), _TOKEN, HEAD_BYTES
+        "LiteLLM key",
+        lambda data: LiteLLMKeyVerifier(0, "{user_id}", UserIdMapping()).read(data, "", NOW),
+        _TOKEN,
+        HEAD_BYTES,
     ),
     Parser(
         "user in a trusted header",
-        lambda data: TrustedHeader(UserIdMapping()).read(data, "", NOW),
+        lambda data: HeaderVerifier(UserIdMapping()).read(data, "", NOW),
         (*_DOTS, *_SIGNS),
         HEAD_BYTES,
     ),

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from routing_apps import PUBLIC_URL, apps_json, catalog, catalogs
 
 from gateway.catalog import parse
-from gateway.catalog.model import Catalog, HeaderIdentity
+from gateway.catalog.identity import HeaderIdentity
+from gateway.catalog.model import Catalog
 from gateway.errors import ConfigError
 from gateway.routing import (
     Plan,

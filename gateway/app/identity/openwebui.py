@@ -1,4 +1,4 @@
-"""Asking Open WebUI whose a session or an API key is: it alone knows what it has ended."""
+"""Lookups of `openwebui`: asking Open WebUI for the user of a session or an API key; only it knows what it revoked."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import json
 import aiohttp
 from yarl import URL
 
-from gateway.access.authentication import NOT_ACTIVATED
+from gateway.access.authentication import NOT_ACTIVATED, AuthenticatedUser, CredentialLookup
+from gateway.access.identity.openwebui import API_KEY_START, OpenWebUIVerifier
 from gateway.access.introspection_cache import refusal
-from gateway.access.openwebui import API_KEY_START
+from gateway.app.bounded_body import read_at_most
+from gateway.app.identity.services import LookupServices
 from gateway.errors import UpstreamFailed
 
-# A profile picture may stand in the answer.
+# The answer may contain a profile picture.
 _MAX_BODY_BYTES = 1024 * 1024
 
 
-async def introspect(session: aiohttp.ClientSession, base_url: str, credential: bytes) -> tuple[object, str]:
-    """What Open WebUI (0.12.4) calls its user, and the user's role. Raises `NotAuthenticated` if it is nobody's, and
-    `UpstreamFailed` for anything that is no answer to the question.
+async def look_up(services: LookupServices, verifier: OpenWebUIVerifier, lookup: CredentialLookup) -> AuthenticatedUser:
+    user_id, role = await _introspect(services.session, verifier.introspect or "", lookup.credential)
+    return verifier.confirm(lookup.credential, user_id, services.now(), role)
 
-    A session is shown as a Bearer even where it came as a cookie, which is the same to Open WebUI. API keys are told
-    of by another route, as this one wants a person.
+
+async def _introspect(session: aiohttp.ClientSession, base_url: str, credential: bytes) -> tuple[object, str]:
+    """Open WebUI's (0.12.4) id of the user, and the user's role. Raises `NotAuthenticated` for an invalid credential
+    and `UpstreamFailed` for any unexpected answer.
+
+    A session is sent as a Bearer even where it came as a cookie: Open WebUI treats both alike. API keys are sent to
+    another route, since this one refuses them.
     """
     api_key = credential.startswith(API_KEY_START)
     path = "/api/v1/users/user/status" if api_key else "/api/v1/auths/"
@@ -36,7 +43,7 @@ async def introspect(session: aiohttp.ClientSession, base_url: str, credential: 
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("role"), str):
-        raise UpstreamFailed("Open WebUI's answer is not what it answers.", status=status, detail=path)
+        raise UpstreamFailed("Open WebUI sent an unexpected answer.", status=status, detail=path)
     if row["role"] == "pending":
         raise refusal(NOT_ACTIVATED)
     return row.get("id"), row["role"]
@@ -51,13 +58,3 @@ async def _get(session: aiohttp.ClientSession, url: str, credential: str) -> tup
         raise UpstreamFailed("Open WebUI did not answer in time.") from exc
     except (aiohttp.ClientError, OSError) as exc:
         raise UpstreamFailed("Open WebUI could not be reached.", detail=type(exc).__name__) from exc
-
-
-async def read_at_most(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The body. Raises `UpstreamFailed` if it is larger."""
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        data += chunk
-        if len(data) > max_bytes:
-            raise UpstreamFailed(f"An answer is larger than {max_bytes >> 10} KiB.", status=response.status)
-    return bytes(data)

@@ -1,4 +1,4 @@
-"""Tokens of an OpenID provider: JWTs that are signed with one of its published keys. Pure.
+"""Verifier of `jwt`: tokens of an OpenID provider, signed with one of its published keys. Pure.
 
 PyJWT checks the signature; what may be signed, by which key and for whom is decided here.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
 
 from jwt.algorithms import get_default_algorithms
 
@@ -14,10 +16,11 @@ from gateway.access import jwt
 from gateway.access.authentication import AuthenticatedUser, CredentialLookup
 from gateway.access.cookies import MAX_COOKIE_BYTES
 from gateway.access.credential_cache import MAX_SECONDS, CredentialCache
+from gateway.access.identity.verifier import CredentialVerifier, PreparedVerifier, VerifierContext
 from gateway.access.introspection_cache import digest_of
 from gateway.access.jwks import KeyRing
 from gateway.access.user_ids import UserIdMapping
-from gateway.catalog.model import JwtIdentity
+from gateway.catalog.identity import JwtIdentity
 from gateway.errors import NotAuthenticated
 
 # Twice a session's: providers put groups and roles into them.
@@ -31,14 +34,16 @@ _VERIFIES_EMAIL = re.compile(r"https://[a-z0-9-]+\.cloudflareaccess\.com")
 _ALGORITHMS = get_default_algorithms()
 
 
-class OidcTokens:
-    """What `kind` describes, by the keys that `ring` holds at the moment."""
+class JwtVerifier(CredentialVerifier):
+    """Verifies tokens by `entry` and by the keys that `ring` contains at the moment."""
 
-    def __init__(self, number: int, kind: JwtIdentity, ids: UserIdMapping, ring: KeyRing) -> None:
+    kind: ClassVar[str] = JwtIdentity.kind
+
+    def __init__(self, number: int, entry: JwtIdentity, user_ids: UserIdMapping, ring: KeyRing) -> None:
         self.ring = ring
         self._number = number
-        self._kind = kind
-        self._ids = ids
+        self._entry = entry
+        self._user_ids = user_ids
         self._credential_cache = CredentialCache()
         self._generation = ring.generation
 
@@ -81,7 +86,7 @@ class OidcTokens:
         keys = self.ring.find(algorithm, key_id)
         if not keys:
             if not self.ring.current or self.ring.may_refetch(now):
-                return CredentialLookup("jwt", self._number, credential, source)
+                return CredentialLookup(self.kind, self._number, credential, source)
             raise NotAuthenticated("the token was signed with a key that its issuer does not name", code="unknown_key")
         if not any(_ALGORITHMS[algorithm].verify(parts.signed, key.key, signature) for key in keys):
             raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
@@ -92,7 +97,7 @@ class OidcTokens:
     def _check_header(self, header: Mapping[str, object]) -> tuple[str, str | None]:
         """The algorithm and the key's id."""
         algorithm, key_id, typ = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
-        if not isinstance(algorithm, str) or algorithm not in self._kind.algorithms:
+        if not isinstance(algorithm, str) or algorithm not in self._entry.algorithms:
             raise NotAuthenticated("the token is not signed as this app expects", code="wrong_algorithm")
         if _REFUSED_HEADERS & header.keys():
             raise NotAuthenticated("the token brings its own key or rules along", code="wrong_algorithm")
@@ -104,11 +109,11 @@ class OidcTokens:
 
     def _check_claims(self, claims: Mapping[str, object], now: int) -> int:
         """The second at which it must be seen anew."""
-        if claims.get("iss") != self._kind.issuer:
+        if claims.get("iss") != self._entry.issuer:
             raise NotAuthenticated("the token is another issuer's", code="wrong_issuer")
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
-        if self._kind.audience not in audiences or not all(isinstance(each, str) for each in audiences):
+        if self._entry.audience not in audiences or not all(isinstance(each, str) for each in audiences):
             raise NotAuthenticated("the token is for another app", code="wrong_audience")
         expires_at, issued_at = jwt.check_times(claims, now), jwt.instant(claims, "iat")
         if expires_at is None:
@@ -118,8 +123,13 @@ class OidcTokens:
         return min(now + MAX_SECONDS, expires_at + jwt.SKEW_SECONDS)
 
     def _user(self, claims: Mapping[str, object]) -> str:
-        verified = claims.get("email_verified", bool(_VERIFIES_EMAIL.fullmatch(self._kind.issuer)))
-        if self._kind.claim == "email" and verified is not True:
+        verified = claims.get("email_verified", bool(_VERIFIES_EMAIL.fullmatch(self._entry.issuer)))
+        if self._entry.claim == "email" and verified is not True:
             # Anybody could sign up with somebody else's address.
             raise NotAuthenticated("the e-mail address is not verified", code="email_unverified")
-        return self._ids.of(claims.get(self._kind.claim))
+        return self._user_ids.of(claims.get(self._entry.claim))
+
+
+def prepare(entry: JwtIdentity, context: VerifierContext) -> PreparedVerifier:
+    arguments = (context.number, entry, context.user_ids, context.key_ring(entry.jwks_url))
+    return PreparedVerifier(arguments, partial(JwtVerifier, *arguments))

@@ -1,0 +1,1 @@
+"""How the credentials of each identity kind are verified, one file each. Pure."""
