@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, text, update
 
 from gateway.errors import Conflict
 from gateway.store.rows import columns_of, record_of
-from gateway.store.schema import customers
+from gateway.store.schema import OWN_ACCOUNT, customers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +23,26 @@ class Customer:
     deleted_at: int | None
 
 
-_ALL = select(*columns_of(customers, Customer))
-# As text, since every event asks for it: SQLAlchemy puts its own query together anew each time, 124 µs against 51.
+_ALL = select(*columns_of(customers, Customer)).where(customers.c.account == OWN_ACCOUNT)
+# As text, because every event runs it: a query that SQLAlchemy builds takes 124 µs instead of 51.
 _OWNER = text(
-    "SELECT app_id, user_id, customer_id, email, created_at, deleted_at FROM customers WHERE customer_id = :customer_id"
+    "SELECT app_id, user_id, customer_id, email, created_at, deleted_at FROM customers"
+    " WHERE account = :account AND customer_id = :customer_id"
 )
 
 _ADD = text(
-    "INSERT INTO customers (customer_id, app_id, user_id, email, created_at)"
-    " VALUES (:customer_id, :app_id, :user_id, :email, :now) ON CONFLICT (customer_id) DO NOTHING"
+    "INSERT INTO customers (account, customer_id, app_id, user_id, email, created_at)"
+    " VALUES (:account, :customer_id, :app_id, :user_id, :email, :now) ON CONFLICT (account, customer_id) DO NOTHING"
 )
 
 
 def add(conn: Connection, app_id: str, user_id: str, customer_id: str, email: str | None, now: int) -> Customer:
-    """Record a customer. Adding it again returns what is stored, unchanged.
+    """Record a customer. If it is stored already, return it unchanged.
 
     Raises `Conflict` if this customer belongs to another app or user.
     """
-    conn.execute(_ADD, {"customer_id": customer_id, "app_id": app_id, "user_id": user_id, "email": email, "now": now})
+    customer = {"account": OWN_ACCOUNT, "customer_id": customer_id, "app_id": app_id, "user_id": user_id}
+    conn.execute(_ADD, customer | {"email": email, "now": now})
     stored = record_of(Customer, conn.execute(_ALL.where(customers.c.customer_id == customer_id)).one())
     if (stored.app_id, stored.user_id) != (app_id, user_id):
         raise Conflict(
@@ -68,7 +70,7 @@ def count_ever(conn: Connection, app_id: str, user_id: str) -> int:
 
 def owner(conn: Connection, customer_id: str) -> Customer | None:
     """Whose customer this is, deleted or not; None if it is not ours."""
-    row = conn.execute(_OWNER, {"customer_id": customer_id}).one_or_none()
+    row = conn.execute(_OWNER, {"account": OWN_ACCOUNT, "customer_id": customer_id}).one_or_none()
     return None if row is None else record_of(Customer, row)
 
 
@@ -76,7 +78,11 @@ def mark_deleted(conn: Connection, customer_id: str, now: int) -> None:
     """Stripe has deleted it. The first time counts; an unknown customer is no error."""
     conn.execute(
         update(customers)
-        .where(customers.c.customer_id == customer_id, customers.c.deleted_at.is_(None))
+        .where(
+            customers.c.account == OWN_ACCOUNT,
+            customers.c.customer_id == customer_id,
+            customers.c.deleted_at.is_(None),
+        )
         .values(deleted_at=now)
     )
 

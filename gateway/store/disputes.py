@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, select, text, update
 
 from gateway.store.rows import columns_of
-from gateway.store.schema import disputes
+from gateway.store.schema import OWN_ACCOUNT, disputes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class StoredDispute:
 
 
 _RECORD_EVENT = text(
-    "INSERT INTO disputes (object_id, kind, customer_id, app_id, user_id, remembered_at, wanted, open, found)"
-    " VALUES (:object_id, :kind, :customer_id, :app_id, :user_id, :now, 1, :true, '')"
-    " ON CONFLICT (object_id) DO UPDATE SET wanted = disputes.wanted + 1, open = excluded.open"
+    "INSERT INTO disputes (account, object_id, kind, customer_id, app_id, user_id, remembered_at, wanted, open, found)"
+    " VALUES (:account, :object_id, :kind, :customer_id, :app_id, :user_id, :now, 1, :true, '')"
+    " ON CONFLICT (account, object_id) DO UPDATE SET wanted = disputes.wanted + 1, open = excluded.open"
 )
 
 
@@ -42,6 +42,7 @@ def record_event(
     conn.execute(
         _RECORD_EVENT,
         {
+            "account": OWN_ACCOUNT,
             "object_id": object_id,
             "kind": kind,
             "customer_id": customer_id,
@@ -68,7 +69,7 @@ def record_answer(conn: Connection, stored: StoredDispute, found: Mapping[str, A
     nothing_new = disputes.c.wanted == stored.wanted
     conn.execute(
         update(disputes)
-        .where(disputes.c.object_id == stored.object_id)
+        .where(disputes.c.account == OWN_ACCOUNT, disputes.c.object_id == stored.object_id)
         .values(
             found=json.dumps(dict(found), sort_keys=True) if found else "",
             open=case((nothing_new, still_open), else_=True),

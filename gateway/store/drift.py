@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.sql.selectable import Select
 
-from gateway.store.schema import customers, entitlements
+from gateway.store.schema import OWN_ACCOUNT, customers, entitlements
 from gateway.tiers.model import Entitlement, Reason
 
 
@@ -29,21 +29,25 @@ class Known:
 
 
 _OWNED = (entitlements.c.app_id == customers.c.app_id) & (entitlements.c.user_id == customers.c.user_id)
-_KNOWN = select(
-    customers.c.customer_id,
-    customers.c.app_id,
-    customers.c.user_id,
-    entitlements.c.tier,
-    entitlements.c.reason,
-    entitlements.c.source,
-    entitlements.c.status,
-    entitlements.c.customer_id.label("decided_customer_id"),
-    entitlements.c.subscription_id,
-    entitlements.c.price_id,
-    entitlements.c.changes_to_come,
-    entitlements.c.ends_at,
-    entitlements.c.concerns,
-).select_from(customers.outerjoin(entitlements, _OWNED))
+_KNOWN = (
+    select(
+        customers.c.customer_id,
+        customers.c.app_id,
+        customers.c.user_id,
+        entitlements.c.tier,
+        entitlements.c.reason,
+        entitlements.c.source,
+        entitlements.c.status,
+        entitlements.c.customer_id.label("decided_customer_id"),
+        entitlements.c.subscription_id,
+        entitlements.c.price_id,
+        entitlements.c.changes_to_come,
+        entitlements.c.ends_at,
+        entitlements.c.concerns,
+    )
+    .select_from(customers.outerjoin(entitlements, _OWNED))
+    .where(customers.c.account == OWN_ACCOUNT)
+)
 
 
 def of_customers(conn: Connection, customer_ids: Sequence[str]) -> dict[str, Known]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection, delete, insert, select
 
 from gateway.store.rows import columns_of, record_of
-from gateway.store.schema import last_good_tiers
+from gateway.store.schema import OWN_ACCOUNT, last_good_tiers
 from gateway.tiers.model import LastGoodTier
 
 _COLUMNS = columns_of(last_good_tiers, LastGoodTier)
@@ -30,7 +30,11 @@ def replace_all(conn: Connection, app_id: str, user_id: str, last_good: Mapping[
     changed = [each for each in last_good.values() if stored.get(each.subscription_id) != each]
     gone = [*(each.subscription_id for each in changed), *(stored.keys() - last_good.keys())]
     if gone:
-        conn.execute(delete(last_good_tiers).where(last_good_tiers.c.subscription_id.in_(gone)))
+        conn.execute(
+            delete(last_good_tiers).where(
+                last_good_tiers.c.account == OWN_ACCOUNT, last_good_tiers.c.subscription_id.in_(gone)
+            )
+        )
     if changed:
-        of_whom = {"app_id": app_id, "user_id": user_id, "updated_at": now}
-        conn.execute(insert(last_good_tiers), [asdict(each) | of_whom for each in changed])
+        owner = {"account": OWN_ACCOUNT, "app_id": app_id, "user_id": user_id, "updated_at": now}
+        conn.execute(insert(last_good_tiers), [asdict(each) | owner for each in changed])

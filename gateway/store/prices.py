@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, text
 
 from gateway.store.rows import columns_of, record_of
-from gateway.store.schema import prices
+from gateway.store.schema import OWN_ACCOUNT, prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +21,20 @@ class KnownPrice:
 
 
 _REMEMBER = text(
-    "INSERT INTO prices (price_id, app_id, tier, lookup_key, seen_at)"
-    " VALUES (:price_id, :app_id, :tier, :lookup_key, :now)"
-    " ON CONFLICT (price_id) DO UPDATE SET app_id = excluded.app_id, tier = excluded.tier,"
+    "INSERT INTO prices (account, price_id, app_id, tier, lookup_key, seen_at)"
+    " VALUES (:account, :price_id, :app_id, :tier, :lookup_key, :now)"
+    " ON CONFLICT (account, price_id) DO UPDATE SET app_id = excluded.app_id, tier = excluded.tier,"
     " lookup_key = excluded.lookup_key, seen_at = excluded.seen_at"
 )
 
 
 def remember(conn: Connection, price_id: str, app_id: str, tier: str, lookup_key: str | None, now: int) -> None:
     """This price stands for this tier; the last word counts."""
-    price = {"price_id": price_id, "app_id": app_id, "tier": tier, "lookup_key": lookup_key, "now": now}
-    conn.execute(_REMEMBER, price)
+    price = {"account": OWN_ACCOUNT, "price_id": price_id, "app_id": app_id, "tier": tier, "lookup_key": lookup_key}
+    conn.execute(_REMEMBER, price | {"now": now})
 
 
 def known(conn: Connection) -> dict[str, KnownPrice]:
     """All of them, by price_id."""
-    rows = conn.execute(select(*columns_of(prices, KnownPrice)))
+    rows = conn.execute(select(*columns_of(prices, KnownPrice)).where(prices.c.account == OWN_ACCOUNT))
     return {row.price_id: record_of(KnownPrice, row) for row in rows}

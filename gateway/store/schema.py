@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     literal_column,
+    text,
 )
 
 metadata = MetaData(
@@ -30,10 +31,19 @@ _instant = BigInteger()
 # SQLite numbers rows by itself only where the column is exactly INTEGER.
 _number = BigInteger().with_variant(Integer(), "sqlite")
 
+OWN_ACCOUNT = ""
+"""The Stripe account of STRIPE_SECRET_KEY, in every column `account`. See docs/adr/0018."""
+
+
+def _account(*, primary_key: bool = False) -> Column[str]:
+    """The account in which the Stripe ids of the row are valid."""
+    return Column("account", _text, primary_key=primary_key, nullable=False, server_default=text("''"))
+
 
 customers = Table(
     "customers",
     metadata,
+    _account(primary_key=True),
     Column("customer_id", _text, primary_key=True),
     Column("app_id", _text, nullable=False),
     Column("user_id", _text, nullable=False),
@@ -47,7 +57,7 @@ customers = Table(
 inbox = Table(
     "inbox",
     metadata,
-    # Stripe's account of a Connect event, '' for our own: NULL would make every duplicate unique.
+    # The connected account of a Connect event. Not NULL, which would make every duplicate unique.
     Column("account", _text, primary_key=True),
     Column("event_id", _text, primary_key=True),
     Column("type", _text, nullable=False),
@@ -107,6 +117,7 @@ entitlements = Table(
     Column("reason", _text, nullable=False),
     Column("source", _text, nullable=False),
     Column("status", _text),
+    _account(),
     Column("customer_id", _text),
     Column("subscription_id", _text),
     Column("price_id", _text),
@@ -135,6 +146,7 @@ Index(
 last_good_tiers = Table(
     "last_good_tiers",
     metadata,
+    _account(primary_key=True),
     Column("subscription_id", _text, primary_key=True),
     Column("app_id", _text, nullable=False),
     Column("user_id", _text, nullable=False),
@@ -218,6 +230,7 @@ checkouts = Table(
     # The row outlives its checkout, because an attempt's number must never come again.
     Column("attempt", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),
+    _account(),
     Column("session_id", _text),
     Column("tier", _text, nullable=False),
     Column("price_id", _text, nullable=False),
@@ -229,6 +242,7 @@ checkouts = Table(
 prices = Table(
     "prices",
     metadata,
+    _account(primary_key=True),
     Column("price_id", _text, primary_key=True),
     Column("app_id", _text, nullable=False),
     Column("tier", _text, nullable=False),
@@ -294,6 +308,7 @@ alerts = Table(
 disputes = Table(
     "disputes",
     metadata,
+    _account(primary_key=True),
     # Of the dispute, the refunded charge or the fraud warning.
     Column("object_id", _text, primary_key=True),
     # Stripe's name of that kind of object.

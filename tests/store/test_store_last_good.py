@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from gateway.store import entitlements, forgetting, last_good
-from gateway.store.migrations.versions import v0005_last_good_tiers
-from gateway.tiers.model import Entitlement, LastGoodTier, Reason
+from gateway.store import forgetting, last_good
+from gateway.tiers.model import LastGoodTier
 
 GOOD = LastGoodTier("sub_1", "cus_1", "pro", "price_pro", True, None, "active")
 OTHER = LastGoodTier("sub_2", "cus_1", "enterprise", None, False, 900, "past_due")
@@ -40,18 +36,3 @@ def test_it_goes_with_the_account(conn: Connection) -> None:
     kept(conn, GOOD)
     forgetting.remove_account(conn, (), ())
     assert last_good.of_user(conn, "skai", "u1") == {}
-
-
-@pytest.mark.parametrize("source", ["subscription", "grant", "default"])
-def test_the_first_ones_are_those_of_the_last_decisions(conn: Connection, source: str) -> None:
-    """A database of an older version: a tier that was given by a subscription is its last good one."""
-    decided = Entitlement("pro", Reason.ACTIVE, source, "active", "cus_1", "sub_1", "price_pro")  # type: ignore[arg-type]
-    entitlements.save(conn, "skai", "u1", decided, 50)
-    conn.execute(text("DROP TABLE last_good_tiers"))
-    for column in ("period_end_at", "renews", "pending_tier", "pending_at"):
-        conn.execute(text(f"ALTER TABLE entitlements DROP COLUMN {column}"))
-    with Operations.context(MigrationContext.configure(conn)):
-        v0005_last_good_tiers.upgrade()
-    found = last_good.of_user(conn, "skai", "u1")
-    assert found == ({"sub_1": GOOD} if source == "subscription" else {})
-    assert entitlements.get(conn, "skai", "u1") is not None

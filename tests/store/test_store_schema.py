@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Text, event, text
+from sqlalchemy import Connection, Text, event, inspect, text
 
 from gateway.store import (
     customers,
@@ -28,6 +28,13 @@ from gateway.store.schema import metadata
 def test_the_migrations_make_exactly_the_schema(conn: Connection) -> None:
     context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
     assert compare_metadata(context, metadata) == []
+
+
+def test_the_migrations_make_the_primary_keys_of_the_schema(conn: Connection) -> None:
+    """`compare_metadata` does not compare them."""
+    declared = {table.name: [column.name for column in table.primary_key] for table in metadata.tables.values()}
+    made = {name: inspect(conn).get_pk_constraint(name)["constrained_columns"] for name in declared}
+    assert made == declared
 
 
 @pytest.mark.parametrize("conn", [pytest.param("postgresql", marks=pytest.mark.needs_postgresql)], indirect=True)

@@ -8,10 +8,11 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, inspect, text
 
-from gateway.store import Store, entitlements, provisioning
+from gateway.store import Store, customers, entitlements, last_good, provisioning
 from gateway.store.engine.ownership import migration_config
+from gateway.store.schema import metadata
 from gateway.store.store import _backend
-from gateway.tiers.model import Concern
+from gateway.tiers.model import Concern, LastGoodTier
 
 
 def _older(database_url: str, revision: str, *rows: tuple[str, dict[str, Any]]) -> Store:
@@ -70,6 +71,51 @@ def test_concerns_are_still_read(database_url: str) -> None:
     assert stored is not None
     assert stored.entitlement.concerns == (Concern("unknown_price", "price_é", "It has no tier."),)
     assert opened.read_now(lambda conn: entitlements.with_concern(conn, "unknown_price")) == [("skai", "u1")]
+    opened.close_now()
+
+
+_OWNER = {"app_id": "skai", "user_id": "u1"}
+_OF_STRIPE: dict[str, dict[str, Any]] = {
+    "customers": _OWNER | {"customer_id": "cus_1", "email": "a@example.com", "created_at": 1},
+    "prices": {"price_id": "price_1", "app_id": "skai", "tier": "pro", "lookup_key": None, "seen_at": 1},
+    "last_good_tiers": _OWNER
+    | {
+        "subscription_id": "sub_1", "customer_id": "cus_1", "tier": "pro", "price_id": None, "gives": True,
+        "status": "active", "updated_at": 1,
+    },
+    "disputes": _OWNER
+    | {
+        "object_id": "dp_1", "kind": "dispute", "customer_id": "cus_1", "remembered_at": 1, "wanted": 2, "open": True,
+        "found": "",
+    },
+    "checkouts": _OWNER | {"attempt": 4, "open": True, "tier": "pro", "price_id": "price_1", "begun_at": 1},
+}  # fmt: skip
+
+
+def test_stripe_ids_of_an_older_version_are_of_our_own_account(database_url: str) -> None:
+    opened = _older(database_url, "0007", *_OF_STRIPE.items())
+    for name, values in _OF_STRIPE.items():
+        table = metadata.tables[name]
+        [row] = opened.read_now(lambda conn, table=table: conn.execute(table.select()).mappings().all())
+        assert {"account": "", **values}.items() <= dict(row).items()
+    owner = opened.read_now(lambda conn: customers.owner(conn, "cus_1"))
+    assert owner is not None
+    assert owner.user_id == "u1"
+    opened.close_now()
+
+
+@pytest.mark.parametrize("source", ["subscription", "grant", "default"])
+def test_the_first_last_good_tiers_are_those_of_the_last_decisions(database_url: str, source: str) -> None:
+    decided = {
+        **_OWNER, "tier": "pro", "reason": "active", "source": source, "status": "active", "customer_id": "cus_1",
+        "subscription_id": "sub_1", "price_id": "price_pro", "changes_to_come": "[]", "concerns": "[]", "version": 1,
+        "changed_at": 50, "updated_at": 50,
+    }  # fmt: skip
+    opened = _older(database_url, "0004", ("entitlements", decided))
+    found = opened.read_now(lambda conn: last_good.of_user(conn, "skai", "u1"))
+    kept = LastGoodTier("sub_1", "cus_1", "pro", "price_pro", True, None, "active")
+    assert found == ({"sub_1": kept} if source == "subscription" else {})
+    assert opened.read_now(lambda conn: entitlements.get(conn, "skai", "u1")) is not None
     opened.close_now()
 
 
