@@ -21,7 +21,7 @@ from servers.shell import type_command
 from servers.traefik import until
 
 from gateway.litellm import LiteLLM
-from gateway.sandbox.sample_app import session_token
+from gateway.sandbox.demo.sample_app import session_token
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.settings import Secret, read_secret_file
 

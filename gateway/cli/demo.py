@@ -13,8 +13,9 @@ import aiohttp
 import click
 
 from gateway.cli.output import bad, good, say
-from gateway.sandbox.demo_stage import Stage, log_end, open_stage
-from gateway.sandbox.story import Story, StoryFailedError
+from gateway.sandbox.demo.processes import log_end
+from gateway.sandbox.demo.stage import Stage, open_stage
+from gateway.sandbox.demo.story import Story, StoryFailedError
 
 
 @click.command()
@@ -46,7 +47,7 @@ async def _demo(folder: Path, story: bool) -> int:
 
 async def _play(folder: Path, story: bool) -> int:
     started = time.monotonic()
-    async with open_stage(folder, good, for_clicks=not story) as stage:
+    async with open_stage(folder, good, fixed_ports=not story) as stage:
         if not story:
             _invite(stage)
             await asyncio.Event().wait()  # until we are canceled

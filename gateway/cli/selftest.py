@@ -15,10 +15,10 @@ from gateway.cli.environment import apps_option, catalog_of
 from gateway.cli.output import bad, good, say
 from gateway.cli.progress import progress
 from gateway.errors import ConfigError
-from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, can_play
-from gateway.sandbox.simulation import Simulation, open_simulation
 from gateway.sandbox.stories import Story, stories
-from gateway.sandbox.story_player import StoryPlayer
+from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError, can_play
+from gateway.sandbox.stories.player import StoryPlayer
+from gateway.sandbox.stories.simulation import Simulation, open_simulation
 from gateway.sandbox.stripe.dashboard import Shape
 
 

@@ -1,1 +1,1 @@
-"""A Stripe, a LiteLLM and a Cloudflare to play with. Imports nothing of ours but errors and log."""
+"""Fake vendors (`stripe`, `litellm`, `cloudflare`), the demo, and buyers' stories played against the product."""

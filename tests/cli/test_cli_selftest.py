@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.catalog import parse
 from gateway.cli.selftest import SHAPES, runs_of_app
-from gateway.sandbox.delivery_order import tiers_by_part
 from gateway.sandbox.stories import stories
+from gateway.sandbox.stories.delivery_order import tiers_by_part
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -58,7 +58,7 @@ async def test_each_app_is_proved_by_each_story(skpay: Skpay, tmp_path: Path) ->
     said = await skpay("selftest", "--apps", str(file), "--orders", "1")
     assert said.code == 0, said.out
     told = said.out.splitlines()
-    assert told[-1] == f"{2 * len(stories())} tellings of {2 * len(stories())} stories, 0 ended wrong"
+    assert told[-1] == f"{2 * len(stories())} runs of {2 * len(stories())} stories, 0 ended wrong"
     for number in range(2):
         assert sum(line.startswith(f"✓ app{number}: ") for line in told) == len(stories())
 

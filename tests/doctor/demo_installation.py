@@ -19,8 +19,8 @@ from servers.traefik import until
 import gateway
 from gateway.doctor import Finding, Options, examine
 from gateway.files import write_atomically
-from gateway.sandbox.demo_stage import Stage
-from gateway.sandbox.sample_app import session_token
+from gateway.sandbox.demo.sample_app import session_token
+from gateway.sandbox.demo.stage import Stage
 from gateway.settings import read_settings
 
 CliResult = list[tuple[str, str, str]]

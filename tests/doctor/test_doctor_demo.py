@@ -31,7 +31,7 @@ from doctor.demo_breaks import (
 from doctor.demo_patient import CliResult, Installation
 
 from gateway.doctor.stripe import NEEDED, USEFUL
-from gateway.sandbox import demo_stage
+from gateway.sandbox.demo import stage as demo_stage
 
 pytestmark = pytest.mark.needs_traefik
 
@@ -242,7 +242,7 @@ async def running_demo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
     monkeypatch.setattr(demo_stage, "_static", quick)
     async with (
-        demo_stage.open_stage(folder, lambda _: None, for_clicks=False) as stage,
+        demo_stage.open_stage(folder, lambda _: None, fixed_ports=False) as stage,
         aiohttp.ClientSession() as session,
     ):
         yield Installation(stage, session)

@@ -18,7 +18,7 @@ from servers.traefik import until
 
 from gateway.doctor import Options, examine
 from gateway.doctor.stripe import NEEDED, USEFUL
-from gateway.sandbox.sample_app import session_token
+from gateway.sandbox.demo.sample_app import session_token
 from gateway.sandbox.stripe import API_VERSION
 from gateway.settings import read_settings
 

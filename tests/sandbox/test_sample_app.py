@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from gateway.sandbox.sample_app import sample_app, session_token, user_id_of
+from gateway.sandbox.demo.sample_app import sample_app, session_token, user_id_of
 
 SECRET = "a-secret-of-the-sample-app-0123456789"
 HTML = {"Accept": "text/html,application/xhtml+xml"}

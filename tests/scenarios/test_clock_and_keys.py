@@ -12,9 +12,9 @@ from gateway.billing.checkout.prices import resolve_prices
 from gateway.billing.refresh.refresh import MAX_TIMER_SECONDS
 from gateway.billing.refresh.status import explain
 from gateway.catalog import parse
-from gateway.sandbox.delivery_order import DeliveryOrder
-from gateway.sandbox.simulation import Simulation, open_simulation
-from gateway.sandbox.story_player import DAY, StoryPlayer
+from gateway.sandbox.stories.delivery_order import DeliveryOrder
+from gateway.sandbox.stories.player import DAY, StoryPlayer
+from gateway.sandbox.stories.simulation import Simulation, open_simulation
 from gateway.store import customers
 from gateway.store.schema import entitlements, prices
 

@@ -16,9 +16,9 @@ from gateway.billing.refresh import rederive as rederive_module
 from gateway.billing.refresh.rederive import rederive, rules_digest
 from gateway.catalog import parse
 from gateway.catalog.model import Catalog
-from gateway.sandbox.delivery_order import DeliveryOrder
-from gateway.sandbox.simulation import Simulation, open_simulation
-from gateway.sandbox.story_player import DAY, StoryPlayer
+from gateway.sandbox.stories.delivery_order import DeliveryOrder
+from gateway.sandbox.stories.player import DAY, StoryPlayer
+from gateway.sandbox.stories.simulation import Simulation, open_simulation
 
 RAW = json.loads((Path(__file__).parents[2] / "apps.json").read_text(encoding="utf-8"))
 SHIPPED = parse(json.dumps(RAW).encode())

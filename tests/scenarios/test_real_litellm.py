@@ -20,10 +20,10 @@ from servers.traefik import until
 from gateway.billing.provision.provision import provision, renew_limits
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
-from gateway.sandbox.delivery_order import DeliveryOrder
-from gateway.sandbox.sample_app import session_token
-from gateway.sandbox.simulation import Simulation, open_simulation
-from gateway.sandbox.story_player import StoryPlayer
+from gateway.sandbox.demo.sample_app import session_token
+from gateway.sandbox.stories.delivery_order import DeliveryOrder
+from gateway.sandbox.stories.player import StoryPlayer
+from gateway.sandbox.stories.simulation import Simulation, open_simulation
 from gateway.settings import Secret
 from gateway.store import provisioning
 

@@ -7,10 +7,10 @@ import aiohttp
 import pytest
 
 from gateway.catalog import parse
-from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, can_play
-from gateway.sandbox.simulation import Simulation, open_simulation
 from gateway.sandbox.stories import Story, stories
-from gateway.sandbox.story_player import StoryPlayer
+from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError, can_play
+from gateway.sandbox.stories.player import StoryPlayer
+from gateway.sandbox.stories.simulation import Simulation, open_simulation
 
 # Every order of up to four events, in both shapes, once or twice each; longer chapters are sampled by number.
 ORDERS = 24

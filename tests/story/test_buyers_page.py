@@ -13,7 +13,7 @@ from servers.browser import ENTER, Browser
 from servers.found import require
 
 from gateway.access import links
-from gateway.sandbox.demo_stage import Stage, open_stage
+from gateway.sandbox.demo.stage import Stage, open_stage
 from gateway.settings import Secret
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="module")]
@@ -26,7 +26,7 @@ HEIGHTS = "return [...document.querySelectorAll('button, a')].filter(e => !e.hid
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """One stage for all: each test signs in as somebody else."""
     require("traefik")
-    async with open_stage(tmp_path_factory.mktemp("stage"), lambda line: None, for_clicks=False) as opened:
+    async with open_stage(tmp_path_factory.mktemp("stage"), lambda line: None, fixed_ports=False) as opened:
         yield opened
 
 

@@ -97,9 +97,9 @@ def test_a_gate_with_another_secret_fails_the_story(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from gateway.cli import main\n"
-        "from gateway.sandbox import demo_stage\n"
-        f"demo_stage._traefik = lambda: {str(wrapper)!r}\n"
-        "demo_stage.READY_SECONDS = 5.0\n"
+        "from gateway.sandbox.demo import processes, stage\n"
+        f"stage.find_traefik = lambda: {str(wrapper)!r}\n"
+        "processes.READY_SECONDS = 5.0\n"
         "sys.argv = ['skpay', 'demo', '--story']\n"
         "main()\n"
     )

@@ -18,10 +18,10 @@ from gateway.billing.refresh import grants
 from gateway.billing.refresh.status import limits, status
 from gateway.catalog.model import App, Tier
 from gateway.errors import UpstreamFailed
-from gateway.sandbox.delivery_order import DeliveryOrder, StoryFailedError, tiers_by_part
 from gateway.sandbox.litellm import Fault
-from gateway.sandbox.simulation import Simulation
 from gateway.sandbox.stories import Story
+from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError, tiers_by_part
+from gateway.sandbox.stories.simulation import Simulation
 from gateway.store import entitlements
 from gateway.urls import api_path, api_query, api_url
 
