@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.billing.checkout.portal import configuration, digest_of
+from gateway.billing.checkout.portal import configuration
 from gateway.billing.checkout.prices import differences, price_at_stripe, price_name
 from gateway.catalog.model import App, Price, Tier
 from gateway.doctor.context import CheckContext, run_check
@@ -16,9 +16,8 @@ from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.errors import UpstreamFailed
 from gateway.settings import STRIPE_API_BASE
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import StripeError
+from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.stripe.transport import API_VERSION, Transport
-from gateway.urls import api_path
 
 KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", "webhook endpoint"
 DELIVERIES, PORTAL = "webhook deliveries", "stripe portal"
@@ -197,13 +196,9 @@ async def _deliveries(context: CheckContext) -> list[Finding]:
         since = max(since, int(context.server_report["started_at"]))
     if since > now - youngest:
         return [ok(DELIVERIES, "the server started a moment ago; what came before, it reads by itself")]
-    page = await context.stripe.transport.get(
-        "/v1/events",
-        {"delivery_success": False, "created": {"gte": since, "lte": now - youngest}, "limit": 100},
-    )
-    events = page.get("data") or []
-    if events:
-        count = f"{len(events)}{' or more' if page.get('has_more') else ''}"
+    undelivered, more = await context.stripe.events.undelivered(since, now - youngest)
+    if undelivered:
+        count = f"{undelivered}{' or more' if more else ''}"
         remedy = "see the endpoint in Stripe's Dashboard: 400 is a wrong STRIPE_WEBHOOK_SECRET, 3xx a wrong URL"
         return [warning(DELIVERIES, f"{count} events of the last day were not taken by an endpoint", remedy)]
     return [ok(DELIVERIES, "none of the last day is waiting")]
@@ -231,36 +226,12 @@ async def _portal(context: CheckContext, app: App, kept_id: str, digest: str) ->
         found for found in [await price_at_stripe(context.stripe, price) for price in prices] if found is not None
     ]
     wanted = configuration(app, offered)
-    if digest_of(wanted) != digest:
+    if wanted.digest != digest:
         return [ok(subject, "is brought up to date at the next visit")]
     try:
-        found = await context.stripe.transport.get(api_path("v1/billing_portal/configurations", kept_id))
-    except StripeError as exc:
-        if exc.stripe_code != "resource_missing":
-            raise
+        lines = await context.stripe.portal.differences(kept_id, wanted)
+    except StripeNotFound:
         return [ok(subject, "is gone at Stripe: the next visit makes another")]
-    lines = list(_changed("", wanted, found))
     if lines:
         return [bad(subject, f"was changed at Stripe: {'; '.join(lines)}", "skpay portal push")]
     return [ok(subject, "as it was written: changes are paid at once, downgrades wait")]
-
-
-def _changed(path: str, wanted: Any, found: Any) -> Iterator[str]:
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key, value in wanted.items():
-            yield from _changed(f"{path}.{key}".lstrip("."), value, found.get(key))
-    elif _plain(wanted) != _plain(found):
-        shown = f"{found!r}, not {wanted!r}" if not isinstance(wanted, list) else "other entries than ours"
-        yield f"{path}: {shown}"
-
-
-def _plain(value: Any) -> Any:
-    """Without an order, and of an entry only what we write."""
-    if not isinstance(value, list):
-        return value
-    kept = ({name: _plain(part) for name, part in each.items() if name in _WRITTEN} if isinstance(each, dict) else each
-            for each in value)  # fmt: skip
-    return sorted(kept, key=str)
-
-
-_WRITTEN = ("product", "prices", "type")

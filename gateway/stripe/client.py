@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.stripe.checkout_sessions import CheckoutSessions
 from gateway.stripe.customers import Customers
+from gateway.stripe.events import Events
+from gateway.stripe.portal import Portal
 from gateway.stripe.prices import Prices
 from gateway.stripe.transport import Transport
 
@@ -12,7 +15,10 @@ class Stripe:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self.checkout_sessions = CheckoutSessions(transport)
         self.customers = Customers(transport)
+        self.events = Events(transport)
+        self.portal = Portal(transport)
         self.prices = Prices(transport)
 
     @property

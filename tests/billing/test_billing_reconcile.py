@@ -181,14 +181,14 @@ async def test_customers_of_a_test_clock_are_found_though_the_bulk_list_omits_th
 
 def hide_from_bulk_lists(monkeypatch: pytest.MonkeyPatch, customer_id: str) -> None:
     """What Stripe does with the customers of a test clock."""
-    pages = Stripe.pages
+    pages = Transport.pages
 
-    async def without(self: Stripe, path: str, params: Any = None) -> Any:
+    async def without(self: Transport, path: str, params: Any = None) -> Any:
         async for page in pages(self, path, params):
             hidden = path == "/v1/subscriptions" and "customer" not in (params or {})
             yield [each for each in page if not (hidden and each["customer"] == customer_id)]
 
-    monkeypatch.setattr(Stripe, "pages", without)
+    monkeypatch.setattr(Transport, "pages", without)
 
 
 async def test_limits_changed_by_hand_at_litellm_are_written_again(harness: Harness) -> None:
@@ -459,14 +459,14 @@ async def test_stripe_failing_in_the_middle_applies_nothing(harness: Harness) ->
 async def test_a_page_that_stripe_promises_but_does_not_send_is_an_error(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get = Stripe.get
+    get = Transport.get
 
-    async def cut(self: Stripe, path: str, params: Any = None) -> Any:
+    async def cut(self: Transport, path: str, params: Any = None) -> Any:
         answer = await get(self, path, params)
         return {**answer, "data": [], "has_more": True} if path == "/v1/subscriptions" else answer
 
     await harness.subscribed("u1", "pro")
-    monkeypatch.setattr(Stripe, "get", cut)
+    monkeypatch.setattr(Transport, "get", cut)
     with pytest.raises(UpstreamFailed, match="does not go on"):
         await dry(harness)
 

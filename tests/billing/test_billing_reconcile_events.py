@@ -156,13 +156,13 @@ async def failing_second_page(harness: Harness, monkeypatch: pytest.MonkeyPatch,
     subscription = harness.stripe.state.objects["subscription"][await harness.buy("u1", "pro")]
     for _ in range(230):
         harness.stripe.emit("customer.subscription.updated", subscription)
-    get = Stripe.get
+    get = Transport.get
 
-    async def broken(self: Stripe, path: str, params: Any = None) -> Any:
+    async def broken(self: Transport, path: str, params: Any = None) -> Any:
         second = path == "/v1/events" and (params or {}).get("starting_after")
         return answer() if second else await get(self, path, params)
 
-    monkeypatch.setattr(Stripe, "get", broken)
+    monkeypatch.setattr(Transport, "get", broken)
 
 
 def refusal() -> Any:
@@ -192,13 +192,13 @@ async def test_a_page_that_fails_keeps_the_cursor(
 async def test_what_is_no_event_keeps_no_other_out(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     await harness.buy("u1", "pro")
     lost = {event["id"] for event in harness.events() if event["type"] in TYPES}
-    get = Stripe.get
+    get = Transport.get
 
-    async def spoiled(self: Stripe, path: str, params: Any = None) -> Any:
+    async def spoiled(self: Transport, path: str, params: Any = None) -> Any:
         page = await get(self, path, params)
         return {**page, "data": [{"id": "evt_x", "object": "riddle"}, *page["data"]]} if path == "/v1/events" else page
 
-    monkeypatch.setattr(Stripe, "get", spoiled)
+    monkeypatch.setattr(Transport, "get", spoiled)
     await fill_inbox(harness.billing)
     assert lost <= await received(harness)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from servers.harness import Harness
 
-from gateway.billing.events.subjects import Subject, customer_of, meaning
 from gateway.store import inbox
+from gateway.stripe.event_content import EventObject, customer_of, event_content
 
 
 def thin(about: str, object_id: str, snapshot: str | None = None, event_id: str = "evt_thin") -> dict[str, Any]:
@@ -183,14 +183,14 @@ BODIES = {
     b"{}": None,
     b'{"related_object": null, "data": 7}': None,
     b'{"related_object": {"type": ["subscription"], "id": "sub_1"}}': None,
-    b'{"related_object": {"type": "subscription", "id": "sub_1"}}': Subject("subscription", "sub_1"),
+    b'{"related_object": {"type": "subscription", "id": "sub_1"}}': EventObject("subscription", "sub_1"),
     **{f'{{"related_object": {{"type": "subscription", "id": "{bad}"}}}}'.encode(): None for bad in BAD_IDS},
 }
 
 
 @pytest.mark.parametrize(("body", "subject"), BODIES.items())
-def test_only_a_known_type_and_a_plain_id_make_a_question(body: bytes, subject: Subject | None) -> None:
-    assert meaning(body).question == subject
+def test_only_a_known_type_and_a_plain_id_are_fetched(body: bytes, subject: EventObject | None) -> None:
+    assert event_content(body).to_fetch == subject
 
 
 @pytest.mark.parametrize(

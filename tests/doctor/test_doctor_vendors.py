@@ -373,10 +373,10 @@ async def test_disk_space(installation: Running, monkeypatch: pytest.MonkeyPatch
 async def test_the_clock_beside_stripes(installation: Running, ahead: int, state: str, measured: bool) -> None:
     """Whether the server has asked Stripe since its start or not."""
     installation.stripe.state.wall = lambda: time.time() - ahead
-    stripe = installation.application.parts.billing.stripe
-    stripe.clock_ahead_seconds = None
+    transport = installation.application.parts.billing.stripe.transport
+    transport.clock_ahead_seconds = None
     if measured:
-        await stripe.transport.get("/v1/prices", {"limit": 1})
+        await transport.get("/v1/prices", {"limit": 1})
     ((got, message),) = await findings(installation, "clock")
     assert got == state
     if state != "ok":

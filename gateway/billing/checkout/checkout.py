@@ -16,7 +16,6 @@ from gateway.billing.checkout.prices import resolve, resolve_prices
 from gateway.billing.checkout.sessions import (
     Purchase,
     create_session,
-    expire,
     expire_of_deleted,
     just_paid,
     sessions_to_settle,
@@ -28,8 +27,8 @@ from gateway.catalog.model import App, Tier
 from gateway.errors import Conflict, UpstreamFailed
 from gateway.store import checkouts, customers, last_good
 from gateway.store.checkouts import Checkout
-from gateway.stripe.errors import StripeError
-from gateway.stripe.transport import StripeObject
+from gateway.stripe.checkout_sessions import CheckoutSession
+from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.candidates import is_tier_subscription
 from gateway.tiers.model import Subscription
 
@@ -119,14 +118,13 @@ async def _open_session(
         each.customer_id for each in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
     }
     for session in await sessions_to_settle(billing, last, customer_id) if last is not None else ():
-        if session.get("customer") not in living:  # nobody can pay for a customer that was deleted
+        if session.customer_id not in living:  # nobody can pay for a customer that was deleted
             await expire_of_deleted(billing, session)
             continue
-        is_open = session.get("status") == "open"
-        if is_open and last is not None and _is_reusable(session, last, purchase, billing.now()):
-            return CheckoutLink(str(session["url"]), "checkout")
-        if is_open:
-            paid = not await expire(billing, str(session["id"]))
+        if session.is_open and last is not None and _is_reusable(session, last, purchase, billing.now()):
+            return CheckoutLink(session.url, "checkout")
+        if session.is_open:
+            paid = not await billing.stripe.checkout_sessions.expire(session.session_id)
         else:
             paid = await just_paid(billing, app_id, user_id, session, subscriptions)
         if paid:
@@ -142,21 +140,20 @@ async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
         lambda conn: checkouts.begin(conn, app_id, user_id, purchase.tier.tier_id, purchase.price.price_id, now)
     )
     session = await create_session(billing, purchase, begun)
-    session_id, url, expires_at = str(session["id"]), str(session["url"]), int(session["expires_at"])
 
     def record(conn: Connection) -> None:
-        checkouts.opened(conn, app_id, user_id, begun.attempt, session_id, url, expires_at)
+        checkouts.opened(conn, app_id, user_id, begun.attempt, session.session_id, session.url, session.expires_at)
 
     await billing.store.write(record)
-    return CheckoutLink(url, "checkout")
+    return CheckoutLink(session.url, "checkout")
 
 
-def _is_reusable(session: StripeObject, last: Checkout, purchase: Purchase, now: int) -> bool:
+def _is_reusable(session: CheckoutSession, last: Checkout, purchase: Purchase, now: int) -> bool:
     """Whether the open session is one for the very same purchase, with enough time left."""
-    same = last.session_id == session.get("id") and session.get("customer") == purchase.customer_id
+    same = last.session_id == session.session_id and session.customer_id == purchase.customer_id
     wanted = (purchase.tier.tier_id, purchase.price.price_id, purchase.success_url)
-    left = int(session.get("expires_at") or 0) - now
-    return same and (last.tier, last.price_id, session.get("success_url")) == wanted and left >= REUSE_AT_LEAST_SECONDS
+    left = session.expires_at - now
+    return same and (last.tier, last.price_id, session.success_url) == wanted and left >= REUSE_AT_LEAST_SECONDS
 
 
 async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
@@ -172,9 +169,9 @@ async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
     # A session whose answer was lost is looked for at each customer.
     for customer_id in living if last.session_id is None else [""]:
         for session in await sessions_to_settle(billing, last, customer_id):
-            if session.get("customer") not in living:
+            if session.customer_id not in living:
                 await expire_of_deleted(billing, session)
-            elif session.get("status") == "open" and not await expire(billing, str(session["id"])):
+            elif session.is_open and not await billing.stripe.checkout_sessions.expire(session.session_id):
                 raise Conflict(f"{user_id[:80]!r} has just paid; try again in a minute.", code="purchase_under_way")
     await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
 
@@ -204,10 +201,8 @@ async def _take_back(billing: Billing, checkout: Checkout, session_id: str) -> b
     app_id, user_id = checkout.app_id, checkout.user_id
     async with billing.lock(app_id, user_id):
         try:
-            unpaid = await expire(billing, session_id)
-        except StripeError as exc:
-            if exc.stripe_code != "resource_missing":
-                raise
+            unpaid = await billing.stripe.checkout_sessions.expire(session_id)
+        except StripeNotFound:
             unpaid = True  # Stripe does not know it any more: nobody can pay it
         if unpaid:
             await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -17,22 +15,10 @@ from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound, UpstreamFailed
 from gateway.store import customers, entitlements, instance
 from gateway.stripe.errors import StripeError
-from gateway.stripe.forms import Params
 from gateway.stripe.idempotency import create_once
+from gateway.stripe.portal import MAX_PRODUCTS, PlanChange, PortalConfiguration, is_configuration_unusable
 from gateway.stripe.prices import ResolvedPrice
-from gateway.stripe.transport import StripeObject
 from gateway.tiers.model import Subscription
-
-MAX_PRODUCTS = 10  # Stripe's limit of subscription_update.products
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of plan to confirm in the portal: one item of one subscription gets another price."""
-
-    subscription_id: str
-    item_id: str
-    price_id: str
 
 
 async def open_portal(billing: Billing, app: App, user_id: str) -> str:
@@ -46,7 +32,7 @@ async def portal_url(
     app: App,
     user_id: str,
     *,
-    change: Change | None = None,
+    change: PlanChange | None = None,
     customer_id: str | None = None,
     success_url: str | None = None,
 ) -> str:
@@ -56,26 +42,22 @@ async def portal_url(
     `success_url` is where they come to after confirming `change`; None: where apps.json says.
     """
     owner = customer_id or await _customer(billing, app, user_id)
-    params: dict[str, object] = {"customer": owner, "return_url": app.cancel_url}
-    if change is not None:
-        params["flow_data"] = _confirm(change, success_url or app.success_url)
+
+    async def session(*, made_anew: bool) -> str:
+        configuration_id = await _configuration(billing, app, made_anew=made_anew)
+        return await billing.stripe.portal.create_session(
+            owner, configuration_id, app.cancel_url, change=change, changed_url=success_url or app.success_url
+        )
+
     try:
-        return await _session(billing, app, params, made_anew=False)
+        return await session(made_anew=False)
     except StripeError as exc:
-        if exc.param == "configuration":  # switched off or deleted at Stripe
-            return await _session(billing, app, params, made_anew=True)
+        if is_configuration_unusable(exc):
+            return await session(made_anew=True)
         if exc.status not in (400, 404) or not await billing.stripe.customers.is_deleted(owner):
             raise
     await mark_deleted(billing, owner)
     return await portal_url(billing, app, user_id)
-
-
-async def _session(billing: Billing, app: App, params: Params, *, made_anew: bool) -> str:
-    configured = await _configuration(billing, app, made_anew=made_anew)
-    session = await billing.stripe.transport.post(
-        "/v1/billing_portal/sessions", {**params, "configuration": configured}
-    )
-    return str(session["url"])
 
 
 async def _customer(billing: Billing, app: App, user_id: str) -> str:
@@ -87,7 +69,7 @@ async def _customer(billing: Billing, app: App, user_id: str) -> str:
     return next((each.customer_id for each in known if each.customer_id == paying), known[0].customer_id)
 
 
-def change_to(subscription: Subscription, price_id: str) -> Change | None:
+def change_to(subscription: Subscription, price_id: str) -> PlanChange | None:
     """The change of plan that the portal can confirm, or None where only the whole portal helps.
 
     Stripe confirms changes of subscriptions with one item that is in good standing.
@@ -97,28 +79,13 @@ def change_to(subscription: Subscription, price_id: str) -> Change | None:
     item = subscription.items[0]
     if item.price_id == price_id or subscription.schedule_id is not None:
         return None
-    return Change(subscription.subscription_id, item.item_id, price_id)
-
-
-def _confirm(change: Change, success_url: str) -> Params:
-    return {
-        "type": "subscription_update_confirm",
-        "subscription_update_confirm": {
-            "subscription": change.subscription_id,
-            "items": [{"id": change.item_id, "price": change.price_id, "quantity": 1}],
-        },
-        "after_completion": {"type": "redirect", "redirect": {"return_url": success_url}},
-    }
+    return PlanChange(subscription.subscription_id, item.item_id, price_id)
 
 
 def kept_configuration(conn: Connection, app_id: str) -> tuple[str, str]:
     """(id, digest) of the portal configuration that was written last for an app; '' if none was."""
     kept_id, _, digest = (instance.get(conn, _key(app_id)) or "").partition(" ")
     return kept_id, digest
-
-
-def digest_of(wanted: Params) -> str:
-    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
 async def push_configurations(billing: Billing) -> dict[str, str]:
@@ -139,7 +106,7 @@ async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchang
     # "" is nobody's user id: one for all users of the app, or two at once would make two.
     async with billing.lock(app.app_id, ""):
         wanted = configuration(app, await _offered(billing, app))
-        digest = digest_of(wanted)
+        digest = wanted.digest
         kept_id, kept_digest = await billing.store.read(lambda conn: kept_configuration(conn, app.app_id))
         if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
             return kept_id
@@ -164,33 +131,22 @@ async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
     return found
 
 
-async def _write(billing: Billing, kept_id: str, wanted: Params, key_parts: tuple[str, ...]) -> str:
-    base = "/v1/billing_portal/configurations"
-    if kept_id:
-        try:
-            return str((await billing.stripe.transport.post(f"{base}/{kept_id}", wanted))["id"])
-        except StripeError as exc:
-            if exc.stripe_code != "resource_missing" or exc.status != 404:
-                raise
-
-    async def create(key: str) -> StripeObject:
-        return await billing.stripe.transport.post(base, wanted, idempotency_key=key)
-
-    return str((await create_once(create, key_parts, _no_leftover))["id"])
+async def _write(billing: Billing, kept_id: str, wanted: PortalConfiguration, key_parts: tuple[str, ...]) -> str:
+    portal = billing.stripe.portal
+    if kept_id and await portal.update_configuration(kept_id, wanted):
+        return kept_id
+    return await create_once(partial(portal.create_configuration, wanted), key_parts, _no_leftover)
 
 
-async def _no_leftover() -> StripeObject | None:
-    """A configuration that nobody uses harms nobody."""
+async def _no_leftover() -> str | None:
+    """An unused configuration does no harm."""
     return None
 
 
-def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:
-    """What this app's portal allows. Pure.
+def configuration(app: App, offered: list[ResolvedPrice]) -> PortalConfiguration:
+    """What this app's portal offers. Pure.
 
     Raises `UpstreamFailed` where an app sells more products than the portal can show.
-
-    Stripe's own defaults would give upgrades away: `proration_behavior` is `none` there, so that enterprise on day 1
-    and back on day 29 costs nothing (T17). Downgrades wait for the period's end; quantities cannot be changed.
     """
     products: dict[str, list[str]] = {}
     for price in offered:
@@ -203,22 +159,4 @@ def configuration(app: App, offered: list[ResolvedPrice]) -> dict[str, object]:
             detail=f"Stripe's portal shows {MAX_PRODUCTS} products at most, {app.app_id} sells {len(products)}; make "
             "the prices of a tier prices of one product, or stop selling some",
         )
-    at_end = [{"type": "decreasing_item_amount"}, {"type": "shortening_interval"}]
-    return {
-        "default_return_url": app.cancel_url,
-        "metadata": {"app_id": app.app_id},
-        "login_page": {"enabled": False},
-        "features": {
-            "customer_update": {"enabled": False},
-            "invoice_history": {"enabled": True},
-            "payment_method_update": {"enabled": True},
-            "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
-            "subscription_update": {
-                "enabled": bool(products),
-                "default_allowed_updates": ["price"],
-                "proration_behavior": "always_invoice",
-                "products": [{"product": product, "prices": prices} for product, prices in products.items()],
-                "schedule_at_period_end": {"conditions": at_end},
-            },
-        },
-    }
+    return PortalConfiguration(app.app_id, app.cancel_url, products)

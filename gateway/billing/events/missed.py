@@ -5,17 +5,16 @@ Stripe keeps events for 30 days. What is older is healed by reconcile's full pas
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 
 from gateway.billing.context import Billing
-from gateway.billing.events.receive import Received, parse_event, record
+from gateway.billing.events.receive import record
 from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
-from gateway.stripe.transport import StripeObject
+from gateway.stripe.event_content import EventHeader, parse_event
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +68,9 @@ async def fill_inbox(billing: Billing) -> FillResult:
     cursor: int | None = None
     listed = new = 0
     for start in range(0, len(TYPES), TYPES_A_CALL):
-        query = {"created": {"gte": since}, "types": TYPES[start : start + TYPES_A_CALL]}
+        types = TYPES[start : start + TYPES_A_CALL]
         await billing.reconciling.pace.wait()
-        async for page in billing.stripe.transport.pages("/v1/events", query):
+        async for page in billing.stripe.events.pages(types, since):
             cursor = stripe_time(billing) if cursor is None else cursor
             listed += len(page)
             new += await _record_page(billing, page)
@@ -97,9 +96,9 @@ async def _since(billing: Billing) -> int:
     return int(cursor) - OVERLAP_SECONDS
 
 
-async def _record_page(billing: Billing, page: list[StripeObject]) -> int:
+async def _record_page(billing: Billing, page: list[bytes]) -> int:
     """In one transaction; how many were new."""
-    read = [(event, body) for raw in page if (body := _body(raw)) and (event := _event(body)) is not None]
+    read = [(event, body) for body in page if (event := _event(body)) is not None]
 
     def job(tx: Transaction) -> int:
         new = sum(record(tx, billing, event, body) for event, body in read)
@@ -110,11 +109,7 @@ async def _record_page(billing: Billing, page: list[StripeObject]) -> int:
     return await billing.write(job)
 
 
-def _body(raw: StripeObject) -> bytes:
-    return json.dumps(raw, ensure_ascii=False).encode()
-
-
-def _event(body: bytes) -> Received | None:
+def _event(body: bytes) -> EventHeader | None:
     """None for what is no event: one such must not keep all others out for ever."""
     try:
         return parse_event(body)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
 
 from gateway.billing.accounts.account import event_concern
 from gateway.billing.context import Billing
 from gateway.billing.events.clock_skew import alert_skew, end_skew
-from gateway.billing.events.subjects import customer_id_in, word
 from gateway.billing.work.transaction import Loop, Transaction
-from gateway.errors import BadSignature, InvalidInput
+from gateway.errors import BadSignature
 from gateway.log import fields
 from gateway.store import inbox
+from gateway.stripe.event_content import EventHeader, parse_event
 from gateway.stripe.signature import verify
 
 log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What of an event we keep beside its raw bytes; `customer_id` is None where it names none."""
-
-    event_id: str
-    event_type: str
-    account: str
-    api_version: str
-    livemode: bool
-    customer_id: str | None
 
 
 async def receive(billing: Billing, body: bytes, signature: str) -> bool:
@@ -60,7 +46,7 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
     return new
 
 
-def record(tx: Transaction, billing: Billing, event: Received, body: bytes) -> bool:
+def record(tx: Transaction, billing: Billing, event: EventHeader, body: bytes) -> bool:
     """Put an event into the inbox; whether it is new. A new one of another account or mode opens an alert."""
     new = inbox.add(
         tx.conn,
@@ -76,24 +62,3 @@ def record(tx: Transaction, billing: Billing, event: Received, body: bytes) -> b
     concern = event_concern(billing, event.event_id, event.livemode, event.account) if new else None
     tx.open_alerts([concern] if concern else [])
     return new
-
-
-def parse_event(body: bytes) -> Received:
-    """What a snapshot (`event`) or thin (`v2.core.event`) event says about itself. Raises `InvalidInput`."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise InvalidInput("The event is not JSON.", code="invalid_event") from exc
-    if not isinstance(document, dict) or document.get("object") not in ("event", "v2.core.event"):
-        raise InvalidInput("The body is not a Stripe event.", code="invalid_event")
-    event_id, event_type = word(document.get("id")), word(document.get("type"))
-    if event_id is None or event_type is None:
-        raise InvalidInput("The event has no id or no type.", code="invalid_event")
-    return Received(
-        event_id=event_id,
-        event_type=event_type,
-        account=word(document.get("account")) or "",
-        api_version=word(document.get("api_version")) or "",
-        livemode=document.get("livemode") is True,
-        customer_id=customer_id_in(document),
-    )

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from gateway.billing.accounts.account import event_concern
 from gateway.billing.accounts.adopt import adopt_unknown
 from gateway.billing.context import Billing
-from gateway.billing.events.subjects import EventContent, Subject, customer_of, meaning
 from gateway.billing.refresh.disputes import UNREADABLE, is_dispute_event
 from gateway.billing.work.backoff import backoff_seconds
 from gateway.billing.work.transaction import Transaction
@@ -22,7 +21,7 @@ from gateway.log import fields
 from gateway.store import customers, disputes, inbox
 from gateway.store.customers import Customer
 from gateway.store.inbox import Event
-from gateway.stripe.errors import StripeError
+from gateway.stripe.event_content import EventContent, EventObject, event_content
 from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
@@ -53,10 +52,10 @@ class _RoutedEvent:
     duplicate_of: Event | None = None
 
     @property
-    def question(self) -> Subject | None:
+    def question(self) -> EventObject | None:
         """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
         return (
-            self.meaning.question if self.meaning and self.customer_id is None and self.duplicate_of is None else None
+            self.meaning.to_fetch if self.meaning and self.customer_id is None and self.duplicate_of is None else None
         )
 
 
@@ -104,7 +103,7 @@ def _meaning(event: Event, billing: Billing) -> EventContent | None:
     if event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return None
     of_a_charge = event.type.removeprefix("v1.").startswith(("charge.", "radar."))
-    return meaning(event.body) if event.customer_id is None or of_a_charge else None
+    return event_content(event.body) if event.customer_id is None or of_a_charge else None
 
 
 def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
@@ -138,11 +137,9 @@ async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
         return found
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            answer = await billing.stripe.transport.get(subject.path, subject.params)
-        return replace(found, customer_id=customer_of(answer), asked=True)
+            customer_id = await billing.stripe.events.customer_id_of(subject)
+        return replace(found, customer_id=customer_id, asked=True)
     except (UpstreamFailed, TimeoutError) as exc:
-        if isinstance(exc, StripeError) and exc.stripe_code == "resource_missing":
-            return replace(found, asked=True)
         detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
         refused = isinstance(exc, UpstreamFailed) and not exc.retryable
         return replace(found, failed=detail or "Stripe cannot be asked", asked=True, refused=refused)

@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.events.subjects import CHARGE, DISPUTE, FRAUD_WARNING, Subject
 from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.transaction import Transaction
 from gateway.log import fields
 from gateway.store import disputes
 from gateway.store.disputes import StoredDispute
 from gateway.stripe.errors import StripeError
+from gateway.stripe.event_content import CHARGE, DISPUTE, FRAUD_WARNING, EventObject
 from gateway.stripe.transport import StripeObject
 from gateway.tiers import shapes
 from gateway.tiers.disputes import is_closed
@@ -36,7 +36,7 @@ class DisputeAnswer:
     dispute: Contested | None
 
 
-def is_dispute_event(event_type: str, subject: Subject) -> bool:
+def is_dispute_event(event_type: str, subject: EventObject) -> bool:
     """Whether this event is about a charge that is contested, so that it must be stored."""
     if subject.kind == CHARGE:
         return event_type.removeprefix("v1.") == "charge.refunded"
@@ -65,7 +65,7 @@ async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[Di
 
 
 async def _read(billing: Billing, stored: StoredDispute) -> Contested | None:
-    subject, customer_id = Subject(stored.kind, stored.object_id), stored.customer_id
+    subject, customer_id = EventObject(stored.kind, stored.object_id), stored.customer_id
     try:
         raw = await billing.stripe.transport.get(subject.path)
     except StripeError as exc:
