@@ -1,4 +1,4 @@
-"""The keys of signed assertions, made when the first app wants them."""
+"""The keys of signed assertions, derived when an app first uses them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from gateway.settings import Settings
 
 
 class AssertionKeys:
-    """While no app has asked for assertions nothing is derived from ADMIN_TOKEN, and nothing of it shown."""
+    """While no app uses assertions, no key is derived from ADMIN_TOKEN and none is published."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.signer: Signer | None = None
 
     async def prepare(self, catalog: Catalog) -> None:
-        """Make `signer` if one of these apps wants assertions."""
+        """Create `signer` if one of these apps uses assertions."""
         if self.signer is None and any(app.assertion for app in catalog.apps.values()):
             keys = await asyncio.to_thread(assertion_keys, self._settings.admin_token)
             self.signer = Signer(self._settings.public_url, keys)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The public halves."""
+        """The public keys."""
         return self.signer.jwks if self.signer is not None else {"keys": []}

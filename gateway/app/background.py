@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests: each piece has a name, and no failure ends it unseen."""
+"""Background tasks by name; a failure is logged and never ends one."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Background:
-    """Runs each piece of work until it returns; one that fails is logged and begun again a second later."""
+    """Runs each task until it returns. A task that fails is logged and restarted after a second."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, work: Work) -> None:
-        """Begin `work`, in place of what runs under this name."""
+        """Start `work`, replacing the task of this name."""
         earlier = self._tasks.get(name)
         if earlier is not None:
             earlier.cancel()
         self._tasks[name] = asyncio.create_task(_until_done(name, work), name=name)
 
     async def stop(self) -> None:
-        """Cancel everything and wait for its end. Twice is once."""
+        """Cancel every task and wait until it has ended. Idempotent."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
         for task in tasks:

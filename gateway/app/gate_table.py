@@ -1,4 +1,4 @@
-"""The gate's tier table beside the store: filled from it, and told of each change while it is being filled too."""
+"""Keeps the gate's tier table equal to the store: loaded from it, then updated with each change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ ROWS_A_CHUNK = 1_000
 class GateTable:
     """`table` is what the gate reads; only this changes it.
 
-    `changed(app_id, user_id)` is called in the same step of the loop in which somebody's tier, or the instant at which
-    it ends, becomes another one.
+    `changed(app_id, user_id)` is called synchronously when a user's tier, or the instant at which it ends, changes.
     """
 
     def __init__(self, changed: Callable[[str, str], None]) -> None:
@@ -25,7 +24,7 @@ class GateTable:
         self._changed = changed
 
     async def load(self, store: Store, catalog: Catalog) -> None:
-        """Every user's tier, a chunk at a time, between which the loop runs; the old ones serve until the last."""
+        """Load every user's tier in chunks, between which the event loop runs; the old table serves until the end."""
         for app in catalog.apps.values():
             loading = self.table.load(app.app_id)
             try:
@@ -45,13 +44,13 @@ class GateTable:
             self._changed(app_id, user_id)
 
     def forget(self, app_id: str, user_id: str) -> None:
-        """Nothing is known of this user any more."""
+        """Remove the user from the table."""
         self.table.remove(app_id, user_id)
         self._changed(app_id, user_id)
 
 
 async def _read(store: Store, app: App, loading: TableLoad) -> None:
-    """A tier's former id stays as it is: the gate knows those. Whose tier the app does not have has the first one."""
+    """Former ids of tiers are kept: the gate resolves them. Users of a tier that the app lacks get the default tier."""
     known = {tier_id for tier in app.tiers for tier_id in (tier.tier_id, *tier.was)}
     after = ""
     while rows := await store.read(partial(entitlements.page, app_id=app.app_id, after=after, limit=ROWS_A_CHUNK)):

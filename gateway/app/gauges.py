@@ -1,4 +1,4 @@
-"""What waits and what a person must look at, as gauges."""
+"""Gauges of waiting work and open alerts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT_SECONDS = 5.0
 
 
 async def keep_gauges(registry: Registry, store: Store) -> None:
-    """Count every five seconds, for ever; while the store cannot answer the last figures stay."""
+    """Count every five seconds, without end; while the store is unavailable the last figures stay."""
     open_alerts = registry.gauge("skpay_alerts", "Open alerts.").of()
     waiting = registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
     jobs = registry.gauge("skpay_provisioning_jobs", "Provisioning jobs for LiteLLM by state.", ("state",))

@@ -1,4 +1,4 @@
-"""The use cases without a server: for a command while none runs."""
+"""The use cases for a command while no server runs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from gateway.stripe.transport import Transport
 
 @contextlib.asynccontextmanager
 async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Billing]:
-    """Billing that nobody else shares; the instance lock keeps a server from starting meanwhile.
+    """Billing on a store of its own; the instance lock prevents a server from starting meanwhile.
 
-    What it leaves to be done (refreshes, wishes), the next server does. Raises `ConfigError`, also for a key of another
-    Stripe account, and `UpstreamFailed` while Stripe cannot say whose it is.
+    Jobs that it leaves are done by the next server. Raises `ConfigError`, also for a key of another Stripe account,
+    and `UpstreamFailed` if Stripe cannot be asked for the key's account.
     """
     catalog, _ = CatalogFile(settings, environ).read()
     async with contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Opening the ports that the service listens on."""
+"""Opens the ports that the service listens on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def open_site(runner: web.AppRunner, host: str, port: int) -> None:
 
 
 async def bound(name: str, port: int, opening: Awaitable[T]) -> T:
-    """The opened port; one that is taken is a problem of the settings, told by name."""
+    """The opened port. Raises `ConfigError` that names the setting if the port is in use."""
     try:
         return await opening
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""What an edit of apps.json would take away from somebody who has it."""
+"""Refuses an apps.json that lacks an app or a tier which users have."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from gateway.store import Store, entitlements
 
 
 async def refuse_removed_tiers(store: Store, catalog: Catalog, apps_file: str) -> None:
-    """Raise `ConfigError` where an edit takes a tier away that somebody has: they would be cut off by a slip of the
-    keyboard."""
+    """Raise `ConfigError` if an app or a tier that users have was removed: a typing error must not cut users off."""
     removed = []
     for (app_id, tier_id), count in (await store.read(entitlements.tiers_in_use)).items():
         app = catalog.app(app_id)

@@ -1,4 +1,4 @@
-"""The alert `sessions_not_verified`: nobody sees a 401 where a session that does not verify counts as signed out."""
+"""The alert `sessions_not_verified`: an invalid session counts as signed out, so no 401 shows a wrong secret."""
 
 from __future__ import annotations
 

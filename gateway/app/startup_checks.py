@@ -1,4 +1,4 @@
-"""What Stripe must be asked once after a start: whose key it is, and after a loss or a restore, who is ours."""
+"""Requests to Stripe after a start: the account of the key and, after a loss or a restore, the customers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.log import fields
 log = logging.getLogger(__name__)
 
 START_SECONDS = 4.0
-"""How long a start waits for Stripe: an outage there must not become one here."""
+"""How long a start waits for Stripe: an outage of Stripe must not be one of ours."""
 RETRY_SECONDS = 5.0
 PURGE_SECONDS = 86_400.0
 _RECOVERY = {
@@ -27,7 +27,7 @@ _RECOVERY = {
 
 
 class StartupChecks:
-    """`problems` is what /ready tells; an entry of ours goes when its question is answered."""
+    """`problems` is what /ready reports; an entry is removed when Stripe has answered."""
 
     def __init__(self, billing: Billing, problems: MutableMapping[str, str]) -> None:
         self._billing = billing
@@ -36,7 +36,7 @@ class StartupChecks:
         self._recovery = ""
 
     async def run_before_serving(self) -> None:
-        """Before anything is served. Raises `ConfigError` for a key of another account; an outage stops no start."""
+        """Raises `ConfigError` for a key of another account. An outage of Stripe does not prevent the start."""
         billing = self._billing
         self._check = AccountCheck(billing, await billing.store.read(binding))
         self._recovery = await billing.store.write(begin_recovery)
@@ -50,7 +50,7 @@ class StartupChecks:
             self._report_unchecked(exc)
 
     async def retry_until_answered(self) -> None:
-        """While serving: until each question is answered."""
+        """While serving, until Stripe has answered each request."""
         while self._check is not None:
             try:
                 await self._ask(self._check)

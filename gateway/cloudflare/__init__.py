@@ -1,4 +1,4 @@
-"""Cloudflare's API, for one remotely managed tunnel and its DNS; and how ours stands between other people's."""
+"""Cloudflare's API for one remotely managed tunnel and its DNS records, merged with those of others."""
 
 from gateway.cloudflare.client import API_BASE, Cloudflare
 from gateway.cloudflare.dns import DnsPlan, RecordChange, dns_plan, zone_of

@@ -52,8 +52,8 @@ class Cloudflare:
     async def tunnel_configuration(self, account_id: str, tunnel_id: str) -> Json:
         """The whole `config` of a tunnel; empty if it never had one.
 
-        Raises `Conflict` for a tunnel that is managed by cloudflared's own file: what the API holds has no effect on
-        it. An answer of any other shape than a configuration's is refused, since what is read here is written back.
+        Raises `Conflict` for a tunnel that is managed by cloudflared's own file: the API's configuration has no effect
+        on it. An answer of any other shape is refused, since what is read here is written back.
         """
         result = _object((await self._request("GET", _path(account_id, tunnel_id), None)).get("result"))
         if result.get("source") == "local":
@@ -61,7 +61,7 @@ class Cloudflare:
         return _config(result, tunnel_id)
 
     async def put_tunnel_configuration(self, account_id: str, tunnel_id: str, config: Mapping[str, Any]) -> Json:
-        """Replace the tunnel's whole `config`, other people's rules included; what Cloudflare holds afterwards."""
+        """Replace the tunnel's whole `config`, with the rules of others; returns Cloudflare's new one."""
         answer = await self._request("PUT", _path(account_id, tunnel_id), {"config": config})
         return _config(_object(answer.get("result")), tunnel_id)
 
@@ -75,16 +75,16 @@ class Cloudflare:
         return await self._pages(api_path("zones", zone_id, "dns_records"), _RECORDS_PER_PAGE)
 
     async def create_dns_record(self, zone_id: str, record: Mapping[str, Any]) -> None:
-        """Repeated, it is refused: there is one already."""
+        """Not idempotent: Cloudflare refuses a second record."""
         await self._request("POST", api_path("zones", zone_id, "dns_records"), record, _DNS_HINTS)
 
     async def update_dns_record(self, zone_id: str, record_id: str, change: Mapping[str, Any]) -> None:
-        """Change these fields of a record and no other."""
+        """Change only these fields of a record."""
         path = api_path("zones", zone_id, "dns_records", record_id)
         await self._request("PATCH", path, change, _DNS_HINTS)
 
     async def _pages(self, path: str, per_page: int) -> list[Json]:
-        """Every page of a list; Cloudflare may make them smaller than they were asked for."""
+        """Every page of a list; Cloudflare may make pages smaller than requested."""
         found: list[Json] = []
         for page in range(1, _MAX_PAGES + 1):
             answer = await self._request("GET", path, None, _DNS_HINTS, {"page": page, "per_page": per_page})
@@ -123,7 +123,7 @@ class Cloudflare:
             raise UpstreamFailed("Cloudflare cannot be reached.", detail=f"{type(exc).__name__} {method}") from exc
 
     def _result(self, response: aiohttp.ClientResponse, raw: bytes, hints: Mapping[int, str]) -> Json:
-        """An answer that says success in both ways."""
+        """An answer with both a status of success and `success: true`."""
         status, ray = response.status, response.headers.get("Cf-Ray", "")
         if 300 <= status < 400:
             raise UpstreamFailed(

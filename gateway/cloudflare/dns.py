@@ -1,6 +1,6 @@
-"""The DNS records that lead our hosts to the tunnel, beside everybody else's, and what is missing of them. Pure.
+"""The DNS records that lead the apps' hosts to the tunnel, and the changes that a zone needs for them. Pure.
 
-A host has one CNAME, proxied, to the tunnel. Whatever else stands at its name is somebody's: it is told, never touched.
+A host has one CNAME, proxied, to the tunnel. Any other record of its name is reported as a conflict and never changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Record = Mapping[str, Any]
-# Next to our CNAME there can be none of these: Cloudflare refuses it, or somebody else answers for the name.
+# None of these can exist beside the CNAME: Cloudflare refuses it, or another server answers for the name.
 _CONFLICTING_TYPES = ("A", "AAAA", "CNAME", "NS")
 
 
@@ -30,7 +30,7 @@ class RecordChange:
 
 @dataclass(frozen=True, slots=True)
 class DnsPlan:
-    """`conflicts` describe other records at our hosts' names; `hosts_without_zone` are in no zone that we can read."""
+    """`conflicts` describe other records of the hosts' names; `hosts_without_zone` are in no zone that can be read."""
 
     record_changes: tuple[RecordChange, ...]
     conflicts: tuple[str, ...]
@@ -38,14 +38,14 @@ class DnsPlan:
 
 
 def zone_of(host: str, zones: Iterable[str]) -> str | None:
-    """The zone in which the host's name is: the longest that it ends with."""
+    """The zone of the host's name: the longest that it ends with."""
     return max((zone for zone in zones if f".{host}".endswith(f".{zone}")), key=len, default=None)
 
 
 def dns_plan(wanted: Sequence[Record], zones: Mapping[str, str], records: Mapping[str, Sequence[Record]]) -> DnsPlan:
-    """What it takes for `wanted` to be there. `zones` are ids by name, `records` those of each zone id.
+    """The changes that create `wanted`. `zones`: name → id; `records`: zone id → its records.
 
-    When it is done, doing it again finds nothing to do.
+    Idempotent: once applied, there are no changes.
     """
     found = {zone_id: _by_name(in_zone) for zone_id, in_zone in records.items()}
     record_changes: list[RecordChange] = []
@@ -57,7 +57,7 @@ def dns_plan(wanted: Sequence[Record], zones: Mapping[str, str], records: Mappin
         if zone is None:
             hosts_without_zone.append(host)
             continue
-        # A zone's own name servers stand at its name and are in nobody's way.
+        # A zone's own NS records have its name and conflict with nothing.
         there = [each for each in found[zones[zone]].get(host, []) if host != zone or each.get("type") != "NS"]
         ours = [each for each in there if _same_target(each, record)]
         if len(there) > len(ours):

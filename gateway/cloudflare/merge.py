@@ -1,7 +1,7 @@
-"""Our rules among everybody else's in a tunnel's configuration, and what that changes. Pure.
+"""The apps' rules merged into a tunnel's configuration, and the difference. Pure.
 
-cloudflared takes the first rule that matches, and `*.example.com` matches any depth. So ours stand first: each names
-one host exactly, takes nothing from anybody, and no wildcard can lead one of our hosts past Traefik.
+cloudflared takes the first rule that matches, and `*.example.com` matches any depth. So the apps' rules come first:
+each names one host exactly, takes no other host, and no wildcard can lead an app's host past Traefik.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _CATCH_ALL = {"service": "http_status:404"}
 
 
 def merged(current: Config, wanted_rules: Sequence[Rule], our_hosts: Iterable[str]) -> dict[str, Any]:
-    """`current` with `wanted_rules` in the place of every rule for one of our hosts, whatever its path or service.
+    """`current` with `wanted_rules` in place of every rule for one of their hosts, with any path or service.
 
-    What stands in such a rule's `originRequest` stays, Access above all, which lets nobody in without a sign-in: in
-    ours for the whole host, and for a path in a rule of its own that leads where ours does.
-    Rules for other hosts stay as they are, in their order; so does everything besides the rules. The catch-all that is
-    there stays last; only where there is none, the wanted one, or 404, is added. Doing it twice is doing it once.
+    A replaced rule's `originRequest` is kept, above all Access, which requires a sign-in: for a whole host in the new
+    rule, for a path in a rule of its own with the new rule's service.
+    Rules for other hosts keep their place, and everything besides the rules stays. An existing catch-all stays last;
+    if there is none, the wanted one, or 404, is added. Idempotent.
     """
     present = [rule for rule in current.get("ingress") or () if not _is_catch_all(rule)]
     new = [dict(rule) for rule in wanted_rules if not _is_catch_all(rule)]
@@ -40,8 +40,8 @@ def merged(current: Config, wanted_rules: Sequence[Rule], our_hosts: Iterable[st
 
 
 def _with_options(wanted: Rule, present: Sequence[Rule]) -> list[dict[str, Any]]:
-    """Our rule for a host, with the options of those that it replaces. The first rule for the whole host hides all
-    that come after it."""
+    """The rule for a host, with the options of those that it replaces. The first rule for the whole host hides all
+    later ones."""
     rules: list[dict[str, Any]] = []
     for rule in present:
         options = {**(rule.get("originRequest") or {}), **(wanted.get("originRequest") or {})}
@@ -53,9 +53,9 @@ def _with_options(wanted: Rule, present: Sequence[Rule]) -> list[dict[str, Any]]
 
 
 def changes(current: Config, wanted: Config) -> list[str]:
-    """The rules of both, a line each, `+`, `-` or a space before it; empty if they say the same in the same order.
+    """The rules of both, one a line after `+`, `-` or a space; empty if they are equal and in the same order.
 
-    Cloudflare gives a rule back with empty fields that nobody sent; those are no difference.
+    Cloudflare returns rules with empty fields that were not sent; those are no difference.
     """
     before, after = _lines(current), _lines(wanted)
     if before == after:
@@ -69,7 +69,7 @@ def _is_catch_all(rule: Rule) -> bool:
 
 
 def _host(rule: Rule) -> str:
-    """The rule's host in one spelling: cloudflared matches a host in Unicode by its punycode twin, too."""
+    """The rule's host in one spelling: cloudflared matches a Unicode host by its punycode form, too."""
     hostname = str(rule.get("hostname") or "")
     try:
         return ascii_host(hostname)

@@ -1,4 +1,4 @@
-"""Writes a person's limits to LiteLLM, reads the answer back and says where the two differ."""
+"""Writes a user's limits to LiteLLM, reads the answer back and reports the differences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LiteLLM:
 
     Needs a key that may call /user/update, /user/info, /v2/user/info, /customer/new, /customer/update, /customer/info,
     /budget/new, /budget/update and /budget/info (the master key, or one of a proxy admin with these `allowed_routes`).
-    Every method raises `UpstreamFailed`; every one may be repeated, which changes nothing. `clock` gives epoch seconds.
+    Every method raises `UpstreamFailed` and is idempotent. `clock` gives epoch seconds.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class LiteLLM:
             )
 
     async def check_key(self) -> None:
-        """Return if LiteLLM lets our key read budgets; raise `UpstreamFailed` if not. Changes nothing."""
+        """Return if the key may read budgets; raise `UpstreamFailed` if not. Changes nothing."""
         await self._budget(_PROBE_USER)
 
     async def denied_routes(self) -> tuple[str, ...]:
-        """The routes that our key may not call, of all that are needed. Nothing is changed: each is asked with what
-        LiteLLM must refuse, and a key without the right is refused before that."""
+        """The required routes that the key may not call. Changes nothing: each request is invalid, and LiteLLM checks
+        the key's rights before the request."""
         return tuple([path for method, path, body in _ROUTE_PROBES if await self._is_denied(method, path, body)])
 
     async def _is_denied(self, method: str, path: str, body: Mapping[str, object]) -> bool:
@@ -82,7 +82,7 @@ class LiteLLM:
         except UpstreamFailed as exc:
             if exc.status in (401, 403):
                 return True
-            # A list that is too long to be read was allowed all the same.
+            # A list that is too long to be read was permitted, too.
             if exc.status is None or exc.status >= 500:
                 raise
         return False
@@ -95,10 +95,10 @@ class LiteLLM:
         previous_budget_duration: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> Provisioned:
-        """Give an internal user these limits, whether LiteLLM knows it or not; effective with its next call.
+        """Give an internal user these limits, creating it if need be; effective with its next call.
 
-        `previous_budget_duration` is what was written last, None if unknown; an unchanged one is not sent again.
-        `metadata` is laid over what the user has: LiteLLM replaces the whole, and other people's keys stand in it.
+        `previous_budget_duration` is the one written last, None if unknown; an unchanged one is not sent.
+        `metadata` is merged into the user's own: LiteLLM replaces the whole object, and other programs keep keys in it.
         """
         check_litellm_id(litellm_id)
         return await self._provision_internal_user(litellm_id, limits, previous_budget_duration, metadata)
@@ -131,8 +131,8 @@ class LiteLLM:
     async def provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
         """Put a customer (end user) on a budget that all customers of the tier share; effective with its next call.
 
-        The budget is created or corrected first. A customer is never sent a limit of its own: on a customer with a
-        shared budget LiteLLM would write it into the budget, for everybody.
+        The budget is created or corrected first. A customer is never sent a limit of its own: LiteLLM would write it
+        into the shared budget, for all customers.
         """
         check_litellm_id(litellm_id)
         return await self._provision_customer(litellm_id, budget_id, limits)
@@ -145,7 +145,7 @@ class LiteLLM:
         if answer.status == 404:
             answer = await self._wire.call("POST", "/customer/new", body=body, expect=(400,))
         if answer.status == 400:
-            # Somebody else created it in between; a 400 for any other reason is refused here again.
+            # Created in between by another request; a 400 for any other reason is refused here, too.
             answer = await self._wire.call("POST", "/customer/update", body=body)
         row = _row_with_id(answer.row, "user_id", litellm_id, "/customer/update")
         missing = limit_fields.mismatches(wanted, row)
@@ -156,7 +156,7 @@ class LiteLLM:
         )
 
     async def ensure_budget(self, budget_id: str, limits: Limits) -> Provisioned:
-        """Make the budget that a tier's customers share hold these limits; writes only what differs."""
+        """Write these limits to the budget that a tier's customers share, where they differ."""
         check_litellm_id(budget_id)
         wanted = limit_fields.budget_fields(limits)
         found = await self._budget(budget_id)
@@ -172,14 +172,14 @@ class LiteLLM:
         return Provisioned(limit_fields.budget_answer(row), limit_fields.mismatch_lines(missing, row), changed)
 
     async def compare_internal_user(self, litellm_id: str, limits: Limits) -> LimitsComparison | None:
-        """What LiteLLM holds of an internal user, beside these limits; None if it knows none. Nothing is written."""
+        """An internal user at LiteLLM compared with these limits; None if there is none. Nothing is written."""
         row = await self._user(litellm_id)
         return (
             limit_fields.compare(limit_fields.user_fields(limits), row, limit_fields.user_answer(row)) if row else None
         )
 
     async def compare_budget(self, budget_id: str, limits: Limits) -> LimitsComparison | None:
-        """What LiteLLM holds of a budget, beside these limits; None if it knows none. Nothing is written."""
+        """A budget at LiteLLM compared with these limits; None if there is none. Nothing is written."""
         row = await self._budget(budget_id)
         return (
             None
@@ -188,7 +188,7 @@ class LiteLLM:
         )
 
     async def compare_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> LimitsComparison | None:
-        """What LiteLLM holds of a customer, beside this budget with these limits; None if it knows none.
+        """A customer at LiteLLM compared with this budget and these limits; None if there is none.
 
         Nothing is written.
         """
@@ -203,16 +203,16 @@ class LiteLLM:
             "models": limit_fields.model_names(limits),
             **limit_fields.budget_fields(limits),
         }
-        # A customer's answer has the limits in its budget only; the id of the budget stands in both.
+        # A customer's answer has the limits in its budget only; the id of the budget is in both.
         merged = {**found, "budget_id": row.get("budget_id"), "models": row.get("models")}
         return limit_fields.compare(
             wanted, merged, limit_fields.customer_answer(row, limit_fields.budget_answer(found))
         )
 
     async def spending_customers(self) -> list[str]:
-        """The id of every customer that LiteLLM has counted spend for; '' stands for calls that named nobody.
+        """The id of every customer with spend at LiteLLM; '' for calls that named no user.
 
-        LiteLLM has no pages for this list: up to 64 MiB of it are read, some 100 000 customers. Needs a key that may
+        LiteLLM does not page this list: up to 64 MiB of it are read, some 100 000 customers. Needs a key that may
         call /customer/list too.
         """
         answer = await self._wire.call("GET", "/customer/list", max_bytes=_MAX_LIST_BYTES)
@@ -224,7 +224,7 @@ class LiteLLM:
         ]
 
     async def key_holder(self, key_hash: str) -> KeyHolder | None:
-        """Whose virtual key has this SHA-256 (hex), by which LiteLLM keeps it; None for one that does not work.
+        """The owner of the virtual key with this SHA-256 (hex), which is LiteLLM's id of it; None if it does not work.
 
         Needs a key that may call /key/info too.
         """
@@ -237,10 +237,10 @@ class LiteLLM:
     async def prove_enforcement(
         self, app_id: str, mode: str, keys: tuple[Secret, ...], user_header: str
     ) -> EnforcementProof:
-        """Whether a call with the app's shared `keys` that names a user with no requests is refused for that reason.
+        """Whether LiteLLM refuses a call of a user whose rate limit is 0, made with the app's shared `keys`.
 
-        The user stands for nobody and stays at LiteLLM. `internal_user`: proves it only for a key of that user, since
-        LiteLLM enforces an internal user's limits for their own keys alone.
+        The user is made for this test and stays at LiteLLM. `internal_user`: LiteLLM enforces an internal user's
+        limits only for keys of that user.
         """
         own_id = probe_id(app_id)
         if mode == "customer":
@@ -252,7 +252,7 @@ class LiteLLM:
         return await probe_enforcement(self._wire.with_keys(keys), user_header, own_id)
 
     async def delete_user(self, mode: str, litellm_id: str) -> None:
-        """Delete a `customer` or `internal_user`; one that LiteLLM does not know is no error.
+        """Delete a `customer` or `internal_user`; not an error if there is none.
 
         Needs a key that may call /customer/delete and /user/delete too.
         """
@@ -261,13 +261,13 @@ class LiteLLM:
         await self._wire.call("POST", path, body={"user_ids": [litellm_id]}, expect=(404,))
 
     async def _user(self, litellm_id: str) -> Mapping[str, object]:
-        """The user's row, empty if LiteLLM knows none. The newer route is absent from old versions: 404 as well."""
+        """The user's row, empty if there is none. Old versions lack the newer route: 404 as well."""
         query = {"user_id": litellm_id}
         answer = await self._wire.call("GET", "/v2/user/info", query=query, expect=(404,))
         row: object = answer.row
         if answer.status == 404:
             answer = await self._wire.call("GET", "/user/info", query=query, expect=(404,))
-            # 1.80 answers 200 for an unknown user, with a row that names nobody.
+            # 1.80 answers 200 for an unknown user, with a row without a user id.
             row = answer.row.get("user_info")
         return row if isinstance(row, dict) and row.get("user_id") == litellm_id else {}
 
@@ -276,7 +276,7 @@ class LiteLLM:
         return _row_with_id(answer.row.get("data"), "user_id", body["user_id"], "/user/update")
 
     def _without_reset_race(self, body: dict[str, object], row: Mapping[str, object]) -> dict[str, object]:
-        """`body` without a budget_duration that LiteLLM has already; with the spend set back if its job is late."""
+        """`body` without a budget_duration that LiteLLM has already; with the spend reset if LiteLLM's job is late."""
         if row.get("budget_duration") == body.get("budget_duration"):
             return {name: value for name, value in body.items() if name != "budget_duration"}
         if "budget_duration" in body and limit_fields.reset_is_due(row, self._clock()):
@@ -307,7 +307,7 @@ class LiteLLM:
     ) -> Mapping[str, object]:
         body = {"budget_id": budget_id, **missing}
         if "budget_duration" in missing and limit_fields.reset_is_due(row, self._clock()):
-            # Left alone, LiteLLM would move this a whole period on, and nobody's spend would be set back.
+            # LiteLLM would move the reset a whole period on and not reset the spend.
             body["budget_reset_at"] = row["budget_reset_at"]
         answer = await self._wire.call("POST", "/budget/update", body=body)
         if answer.body is None:

@@ -1,8 +1,8 @@
 """Whether LiteLLM enforces limits at all: a call that must be refused, made as the app makes its calls.
 
-LiteLLM 1.106.2 looks at a key's models, then at the rate limits, then at the request's own fields. So a call without
-`messages` is refused with 429 where the rate limit of 0 counts, and with 400 where it does not: it reaches no model
-and costs nothing either way.
+LiteLLM 1.106.2 checks a key's models, then the rate limits, then the request's own fields. So a call without
+`messages` is refused with 429 where the rate limit of 0 is enforced, and with 400 where it is not: it reaches no
+model and costs nothing.
 """
 
 from __future__ import annotations

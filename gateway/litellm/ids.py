@@ -1,4 +1,4 @@
-"""Which ids may name a user in LiteLLM. Pure."""
+"""The ids that a user may have at LiteLLM. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gateway.errors import InvalidInput
 
 _MAX_ID_LENGTH = 255
 # LiteLLM's own rows and accounts (1.106.2, litellm/constants.py). A limit written on one of these is the proxy's own:
-# `default_user_id` is whoever holds the master key, `litellm-proxy-budget` the budget of the whole proxy.
+# `default_user_id` is the owner of the master key, `litellm-proxy-budget` the budget of the whole proxy.
 _RESERVED = frozenset(
     {"default_user_id", "litellm-cli", "litellm-internal-health-check", "litellm_internal_jobs", "litellm-dashboard"}
 )

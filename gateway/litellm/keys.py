@@ -1,4 +1,4 @@
-"""Whose a virtual key is, by LiteLLM's row of it. Pure."""
+"""The owner of a virtual key, by LiteLLM's row of it. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KeyHolder:
 
 
 def holder(info: Mapping[str, object], now: float) -> KeyHolder | None:
-    """The holder of a key that works now; None for a key that is blocked, over, deleted or nobody's.
+    """The owner of a key that works now; None for one that is blocked, expired, deleted or has no owner.
 
     LiteLLM 1.106.2 answers 200 for deleted keys too, out of an archive; older versions have no `status`.
     """

@@ -1,4 +1,4 @@
-"""What a tier's limits are in LiteLLM's words, and where an answer differs from them. Pure."""
+"""A tier's limits as LiteLLM's fields, and the differences of an answer from them. Pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BUDGET_FIELDS = ("budget_id", "max_budget", "budget_duration", "budget_reset_at
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """What LiteLLM answered to the last write, and where that is not what was asked for.
+    """LiteLLM's answer to the last write, and its differences from the request.
 
     `answer` holds the limits, the models and the spend, never a key. `differences` are lines for an operator.
-    `budget_changed`: the budget that all customers of a tier share was written; the others obey the old one for up to
-    60 s, until LiteLLM's cache forgets them or they are provisioned too.
+    `budget_changed`: the budget that all customers of a tier share was written. For the other customers LiteLLM
+    caches the old one for up to 60 s, or until they are provisioned.
     """
 
     answer: Json
@@ -44,9 +44,9 @@ class Provisioned:
 
 @dataclass(frozen=True, slots=True)
 class LimitsComparison:
-    """What LiteLLM holds of somebody now, beside what it should.
+    """What LiteLLM has of a user, customer or budget, compared with what it should have.
 
-    `differences` are lines for an operator. `less` and `more`: somewhere it allows less, or more, than it should.
+    `differences` are lines for an operator. `less` and `more`: a limit is lower, or higher, than it should be.
     """
 
     answer: Json
@@ -56,7 +56,7 @@ class LimitsComparison:
 
 
 def compare(expected: Json, row: Json, answer: Json) -> LimitsComparison:
-    """`row` compared with `expected`; `answer` is what is worth keeping of it."""
+    """`row` compared with `expected`; `answer` is the part of it to keep."""
     missing = mismatches(expected, row)
     signs = {_sign(name, wanted, row.get(name)) for name, wanted in missing.items()}
     return LimitsComparison(answer, mismatch_lines(missing, row), allows_less=-1 in signs, allows_more=1 in signs)
@@ -95,24 +95,24 @@ def user_fields(limits: Limits) -> dict[str, object]:
 
 
 def mismatches(expected: Json, answer: Json) -> dict[str, object]:
-    """The part of `expected` that `answer` does not hold."""
+    """The part of `expected` that `answer` lacks."""
     return {name: wanted for name, wanted in expected.items() if not _holds(name, wanted, answer.get(name))}
 
 
 def without_nulls(expected: Json) -> dict[str, object]:
-    """The same wish with a very large number wherever it says unlimited."""
+    """The same fields with a very large number for unlimited."""
     return {name: _UNLIMITED_NUMBERS.get(name) if wanted is None else wanted for name, wanted in expected.items()}
 
 
 def mismatch_lines(missing: Json, answer: Json) -> tuple[str, ...]:
-    """One line for each thing that LiteLLM did not take."""
+    """One line for each field that LiteLLM did not take."""
     return tuple(f"{name}: wanted {wanted!r}, LiteLLM has {answer.get(name)!r}" for name, wanted in missing.items())
 
 
 def reset_is_due(row: Json, now: float) -> bool:
-    """Whether this row's budget period is over but LiteLLM's job has not yet set its spend back.
+    """Whether this row's budget period is over and LiteLLM's job has not yet reset its spend.
 
-    Writing budget_duration in that moment moves budget_reset_at a whole period on and keeps the old spend.
+    Writing budget_duration then moves budget_reset_at a whole period on and keeps the old spend.
     """
     text = row.get("budget_reset_at")
     if not isinstance(text, str) or not text:
@@ -125,17 +125,17 @@ def reset_is_due(row: Json, now: float) -> bool:
 
 
 def user_answer(row: Json) -> dict[str, object]:
-    """An internal user's row, cut to what is worth keeping."""
+    """The part of an internal user's row to keep."""
     return {name: row.get(name) for name in _USER_FIELDS}
 
 
 def customer_answer(row: Json, budget: Json) -> dict[str, object]:
-    """A customer's row, cut to what is worth keeping, with its budget."""
+    """The part of a customer's row to keep, with its budget."""
     return {**{name: row.get(name) for name in _CUSTOMER_FIELDS}, "budget": budget}
 
 
 def budget_answer(row: Json) -> dict[str, object]:
-    """A budget's row, cut to what is worth keeping."""
+    """The part of a budget's row to keep."""
     return {name: row.get(name) for name in _BUDGET_FIELDS}
 
 
@@ -144,13 +144,13 @@ def _holds(name: str, wanted: object, got: object) -> bool:
         enough = _UNLIMITED_NUMBERS.get(name)
         return got is None or (enough is not None and isinstance(got, int | float) and got >= enough)
     if name == "models" and isinstance(wanted, list):
-        # No list at all is every model too; 1.80 has none for customers, and so cannot limit theirs.
+        # No list means every model; 1.80 has none for customers, and so cannot limit theirs.
         return set(got if isinstance(got, list) and got else ALL_MODELS) == set(wanted)
     return got == wanted and not isinstance(got, bool)
 
 
 def _sign(name: str, wanted: object, got: object) -> int:
-    """-1 where less is allowed than wanted, 1 where more, 0 where that cannot be said."""
+    """-1 if less is allowed than expected, 1 if more, 0 if they cannot be compared."""
     if name == "models" and isinstance(wanted, list):
         have, want = set(got if isinstance(got, list) and got else ALL_MODELS), set(wanted)
         if have == set(ALL_MODELS):

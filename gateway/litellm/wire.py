@@ -1,4 +1,4 @@
-"""One call to LiteLLM: keys, time and size limits, and what each kind of failure means."""
+"""One call to LiteLLM: keys, time and size limits, and the error for each kind of failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=3)
 _MAX_BODY_BYTES = 1024 * 1024
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 # LiteLLM 1.106.2 answers 400 or 401 "Authentication Error, Can't reach database server…" while its database is away.
-# The one place where the text of an error decides: nothing else in the answer tells an outage from a refusal.
+# The one place where the text of an error decides: nothing else in the answer distinguishes an outage from a refusal.
 _OUTAGE_STATUSES = frozenset({400, 401})
 _OUTAGE_WORDS = ("database", "can't reach", "connector", "no_db_connection")
 _MAX_DETAIL = 300
@@ -25,7 +25,7 @@ _MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What LiteLLM answered: any status, always JSON."""
+    """LiteLLM's answer: any status, always JSON."""
 
     status: int
     body: object
@@ -49,14 +49,14 @@ class Answer:
 
 
 def is_outage(status: int, reason: str) -> bool:
-    """Whether the same request may well succeed later: the one table of what to retry."""
+    """Whether the same request may succeed later: the one table of what to retry."""
     if status in _RETRYABLE_STATUSES or status >= 500:
         return True
     return status in _OUTAGE_STATUSES and any(word in reason.lower() for word in _OUTAGE_WORDS)
 
 
 class Wire:
-    """Sends requests with the newest key, and on 401 with the older ones, as long as a key is being rolled."""
+    """Sends requests with the newest key, and on 401 with the older ones, while a key is being rolled."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, keys: tuple[Secret, ...]) -> None:
         self._session = session
@@ -82,7 +82,7 @@ class Wire:
     async def call_as_app(
         self, method: str, path: str, body: Mapping[str, object], headers: Mapping[str, str]
     ) -> Answer:
-        """The answer to a call of an app's, whatever its status."""
+        """The answer to a model call as an app makes it, with any status."""
         return await self._with_first_accepted_key(method, path, body, None, _MAX_BODY_BYTES, headers)
 
     async def call_without_key(self, path: str) -> Answer:
@@ -98,7 +98,7 @@ class Wire:
         max_bytes: int,
         more_headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """With the first key that LiteLLM knows."""
+        """With the first key that LiteLLM accepts."""
         answer = Answer(401, {"error": {"message": "no key is set"}})
         for key in self._keys:
             answer = await self._once(method, path, body, query, key, max_bytes, more_headers)
@@ -133,7 +133,7 @@ class Wire:
             raise UpstreamFailed("LiteLLM could not be reached.", detail=f"{path}: {type(exc).__name__}") from exc
 
     def error_from(self, path: str, answer: Answer) -> UpstreamFailed:
-        """The error that this answer is."""
+        """The error for this answer."""
         return UpstreamFailed(
             f"LiteLLM answered {answer.status} to {path}.",
             code=None if is_outage(answer.status, answer.reason) else "litellm_refused",
@@ -147,7 +147,7 @@ class Wire:
         return Wire(self._session, self._base_url, keys)
 
     def without_keys(self, text: str) -> str:
-        """A vendor's text with stars in the place of our keys and their hashes."""
+        """A vendor's text with stars in place of our keys and their hashes."""
         for key in self._keys:
             value = key.reveal()
             for trace in (value, hashlib.sha256(value.encode()).hexdigest()):
@@ -157,7 +157,7 @@ class Wire:
 
 async def _read(response: aiohttp.ClientResponse, path: str, max_bytes: int) -> Answer:
     if 300 <= response.status < 400:
-        # A sign-in page or another host stands before LiteLLM: asking again leads to the same place.
+        # A sign-in page or another host answers in place of LiteLLM: a retry would get the same.
         raise UpstreamFailed(
             f"LiteLLM's address answers {path} with a redirect.",
             code="litellm_refused",
@@ -173,7 +173,7 @@ async def _read(response: aiohttp.ClientResponse, path: str, max_bytes: int) -> 
     try:
         body: object = json.loads(data)
     except (ValueError, RecursionError) as exc:
-        # HTML of a proxy in between while LiteLLM restarts, a truncated body: whatever the status says.
+        # A proxy's HTML while LiteLLM restarts, or a truncated body; the status does not matter.
         raise UpstreamFailed(
             "LiteLLM's answer is not JSON.", status=response.status, detail=f"{path}: {len(data)} bytes"
         ) from exc
