@@ -14,6 +14,7 @@ from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gateway.catalog.identity import KINDS
 from gateway.catalog.leaves import Leaf, Shape
 from gateway.catalog.shape import DocumentShape
 from gateway.cli.commands import SECTIONS, Noun
@@ -100,7 +101,9 @@ def _key_row(key: str, field: FieldInfo, path: str, examples: list[Any]) -> Sequ
     shown = (
         _code(json.dumps(example, ensure_ascii=False)) if below is None else f"[below](#{_anchor(path, key, in_list)})"
     )
-    return _code(key), _type(field.annotation), _default(field), constraint or _NONE, shown, field.description or _NONE
+    default = _required_for(key) if path.endswith("identity[]") else ""
+    default = default or _default(field)
+    return _code(key), _type(field.annotation), default, constraint or _NONE, shown, field.description or _NONE
 
 
 def _anchor(path: str, key: str, in_list: bool) -> str:
@@ -114,6 +117,12 @@ def _default(field: FieldInfo) -> str:
     if value in (None, "", []) or isinstance(value, Shape):
         return _NONE
     return _code(json.dumps(value))
+
+
+def _required_for(key: str) -> str:
+    """The identity kinds that require the key."""
+    kinds = [name for name, kind in KINDS.items() if key in kind.required]
+    return f"required for {', '.join(kinds)}" if kinds else ""
 
 
 def _leaf(field: FieldInfo) -> Leaf | None:
