@@ -73,7 +73,7 @@ class CredentialResolver:
         # (app id, the entry's number) → until when its issuer is considered unresponsive, in the loop's time.
         self._unresponsive_until: dict[tuple[str, int], float] = {}
         self._lookups_total = registry.counter(
-            "skpay_identity_lookups_total", "Credentials that others were asked about.", ("app", "kind", "outcome")
+            "skpay_identity_lookups_total", "Credentials looked up at identity providers.", ("app", "kind", "outcome")
         )
 
     def follow(self, catalog: Catalog) -> None:

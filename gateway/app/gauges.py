@@ -15,9 +15,9 @@ COUNT_SECONDS = 5.0
 async def keep_gauges(registry: Registry, store: Store) -> None:
     """Count every five seconds, without end; while the store is unavailable the last figures stay."""
     open_alerts = registry.gauge("skpay_alerts", "Open alerts.").of()
-    waiting = registry.gauge("skpay_inbox_waiting", "Events that were received but not routed yet.").of()
+    waiting = registry.gauge("skpay_inbox_waiting", "Received events that are not routed yet.").of()
     jobs = registry.gauge("skpay_provisioning_jobs", "Provisioning jobs for LiteLLM by state.", ("state",))
-    notice_gauge = registry.gauge("skpay_notices", "Notices to apps that wait or were given up.", ("state",))
+    notice_gauge = registry.gauge("skpay_notices", "Pending and dead notices to apps.", ("state",))
     while True:
         with contextlib.suppress(SkpayError):
             open_alerts.set(len(await store.read(alerts.live)))

@@ -44,7 +44,7 @@ class Changes:
         self._version = ""
         self._streams: set[Stream] = set()
         self._open = registry.gauge("skpay_gate_streams", "Open streams of changes.").of()
-        self._total = registry.counter("skpay_gate_changes_total", "Changes that the gate numbered.").of()
+        self._total = registry.counter("skpay_gate_changes_total", "Changes that the gate published.").of()
 
     @property
     def full(self) -> bool:

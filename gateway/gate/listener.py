@@ -36,7 +36,9 @@ class Listener:
         self.failed = gate.registry.counter(
             "skpay_gate_failures_total", "Requests that failed with an internal error."
         ).of()
-        seconds = gate.registry.histogram("skpay_gate_seconds", "Time from a whole request to its answer.", _BOUNDS)
+        seconds = gate.registry.histogram(
+            "skpay_gate_seconds", "Seconds from a complete request to its answer.", _BOUNDS
+        )
         self.observe: Callable[[float], None] = seconds.of().observe
         self._open = gate.registry.gauge("skpay_gate_connections", "Open connections to the gate.").of()
         self._max_connections = max_connections

@@ -16,11 +16,13 @@ class MemoryGauges:
         self._table = table
         self._apps: Mapping[str, AppAccess] = {}
         label = ("app",)
-        self._users = registry.gauge("skpay_tier_table_users", "Users whose tier the gate knows.", label)
-        self._table_bytes = registry.gauge("skpay_tier_table_bytes", "Memory that those take, about.", label)
-        self._tokens = registry.gauge("skpay_cached_credentials", "Verified tokens the gate remembers.", label)
+        self._users = registry.gauge("skpay_tier_table_users", "Users in the tier table.", label)
+        self._table_bytes = registry.gauge(
+            "skpay_tier_table_bytes", "Approximate memory of the tier table in bytes.", label
+        )
+        self._tokens = registry.gauge("skpay_cached_credentials", "Verified credentials in the gate's caches.", label)
         self._token_bytes = registry.gauge(
-            "skpay_cached_credentials_bytes", "Memory that those tokens take, about.", label
+            "skpay_cached_credentials_bytes", "Approximate memory of those caches in bytes.", label
         )
         registry.before_render(self._read)
 

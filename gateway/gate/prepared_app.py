@@ -1,4 +1,4 @@
-"""What the gate can work out once per reload rather than once per request."""
+"""What the gate computes once per reload instead of once per request."""
 
 from __future__ import annotations
 
@@ -17,30 +17,26 @@ from gateway.metrics import Metric, Value
 
 
 class PreparedApp:
-    """One app: the head of the 200 of each tier, counters at hand, hosts as bytes."""
+    """One app: the head of each tier's 200, its counters, its hosts as bytes."""
 
     def __init__(self, access: AppAccess, requests: Metric[Value], signer: Signer | None = None) -> None:
         self.access = access
         self.app = access.app
         self.app_id = access.app.app_id
-        self.requests = requests
+        self._requests = requests
         self.assertions = _assertions(self.app, signer)
         self._hosts = frozenset(self.app.hosts)
         self.host_bytes = frozenset(host.encode("ascii") for host in self.app.hosts)
         self._sign_in = _own_page(self.app.sign_in_url, self._hosts)
-        # tier_id -> the answer up to X-SK-User, and the two counters of a request that passes.
+        # tier_id -> the 200 up to X-SK-User, and the counters of requests that pass with a user and without.
         self.tiers = {
             tier.tier_id: (
                 OK_START + tier_block(self.app_id, tier),
-                requests.of(self.app_id, tier.tier_id, "allowed"),
-                requests.of(self.app_id, tier.tier_id, "anonymous"),
+                self.counter("allowed", tier.tier_id),
+                self.counter("anonymous", tier.tier_id),
             )
             for tier in self.app.tiers
         }
-
-        # The same by any tier id that may stand in the table: for anybody known, where no rule asks for more.
-        self.passes = {tier_id: (*self.tiers[tier.tier_id][:2], tier) for tier_id, tier in access.policy.tiers.items()}
-        self.default_tier_response = self.passes[self.app.default_tier.tier_id]
         self.paid_path_prefixes = access.policy.paid_path_prefixes
         self.cors = cors_lines_by_origin(self.app.cors)
 
@@ -49,24 +45,28 @@ class PreparedApp:
         return host_name(host.decode("latin-1")) in self._hosts
 
     def is_sign_in_page(self, path: Path) -> bool:
-        """Sending somebody from the sign-in page to the sign-in page would never end."""
+        """A redirect from the sign-in page to itself would never end."""
         return self._sign_in is not None and path.literal == self._sign_in
 
+    def counter(self, outcome: str, tier_id: str = "") -> Value:
+        """The counter of the requests with this outcome."""
+        return self._requests.of(self.app_id, tier_id, outcome)
+
     def count(self, outcome: str, tier_id: str = "") -> None:
-        """One more request that did not simply pass."""
-        self.requests.of(self.app_id, tier_id, outcome).value += 1
+        """One more request with this outcome."""
+        self.counter(outcome, tier_id).value += 1
 
 
 def _assertions(app: App, signer: Signer | None) -> Assertions | None:
     if not app.assertion:
         return None
     if signer is None:
-        raise ValueError(f"app {app.app_id}: there is nothing to sign its assertions with")
+        raise ValueError(f"app {app.app_id}: assertions need a signer")
     return Assertions(signer, app.app_id)
 
 
 def _own_page(url: str | None, hosts: frozenset[str]) -> str | None:
-    """The path of a page that is on one of these hosts, None if it is elsewhere."""
+    """The path of a page on one of these hosts, None for a page elsewhere."""
     if url is None:
         return None
     parts = urlsplit(url)

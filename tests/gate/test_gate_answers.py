@@ -14,7 +14,7 @@ from gateway.access import links
 from gateway.access.app_access import app_access
 from gateway.catalog.identity import UserKeyIdentity
 from gateway.gate import GateHandler
-from gateway.gate.handler import NOT_VERIFIED
+from gateway.gate.forward_auth import NOT_VERIFIED
 from gateway.metrics import Registry
 from gateway.settings import Secret
 

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 import pytest
-from gate.gate_stage import Stage, ask, head, raw, stage
+from access.access_samples import NOW
+from gate.gate_stage import Stage, ask, exchange, head, raw, stage
 from gate.test_gate_waiting import INTROSPECTED
 
 from gateway.access.authentication import AuthenticatedUser, CredentialLookup
@@ -134,3 +135,23 @@ async def test_a_user_whom_others_must_name_is_answered_in_time_whatever_litellm
         answer = await ask(on.port, user="bob")
         assert (answer.status, answer.header("X-SK-User")) == (200, "bob")
         assert 0.7 < time.monotonic() - started < 3
+
+
+@pytest.mark.usefixtures("on_time")
+async def test_a_credential_that_is_revoked_while_its_request_waits_is_not_cached() -> None:
+    async def resolve(app_id: str, lookup: CredentialLookup) -> AuthenticatedUser:
+        return AuthenticatedUser("bob", int(NOW) + 30)
+
+    async with stage(INTROSPECTED, resolve=resolve) as on:
+        pending = provisioned_by(on)
+        call = raw(head(more=[("X-Api-Key", "sk-key-of-bob")]))
+        waiting = asyncio.create_task(exchange(on.port, call))
+        async with asyncio.timeout(5):
+            while "bob" not in pending:  # noqa: ASYNC110  # what the gate does, not an event of ours
+                await asyncio.sleep(0.002)
+        on.gate.credential_changed("skai", "bob")
+        pending["bob"].set_result(None)
+        await waiting
+        assert on.gate.request_cache.answer(call) is None
+        await exchange(on.port, call)
+        assert on.gate.request_cache.answer(call) is not None

@@ -8,7 +8,9 @@ from access.access_samples import APP, with_app
 from gate.gate_stage import head, raw, stage
 from gate.mutated_requests import CarefulConnection, answered, differences
 
+from gateway.catalog.values import header_name_problem
 from gateway.gate.protocol import Connection
+from gateway.gate.request_cache import SUFFIX_HEADERS
 
 REQUESTS = 20_000
 
@@ -45,3 +47,7 @@ def test_a_head_with_too_many_headers_is_refused_though_both_its_parts_are_known
     long = raw([*head(more=many), ("X-Forwarded-Server", "t")])
     last = raw([*head(), ("X-Forwarded-Server", "t")])
     asyncio.run(same([short, last], long))
+
+
+def test_no_credential_can_stand_in_a_header_of_the_suffix() -> None:
+    assert [name for name in SUFFIX_HEADERS if not header_name_problem(name.decode())] == []

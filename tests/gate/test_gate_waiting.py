@@ -209,7 +209,7 @@ async def test_a_head_that_waited_has_no_body() -> None:
 
 async def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert credential_lookups.LOOKUP_TIMEOUT_SECONDS == 1.0
-    monkeypatch.setattr("gateway.gate.handler.LOOKUP_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.gate.forward_auth.LOOKUP_TIMEOUT_SECONDS", 0.05)
     async with lookup_stage() as (on, other):
         started = asyncio.get_running_loop().time()
         answers = await exchange(on.port, key("one") + key("two") + key("three"), answers=3)
