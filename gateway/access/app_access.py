@@ -11,7 +11,7 @@ from gateway.access.identity.verifier import CredentialVerifier, VerifierContext
 from gateway.access.jwks import KeyRing
 from gateway.access.keys import UserKeys
 from gateway.access.policy import Policy
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
 from gateway.catalog.model import App
 from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secrets

@@ -1,4 +1,4 @@
-"""Our own user keys: `skp_…`, kept as hashes. Pure."""
+"""API keys of apps (`ska_…`) and users (`skp_…`), of which only hashes are stored. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 
 class KeyOwner(NamedTuple):
-    """Whose key it is: a key of one app is nothing to another."""
+    """The user of a key, and the one app where it is valid."""
 
     app_id: str
     user_id: str
 
 
-UserKeys = Mapping[str, KeyOwner]
-"""`key_hash(key)` → owner. Live: a revoked key is taken out, and refused by the next request."""
+UserKeys = Mapping[bytes, KeyOwner]
+"""`key_hash(key)` → owner. Live: a revoked key is removed, and refused from the next request on."""
 
 
-def key_hash(key: str) -> str:
-    """SHA-256 in hex: keys are long and random, so nothing slower is needed."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+def key_hash(key: str) -> bytes:
+    """SHA-256. A slower hash is not needed, because keys have 256 random bits."""
+    # Bytes of a header that are not UTF-8 arrive as surrogates: a wrong key, not an internal error.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -16,7 +16,7 @@ class GateApps:
     """`access`: app id → the app as installed last."""
 
     def __init__(self) -> None:
-        self._owners: Mapping[str, KeyOwner] = {}
+        self._owners: Mapping[bytes, KeyOwner] = {}
         self._made_of: tuple[object, object] = (None, None)
         self.access: dict[str, AppAccess] = {}
 
@@ -24,7 +24,7 @@ class GateApps:
         self,
         catalog: Catalog,
         secrets: Mapping[SecretRef, Secrets],
-        owners: Mapping[str, KeyOwner],
+        owners: Mapping[bytes, KeyOwner],
         key_ring: Callable[[str], KeyRing],
     ) -> set[KeyOwner] | None:
         """Rebuild `access`, keeping the caches of what did not change. `owners`: every live user key by its hash;

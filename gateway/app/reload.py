@@ -7,13 +7,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from gateway.access.keys import KeyOwner
+from gateway.access.keys import KeyOwner, key_hash
 from gateway.app.assemble import Parts
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.removed_tiers import refuse_removed_tiers
 from gateway.app.traefik_document import render
-from gateway.billing.accounts.keys import hash_key
 from gateway.billing.checkout.checkout import expire_withdrawn
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.provision.provision import ensure_default_budgets, renew_limits
@@ -126,12 +125,12 @@ class CatalogReload:
     def _install_keys(self, read: Read, live: Sequence[keys.Key]) -> None:
         parts = self._parts
         catalog, secrets = read
-        owners = {key.key_hash.hex(): KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
+        owners = {key.key_hash: KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
         hashes: dict[str, tuple[bytes, ...]] = {}
         for app in catalog.apps.values():
             configured = secrets[app.api_key] if app.api_key else ()
             created = [key.key_hash for key in live if key.kind == "app" and key.app_id == app.app_id]
-            hashes[app.app_id] = (*(hash_key(secret.reveal()) for secret in configured), *created)
+            hashes[app.app_id] = (*(key_hash(secret.reveal()) for secret in configured), *created)
         parts.billing.app_keys = hashes
         changed_owners = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
         parts.gate.install(parts.apps.access, parts.assertion_keys.signer, changed_owners)

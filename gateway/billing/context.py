@@ -15,7 +15,7 @@ from gateway.billing.reconcile.state import ReconcileState
 from gateway.billing.work.transaction import Job, Transaction, Wakeups, new_wakeups
 from gateway.catalog.model import App, Catalog, Price, Tier
 from gateway.catalog.secret_ref import SecretRef
-from gateway.errors import InvalidInput, NotFound
+from gateway.errors import NotFound
 from gateway.litellm import LiteLLM
 from gateway.settings import Secrets
 from gateway.store import Store
@@ -23,8 +23,6 @@ from gateway.stripe.client import Stripe
 from gateway.stripe.prices import ResolvedPrice
 
 T = TypeVar("T")
-
-MAX_USER_ID = 200
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -133,13 +131,3 @@ def tier_of(app: App, tier_id: str) -> Tier:
             fields={"tiers": [each.tier_id for each in app.tiers if not each.internal]},
         )
     return tier
-
-
-def check_user_id(user_id: str) -> str:
-    """`user_id` itself if it is 1 to 200 printable characters. Raises `InvalidInput`.
-
-    Compared byte for byte everywhere; nothing is trimmed or folded, or two people could become one.
-    """
-    if not 1 <= len(user_id) <= MAX_USER_ID or not user_id.isprintable():
-        raise InvalidInput(f"user_id: expected 1 to {MAX_USER_ID} printable characters.", code="invalid_user_id")
-    return user_id

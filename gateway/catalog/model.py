@@ -9,6 +9,7 @@ from typing import Literal
 
 from gateway.catalog.identity import IdentityKind
 from gateway.catalog.identity.kind import TrustedHeader
+from gateway.catalog.litellm_id import DEFAULT_TEMPLATE, LiteLLMIdTemplate
 from gateway.catalog.secret_ref import SecretRef
 from gateway.catalog.values import OLDEST_TRAEFIK
 
@@ -107,7 +108,7 @@ class LiteLLMMode:
     """
 
     mode: Literal["customer", "internal_user"]
-    user_id: str = "{user_id}"
+    user_id: str = DEFAULT_TEMPLATE
     shared_users: bool = False
     shared_key: SecretRef | None = None
     user_header: str = "X-OpenWebUI-User-Id"
@@ -166,6 +167,14 @@ class App:
     def trusted_headers(self) -> tuple[TrustedHeader, ...]:
         """The headers that are believed because a Traefik middleware sets them."""
         return tuple(kind.trusted_header for kind in self.identity if kind.trusted_header is not None)
+
+    @property
+    def litellm_id_template(self) -> LiteLLMIdTemplate:
+        return LiteLLMIdTemplate.parse(self.litellm.user_id if self.litellm else DEFAULT_TEMPLATE, self.app_id)
+
+    def litellm_id(self, user_id: str) -> str:
+        """The id under which LiteLLM knows this user."""
+        return self.litellm_id_template.litellm_id(user_id)
 
     def tier(self, tier_id: str) -> Tier | None:
         """The tier of this id, or of which it is a former id; None if there is none."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 from gateway.catalog.document import Path, Problem, path_text
 from gateway.catalog.identity.rules import identity_problems, kind_of
+from gateway.catalog.litellm_id import DEFAULT_TEMPLATE, LiteLLMIdTemplate, template_problem
 from gateway.catalog.routing_rules import label_problems, tier_traffic, upstreams
 from gateway.catalog.tree import Apps, PathValues, Raw, duplicates, known, objects, text, texts
-from gateway.catalog.values import ascii_host, host_problem, user_id_template_problem
+from gateway.catalog.values import ascii_host, host_problem
 
 
 def problems(tree: Raw) -> Iterator[Problem]:
@@ -121,16 +122,16 @@ def _litellm_modes(apps: Apps) -> Iterator[Problem]:
 
 def _litellm_users(apps: Apps) -> Iterator[Problem]:
     """One (mode, LiteLLM id) is one person of one app, unless each app says that users are shared."""
-    first: dict[tuple[str, str], tuple[Path, bool]] = {}
+    first: dict[tuple[str, LiteLLMIdTemplate], tuple[Path, bool]] = {}
     for path, app in apps:
         litellm, app_id = app.get("litellm"), app.get("id")
         if not isinstance(litellm, dict) or not isinstance(app_id, str):
             continue
-        mode, template = litellm.get("mode"), litellm.get("user_id", "{user_id}")
-        if not isinstance(mode, str) or not isinstance(template, str) or user_id_template_problem(template):
+        mode, template = litellm.get("mode"), litellm.get("user_id", DEFAULT_TEMPLATE)
+        if not isinstance(mode, str) or not isinstance(template, str) or template_problem(template):
             continue
         place, shared = (*path, "litellm"), litellm.get("shared_users") is True
-        before, before_shared = first.setdefault((mode, template.replace("{app_id}", app_id)), (place, shared))
+        before, before_shared = first.setdefault((mode, LiteLLMIdTemplate.parse(template, app_id)), (place, shared))
         if before != place and not (shared and before_shared):
             yield (
                 place,

@@ -28,6 +28,7 @@ from gateway.catalog.leaves import (
     WebOrigin,
     WebUrl,
 )
+from gateway.catalog.litellm_id import DEFAULT_TEMPLATE, template_problem
 from gateway.catalog.routing_shape import RoutingShape, TrafficShape, Upstream
 
 
@@ -163,8 +164,8 @@ class LiteLLMShape(Shape):
             max_length=150,
             description="A template for the user's id in LiteLLM, with {user_id} and {app_id}.",
         ),
-        Leaf('a template such as "{app_id}:{user_id}"', values.user_id_template_problem),
-    ] = "{user_id}"
+        Leaf('a template such as "{app_id}:{user_id}"', template_problem),
+    ] = DEFAULT_TEMPLATE
     shared_key: SecretText | None = Field(
         None,
         description="The key with which the app calls LiteLLM; skpay doctor uses it to prove that limits are "

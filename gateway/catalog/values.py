@@ -250,17 +250,6 @@ def secret_ref_problem(text: str) -> str | None:
     return "a secret is never written here"
 
 
-def user_id_template_problem(text: str) -> str | None:
-    if text.count("{user_id}") != 1:
-        return "it holds {user_id} once"
-    if text.count("{app_id}") > 1:
-        return "it holds {app_id} once at most"
-    rest = text.replace("{user_id}", "").replace("{app_id}", "")
-    if not re.fullmatch(r"[A-Za-z0-9_.:@|/-]*", rest) or len(rest) > 100:
-        return "besides these only A-Z a-z 0-9 and _ . : @ | / - are allowed"
-    return None
-
-
 def header_name_problem(text: str) -> str | None:
     """Why no credential can be looked for in this header."""
     if not _HEADER_NAME.fullmatch(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import InvalidInput
+from gateway.user_ids import is_id
 
 _MAX_ID_LENGTH = 255
 # LiteLLM's own rows and accounts (1.106.2, litellm/constants.py). A limit written on one of these is the proxy's own:
@@ -23,7 +24,7 @@ def check_litellm_id(litellm_id: str) -> None:
     plain = litellm_id.strip().lower()
     if not plain:
         raise InvalidInput("A LiteLLM user id must not be empty.", code="litellm_id_empty")
-    if len(litellm_id) > _MAX_ID_LENGTH or not litellm_id.isprintable():
+    if not is_id(litellm_id, _MAX_ID_LENGTH):
         raise InvalidInput(
             f"A LiteLLM user id must be 1 to {_MAX_ID_LENGTH} printable characters.", code="litellm_id_malformed"
         )

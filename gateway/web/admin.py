@@ -8,12 +8,12 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from gateway.billing.accounts.keys import create_key, shown_key
-from gateway.billing.context import check_user_id
 from gateway.billing.refresh import grants as granting
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import ConfigError, InvalidInput, NotFound
 from gateway.store import alerts, keys, users
 from gateway.store.keys import Key
+from gateway.user_ids import check_user_id
 from gateway.web.bodies import read_json
 from gateway.web.context import BILLING, SITE
 from gateway.web.models import GrantRequest, KeyRequest, UserRequest

@@ -7,8 +7,8 @@ from aiohttp import web
 from gateway.billing.checkout.checkout import open_checkout
 from gateway.billing.checkout.portal import open_portal
 from gateway.billing.checkout.price_choice import PriceChoice
-from gateway.billing.context import check_user_id
 from gateway.billing.refresh import status as statuses
+from gateway.user_ids import check_user_id
 from gateway.web.answers import answer
 from gateway.web.auth import APP_ID
 from gateway.web.bodies import read_json

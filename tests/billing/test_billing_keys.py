@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from servers.harness import Harness
 
-from gateway.billing.accounts.keys import check_app_key, create_key, hash_key
+from gateway.access.keys import key_hash
+from gateway.billing.accounts.keys import check_app_key, create_key
 from gateway.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
 from gateway.store import keys
 from gateway.store.keys import Key
@@ -70,7 +71,7 @@ async def test_a_key_of_nobody_is_not_made(
 
 
 def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
-    harness.billing.app_keys = {"skai": (hash_key("ska_old"), hash_key("ska_new")), "studio": (hash_key("ska_other"),)}
+    harness.billing.app_keys = {"skai": (key_hash("ska_old"), key_hash("ska_new")), "studio": (key_hash("ska_other"),)}
     check_app_key(harness.billing, "skai", "ska_old")
     check_app_key(harness.billing, "skai", "ska_new")
     for app_id, text in [("skai", "ska_other"), ("studio", "ska_old"), ("skai", ""), ("skai", "ska_ol")]:
@@ -79,7 +80,7 @@ def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
 
 
 def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Harness) -> None:
-    harness.billing.app_keys = {"skai": (hash_key("ska_right"),)}
+    harness.billing.app_keys = {"skai": (key_hash("ska_right"),)}
     told = set()
     for app_id in ("skai", "studio", "nobody"):
         with pytest.raises(NotAuthenticated) as refused:
@@ -90,7 +91,7 @@ def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Har
 
 @pytest.mark.parametrize("text", ["\udcff\udcfe", "\ud800", "é", "\x00", "x" * 10_000])
 def test_whatever_stands_in_a_header_is_a_wrong_key_and_no_crash(harness: Harness, text: str) -> None:
-    harness.billing.app_keys = {"skai": (hash_key("ska_right"),)}
+    harness.billing.app_keys = {"skai": (key_hash("ska_right"),)}
     with pytest.raises(NotAuthenticated):
         check_app_key(harness.billing, "skai", text)
 
@@ -105,7 +106,24 @@ def test_every_key_is_compared_in_constant_time(harness: Harness, monkeypatch: p
         return real(one, other)
 
     monkeypatch.setattr("gateway.billing.accounts.keys.secrets.compare_digest", seen)
-    hashes = tuple(hash_key(text) for text in ("ska_a", "ska_b", "ska_c"))
+    hashes = tuple(key_hash(text) for text in ("ska_a", "ska_b", "ska_c"))
     harness.billing.app_keys = {"skai": hashes}
     check_app_key(harness.billing, "skai", "ska_a")
     assert compared == list(hashes)
+
+
+async def test_the_gate_and_the_api_find_a_key_by_the_same_hash(harness: Harness) -> None:
+    made = {}
+    for user_id in (None, "u1"):
+        key, text = await harness.store.write(
+            lambda conn, user_id=user_id: create_key(conn, harness.billing.catalog, "skai", user_id, "", 100)
+        )
+        assert key.key_hash == key_hash(text) == key_hash(text.encode().decode("latin-1"))
+        made[key.kind] = text
+    assert made["app"].startswith("ska_")
+    assert made["user"].startswith("skp_")
+
+
+@pytest.mark.parametrize("text", ["ska_\udc80", "ska_ü", ""])
+def test_any_text_of_a_header_has_a_hash(text: str) -> None:
+    assert len(key_hash(text)) == 32

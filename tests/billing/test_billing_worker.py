@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from servers.harness import Harness, until
 
-from gateway.billing.provision import provision
 from gateway.billing.refresh import refresh
 from gateway.billing.work import worker
 from gateway.billing.work.worker import Worker
+from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable
 from gateway.store import inbox
 
@@ -66,21 +66,21 @@ async def test_a_lease_of_a_killed_process_is_nobodys(harness: Harness) -> None:
 
 async def test_a_job_that_fails_stops_no_other(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug in deciding one user, and in provisioning another."""
-    decide, litellm_id = refresh.decide, provision.litellm_id
+    decide, litellm_id = refresh.decide, App.litellm_id
 
     def cannot_decide(app: Any, subscriptions: Any, *more: Any) -> Any:
         if any(each.customer_id == customers["u1"] for each in subscriptions):
             raise ZeroDivisionError
         return decide(app, subscriptions, *more)
 
-    def cannot_provision(app: Any, user_id: str) -> str:
+    def cannot_provision(app: App, user_id: str) -> str:
         return litellm_id(app, user_id) if user_id != "u2" else str(1 // 0)
 
     for user_id in ("u1", "u2", "u3"):
         await harness.buy(user_id)
     customers = {user_id: await harness.customer_id(user_id) for user_id in ("u1", "u2", "u3")}
     monkeypatch.setattr(refresh, "decide", cannot_decide)
-    monkeypatch.setattr(provision, "litellm_id", cannot_provision)
+    monkeypatch.setattr(App, "litellm_id", cannot_provision)
     async with at_work(harness):
         await harness.deliver()
         await until(lambda: gate_says(harness, "u2", "pro") and gate_says(harness, "u3", "pro"), "two of three")

@@ -30,7 +30,8 @@ from gateway.access.identity.litellm_key import LiteLLMKeyVerifier
 from gateway.access.paths import is_plain, plain_path, read_path
 from gateway.access.policy import wants_page
 from gateway.access.table import TierTable
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
+from gateway.catalog.litellm_id import LiteLLMIdTemplate
 from gateway.errors import SkpayError
 from gateway.gate.handler import GateHandler
 from gateway.gate.reader import LastAnswer, Reader
@@ -233,7 +234,7 @@ PARSERS = (
     Parser("OpenID token", _oidc, _TOKEN, HEAD_BYTES),
     Parser(
         "LiteLLM key",
-        lambda data: LiteLLMKeyVerifier(0, "{user_id}", UserIdMapping()).read(data, "", NOW),
+        lambda data: LiteLLMKeyVerifier(0, LiteLLMIdTemplate("", ""), UserIdMapping()).read(data, "", NOW),
         _TOKEN,
         HEAD_BYTES,
     ),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from gateway.access.authentication import AuthenticatedUser
 from gateway.access.identity.verifier import CredentialVerifier, PreparedVerifier, VerifierContext
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
 from gateway.catalog.identity import HeaderIdentity
 from gateway.errors import NotAuthenticated
 

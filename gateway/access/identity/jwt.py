@@ -19,7 +19,7 @@ from gateway.access.credential_cache import MAX_SECONDS, CredentialCache
 from gateway.access.identity.verifier import CredentialVerifier, PreparedVerifier, VerifierContext
 from gateway.access.introspection_cache import digest_of
 from gateway.access.jwks import KeyRing
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
 from gateway.catalog.identity import JwtIdentity
 from gateway.errors import NotAuthenticated
 

@@ -9,20 +9,21 @@ from gateway.access.authentication import AuthenticatedUser, CredentialLookup
 from gateway.access.credential_cache import CredentialCache
 from gateway.access.identity.verifier import CredentialVerifier, PreparedVerifier, VerifierContext
 from gateway.access.introspection_cache import IntrospectionCache, digest_of, refusal
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
 from gateway.catalog.identity import LiteLLMKeyIdentity
+from gateway.catalog.litellm_id import LiteLLMIdTemplate
 
 
 class LiteLLMKeyVerifier(CredentialVerifier):
-    """`template` makes LiteLLM's ids from the app's and contains `{user_id}`; here it is applied in reverse."""
+    """`template` makes LiteLLM's ids from the app's; here it is applied in reverse."""
 
     kind: ClassVar[str] = LiteLLMKeyIdentity.kind
     app_reads_other_schemes: ClassVar[bool] = True
 
-    def __init__(self, number: int, template: str, user_ids: UserIdMapping) -> None:
+    def __init__(self, number: int, template: LiteLLMIdTemplate, user_ids: UserIdMapping) -> None:
         self.introspection_cache: IntrospectionCache = IntrospectionCache()
         self._number = number
-        self._start, _, self._end = template.partition("{user_id}")
+        self._template = template
         self._user_ids = user_ids
 
     @property
@@ -49,14 +50,13 @@ class LiteLLMKeyVerifier(CredentialVerifier):
         return self.introspection_cache.confirm(self.lookup_digest(lookup), user_id, now, expires_at)
 
     def _user_of(self, litellm_id: object) -> str:
-        start, end = self._start, self._end
-        if isinstance(litellm_id, str) and litellm_id.startswith(start) and litellm_id.endswith(end):
-            return self._user_ids.of(litellm_id[len(start) : len(litellm_id) - len(end)], "unknown_key")
-        raise refusal("unknown_key")
+        user_id = self._template.user_id(litellm_id)
+        if user_id is None:
+            raise refusal("unknown_key")
+        return self._user_ids.of(user_id, "unknown_key")
 
 
 def prepare(entry: LiteLLMKeyIdentity, context: VerifierContext) -> PreparedVerifier:
     app, number = context.app, context.number
-    template = (app.litellm.user_id if app.litellm else "{user_id}").replace("{app_id}", app.app_id)
-    make = partial(LiteLLMKeyVerifier, number, template, context.user_ids)
-    return PreparedVerifier((number, template, context.user_ids), make)
+    arguments = (number, app.litellm_id_template, context.user_ids)
+    return PreparedVerifier(arguments, partial(LiteLLMKeyVerifier, *arguments))

@@ -11,7 +11,7 @@ from gateway.access.authentication import AuthenticatedUser, CredentialLookup
 from gateway.access.credential_cache import MAX_SECONDS, CredentialCache
 from gateway.access.identity.verifier import CredentialVerifier, PreparedVerifier, VerifierContext
 from gateway.access.introspection_cache import IntrospectionCache, digest_of, refusal
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
 from gateway.catalog.identity import OpenWebUIIdentity
 from gateway.errors import ConfigError, NotAuthenticated
 from gateway.settings import Secrets

@@ -12,7 +12,7 @@ from gateway.access.credential_cache import CredentialCache
 from gateway.access.introspection_cache import IntrospectionCache, digest_of
 from gateway.access.jwks import KeyRing
 from gateway.access.keys import UserKeys
-from gateway.access.user_ids import UserIdMapping
+from gateway.access.user_id_mapping import UserIdMapping
 from gateway.catalog.model import App
 from gateway.catalog.secret_ref import SecretRef
 from gateway.settings import Secrets

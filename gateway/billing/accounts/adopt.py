@@ -15,7 +15,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from gateway.billing.accounts import unadopted
-from gateway.billing.context import Billing, check_user_id
+from gateway.billing.context import Billing
 from gateway.billing.work.refusals import alert_refusals
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import InvalidInput, UpstreamFailed
@@ -24,6 +24,7 @@ from gateway.store import customers, tombstones
 from gateway.stripe.customers import StripeCustomer
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.ownership import is_signed_with_newest_key, other_owner, signed_metadata, signed_owner
+from gateway.user_ids import check_user_id
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from gateway.billing.context import Billing, check_user_id
+from gateway.billing.context import Billing
 from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.work.refusals import alert_refusals
 from gateway.billing.work.transaction import Transaction
@@ -20,6 +20,7 @@ from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
 from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.urls import api_path
+from gateway.user_ids import check_user_id
 
 log = logging.getLogger(__name__)
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import asdict
 from typing import Literal
 
 from sqlalchemy import Connection
 
-from gateway.billing.context import Billing, check_user_id
+from gateway.access.keys import key_hash
+from gateway.billing.context import Billing
 from gateway.catalog.model import Catalog
 from gateway.errors import NotAuthenticated, NotFound
 from gateway.store import keys
 from gateway.store.keys import Key
+from gateway.user_ids import check_user_id
 
 PREFIX: dict[Literal["app", "user"], str] = {"app": "ska_", "user": "skp_"}
-
-
-def hash_key(text: str) -> bytes:
-    """What is kept of a key. The key is 256 random bits, so one SHA-256 is enough."""
-    # Whatever bytes stood in a header come as surrogates: they are a wrong key, not a crash.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def create_key(
@@ -36,7 +31,7 @@ def create_key(
     kind: Literal["app", "user"] = "app" if user_id is None else "user"
     text = PREFIX[kind] + secrets.token_urlsafe(32)
     owner = None if user_id is None else check_user_id(user_id)
-    return keys.add(conn, kind, hash_key(text), app_id, owner, name, now), text
+    return keys.add(conn, kind, key_hash(text), app_id, owner, name, now), text
 
 
 def shown_key(key: Key) -> dict[str, object]:
@@ -51,9 +46,9 @@ def check_app_key(billing: Billing, app_id: str, text: str) -> None:
 
     An unknown app is refused in the same words: who has no key learns nothing about which apps there are.
     """
-    presented = hash_key(text)
+    presented = key_hash(text)
     matched = False
-    for key_hash in billing.app_keys.get(app_id, ()):
-        matched |= secrets.compare_digest(key_hash, presented)
+    for each in billing.app_keys.get(app_id, ()):
+        matched |= secrets.compare_digest(each, presented)
     if not matched:
         raise NotAuthenticated("The app key is missing or wrong.", code="invalid_app_key")

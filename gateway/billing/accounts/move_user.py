@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gateway.billing.checkout.checkout import running_subscription, withdraw
 from gateway.billing.checkout.customer import mark_deleted
-from gateway.billing.context import Billing, check_user_id
+from gateway.billing.context import Billing
 from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.refresh.status import default_entitlement
@@ -22,6 +22,7 @@ from gateway.store.customers import Customer
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.ownership import signed_metadata
 from gateway.tiers.model import Entitlement
+from gateway.user_ids import check_user_id
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from gateway.billing.checkout.sessions import (
     just_paid,
     sessions_to_settle,
 )
-from gateway.billing.context import Billing, check_user_id, tier_of
+from gateway.billing.context import Billing, tier_of
 from gateway.billing.refresh.holdings import Holdings, fetch_holdings
 from gateway.billing.work.refusals import alert_refusals, alert_refusals_to_buyer
 from gateway.catalog.model import App, Tier
@@ -31,6 +31,7 @@ from gateway.stripe.checkout_sessions import CheckoutSession
 from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.candidates import is_tier_subscription
 from gateway.tiers.model import Subscription
+from gateway.user_ids import check_user_id
 
 REUSE_AT_LEAST_SECONDS = 300
 """A session with less time left than this is replaced: nobody should lose their form while filling it in."""

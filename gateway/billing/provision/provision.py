@@ -30,12 +30,6 @@ RENEW_PAGE = 500
 MODES = ("customer", "internal_user")
 
 
-def litellm_id(app: App, user_id: str) -> str:
-    """The id under which LiteLLM knows this user of `app`."""
-    template = app.litellm.user_id if app.litellm else "{user_id}"
-    return template.replace("{app_id}", app.app_id).replace("{user_id}", user_id)
-
-
 def budget_id(app: App, tier: Tier) -> str:
     """The budget that all customers of a tier share."""
     # No id has a dot in it: app "a-b" with tier "c" must not share a budget with app "a" and tier "b-c".
@@ -99,7 +93,7 @@ async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | N
     if billing.litellm is None:
         raise InvalidInput("LITELLM_URL is not set, but the app has litellm limits.")
     tier = await current_tier(billing, app, job.user_id)
-    own_id = litellm_id(app, job.user_id)
+    own_id = app.litellm_id(job.user_id)
     check_litellm_id(own_id)
     mode = app.litellm.mode
     owner = await billing.store.write(
@@ -212,7 +206,7 @@ def _stale(
     """Those of these (user id, tier id) whose id in LiteLLM does not hold what their tier has now."""
     found: list[str] = []
     for user_id, tier_id in users:
-        stored = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", litellm_id(app, user_id))
+        stored = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", app.litellm_id(user_id))
         if stored is None or (_may_write(app, user_id, stored.owner) and stored.digest not in current[tier_id]):
             found.append(user_id)
     return found

@@ -13,7 +13,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.provision.provision import budget_id, litellm_id
+from gateway.billing.provision.provision import budget_id
 from gateway.billing.reconcile.report import Kind, Line, Report, describe_tier
 from gateway.billing.reconcile.state import Progress
 from gateway.catalog.model import App, Tier
@@ -96,7 +96,7 @@ class _Comparison:
         known = self._report.found.get((self._app.app_id, user_id))
         due = (known.due_tier if known else None) or tier_id
         tier = self._app.tier(due) or self._app.default_tier
-        own_id = litellm_id(self._app, user_id)
+        own_id = self._app.litellm_id(user_id)
         try:
             check_litellm_id(own_id)
             held = await self._fetch_limits(own_id, tier)

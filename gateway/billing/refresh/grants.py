@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.billing.context import check_user_id
 from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import Catalog
 from gateway.errors import InvalidInput, NotFound
 from gateway.store import grants
+from gateway.user_ids import check_user_id
 
 
 def give(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from gateway.billing.context import Billing, check_user_id
+from gateway.billing.context import Billing
 from gateway.catalog.model import App, Tier
 from gateway.errors import StoreUnavailable
 from gateway.store import customers, entitlements, inbox, notices, provisioning, refreshes
 from gateway.tiers.model import Entitlement, Reason
+from gateway.user_ids import check_user_id
 
 
 async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:

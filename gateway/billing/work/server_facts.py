@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from gateway.billing.accounts.account import binding, mode_of
 from gateway.billing.checkout.portal import kept_configuration
 from gateway.billing.context import Billing
-from gateway.billing.provision.provision import litellm_id
 from gateway.catalog.model import App
 from gateway.store import entitlements, instance, litellm_ids, provisioning
 
@@ -66,5 +65,5 @@ def _provisioned(conn: Connection, app: App) -> dict[str, str] | None:
         return None
     stored = entitlements.get(conn, app.app_id, user_id)
     tier = (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
-    own_id = litellm_id(app, user_id)
+    own_id = app.litellm_id(user_id)
     return {"app_id": app.app_id, "user_id": user_id, "litellm_id": own_id, "tier": tier.tier_id}

@@ -13,7 +13,6 @@ import aiohttp
 from gateway.billing.checkout.checkout import CheckoutLink, open_checkout
 from gateway.billing.checkout.portal import open_portal
 from gateway.billing.checkout.price_choice import PriceChoice
-from gateway.billing.provision.provision import litellm_id
 from gateway.billing.refresh import grants
 from gateway.billing.refresh.status import limits, status
 from gateway.catalog.model import App, Tier
@@ -104,7 +103,7 @@ class StoryPlayer:
         return sorted(each.kind for each in stored.entitlement.concerns) if stored else []
 
     async def _litellm_limits(self) -> dict[str, Any]:
-        own_id = litellm_id(self._app, self.user_id)
+        own_id = self._app.litellm_id(self.user_id)
         customer = self._app.litellm is not None and self._app.litellm.mode == "customer"
         path, name = ("/customer/info", "end_user_id") if customer else ("/v2/user/info", "user_id")
         url = api_url(self._stage.litellm_url, path, api_query([(name, own_id)]))
