@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.billing.checkout.portal import configuration
@@ -13,24 +12,15 @@ from gateway.billing.checkout.prices import differences, price_at_stripe, price_
 from gateway.catalog.model import App, Price, Tier
 from gateway.doctor.context import CheckContext, run_check
 from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
-from gateway.errors import UpstreamFailed
 from gateway.settings import STRIPE_API_BASE
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import StripeError, StripeNotFound
+from gateway.stripe.errors import AuthenticationFailed, StripeNotFound
 from gateway.stripe.transport import API_VERSION, Transport
+from gateway.stripe.webhook_endpoints import WebhookEndpoint
 
 KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", "webhook endpoint"
 DELIVERIES, PORTAL = "webhook deliveries", "stripe portal"
-_DENIED = (401, 403)
 _AT_ONCE = 8
-# Reading proves reading only; whether the key may write shows at the first checkout, as an error of Stripe's.
-_RIGHTS = {
-    "Checkout Sessions": "/v1/checkout/sessions", "Customers": "/v1/customers",
-    "Customer portal": "/v1/billing_portal/configurations", "Subscriptions": "/v1/subscriptions",
-    "Invoices": "/v1/invoices", "Prices": "/v1/prices", "Products": "/v1/products", "Events": "/v1/events",
-    "Webhook Endpoints": "/v1/webhook_endpoints", "Charges": "/v1/charges", "Disputes": "/v1/disputes",
-    "Radar": "/v1/radar/early_fraud_warnings",
-}  # fmt: skip
 NEEDED = (
     "charge.dispute.closed", "charge.dispute.created", "checkout.session.completed", "checkout.session.expired",
     "customer.deleted", "customer.subscription.created", "customer.subscription.deleted",
@@ -66,12 +56,9 @@ async def _key(context: CheckContext) -> list[Finding]:
     mode = "live" if stripe.livemode else "test"
     for number, key in enumerate(settings.stripe_secret_key):
         try:
-            await Stripe(
-                Transport(context.session, (key,), api_base=settings.stripe_api_base, attempts=1)
-            ).transport.get("/v1/prices", {"limit": 1})
-        except StripeError as exc:
-            if exc.status != 401:
-                raise
+            alone = Transport(context.session, (key,), api_base=settings.stripe_api_base, attempts=1)
+            await Stripe(alone).permissions.check_key()
+        except AuthenticationFailed:
             if number:
                 return [warning(KEY, "the older key of the two is no good any more", "take it out and restart")]
             remedy = "Stripe's Dashboard > Developers > API keys: put the key into STRIPE_SECRET_KEY and restart"
@@ -85,17 +72,7 @@ async def _key(context: CheckContext) -> list[Finding]:
 
 
 async def _rights(context: CheckContext) -> list[Finding]:
-    async def may_not(path: str) -> bool:
-        try:
-            await context.stripe.transport.get(path, {"limit": 1})
-        except StripeError as exc:
-            if exc.status not in _DENIED:
-                raise
-            return True
-        return False
-
-    denied = await asyncio.gather(*(may_not(path) for path in _RIGHTS.values()))
-    names = [name for name, is_denied in zip(_RIGHTS, denied, strict=True) if is_denied]
+    names = await context.stripe.permissions.missing_to_read()
     if names:
         remedy = "Stripe's Dashboard > Developers > API keys > the restricted key: allow these (SOP.md, step 2)"
         return [bad(RIGHTS, f"the key may not read {', '.join(names)}", remedy)]
@@ -130,56 +107,37 @@ async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding 
 
 async def _endpoints(context: CheckContext) -> list[Finding]:
     url = f"{context.settings.public_url}/webhook/stripe"
-    found = [each async for each in context.stripe.transport.list_all("/v1/webhook_endpoints")]
-    ours = [each for each in found if each.get("url") == url] or await _destinations(context.stripe, url)
-    enabled = [each for each in ours if each.get("status") == "enabled"]
+    found = await context.stripe.webhook_endpoints.list_all()
+    ours = [each for each in found if each.url == url] or await context.stripe.webhook_endpoints.destinations(url)
+    enabled = [each for each in ours if each.enabled]
     if not ours:
         return [_no_endpoint(url, found)]
     if not enabled:
         return [bad(ENDPOINT, "is disabled", "enable it in Stripe's Dashboard > Developers > Webhooks")]
-    events = {event for each in enabled for event in each.get("enabled_events") or ()}
+    events = {event for each in enabled for event in each.event_types}
     wrong = list(_endpoint(enabled[0], events))
     if len(enabled) > 1:
         wrong.append(warning(ENDPOINT, f"there are {len(enabled)} with our URL, each event comes as often", "keep one"))
     return wrong or [ok(ENDPOINT, "enabled, with every event")]
 
 
-async def _destinations(stripe: Stripe, url: str) -> list[dict[str, Any]]:
-    """Those that send us thin events, as if they were endpoints; such events have no version."""
-    try:
-        page = await stripe.transport.get(
-            "/v2/core/event_destinations", {"include": ["webhook_endpoint.url"], "limit": 100}
-        )
-    except UpstreamFailed:
-        return []
-    found = [each for each in page.get("data") or () if (each.get("webhook_endpoint") or {}).get("url") == url]
-    return [
-        {
-            "status": each.get("status"),
-            "enabled_events": [str(event).removeprefix("v1.") for event in each.get("enabled_events") or ()],
-            "api_version": each.get("snapshot_api_version") or API_VERSION,
-        }
-        for each in found
-    ]
-
-
-def _no_endpoint(url: str, found: list[dict[str, Any]]) -> Finding:
+def _no_endpoint(url: str, found: list[WebhookEndpoint]) -> Finding:
     """An endpoint that looks like ours is likelier a slip than another's."""
     host = urlsplit(url).hostname
-    alike = next((str(each["url"]) for each in found if urlsplit(str(each.get("url"))).hostname == host), None)
+    alike = next((each.url for each in found if urlsplit(each.url).hostname == host), None)
     if alike is not None:
         return bad(ENDPOINT, f"calls {alike}, which is not our URL", f"change it in Stripe's Dashboard to {url}")
     remedy = f"add one in Stripe's Dashboard > Developers > Webhooks: {url}"
     return bad(ENDPOINT, "Stripe has no endpoint with our URL", remedy)
 
 
-def _endpoint(endpoint: dict[str, Any], events: set[str]) -> Iterator[Finding]:
+def _endpoint(endpoint: WebhookEndpoint, events: set[str]) -> Iterator[Finding]:
     remedy = "add these events to it in Stripe's Dashboard (SOP.md, step 2)"
     for names, finding in ((NEEDED, bad), (USEFUL, warning)):
         lacking = [] if "*" in events else [event for event in names if event not in events]
         if lacking:
             yield finding(ENDPOINT, f"misses {', '.join(lacking)}", remedy)
-    version = endpoint.get("api_version")
+    version = endpoint.api_version
     if version != API_VERSION:
         told = f"its events are of the API version {version or 'of the account'}"
         yield warning(ENDPOINT, told, f"make a new endpoint with {API_VERSION}, then delete this one")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from gateway.stripe.checkout_sessions import CheckoutSessions
 from gateway.stripe.customers import Customers
+from gateway.stripe.disputes import Disputes
 from gateway.stripe.events import Events
+from gateway.stripe.invoices import Invoices
+from gateway.stripe.permissions import Permissions
 from gateway.stripe.portal import Portal
 from gateway.stripe.prices import Prices
+from gateway.stripe.subscriptions import Subscriptions
 from gateway.stripe.transport import Transport
+from gateway.stripe.webhook_endpoints import WebhookEndpoints
 
 
 class Stripe:
@@ -17,9 +22,14 @@ class Stripe:
         self.transport = transport
         self.checkout_sessions = CheckoutSessions(transport)
         self.customers = Customers(transport)
+        self.disputes = Disputes(transport)
         self.events = Events(transport)
+        self.invoices = Invoices(transport)
+        self.permissions = Permissions(transport)
         self.portal = Portal(transport)
         self.prices = Prices(transport)
+        self.subscriptions = Subscriptions(transport)
+        self.webhook_endpoints = WebhookEndpoints(transport)
 
     @property
     def livemode(self) -> bool:

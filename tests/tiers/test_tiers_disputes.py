@@ -8,7 +8,7 @@ import pytest
 from test_tiers_decide import APP, DAY, KNOWN, NOW, PAID_BEFORE, invoice, subscription
 
 from gateway.catalog.model import App
-from gateway.tiers import shapes
+from gateway.stripe.disputes import read_dispute, read_fraud_warning, read_refund
 from gateway.tiers.decide import decide
 from gateway.tiers.disputes import is_closed
 from gateway.tiers.model import Contested, Dispute, Entitlement, FraudWarning, Grant, Invoice, Reason, Refund
@@ -212,9 +212,9 @@ def test_stripes_dispute_is_read_with_its_day_of_answer() -> None:
     raw = {"object": "dispute", "id": "du_1", "charge": {"id": "ch_1"}, "status": "needs_response", "amount": 2000,
            "reason": "fraudulent", "currency": "usd", "created": NOW - DAY,
            "evidence_details": {"due_by": NOW + 9 * DAY}}  # fmt: skip
-    assert shapes.dispute(raw, "cus_1") == DISPUTE
-    assert shapes.dispute({**raw, "evidence_details": {"due_by": 0}}, "cus_1").due_at is None
-    bare = shapes.dispute({"id": "du_1", "status": "won"}, "cus_1")
+    assert read_dispute(raw, "cus_1") == DISPUTE
+    assert read_dispute({**raw, "evidence_details": {"due_by": 0}}, "cus_1").due_at is None
+    bare = read_dispute({"id": "du_1", "status": "won"}, "cus_1")
     assert (bare.charge_id, bare.reason, bare.amount, bare.due_at) == ("", "", 0, None)
 
 
@@ -225,12 +225,12 @@ def test_a_refunded_charge_is_read_with_the_end_of_what_it_paid() -> None:
         "parent": {"subscription_details": {"subscription": "sub_1"}},
         "lines": {"data": [{"period": {"end": end}} for end in ends]},
     }
-    assert shapes.refund(raw, "cus_1", paid) == REFUND
-    assert shapes.refund({**raw, "refunded": False}, "cus_1", paid).in_full is False
-    alone = shapes.refund(raw, "cus_1", None)
+    assert read_refund(raw, "cus_1", paid) == REFUND
+    assert read_refund({**raw, "refunded": False}, "cus_1", paid).in_full is False
+    alone = read_refund(raw, "cus_1", None)
     assert (alone.subscription_id, alone.until_at) == (None, NOW + 31 * DAY)
 
 
 def test_a_fraud_warning_is_read() -> None:
     raw = {"id": "issfr_1", "charge": "ch_1", "fraud_type": "unauthorized_use_of_card", "actionable": True}
-    assert shapes.fraud_warning(raw, "cus_1") == WARNING
+    assert read_fraud_warning(raw, "cus_1") == WARNING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,8 +19,7 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
-from gateway.stripe.errors import StripeError, StripeNotFound
-from gateway.urls import api_path
+from gateway.stripe.errors import StripeNotFound
 from gateway.user_ids import check_user_id
 
 log = logging.getLogger(__name__)
@@ -80,11 +80,8 @@ async def _running(billing: Billing, known: list[Customer]) -> list[str]:
 
 
 async def _cancel(billing: Billing, subscription_id: str) -> None:
-    try:
-        await billing.stripe.transport.delete(api_path("v1/subscriptions", subscription_id))
-    except StripeError as exc:
-        if exc.stripe_code != "resource_missing":  # canceled in this very moment
-            raise
+    with suppress(StripeNotFound):  # canceled in this very moment
+        await billing.stripe.subscriptions.cancel(subscription_id)
 
 
 async def _delete_customer(billing: Billing, customer_id: str) -> None:

@@ -16,8 +16,7 @@ from gateway.billing.context import Billing
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import UpstreamFailed
 from gateway.store import alerts
-from gateway.stripe.errors import StripeError
-from gateway.tiers import shapes
+from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.candidates import best_item
 from gateway.tiers.model import RUNNING_STATUSES, Concern, Subscription
 
@@ -64,12 +63,9 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
 async def _running(billing: Billing, customer_id: str) -> list[Subscription]:
     """What Stripe lists without those that are over; nothing for a customer that it does not know."""
     try:
-        raw = [each async for each in billing.stripe.transport.list_all("/v1/subscriptions", {"customer": customer_id})]
-    except StripeError as exc:
-        if exc.stripe_code != "resource_missing":
-            raise
+        return await billing.stripe.subscriptions.of_customer(customer_id, with_ended=False)
+    except StripeNotFound:
         return []
-    return [shapes.subscription(each) for each in raw]
 
 
 def paying_concern(

@@ -40,9 +40,7 @@ from gateway.store import alerts, customers, drift, entitlements, refreshes
 from gateway.store.customers import Customer
 from gateway.store.drift import Known
 from gateway.store.entitlements import Stored
-from gateway.stripe.errors import StripeError
-from gateway.stripe.transport import StripeObject
-from gateway.tiers import shapes
+from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.model import Subscription
 
 log = logging.getLogger(__name__)
@@ -127,7 +125,7 @@ class _Pass:
         self._report.payers = await billing.store.read(partial(drift.count_payers, app_id=self._app_id))
         self.progress.begin("Stripe", self._report.payers)
         await billing.reconciling.pace.wait()
-        async for page in billing.stripe.transport.pages("/v1/subscriptions", {"status": "all"}):
+        async for page in billing.stripe.subscriptions.pages():
             await self._look_up(await self._suspects(page))
             await billing.reconciling.pace.wait()
         self.progress.begin("customers", await billing.store.read(drift.count_customers))
@@ -138,10 +136,9 @@ class _Pass:
             self.progress.done += len(known)
             await self._look_up(self._missing_from_stripe(known.values()))
 
-    async def _suspects(self, page: Sequence[StripeObject]) -> list[User]:
+    async def _suspects(self, rows: Sequence[Subscription]) -> list[User]:
         """The owners of those rows of a page that do not fit what is stored; other products' rows are passed over."""
         billing, now = self._billing, self._billing.now()
-        rows = [shapes.subscription(raw) for raw in page]
         ids = list({row.customer_id for row in rows})
         known = await billing.store.read(partial(drift.of_customers, customer_ids=ids))
         self.progress.done += len(rows)
@@ -207,7 +204,7 @@ class _Pass:
         known, before = await billing.store.read(partial(_known_and_stored, app_id=app_id, user_id=user_id))
         try:
             holdings = await fetch_holdings(billing, known)
-        except StripeError as exc:
+        except StripeNotFound as exc:
             self._cannot_be_read(app_id, user_id, before, exc)
             return
 
@@ -221,13 +218,11 @@ class _Pass:
         if line is not None:
             self._report.add(line)
 
-    def _cannot_be_read(self, app_id: str, user_id: str, stored: Stored | None, exc: StripeError) -> None:
+    def _cannot_be_read(self, app_id: str, user_id: str, stored: Stored | None, exc: StripeNotFound) -> None:
         """A customer whom Stripe does not know, while it knows others: a person must look. Nobody is lowered for it.
 
         So many of them, or any other refusal, is the key's fault, and ends the pass.
         """
-        if exc.stripe_code != "resource_missing":
-            raise exc
         self._unknown_to_stripe += 1
         if self._unknown_to_stripe > wave_limit(self._report.payers):
             raise UpstreamFailed(

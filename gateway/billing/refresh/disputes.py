@@ -15,10 +15,8 @@ from gateway.billing.work.transaction import Transaction
 from gateway.log import fields
 from gateway.store import disputes
 from gateway.store.disputes import StoredDispute
-from gateway.stripe.errors import StripeError
+from gateway.stripe.errors import AuthenticationFailed, PermissionDenied
 from gateway.stripe.event_content import CHARGE, DISPUTE, FRAUD_WARNING, EventObject
-from gateway.stripe.transport import StripeObject
-from gateway.tiers import shapes
 from gateway.tiers.disputes import is_closed
 from gateway.tiers.model import Contested, Dispute, FraudWarning, Refund
 
@@ -54,42 +52,13 @@ async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[Di
         if not each.open:
             continue
         try:
-            answers.append(DisputeAnswer(each, await _read(billing, each)))
-        except StripeError as exc:
-            if exc.status not in (401, 403):
-                raise
+            found = await billing.stripe.disputes.get(each.kind, each.object_id, each.customer_id)
+            answers.append(DisputeAnswer(each, found))
+        except (AuthenticationFailed, PermissionDenied) as exc:
             log.warning("dispute_unreadable", extra=fields(object_id=each.object_id, detail=exc.detail))
             message = f"{each.object_id} cannot be read, so its effect is not known: {exc.detail}"
             await open_alert(billing, "event_unreadable", each.kind, message)
     return tuple(answers)
-
-
-async def _read(billing: Billing, stored: StoredDispute) -> Contested | None:
-    subject, customer_id = EventObject(stored.kind, stored.object_id), stored.customer_id
-    try:
-        raw = await billing.stripe.transport.get(subject.path)
-    except StripeError as exc:
-        if exc.stripe_code != "resource_missing":
-            raise
-        return None
-    if stored.kind == DISPUTE:
-        return shapes.dispute(raw, customer_id)
-    if stored.kind == FRAUD_WARNING:
-        return shapes.fraud_warning(raw, customer_id)
-    return shapes.refund(raw, customer_id, await _paid_with(billing, raw) if raw.get("refunded") is True else None)
-
-
-async def _paid_with(billing: Billing, charge: StripeObject) -> StripeObject | None:
-    """The invoice that a charge paid. Since basil neither names the other: the invoice's payments name both."""
-    intent = charge.get("payment_intent")
-    if not isinstance(intent, str):
-        return None
-    query = {"payment": {"type": "payment_intent", "payment_intent": intent}, "expand": ["data.invoice"]}
-    async for payment in billing.stripe.transport.list_all("/v1/invoice_payments", query):
-        invoice = payment.get("invoice")
-        if isinstance(invoice, dict):
-            return invoice
-    return None
 
 
 def record_answers(tx: Transaction, answers: Sequence[DisputeAnswer]) -> None:

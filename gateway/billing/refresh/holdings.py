@@ -10,11 +10,9 @@ from gateway.billing.context import Billing
 from gateway.billing.refresh.disputes import DisputeAnswer
 from gateway.log import fields
 from gateway.store.customers import Customer
-from gateway.stripe.errors import StripeError
-from gateway.tiers import shapes
+from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.tiers.candidates import needs_invoices
 from gateway.tiers.model import RUNNING_STATUSES, Invoice, Subscription
-from gateway.urls import api_path
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +41,24 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
     subscriptions: list[Subscription] = []
     deleted: list[str] = []
     for customer in known_customers:
-        query, listed_before = {"customer": customer.customer_id, "status": "all"}, len(subscriptions)
         try:
-            async for raw in billing.stripe.transport.list_all("/v1/subscriptions", query):
-                subscriptions.append(shapes.subscription(raw))
-        except StripeError as exc:
-            # Whatever list calls say of a deleted customer; a wrong key's "no such customer" is raised by the question.
-            if exc.stripe_code != "resource_missing" or not await billing.stripe.customers.is_deleted(
-                customer.customer_id
-            ):
+            listed = await billing.stripe.subscriptions.of_customer(customer.customer_id, with_ended=True)
+        except StripeNotFound:
+            # Lists may answer so for a deleted customer. With a wrong key this raises.
+            if not await billing.stripe.customers.is_deleted(customer.customer_id):
                 raise
             deleted.append(customer.customer_id)
-        else:
-            # Of a deleted customer the list may be empty, which must not look like a subscription that has vanished.
-            if len(subscriptions) == listed_before and await billing.stripe.customers.is_deleted(customer.customer_id):
-                deleted.append(customer.customer_id)
+            continue
+        subscriptions += listed
+        # A deleted customer's list may be empty, which must not look like a subscription that has vanished.
+        if not listed and await billing.stripe.customers.is_deleted(customer.customer_id):
+            deleted.append(customer.customer_id)
     subscriptions = [await _with_schedule(billing, each) for each in subscriptions]
     running = [each for each in subscriptions if each.status in RUNNING_STATUSES]
     invoices: list[Invoice] = []
     for subscription in subscriptions:
         if _is_unclear(billing, known_customers, subscription) or (subscription in running and len(running) > 1):
-            query = {"subscription": subscription.subscription_id}
-            invoices += [shapes.invoice(raw) async for raw in billing.stripe.transport.list_all("/v1/invoices", query)]
+            invoices += await billing.stripe.invoices.of_subscription(subscription.subscription_id)
     living = tuple(each.customer_id for each in known_customers if each.customer_id not in deleted)
     return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted), living_customers=living)
 
@@ -80,10 +74,10 @@ async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscr
     if subscription.schedule_id is None or subscription.status not in RUNNING_STATUSES:
         return subscription
     try:
-        raw = await billing.stripe.transport.get(api_path("v1/subscription_schedules", subscription.schedule_id))
+        schedule = await billing.stripe.subscriptions.schedule(subscription.schedule_id)
     except StripeError as exc:
         if exc.status not in (401, 403, 404):
             raise
         log.warning("schedule_unreadable", extra=fields(schedule_id=subscription.schedule_id, detail=exc.detail))
         return subscription
-    return replace(subscription, schedule=shapes.schedule(raw))
+    return replace(subscription, schedule=schedule)

@@ -3,8 +3,10 @@
 import pytest
 
 from gateway.errors import UpstreamFailed
+from gateway.stripe.disputes import read_refund
+from gateway.stripe.invoices import read_invoice
+from gateway.stripe.subscriptions import read_schedule, read_subscription
 from gateway.tiers.model import Phase, Schedule
-from gateway.tiers.shapes import invoice, refund, schedule, subscription
 
 PRICE = {"id": "price_1", "lookup_key": "skai_pro_month", "product": "prod_1", "recurring": {"interval": "month"}}
 SINCE_BASIL = {
@@ -24,13 +26,13 @@ UP_TO_2024 = {
 
 
 def test_both_shapes_of_a_subscription_are_one_value() -> None:
-    assert subscription(SINCE_BASIL) == subscription(UP_TO_2024)
-    assert subscription(UP_TO_2024).ends_at == 20
+    assert read_subscription(SINCE_BASIL) == read_subscription(UP_TO_2024)
+    assert read_subscription(UP_TO_2024).ends_at == 20
 
 
 def test_mixed_intervals_end_with_the_earliest_item() -> None:
     items = [{**SINCE_BASIL["items"]["data"][0], "current_period_end": end} for end in (900, 20, 50)]
-    assert subscription({**SINCE_BASIL, "items": {"data": items}}).period_end_at == 20
+    assert read_subscription({**SINCE_BASIL, "items": {"data": items}}).period_end_at == 20
 
 
 def test_both_shapes_of_an_invoice_are_one_value() -> None:
@@ -39,8 +41,8 @@ def test_both_shapes_of_an_invoice_are_one_value() -> None:
         "status_transitions": {"finalized_at": 110}, "hosted_invoice_url": "https://invoice.stripe.com/i/1",
     }  # fmt: skip
     since_basil = {**common, "parent": {"subscription_details": {"subscription": "sub_1"}}}
-    assert invoice(since_basil) == invoice({**common, "subscription": "sub_1"})
-    assert invoice(since_basil).first_attempt_at == 110
+    assert read_invoice(since_basil) == read_invoice({**common, "subscription": "sub_1"})
+    assert read_invoice(since_basil).first_attempt_at == 110
 
 
 def test_both_shapes_of_a_line_name_what_is_charged_and_credits_name_nothing() -> None:
@@ -54,22 +56,22 @@ def test_both_shapes_of_a_line_name_what_is_charged_and_credits_name_nothing() -
         {"amount": -900, "price": {"id": "price_0"}},
     ]
     for lines in (since_basil, up_to_2024):
-        assert invoice({**common, "lines": {"data": lines}}).charged == (("price_1", "prod_1"),)
+        assert read_invoice({**common, "lines": {"data": lines}}).charged == (("price_1", "prod_1"),)
 
 
 def test_an_invoice_that_was_never_attempted_has_no_first_attempt() -> None:
     raw = {"id": "in_1", "status": "open", "attempt_count": 0, "created": 100}
-    assert invoice(raw).first_attempt_at is None
+    assert read_invoice(raw).first_attempt_at is None
 
 
 @pytest.mark.parametrize("raw", [{}, {"id": "sub_1"}, {"id": 5, "status": "active"}, {"id": "sub_1", "status": None}])
 def test_what_is_no_subscription_is_the_vendors_failure_not_ours(raw: dict[str, object]) -> None:
     with pytest.raises(UpstreamFailed):
-        subscription(raw)
+        read_subscription(raw)
 
 
 def test_rubbish_inside_does_not_become_a_tier() -> None:
-    odd = subscription({**SINCE_BASIL, "items": {"data": [{"price": None}, {"price": "price_text"}]}})
+    odd = read_subscription({**SINCE_BASIL, "items": {"data": [{"price": None}, {"price": "price_text"}]}})
     assert [item.price_id for item in odd.items] == ["", "price_text"]
 
 
@@ -80,23 +82,23 @@ def test_an_invoice_tells_when_it_is_due_what_it_cost_and_how_long_that_lasts() 
         {"amount": 5, "period": {"end": 15}},
     ]
     raw = {"id": "in_1", "status": "open", "due_date": 7, "total": 2005, "created": 1, "lines": {"data": lines}}
-    read = invoice({**raw, "status_transitions": {"finalized_at": 3}})
+    read = read_invoice({**raw, "status_transitions": {"finalized_at": 3}})
     assert (read.due_at, read.total, read.finalized_at, read.period_end_at) == (7, 2005, 3, 20)
 
 
 def test_a_schedules_phases_name_their_prices_whether_expanded_or_not() -> None:
     raw = {"phases": [{"start_date": 1, "end_date": 2, "items": [{"price": "price_1"}, {"price": {"id": "price_2"}}]},
                       {"items": []}, None], "end_behavior": "cancel"}  # fmt: skip
-    assert schedule(raw) == Schedule((Phase(1, 2, ("price_1", "price_2")),), cancels=True)
-    assert schedule({"end_behavior": "release"}) == Schedule((), cancels=False)
+    assert read_schedule(raw) == Schedule((Phase(1, 2, ("price_1", "price_2")),), cancels=True)
+    assert read_schedule({"end_behavior": "release"}) == Schedule((), cancels=False)
 
 
 def test_a_part_of_a_list_is_refused() -> None:
     part = {"object": "list", "data": [], "has_more": True, "url": "/v1/some/list"}
     for read in (
-        lambda: subscription({**SINCE_BASIL, "items": part}),
-        lambda: invoice({"id": "in_1", "status": "paid", "lines": part}),
-        lambda: refund({"id": "ch_1"}, "cus_1", {"id": "in_1", "lines": part}),
+        lambda: read_subscription({**SINCE_BASIL, "items": part}),
+        lambda: read_invoice({"id": "in_1", "status": "paid", "lines": part}),
+        lambda: read_refund({"id": "ch_1"}, "cus_1", {"id": "in_1", "lines": part}),
     ):
         with pytest.raises(UpstreamFailed, match="a part of a list"):
             read()
