@@ -38,7 +38,7 @@ async def test_all_is_well(skpay: Skpay, well: Running) -> None:
         assert f"✓ {part}" in said.out
     for part in ("webhook URL: was not called\n    → skpay doctor --live", "traefik: its routers were not looked at"):
         assert f"· {part}" in said.out
-    assert said.out.splitlines()[-1].endswith("well, 6 not asked")
+    assert said.out.splitlines()[-1].endswith("ok, 6 not checked")
 
 
 async def test_a_warning_fails_only_where_that_is_asked_for(skpay: Skpay, well: Running) -> None:
