@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (ROOT / "gateway", ROOT)
+FOLDERS = (ROOT / "gateway", ROOT, ROOT / "docs")
 DOCUMENTS = [path for path in (ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md") if path.exists()]
 CITED = re.compile(r"(?<![\w/.])((?:[a-z_][\w-]*/)*[a-z_][\w-]*\.py|(?:[a-z_][\w-]*/)+)(?::([A-Za-z_][\w.]*))?")
 
