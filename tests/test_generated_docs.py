@@ -6,7 +6,7 @@ import json
 import re
 import runpy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from gateway.catalog import parse
 from gateway.cloudflare import API_BASE
 from gateway.setting_variables import TERMINAL, TUNNEL, VARIABLES
 from gateway.settings import read_settings
+from gateway.web.auth import Caller
 
 ROOT = Path(__file__).parents[1]
 GENERATE = runpy.run_path(str(ROOT / "docs/generate.py"))
@@ -30,6 +31,12 @@ def test_generated_tables_are_current(path: Path) -> None:
 def test_every_generated_table_stands_in_a_document() -> None:
     named = [name for path in ROOT.glob("docs/*.md") for name in BLOCK.findall(path.read_text(encoding="utf-8"))]
     assert sorted(named) == sorted(GENERATE["BLOCKS"])
+
+
+def test_every_caller_of_the_api_is_explained() -> None:
+    table = (ROOT / "docs/api.md").read_text(encoding="utf-8").split("## Authentication")[1].split("\n## ")[0]
+    explained = set(re.findall(r"^\| ([a-z ]+) \|", table, re.MULTILINE)) - {"caller"}
+    assert explained == {part for caller in get_args(Caller) for part in caller.split(" or ")}
 
 
 def test_the_example_of_apps_json_is_valid_and_has_every_key() -> None:

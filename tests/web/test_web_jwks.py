@@ -31,7 +31,7 @@ def verified(url: str, token: str, audience: str = "skai") -> dict[str, Any]:
     lines = block[1].replace("http://skpayments:8080", url).replace("https://pay.example.com", PUBLIC_URL)
     there: dict[str, Any] = {}
     exec(lines.replace('"skai"', f'"{audience}"'), there)  # noqa: S102  # our own document
-    claims: dict[str, Any] = there["who"](token)
+    claims: dict[str, Any] = there["verified_claims"](token)
     return claims
 
 
