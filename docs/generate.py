@@ -14,6 +14,7 @@ from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import gateway
 from gateway.catalog.identity import KINDS
 from gateway.catalog.leaves import Leaf, Shape
 from gateway.catalog.shape import DocumentShape
@@ -22,8 +23,11 @@ from gateway.setting_variables import SERVICE, TERMINAL, TUNNEL, Variable
 from gateway.web.routes import API, Route
 
 DOCS = Path(__file__).parent
+GATEWAY = Path(gateway.__file__).parent
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EXAMPLE = json.loads((DOCS / "apps.example.json").read_text(encoding="utf-8"))
+_LOG_CALL = re.compile(r"^ +log\.(debug|info|warning|error|exception)\(\s*\"([a-z_]+)\"", re.MULTILINE)
+_LEVELS = {"exception": "ERROR"}
 _NONE = "-"
 _APP_CALLERS = ("app", "app or operator")
 _PLAIN_TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -253,6 +257,18 @@ def _commands() -> str:
     return "\n\n".join(parts)
 
 
+def _log_events() -> str:
+    """Every event that the service logs, by the source."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for path in sorted(GATEWAY.rglob("*.py")):
+        if "sandbox" not in path.parts:
+            room = path.relative_to(GATEWAY).parts[0].removesuffix(".py")
+            for level, event in _LOG_CALL.findall(path.read_text(encoding="utf-8")):
+                found.setdefault((event, _LEVELS.get(level, level.upper())), set()).add(room)
+    rows = ((_code(event), level, ", ".join(sorted(rooms))) for (event, level), rooms in sorted(found.items()))
+    return _table(("event", "level", "logged by"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "environment": lambda: _variables(SERVICE),
     "environment-tunnel": lambda: _variables(TUNNEL),
@@ -263,6 +279,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "routes-admin": _routes(("operator",)),
     "models": _models,
     "commands": _commands,
+    "log-events": _log_events,
 }
 
 if __name__ == "__main__":
