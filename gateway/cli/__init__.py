@@ -1,4 +1,5 @@
-"""The `skpay` command, one file for each noun. Exit: 0 done, 1 a check failed, 2 wrong input, 3 try later, 70 a bug."""
+"""The `skpay` command, one file for each noun. Exit: 0 done, 1 a check failed, 2 wrong input, 3 try later, 70 internal
+error."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ EXIT: dict[type[errors.SkpayError], int] = {
     errors.TooMany: 3,
     errors.SkpayError: 2,
 }
-EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_BUG = 130, 1, 70  # a closed pipe as click itself tells it
+EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_BUG = 130, 1, 70  # a closed pipe: click's own code
 
 skpay = click.version_option(gateway.__version__, prog_name="skpay")(
     TableGroup(
@@ -33,24 +34,24 @@ skpay = click.version_option(gateway.__version__, prog_name="skpay")(
 
 
 def exit_code(error: errors.SkpayError) -> int:
-    """The exit code of the nearest class in the table; what a vendor refused for good is no reason to try later."""
+    """The exit code of the nearest class in the table; 2 for what a vendor refused and would refuse on a retry."""
     if isinstance(error, errors.UpstreamFailed) and not error.retryable:
         return EXIT[errors.SkpayError]
     return next(EXIT[cls] for cls in type(error).__mro__ if cls in EXIT)
 
 
 def main() -> None:
-    """Run `skpay`; an error of ours is told in a line or more, a bug with its traceback."""
+    """Run `skpay`. Prints expected errors as lines, internal errors with a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show a ✓ or a name gets its number, and the command does its work.
+            # On a terminal that cannot show a ✓ or a name, print its escape instead of failing.
             stream.reconfigure(errors="backslashreplace")
     sys.exit(_run())
 
 
 def _run() -> int:
     try:
-        # Outside of its standalone mode click returns what `Context.exit` was given, instead of raising it.
+        # Outside its standalone mode click returns the argument of `Context.exit` instead of raising it.
         code = skpay(prog_name="skpay", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -66,7 +67,7 @@ def _run() -> int:
         complain(f"{exc.message}{f' ({exc.detail})' if exc.detail else ''}")
         return exit_code(exc)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain while it closes standard output.
+        # The reader closed the pipe; Python must not complain while it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
     except OSError as exc:

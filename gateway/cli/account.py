@@ -19,7 +19,7 @@ from gateway.settings import Settings
 @click.command("show")
 @json_option
 def show(wants_json: bool) -> None:
-    """Which account and mode the database belongs to, and which mode the key has."""
+    """Show the account and mode of the database, and the mode of the key."""
     found = settings()
 
     def job(tx: Transaction) -> dict[str, object]:
@@ -41,7 +41,7 @@ def _key_mode(found: Settings) -> str:
 
 
 class _DryRunError(Exception):
-    """Carries what would be forgotten out of a transaction that must not be committed."""
+    """Ends a dry run's transaction, so that it is not committed, and carries its result."""
 
     def __init__(self, moved: AccountMoveResult) -> None:
         self.moved = moved
@@ -50,10 +50,10 @@ class _DryRunError(Exception):
 @click.command("move")
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
 def move(yes: bool) -> None:
-    """Forget what came from one Stripe account, so that the next start binds the database to the key's.
+    """Delete the data of one Stripe account; the next start binds the database to the key's account.
 
-    For going from test to live. Stripe customers, checkouts, prices, portals and tiers by subscription are forgotten;
-    grants, keys and LiteLLM ids stay. Only while no server runs.
+    For going from test to live mode. Stripe customers, checkouts, prices, portals and tiers by subscription are
+    deleted; grants, keys and LiteLLM ids stay. Only while no server runs.
     """
 
     def job(tx: Transaction) -> AccountMoveResult:

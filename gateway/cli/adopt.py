@@ -35,11 +35,11 @@ _WORDS = {"new": "to adopt", "known": "known already", "refused": "refused"}
 
 
 @click.command()
-@click.option("--app", "app_id", required=True, help="The app whose users they are.")
+@click.option("--app", "app_id", required=True, help="The app that they are users of.")
 @click.option("--metadata-key", help="The customers' metadata that holds the app's own user id.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="A file with customer_id,user_id lines.")
 @click.option("--customer", "customer_id", help="One customer, together with --user.")
-@click.option("--user", "user_id", help="Which user of the app --customer is.")
+@click.option("--user", "user_id", help="The user id that --customer has in the app.")
 @click.option("--apply", "apply", is_flag=True, help="Sign and store them; without it nothing is changed.")
 @json_option
 @click.pass_context
@@ -53,7 +53,7 @@ def adopt(
     apply: bool,
     wants_json: bool,
 ) -> None:
-    """Make existing Stripe customers users of an app; exit 1 if any was refused."""
+    """Make existing Stripe customers users of an app; exit 1 if one was refused."""
     one = customer_id is not None and user_id is not None
     if [metadata_key is not None, csv_file is not None, one].count(True) != 1 or (customer_id is None) != (
         user_id is None
@@ -77,7 +77,7 @@ def adopt(
 
 
 def _from_csv(path: Path) -> list[Assignment]:
-    """Raises `InvalidInput` with the place of the first line that is none, or for a file that is no UTF-8 text."""
+    """Raises `InvalidInput` with the number of the first malformed line, or for a file that is not UTF-8."""
     claims: list[Assignment] = []
     try:
         text = decoded(path.read_bytes())
@@ -106,7 +106,7 @@ def _claim_of(place: str, row: list[str]) -> list[Assignment]:
 async def _adopt(
     found: Settings, app_id: str, claims: list[Assignment] | None, metadata_key: str, *, apply: bool
 ) -> list[dict[str, Any]]:
-    """The verdict on each claim; with `apply`, carried out."""
+    """The result for each claim; with `apply`, it is carried out."""
     if claims is None:
         claims = await _from_metadata(found, metadata_key)
 
@@ -140,7 +140,7 @@ async def _in_chunks(
 
 
 def _chunks(claims: list[Assignment]) -> Iterator[list[Assignment]]:
-    """Each claim once; those that contradict each other in one chunk, so that both are refused."""
+    """Each claim once; contradictory ones in the same chunk, so that both are refused."""
     of_customer: dict[str, list[Assignment]] = {}
     for each in dict.fromkeys(claims):
         of_customer.setdefault(each.customer_id, []).append(each)

@@ -17,7 +17,7 @@ from gateway.store import alerts as stored_alerts
 @json_option
 @click.pass_context
 def list_(context: click.Context, wants_json: bool) -> None:
-    """Every open alert; exit 1 if there is any."""
+    """List open alerts; exit 1 if there is any."""
 
     def job(tx: Transaction) -> dict[str, object]:
         return {"alerts": [asdict(alert) for alert in stored_alerts.live(tx.conn)]}

@@ -18,10 +18,10 @@ from gateway.store.engine.check import check_database
 
 @click.command()
 def check() -> None:
-    """Check the environment and apps.json as serve would, and start nothing.
+    """Check the environment, apps.json and the database as serve does, without starting.
 
-    The database is looked at too, and not changed; a server may run meanwhile. Every problem is told at once; what is
-    allowed and probably not meant is a warning (!).
+    Changes nothing; a server may run meanwhile. Prints every problem at once; what is allowed but probably a mistake
+    is a warning (!).
     """
     problems: list[str] = []
     away: StoreUnavailable | None = None
@@ -53,5 +53,5 @@ def check() -> None:
 
 def _check_database() -> None:
     url = database_url_of(os.environ)
-    if not database_problem(url):  # else it is told with the other settings
+    if not database_problem(url):  # else it is among the problems of the settings
         check_database(url)

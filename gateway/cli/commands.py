@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Where a command is, as `module:name`, and the first line of its help."""
+    """The function of a command, as `module:name`, and the first line of its help."""
 
     target: str
     help: str
@@ -25,7 +25,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """What a group of commands is about, and its verbs."""
+    """The help of a group of commands, and its verbs."""
 
     help: str
     verbs: Mapping[str, Command]
@@ -40,90 +40,86 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "init:init",
             "Write apps.json, secrets, .env, docker-compose.yml and Traefik's configuration into FOLDER.",
         ),
-        "check": Command("check:check", "Check the environment and apps.json as serve would, and start nothing."),
+        "check": Command(
+            "check:check", "Check the environment, apps.json and the database as serve does, without starting."
+        ),
         "serve": Command("serve:serve", "Serve until SIGTERM; SIGHUP reads apps.json again."),
-        "doctor": Command("doctor:doctor", "Look at the running installation and say what is wrong and what to type."),
+        "doctor": Command("doctor:doctor", "Check the running installation; print what is wrong and how to fix it."),
         "reconcile": Command("reconcile:reconcile", "Compare Stripe, the store and LiteLLM; exit 1 if they differ."),
         "selftest": Command(
-            "selftest:selftest", "Play every buyer's story against your own apps.json with pretend vendors."
+            "selftest:selftest", "Play every buyer's story against your own apps.json with fake vendors."
         ),
         "demo": Command("demo:demo", "Try everything: no account, no key, no Docker, no network."),
     },
     "People": {
         "users": Noun(
-            "The users of the apps, their tiers and why they have them.",
+            "The users of the apps, their tiers and the reasons.",
             {
                 "list": Command(
                     "users_list:list_",
-                    "Everybody we know, in the order of app and user id, with tier, status and source.",
+                    "List users by app and user id, with tier, status and source.",
                 ),
-                "show": Command("users:show", "One user's tier, limits and features, as the app is told them."),
-                "explain": Command(
-                    "users:explain", "Why the user has this tier: the events, changes and provisioning behind it."
-                ),
+                "show": Command("users:show", "Show one user's tier, limits and features, as the app gets them."),
+                "explain": Command("users:explain", "Explain a user's tier: its events, changes and provisioning."),
                 "grant": Command("users:grant", "Give a user a tier without a subscription."),
-                "revoke": Command("users:revoke", "Take back every grant of a user."),
-                "refresh": Command("users:refresh", "Ask Stripe about a user now, as an event would."),
+                "revoke": Command("users:revoke", "Revoke every grant of a user."),
+                "refresh": Command("users:refresh", "Refresh a user's tier from Stripe now, as an event does."),
                 "adopt": Command(
-                    "adopt:adopt", "Make existing Stripe customers users of an app; exit 1 if any was refused."
+                    "adopt:adopt", "Make existing Stripe customers users of an app; exit 1 if one was refused."
                 ),
                 "move": Command(
                     "users_move:move",
-                    "Give customer, keys, grants, tier and limits of one user id to another; refused when both pay.",
+                    "Move customer, keys, grants, tier and limits to another user id; refused if both pay.",
                 ),
                 "delete": Command(
-                    "forget:delete", "Forget a person: end subscriptions, delete them at Stripe, in LiteLLM and here."
+                    "forget:delete", "Delete a user: cancel subscriptions, delete the user at Stripe, LiteLLM and here."
                 ),
             },
         ),
         "keys": Noun(
-            "API keys of apps and of their users; kept hashed, shown once.",
+            "API keys of apps and of their users; stored as hashes, shown once.",
             {
-                "create": Command("keys:create", "Make a key and print it, this once."),
-                "list": Command("keys:list_", "Every key, live or revoked."),
-                "revoke": Command("keys:revoke", "The key stops working with the next request."),
+                "create": Command("keys:create", "Create a key and print it; it cannot be shown later."),
+                "list": Command("keys:list_", "List keys, live and revoked."),
+                "revoke": Command("keys:revoke", "Revoke a key, effective with the next request."),
             },
         ),
     },
     "Stripe and LiteLLM": {
         "account": Noun(
-            "The Stripe account and mode that the database is bound to.",
+            "The Stripe account and mode of the database.",
             {
-                "show": Command(
-                    "account:show", "Which account and mode the database belongs to, and which mode the key has."
-                ),
+                "show": Command("account:show", "Show the account and mode of the database, and the mode of the key."),
                 "move": Command(
                     "account:move",
-                    "Forget what came from one Stripe account, so that the next start binds the database to the key's.",
+                    "Delete the data of one Stripe account; the next start binds the database to the key's account.",
                 ),
             },
         ),
         "events": Noun(
-            "What Stripe sent and what became of it.",
+            "Events received from Stripe and their processing.",
             {
-                "list": Command("events:list_", "The newest events."),
-                "show": Command("events:show", "One event with its body, as JSON."),
-                "replay": Command("events:replay_", "Route an event again, as if it came now."),
+                "list": Command("events:list_", "List the newest events."),
+                "show": Command("events:show", "Print one event with its body, as JSON."),
+                "replay": Command("events:replay_", "Process an event as if it were received now."),
             },
         ),
         "portal": Noun(
-            "Stripe's customer portal, where people change and cancel what they bought.",
+            "Stripe's customer portal, where users change and cancel subscriptions.",
             {
                 "push": Command(
-                    "portal:push", "Write each app's portal configuration to Stripe again, whatever was changed there."
+                    "portal:push", "Write each app's portal configuration to Stripe, overwriting changes made there."
                 )
             },
         ),
         "limits": Noun(
-            "The limits of apps.json on their way to LiteLLM.",
+            "Provisioning of the limits of apps.json to LiteLLM.",
             {
                 "push": Command(
                     "limits:push",
-                    "Send LiteLLM the limits of every user that differ from apps.json, and wait until it holds them.",
+                    "Provision every user whose limits differ from apps.json, and wait until it is done.",
                 ),
-                "retry": Command(
-                    "limits:retry", "Send again what LiteLLM refused for good, after its cause was removed."
-                ),
+                "retry": Command("limits:retry", "Retry provisioning that was given up, after its cause was fixed."),
             },
         ),
     },
@@ -131,58 +127,50 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "routes": Noun(
             "Traefik, Docker and tunnel configuration, generated from apps.json.",
             {
-                "write": Command(
-                    "routes:write", "Write every file whose text changed; each appears whole or not at all."
+                "write": Command("routes:write", "Write every file whose text changed, each atomically."),
+                "check": Command(
+                    "routes:check", "Check the files; exit 1 if one is missing, out of date or left over."
                 ),
-                "check": Command("routes:check", "Exit 1 if a file is missing, out of date or left over."),
                 "diff": Command("routes:diff", "Show what write would change, line by line, and change nothing."),
-                "show": Command("routes:show", "Print what the format holds, or one of its files."),
+                "show": Command("routes:show", "Print the files of a format, or one of them."),
             },
         ),
         "gate": Noun(
             "The gate's answers to Traefik.",
-            {
-                "explain": Command(
-                    "gate:explain", "What the gate would answer a request to APP, and why; nothing is counted."
-                )
-            },
+            {"explain": Command("gate:explain", "Explain the gate's answer to a request to APP, without counting it.")},
         ),
         "tunnel": Noun(
             "The rules of a remotely managed Cloudflare Tunnel and its DNS.",
             {
                 "plan": Command("tunnel:show_plan", "Show what apply would change, and change nothing."),
-                "apply": Command("tunnel:apply", "Put our rules into the tunnel and our hosts into DNS."),
+                "apply": Command("tunnel:apply", "Write the apps' rules to the tunnel and their hosts to DNS."),
             },
         ),
     },
-    "Keeping it well": {
+    "Operations": {
         "alerts": Noun(
-            "Everything a person must look at.",
-            {"list": Command("alerts:list_", "Every open alert; exit 1 if there is any.")},
+            "Problems that an operator must fix.",
+            {"list": Command("alerts:list_", "List open alerts; exit 1 if there is any.")},
         ),
         "notices": Noun(
-            "The notices of tier changes that apps were sent.",
+            "Notices of tier changes sent to apps.",
             {
-                "list": Command("notices:list_", "The newest notices and what the apps answered."),
-                "replay": Command(
-                    "notices:replay_", "Send a notice again, under the same webhook-id and with the same text."
-                ),
+                "list": Command("notices:list_", "List the newest notices and the apps' answers."),
+                "replay": Command("notices:replay_", "Resend a notice, with the same webhook-id and body."),
             },
         ),
         "database": Noun(
-            "The database's backups.",
+            "Backups of the database.",
             {
-                "backup": Command(
-                    "database:backup", "Write a whole copy of the database to FILE, while the server runs or not."
-                ),
-                "restore": Command("database:restore", "Put a backup in the database's place, while no server runs."),
+                "backup": Command("database:backup", "Write a copy of the database to FILE; a server may run."),
+                "restore": Command("database:restore", "Replace the database by a backup, while no server runs."),
             },
         ),
         "schema": Noun(
             "The JSON Schema of apps.json, for your editor.",
             {
                 "show": Command("schema:show", "Print it."),
-                "write": Command("schema:write", "Write it to FILE, whole or not at all."),
+                "write": Command("schema:write", "Write it to FILE, atomically."),
             },
         ),
     },
@@ -199,11 +187,11 @@ RENAMED: dict[str, str] = {
     "backup": "database backup",
     "restore": "database restore",
 }
-"""Names of before, which are told the new one and do nothing."""
+"""Former names: they print the new one and exit 2."""
 
 
 class TableGroup(click.Group):
-    """A group whose commands are imported when they are run, and listed from the table."""
+    """A group that lists its commands from the table and imports one when it runs."""
 
     def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, Entry]], **more: Any) -> None:
         super().__init__(*args, **more)
@@ -229,7 +217,7 @@ class TableGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's; an unknown name is told the one that was meant."""
+        """As click's; for an unknown name it suggests a similar one."""
         name = args[0]
         if name not in self.entries and not name.startswith("-"):
             ctx.fail(f"No such command {name!r}.{self._meant(ctx, name)}")
@@ -247,7 +235,7 @@ class TableGroup(click.Group):
                 formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The table's names; click's own way would import every command at each press of Tab."""
+        """The table's names; click's own would import every command at each press of Tab."""
         found = [
             CompletionItem(name, help=entry.help) for name, entry in self.entries.items() if name.startswith(incomplete)
         ]

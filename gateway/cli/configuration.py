@@ -1,4 +1,4 @@
-"""The whole configuration: the environment, apps.json and the secrets that it names."""
+"""The configuration: the environment, apps.json and the secrets that it names."""
 
 from __future__ import annotations
 

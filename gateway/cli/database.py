@@ -1,4 +1,4 @@
-"""`skpay database`: its backups."""
+"""`skpay database`: backups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _file = click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.command()
 @_file
 def backup(file: Path | None) -> None:
-    """Write a whole copy of the database to FILE, while the server runs or not.
+    """Write a copy of the database to FILE; a server may run.
 
     Without FILE: beside the database, with the time in its name. Keep it as safe as the secrets.
     """
@@ -39,10 +39,10 @@ def backup(file: Path | None) -> None:
 @click.command()
 @_file
 def restore(file: Path | None) -> None:
-    """Put a backup in the database's place, while no server runs.
+    """Replace the database by a backup, while no server runs.
 
-    The old database is kept beside it. What the backup still wished to tell LiteLLM and the apps is dropped, and the
-    next start looks everybody up at Stripe before /ready says so. With PostgreSQL: run pg_restore first, then this
+    The old database is kept beside it. The backup's waiting provisioning jobs and notices are dropped, and the next
+    start looks up every user at Stripe before /ready reports ready. With PostgreSQL: run pg_restore first, then this
     without FILE.
     """
     found, now = settings(), int(time.time())
@@ -64,4 +64,4 @@ def restore(file: Path | None) -> None:
     good(f"restored from {file}; {counted[0]} user(s) will be looked up at Stripe by the next start")
     if kept is not None:
         say(f"the old database is kept as {kept}")
-    say("keys that were revoked and people who were forgotten since the backup are back: revoke and forget them again")
+    say("keys revoked and users deleted since the backup are back: revoke and delete them again")

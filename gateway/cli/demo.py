@@ -1,4 +1,4 @@
-"""`skpay demo`: the whole product on loopback, with pretend vendors and the real Traefik."""
+"""`skpay demo`: the whole product on loopback, with fake vendors and the real Traefik."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _play(folder: Path, story: bool) -> int:
     async with open_stage(folder, good, fixed_ports=not story) as stage:
         if not story:
             _invite(stage)
-            await asyncio.Event().wait()  # until we are canceled
+            await asyncio.Event().wait()  # until canceled
         say("\nThe story", "cyan")
         try:
             async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -80,7 +80,7 @@ def _invite(stage: Stage) -> None:
     say(f"""
 Click here
   {stage.app_url}   the sample app: sign in with any name, try the paid page, upgrade
-  {stage.stripe_url}        the pretend Stripe: customers, let a renewal fail, move the clock
+  {stage.stripe_url}        the fake Stripe: customers, let a renewal fail, move the clock
   {stage.dashboard_url}  the real Traefik's dashboard
   {stage.pay_url}/openapi.json  the API
 

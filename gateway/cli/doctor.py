@@ -18,18 +18,18 @@ _SHOWN: dict[State, Callable[[str], None]] = {"ok": good, "warning": warn, "bad"
 
 
 @click.command()
-@click.option("--live", is_flag=True, help="Send requests through the public addresses too, forged headers among them.")
-@click.option("--traefik-api", metavar="URL", help="Where Traefik's API is, such as http://traefik:8080.")
-@click.option("--cookie", metavar="COOKIE", help="A real cookie of Open WebUI to try; - reads it from standard input.")
+@click.option("--live", is_flag=True, help="Also send requests through the public addresses, some with forged headers.")
+@click.option("--traefik-api", metavar="URL", help="The address of Traefik's API, such as http://traefik:8080.")
+@click.option("--cookie", metavar="COOKIE", help="A valid cookie of Open WebUI to try; - reads it from standard input.")
 @click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
 @json_option
 @click.pass_context
 def doctor(
     context: click.Context, live: bool, traefik_api: str | None, cookie: str | None, strict: bool, wants_json: bool
 ) -> None:
-    """Look at the running installation and say what is wrong and what to type.
+    """Check the running installation; print what is wrong and how to fix it.
 
-    Exit 0: well, or only warnings. 1: something is bad. 2: it could not be looked at. Nothing is changed by looking.
+    Exit 0: no problem, or warnings only. 1: a problem. 2: it could not be checked. Changes nothing.
     """
     given = sys.stdin.readline() if cookie == "-" else cookie
     findings = asyncio.run(examine(settings(), Options(live, traefik_api, given)))

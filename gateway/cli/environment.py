@@ -1,4 +1,4 @@
-"""What a command finds in its environment."""
+"""The settings of a command, read from its environment."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ apps_option = click.option(
     help="The apps.json to read.",
 )
 public_url_option = click.option(
-    "--public-url", envvar="PUBLIC_URL", default="", help="Where browsers and Stripe reach this service."
+    "--public-url", envvar="PUBLIC_URL", default="", help="The address at which browsers and Stripe reach this service."
 )
 
 
 def settings() -> Settings:
-    """From the environment. Raises `ConfigError`."""
+    """The settings, from the environment. Raises `ConfigError`."""
     return read_settings(os.environ)
 
 
 def catalog_of(apps_file: Path) -> Catalog:
-    """The catalog alone, without the secrets it names. Raises `ConfigError`."""
+    """The catalog without the secrets it names. Raises `ConfigError`."""
     try:
         raw = apps_file.read_bytes()
     except OSError as exc:
@@ -42,7 +42,7 @@ def catalog_of(apps_file: Path) -> Catalog:
 
 
 def public_url_of(public_url: str) -> str:
-    """Raises `ConfigError` if it is not set, or cannot be reached by browsers and Stripe."""
+    """Raises `ConfigError` if it is not set, or if browsers and Stripe cannot reach it."""
     if not public_url:
         raise ConfigError(["PUBLIC_URL: not set; set it, or give --public-url https://pay.example.com"])
     problem = public_url_problem(public_url)

@@ -1,4 +1,4 @@
-"""`skpay events`: what Stripe sent and what became of it."""
+"""`skpay events`: events received from Stripe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.cli.output import as_json, good, instant, json_option, listing
 from gateway.cli.server import ask_or_write
 from gateway.store import inbox
 
-account_option = click.option("--account", default="", help="The connected account it came from, if any.")
+account_option = click.option("--account", default="", help="The connected account that sent it, if any.")
 
 
 @click.command("list")
@@ -21,7 +21,7 @@ account_option = click.option("--account", default="", help="The connected accou
 @click.option("--user", "user_id", help="Only those of this user.")
 @json_option
 def list_(app_id: str | None, user_id: str | None, wants_json: bool) -> None:
-    """The newest events."""
+    """List the newest events."""
 
     def job(tx: Transaction) -> dict[str, object]:
         return {"events": [shown_event(event) for event in inbox.recent(tx.conn, MAX_LISTED, app_id, user_id)]}
@@ -38,7 +38,7 @@ def list_(app_id: str | None, user_id: str | None, wants_json: bool) -> None:
 @click.argument("event_id")
 @account_option
 def show(event_id: str, account: str) -> None:
-    """One event with its body, as JSON."""
+    """Print one event with its body, as JSON."""
     path = f"/admin/events/{quote(event_id, safe='')}?{urlencode({'account': account})}"
     as_json(ask_or_write(settings(), "GET", path, None, lambda tx: whole_event(tx.conn, account, event_id)))
 
@@ -47,7 +47,7 @@ def show(event_id: str, account: str) -> None:
 @click.argument("event_id")
 @account_option
 def replay_(event_id: str, account: str) -> None:
-    """Route an event again, as if it came now."""
+    """Process an event as if it were received now."""
 
     def job(tx: Transaction) -> dict[str, object]:
         replay(tx, account, event_id)

@@ -1,4 +1,4 @@
-"""`skpay users`: a person as a whole."""
+"""`skpay users delete`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.cli.server import NoServerError, ask
 from gateway.settings import Settings
 
 _SECONDS = 90.0
-"""Stripe and LiteLLM are called one after the other; each may take its time."""
+"""Stripe and LiteLLM are called one after the other, and each may be slow."""
 
 
 @click.command("delete")
@@ -28,9 +28,9 @@ _SECONDS = 90.0
 @click.argument("user_id")
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
 def delete(app_id: str, user_id: str, yes: bool) -> None:
-    """Forget a person: end subscriptions, delete them at Stripe, in LiteLLM and here.
+    """Delete a user: cancel subscriptions, delete the user at Stripe, LiteLLM and here.
 
-    If it fails half way, run it again: it goes on where it stopped.
+    If it fails half way, run it again: it continues where it stopped.
     """
     found = settings()
     path = f"/admin/users/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
@@ -42,7 +42,7 @@ def delete(app_id: str, user_id: str, yes: bool) -> None:
     for name, each in _shown(response):
         say(f"  {name}: {each}")
     if yes:
-        good(f"{user_id} of {app_id} is forgotten")
+        good(f"{user_id} of {app_id} is deleted")
     else:
         say(f"nothing was changed; do it with: skpay users delete {app_id} {user_id} --yes")
 
@@ -53,7 +53,7 @@ async def _run_offline(found: Settings, use_case: Callable[[Billing], Awaitable[
 
 
 def _shown(response: Any) -> list[tuple[str, str]]:
-    """Each thing with its kind, one a line."""
+    """What is deleted, one a line."""
     shown = [("subscription to cancel", each) for each in response["subscriptions"]]
     shown += [("Stripe customer", each) for each in response["customers"]]
     shown += [(f"LiteLLM {mode.replace('_', ' ')}", own_id) for mode, own_id in response["litellm"]]

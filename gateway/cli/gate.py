@@ -25,9 +25,9 @@ _STDIN = "-"
 def explain(
     app_id: str, url: str, method: str, cookies: Sequence[str], headers: Sequence[str], wants_json: bool
 ) -> None:
-    """What the gate would answer a request to APP, and why; nothing is counted.
+    """Explain the gate's answer to a request to APP, without counting it.
 
-    What stands on a command line can be seen by others on this machine: give a real cookie or key on standard input.
+    Other users of this machine can see the arguments of a command: give a real cookie or key on standard input.
     """
     if _STDIN in cookies and _STDIN in headers:
         raise click.UsageError("Standard input can be read once: for --cookie or for --header.")
@@ -49,7 +49,7 @@ def _header_lines(cookies: Sequence[str], headers: Sequence[str]) -> list[dict[s
     for line in _or_standard_input(headers):
         name, colon, value = line.partition(":")
         if not colon:
-            # Without quoting it: it may be a key.
+            # Not quoted: it may be a key.
             raise click.BadParameter("expected 'Name: value'", param_hint="--header")
         lines.append({"name": name.strip(), "value": value.strip()})
     sent = "; ".join(_or_standard_input(cookies))
@@ -81,7 +81,7 @@ def _print(response: Any) -> None:
 
 
 def _step(line: str, well: bool | None = None) -> None:
-    """A line, with a mark where there is something to judge."""
+    """Print a line; with a mark if `well` is given."""
     if well is None:
         say(f"  {line}")
     elif well:
@@ -107,24 +107,24 @@ def _read_as(path: Any) -> str:
 def _print_identity(identity: Any) -> None:
     place = (identity["from"] or "").replace("cookie:", "cookie ")
     if identity["user_id"] is not None:
-        until = f", to be seen anew at {instant(identity['until'])} UTC" if identity["until"] else ""
+        until = f", valid until {instant(identity['until'])} UTC" if identity["until"] else ""
         _step(f"identity  {identity['user_id']}, by {place}{until}", True)
     elif identity["from"] is None:
-        _step("identity  nobody: no credential that this app takes was sent")
+        _step("identity  none: the request has no credential of a kind that this app accepts")
     else:
         _step(f"identity  {place} does not verify: {identity['code']}: {identity['reason']}", False)
 
 
 def _print_tier(app_id: str, user_id: str | None, tier: Any) -> None:
     in_store = tier["in_store"]
-    where = "in the gate's table" if tier["in_table"] else "as everybody whom the gate's table does not have"
+    where = "in the gate's table" if tier["in_table"] else "the default, as the user is not in the gate's table"
     well: bool | None = None
     if user_id is None:
-        where = "as everybody who is not known"
+        where = "as for every request without a user"
     elif tier["store_failed"]:
         where, well = f"{where}; the store does not answer", False
     elif in_store is None:
-        where = f"{where}; nothing was ever decided about this user"
+        where = f"{where}; the store has no tier of this user"
     elif in_store["tier"] != tier["used"]:
         where, well = f"{where}, but the store says {in_store['tier']}: skpay users refresh {app_id} {user_id}", False
     else:
@@ -132,7 +132,7 @@ def _print_tier(app_id: str, user_id: str | None, tier: Any) -> None:
         where, well = f"{where} and in the store, {since}: {in_store['reason']} ({in_store['source']})", True
     _step(f"tier      {tier['used']}, {where}", well)
     if tier["changes_at"] is not None:
-        _step(f"          by the clock alone it changes at {instant(tier['changes_at'])} UTC")
+        _step(f"          changes at {instant(tier['changes_at'])} UTC")
 
 
 def _rule(rule: Any) -> str:

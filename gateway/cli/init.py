@@ -26,8 +26,8 @@ _ASK_LITELLM = "LiteLLM: here (run one in this project), the URL of yours, or no
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--app", "name", help="The name of the app, as people read it. [default: SKAI]")
-@click.option("--host", help="The host name at which people reach the app, such as chat.example.com.")
+@click.option("--app", "name", help="The name of the app, as users see it. [default: SKAI]")
+@click.option("--host", help="The host name of the app, such as chat.example.com.")
 @click.option(
     "--identity", help=f"How people sign in: {_OPEN_WEBUI}, or an entry of identity as JSON (docs/identity.md)."
 )
@@ -82,7 +82,7 @@ def init(
 
 
 def _answer(ask: bool, question: str, default: str | None, check: Callable[[str], object] | None = None) -> str:
-    """The answer to a question. A wrong one is refused at once and the question is repeated."""
+    """The answer to a question, which is repeated until the answer is valid."""
     if ask:
         return str(click.prompt(question, default=default, value_proc=partial(_checked, check)))
     if default is None:
@@ -123,7 +123,7 @@ def _check_stripe_key(text: str) -> None:
 
 
 def _stripe_key(ask: bool, file: IO[str] | None) -> str:
-    """Never an argument: the machine's other users see those. Empty: the operator writes the file later."""
+    """Never an argument: other users of the machine can see those. Empty: the operator writes the file later."""
     if file is not None:
         return file.read().strip()
     found = os.environ.get("STRIPE_SECRET_KEY", "").strip()

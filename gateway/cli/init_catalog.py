@@ -1,4 +1,4 @@
-"""The answers of `skpay init`, and the apps.json made of them: the shipped sample with the operator's names in it."""
+"""The answers of `skpay init`, and the apps.json made of them: the shipped sample with the operator's names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gateway.cli.shipped import shipped
 
 SECRETS = "/run/secrets"
-# The models of the LiteLLM that init sets up; those that everybody needs, and those that a tier pays for.
+# The models of the LiteLLM that init sets up: those that every tier has, and those of paid tiers.
 COMMON_MODELS = ("small", "embedding", "speech", "transcription")
 PAID_MODELS = ("large", "image")
 _UNIT_AMOUNTS = {"pro": 2000, "enterprise": 10000}
@@ -39,7 +39,7 @@ class Answers:
 
     @property
     def litellm_url(self) -> str:
-        """Where SKPayments and the app find LiteLLM; empty: there is none."""
+        """LiteLLM's address for SKPayments and the app; empty: there is none."""
         if self.litellm == "none":
             return ""
         return "http://litellm:4000" if self.litellm_here else self.litellm.rstrip("/")
@@ -80,7 +80,7 @@ def catalog_text(answers: Answers) -> str:
 
 
 def _tier(tier: dict[str, Any], answers: Answers) -> dict[str, Any]:
-    """With prices of this app's own names, and the models that this LiteLLM has."""
+    """The shipped tiers with lookup keys named after this app, and the models of this LiteLLM."""
     changed = dict(tier)
     if "prices" in tier:
         price = {"lookup_key": answers.lookup_key(tier["id"]), "unit_amount": _UNIT_AMOUNTS[tier["id"]]}

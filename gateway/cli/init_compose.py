@@ -193,7 +193,7 @@ _PROVIDER_MODELS = {
 
 
 def compose_text(answers: Answers, mounts: tuple[str, str]) -> str:
-    """`mounts`: where our code and the plugin are, as the Docker engine finds them."""
+    """`mounts`: the paths of the code and the plugin for the Docker engine."""
     code, plugin = (json.dumps(path.replace("$", "$$"), ensure_ascii=False) for path in mounts)
     services = [
         _filled(

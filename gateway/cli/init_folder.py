@@ -1,4 +1,4 @@
-"""What `skpay init` writes: every file with its mode, checked before the first one is written, all or none."""
+"""The files that `skpay init` writes, with their modes: checked first, then all written, or none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PUBLIC, _PRIVATE, _PRIVATE_FOLDER = 0o644, 0o600, 0o700
 
 
 def check_answers(answers: Answers) -> None:
-    """What `skpay check` would say of them. Raises `ConfigError`."""
+    """Check the files as `skpay check` does. Raises `ConfigError`."""
     parse(catalog_text(answers).encode(), "apps.json")
     if answers.acme_email and not _E_MAIL.fullmatch(answers.acme_email):
         raise ConfigError([f'--acme-email: expected an e-mail address, got "{answers.acme_email}"'])
@@ -42,7 +42,7 @@ def check_answers(answers: Answers) -> None:
 
 
 def folder_of(answers: Answers, catalog: str, folder: Path) -> Files:
-    """Every file. Secrets are made here, anew each time."""
+    """Every file, with new secrets."""
     routes = plan(parse(catalog.encode(), "apps.json"), answers.public_url)
     values = _values(answers)
     files: Files = {
@@ -63,7 +63,7 @@ def folder_of(answers: Answers, catalog: str, folder: Path) -> Files:
 
 
 def _routing_files(routes: Plan) -> dict[str, str]:
-    """What `skpay routes write` writes, and what Traefik starts with; its container has no Docker socket."""
+    """The files of `skpay routes write`, and Traefik's static configuration; its container has no Docker socket."""
     texts = static_files(routes.routing, docker=False)
     for name in default_formats(routes.routing.provider):
         texts.update(files_of(routes, name))
@@ -71,7 +71,7 @@ def _routing_files(routes: Plan) -> dict[str, str]:
 
 
 def write_folder(folder: Path, files: Files) -> list[Path]:
-    """Write them all, or none if one is there already. Raises `ConfigError`."""
+    """Write all files, or none if one exists already. Raises `ConfigError`."""
     standing = [folder / place for place in files if os.path.lexists(folder / place)]
     if standing:
         more = f" and {len(standing) - 1} more" if len(standing) > 1 else ""
@@ -109,7 +109,7 @@ def _files(answers: Answers) -> list[str]:
 
 
 def _values(answers: Answers) -> Mapping[str, str]:
-    """Each secret; what others make (Stripe, a LiteLLM that is there) is empty until the operator has pasted it."""
+    """Each secret; those issued by others (Stripe, an existing LiteLLM) are empty until the operator pastes them."""
     words = ("gate_secret", "admin_token", f"{answers.app_id}_api_key", "webui_secret_key", "postgres_password")
     keys = ("litellm_master_key", "litellm_salt_key", "litellm_key", "litellm_shared_key")
     return {
@@ -125,9 +125,9 @@ def _key() -> str:
 
 
 def _seen_from(folder: Path) -> tuple[str, str]:
-    """Where compose finds our code and the plugin: relative if the new folder is in the checkout, else from the root.
+    """The paths of the code and the plugin for compose: relative if the new folder is in the checkout, else absolute.
 
-    So a folder made in a container, where the checkout is mounted, is good on the host too.
+    So a folder written in a container, where the checkout is mounted, works on the host too.
     """
     return _path_from(folder, PACKAGE), _path_from(folder, shipped("traefik/plugins-local"))
 

@@ -18,9 +18,9 @@ from gateway.store import keys as stored_keys
 @click.command("create")
 @click.option("--app", "app_id", required=True, help="The app it is for.")
 @click.option("--user", "user_id", help="A key of this user, for `user_key` identity; left out: one of the app itself.")
-@click.option("--name", default="", help="To tell it from others.")
+@click.option("--name", default="", help="A name to distinguish it by.")
 def create(app_id: str, user_id: str | None, name: str) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it; it cannot be shown later."""
     found = settings()
 
     def job(tx: Transaction) -> dict[str, object]:
@@ -37,7 +37,7 @@ def create(app_id: str, user_id: str | None, name: str) -> None:
 @click.command("list")
 @json_option
 def list_(wants_json: bool) -> None:
-    """Every key, live or revoked."""
+    """List keys, live and revoked."""
 
     def job(tx: Transaction) -> dict[str, object]:
         return {"keys": [shown_key(key) for key in stored_keys.all_(tx.conn)]}
@@ -55,7 +55,7 @@ def list_(wants_json: bool) -> None:
 @click.command("revoke")
 @click.argument("key_id", type=click.IntRange(min=1))
 def revoke(key_id: int) -> None:
-    """The key stops working with the next request."""
+    """Revoke a key, effective with the next request."""
 
     def job(tx: Transaction) -> dict[str, object]:
         return shown_key(stored_keys.revoke(tx.conn, key_id, tx.now))

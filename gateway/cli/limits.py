@@ -1,4 +1,4 @@
-"""`skpay limits`: the limits of apps.json on their way to LiteLLM."""
+"""`skpay limits`: provisioning of the limits of apps.json to LiteLLM."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ POLL_SECONDS = 0.5
 @click.command()
 @click.pass_context
 def push(context: click.Context) -> None:
-    """Send LiteLLM the limits of every user that differ from apps.json, and wait until it holds them.
+    """Provision every user whose limits differ from apps.json, and wait until it is done.
 
-    An edit of apps.json does the same by itself; this shows how far it is. Exit 1 if LiteLLM refused some.
+    The server does the same after an edit of apps.json; this shows its progress. Exit 1 if LiteLLM refused some.
     """
     found = settings()
     try:
@@ -30,14 +30,14 @@ def push(context: click.Context) -> None:
         dead = _wait(found)
     except NoServerError:
         raise server_needed(found) from None
-    good(f"{renewed} user(s) were sent again; nothing waits")
+    good(f"{renewed} user(s) were provisioned; nothing waits")
     if dead:
         bad(f"LiteLLM refused {dead} user(s) for good; see: skpay alerts list")
         context.exit(1)
 
 
 def _wait(found: Settings) -> int:
-    """Show what waits until nothing does; returns how many were given up."""
+    """Show progress until no job waits; returns the number of jobs that were given up."""
     with progress() as bar:
         task = bar.add_task("sending to LiteLLM", total=None)
         most = 0
@@ -52,10 +52,10 @@ def _wait(found: Settings) -> int:
 
 @click.command()
 def retry() -> None:
-    """Send again what LiteLLM refused for good, after its cause was removed."""
+    """Retry provisioning that was given up, after its cause was fixed."""
 
     def job(tx: Transaction) -> dict[str, object]:
         return {"revived": revive_dead_jobs(tx)}
 
     revived = ask_or_write(settings(), "POST", "/admin/provisioning/retry", None, job)["revived"]
-    good(f"{revived} user(s) are sent to LiteLLM again; see: skpay alerts list")
+    good(f"{revived} user(s) are provisioned again; see: skpay alerts list")

@@ -1,4 +1,4 @@
-"""`skpay notices`: what apps were told of their users' changes of tier."""
+"""`skpay notices`: notices of tier changes sent to apps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.store import notices as stored
 @click.option("--state", type=click.Choice(stored.STATES), help="Only those in this state.")
 @json_option
 def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
-    """The newest notices and what the apps answered."""
+    """List the newest notices and the apps' answers."""
 
     def job(tx: Transaction) -> dict[str, object]:
         recent = stored.recent(tx.conn, MAX_LISTED, app_id, state)
@@ -45,7 +45,7 @@ def list_(app_id: str | None, state: str | None, wants_json: bool) -> None:
 @click.option("--dead", is_flag=True, help="All that were given up, instead of one.")
 @click.option("--app", "app_id", help="With --dead: only those of this app.")
 def replay_(change_id: str | None, dead: bool, app_id: str | None) -> None:
-    """Send a notice again, under the same webhook-id and with the same text."""
+    """Resend a notice, with the same webhook-id and body."""
     if (change_id is not None) == dead:
         raise InvalidInput("Name one CHANGE_ID, or give --dead for all that were given up.")
     if app_id is not None and not dead:
@@ -56,4 +56,4 @@ def replay_(change_id: str | None, dead: bool, app_id: str | None) -> None:
 
     body = {"change_id": change_id, "dead": dead, "app_id": app_id}
     replayed = ask_or_write(settings(), "POST", "/admin/notices/replay", body, job)["replayed"]
-    good(f"{replayed} notice(s) are sent again; see: skpay notices list")
+    good(f"{replayed} notice(s) are resent; see: skpay notices list")

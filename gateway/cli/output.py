@@ -1,4 +1,4 @@
-"""What the commands print: plain when piped, in colour on a terminal, and nowhere cut or folded."""
+"""Output of the commands: plain when piped, in colour on a terminal, never cut or folded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GAP = "  "
 
 
 def complain(*lines: str) -> None:
-    """Each line on standard error, as an error; what looks like a secret is not shown there either."""
+    """Print each line to standard error, as an error, with secrets redacted."""
     for line in lines:
         _echo(f"{click.style('error:', fg='red')} {redact(line)}", err=True)
 
@@ -43,19 +43,19 @@ def bad(line: str) -> None:
 
 
 def _echo(line: str, *, err: bool = False) -> None:
-    # https://no-color.org; without it click looks whether a terminal reads.
+    # https://no-color.org; without it click checks for a terminal.
     click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def as_json(value: object) -> None:
-    """For a program that reads on."""
+    """Print it for another program."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def listing(
     found: object, headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], *, wants_json: bool, empty: str
 ) -> None:
-    """`rows` under their headings; with `--json` `found`, the same with every field."""
+    """Print `rows` under their headings; with `--json` `found`, which has every field."""
     if wants_json:
         as_json(found)
     else:
@@ -63,9 +63,9 @@ def listing(
 
 
 def table(headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], *, empty: str) -> None:
-    """Rows under headings, or one line if there are none.
+    """Print rows under headings, or the line `empty` if there are none.
 
-    A row is one line whatever its width: an id is there to be copied, and a terminal wraps by itself.
+    A row is one line of any width: ids must be copyable, and a terminal wraps by itself.
     """
     if not rows:
         say(empty)
@@ -92,5 +92,5 @@ def _width(text: str) -> int:
 
 
 def instant(at: object) -> str:
-    """Epoch seconds as people write them, UTC."""
+    """Epoch seconds as date and time, UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) if isinstance(at, int) else ""

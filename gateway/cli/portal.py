@@ -13,7 +13,7 @@ _SECONDS = 60.0
 
 @click.command()
 def push() -> None:
-    """Write each app's portal configuration to Stripe again, whatever was changed there."""
+    """Write each app's portal configuration to Stripe, overwriting changes made there."""
     found = settings()
     try:
         pushed = ask(found, "POST", "/admin/portals/push", seconds=_SECONDS)["portals"]

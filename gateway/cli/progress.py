@@ -1,4 +1,4 @@
-"""A bar on standard error while a command waits; nothing where no terminal reads it."""
+"""A progress bar on standard error while a command waits; none without a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 def progress() -> Progress:
-    """To be entered with `with`; gone when it is left."""
+    """A context manager; the bar disappears at its end."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

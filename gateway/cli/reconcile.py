@@ -1,4 +1,4 @@
-"""`skpay reconcile`: where Stripe, our store and LiteLLM disagree."""
+"""`skpay reconcile`: differences between Stripe, the store and LiteLLM."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _TITLES = {
 
 
 @click.command()
-@click.option("--app", "app_id", help="This app only.")
-@click.option("--apply", is_flag=True, help="Repair what differs, as an event from Stripe would.")
-@click.option("--yes", is_flag=True, help="With --apply: lower even many payers at once.")
+@click.option("--app", "app_id", help="Only this app.")
+@click.option("--apply", is_flag=True, help="Repair differences, as an event from Stripe does.")
+@click.option("--yes", is_flag=True, help="With --apply: also lower many paying users at once.")
 @json_option
 @click.pass_context
 def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool, wants_json: bool) -> None:
@@ -56,7 +56,7 @@ def reconcile(context: click.Context, app_id: str | None, apply: bool, yes: bool
 
 
 def _done(found: Settings) -> Any:
-    """The job, once it is over; its progress on a terminal meanwhile."""
+    """The finished job; shows its progress on a terminal."""
     with progress() as bar:
         task = bar.add_task("waiting", total=None)
         while True:
@@ -92,7 +92,7 @@ def _print_report(report: Any) -> None:
         f"{checked['one_by_one']} looked up one by one, {checked['litellm']} users compared with LiteLLM"
     )
     for spender in report["unknown_spenders"]:
-        bad(f"LiteLLM counts spend of {spender!r}, who is nobody here")
+        bad(f"LiteLLM counts spend of {spender!r}, which is no user here")
     for message in report["unadopted"]:
         bad(message)
     complain(*report["problems"])

@@ -20,20 +20,20 @@ from gateway.errors import ConfigError
 from gateway.files import write_atomically
 from gateway.routing import FORMATS, HEADER, REDACTED, Plan, default_formats, files_of, plan
 
-# What stands for the secret in what we write. Anything else behind these keys may be the secret itself.
+# A secret's value; but not the placeholders that we write for it.
 _SECRET_LINE = re.compile(r"(?i)((?:x-sk-gate|secret|authorization)[\"']?\s*[:=]\s*)(?!['\"]?(?:\{\{|\$\{|\*))\S.*")
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Every text that should stand in `folder`, by its place; `usual` where no format was asked for by name."""
+    """The files that `folder` should have: path → text. `is_default`: no format was named."""
 
     files: dict[str, str]
     folder: Path
     is_default: bool
 
     def leftovers(self) -> list[Path]:
-        """What an earlier `routes write` has left in the folders of the usual formats, such as a removed app's."""
+        """Files of an earlier `routes write` in the folders of the default formats, such as a removed app's."""
         if not self.is_default:
             return []
         places = [path for name in ("dynamic", "labels", "cloudflared") for path in self.folder.glob(f"{name}/*.yml")]
@@ -45,7 +45,7 @@ class _Wanted:
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What all of the commands read."""
+    """The options of all commands."""
     formats = click.option(
         "--format",
         "formats",
@@ -59,7 +59,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     gate = click.option(
         "--gate",
         type=click.Choice(get_args(GateKind)),
-        help="How Traefik asks the gate, instead of routing.gate.",
+        help="How Traefik calls the gate, instead of routing.gate.",
     )
     for option in (tunnel, formats, gate, public_url_option, apps_option):
         command = option(command)
@@ -80,7 +80,7 @@ out_option = click.option(
 @_options
 @out_option
 def write(folder: Path, **options: Any) -> None:
-    """Write every file whose text changed; each appears whole or not at all."""
+    """Write every file whose text changed, each atomically."""
     wanted = _wanted(folder, **options)
     for name, text in wanted.files.items():
         path = folder / name
@@ -92,7 +92,7 @@ def write(folder: Path, **options: Any) -> None:
         good(f"{path} written")
     for path in wanted.leftovers():
         path.unlink()
-        good(f"{path} removed: nothing in apps.json asks for it")
+        good(f"{path} removed: apps.json does not need it any more")
 
 
 @click.command()
@@ -100,7 +100,7 @@ def write(folder: Path, **options: Any) -> None:
 @out_option
 @click.pass_context
 def check(context: click.Context, /, folder: Path, **options: Any) -> None:
-    """Exit 1 if a file is missing, out of date or left over."""
+    """Check the files; exit 1 if one is missing, out of date or left over."""
     wanted = _wanted(folder, **options)
     problems = 0
     for name, text in wanted.files.items():
@@ -140,7 +140,7 @@ def diff(context: click.Context, /, folder: Path, **options: Any) -> None:
 @_options
 @click.argument("name", required=False)
 def show(name: str | None, **options: Any) -> None:
-    """Print what the format holds, or one of its files; without either the names of all files that write writes."""
+    """Print the files of a format, or one of them; without either the names of all files that write writes."""
     wanted = _wanted(Path(), **options)
     if name is not None and name not in wanted.files:
         raise ConfigError([f"there is no generated file {name!r}; run skpay routes show for their names"])
@@ -170,13 +170,13 @@ def _wanted(
 
 
 def _difference(path: Path, found: str | None, wanted: str | None) -> Iterator[str]:
-    """`None` is a file that is not there."""
+    """The text of a file; None if it does not exist."""
     before, after = ("/dev/null" if text is None else str(path) for text in (found, wanted))
     return difflib.unified_diff((found or "").splitlines(), (wanted or "").splitlines(), before, after, lineterm="")
 
 
 def _masked(line: str) -> str:
-    """Without a secret that somebody has put into a file by hand (T41)."""
+    """The line with a secret redacted that was put into a file by hand (T41)."""
     line = _SECRET_LINE.sub(rf"\1{REDACTED}", line)
     for secret in os.environ.get("GATE_SECRET", "").split(","):
         if secret:

@@ -20,6 +20,6 @@ def show() -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), default="apps.schema.json")
 def write(file: Path) -> None:
-    """Write it to FILE, whole or not at all."""
+    """Write it to FILE, atomically."""
     write_atomically(file, json_schema_text())
     good(f"{file} written")

@@ -34,17 +34,17 @@ from gateway.sandbox.stripe.dashboard import Shape
 )
 @click.pass_context
 def selftest(context: click.Context, apps_file: Path, app_id: str | None, orders: int) -> None:
-    """Play every buyer's story against your own apps.json with pretend vendors; exit 1 if one ends wrong.
+    """Play every buyer's story against your own apps.json with fake vendors; exit 1 if one fails.
 
-    Nothing real is asked or changed: it needs no key, no network and no running server. One --app plays every order
-    by itself.
+    It calls no vendor and changes nothing: it needs no key, no network and no running server. With --app, that app
+    plays every order.
     """
     catalog = catalog_of(apps_file)
     apps = [app for app in catalog.apps.values() if app_id in (None, app.app_id)]
     if not apps:
         raise ConfigError([f"{apps_file}: has no app {app_id!r}" if app_id else f"{apps_file}: has no app"])
     before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # the failures that a story asks for are no news
+    logging.disable(logging.CRITICAL)  # a story's failures are deliberate
     try:
         failed = asyncio.run(_selftest(catalog, apps, orders))
     finally:
@@ -63,27 +63,27 @@ class _Count:
 
 
 async def _selftest(catalog: Catalog, apps: list[App], orders: int) -> int:
-    """How many stories ended wrong."""
+    """The number of stories that failed."""
     count, played = _Count(), stories()
     with progress() as bar:
         task = bar.add_task("playing", total=len(apps) * len(played))
         for position, app in enumerate(apps):
-            # A stage for each app: what earlier apps left behind would be looked through again and again.
+            # A simulation for each app: each step searches all objects, also those that earlier apps left.
             async with open_simulation(catalog) as stage, aiohttp.ClientSession() as session:
                 for number, story in enumerate(played):
                     bar.update(task, advance=1, description=app.app_id)
                     if not can_play(app, story):
-                        say(f"- {app.app_id}: {story.name}: needs what this app does not have")
+                        say(f"- {app.app_id}: {story.name}: not played, as the app lacks what it needs")
                         continue
                     await _play(stage, app, story, session, runs_of_app(orders, len(apps), position), number, count)
-    say(f"{count.runs} runs of {len(apps) * len(played)} stories, {count.failed} ended wrong")
+    say(f"{count.runs} runs of {len(apps) * len(played)}stories, {count.failed} failed")
     return count.failed
 
 
 def runs_of_app(orders: int, apps: int, position: int) -> list[tuple[Shape, int]]:
-    """Which of the tellings (shape of Stripe's objects, number of the order) the app at `position` plays.
+    """The runs (shape of Stripe's objects, number of the order) that the app at `position` plays.
 
-    Among all apps every telling of a story is played, and by every app at least one.
+    All apps together play every run of a story, and every app plays at least one.
     """
     every: list[tuple[Shape, int]] = [(shape, number) for number in range(orders) for shape in SHAPES]
     return every[position::apps] or [every[position % len(every)]]

@@ -40,7 +40,7 @@ async def _serve(found: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await application.start()
-    # What there is now mostly stays. A full collection that looks through it would hold the gate for 50 ms and more.
+    # Most of today's objects live as long as the process; a full collection of them would block the gate for 50 ms.
     gc.collect()
     gc.freeze()
     loop.add_signal_handler(signal.SIGHUP, reload)

@@ -1,4 +1,4 @@
-"""The running server, asked through /admin; or, when none runs, the store itself."""
+"""Requests to the running server's /admin; or, while none runs, the store itself."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _ERROR_OF: dict[int, type[errors.SkpayError]] = {
 
 
 class NoServerError(Exception):
-    """Nothing listens on our port."""
+    """No server listens on the configured port."""
 
 
 def ask(settings: Settings, method: str, path: str, body: object = None, *, seconds: float = _SECONDS) -> Any:
-    """What the running server answers within `seconds`. Raises `NoServerError`, or the error that the server told."""
+    """The running server's answer. Raises `NoServerError`, or the error that the server answered."""
     return asyncio.run(ask_async(settings, method, path, body, seconds=seconds))
 
 
@@ -42,7 +42,7 @@ async def ask_async(
     settings: Settings, method: str, path: str, body: object = None, *, seconds: float = _SECONDS
 ) -> Any:
     """The same as `ask` in an event loop."""
-    # Encoded already: a user id such as ".." must arrive as it is.
+    # Encoded already: a user id such as ".." must not be normalised.
     url = URL(f"http://{settings.own_host}:{settings.port}{path}", encoded=True)
     headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
     try:
@@ -67,7 +67,7 @@ async def ask_async(
 
 
 def ask_or_write(settings: Settings, method: str, path: str, body: object, job: Job[dict[str, object]]) -> Any:
-    """Through the running server, so that there is one writer and the gate hears of it; without one, by ourselves."""
+    """Through the running server, so that there is one writer and its gate is updated; without one, on the store."""
     try:
         return ask(settings, method, path, body)
     except NoServerError:
@@ -90,7 +90,7 @@ def alone(settings: Settings, job: Job[T]) -> T:
 
 
 def _server_elsewhere(settings: Settings, where: str) -> errors.ConfigError:
-    """A server has the database, and is not where this command's environment says."""
+    """A server uses the database, but does not listen at the address of this command's environment."""
     address = f"http://{settings.own_host}:{settings.port}"
     return errors.ConfigError(
         [f"HOST, PORT: a server runs on {where}, but none answers at {address}; give this command its HOST and PORT"]
@@ -98,6 +98,6 @@ def _server_elsewhere(settings: Settings, where: str) -> errors.ConfigError:
 
 
 def server_needed(settings: Settings) -> errors.SkpayError:
-    """For commands that make no sense without a server."""
+    """For commands that need a running server."""
     address = f"http://{settings.own_host}:{settings.port}"
     return errors.UpstreamFailed(f"No server answers at {address}; start it with: skpay serve")

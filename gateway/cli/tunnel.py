@@ -32,7 +32,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class _Tunnel:
-    """Which tunnel, and how to reach Cloudflare."""
+    """The tunnel, and access to Cloudflare."""
 
     token: Secret
     account_id: str
@@ -40,19 +40,21 @@ class _Tunnel:
     api_base: str
 
 
-_dns_option = click.option("--dns/--no-dns", default=True, show_default=True, help="The hosts' DNS records, too.")
+_dns_option = click.option(
+    "--dns/--no-dns", default=True, show_default=True, help="Whether to write the hosts' DNS records too."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What stands in the tunnel and in DNS, and what is wanted there."""
+    """The tunnel's configuration as it is and as it should be, and the changes to DNS."""
 
     config: dict[str, Any]
     merged: dict[str, Any]
     dns: DnsPlan
 
     def lines(self) -> list[str]:
-        """Everything there is to do, a line each; empty for nothing."""
+        """Every change, one a line."""
         return [*changes(self.config, self.merged), *map(str, self.dns.record_changes)]
 
 
@@ -62,13 +64,13 @@ class _Found:
 @_dns_option
 @click.pass_context
 def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: bool) -> None:
-    """Show what apply would change, and change nothing; exit 1 if there is anything to do, or in its way."""
+    """Show what apply would change, and change nothing; exit 1 if there are changes or conflicts."""
     where, wanted = _read_all(apps_file, public_url)
     found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _read_current(cloudflare, where, wanted, dns)))
     _show(found.lines())
     for line in found.dns.conflicts:
         bad(f"{line} is in the way: it is not ours; remove it, and apply again")
-    _tell_elsewhere(found.dns, where)
+    _print_hosts_without_zone(found.dns, where)
     if found.lines() or found.dns.conflicts:
         context.exit(1)
     good("the tunnel is up to date")
@@ -79,11 +81,11 @@ def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: boo
 @public_url_option
 @_dns_option
 def apply(apps_file: Path, public_url: str, dns: bool) -> None:
-    """Put our rules into the tunnel and our hosts into DNS. Rules and records of others stay as they are."""
+    """Write the apps' rules to the tunnel and their hosts to DNS. Rules and records of others stay as they are."""
     where, wanted = _read_all(apps_file, public_url)
     found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _apply(cloudflare, where, wanted, dns)))
     _show(found.lines())
-    _tell_elsewhere(found.dns, where)
+    _print_hosts_without_zone(found.dns, where)
     good("the tunnel is changed" if found.lines() else "the tunnel is up to date")
 
 
@@ -102,17 +104,17 @@ async def _read_current(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dn
 
 
 async def _apply(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
-    """What was changed. PUT replaces the whole document, so without the present one nothing is written; and nothing
-    where another's record is in the way. Rules come first: a host in DNS without one would be a page of Cloudflare's.
+    """Apply the changes. PUT replaces the whole document, so the current one is read first. Nothing is written if a
+    DNS record conflicts. Rules come first: a host in DNS without a rule would show a page of Cloudflare's.
     """
     found = await _read_current(cloudflare, where, wanted, dns)
     if found.dns.conflicts:
         lines = "; ".join(found.dns.conflicts)
-        raise Conflict(f"Nothing was changed: DNS holds records that are not ours ({lines}). Remove them first.")
+        raise Conflict(f"Nothing was changed: DNS has records that are not ours ({lines}). Remove them first.")
     if changes(found.config, found.merged):
         kept = await cloudflare.put_tunnel_configuration(where.account_id, where.tunnel_id, found.merged)
         if changes(found.merged, kept):
-            raise UpstreamFailed("Cloudflare keeps other rules than it was sent; look at: skpay tunnel plan")
+            raise UpstreamFailed("Cloudflare stored other rules than it was sent; see: skpay tunnel plan")
     for change in found.dns.record_changes:
         if change.record_id is None:
             await cloudflare.create_dns_record(change.zone_id, change.record)
@@ -121,7 +123,7 @@ async def _apply(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool
     return found
 
 
-def _tell_elsewhere(dns: DnsPlan, where: _Tunnel) -> None:
+def _print_hosts_without_zone(dns: DnsPlan, where: _Tunnel) -> None:
     for host in dns.hosts_without_zone:
         say(f"{host}: in no zone that the token may see; it needs a CNAME to {where.tunnel_id}.cfargotunnel.com")
 
@@ -136,7 +138,7 @@ def _show(lines: list[str]) -> None:
 
 
 def _read_all(apps_file: Path, public_url: str) -> tuple[_Tunnel, Plan]:
-    """The environment and apps.json. Raises `ConfigError` with every problem of both, none of which holds a value."""
+    """The environment and apps.json. Raises `ConfigError` with every problem of both, without values."""
     problems: list[str] = []
     where = _tunnel_of(os.environ, problems)
     catalog, url = _catalog_or_none(apps_file, problems), ""
@@ -163,7 +165,7 @@ def _tunnel_of(environ: Mapping[str, str], problems: list[str]) -> _Tunnel | Non
     tunnel_id = _id_of(environ, "CLOUDFLARE_TUNNEL_ID", _TUNNEL_ID, "a UUID", problems)
     api_base = environ.get("CLOUDFLARE_API_BASE", "").strip() or API_BASE
     if api_base != API_BASE and not _on_this_machine(api_base):
-        # It is for a sandbox on this machine; a token sent anywhere else is a token lost.
+        # For a sandbox on this machine only: anywhere else the token would leak.
         problems.append("CLOUDFLARE_API_BASE: only an address of this machine may stand in for Cloudflare's; unset it")
         return None
     return _Tunnel(token, account_id, tunnel_id, api_base) if token else None

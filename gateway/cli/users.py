@@ -34,7 +34,7 @@ def _explained(app_id: str, user_id: str) -> Any:
 @click.argument("user_id", metavar="USER")
 @json_option
 def show(app_id: str, user_id: str, wants_json: bool) -> None:
-    """One user's tier, limits and features, as the app is told them."""
+    """Show one user's tier, limits and features, as the app gets them."""
     found = {key: value for key, value in _explained(app_id, user_id).items() if key not in _BEHIND}
     rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items()]
     listing(found, ("field", "value"), rows, wants_json=wants_json, empty="")
@@ -45,7 +45,7 @@ def show(app_id: str, user_id: str, wants_json: bool) -> None:
 @click.argument("user_id", metavar="USER")
 @json_option
 def explain(app_id: str, user_id: str, wants_json: bool) -> None:
-    """Why the user has this tier: the events, changes and provisioning behind it."""
+    """Explain a user's tier: its events, changes and provisioning."""
     found = _explained(app_id, user_id)
     if wants_json:
         as_json(found)
@@ -53,11 +53,11 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     stripe = f", Stripe: {found['status']}" if found["status"] else ""
     say(f"{app_id}/{user_id} has {found['tier']}: {found['reason']} ({found['source']}{stripe})")
     for change in found["then"]:
-        say(f"  from {instant(change['at'])} UTC by the clock alone: {change['tier']}")
+        say(f"  from {instant(change['at'])} UTC, without an event: {change['tier']}")
     if found["pending_tier"] is not None:
         say(f"  from {instant(found['pending_tier']['at'])} UTC, scheduled at Stripe: {found['pending_tier']['tier']}")
     for concern in found["concerns"]:
-        say(f"  look at this: {concern['kind']}: {concern['message']}")
+        say(f"  to be fixed: {concern['kind']}: {concern['message']}")
     _say_timers(found["refresh"])
     rows: list[tuple[object, ...]] = [
         (instant(each["at"]), f"{each['from'] or '(new)'} → {each['to']}", each["reason"]) for each in found["changes"]
@@ -66,19 +66,19 @@ def explain(app_id: str, user_id: str, wants_json: bool) -> None:
     rows = [(instant(each["received_at"]), each["type"], each["event_id"], each["state"]) for each in found["events"]]
     table(("received (UTC)", "event", "id", "state"), rows, empty="No event yet.")
     rows = [(each["kind"], each["state"], each["attempts"], each["error"]) for each in found["provisioning"]]
-    table(("told", "state", "attempts", "error"), rows, empty="LiteLLM was never told.")
+    table(("job", "state", "attempts", "error"), rows, empty="Nothing was provisioned yet.")
     rows = [(instant(each["created_at"]), each["state"], each["attempts"], each["error"]) for each in found["notices"]]
-    table(("app told of (UTC)", "state", "attempts", "error"), rows, empty="The app was never told.")
+    table(("notified of (UTC)", "state", "attempts", "error"), rows, empty="The app was not notified yet.")
 
 
 def _say_timers(refresh: Any) -> None:
-    """When Stripe is asked again by itself."""
+    """Print when the server will refresh the user next."""
     if refresh is None:
         return
     for name in ("due_at", "timer_at"):
         if refresh[name] is not None:
             failed = f", failed {refresh['attempts']} times: {refresh['last_error']}" if refresh["attempts"] else ""
-            say(f"  Stripe is asked again at {instant(refresh[name])} UTC{failed}")
+            say(f"  next refresh at {instant(refresh[name])} UTC{failed}")
 
 
 def _until_at(until: str | None) -> int | None:
@@ -95,8 +95,8 @@ def _until_at(until: str | None) -> int | None:
 @click.argument("app_id", metavar="APP")
 @click.argument("user_id", metavar="USER")
 @click.argument("tier", metavar="TIER")
-@click.option("--reason", required=True, help="Shown by explain for ever.")
-@click.option("--until", help="A date (UTC) such as 2027-01-31; left out: for ever.")
+@click.option("--reason", required=True, help="Kept, and shown by explain.")
+@click.option("--until", help="A date (UTC) such as 2027-01-31; left out: without end.")
 def grant(app_id: str, user_id: str, tier: str, reason: str, until: str | None) -> None:
     """Give a user a tier without a subscription."""
     found, until_at = settings(), _until_at(until)
@@ -114,7 +114,7 @@ def grant(app_id: str, user_id: str, tier: str, reason: str, until: str | None) 
 @click.argument("app_id", metavar="APP")
 @click.argument("user_id", metavar="USER")
 def revoke(app_id: str, user_id: str) -> None:
-    """Take back every grant of a user."""
+    """Revoke every grant of a user."""
     path = f"/admin/grants/{quote(app_id, safe='')}/{quote(user_id, safe='')}"
 
     def job(tx: Transaction) -> dict[str, object]:
@@ -128,7 +128,7 @@ def revoke(app_id: str, user_id: str) -> None:
 @click.argument("app_id", metavar="APP")
 @click.argument("user_id", metavar="USER")
 def refresh(app_id: str, user_id: str) -> None:
-    """Ask Stripe about a user now, as an event would."""
+    """Refresh a user's tier from Stripe now, as an event does."""
     found = settings()
     try:
         ask(found, "POST", "/admin/refresh", {"app_id": app_id, "user_id": user_id})

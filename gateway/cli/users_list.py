@@ -41,7 +41,7 @@ def list_(
     limit: int | None,
     wants_json: bool,
 ) -> None:
-    """Everybody we know, in the order of app and user id, with tier, status and source."""
+    """List users by app and user id, with tier, status and source."""
     there = None if missing_from is None else _ids_in_app(missing_from, app_id)
     wanted = {"app": app_id, "tier": tier, "status": status}
     query = {name: value for name, value in wanted.items() if value is not None}
@@ -58,7 +58,7 @@ def list_(
 
 
 def _ids_in_app(file: IO[str], app_id: str | None) -> set[str]:
-    """The ids of the users whom the app itself has. Raises `ConfigError`."""
+    """The ids of the users in the app's own list. Raises `ConfigError`."""
     if app_id is None:
         raise ConfigError(["--missing-from: give --app too, since ids are those of one app"])
     try:
@@ -76,12 +76,12 @@ def _ids_in_app(file: IO[str], app_id: str | None) -> set[str]:
     except (KeyError, TypeError):
         raise ConfigError([f'{file.name}: expected {{"users": [{{"id": …}}, …]}} or ids, one a line']) from None
     if not ids:
-        raise ConfigError([f"{file.name}: holds no user id, and then everybody would be missing"])
+        raise ConfigError([f"{file.name}: has no user id, so every user would be missing"])
     return ids
 
 
 def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Page after page, so that no answer is larger than a page."""
+    """Every page, so that no answer is larger than a page."""
     try:
         yield from _paged(lambda asked: ask(found, "GET", f"/admin/users?{urlencode(asked)}"), query)
     except NoServerError:

@@ -1,4 +1,4 @@
-"""`skpay users move`: somebody has another id in the app now."""
+"""`skpay users move`: a user's id in the app changed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SECONDS = 90.0
 @click.argument("from_user_id", metavar="FROM")
 @click.argument("to_user_id", metavar="TO")
 def move(app_id: str, from_user_id: str, to_user_id: str) -> None:
-    """Give customer, keys, grants, tier and limits of one user id to another; refused when both pay.
+    """Move customer, keys, grants, tier and limits to another user id; refused if both pay.
 
-    If it fails half way, run it again. LiteLLM renames nobody: the new id gets the limits of the tier, the old one
-    those of the first tier, and virtual keys made in LiteLLM stay with the old id.
+    If it fails half way, run it again. LiteLLM cannot rename a user: the new id gets the limits of the tier, the old
+    one those of the first tier, and virtual keys created in LiteLLM stay with the old id.
     """
     found = settings()
     body = {"app_id": app_id, "from_user_id": from_user_id, "to_user_id": to_user_id}

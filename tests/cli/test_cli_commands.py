@@ -11,8 +11,8 @@ import pytest
 from cli_result import Skpay, every_command
 from servers.running import ADMIN_TOKEN, Running, event, running_application, write_apps
 from servers.traefik import until
-from sqlalchemy import Connection
 
+from gateway.billing.work.transaction import Transaction
 from gateway.cli import reconcile, users
 from gateway.cli import skpay as root
 from gateway.cli.server import alone as alone_in_the_store
@@ -164,8 +164,8 @@ async def test_keys_work_without_a_server_too(skpay: Skpay, alone: dict[str, str
 async def test_alerts_are_exit_1_while_there_are_any(skpay: Skpay, alone: dict[str, str]) -> None:
     assert (await skpay("alerts", "list", env=alone)).code == 0
 
-    def raise_one(conn: Connection) -> bool:
-        return alerts.open_(conn, "price_missing", "skai/pro/x", "Stripe has no [bold]price", int(time.time()))
+    def raise_one(tx: Transaction) -> bool:
+        return alerts.open_(tx.conn, "price_missing", "skai/pro/x", "Stripe has no [bold]price", int(time.time()))
 
     alone_in_the_store(read_settings(alone), raise_one)
     said = await skpay("alerts", "list", env=alone)
@@ -185,7 +185,7 @@ async def test_events_and_refresh_and_retry(skpay: Skpay, running: Running) -> N
     assert (await skpay("users", "refresh", "skai", "u1", env=running.environ)).code == 0
     assert (
         await skpay("limits", "retry", env=running.environ)
-    ).out.strip() == "✓ 0 user(s) are sent to LiteLLM again; see: skpay alerts list"
+    ).out.strip() == "✓ 0 user(s) are provisioned again; see: skpay alerts list"
 
 
 async def test_what_needs_a_server_says_so_without_one(skpay: Skpay, alone: dict[str, str]) -> None:
@@ -207,7 +207,7 @@ async def test_another_admin_token_than_the_servers_is_told(skpay: Skpay, runnin
 
 async def test_a_grant_of_the_past_is_not_stored(skpay: Skpay, alone: dict[str, str]) -> None:
     await skpay("users", "grant", "skai", "u1", "pro", "--reason", "x", "--until", "2001-01-01", env=alone)
-    found = alone_in_the_store(read_settings(alone), lambda conn: grants.live(conn, "skai", "u1", 0))
+    found = alone_in_the_store(read_settings(alone), lambda tx: grants.live(tx.conn, "skai", "u1", 0))
     assert list(found) == []
 
 

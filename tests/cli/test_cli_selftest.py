@@ -58,7 +58,7 @@ async def test_each_app_is_proved_by_each_story(skpay: Skpay, tmp_path: Path) ->
     said = await skpay("selftest", "--apps", str(file), "--orders", "1")
     assert said.code == 0, said.out
     told = said.out.splitlines()
-    assert told[-1] == f"{2 * len(stories())} runs of {2 * len(stories())} stories, 0 ended wrong"
+    assert told[-1] == f"{2 * len(stories())} runs of {2 * len(stories())}stories, 0 failed"
     for number in range(2):
         assert sum(line.startswith(f"✓ app{number}: ") for line in told) == len(stories())
 

@@ -48,7 +48,7 @@ async def test_a_person_is_shown_first_and_forgotten_when_confirmed(skpay: Skpay
 
     done = await skpay("users", "delete", "skai", "ada", "--yes", env=running.environ)
     assert done.code == 0, done
-    assert "ada of skai is forgotten" in done.out
+    assert "ada of skai is deleted" in done.out
     assert [each["status"] for each in running.stripe.state.all("subscription")] == ["canceled"]
     assert "ada" not in running.litellm.state.customers
     _, headers, _ = await running.gate("/", Authorization=f"Bearer {key}")

@@ -51,8 +51,8 @@ async def test_who_is_not_in_the_file_is_listed(
 @pytest.mark.parametrize(
     ("text", "app", "problem"),
     [
-        ("", ("--app", "skai"), "holds no user id"),
-        ('{"users": []}', ("--app", "skai"), "holds no user id"),
+        ("", ("--app", "skai"), "has no user id"),
+        ('{"users": []}', ("--app", "skai"), "has no user id"),
         ('{"users": [{"name": "Ada"}]}', ("--app", "skai"), 'expected {"users": [{"id": …}, …]}'),
         ('{"detail": "401 Unauthorized"}', ("--app", "skai"), 'expected {"users": [{"id": …}, …]}'),
         ('{"users": [', ("--app", "skai"), "is not JSON"),

@@ -169,7 +169,7 @@ async def test_the_command_lists_and_replays(running: Running, app: Receiver) ->
     assert (code, "1 notice(s) are sent again" in text) == (0, True)
     await _in_state(running, "done")
     code, text = await _skpay(running, "users", "explain", "skai", "u1")
-    assert (code, "app told of (UTC)" in text) == (0, True)
+    assert (code, "notified of (UTC)" in text) == (0, True)
     code, text = await _skpay(running, "notices", "replay", "nope")
     assert (code, "There is no notice 'nope'." in text) == (2, True)
 

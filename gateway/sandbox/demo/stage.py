@@ -99,9 +99,9 @@ async def _start_fakes(
     stripe = stripe_account(apps, keys["STRIPE_SECRET_KEY"], stage.stripe_url, webhook)
     await serve(stack, stripe.application(), ports["stripe"])
     await serve(stack, LiteLLMSandbox(keys["LITELLM_KEY"]).application(), ports["litellm"])
-    say("a pretend Stripe and a pretend LiteLLM are up")
+    say("a fake Stripe and a fake LiteLLM are up")
     await serve(stack, sample_app(keys["DEMO_APP_SECRET"], "Sample chat"), ports["app"])
-    say("a sample app is up; it signs people in as Open WebUI does")
+    say("a sample app is up; it signs users in as Open WebUI does")
 
 
 async def _start_skpayments(stack: contextlib.AsyncExitStack, stage: Stage, ports: dict[str, int], say: Say) -> None:
