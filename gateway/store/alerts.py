@@ -1,4 +1,4 @@
-"""What a person must look at: one row per (kind, subject), open until resolved."""
+"""Alerts for the operator: one row per (kind, subject), open until resolved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.store.schema import alerts
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`count` is how often it was raised since it opened. `resolved_at` is None while it is open."""
+    """`count` is how often it was raised since `opened_at`. `resolved_at` is None while it is open."""
 
     kind: str
     subject: str
@@ -35,7 +35,7 @@ _OPEN = text(
 
 
 def open_(conn: Connection, kind: str, subject: str, message: str, now: int) -> bool:
-    """Raise an alert. True if it was not open: never raised, or resolved since; else it counts one more."""
+    """Raise an alert. True if it was not open before; False if it was, and its count is increased."""
     raised = {"kind": kind, "subject": subject, "message": message, "now": now}
     return bool(conn.execute(_OPEN, raised).scalar_one() == 1)
 

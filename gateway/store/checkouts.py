@@ -1,4 +1,4 @@
-"""The one open checkout session of each (app, user), and the number of its attempt."""
+"""The open checkout session of each (app, user), one at most, and the number of its attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.store.schema import checkouts
 class Checkout:
     """`session_id`, `url` and `expires_at` are None until Stripe has answered. `url` is a bearer link: never log it.
 
-    `attempt` goes into the idempotency key; it never comes again for this user.
+    `attempt` is part of the idempotency key and is never reused for this user.
     """
 
     app_id: str
@@ -40,7 +40,7 @@ _BEGIN = text(
 
 
 def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
-    """The checkout that was begun and not cleared, whether its session is known and live or not."""
+    """The checkout that was begun and not cleared, even if its session is unknown or expired."""
     row = conn.execute(
         select(*_COLUMNS).where(checkouts.c.app_id == app_id, checkouts.c.user_id == user_id, checkouts.c.open)
     ).one_or_none()
@@ -48,16 +48,16 @@ def get(conn: Connection, app_id: str, user_id: str) -> Checkout | None:
 
 
 def live(conn: Connection, now: int) -> list[Checkout]:
-    """Every checkout whose session somebody could still pay, or whose session we never heard of."""
-    over = checkouts.c.expires_at.is_not(None) & (checkouts.c.expires_at <= now)
+    """Every checkout whose session can still be paid, or is not known."""
+    expired = checkouts.c.expires_at.is_not(None) & (checkouts.c.expires_at <= now)
     rows = conn.execute(
-        select(*_COLUMNS).where(checkouts.c.open, ~over).order_by(checkouts.c.app_id, checkouts.c.user_id)
+        select(*_COLUMNS).where(checkouts.c.open, ~expired).order_by(checkouts.c.app_id, checkouts.c.user_id)
     )
     return [record_of(Checkout, row) for row in rows]
 
 
 def begin(conn: Connection, app_id: str, user_id: str, tier: str, price_id: str, now: int) -> Checkout:
-    """Start a new attempt, without a session yet, in place of any before it."""
+    """Start a new attempt, without a session yet, in place of an earlier one."""
     begun = {"app_id": app_id, "user_id": user_id, "tier": tier, "price_id": price_id, "now": now}
     attempt = int(conn.execute(_BEGIN, begun).scalar_one())
     return Checkout(app_id, user_id, None, tier, price_id, url=None, expires_at=None, attempt=attempt)
@@ -66,7 +66,7 @@ def begin(conn: Connection, app_id: str, user_id: str, tier: str, price_id: str,
 def opened(
     conn: Connection, app_id: str, user_id: str, attempt: int, session_id: str, url: str, expires_at: int
 ) -> bool:
-    """Record the session that Stripe made for this attempt. False, and nothing changed, if it is not the open one."""
+    """Record the session that Stripe created for this attempt. False, without a change, if it is not the open one."""
     recorded = conn.execute(
         update(checkouts)
         .where(
@@ -81,7 +81,7 @@ def opened(
 
 
 def clear(conn: Connection, app_id: str, user_id: str) -> None:
-    """Forget the open checkout, if any; the number of attempts stays."""
+    """Remove the open checkout, if any; the attempt number is kept."""
     conn.execute(
         update(checkouts)
         .where(checkouts.c.app_id == app_id, checkouts.c.user_id == user_id)

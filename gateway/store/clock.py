@@ -1,4 +1,4 @@
-"""Waits that a jump of this machine's clock made too long or too short."""
+"""Corrects waits after this machine's clock has jumped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WAITS = (
 
 
 def shift_waits(conn: Connection, now: int, seconds: int) -> None:
-    """The clock jumped by `seconds`, less than 0 for back, and is at `now`: every wait ends as long from now as before.
+    """The clock has jumped by `seconds` (negative: back) to `now`: keep the remaining time of every wait.
 
-    After a jump forward what waits is tried at once, which harms nobody; for how long an app has not taken its notices
-    is still counted right. A timer that stands for an instant (the end of a grace) stays where it is.
+    After a jump forward, waits end at once, which is harmless; `first_failed_at` of notices is corrected. Timers for a
+    fixed instant, such as the end of a grace period, are not moved.
     """
     if seconds < 0:
         for table, waits in _WAITS:
@@ -28,6 +28,6 @@ def shift_waits(conn: Connection, now: int, seconds: int) -> None:
 
 
 def end_impossible_waits(conn: Connection, now: int, longest_seconds: int) -> None:
-    """At a start, when nobody knows by how much the clock has jumped: no wait is longer than the longest one."""
+    """At a start, when the size of a jump is unknown: end every wait that is longer than `longest_seconds`."""
     for table, waits in _WAITS:
         conn.execute(update(table).where(waits, table.c.due_at > now + longest_seconds).values(due_at=now))

@@ -1,4 +1,4 @@
-"""Which Stripe customer is which user of which app."""
+"""The app and user of each Stripe customer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.store.schema import OWN_ACCOUNT, customers
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """`deleted_at` is set once Stripe said `deleted: true`; such a customer is never used again."""
+    """`deleted_at` is set once Stripe has answered `deleted: true`; such a customer is never used again."""
 
     app_id: str
     user_id: str
@@ -54,7 +54,7 @@ def add(conn: Connection, app_id: str, user_id: str, customer_id: str, email: st
 
 
 def of_user(conn: Connection, app_id: str, user_id: str) -> list[Customer]:
-    """Every customer of this user that is not deleted, the newest first."""
+    """This user's customers that are not deleted, newest first."""
     rows = conn.execute(
         _ALL.where(customers.c.app_id == app_id, customers.c.user_id == user_id, customers.c.deleted_at.is_(None))
         .order_by(customers.c.created_at.desc(), customers.c.customer_id.desc())
@@ -63,19 +63,19 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> list[Customer]:
 
 
 def count_ever(conn: Connection, app_id: str, user_id: str) -> int:
-    """How many customers this user ever had, deleted ones too."""
+    """The number of this user's customers, including deleted ones."""
     query = select(func.count()).where(customers.c.app_id == app_id, customers.c.user_id == user_id)
     return int(conn.execute(query).scalar_one())
 
 
 def owner(conn: Connection, customer_id: str) -> Customer | None:
-    """Whose customer this is, deleted or not; None if it is not ours."""
+    """The stored customer with its app and user, even if deleted; None if it is unknown."""
     row = conn.execute(_OWNER, {"account": OWN_ACCOUNT, "customer_id": customer_id}).one_or_none()
     return None if row is None else record_of(Customer, row)
 
 
 def mark_deleted(conn: Connection, customer_id: str, now: int) -> None:
-    """Stripe has deleted it. The first time counts; an unknown customer is no error."""
+    """Record that Stripe has deleted it. Repeating it keeps the first time; an unknown customer is no error."""
     conn.execute(
         update(customers)
         .where(
@@ -88,7 +88,7 @@ def mark_deleted(conn: Connection, customer_id: str, now: int) -> None:
 
 
 def page(conn: Connection, after: str, limit: int) -> list[Customer]:
-    """The next `limit` customers behind `after` that are not deleted, in byte order; '' starts, an empty list ends."""
+    """The next `limit` customers after `after` that are not deleted, in byte order. '' starts, an empty list ends."""
     rows = conn.execute(
         _ALL.where(customers.c.deleted_at.is_(None), customers.c.customer_id > after)
         .order_by(customers.c.customer_id)
@@ -98,7 +98,7 @@ def page(conn: Connection, after: str, limit: int) -> list[Customer]:
 
 
 def ids_of_user(conn: Connection, app_id: str, user_id: str) -> list[str]:
-    """The id of every customer this user ever had, deleted ones too."""
+    """The ids of this user's customers, including deleted ones."""
     return list(
         conn.execute(
             select(customers.c.customer_id).where(customers.c.app_id == app_id, customers.c.user_id == user_id)
@@ -107,7 +107,7 @@ def ids_of_user(conn: Connection, app_id: str, user_id: str) -> list[str]:
 
 
 def newest(conn: Connection) -> Customer | None:
-    """The customer recorded last that is not deleted; None in an empty store."""
+    """The customer that was recorded last and is not deleted."""
     row = conn.execute(
         _ALL.where(customers.c.deleted_at.is_(None))
         .order_by(customers.c.created_at.desc(), customers.c.customer_id.desc())

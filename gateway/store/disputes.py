@@ -1,4 +1,4 @@
-"""Contested charges: disputes, refunds and fraud warnings that an event told of, until Stripe says they are over."""
+"""Disputes, refunds and fraud warnings that events have named, with Stripe's last answer about each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gateway.store.schema import OWN_ACCOUNT, disputes
 
 @dataclass(frozen=True, slots=True)
 class StoredDispute:
-    """`kind` is Stripe's name of the object. `found` is what Stripe said last, empty before the first answer.
+    """`kind` is Stripe's name of the object type. `found` is Stripe's last answer, empty before the first one.
 
-    `wanted` counts the events about it; `open`: Stripe is asked again with the next refresh.
+    `wanted` counts the events about it. `open`: the next refresh reads it from Stripe.
     """
 
     object_id: str
@@ -38,7 +38,7 @@ _RECORD_EVENT = text(
 def record_event(
     conn: Connection, object_id: str, kind: str, customer_id: str, app_id: str, user_id: str, now: int
 ) -> None:  # fmt: skip
-    """An event told of it: the user's next refresh asks Stripe, also if it seemed to be over. Whose it is stays."""
+    """Record an event about it, so that the user's next refresh reads it. The owner of a known one is not changed."""
     conn.execute(
         _RECORD_EVENT,
         {
@@ -55,7 +55,7 @@ def record_event(
 
 
 def of_user(conn: Connection, app_id: str, user_id: str) -> list[StoredDispute]:
-    """Everything of this user, over or not, in the order in which it was stored."""
+    """This user's disputes, open or not, in the order of storing."""
     rows = conn.execute(
         select(*columns_of(disputes, StoredDispute))
         .where(disputes.c.app_id == app_id, disputes.c.user_id == user_id)
@@ -65,14 +65,14 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> list[StoredDispute]:
 
 
 def record_answer(conn: Connection, stored: StoredDispute, found: Mapping[str, Any], still_open: bool) -> None:
-    """What Stripe answered about it. It stays open if another event came since it was read from here."""
-    nothing_new = disputes.c.wanted == stored.wanted
+    """Record Stripe's answer. It stays open if another event about it has arrived since `stored` was read."""
+    no_new_event = disputes.c.wanted == stored.wanted
     conn.execute(
         update(disputes)
         .where(disputes.c.account == OWN_ACCOUNT, disputes.c.object_id == stored.object_id)
         .values(
             found=json.dumps(dict(found), sort_keys=True) if found else "",
-            open=case((nothing_new, still_open), else_=True),
+            open=case((no_new_event, still_open), else_=True),
         )
     )
 

@@ -1,4 +1,4 @@
-"""What reconcile compares with Stripe and LiteLLM, read in pages so that memory does not grow with the customers."""
+"""Customers and entitlements for reconcile, in pages so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gateway.tiers.model import Entitlement, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A customer with what was decided for its owner; `entitlement` None: nothing is stored.
+class StoredCustomer:
+    """A customer with the entitlement of its user, None if none is stored.
 
-    The entitlement is without its concerns; `concerned` says whether there are any.
+    The entitlement is without its concerns; `concerned` says whether it has any.
     """
 
     customer_id: str
@@ -50,13 +50,13 @@ _KNOWN = (
 )
 
 
-def of_customers(conn: Connection, customer_ids: Sequence[str]) -> dict[str, Known]:
-    """Those of these customers that are ours, by customer id, deleted or not."""
+def of_customers(conn: Connection, customer_ids: Sequence[str]) -> dict[str, StoredCustomer]:
+    """The known ones of these customers by customer id, including deleted ones."""
     return _by_id(conn, _KNOWN.where(customers.c.customer_id.in_(customer_ids)))
 
 
-def known_after(conn: Connection, after: str, limit: int) -> dict[str, Known]:
-    """The next `limit` customers behind `after`, in byte order, deleted or not; '' starts, an empty dict ends."""
+def known_after(conn: Connection, after: str, limit: int) -> dict[str, StoredCustomer]:
+    """The next `limit` customers after `after`, in byte order, deleted ones too. '' starts, an empty dict ends."""
     return _by_id(conn, _KNOWN.where(customers.c.customer_id > after).order_by(customers.c.customer_id).limit(limit))
 
 
@@ -65,7 +65,7 @@ def count_customers(conn: Connection) -> int:
 
 
 def count_payers(conn: Connection, app_id: str | None) -> int:
-    """How many users have their tier by a subscription; of one app where given."""
+    """The number of users with a tier by a subscription, of one app if given."""
     query = select(func.count()).select_from(entitlements).where(entitlements.c.source == "subscription")
     if app_id is not None:
         query = query.where(entitlements.c.app_id == app_id)
@@ -73,7 +73,7 @@ def count_payers(conn: Connection, app_id: str | None) -> int:
 
 
 def entitled_after(conn: Connection, app_id: str, after: str, limit: int) -> list[tuple[str, str]]:
-    """The next `limit` (user id, tier) of an app behind `after`, in byte order; '' starts, an empty list ends."""
+    """The next `limit` (user id, tier) of an app after `after`, in byte order. '' starts, an empty list ends."""
     rows = conn.execute(
         select(entitlements.c.user_id, entitlements.c.tier)
         .where(entitlements.c.app_id == app_id, entitlements.c.user_id > after)
@@ -83,13 +83,13 @@ def entitled_after(conn: Connection, app_id: str, after: str, limit: int) -> lis
     return [(row.user_id, row.tier) for row in rows]
 
 
-def _by_id(conn: Connection, query: Select[Any]) -> dict[str, Known]:
-    return {row.customer_id: _known(row) for row in conn.execute(query)}
+def _by_id(conn: Connection, query: Select[Any]) -> dict[str, StoredCustomer]:
+    return {row.customer_id: _stored_customer(row) for row in conn.execute(query)}
 
 
-def _known(row: Row[Any]) -> Known:
+def _stored_customer(row: Row[Any]) -> StoredCustomer:
     if row.tier is None:
-        return Known(row.customer_id, row.app_id, row.user_id, None)
+        return StoredCustomer(row.customer_id, row.app_id, row.user_id, None)
     entitlement = Entitlement(
         tier=row.tier,
         reason=Reason(row.reason),
@@ -101,4 +101,4 @@ def _known(row: Row[Any]) -> Known:
         upcoming_changes=tuple((at, tier) for at, tier in json.loads(row.changes_to_come)),
         ends_at=row.ends_at,
     )
-    return Known(row.customer_id, row.app_id, row.user_id, entitlement, concerned=row.concerns != "[]")
+    return StoredCustomer(row.customer_id, row.app_id, row.user_id, entitlement, concerned=row.concerns != "[]")

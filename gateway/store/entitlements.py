@@ -1,4 +1,4 @@
-"""The tier of each (app, user) as last decided, and the history of its changes."""
+"""The last decided entitlement of each (app, user), and the history of tier changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.tiers.model import ENDED_STATUSES, Concern, Entitlement, Reason
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """`version` counts visible changes, from 1; `changed_at` is when the tier last changed."""
+    """`version` counts the changes that an app can see, from 1. `changed_at` is when the tier last changed."""
 
     app_id: str
     user_id: str
@@ -27,7 +27,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of tier. `change_id` is its one name for ever; `from_tier` None: nothing was stored before."""
+    """One change of tier. `change_id` never changes. `from_tier` None: nothing was stored before."""
 
     change_id: str
     app_id: str
@@ -46,9 +46,9 @@ def get(conn: Connection, app_id: str, user_id: str) -> Stored | None:
 
 
 def save(conn: Connection, app_id: str, user_id: str, entitlement: Entitlement, now: int) -> Change | None:
-    """Store what was decided. The change of tier, recorded with it, or None if the tier stayed.
+    """Store a decision. Returns the change of tier that was recorded with it, None if the tier is the same.
 
-    Who had nothing stored had the first tier; a first row from the source "default" is no change.
+    A first row with the source "default" is no change: the user had the default tier before.
     """
     stored = get(conn, app_id, user_id)
     values = _values(entitlement) | {"updated_at": now}
@@ -72,19 +72,19 @@ def save(conn: Connection, app_id: str, user_id: str, entitlement: Entitlement, 
 
 
 def page(conn: Connection, app_id: str, after: str, limit: int) -> list[tuple[str, str, int | None]]:
-    """The next `limit` (user_id, tier, until_at) behind `after`, in byte order; '' starts, an empty list ends."""
+    """The next `limit` (user_id, tier, until_at) after `after`, in byte order. '' starts, an empty list ends."""
     found = conn.execute(
         select(entitlements.c.user_id, entitlements.c.tier, entitlements.c.until_at)
         .where(entitlements.c.app_id == app_id, entitlements.c.user_id > after)
         .order_by(entitlements.c.user_id)
         .limit(limit)
     )
-    # The driver's own tuples: as SQLAlchemy's rows a million users take a second more, at every start.
+    # The driver's tuples: SQLAlchemy's rows take a second longer per million users, at every start.
     return list(found.cursor.fetchall())
 
 
 def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Change]:
-    """This user's changes of tier, the newest first."""
+    """This user's changes of tier, newest first."""
     rows = conn.execute(
         select(tier_changes)
         .where(tier_changes.c.app_id == app_id, tier_changes.c.user_id == user_id)
@@ -98,7 +98,7 @@ def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Cha
 
 
 def tiers_in_use(conn: Connection) -> dict[tuple[str, str], int]:
-    """How many hold each (app_id, tier) by a subscription or a grant; who is on a tier by default does not count."""
+    """The number of users of each (app_id, tier) by a subscription or grant, not by default."""
     rows = conn.execute(
         select(entitlements.c.app_id, entitlements.c.tier, func.count().label("users"))
         .where(TIER_IN_USE)
@@ -108,7 +108,7 @@ def tiers_in_use(conn: Connection) -> dict[tuple[str, str], int]:
 
 
 def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: int) -> list[str]:
-    """The next `limit` user ids of a tier behind `after`, in byte order; '' starts, an empty list ends."""
+    """The next `limit` user ids of a tier after `after`, in byte order. '' starts, an empty list ends."""
     rows = conn.execute(
         select(entitlements.c.user_id)
         .where(entitlements.c.app_id == app_id, entitlements.c.tier == tier, entitlements.c.user_id > after)
@@ -119,10 +119,10 @@ def users_of_tier(conn: Connection, app_id: str, tier: str, after: str, limit: i
 
 
 def affected_by_rules(conn: Connection, app_id: str, after: str, limit: int) -> list[str]:
-    """The next `limit` user ids behind `after`, in byte order, whom an edit of the rules could move.
+    """The next `limit` user ids after `after`, in byte order, whose tier an edit of apps.json could change.
 
-    Those with a grant, with a subscription that is not over, or with a customer of whom no subscription counted: it
-    may count now. An empty list ends.
+    These have a grant, a subscription that has not ended, or a customer without a counted subscription, since one may
+    count now. An empty list ends.
     """
     customer = exists().where(
         customers.c.app_id == entitlements.c.app_id,
@@ -145,7 +145,7 @@ def affected_by_rules(conn: Connection, app_id: str, after: str, limit: int) -> 
 
 
 def decided_after(conn: Connection, now: int) -> list[tuple[str, str]]:
-    """(app_id, user_id) of everybody who was decided at an instant that has not come yet: the clock was set back."""
+    """(app_id, user_id) of each entitlement decided later than `now`, because the clock was set back since."""
     rows = conn.execute(
         select(entitlements.c.app_id, entitlements.c.user_id)
         .where(entitlements.c.updated_at > now)
@@ -155,7 +155,7 @@ def decided_after(conn: Connection, now: int) -> list[tuple[str, str]]:
 
 
 def with_concern(conn: Connection, kind: str) -> list[tuple[str, str]]:
-    """(app_id, user_id) of everybody whose last decision had a concern of this kind."""
+    """(app_id, user_id) of each entitlement with a concern of this kind."""
     rows = conn.execute(
         select(entitlements.c.app_id, entitlements.c.user_id).where(
             entitlements.c.concerns.contains(f'"kind": "{kind}"')
@@ -184,7 +184,7 @@ def _record(
 
 
 def _visible(entitlement: Entitlement) -> Entitlement:
-    """What an app may see of it: a concern is the operator's."""
+    """The part that an app can see: concerns are for the operator."""
     return replace(entitlement, concerns=())
 
 

@@ -1,4 +1,4 @@
-"""Removing rows that must not be there any more: of one person, of another Stripe account, or of old events."""
+"""Deletes data: of a forgotten user, of a former Stripe account, of old events and notices."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ _OF_USERS = (
 
 
 def remove_user(conn: Connection, app_id: str, user_id: str) -> int:
-    """Remove every row of this user but the ids at LiteLLM, and whom their events are about; how many rows went.
+    """Delete every row of this user except the LiteLLM ids; returns how many.
 
-    The history of tiers goes with the entitlement. The events stay as empty rows: each must be known as received.
+    The history of tiers is deleted with the entitlement. Events stay as rows without a user or body, so that a repeated
+    delivery is recognised.
     """
     customer_ids = select(customers.c.customer_id).where(customers.c.app_id == app_id, customers.c.user_id == user_id)
-    own = and_(inbox.c.app_id == app_id, inbox.c.user_id == user_id)
+    of_user = and_(inbox.c.app_id == app_id, inbox.c.user_id == user_id)
     conn.execute(
         update(inbox)
-        .where(or_(own, inbox.c.customer_id.in_(customer_ids)))
+        .where(or_(of_user, inbox.c.customer_id.in_(customer_ids)))
         .values(body=b"", customer_id=None, app_id="", user_id="", state="forgotten")
     )
     conn.execute(delete(alerts).where(alerts.c.subject == f"{app_id}/{user_id}"))
@@ -57,12 +58,12 @@ def remove_user(conn: Connection, app_id: str, user_id: str) -> int:
 
 
 def remove_litellm_ids(conn: Connection, app_id: str, user_id: str) -> None:
-    """LiteLLM knows this user no more: anybody may claim the ids."""
+    """After LiteLLM has deleted the user: another user may reserve the ids."""
     conn.execute(delete(litellm_ids).where(litellm_ids.c.app_id == app_id, litellm_ids.c.user_id == user_id))
 
 
 def litellm_ids_of(conn: Connection, app_id: str, user_id: str) -> list[tuple[str, str]]:
-    """(mode, LiteLLM id) of every id that is this user's."""
+    """(mode, LiteLLM id) of each id of this user."""
     rows = conn.execute(
         select(litellm_ids.c.mode, litellm_ids.c.litellm_id).where(
             litellm_ids.c.app_id == app_id, litellm_ids.c.user_id == user_id
@@ -72,12 +73,12 @@ def litellm_ids_of(conn: Connection, app_id: str, user_id: str) -> list[tuple[st
 
 
 def remove_account(conn: Connection, facts: tuple[str, ...], alert_kinds: tuple[str, ...]) -> dict[str, int]:
-    """Forget everything that only a Stripe account gives a meaning; how many of each went.
+    """Delete everything that is only valid in one Stripe account; returns how many of each.
 
-    Users, grants, keys and LiteLLM ids stay. `facts` are names in `instance`, or beginnings of them that end with ":".
+    Grants, keys and LiteLLM ids stay. `facts` are names in `instance`, or prefixes of names that end with ":".
     """
     ignored = conn.execute(update(inbox).where(EVENT_WAITS).values(state="ignored"))
-    gone = {
+    deleted = {
         "customers": conn.execute(delete(customers)).rowcount,
         "checkouts": conn.execute(delete(checkouts)).rowcount,
         "disputes": conn.execute(delete(disputes)).rowcount,
@@ -86,30 +87,30 @@ def remove_account(conn: Connection, facts: tuple[str, ...], alert_kinds: tuple[
         "events": ignored.rowcount,
     }
     conn.execute(delete(last_good_tiers))
-    gone["portals"] = 0
+    deleted["portals"] = 0
     for name in facts:
-        which = instance.c.key.startswith(name, autoescape=True) if name.endswith(":") else instance.c.key == name
-        gone["portals"] += conn.execute(delete(instance).where(which)).rowcount * name.startswith("portal:")
+        matches = instance.c.key.startswith(name, autoescape=True) if name.endswith(":") else instance.c.key == name
+        deleted["portals"] += conn.execute(delete(instance).where(matches)).rowcount * name.startswith("portal:")
     conn.execute(delete(alerts).where(alerts.c.kind.in_(alert_kinds)))
-    return gone
+    return deleted
 
 
 def subscribers(conn: Connection) -> list[tuple[str, str]]:
-    """(app id, user id) of everybody who has a customer or a tier by a subscription."""
+    """(app id, user id) of each user with a customer or a tier by a subscription."""
     paying = select(entitlements.c.app_id, entitlements.c.user_id).where(entitlements.c.source == "subscription")
     rows = conn.execute(select(customers.c.app_id, customers.c.user_id).union(paying))
     return [(row.app_id, row.user_id) for row in rows]
 
 
 def empty_events(conn: Connection, received_before: int, after: tuple[int, str], limit: int) -> tuple[int, str] | None:
-    """Empty the bodies of the next `limit` finished events behind `after`, (received at, event id), in that order.
+    """Empty the bodies of finished events among the next `limit` ones after `after`, (received at, event id).
 
-    Returns the last one looked at, None at the end. The rows stay, so that a late repetition is known as one.
+    Returns the last one read, None at the end. The rows stay, so that a late repeated delivery is recognised.
     """
-    place = tuple_(inbox.c.received_at, inbox.c.event_id)
+    position = tuple_(inbox.c.received_at, inbox.c.event_id)
     rows = conn.execute(
         select(inbox.c.received_at, inbox.c.event_id, inbox.c.account, func.length(inbox.c.body).label("size"))
-        .where(inbox.c.received_at < received_before, place > after)
+        .where(inbox.c.received_at < received_before, position > after)
         .order_by(inbox.c.received_at, inbox.c.event_id)
         .limit(limit)
     ).all()
@@ -124,6 +125,6 @@ def empty_events(conn: Connection, received_before: int, after: tuple[int, str],
 
 
 def remove_done_notices(conn: Connection, done_before: int, limit: int) -> int:
-    """Remove notices that the apps took before then, at most `limit`; how many went."""
+    """Delete at most `limit` notices that the apps accepted before `done_before`; returns how many."""
     old = select(notices.c.change_id).where(notices.c.state == "done", notices.c.done_at < done_before).limit(limit)
     return conn.execute(delete(notices).where(notices.c.change_id.in_(old))).rowcount

@@ -1,4 +1,4 @@
-"""Tiers that an operator gave without a subscription."""
+"""Tiers that an operator has granted without a subscription."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.tiers.model import Grant
 
 @dataclass(frozen=True, slots=True)
 class StoredGrant:
-    """A grant with whose it is and what became of it."""
+    """A grant with its user and its history."""
 
     app_id: str
     user_id: str
@@ -26,8 +26,8 @@ class StoredGrant:
 def add(
     conn: Connection, app_id: str, user_id: str, tier: str, reason: str, until_at: int | None, now: int
 ) -> int:  # fmt: skip
-    """Give a tier until `until_at`, None for ever. Each call is a new grant. Returns its grant_id."""
-    given = conn.execute(
+    """Grant a tier until `until_at`, None without an end. Each call is a new grant. Returns its grant_id."""
+    added = conn.execute(
         insert(grants).returning(grants.c.grant_id),
         {
             "app_id": app_id,
@@ -38,11 +38,11 @@ def add(
             "until_at": until_at,
         },
     )
-    return int(given.scalar_one())
+    return int(added.scalar_one())
 
 
 def live(conn: Connection, app_id: str, user_id: str, now: int) -> list[Grant]:
-    """Grants in force at `now`, in the order given; one ends at its `until_at`, that second excluded."""
+    """The grants in force at `now`, oldest first. A grant is not in force any more at its `until_at`."""
     rows = conn.execute(
         select(grants)
         .where(
@@ -53,32 +53,32 @@ def live(conn: Connection, app_id: str, user_id: str, now: int) -> list[Grant]:
         )
         .order_by(grants.c.grant_id)
     )
-    return [_given(row).grant for row in rows]
+    return [_stored_grant(row).grant for row in rows]
 
 
 def of_user(conn: Connection, app_id: str, user_id: str) -> list[StoredGrant]:
-    """Every grant this user ever had, the newest first."""
+    """All grants of this user, revoked and expired ones too, newest first."""
     rows = conn.execute(
         select(grants)
         .where(grants.c.app_id == app_id, grants.c.user_id == user_id)
         .order_by(grants.c.grant_id.desc())
     )  # fmt: skip
-    return [_given(row) for row in rows]
+    return [_stored_grant(row) for row in rows]
 
 
 def revoke(conn: Connection, grant_id: int, now: int) -> StoredGrant:
-    """Take one grant back; the first time counts. Raises `NotFound`."""
+    """Revoke a grant. Repeating it keeps the first time. Raises `NotFound`."""
     conn.execute(
         update(grants).where(grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None)).values(revoked_at=now)
     )
     row = conn.execute(select(grants).where(grants.c.grant_id == grant_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no grant {grant_id}.", code="no_such_grant")
-    return _given(row)
+    return _stored_grant(row)
 
 
 def revoke_all(conn: Connection, app_id: str, user_id: str, now: int) -> int:
-    """Take back every live grant of this user. Returns how many; none is no error."""
+    """Revoke all grants of this user that are in force. Returns how many."""
     revoked = conn.execute(
         update(grants)
         .where(
@@ -92,6 +92,6 @@ def revoke_all(conn: Connection, app_id: str, user_id: str, now: int) -> int:
     return revoked.rowcount
 
 
-def _given(row: Row[Any]) -> StoredGrant:
+def _stored_grant(row: Row[Any]) -> StoredGrant:
     grant = Grant(grant_id=row.grant_id, tier=row.tier, reason=row.reason, until_at=row.until_at)
     return StoredGrant(row.app_id, row.user_id, grant, row.given_at, row.revoked_at)

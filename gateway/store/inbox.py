@@ -1,4 +1,4 @@
-"""Stripe's events as received: each once, kept until handled, and then for `explain` and replay."""
+"""Stripe's events as received, each once. They are kept after handling, for `explain` and replay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAITING = "waiting"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`state` is "waiting" or the outcome. `account` is '' for our own; `app_id` and `user_id` '' until known."""
+    """`state` is "waiting" or the outcome. `account` is '' for our own. `app_id` and `user_id` are '' until known."""
 
     account: str
     event_id: str
@@ -35,14 +35,14 @@ class Event:
 
 _ALL = select(*columns_of(inbox, Event))
 
-# Made once: to build it takes as long as to run it.
+# Built once, because building the query takes as long as running it.
 _WAITING = (
     _ALL.where(EVENT_WAITS, inbox.c.due_at <= bindparam("now"))
     .order_by(inbox.c.due_at, inbox.c.event_id)
     .limit(bindparam("most"))
 )
 
-# As text, like every upsert here: SQLAlchemy compiles its own on_conflict anew each time, 270 µs against 40.
+# As text, like all upserts here: SQLAlchemy compiles on_conflict at each call, which takes 270 µs instead of 40.
 _ADD = text(
     "INSERT INTO inbox (account, event_id, type, api_version, livemode, customer_id, body,"
     " received_at, state, attempts, due_at, error, app_id, user_id)"
@@ -67,7 +67,7 @@ def add(
     body: bytes,
     now: int,
 ) -> bool:
-    """Record an event, due at once. True if it is new; one that is there already stays as it is."""
+    """Record an event, due at once. True if it is new; a known event is not changed."""
     added = conn.execute(
         _ADD,
         {
@@ -90,20 +90,20 @@ def get(conn: Connection, account: str, event_id: str) -> Event | None:
 
 
 def waiting(conn: Connection, now: int, limit: int) -> list[Event]:
-    """Events that are due, the longest due first."""
+    """Waiting events that are due, the longest due first."""
     return [record_of(Event, row) for row in conn.execute(_WAITING, {"now": now, "most": limit})]
 
 
 def finish(
     conn: Connection, account: str, event_id: str, outcome: str, now: int, app_id: str = "", user_id: str = ""
 ) -> None:
-    """Close an event with its outcome ("handled", "ignored", …) and, where known, whose it was."""
-    whose = {"account": account, "event_id": event_id, "app_id": app_id, "user_id": user_id}
-    conn.execute(_FINISH, {**whose, "outcome": outcome, "now": now})
+    """Close an event with its outcome ("handled", "ignored", …) and its user, if known."""
+    values = {"account": account, "event_id": event_id, "app_id": app_id, "user_id": user_id}
+    conn.execute(_FINISH, {**values, "outcome": outcome, "now": now})
 
 
 def retry(conn: Connection, account: str, event_id: str, at: int, error: str) -> None:
-    """Leave it waiting until `at`, with one more attempt counted."""
+    """Count a failed attempt and retry at `at`."""
     conn.execute(
         update(inbox)
         .where(inbox.c.account == account, inbox.c.event_id == event_id)
@@ -112,7 +112,7 @@ def retry(conn: Connection, account: str, event_id: str, at: int, error: str) ->
 
 
 def reopen(conn: Connection, account: str, event_id: str, now: int) -> bool:
-    """Make it wait again, due now, attempts from zero, for a replay. False if there is no such event."""
+    """For a replay: make it wait, due now, with no attempts counted. False if there is no such event."""
     reopened = conn.execute(
         update(inbox)
         .where(inbox.c.account == account, inbox.c.event_id == event_id)
@@ -122,7 +122,7 @@ def reopen(conn: Connection, account: str, event_id: str, now: int) -> bool:
 
 
 def recent(conn: Connection, limit: int, app_id: str | None = None, user_id: str | None = None) -> list[Event]:
-    """The events received last, the newest first; of one app, or of one user of it, where given."""
+    """The events received last, newest first; of one app, or of one of its users, if given."""
     query = _ALL
     if app_id is not None:
         query = query.where(EVENT_OF_SOMEBODY, inbox.c.app_id == app_id)
@@ -133,5 +133,5 @@ def recent(conn: Connection, limit: int, app_id: str | None = None, user_id: str
 
 
 def count_waiting(conn: Connection) -> int:
-    """How many are not finished, due or not."""
+    """The number of waiting events, due or not."""
     return conn.execute(select(func.count()).select_from(inbox).where(EVENT_WAITS)).scalar_one()

@@ -1,4 +1,4 @@
-"""Small facts of this installation by name: the account it is bound to, the key that signs links, the epoch."""
+"""Named values of this installation: the account it is bound to, the key that signs links, the epoch."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def get(conn: Connection, key: str) -> str | None:
 
 
 def put(conn: Connection, key: str, value: str) -> None:
-    """Set it; the last word counts."""
+    """Set or replace a value."""
     conn.execute(_PUT, {"key": key, "value": value})

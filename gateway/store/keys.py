@@ -1,4 +1,4 @@
-"""API keys of apps and users; only their hashes are kept."""
+"""API keys of apps and users, as hashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_LIVE_APP_KEYS = 2
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`key_hash` is 32 bytes. `user_id` is None for an app's key."""
+    """`key_hash` is made by `access.keys.key_hash`. `user_id` is None for the key of an app."""
 
     key_id: int
     kind: Literal["app", "user"]
@@ -45,7 +45,7 @@ def add(
     name: str,
     now: int,
 ) -> Key:
-    """Record a key. Raises `Conflict` for a third live key of an app, and for a hash that is there already."""
+    """Record a key. Raises `Conflict` for a third live key of an app, and for a known hash."""
     if kind == "app" and _live_app_keys(conn, app_id) >= MAX_LIVE_APP_KEYS:
         raise Conflict(f'"{app_id}" has {MAX_LIVE_APP_KEYS} live keys already; revoke one first.', code="too_many_keys")
     key = {"kind": kind, "key_hash": key_hash, "app_id": app_id, "user_id": user_id, "name": name, "now": now}
@@ -56,13 +56,13 @@ def add(
 
 
 def live(conn: Connection) -> list[Key]:
-    """Every key that is not revoked, in the order of creation."""
+    """All keys that are not revoked, oldest first."""
     rows = conn.execute(select(*_COLUMNS).where(keys.c.revoked_at.is_(None)).order_by(keys.c.key_id))
     return [record_of(Key, row) for row in rows]
 
 
 def all_(conn: Connection, app_id: str | None = None) -> list[Key]:
-    """Every key, revoked or not, of one app or of all, in the order of creation."""
+    """All keys of one app or of all apps, including revoked ones, oldest first."""
     query = select(*_COLUMNS).order_by(keys.c.key_id)
     if app_id is not None:
         query = query.where(keys.c.app_id == app_id)
@@ -70,7 +70,7 @@ def all_(conn: Connection, app_id: str | None = None) -> list[Key]:
 
 
 def revoke(conn: Connection, key_id: int, now: int) -> Key:
-    """Revoke a key; the first time counts. Raises `NotFound`."""
+    """Revoke a key. Repeating it keeps the first time. Raises `NotFound`."""
     conn.execute(update(keys).where(keys.c.key_id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=now))
     row = conn.execute(select(*_COLUMNS).where(keys.c.key_id == key_id)).one_or_none()
     if row is None:

@@ -1,4 +1,4 @@
-"""The last good tier of each subscription, which is kept while its price is not known."""
+"""The last good tier of each subscription: the last tier that it gave by a known price."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS = columns_of(last_good_tiers, LastGoodTier)
 
 
 def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGoodTier]:
-    """Subscription id → its last good tier, for the subscriptions of this user that are not over."""
+    """Subscription id → its last good tier, for this user's subscriptions that have not ended."""
     rows = conn.execute(
         select(*_COLUMNS)
         .where(last_good_tiers.c.app_id == app_id, last_good_tiers.c.user_id == user_id)
@@ -25,14 +25,14 @@ def of_user(conn: Connection, app_id: str, user_id: str) -> dict[str, LastGoodTi
 
 
 def replace_all(conn: Connection, app_id: str, user_id: str, last_good: Mapping[str, LastGoodTier], now: int) -> None:
-    """Keep these of this user and no others. Writes nothing if they are what is stored."""
+    """Store exactly these for this user. Writes nothing if they are unchanged."""
     stored = of_user(conn, app_id, user_id)
     changed = [each for each in last_good.values() if stored.get(each.subscription_id) != each]
-    gone = [*(each.subscription_id for each in changed), *(stored.keys() - last_good.keys())]
-    if gone:
+    outdated = [*(each.subscription_id for each in changed), *(stored.keys() - last_good.keys())]
+    if outdated:
         conn.execute(
             delete(last_good_tiers).where(
-                last_good_tiers.c.account == OWN_ACCOUNT, last_good_tiers.c.subscription_id.in_(gone)
+                last_good_tiers.c.account == OWN_ACCOUNT, last_good_tiers.c.subscription_id.in_(outdated)
             )
         )
     if changed:

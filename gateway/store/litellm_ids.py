@@ -1,4 +1,4 @@
-"""Which (app, user) an id in LiteLLM belongs to: one only, or two apps would overwrite each other's limits."""
+"""The (app, user) of each LiteLLM id. One id has one owner, or two apps would overwrite each other's limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.store.schema import entitlements, litellm_ids
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose id it is."""
+    """The user that has reserved an id."""
 
     app_id: str
     user_id: str
@@ -21,7 +21,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """What LiteLLM last confirmed for an id; the last three are None until it did."""
+    """The last limits that LiteLLM has confirmed for an id; the last three fields are None before."""
 
     mode: str
     litellm_id: str
@@ -38,7 +38,7 @@ _RESERVE = text(
 
 
 def reserve(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: str, now: int) -> Owner:
-    """Claim an id for a user. The first claimant wins, for ever; whoever it is is returned."""
+    """Reserve an id for a user. The first reservation is permanent; returns its owner."""
     conn.execute(_RESERVE, {"mode": mode, "litellm_id": litellm_id, "app_id": app_id, "user_id": user_id, "now": now})
     row = conn.execute(
         select(*columns_of(litellm_ids, Owner)).where(
@@ -51,7 +51,7 @@ def reserve(conn: Connection, mode: str, litellm_id: str, app_id: str, user_id: 
 def provisioned(
     conn: Connection, mode: str, litellm_id: str, digest: str, budget_duration: str | None, now: int
 ) -> None:
-    """LiteLLM holds what `digest` is of. An id that nobody claimed is not recorded."""
+    """Record that LiteLLM has confirmed the limits of `digest`. Ignored for an id that is not reserved."""
     conn.execute(
         update(litellm_ids)
         .where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id)
@@ -60,7 +60,7 @@ def provisioned(
 
 
 def get(conn: Connection, mode: str, litellm_id: str) -> Provisioned | None:
-    """None if nobody claimed it."""
+    """None if the id is not reserved."""
     row = conn.execute(
         select(litellm_ids).where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id == litellm_id)
     ).one_or_none()
@@ -71,7 +71,7 @@ def get(conn: Connection, mode: str, litellm_id: str) -> Provisioned | None:
 
 
 def reserved(conn: Connection, mode: str, ids: Sequence[str]) -> set[str]:
-    """Those of `ids` that somebody has claimed."""
+    """Those of `ids` that are reserved."""
     rows = conn.execute(
         select(litellm_ids.c.litellm_id).where(litellm_ids.c.mode == mode, litellm_ids.c.litellm_id.in_(ids))
     )
@@ -80,7 +80,7 @@ def reserved(conn: Connection, mode: str, ids: Sequence[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class ReservedId:
-    """A user whom LiteLLM was told about. `tier` None: on the default tier, nothing is stored."""
+    """A reserved id with its user. `tier` None: no entitlement is stored, so the user has the default tier."""
 
     litellm_id: str
     user_id: str
@@ -89,7 +89,7 @@ class ReservedId:
 
 
 def newest(conn: Connection, app_id: str, mode: str) -> str | None:
-    """The user of an app whom LiteLLM was told about last; None if there is none."""
+    """The user of an app whose limits LiteLLM has confirmed last."""
     return conn.execute(
         select(litellm_ids.c.user_id)
         .where(litellm_ids.c.app_id == app_id, litellm_ids.c.mode == mode, litellm_ids.c.provisioned_at.is_not(None))
@@ -99,7 +99,7 @@ def newest(conn: Connection, app_id: str, mode: str) -> str | None:
 
 
 def of_app(conn: Connection, app_id: str, mode: str, after: str, limit: int) -> list[ReservedId]:
-    """The next `limit` ids of an app behind `after`, in byte order; '' starts, an empty list ends."""
+    """The next `limit` ids of an app after `after`, in byte order. '' starts, an empty list ends."""
     rows = conn.execute(
         select(litellm_ids.c.litellm_id, litellm_ids.c.user_id, litellm_ids.c.digest, entitlements.c.tier)
         .select_from(

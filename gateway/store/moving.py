@@ -1,4 +1,4 @@
-"""Giving one user's rows to another user of the same app."""
+"""Moves the rows of one user to another user of the same app."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OF_A_USER = (customers, keys, grants)
 
 
 def has_rows(conn: Connection, app_id: str, user_id: str) -> bool:
-    """Whether there is a customer, key or grant of this user."""
+    """Whether this user has a customer, key or grant."""
     for table in _OF_A_USER:
         query = select(func.count()).where(table.c.app_id == app_id, table.c.user_id == user_id)
         if conn.execute(query).scalar_one():
@@ -20,7 +20,7 @@ def has_rows(conn: Connection, app_id: str, user_id: str) -> bool:
 
 
 def move_rows(conn: Connection, app_id: str, from_user_id: str, to_user_id: str) -> None:
-    """Give every customer, key, grant, dispute and event of one user to another; repeating it changes nothing.
+    """Move every customer, key, grant, dispute, last good tier and event of one user to another. Idempotent.
 
     The entitlement, refresh, provisioning job, notices and checkout belong to the user id and stay.
     """

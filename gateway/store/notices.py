@@ -1,6 +1,6 @@
-"""What the apps must still be told: one row per change of tier, kept with the exact text that is sent.
+"""Notices to the apps: one row per change of tier, with the exact body that is sent.
 
-Of a user's waiting notices only the earliest has a `due_at`; the next gets one when that one is done or dead.
+Of a user's waiting notices only the earliest has a `due_at`. The next one gets it when that one is done or dead.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ STATES = (WAITING, DONE, DEAD)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`change_id` is its `webhook-id` in every attempt, `body` the same text in each; `number` is its place in history.
+    """`change_id` is the `webhook-id` of every attempt, `body` the same in each. `number` orders the changes.
 
-    `state` is "waiting", "done" or "dead" (a person must look). `due_at` None: an earlier one of the user still waits,
-    or this one does not. `first_failed_at`, `attempts`, `last_status` and `error` are of the tries since it last began
-    to wait; `last_status` None: no answer.
+    `state` is "waiting", "done" or "dead" (an operator must act). `due_at` None: it does not wait, or an earlier notice
+    of the user does. `first_failed_at`, `attempts`, `last_status` and `error` are of the attempts since it was put or
+    replayed. `last_status` None: no answer.
     """
 
     change_id: str
@@ -48,7 +48,7 @@ _COLUMNS = columns_of(notices, Notice)
 
 
 def put(conn: Connection, change: Change, body: str, now: int) -> None:
-    """Tell of this change, which was recorded on the same connection; due now, or after the user's earlier notices."""
+    """Add the notice of a change that was recorded on this connection; due now, or after the user's earlier ones."""
     number = select(tier_changes.c.change_number).where(tier_changes.c.change_id == change.change_id)
     earlier = select(1).where(NOTICE_WAITS, *_of_user(change.app_id, change.user_id)).limit(1)
     conn.execute(
@@ -70,7 +70,7 @@ def put(conn: Connection, change: Change, body: str, now: int) -> None:
 def due(
     conn: Connection, now: int, limit: int, *, busy_apps: Collection[str] = (), under_way: Collection[str] = ()
 ) -> list[Notice]:
-    """Notices to send now, the longest due first, without those of `busy_apps` and the change ids `under_way`."""
+    """Waiting notices that are due, the longest due first, except of `busy_apps` and with a change id `under_way`."""
     rows = conn.execute(
         select(*_COLUMNS)
         .where(
@@ -86,12 +86,12 @@ def due(
 
 
 def done(conn: Connection, notice: Notice, status: int, now: int) -> None:
-    """The app has taken it; the user's next one is due."""
+    """Record that the app has accepted it; the user's next one is due."""
     _end(conn, notice, now, state=DONE, last_status=status, error="", done_at=now)
 
 
 def retry(conn: Connection, notice: Notice, at: int, status: int | None, error: str, now: int) -> None:
-    """Try again at `at`, with one more attempt counted."""
+    """Count a failed attempt and retry at `at`."""
     conn.execute(
         update(notices)
         .where(notices.c.change_id == notice.change_id, NOTICE_WAITS)
@@ -106,19 +106,19 @@ def retry(conn: Connection, notice: Notice, at: int, status: int | None, error: 
 
 
 def dead(conn: Connection, notice: Notice, status: int | None, error: str, now: int) -> None:
-    """Give up until a person replays it; the user's next one is due."""
+    """Give up until `replay`; the user's next one is due."""
     _end(conn, notice, now, state=DEAD, last_status=status, error=error)
 
 
 def replay(conn: Connection, change_id: str, now: int) -> Notice:
-    """Send it again, whatever became of it, under the same id and before the user's later ones that still wait.
+    """Send it again in whatever state, with the same id and before the user's later waiting ones.
 
-    The notice as it was. Raises `NotFound`.
+    Returns the notice as it was before. Raises `NotFound`.
     """
     row = conn.execute(select(*_COLUMNS).where(notices.c.change_id == change_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no notice {change_id[:80]!r}.", code="unknown_notice")
-    _wait_again(conn, now, notices.c.change_id == change_id)
+    _reopen(conn, now, notices.c.change_id == change_id)
     of_user = _of_user(row.app_id, row.user_id)
     _hold_back(conn, *of_user)
     _release(conn, now, *of_user)
@@ -126,16 +126,16 @@ def replay(conn: Connection, change_id: str, now: int) -> Notice:
 
 
 def replay_dead(conn: Connection, app_id: str | None, now: int) -> int:
-    """Send again what was given up, of this app or of all; how many."""
+    """Send all dead notices of this app, or of all apps, again; returns how many."""
     of_app = () if app_id is None else (notices.c.app_id == app_id,)
-    replayed = _wait_again(conn, now, NOTICE_IS_DEAD, *of_app)
+    replayed = _reopen(conn, now, NOTICE_IS_DEAD, *of_app)
     _hold_back(conn, *of_app)
     _release(conn, now, *of_app)
     return replayed
 
 
 def of_user(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Notice]:
-    """This user's notices in whatever state, the newest first."""
+    """This user's notices in whatever state, newest first."""
     rows = conn.execute(
         select(*_COLUMNS).where(*_of_user(app_id, user_id)).order_by(notices.c.number.desc()).limit(limit)
     )
@@ -143,7 +143,7 @@ def of_user(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Not
 
 
 def recent(conn: Connection, limit: int, app_id: str | None = None, state: str | None = None) -> list[Notice]:
-    """The newest notices, of one app or in one state where these are given."""
+    """The newest notices, of one app or in one state if given."""
     statement = select(*_COLUMNS).order_by(notices.c.number.desc()).limit(limit)
     if app_id is not None:
         statement = statement.where(notices.c.app_id == app_id)
@@ -153,20 +153,20 @@ def recent(conn: Connection, limit: int, app_id: str | None = None, state: str |
 
 
 def counts(conn: Connection) -> dict[str, int]:
-    """How many notices are "waiting" and "dead". Those that are done are history and not counted."""
+    """The number of notices "waiting" and "dead". Done ones are not counted."""
     waiting = conn.execute(select(func.count()).select_from(notices).where(NOTICE_WAITS)).scalar_one()
-    given_up = conn.execute(select(func.count()).select_from(notices).where(NOTICE_IS_DEAD)).scalar_one()
-    return {WAITING: waiting, DEAD: given_up}
+    dead_count = conn.execute(select(func.count()).select_from(notices).where(NOTICE_IS_DEAD)).scalar_one()
+    return {WAITING: waiting, DEAD: dead_count}
 
 
 def failing(conn: Connection, app_id: str, attempts: int) -> bool:
-    """Whether a notice of this app waits that has failed so many times, or more."""
+    """Whether a waiting notice of this app has failed `attempts` times or more."""
     found = select(1).where(NOTICE_WAITS, notices.c.app_id == app_id, notices.c.attempts >= attempts).limit(1)
     return conn.execute(found).scalar() is not None
 
 
 def dead_after(conn: Connection, notice: Notice) -> bool:
-    """Whether a later notice of the same user was given up."""
+    """Whether a later notice of the same user is dead."""
     later = select(1).where(
         *_of_user(notice.app_id, notice.user_id), notices.c.state == DEAD, notices.c.number > notice.number
     )
@@ -182,34 +182,34 @@ def _end(conn: Connection, notice: Notice, now: int, **values: Any) -> None:
     _release(conn, now, *_of_user(notice.app_id, notice.user_id))
 
 
-def _wait_again(conn: Connection, now: int, *which: ColumnElement[bool]) -> int:
-    again = {"state": WAITING, "attempts": 0, "due_at": now, "first_failed_at": None, "done_at": None}
-    return conn.execute(update(notices).where(*which).values(**again)).rowcount
+def _reopen(conn: Connection, now: int, *which: ColumnElement[bool]) -> int:
+    reopened = {"state": WAITING, "attempts": 0, "due_at": now, "first_failed_at": None, "done_at": None}
+    return conn.execute(update(notices).where(*which).values(**reopened)).rowcount
 
 
 def _release(conn: Connection, now: int, *which: ColumnElement[bool]) -> None:
-    """Make those due that wait behind nothing any more."""
+    """Make waiting notices due that have no earlier one waiting."""
     conn.execute(
-        update(notices).where(NOTICE_WAITS, notices.c.due_at.is_(None), ~_behind(), *which).values(due_at=now)
+        update(notices).where(NOTICE_WAITS, notices.c.due_at.is_(None), ~_has_earlier(), *which).values(due_at=now)
     )  # fmt: skip
 
 
 def _hold_back(conn: Connection, *which: ColumnElement[bool]) -> None:
-    """Let those wait that an earlier one of the same user stands before."""
+    """Make waiting notices not due that have an earlier one waiting."""
     conn.execute(
-        update(notices).where(NOTICE_WAITS, notices.c.due_at.is_not(None), _behind(), *which).values(due_at=None)
+        update(notices).where(NOTICE_WAITS, notices.c.due_at.is_not(None), _has_earlier(), *which).values(due_at=None)
     )
 
 
-def _behind() -> ColumnElement[bool]:
-    before = notices.alias("before")
+def _has_earlier() -> ColumnElement[bool]:
+    earlier = notices.alias("earlier")
     return (
         select(1)
         .where(
-            before.c.app_id == notices.c.app_id,
-            before.c.user_id == notices.c.user_id,
-            before.c.state == literal_column("'waiting'"),
-            before.c.number < notices.c.number,
+            earlier.c.app_id == notices.c.app_id,
+            earlier.c.user_id == notices.c.user_id,
+            earlier.c.state == literal_column("'waiting'"),
+            earlier.c.number < notices.c.number,
         )
         .correlate(notices)
         .exists()

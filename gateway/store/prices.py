@@ -1,4 +1,4 @@
-"""Every Stripe price that ever stood for a tier: old subscribers keep paying it after its lookup key has moved."""
+"""Every Stripe price that ever belonged to a tier: old subscribers still pay it after its lookup key has moved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.store.schema import OWN_ACCOUNT, prices
 
 @dataclass(frozen=True, slots=True)
 class KnownPrice:
-    """`lookup_key` is the one it was found by, None if apps.json named the price itself."""
+    """`lookup_key` is the one that resolved to it, None if apps.json names the price id."""
 
     price_id: str
     app_id: str
@@ -20,7 +20,7 @@ class KnownPrice:
     lookup_key: str | None
 
 
-_REMEMBER = text(
+_RECORD = text(
     "INSERT INTO prices (account, price_id, app_id, tier, lookup_key, seen_at)"
     " VALUES (:account, :price_id, :app_id, :tier, :lookup_key, :now)"
     " ON CONFLICT (account, price_id) DO UPDATE SET app_id = excluded.app_id, tier = excluded.tier,"
@@ -28,13 +28,13 @@ _REMEMBER = text(
 )
 
 
-def remember(conn: Connection, price_id: str, app_id: str, tier: str, lookup_key: str | None, now: int) -> None:
-    """This price stands for this tier; the last word counts."""
+def record(conn: Connection, price_id: str, app_id: str, tier: str, lookup_key: str | None, now: int) -> None:
+    """Record the tier of a price, in place of an earlier one."""
     price = {"account": OWN_ACCOUNT, "price_id": price_id, "app_id": app_id, "tier": tier, "lookup_key": lookup_key}
-    conn.execute(_REMEMBER, price | {"now": now})
+    conn.execute(_RECORD, price | {"now": now})
 
 
 def known(conn: Connection) -> dict[str, KnownPrice]:
-    """All of them, by price_id."""
+    """All prices by price_id."""
     rows = conn.execute(select(*columns_of(prices, KnownPrice)).where(prices.c.account == OWN_ACCOUNT))
     return {row.price_id: record_of(KnownPrice, row) for row in rows}

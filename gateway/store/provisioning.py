@@ -1,4 +1,4 @@
-"""Provisioning jobs: the limits that LiteLLM must still be given. One row per user; a newer job replaces an older."""
+"""Provisioning jobs: the limits that LiteLLM must still be given. One row per user; a newer job replaces it."""
 
 from __future__ import annotations
 

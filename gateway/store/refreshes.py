@@ -1,4 +1,4 @@
-"""Who must be read from Stripe again, and who is doing it: one row and one lease per (app, user)."""
+"""Refreshes that are requested or due, with a lease for the worker: one row per (app, user)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gateway.store.schema import REFRESH_WAITS, refreshes
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to refresh one user. `wanted` is what was asked for when it was taken.
+    """The exclusive right to refresh one user. `wanted` is the number of requests when it was taken.
 
-    `number` tells this lease from a later one of the same owner, so that a worker that overslept cannot write.
+    `number` tells this lease from a later one of the same owner, so that a worker whose lease has expired cannot write.
     """
 
     app_id: str
@@ -26,8 +26,8 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """Where a user's refresh stands, for `explain`. `due_at` None: nothing will happen by itself."""
+class RefreshState:
+    """The state of a user's refresh, for `explain`. `due_at` None: none is requested or scheduled."""
 
     wanted: int
     done: int
@@ -57,34 +57,34 @@ _WANT = text(
 
 
 def want(conn: Connection, app_id: str, user_id: str, now: int) -> None:
-    """Ask for a refresh, due now; a backoff of earlier failures is cleared. Asking n times is served by one."""
+    """Request a refresh, due now, without the backoff of earlier failures. One refresh serves all earlier requests."""
     conn.execute(_WANT, {"app_id": app_id, "user_id": user_id, "now": now})
 
 
 def lease(conn: Connection, owner: str, now: int, seconds: int, limit: int) -> list[Lease]:
-    """Take what is due (wanted, retried or by timer) and not under a live lease, the longest due first."""
+    """Lease users whose refresh is due (requested, retried or by timer) and not leased, the longest due first."""
     free = conn.execute(_FREE, {"now": now, "limit": limit}).all()
     return [_take(conn, row.app_id, row.user_id, owner, now + seconds) for row in free]
 
 
 def holds(conn: Connection, lease: Lease, owner: str, now: int) -> bool:
-    """Whether this lease is still the owner's. One that ran out is lost, even if nobody else took it."""
-    return conn.execute(select(1).where(_held(lease, owner, now))).scalar() is not None
+    """Whether the owner still has this lease. An expired lease is lost, even if no other was taken since."""
+    return conn.execute(select(1).where(_has_lease(lease, owner, now))).scalar() is not None
 
 
 def finish(conn: Connection, lease: Lease, owner: str, now: int, timer_at: int | None) -> bool:
-    """Give the lease back after a refresh; the next is due at `timer_at`, or now if one was wanted meanwhile.
+    """Release the lease after a refresh. The next one is due at `timer_at`, or now if one was requested since.
 
-    False if the lease was lost: nothing is changed, and the caller must roll back what it wrote by raising.
+    False, without a change, if the lease was lost: the caller must then roll its writes back by raising.
     """
-    nothing_new = refreshes.c.wanted == lease.wanted
+    no_new_request = refreshes.c.wanted == lease.wanted
     finished = conn.execute(
         update(refreshes)
-        .where(_held(lease, owner, now))
+        .where(_has_lease(lease, owner, now))
         .values(
             done=lease.wanted,
             timer_at=timer_at,
-            due_at=case((nothing_new, timer_at), else_=refreshes.c.due_at),
+            due_at=case((no_new_request, timer_at), else_=refreshes.c.due_at),
             lease_owner="",
             lease_until=0,
             attempts=0,
@@ -95,16 +95,16 @@ def finish(conn: Connection, lease: Lease, owner: str, now: int, timer_at: int |
 
 
 def fail(conn: Connection, lease: Lease, owner: str, retry_at: int, error: str) -> None:
-    """Give the lease back after a failure, to be tried again at `retry_at`, or now if it was wanted meanwhile.
+    """Release the lease after a failure and retry at `retry_at`, or now if a refresh was requested since.
 
     Does nothing if another lease was taken since.
     """
-    nothing_new = refreshes.c.wanted == lease.wanted
+    no_new_request = refreshes.c.wanted == lease.wanted
     conn.execute(
         update(refreshes)
-        .where(_taken(lease, owner))
+        .where(_is_this_lease(lease, owner))
         .values(
-            due_at=case((nothing_new, retry_at), else_=refreshes.c.due_at),
+            due_at=case((no_new_request, retry_at), else_=refreshes.c.due_at),
             lease_owner="",
             lease_until=0,
             attempts=refreshes.c.attempts + 1,
@@ -114,7 +114,7 @@ def fail(conn: Connection, lease: Lease, owner: str, retry_at: int, error: str) 
 
 
 def revoke(conn: Connection, app_id: str, user_id: str) -> None:
-    """Void the lease of this user: what a refresh that is under way was told does not hold any more."""
+    """Revoke the lease of this user, because the data that a running refresh has read is outdated."""
     conn.execute(
         update(refreshes)
         .where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
@@ -123,29 +123,29 @@ def revoke(conn: Connection, app_id: str, user_id: str) -> None:
 
 
 def release_all(conn: Connection) -> None:
-    """Void every lease: at start, whoever held one is dead, since there is one instance."""
+    """Revoke every lease. At a start their owners are dead, since there is one instance."""
     conn.execute(update(refreshes).where(refreshes.c.lease_until > 0).values(lease_owner="", lease_until=0))
 
 
 def count_waiting(conn: Connection) -> int:
-    """How many users' refreshes are wanted and not done; timers to come do not count."""
+    """The number of users with a requested refresh that is not done; timers do not count."""
     return conn.execute(select(func.count()).select_from(refreshes).where(REFRESH_WAITS)).scalar_one()
 
 
 def waiting(conn: Connection) -> dict[tuple[str, str], tuple[int, int]]:
-    """(wanted, done) of every (app_id, user_id) whose refresh is wanted and not done."""
+    """(app_id, user_id) → (wanted, done), for each user with a requested refresh that is not done."""
     rows = conn.execute(
         select(refreshes.c.app_id, refreshes.c.user_id, refreshes.c.wanted, refreshes.c.done).where(REFRESH_WAITS)
     )
     return {(row.app_id, row.user_id): (row.wanted, row.done) for row in rows}
 
 
-def of_user(conn: Connection, app_id: str, user_id: str) -> Pending | None:
-    """None if a refresh was never wanted."""
+def of_user(conn: Connection, app_id: str, user_id: str) -> RefreshState | None:
+    """None if a refresh was never requested."""
     row = conn.execute(
-        select(*columns_of(refreshes, Pending)).where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
+        select(*columns_of(refreshes, RefreshState)).where(refreshes.c.app_id == app_id, refreshes.c.user_id == user_id)
     ).one_or_none()
-    return None if row is None else record_of(Pending, row)
+    return None if row is None else record_of(RefreshState, row)
 
 
 def _take(conn: Connection, app_id: str, user_id: str, owner: str, until: int) -> Lease:
@@ -153,7 +153,7 @@ def _take(conn: Connection, app_id: str, user_id: str, owner: str, until: int) -
     return Lease(app_id, user_id, wanted=taken.wanted, attempts=taken.attempts, number=taken.lease_number)
 
 
-def _taken(lease: Lease, owner: str) -> ColumnElement[bool]:
+def _is_this_lease(lease: Lease, owner: str) -> ColumnElement[bool]:
     return and_(
         refreshes.c.app_id == lease.app_id,
         refreshes.c.user_id == lease.user_id,
@@ -162,5 +162,5 @@ def _taken(lease: Lease, owner: str) -> ColumnElement[bool]:
     )
 
 
-def _held(lease: Lease, owner: str, now: int) -> ColumnElement[Any]:
-    return and_(_taken(lease, owner), refreshes.c.lease_until > now)
+def _has_lease(lease: Lease, owner: str, now: int) -> ColumnElement[Any]:
+    return and_(_is_this_lease(lease, owner), refreshes.c.lease_until > now)

@@ -1,4 +1,4 @@
-"""Every table, in one place. Text is compared byte for byte, instants are epoch seconds, absent text in keys is ''."""
+"""All tables. Text is compared byte for byte, times are epoch seconds, absent text in a key is ''."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ metadata = MetaData(
     }
 )
 
-# PostgreSQL would sort by the language of the cluster; SQLite compares bytes by itself.
+# By default PostgreSQL sorts by the locale of the cluster; SQLite compares bytes.
 _text = Text().with_variant(Text(collation="C"), "postgresql")
 _instant = BigInteger()
-# SQLite numbers rows by itself only where the column is exactly INTEGER.
+# SQLite numbers rows only if the column type is exactly INTEGER.
 _number = BigInteger().with_variant(Integer(), "sqlite")
 
 OWN_ACCOUNT = ""
@@ -74,7 +74,7 @@ inbox = Table(
     Column("app_id", _text, nullable=False),
     Column("user_id", _text, nullable=False),
 )
-# A constant and not a parameter: SQLite uses a partial index only if the query repeats its condition to the letter.
+# A literal, because SQLite uses a partial index only if the query has the same condition as text.
 EVENT_WAITS = inbox.c.state == literal_column("'waiting'")
 EVENT_OF_SOMEBODY = inbox.c.app_id != literal_column("''")
 Index("ix_inbox_waiting", inbox.c.due_at, sqlite_where=EVENT_WAITS, postgresql_where=EVENT_WAITS)
@@ -95,7 +95,7 @@ refreshes = Table(
     Column("user_id", _text, primary_key=True),
     Column("wanted", BigInteger, nullable=False),
     Column("done", BigInteger, nullable=False),
-    # When the next look is due: now if one is wanted, the retry after a failure, else the timer; NULL is never.
+    # When the next refresh is due: now if requested, else at the retry, else at the timer; NULL: never.
     Column("due_at", _instant),
     Column("timer_at", _instant),
     Column("lease_owner", _text, nullable=False),
@@ -197,16 +197,16 @@ provisioning = Table(
 notices = Table(
     "notices",
     metadata,
-    # The change's own id: it is the `webhook-id` of every attempt, so one change can never be told under two.
+    # The `webhook-id` of every attempt, so that an app can recognise a repeated notice.
     Column("change_id", _text, primary_key=True),
-    # The change's place in history. Of a user's waiting notices only the one with the lowest is ever due.
+    # Orders the changes. Of a user's waiting notices only the one with the lowest number is due.
     Column("number", BigInteger, nullable=False, unique=True),
     Column("app_id", _text, nullable=False),
     Column("user_id", _text, nullable=False),
     Column("body", _text, nullable=False),
     Column("state", _text, nullable=False),
     Column("attempts", Integer, nullable=False),
-    # NULL: it waits behind an earlier one, or does not wait at all.
+    # NULL: an earlier notice of the user waits, or this one does not.
     Column("due_at", _instant),
     Column("first_failed_at", _instant),
     Column("last_status", Integer),
@@ -227,7 +227,7 @@ checkouts = Table(
     metadata,
     Column("app_id", _text, primary_key=True),
     Column("user_id", _text, primary_key=True),
-    # The row outlives its checkout, because an attempt's number must never come again.
+    # The row outlives its checkout, because an attempt number must never be reused.
     Column("attempt", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),
     _account(),
@@ -309,18 +309,18 @@ disputes = Table(
     "disputes",
     metadata,
     _account(primary_key=True),
-    # Of the dispute, the refunded charge or the fraud warning.
+    # The id of the dispute, the refunded charge or the fraud warning.
     Column("object_id", _text, primary_key=True),
-    # Stripe's name of that kind of object.
+    # Stripe's name of the object type.
     Column("kind", _text, nullable=False),
     Column("customer_id", _text, nullable=False),
     Column("app_id", _text, nullable=False),
     Column("user_id", _text, nullable=False),
     Column("remembered_at", _instant, nullable=False),
-    # Counts events about it, so that one that comes during a question is asked about again.
+    # Counts events about it, so that one that arrives while Stripe is read causes another read.
     Column("wanted", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),
-    # What Stripe said last, as JSON; '' before the first answer.
+    # Stripe's last answer as JSON; '' before the first one.
     Column("found", _text, nullable=False),
     Index("ix_disputes_user", "app_id", "user_id"),
 )
@@ -328,7 +328,7 @@ disputes = Table(
 tombstones = Table(
     "tombstones",
     metadata,
-    # A hash of whom it is of: the row must not itself remember the person.
+    # A hash of the ids: the row itself must not identify the person.
     Column("digest", LargeBinary, primary_key=True),
     Column("forgotten_at", _instant, nullable=False),
 )

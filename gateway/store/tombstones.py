@@ -1,4 +1,4 @@
-"""Who was forgotten, as hashes only: a late event or a session that is still open must not re-create them."""
+"""Forgotten users and customers, as hashes: a late event or an open session must not create them again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PUT = text(
 
 
 def put_user(conn: Connection, app_id: str, user_id: str, now: int) -> None:
-    """This user was forgotten; the last time counts."""
+    """Record that this user was forgotten; a later time replaces an earlier one."""
     conn.execute(_PUT, {"digest": _digest("user", app_id, user_id), "now": now})
 
 
 def put_customer(conn: Connection, customer_id: str, now: int) -> None:
-    """This Stripe customer was somebody who was forgotten."""
+    """Record that this Stripe customer belonged to a forgotten user."""
     conn.execute(_PUT, {"digest": _digest("customer", customer_id), "now": now})
 
 
@@ -30,7 +30,7 @@ def user_forgotten_at(conn: Connection, app_id: str, user_id: str) -> int | None
 
 
 def is_forgotten_customer(conn: Connection, customer_id: str) -> bool:
-    """Whether this customer must never be ours again."""
+    """Whether this customer belonged to a forgotten user and must not be adopted."""
     return _at(conn, _digest("customer", customer_id)) is not None
 
 
@@ -41,5 +41,5 @@ def _at(conn: Connection, digest: bytes) -> int | None:
 
 
 def _digest(*parts: str) -> bytes:
-    """No two different lists of parts share one: ids may hold any sign."""
+    """Each part is hashed with its length, so that different lists of parts never have the same digest."""
     return hashlib.sha256(b"".join(b"%d:%s" % (len(raw), raw) for raw in map(str.encode, parts))).digest()

@@ -17,7 +17,7 @@ from gateway.billing.refresh import grants
 from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
 from gateway.sandbox.stripe.billing import cancel_later, start
 from gateway.store import customers, entitlements, refreshes
-from gateway.store.refreshes import Pending
+from gateway.store.refreshes import RefreshState
 
 Order = Callable[[list[Any]], list[Any]]
 ORDERS: dict[str, Order] = {
@@ -30,7 +30,7 @@ ORDERS: dict[str, Order] = {
 }
 
 
-async def pending(harness: Harness, user_id: str = "u1") -> Pending:
+async def pending(harness: Harness, user_id: str = "u1") -> RefreshState:
     found = await harness.query(lambda conn: refreshes.of_user(conn, "skai", user_id))
     assert found is not None
     return found

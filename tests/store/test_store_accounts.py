@@ -17,7 +17,7 @@ GOOD = LastGoodTier("sub_1", "cus_1", "pro", "price_1", True, None, "active")
 
 def _ours(conn: Connection) -> None:
     customers.add(conn, "skai", "u1", "cus_1", None, 100)
-    prices.remember(conn, "price_1", "skai", "pro", None, 100)
+    prices.record(conn, "price_1", "skai", "pro", None, 100)
     last_good.replace_all(conn, "skai", "u1", {"sub_1": GOOD}, 100)
     disputes.record_event(conn, "dp_1", "dispute", "cus_1", "skai", "u1", 100)
 
@@ -63,7 +63,7 @@ def test_a_change_of_ours_leaves_the_other_account_alone(conn: Connection) -> No
     _theirs(conn)
     before = _rows_of_others(conn)
     customers.mark_deleted(conn, "cus_1", 300)
-    prices.remember(conn, "price_1", "skai", "enterprise", "key", 300)
+    prices.record(conn, "price_1", "skai", "enterprise", "key", 300)
     last_good.replace_all(conn, "skai", "u1", {}, 300)
     [dispute] = disputes.of_user(conn, "skai", "u1")
     disputes.record_event(conn, "dp_1", "dispute", "cus_1", "skai", "u1", 300)

@@ -218,7 +218,7 @@ def _newer(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda path: path.write_bytes(b"not a database at all"), "is no SQLite database"),
+        (lambda path: path.write_bytes(b"not a database at all"), "not an SQLite database"),
         (_damaged, "(damaged|cannot be used)"),
         (_foreign, "cannot be used: no such table"),
         (_newer, "newer version"),

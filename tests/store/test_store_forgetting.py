@@ -85,7 +85,7 @@ def test_a_tombstone_knows_its_own_and_nobody_else(conn: Connection) -> None:
 def test_an_accounts_rows_go_and_what_is_ours_stays(conn: Connection) -> None:
     person(conn, "u1", "cus_1")
     entitlements.save(conn, "skai", "u3", Entitlement("sovereign", Reason.GRANT, "grant"), 100)
-    prices.remember(conn, "price_pro", "skai", "pro", None, 100)
+    prices.record(conn, "price_pro", "skai", "pro", None, 100)
     inbox.add(conn, "", "evt_waits", "invoice.paid", None, False, "cus_1", b"{}", 100)
     for key in (ACCOUNT, MODE, "portal:skai", "portal:blog", "portals"):
         instance.put(conn, key, "test")

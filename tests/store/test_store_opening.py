@@ -58,8 +58,8 @@ def test_schemes_are_rewritten_to_our_drivers(url: str, driver: str, database: s
         ("hunter2", "expected sqlite:"),
         ("postgresql://u:hunter2@db:port/name", "has a port that is no number"),
         ("", "expected sqlite:"),
-        ("sqlite://", "a database in memory loses everything"),
-        ("sqlite:///:memory:", "a database in memory loses everything"),
+        ("sqlite://", "a database in memory loses all data"),
+        ("sqlite:///:memory:", "a database in memory loses all data"),
         ("sqlite:///x.db?cache=hunter2", "only ?mode="),
     ],
 )
@@ -316,9 +316,9 @@ def test_looking_finds_a_folder_or_file_that_cannot_be_a_database(tmp_path: Path
     (tmp_path / "text").write_text("not a database, though longer than a header of SQLite's would be" * 20)
     with pytest.raises(ConfigError, match="not an SQLite database"):
         check_database(f"sqlite:///{tmp_path}/text")
-    with pytest.raises(ConfigError, match="is no folder that can be written in"):
+    with pytest.raises(ConfigError, match="is not a writable folder"):
         check_database(f"sqlite:///{tmp_path}/text/under/store.db")
-    with pytest.raises(ConfigError, match="is no file that can be read and written"):
+    with pytest.raises(ConfigError, match="is not a readable and writable file"):
         check_database(f"sqlite:///{tmp_path}")
 
 
@@ -347,7 +347,7 @@ def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
         (f"postgresql://nobody:hunter2@{server}/{name}", "there is no such user"),
         (f"postgresql://postgres:hunter2@{server}/none", "there is no such database"),
         (f"postgresql://postgres:hunter2@{server}/{name}?sslmode=require", "the server has no TLS"),
-        (f"postgresql://poor:hunter2@{server}/{name}", "may not make tables there"),
+        (f"postgresql://poor:hunter2@{server}/{name}", "may not create tables there"),
     ):
         with pytest.raises(ConfigError, match=told) as caught:
             ask(url)
@@ -359,7 +359,7 @@ def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
     ("said", "told"),
     [
         ('FATAL:  password authentication failed for user "u"', "the user or the password is wrong"),
-        ("fe_sendauth: no password supplied", "the server wants a password"),
+        ("fe_sendauth: no password supplied", "the server requires a password"),
         ('FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "u"', "pg_hba.conf has no line for this user"),
         ("FATAL:  the database system is starting up", None),
         ("FATAL:  sorry, too many clients already", None),

@@ -33,8 +33,8 @@ def test_what_litellm_confirmed_is_remembered(conn: Connection) -> None:
 
 
 def test_a_price_is_remembered_after_its_lookup_key_has_moved(conn: Connection) -> None:
-    prices.remember(conn, "price_old", "skai", "pro", "skai_pro_month", 100)
-    prices.remember(conn, "price_new", "skai", "pro", "skai_pro_month", 200)
+    prices.record(conn, "price_old", "skai", "pro", "skai_pro_month", 100)
+    prices.record(conn, "price_new", "skai", "pro", "skai_pro_month", 200)
     assert prices.known(conn) == {
         "price_old": KnownPrice("price_old", "skai", "pro", "skai_pro_month"),
         "price_new": KnownPrice("price_new", "skai", "pro", "skai_pro_month"),
@@ -42,8 +42,8 @@ def test_a_price_is_remembered_after_its_lookup_key_has_moved(conn: Connection) 
 
 
 def test_the_last_word_about_a_price_counts(conn: Connection) -> None:
-    prices.remember(conn, "price_1", "skai", "pro", "skai_pro_month", 100)
-    prices.remember(conn, "price_1", "skai", "plus", None, 200)
+    prices.record(conn, "price_1", "skai", "pro", "skai_pro_month", 100)
+    prices.record(conn, "price_1", "skai", "plus", None, 200)
     assert prices.known(conn) == {"price_1": KnownPrice("price_1", "skai", "plus", None)}
 
 

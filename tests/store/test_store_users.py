@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from gateway.store import entitlements, provisioning, users
-from gateway.store.users import Wanted
+from gateway.store.users import UserFilter
 from gateway.tiers.model import Entitlement, Reason
 
 FREE = Entitlement("free", Reason.DEFAULT, "default")
@@ -25,7 +25,7 @@ def _fill(conn: Connection) -> None:
 
 
 def _names(conn: Connection, **wanted: str) -> list[tuple[str, str, str]]:
-    found = users.listed(conn, Wanted(**wanted), FIRST, ("", ""), 100)
+    found = users.page(conn, UserFilter(**wanted), FIRST, ("", ""), 100)
     return [(each["app_id"], each["user_id"], each["tier"]) for each in found]
 
 
@@ -67,7 +67,7 @@ def test_pages_of_any_size_hold_everybody_once_and_in_order(
             provisioning.put(conn, "skai", user_id, 100)
         found: list[str] = []
         after = ("", "")
-        while page := users.listed(conn, Wanted(), FIRST, after, size):
+        while page := users.page(conn, UserFilter(), FIRST, after, size):
             assert len(page) <= size
             found += [each["user_id"] for each in page]
             after = (page[-1]["app_id"], page[-1]["user_id"])

@@ -15,23 +15,23 @@ PAGE = 1000
 
 def users_page(conn: Connection, catalog: Catalog, query: Mapping[str, str]) -> dict[str, object]:
     """Raises `InvalidInput` for half a place to start behind, `NotFound` if a filter names what nobody can have."""
-    wanted = users.Wanted(query.get("app"), query.get("tier"), query.get("status"))
+    filter_ = users.UserFilter(query.get("app"), query.get("tier"), query.get("status"))
     after = query.get("after_app", ""), query.get("after_user", "")
     if bool(after[0]) != bool(after[1]):
         raise InvalidInput("after_app and after_user go together.")
-    first_tiers = {app_id: app.tiers[0].tier_id for app_id, app in catalog.apps.items()}
-    found = users.listed(conn, wanted, first_tiers, after, PAGE + 1)
+    default_tiers = {app_id: app.default_tier.tier_id for app_id, app in catalog.apps.items()}
+    found = users.page(conn, filter_, default_tiers, after, PAGE + 1)
     if not found and not after[0]:
-        _check_filter(catalog, wanted)
+        _check_filter(catalog, filter_)
     return {"users": found[:PAGE], "more": len(found) > PAGE}
 
 
-def _check_filter(catalog: Catalog, wanted: users.Wanted) -> None:
+def _check_filter(catalog: Catalog, filter_: users.UserFilter) -> None:
     """Called when nothing was found: users of an app or tier that apps.json no longer has are still listed."""
-    check_app_filter(catalog, wanted.app_id)
-    apps = catalog.apps.values() if wanted.app_id is None else [catalog.apps[wanted.app_id]]
-    if wanted.tier is not None and all(app.tier(wanted.tier) is None for app in apps):
-        raise NotFound(f"No app has the tier {wanted.tier[:80]!r}.", code="unknown_tier")
+    check_app_filter(catalog, filter_.app_id)
+    apps = catalog.apps.values() if filter_.app_id is None else [catalog.apps[filter_.app_id]]
+    if filter_.tier is not None and all(app.tier(filter_.tier) is None for app in apps):
+        raise NotFound(f"No app has the tier {filter_.tier[:80]!r}.", code="unknown_tier")
 
 
 def check_app_filter(catalog: Catalog, app_id: str | None) -> None:

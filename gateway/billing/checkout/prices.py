@@ -139,7 +139,7 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
     billing.missing_prices.discard(price)
 
     def remember(conn: Connection) -> None:
-        prices.remember(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
+        prices.record(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
 
     await billing.store.write(remember)
     # At once: who pays a checkout opened with this price must not find it unknown after its lookup key has moved on.

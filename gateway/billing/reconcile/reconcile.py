@@ -38,7 +38,7 @@ from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import alerts, customers, drift, entitlements, refreshes
 from gateway.store.customers import Customer
-from gateway.store.drift import Known
+from gateway.store.drift import StoredCustomer
 from gateway.store.entitlements import Stored
 from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.model import Subscription
@@ -164,7 +164,7 @@ class _Pass:
         if concern is not None:
             self._report.unadopted[row.customer_id] = concern.message
 
-    def _missing_from_stripe(self, known: Iterable[Known]) -> list[User]:
+    def _missing_from_stripe(self, known: Iterable[StoredCustomer]) -> list[User]:
         """Who has a tier by a subscription that the bulk list did not show.
 
         It leaves the customers of test clocks out, so with a test key everybody whom it did not show is looked up.
@@ -181,7 +181,7 @@ class _Pass:
                 found.append((each.app_id, each.user_id))
         return found
 
-    def _app_of(self, known: Known) -> App | None:
+    def _app_of(self, known: StoredCustomer) -> App | None:
         """The app to look at this customer for; None if apps.json has it no more, or it is not the one asked for."""
         return self._billing.catalog.app(known.app_id) if self._app_id in (None, known.app_id) else None
 

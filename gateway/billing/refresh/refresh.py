@@ -112,7 +112,7 @@ def _commit(tx: Transaction, billing: Billing, app: App, lease: Lease, owner: st
     concluded = conclude(conn, billing, app, lease.user_id, holdings, now)
     decided, stored = concluded.decided, concluded.stored
     for price_id, (tier_id, lookup_key) in concluded.new_prices.items():
-        prices.remember(conn, price_id, app.app_id, tier_id, lookup_key, now)
+        prices.record(conn, price_id, app.app_id, tier_id, lookup_key, now)
     last_good.replace_all(conn, app.app_id, lease.user_id, concluded.last_good, now)
     new_tiers = {price_id: tier_id for price_id, (tier_id, _) in concluded.new_prices.items()}
     if not refreshes.finish(conn, lease, owner, now, _timer_at(decided, now)):

@@ -1,1 +1,1 @@
-"""The database itself: SQLite or PostgreSQL, the writer thread, migrations, backups."""
+"""The database: SQLite or PostgreSQL, the writer thread, migrations, backups."""

@@ -1,4 +1,4 @@
-"""What a database must offer to the store."""
+"""The interface of a database to the store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ WRITER = "writer"
 
 
 class Backend(Protocol):
-    """SQLite or PostgreSQL: connections with our settings, and the lock that keeps a second instance out.
+    """SQLite or PostgreSQL: connections with our settings, and the lock against a second instance.
 
-    `where` names the database for an operator and holds no password. `folder` holds its files, None if no folder of
-    this machine does.
+    `where` names the database for the operator, without a password. `folder` contains its files, None for a server.
     """
 
     where: str
@@ -22,18 +21,18 @@ class Backend(Protocol):
     reader: Engine
 
     def connect_writer(self) -> Connection:
-        """A connection that may write, while this instance holds the lock.
+        """A connection that may write, with the lock held.
 
-        Raises `ConfigError` at the first call if another instance runs, `InstanceLost` at a later one if another
-        took over, and the driver's errors.
+        Raises `AlreadyRunning` at the first call if another instance runs, `InstanceLost` at a later call if another
+        has taken over, and the driver's errors.
         """
 
     def started(self, conn: Connection) -> None:
-        """The schema is there: sign the database as this instance's, under `WRITER`."""
+        """After the migration: mark the database as this instance's, under `WRITER`."""
 
     def close(self) -> None:
-        """Release the lock and every connection that is not in use."""
+        """Release the lock and all idle connections."""
 
 
 class InstanceLost(Exception):
-    """Another instance has taken this database over: what this one remembers may be wrong, so it must be restarted."""
+    """Another instance has taken the database over. This one must be restarted: its memory may be outdated."""

@@ -1,4 +1,4 @@
-"""What `Store.open` would refuse, found without a lock and without writing."""
+"""Checks whether `Store.open` would refuse a database, without its lock and without writing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.store.store import store_url
 
 
 def check_database(database_url: str) -> None:
-    """Another instance may run meanwhile. Raises `ConfigError`, and `StoreUnavailable` for a server that is away."""
+    """Another instance may be running. Raises `ConfigError`, and `StoreUnavailable` if the server cannot be reached."""
     url = store_url(database_url)
     if url.drivername == "sqlite":
         _check_file(file_of(url)[0])
@@ -29,11 +29,11 @@ def _check_file(path: Path) -> None:
     refuse_network(path)
     folder = next(each for each in path.parents if each.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise cannot_use(str(path), f"{folder} is no folder that can be written in")
+        raise cannot_use(str(path), f"{folder} is not a writable folder")
     if not path.exists():
         return
     if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
-        raise cannot_use(str(path), "it is no file that can be read and written")
+        raise cannot_use(str(path), "it is not a readable and writable file")
     try:
         check_owner_of_file(path)
     except SQLAlchemyError as error:

@@ -1,4 +1,4 @@
-"""Which failures mean that the database cannot answer now, in words an operator can act on."""
+"""Tells failures of the database from errors of a statement, and describes them for the operator."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sqlalchemy import exc
 
 from gateway.errors import StoreUnavailable
 
-_MESSAGE = "The database cannot be used right now; try again shortly."
-# The low byte of SQLite's result code; the rest says where it happened.
+_MESSAGE = "The database cannot be used right now; retry shortly."
+# By the low byte of SQLite's extended result code, which is the primary code.
 _SQLITE_WORDS = {
     sqlite3.SQLITE_BUSY: "locked by another program",
     sqlite3.SQLITE_LOCKED: "locked by another program",
@@ -22,32 +22,32 @@ _SQLITE_WORDS = {
     sqlite3.SQLITE_CORRUPT: "damaged: restore a backup",
     sqlite3.SQLITE_NOTADB: "not an SQLite database",
 }
-# After these the connection is as good as before; it keeps what was set on it.
-_SQLITE_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
-_OURS = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
+# After these the connection and its settings are still usable.
+_SQLITE_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+_STATEMENT_ERRORS = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
 
 
 def is_database_failure(error: BaseException) -> bool:
-    """Whether this is the database's failure, which may pass, and not a mistake of the statement."""
+    """Whether the database failed, perhaps temporarily; False for an error of the statement."""
     if isinstance(error, exc.TimeoutError):
         return True
     if not isinstance(error, exc.DBAPIError):
         return False
     if error.connection_invalidated:
         return True
-    return not isinstance(error, _OURS) and _sqlite_code(error) != sqlite3.SQLITE_ERROR
+    return not isinstance(error, _STATEMENT_ERRORS) and _sqlite_code(error) != sqlite3.SQLITE_ERROR
 
 
 def needs_reconnect(error: BaseException) -> bool:
-    """Whether the connection must be opened anew after trouble that its transaction survived."""
+    """Whether the connection must be reopened, although its transaction survived the error."""
     code = _sqlite_code(error)
     if code is None:
         return isinstance(error, exc.DBAPIError) and error.connection_invalidated
-    return code not in _SQLITE_PASSING
+    return code not in _SQLITE_TRANSIENT
 
 
 def describe_error(error: BaseException) -> str:
-    """What is wrong, in one line without values."""
+    """The error in one line, without values."""
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     code = _sqlite_code(error)
     if code in _SQLITE_WORDS:
@@ -59,7 +59,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:
-    """The error for callers; what happened is in its detail and its cause."""
+    """The error for callers; `error` is in its detail and its cause."""
     unavailable_error = StoreUnavailable(_MESSAGE, detail=f"{type(error).__name__}: {describe_error(error)}")
     unavailable_error.__cause__ = error
     return unavailable_error

@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema, whole or not at all."""
+"""Migrates a database to the newest schema, atomically."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from sqlalchemy import Connection, text
 
 from gateway.store.engine.ownership import check_owner, migration_config
 
-# Any number that no other program on the database takes.
+# Any number that no other program uses as a lock on the database.
 _POSTGRESQL_LOCK = 0x534B_5041_594D_4947
 
 
 def migrate(conn: Connection) -> None:
-    """Run what is missing, in one transaction: nothing is half done after a kill, and of several processes that start
-    at once one does it while the others wait, by SQLite's BEGIN IMMEDIATE or PostgreSQL's advisory lock.
+    """Run the missing steps in one transaction, so that a kill leaves nothing half done.
 
-    Raises `ConfigError` if the database is of a newer version or another program's, and the driver's errors.
+    If several processes start at once, one migrates and the others wait: SQLite's BEGIN IMMEDIATE, PostgreSQL's
+    advisory lock. Raises `ConfigError` for a newer version or another program's database, and the driver's errors.
     """
     config = migration_config()
     config.attributes["connection"] = conn

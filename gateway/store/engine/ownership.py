@@ -1,4 +1,4 @@
-"""Whose database it is: empty, of this version or an older one of SKPayments, of a newer one, or another program's."""
+"""Which program and version a database belongs to: none, SKPayments of this, an older or a newer version, another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.errors import ConfigError
 _FOLDER = Path(__file__).parents[1] / "migrations"
 _OURS = {"instance", "inbox", "entitlements"}
 _VERSION = "alembic_version"
-# PostGIS puts it into every database that has the extension.
+# PostGIS creates it in each database that has the extension.
 _OF_EXTENSIONS = {"spatial_ref_sys"}
 _SHOWN = 4
 
@@ -48,7 +48,7 @@ def check_owner(conn: Connection) -> None:
 
 
 def check_owner_of_file(path: Path) -> None:
-    """The same for a SQLite file, before anything is opened for writing: that would switch it to WAL.
+    """`check_owner` for a SQLite file that may not exist; opened read-only, because a writer would switch it to WAL.
 
     Raises the driver's errors too.
     """

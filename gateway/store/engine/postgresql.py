@@ -1,4 +1,4 @@
-"""PostgreSQL: the writer's own session holds the instance lock, so that nothing is committed without it."""
+"""PostgreSQL: the writer's session holds the instance lock, so that nothing is committed without it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gateway.store.engine.backend import WRITER, InstanceLost
 
 READERS = 4
 _LOCK = 0x534B_5041_594D_454E
-# A server or network that went silent is noticed in seconds and not in hours.
-_PATIENCE: dict[str, Any] = {
+# A server or network that stops responding is detected in seconds instead of hours.
+_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-# The wait for a lock whose holder is about to go: a predecessor that was killed a moment ago, or our own old session.
+# How long to wait for a holder that is about to end: an instance that was just killed, or our own lost session.
 _LOCK_WAIT = "2s"
 _HOLDERS = text(
     "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
@@ -36,7 +36,7 @@ _HOLDERS = text(
 
 
 class PostgreSQL:
-    """A database on a server. It must be reached directly: a pooler that shares sessions would share the lock."""
+    """A database on a server. The connection must be direct: a pooler that shares sessions would share the lock."""
 
     folder: Path | None = None
 
@@ -45,14 +45,14 @@ class PostgreSQL:
         self._name = f"skpayments-{uuid.uuid4().hex}"
         self._started = False
         options = str(url.query.get("options", ""))
-        common = {**_PATIENCE, "application_name": self._name}
+        common = {**_TIMEOUTS, "application_name": self._name}
         self._writer = create_engine(
             url,
             poolclass=pool.NullPool,
             hide_parameters=True,
             connect_args={
                 **common,
-                # What is acknowledged is on disk, whatever the server's default.
+                # A commit is on disk when it returns, whatever the server's default is.
                 "options": f"{options} -c synchronous_commit=on -c lock_timeout=5s -c statement_timeout=30s",
             },
         )
@@ -60,7 +60,7 @@ class PostgreSQL:
             url,
             pool_size=READERS,
             max_overflow=0,
-            isolation_level="REPEATABLE READ",  # one snapshot for all that a query reads, as in SQLite
+            isolation_level="REPEATABLE READ",  # one snapshot for each query, as in SQLite
             hide_parameters=True,
             connect_args={
                 **common,
@@ -81,7 +81,7 @@ class PostgreSQL:
         return conn
 
     def started(self, conn: Connection) -> None:
-        """Sign the database, so that this instance sees after a lost session whether another ran meanwhile."""
+        """Mark the database as ours, to detect after a lost session whether another instance has run since."""
         with conn.begin():
             instance.put(conn, WRITER, self._name)
         self._started = True
@@ -94,7 +94,7 @@ class PostgreSQL:
         with conn.begin():
             for holder in conn.execute(_HOLDERS, {"lock": _LOCK}).all():
                 if holder.application_name == self._name:
-                    # Our own session of before, which the server does not know to be dead.
+                    # Our own lost session, which the server still considers alive.
                     conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.pid})
         try:
             with conn.begin():

@@ -1,4 +1,4 @@
-"""SQLite: one file in WAL mode, synced at every commit, and a lock file beside it."""
+"""SQLite: one file in WAL mode, synced at every commit, and a lock file next to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.store.engine.backend import WRITER
 
 BUSY_TIMEOUT_SECONDS = 2.0
 READERS = 4
-# WAL keeps an index in shared memory, which programs on two machines do not share.
+# WAL has an index in shared memory, which does not work across machines.
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs",
     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.davfs", "davfs",
@@ -27,7 +27,7 @@ _NETWORK = {
 
 
 class SQLite:
-    """A database file. Raises `ConfigError` where it cannot be kept durable, written or held alone."""
+    """A database file. Raises `ConfigError` if it cannot be written, locked or made durable there."""
 
     def __init__(self, url: URL) -> None:
         path, mode = file_of(url)
@@ -44,7 +44,7 @@ class SQLite:
         return self._writer.connect()
 
     def started(self, conn: Connection) -> None:
-        """Sign the database: a file that can only be read is found now and not at the first event."""
+        """Write once, so that a read-only file is detected now and not at the first event."""
         with conn.begin():
             instance.put(conn, WRITER, f"process {os.getpid()}")
 
@@ -55,12 +55,12 @@ class SQLite:
 
 
 def file_of(url: URL) -> tuple[Path, str]:
-    """The file that a SQLite URL names, and in which mode to open it. Raises `ConfigError`."""
+    """The file of a SQLite URL and the mode in which to open it. Raises `ConfigError`."""
     mode = url.query.get("mode", "rwc")
     if not url.database or url.database == ":memory:":
-        raise ConfigError(["DATABASE_URL: a database in memory loses everything; use sqlite:////data/skpayments.db"])
+        raise ConfigError(["DATABASE_URL: a database in memory loses all data; use sqlite:////data/skpayments.db"])
     if set(url.query) - {"mode"} or mode not in ("rwc", "rw", "ro"):
-        raise ConfigError(["DATABASE_URL: after a SQLite path only ?mode=rw, rwc or ro is known"])
+        raise ConfigError(["DATABASE_URL: after a SQLite path only ?mode=rw, rwc or ro is allowed"])
     return Path(url.database).absolute(), str(mode)
 
 
@@ -75,7 +75,7 @@ def refuse_network(path: Path) -> None:
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
-        return  # no Linux: it cannot be told
+        return  # not Linux: unknown
     kind = network_file_system(path.resolve(), mounts)
     if kind is not None:
         raise ConfigError(
@@ -87,10 +87,10 @@ def refuse_network(path: Path) -> None:
 
 
 def network_file_system(path: Path, mounts: str) -> str | None:
-    """The type of the network file system that an absolute path is on, None if it is local.
+    """The type of the network file system of an absolute path, None if it is local.
 
-    `mounts` is the text of /proc/self/mounts: device, mount point with octal escapes, type; a later line covers an
-    earlier one.
+    `mounts` is the text of /proc/self/mounts: device, mount point with octal escapes, type. A later line overrides an
+    earlier one for the same mount point.
     """
     best, kind = Path("/"), ""
     for line in mounts.splitlines():
@@ -105,7 +105,7 @@ def network_file_system(path: Path, mounts: str) -> str | None:
 
 
 def take_lock(path: Path) -> int:
-    """The descriptor of the lock file, held until it is closed. It is never deleted: a new file would be a new lock."""
+    """Lock until the returned descriptor is closed. The lock file is never deleted: a new file would be a new lock."""
     name = path.with_name(path.name + ".lock")
     try:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -132,18 +132,18 @@ def _cannot_write(folder: Path, reason: str | None) -> ConfigError:
 
 
 def cannot_use(where: str, reason: str) -> ConfigError:
-    """The error of a file that is there but cannot be brought to our schema."""
+    """The error for a file that exists but cannot be opened or migrated."""
     return ConfigError(
         [
             f"DATABASE_URL: cannot use {where}: {reason};"
-            f" it and its folder must be writable by user {os.getuid()}, with room on the disk"
+            f" it and its folder must be writable by user {os.getuid()}, with free disk space"
         ]
     )
 
 
 def _writer_engine(path: Path, mode: str) -> Engine:
     def connect() -> sqlite3.Connection:
-        return _connect(path, mode, _settle_writer)
+        return _connect(path, mode, _set_up_writer)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
     _begin_with(engine, "BEGIN IMMEDIATE")
@@ -152,7 +152,7 @@ def _writer_engine(path: Path, mode: str) -> Engine:
 
 def _reader_engine(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
-        # "rw", since WAL keeps an index that readers write too; query_only keeps them from the rest.
+        # "rw", because readers write the WAL index too; query_only forbids other writes.
         return _connect(path, "rw", lambda conn: conn.execute("PRAGMA query_only=ON"))
 
     engine = create_engine(
@@ -167,31 +167,31 @@ def _reader_engine(path: Path) -> Engine:
     return engine
 
 
-def _connect(path: Path, mode: str, settle: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, set_up: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
     conn = sqlite3.connect(
         f"file://{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,  # we say BEGIN ourselves, and which
+        isolation_level=None,  # BEGIN is sent explicitly, see _begin_with
         check_same_thread=False,  # the pools hand a connection to one thread at a time
         cached_statements=256,
     )
     try:
-        settle(conn)
+        set_up(conn)
     except BaseException:
         conn.close()
         raise
     return conn
 
 
-def _settle_writer(conn: sqlite3.Connection) -> None:
+def _set_up_writer(conn: sqlite3.Connection) -> None:
     _use_wal(conn)
     conn.execute("PRAGMA synchronous=FULL")
     conn.execute("PRAGMA foreign_keys=ON")
 
 
 def _use_wal(conn: sqlite3.Connection) -> None:
-    """Switch a file to WAL, which it then stays in; SQLite's own busy timeout does not cover this."""
+    """Switch the file to WAL permanently. SQLite's busy timeout does not cover this."""
     deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:

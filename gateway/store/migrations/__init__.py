@@ -1,1 +1,1 @@
-"""Alembic's folder: one module a step, run by `gateway.store.engine.migrate`."""
+"""Alembic's folder of migrations, run by `gateway.store.engine.migrate`."""

@@ -1,4 +1,4 @@
-"""What alembic runs: the steps, on the connection and in the transaction that `migrate` has opened."""
+"""Run by alembic: the migrations, on the connection and in the transaction of `migrate`."""
 
 from __future__ import annotations
 

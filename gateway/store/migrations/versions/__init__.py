@@ -1,1 +1,1 @@
-"""The steps, in order of their number."""
+"""One module per migration, in the order of their numbers."""

@@ -1,6 +1,6 @@
 """The first tables.
 
-Written out and not taken from `schema`: this step must do for ever what it did on the day it was made.
+Does not import `schema`, because a released migration must never change.
 """
 
 from __future__ import annotations

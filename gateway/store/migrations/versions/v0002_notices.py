@@ -1,6 +1,6 @@
-"""Notices: what the apps are told of their users' changes of tier.
+"""Notices to the apps of changes of tier.
 
-Written out and not taken from `schema`: this step must do for ever what it did on the day it was made.
+Does not import `schema`, because a released migration must never change.
 """
 
 from __future__ import annotations

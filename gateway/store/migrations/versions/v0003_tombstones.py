@@ -1,6 +1,6 @@
-"""Tombstones: who was forgotten, as hashes, so that what comes late re-creates nobody.
+"""Tombstones: forgotten users as hashes, so that a late event does not create them again.
 
-Written out and not taken from `schema`: this step must do for ever what it did on the day it was made.
+Does not import `schema`, because a released migration must never change.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The last good tier of each subscription, and what a subscription's period and schedule say of an entitlement.
+"""The last good tier of each subscription, and the period and schedule of an entitlement.
 
-Written out and not taken from `schema`: this step must do for ever what it did on the day it was made.
+Does not import `schema`, because a released migration must never change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def upgrade() -> None:
         PrimaryKeyConstraint("subscription_id", name=op.f("pk_last_good_tiers")),
     )
     op.create_index("ix_last_good_tiers_user", "last_good_tiers", ["app_id", "user_id"])
-    # Until now the last decision was the only memory of it.
+    # Before, only the last decision recorded it.
     op.execute(
         "INSERT INTO last_good_tiers (subscription_id, app_id, user_id, customer_id, tier, price_id, gives, until_at,"
         " status, updated_at)"

@@ -1,6 +1,6 @@
 """The table `outbox` becomes `provisioning`: one job per user, without the columns `kind` and `payload`.
 
-Written out and not taken from `schema`: this step must do for ever what it did on the day it was made.
+Does not import `schema`, because a released migration must never change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def upgrade() -> None:
         PrimaryKeyConstraint("job_id", name=op.f("pk_provisioning")),
         sqlite_autoincrement=True,
     )
-    # Only "litellm" was ever written. The ids are given anew, in the old order: nothing refers to them.
+    # No other kind was ever written. The ids are assigned again in the old order; nothing refers to them.
     op.execute(
         "INSERT INTO provisioning (app_id, user_id, version, state, attempts, due_at, error, answer, updated_at)"
         " SELECT app_id, user_id, version, state, attempts, due_at, error, answer, updated_at FROM outbox"

@@ -1,6 +1,6 @@
 """The account in which an id of Stripe is valid becomes part of each row that has one; '' is our own account.
 
-Written out and not taken from `schema`: this step must do for ever what it did on the day it was made.
+Does not import `schema`, because a released migration must never change.
 """
 
 from __future__ import annotations
