@@ -10,8 +10,8 @@ from gateway.catalog import parse
 from gateway.catalog.identity import KINDS
 from gateway.cli import skpay
 from gateway.cli.commands import Noun
-from gateway.doctor.stripe import NEEDED, USEFUL
 from gateway.routing import FORMATS
+from gateway.stripe.event_types import NEEDED, USEFUL
 from gateway.web.openapi import openapi
 from gateway.web.routes import API
 

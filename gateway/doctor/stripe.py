@@ -15,27 +15,13 @@ from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.settings import STRIPE_API_BASE
 from gateway.stripe.client import Stripe
 from gateway.stripe.errors import AuthenticationFailed, StripeNotFound
+from gateway.stripe.event_types import NEEDED, USEFUL
 from gateway.stripe.transport import API_VERSION, Transport
 from gateway.stripe.webhook_endpoints import WebhookEndpoint
 
 KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", "webhook endpoint"
 DELIVERIES, PORTAL = "webhook deliveries", "stripe portal"
 _AT_ONCE = 8
-NEEDED = (
-    "charge.dispute.closed", "charge.dispute.created", "checkout.session.completed", "checkout.session.expired",
-    "customer.deleted", "customer.subscription.created", "customer.subscription.deleted",
-    "customer.subscription.paused", "customer.subscription.resumed", "customer.subscription.updated", "invoice.paid",
-    "invoice.payment_failed",
-)  # fmt: skip
-"""Without one of these a tier may stay wrong until the daily comparison."""
-USEFUL = (
-    "charge.dispute.funds_reinstated", "charge.dispute.funds_withdrawn", "charge.dispute.updated", "charge.refunded",
-    "checkout.session.async_payment_failed", "checkout.session.async_payment_succeeded",
-    "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired",
-    "customer.subscription.trial_will_end", "customer.updated", "invoice.payment_action_required",
-    "radar.early_fraud_warning.created", "radar.early_fraud_warning.updated", "subscription_schedule.canceled",
-    "subscription_schedule.released", "subscription_schedule.updated",
-)  # fmt: skip
 _UNDELIVERED_SECONDS = (300, 24 * 3600)
 """Younger ones may be on their way; older ones Stripe has told of by mail."""
 

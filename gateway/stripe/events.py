@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.event_content import EventObject, customer_of, embedded_object
+from gateway.stripe.event_types import PAYMENT_FAILED
 from gateway.stripe.transport import Transport
 
-PAYMENT_FAILED = "checkout.session.async_payment_failed"
+MAX_TYPES = 20
+"""Stripe lists events of at most this many types at once."""
 _EVENTS = "/v1/events"
 
 
@@ -20,7 +22,7 @@ class Events:
         self._transport = transport
 
     async def pages(self, types: Sequence[str], since: int) -> AsyncIterator[list[bytes]]:
-        """Events of at most 20 types, newest first, page by page; each as a webhook would bring it."""
+        """Events of at most `MAX_TYPES` types, newest first, page by page; each as a webhook would bring it."""
         query = {"created": {"gte": since}, "types": types}
         async for page in self._transport.pages(_EVENTS, query):
             yield [json.dumps(raw, ensure_ascii=False).encode() for raw in page]

@@ -11,7 +11,7 @@ import pytest
 from servers.harness import DAY, Harness
 from sqlalchemy import Connection, func, select
 
-from gateway.billing.events.missed import CURSOR, OVERLAP_SECONDS, TYPES, fill_inbox
+from gateway.billing.events.missed import CURSOR, OVERLAP_SECONDS, fill_inbox
 from gateway.billing.reconcile.reconcile import reconcile
 from gateway.billing.reconcile.schedule import RECONCILED_AT, _next_pass_at, try_fill, try_pass
 from gateway.billing.reconcile.state import ReconcileOptions
@@ -21,6 +21,7 @@ from gateway.settings import Secret
 from gateway.store import inbox, instance
 from gateway.store.schema import inbox as inbox_table
 from gateway.stripe.client import Stripe
+from gateway.stripe.event_types import SUBSCRIBED
 from gateway.stripe.transport import Transport
 
 
@@ -114,7 +115,7 @@ async def test_only_types_that_the_endpoint_is_subscribed_to_are_fetched(harness
     await harness.store.write(lambda conn: conn.execute(inbox_table.delete()))
     await fill_inbox(harness.billing)
     stored = await harness.query(lambda conn: set(conn.execute(select(inbox_table.c.type)).scalars()))
-    assert stored == kinds & set(TYPES)
+    assert stored == kinds & set(SUBSCRIBED)
     assert max(len(seen.params["types"]) for seen in harness.asked("GET", "/v1/events")) <= 20
 
 
@@ -122,7 +123,7 @@ def test_the_types_are_those_that_the_sop_subscribes_to() -> None:
     sop = (Path(__file__).parents[2] / "SOP.md").read_text(encoding="utf-8")
     block = re.search(r"```text\n\s*(checkout\.session\.completed.*?)```", sop, re.DOTALL)
     assert block is not None
-    assert set(TYPES) == set(block[1].split())
+    assert set(SUBSCRIBED) == set(block[1].split())
 
 
 async def test_the_next_fill_begins_a_quarter_of_an_hour_before_the_last_one(harness: Harness) -> None:
@@ -143,7 +144,7 @@ async def test_more_than_a_page_of_events_is_read(harness: Harness) -> None:
     subscription = harness.stripe.state.objects["subscription"][await harness.buy("u1", "pro")]
     for _ in range(230):
         harness.stripe.emit("customer.subscription.updated", subscription)
-    lost = {event["id"] for event in harness.events() if event["type"] in TYPES}
+    lost = {event["id"] for event in harness.events() if event["type"] in SUBSCRIBED}
     await fill_inbox(harness.billing)
     assert len(lost) > 230
     assert lost <= await received(harness)
@@ -183,7 +184,7 @@ async def test_a_page_that_fails_keeps_the_cursor(
         with pytest.raises(UpstreamFailed):
             await fill_inbox(harness.billing)
         assert await cursor(harness) == before
-    lost = {event["id"] for event in harness.events() if event["type"] in TYPES}
+    lost = {event["id"] for event in harness.events() if event["type"] in SUBSCRIBED}
     assert not lost <= await received(harness)
     await fill_inbox(harness.billing)
     assert lost <= await received(harness)
@@ -191,7 +192,7 @@ async def test_a_page_that_fails_keeps_the_cursor(
 
 async def test_what_is_no_event_keeps_no_other_out(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     await harness.buy("u1", "pro")
-    lost = {event["id"] for event in harness.events() if event["type"] in TYPES}
+    lost = {event["id"] for event in harness.events() if event["type"] in SUBSCRIBED}
     get = Transport.get
 
     async def spoiled(self: Transport, path: str, params: Any = None) -> Any:

@@ -30,8 +30,8 @@ from doctor.demo_breaks import (
 )
 from doctor.demo_patient import CliResult, Installation
 
-from gateway.doctor.stripe import NEEDED, USEFUL
 from gateway.sandbox.demo import stage as demo_stage
+from gateway.stripe.event_types import NEEDED, USEFUL
 
 pytestmark = pytest.mark.needs_traefik
 

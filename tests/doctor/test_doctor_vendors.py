@@ -17,10 +17,10 @@ from servers.running import ADMIN_TOKEN, PUBLIC_URL, SESSION_SECRET, Running, ru
 from servers.traefik import until
 
 from gateway.doctor import Options, examine
-from gateway.doctor.stripe import NEEDED, USEFUL
 from gateway.sandbox.demo.sample_app import session_token
 from gateway.sandbox.stripe import API_VERSION
 from gateway.settings import read_settings
+from gateway.stripe.event_types import NEEDED, USEFUL
 
 URL = f"{PUBLIC_URL}/webhook/stripe"
 

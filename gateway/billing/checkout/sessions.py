@@ -17,7 +17,7 @@ from gateway.store.inbox import Event
 from gateway.stripe.checkout_sessions import CheckoutSession, NewCheckoutSession
 from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.stripe.event_content import event_content
-from gateway.stripe.events import PAYMENT_FAILED
+from gateway.stripe.event_types import is_failed_payment
 from gateway.stripe.idempotency import idempotency_key
 from gateway.stripe.prices import ResolvedPrice
 from gateway.tiers.model import Subscription
@@ -122,7 +122,7 @@ async def _payment_failed(billing: Billing, app_id: str, user_id: str, session: 
 
     session_id = session.session_id
     for event in await billing.store.read(received):
-        if event.type.removeprefix("v1.") != PAYMENT_FAILED:
+        if not is_failed_payment(event.type):
             continue
         subject = event_content(event.body).subject  # None where the body was purged
         if subject is not None and subject.object_id == session_id:

@@ -15,6 +15,8 @@ from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.stripe.event_content import EventHeader, parse_event
+from gateway.stripe.event_types import SUBSCRIBED
+from gateway.stripe.events import MAX_TYPES
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +25,6 @@ OVERLAP_SECONDS = 15 * 60
 """Stripe lists an event a moment after it happened, and our clocks differ."""
 INITIAL_WINDOW_SECONDS = 3 * 86_400
 """Without a cursor: as far back as Stripe itself would still try to deliver."""
-TYPES_A_CALL = 20
-TYPES = (
-    "checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
-    "checkout.session.expired", "customer.updated", "customer.deleted", "customer.subscription.created",
-    "customer.subscription.updated", "customer.subscription.deleted", "customer.subscription.paused",
-    "customer.subscription.resumed", "customer.subscription.trial_will_end",
-    "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired", "invoice.paid",
-    "invoice.payment_failed", "invoice.payment_action_required", "charge.refunded", "charge.dispute.created",
-    "charge.dispute.updated", "charge.dispute.closed", "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated", "radar.early_fraud_warning.created", "radar.early_fraud_warning.updated",
-    "subscription_schedule.updated", "subscription_schedule.released", "subscription_schedule.canceled",
-)  # fmt: skip
-"""What SOP.md subscribes the webhook endpoint to: only this would have been delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +56,8 @@ async def fill_inbox(billing: Billing) -> FillResult:
     since = await _since(billing)
     cursor: int | None = None
     listed = new = 0
-    for start in range(0, len(TYPES), TYPES_A_CALL):
-        types = TYPES[start : start + TYPES_A_CALL]
+    for start in range(0, len(SUBSCRIBED), MAX_TYPES):
+        types = SUBSCRIBED[start : start + MAX_TYPES]
         await billing.reconciling.pace.wait()
         async for page in billing.stripe.events.pages(types, since):
             cursor = stripe_time(billing) if cursor is None else cursor

@@ -22,15 +22,13 @@ from gateway.store import customers, disputes, inbox
 from gateway.store.customers import Customer
 from gateway.store.inbox import Event
 from gateway.stripe.event_content import EventContent, EventObject, event_content
+from gateway.stripe.event_types import is_about_charge, is_new_subscription, may_change_tier
 from gateway.tiers.model import Concern
 
 log = logging.getLogger(__name__)
 
 OwnerOf = Callable[[str], Customer | None]
 BATCH = 100
-OF_BUYERS = ("customer.subscription.", "customer.updated", "checkout.session.", "invoice.")
-"""After these somebody may have another tier: whose customer they name is found out. Of other events it is not."""
-SUBSCRIBED = "customer.subscription.created"
 LOOK_UP_SECONDS = 10
 FAILURES_UNTIL_ALERT = 5
 
@@ -102,8 +100,7 @@ def _meaning(event: Event, billing: Billing) -> EventContent | None:
     """What its body says, of an event that is ours and either names no customer or tells of a charge."""
     if event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return None
-    of_a_charge = event.type.removeprefix("v1.").startswith(("charge.", "radar."))
-    return event_content(event.body) if event.customer_id is None or of_a_charge else None
+    return event_content(event.body) if event.customer_id is None or is_about_charge(event.type) else None
 
 
 def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
@@ -119,13 +116,13 @@ def _may_be_ours(found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> bo
     event = found.event
     if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return False
-    return event.type.removeprefix("v1.").startswith(OF_BUYERS) and owner_of(found.customer_id) is None
+    return may_change_tier(event.type) and owner_of(found.customer_id) is None
 
 
 async def _adopt(billing: Billing, found: Sequence[_RoutedEvent]) -> list[_RoutedEvent]:
     """The same events, after those of their customers that are ours were stored."""
     named = [each for each in found if each.customer_id is not None]
-    subscribing = {each.customer_id or "" for each in named if each.event.type.removeprefix("v1.") == SUBSCRIBED}
+    subscribing = {each.customer_id or "" for each in named if is_new_subscription(each.event.type)}
     failed = await adopt_unknown(billing, (each.customer_id or "" for each in named), subscribing=subscribing)
     return [replace(each, failed=each.failed or failed.get(each.customer_id or "", "")) for each in found]
 

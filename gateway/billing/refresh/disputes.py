@@ -17,6 +17,7 @@ from gateway.store import disputes
 from gateway.store.disputes import StoredDispute
 from gateway.stripe.errors import AuthenticationFailed, PermissionDenied
 from gateway.stripe.event_content import CHARGE, DISPUTE, FRAUD_WARNING, EventObject
+from gateway.stripe.event_types import is_refund
 from gateway.tiers.disputes import is_closed
 from gateway.tiers.model import Contested, Dispute, FraudWarning, Refund
 
@@ -37,7 +38,7 @@ class DisputeAnswer:
 def is_dispute_event(event_type: str, subject: EventObject) -> bool:
     """Whether this event is about a charge that is contested, so that it must be stored."""
     if subject.kind == CHARGE:
-        return event_type.removeprefix("v1.") == "charge.refunded"
+        return is_refund(event_type)
     return subject.kind in _VALUES
 
 
