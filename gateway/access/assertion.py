@@ -1,6 +1,6 @@
 """The tags as a signed token (JWT, ES256), so that an app need not trust the network between it and Traefik. Pure.
 
-The keys are derived from ADMIN_TOKEN, so nothing has to be kept and every restart signs with the same one.
+The keys are derived from ADMIN_TOKEN: nothing has to be stored, and they are the same after a restart.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _ES256 = ec.ECDSA(hashes.SHA256())
 
 
 def assertion_keys(admin_tokens: Secrets) -> tuple[ec.EllipticCurvePrivateKey, ...]:
-    """One P-256 key for each token, newest first. Takes 40 ms each: the public half is open to anybody, so guessing
-    the token by it must be slow."""
+    """One P-256 key for each token, newest first. Slow (40 ms each) on purpose: the public key is published, and must
+    not allow guessing the token quickly."""
     return tuple(_key(token.reveal().encode()) for token in admin_tokens)
 
 
 def _key(token: bytes) -> ec.EllipticCurvePrivateKey:
-    # 64 bytes rather than 32, so that the remainder favours no key (FIPS 186-5, A.2.1).
+    # 64 bytes rather than 32, so that the modulo has no noticeable bias (FIPS 186-5, A.2.1).
     derived = hashlib.scrypt(token, salt=_PURPOSE, n=2**14, r=8, p=1, dklen=64)
     return ec.derive_private_key(int.from_bytes(derived, "big") % (_ORDER - 1) + 1, ec.SECP256R1())
 
 
 def _jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
-    """The public half as RFC 7517 has it; `kid` is its thumbprint (RFC 7638)."""
+    """The public key as a JWK (RFC 7517); `kid` is its thumbprint (RFC 7638)."""
     point = key.public_key().public_numbers()
     x, y = (b64url(number.to_bytes(_SIZE, "big")).decode() for number in (point.x, point.y))
     jwk = {"crv": "P-256", "kty": "EC", "x": x, "y": y}
@@ -46,7 +46,7 @@ def _jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
 
 
 class Signer:
-    """Signs with the first key; `jwks` holds the public halves of all, so that what an older one signed is good."""
+    """Signs with the first key; `jwks` contains the public keys of all, so that older signatures still verify."""
 
     def __init__(self, issuer: str, keys: Sequence[ec.EllipticCurvePrivateKey]) -> None:
         self._issuer = issuer
@@ -56,7 +56,7 @@ class Signer:
         self._header = b64url(json.dumps(header).encode()) + b"."
 
     def sign(self, app_id: str, tier: Tier, user_id: str | None, now: int) -> bytes:
-        """The token of one person (None: somebody anonymous), good until `now + LIFETIME_SECONDS`; takes 30 µs."""
+        """The token of one user (None: anonymous), valid until `now + LIFETIME_SECONDS`. Takes 30 µs."""
         claims: dict[str, object] = {"iss": self._issuer, "aud": app_id}
         if user_id is not None:
             claims["sub"] = user_id

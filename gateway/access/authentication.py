@@ -1,4 +1,4 @@
-"""The answers to "who is asking". Pure."""
+"""The possible results of authenticating a request. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 NOT_ACTIVATED = "not_activated"
 """The code of an account that waits for its activation."""
-# The app itself may serve these as their user, who would then have neither tag nor limits.
+# The app itself may accept these: the user would then have neither tags nor limits.
 _MAY_BE_ACCEPTED = frozenset(
     {
         "api_key_unsupported", "email_unverified", "reserved_user_id", "too_long_cookie", "too_many_cookies",
@@ -17,19 +17,19 @@ _MAY_BE_ACCEPTED = frozenset(
 )  # fmt: skip
 
 Source = str
-"""Where a credential stood: a header's name in lower case, or `cookie:` and the cookie's name."""
+"""Where a credential was: a header's name in lower case, or `cookie:` and the cookie's name."""
 
 
 class AuthenticatedUser(NamedTuple):
-    """A verified person. At `credential_expires_at` (epoch seconds, None: never) the credential must be seen anew:
-    it is the token's expiry, or the end of the time for which whoever verified it is believed, whichever is first."""
+    """A verified user. At `credential_expires_at` (epoch seconds, None: never) the credential must be verified anew: it
+    is the token's expiry or the end of the time for which the result is cached, whichever is first."""
 
     user_id: str
     credential_expires_at: int | None
 
 
 class Administrator(AuthenticatedUser):
-    """A verified person whom the app calls an administrator, where apps.json lets those pass the rules of routes."""
+    """A verified administrator of the app, where apps.json lets administrators pass the rules of routes."""
 
     __slots__ = ()
 
@@ -41,8 +41,8 @@ class Anonymous:
 
 @dataclass(frozen=True, slots=True)
 class RejectedCredential:
-    """A credential was sent and does not verify. `reason` may be shown; `code` is for counting and explaining.
-    `app_may_accept`: the app itself may take it all the same."""
+    """A credential was sent and does not verify. `reason` may be shown; `code` is for metrics and `explain`.
+    `app_may_accept`: the app itself may accept it nevertheless."""
 
     code: str
     reason: str
@@ -51,22 +51,22 @@ class RejectedCredential:
 
     @property
     def is_cookie(self) -> bool:
-        """Whether it was a cookie, which a browser sends by itself: perhaps another site's."""
+        """Whether it was a cookie, which a browser sends automatically: it may be another site's."""
         return self.source.startswith("cookie:")
 
     @property
     def signed_out(self) -> bool:
-        """Whether the app takes this for somebody who is not signed in (or not activated yet), so that it needs its
-        unpaid pages to sign in. Not so where the app may act on a credential that is refused here."""
+        """Whether the app treats the user as not signed in (or not activated yet), so that its unpaid pages must stay
+        open for signing in. False where the app may accept the credential that is rejected here."""
         accepted = self.app_may_accept or self.code in _MAY_BE_ACCEPTED
         return self.code == NOT_ACTIVATED or (self.is_cookie and not accepted)
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialLookup:
-    """Only somebody else can tell whose credential this is: ask them (`ResolveLookup`), then answer.
+    """Only the issuer can verify this credential: it must be asked (`ResolveLookup`) before the request is answered.
 
-    `kind` is the identity kind, `number` its place in the app's list. `credential` is what they are asked with.
+    `kind` is the identity kind, `number` its place in the app's list. `credential` is what the issuer is asked about.
     """
 
     kind: str
@@ -78,5 +78,5 @@ class CredentialLookup:
 Authentication = AuthenticatedUser | Anonymous | RejectedCredential
 AuthenticationOrLookup = Authentication | CredentialLookup
 ResolveLookup = Callable[[str, CredentialLookup], Awaitable[AuthenticatedUser | RejectedCredential]]
-"""`(app_id, ask)` → whose it is. Raises `UpstreamFailed` while those who know do not answer."""
+"""`(app_id, lookup)` → the result. Raises `UpstreamFailed` while the issuer does not answer."""
 ANONYMOUS = Anonymous()

@@ -1,4 +1,4 @@
-"""Who is asking: the first credential present, in the app's own order, decides. Pure."""
+"""Authenticates a request: the first credential present, in the app's own order, decides. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from gateway.errors import NotAuthenticated
 
 Read = Callable[[bytes, str, int], AuthenticatedUser | CredentialLookup]
 
-
-# Programs that have no token send these all the same; Open WebUI's page does so while nobody is signed in.
+# Programs without a token send these; Open WebUI's page does so while the user is not signed in.
 _PLACEHOLDER_TOKENS = frozenset({b"", b"undefined", b"null"})
-# Cookies of one name that are verified to tell what the app may do; each may cost a signature.
+# Cookies of one name that are verified to find out what the app may accept; each may take a signature check.
 _MAX_COOKIES_VERIFIED = 4
 
 
 def _hides_token(authorization: bytes) -> bool:
-    """A key, or one token that has dots as a JWT has: no Basic, Digest or Negotiate looks like that."""
+    """Whether it contains a key, or one token with dots like a JWT: Basic, Digest and Negotiate never do."""
     if authorization[:3] == b"sk-" or b" sk-" in authorization or b"=sk-" in authorization:
         return True
     scheme, _, rest = authorization.partition(b" ")
@@ -37,8 +36,8 @@ def _hides_token(authorization: bytes) -> bool:
 
 
 def bearer(authorization: bytes) -> bytes | None:
-    """The token of an `Authorization: Bearer`; None if there is none, or only the words `undefined` or `null`; and for
-    another scheme, such as a proxy's Basic in front of the app.
+    """The token of an `Authorization: Bearer`; None if it is empty, `undefined` or `null`, or if the scheme is another
+    one, such as Basic for a proxy in front of the app.
 
     Raises `NotAuthenticated` if the header was sent twice.
     """
@@ -51,8 +50,8 @@ def bearer(authorization: bytes) -> bytes | None:
 
 
 def strict_bearer(authorization: bytes) -> bytes | None:
-    """The same, for Open WebUI and LiteLLM, which take tokens and keys under other schemes as well: those raise, or the
-    gate would go on to another credential than the app."""
+    """`bearer` for apps that also read tokens and keys under other schemes: those raise, or the gate would continue to
+    another credential than the app uses."""
     token = bearer(authorization)
     if token is None and authorization[:7].lower() != b"bearer " and _hides_token(authorization):
         raise NotAuthenticated("a token must be sent as a Bearer", code="wrong_scheme")
@@ -60,16 +59,16 @@ def strict_bearer(authorization: bytes) -> bytes | None:
 
 
 def plain(value: bytes) -> bytes | None:
-    """A header that is nothing but the credential; None where it is empty. Raises `NotAuthenticated` if it was sent
-    twice."""
+    """The value of a header that contains only the credential; None if it is empty. Raises `NotAuthenticated` if the
+    header was sent twice."""
     if REPEATED_HEADER_SEPARATOR in value:
         raise NotAuthenticated("a header with a credential was sent twice", code="duplicate_header")
     return value or None
 
 
 @dataclass(slots=True)
-class _CredentialLocation:
-    """One place where credentials may stand, how each is taken out of it, and who reads it by how it starts."""
+class _Location:
+    """One location of credentials: how one is extracted, and which verifier reads it, by its prefix."""
 
     header: bytes
     source: str
@@ -78,12 +77,12 @@ class _CredentialLocation:
     is_cookie: bool = False
 
     def reader(self, credential: bytes) -> Read | None:
-        """Whoever takes what starts like this; None: it is no credential of this app's."""
-        form: CredentialPrefix = "skp_" if credential[:4] == b"skp_" else "sk-" if credential[:3] == b"sk-" else ""
-        return self.readers.get(form) or self.readers.get("")
+        """The verifier's `read` for a credential with this prefix; None: it is not a credential for this app."""
+        prefix: CredentialPrefix = "skp_" if credential[:4] == b"skp_" else "sk-" if credential[:3] == b"sk-" else ""
+        return self.readers.get(prefix) or self.readers.get("")
 
     def any_cookie_accepted(self, lines: bytes, now: int) -> bool:
-        """Whether the app may take one of several cookies of this name for its user's."""
+        """Whether the app may accept one of several cookies of this name."""
         values = raw_values(self.source.removeprefix("cookie:").encode("ascii"), lines)
         return len(values) > _MAX_COOKIES_VERIFIED or any(self._app_may_accept(value, now) for value in values)
 
@@ -96,98 +95,101 @@ class _CredentialLocation:
             return not RejectedCredential(exc.code, exc.message, self.source, exc.app_may_accept).signed_out
 
 
-def _look(
-    place: CredentialLocation, find_bearer: Callable[[bytes], bytes | None], kind: CredentialVerifier
-) -> _CredentialLocation:
-    if place.cookie:
-        find = cookie_finder(place.cookie, last_counts=kind.last_cookie_counts)
-        return _CredentialLocation(place.header.encode("ascii"), f"cookie:{place.cookie}", find, is_cookie=True)
-    find = find_bearer if place.header == AUTHORIZATION else plain
-    return _CredentialLocation(place.header.encode("ascii"), place.header.lower(), find)
+def _location(
+    of: CredentialLocation, find_bearer: Callable[[bytes], bytes | None], verifier: CredentialVerifier
+) -> _Location:
+    if of.cookie:
+        find = cookie_finder(of.cookie, last_counts=verifier.last_cookie_counts)
+        return _Location(of.header.encode("ascii"), f"cookie:{of.cookie}", find, is_cookie=True)
+    find = find_bearer if of.header == AUTHORIZATION else plain
+    return _Location(of.header.encode("ascii"), of.header.lower(), find)
 
 
 class Authenticator:
-    """The identity kinds of one app, ready to be asked. `kinds` are by their places in the app's list."""
+    """The verifiers of one app, by the places of their entries in the app's `identity`."""
 
     def __init__(
         self,
-        kinds: Mapping[int, CredentialVerifier],
-        credential_places: Mapping[int, Iterable[PrefixedLocation]],
+        verifiers: Mapping[int, CredentialVerifier],
+        locations: Mapping[int, Iterable[PrefixedLocation]],
     ) -> None:
-        """`credential_places`: what each kind takes for its credential. A place is read where the first kind names it,
-        and again where that is too soon for another: the app itself reads its places in the order of its kind."""
-        other_schemes = any(kind.app_reads_other_schemes for kind in kinds.values())
-        looks: list[_CredentialLocation] = []
+        """`locations`: where the credentials of each entry are. A location is read where the first entry names it, and
+        once more where that is too early for another: the app itself reads the locations of a kind in their order."""
+        other_schemes = any(verifier.app_reads_other_schemes for verifier in verifiers.values())
+        found: list[_Location] = []
         last: dict[CredentialLocation, int] = {}
-        cookie_kinds: list[CredentialVerifier] = []
-        for number, kind in kinds.items():
-            soonest = 0
-            for place, form in credential_places[number]:
-                if last.get(place, -1) < soonest:
-                    last[place] = len(looks)
-                    looks.append(_look(place, strict_bearer if other_schemes else bearer, kind))
-                soonest = last[place]
-                looks[soonest].readers.setdefault(form, kind.read)
-                if place.cookie:
-                    cookie_kinds.append(kind)
-        self.verifiers = kinds
-        self._locations = tuple(looks)
-        self.request_headers = tuple(dict.fromkeys(place.header for place in last))
-        self.cookie_names = tuple(place.cookie for place in last if place.cookie)
-        self.cookie_kinds = tuple(cookie_kinds)
+        cookie_verifiers: list[CredentialVerifier] = []
+        for number, verifier in verifiers.items():
+            earliest = 0
+            for location, prefix in locations[number]:
+                if last.get(location, -1) < earliest:
+                    last[location] = len(found)
+                    found.append(_location(location, strict_bearer if other_schemes else bearer, verifier))
+                earliest = last[location]
+                found[earliest].readers.setdefault(prefix, verifier.read)
+                if location.cookie:
+                    cookie_verifiers.append(verifier)
+        self.verifiers = verifiers
+        self._locations = tuple(found)
+        self.request_headers = tuple(dict.fromkeys(location.header for location in last))
+        self.cookie_names = tuple(location.cookie for location in last if location.cookie)
+        self.cookie_verifiers = tuple(cookie_verifiers)
         self.sessions = SessionCounts() if self.cookie_names else None
         self._headers = frozenset(name.encode("ascii") for name in self.request_headers)
 
     @property
     def credential_caches(self) -> tuple[CredentialCache, ...]:
-        """All that its kinds remember."""
-        return tuple(memory for kind in dict.fromkeys(self.verifiers.values()) for memory in kind.credential_caches)
+        """The caches of all verifiers."""
+        return tuple(cache for each in dict.fromkeys(self.verifiers.values()) for cache in each.credential_caches)
 
     def may_have_credential(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether one may stand in any of these."""
+        """Whether any of these headers may contain a credential."""
         return not self._headers.isdisjoint(headers)
 
     def authenticate(self, headers: Mapping[bytes, bytes], now: int) -> AuthenticationOrLookup:
-        """Whom the first credential present belongs to. One present that does not verify never falls through (T29).
+        """The user of the first credential present. If it does not verify, later ones are not tried (T29).
 
-        `headers` by the names that Go gives them; repeated values are joined by
-        `REPEATED_HEADER_SEPARATOR`.
+        `headers` by their canonical names in Go; repeated values are joined by `REPEATED_HEADER_SEPARATOR`.
         """
-        for look in self._locations:
-            value = headers.get(look.header)
+        for location in self._locations:
+            value = headers.get(location.header)
             if value is None:
                 continue
             credential = None
             try:
-                credential = look.find(value)
+                credential = location.find(value)
                 if credential is None:
                     continue
-                read = look.reader(credential) if credential[:2] == b"sk" else look.readers.get("")
+                read = location.reader(credential) if credential[:2] == b"sk" else location.readers.get("")
                 if read is not None:
-                    answer = read(credential, look.source, now)
-                    if look.is_cookie and isinstance(answer, AuthenticatedUser) and self.sessions is not None:
+                    answer = read(credential, location.source, now)
+                    if location.is_cookie and isinstance(answer, AuthenticatedUser) and self.sessions is not None:
                         self.sessions.verified(credential, now)
                     return answer
             except NotAuthenticated as exc:
-                if look.is_cookie and exc.code in MISCONFIGURATION_CODES and credential and self.sessions is not None:
+                if (
+                    location.is_cookie
+                    and exc.code in MISCONFIGURATION_CODES
+                    and credential
+                    and self.sessions is not None
+                ):
                     self.sessions.failed(credential, now)
-                accepted = exc.app_may_accept or (exc.code == DUPLICATE and look.any_cookie_accepted(value, now))
-                return RejectedCredential(exc.code, exc.message, look.source, accepted)
+                accepted = exc.app_may_accept or (exc.code == DUPLICATE and location.any_cookie_accepted(value, now))
+                return RejectedCredential(exc.code, exc.message, location.source, accepted)
         return ANONYMOUS
 
     def credential_source(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """Where the credential stands that `who` goes by; None if there is none."""
-        for look in self._locations:
+        """The source of the credential that `authenticate` uses; None if there is none."""
+        for location in self._locations:
             try:
-                credential = look.find(headers.get(look.header, b""))
+                credential = location.find(headers.get(location.header, b""))
             except NotAuthenticated:
-                return look.source
-            if credential is not None and look.reader(credential) is not None:
-                return look.source
+                return location.source
+            if credential is not None and location.reader(credential) is not None:
+                return location.source
         return None
 
     def continue_session_counts(self, before: Authenticator) -> None:
-        """Go on with the counts of the same app before a reload, where nothing has changed that cookies are verified
-        by."""
-        if before.cookie_names == self.cookie_names and before.cookie_kinds == self.cookie_kinds:
+        """Keep the counts of the same app from before a reload if the verifiers of cookies are the same."""
+        if before.cookie_names == self.cookie_names and before.cookie_verifiers == self.cookie_verifiers:
             self.sessions = before.sessions

@@ -8,26 +8,26 @@ from collections.abc import Callable
 from gateway.errors import NotAuthenticated
 
 REPEATED_HEADER_SEPARATOR = b"\n"
-"""Joins the values of a header that was sent more than once: no header value can hold it."""
+"""Joins the values of a header that was sent more than once: no header value can contain it."""
 MAX_COOKIES = 1000
-"""Looking through them takes 0.2 ms; no browser keeps as many for one site."""
+"""Parsing as many takes 0.2 ms; no browser stores as many for one site."""
 MAX_COOKIE_BYTES = 4096
-"""What browsers keep of one. Resolving as many escapes takes half a millisecond."""
+"""The longest cookie that browsers store. Resolving as many escapes takes half a millisecond."""
 DUPLICATE = "duplicate_cookie"
-"""The code of a cookie that stands there more than once where the app may take either."""
+"""The code of a cookie that was sent more than once where the app may use either."""
 
 # Starlette (Open WebUI) reads Latin-1 and strips what Python calls white space from names and values, so
-# "\xa0token" is one more `token` to it.
+# it reads "\xa0token" as one more `token`.
 _SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
 _ESCAPED = re.compile(rb"\\(?:([0-3][0-7][0-7])|(.))")
 
 
 def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], bytes | None]:
-    """What finds the value of the cookie of this name, None if there is none or an empty one.
+    """A function that returns the value of the cookie of this name, None if it is absent or empty.
 
-    Several Cookie headers are joined by `REPEATED_HEADER_SEPARATOR`. Where the cookie occurs more than once,
-    `last_counts` takes the last one, as Starlette does (all lines, in their order); else `NotAuthenticated` is raised:
-    backends differ in which one they take.
+    Several Cookie headers are joined by `REPEATED_HEADER_SEPARATOR`. Of repeated cookies, `last_counts` selects the
+    last one, as Starlette does (over all lines, in their order); else `NotAuthenticated` is raised, since backends
+    differ in which one they use.
     """
     wanted = name.encode("ascii")
     start, length = wanted + b"=", len(wanted) + 1
@@ -44,8 +44,8 @@ def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], 
 
 
 def raw_values(name: bytes, lines: bytes) -> list[bytes]:
-    """What stands behind every cookie of this name, in their order. Raises `NotAuthenticated` where there are too many
-    cookies to look through."""
+    """The values of all cookies of this name, in their order. Raises `NotAuthenticated` at more than `MAX_COOKIES`
+    cookies."""
     if name not in lines:
         return []
     if lines.count(b";") + lines.count(REPEATED_HEADER_SEPARATOR) > MAX_COOKIES:
@@ -55,8 +55,8 @@ def raw_values(name: bytes, lines: bytes) -> list[bytes]:
 
 
 def cookie_value(raw: bytes) -> bytes | None:
-    """What Starlette makes of a cookie's value: quotes are taken off it, and escapes resolved, as `http.cookies` does.
-    None if nothing is left. Raises `NotAuthenticated` for a longer one with escapes than any browser keeps."""
+    """A cookie's value as Starlette reads it: quotes removed and escapes resolved, as `http.cookies` does. None if it
+    is empty. Raises `NotAuthenticated` for a value with escapes that is longer than browsers store."""
     value = raw.strip(_SPACE)
     if len(value) >= 2 and value[:1] == value[-1:] == b'"':
         if len(value) > MAX_COOKIE_BYTES and b"\\" in value:

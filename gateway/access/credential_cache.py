@@ -1,4 +1,4 @@
-"""The memory of verified credentials: verifying costs more than a whole request. Pure."""
+"""Cache of verified credentials: verifying one takes longer than the rest of a request. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SHARDS = 256
 
 
 class CredentialCache:
-    """Digest of a credential → (user_id, until). One for each app and set of secrets, so a new secret forgets all.
+    """Digest of a credential → (user_id, until). One for each app and set of secrets: a new secret starts an empty one.
 
-    Bounded: each of 256 shards has a young and an old half; a full young half becomes the old one, and what was in
-    use is carried over when it is next asked for. No step touches more than 1/512 of it, so none holds the loop
-    (one dict of a million entries takes 0.1 s to grow). Values are plain `str` and `int` in dicts of their own: such
-    dicts are invisible to the garbage collector.
+    Bounded: each of 256 shards has a current and a previous half; a full current half becomes the previous one, and
+    entries in use move to the current half when they are next read. No step touches more than 1/512 of it, so none
+    blocks the event loop (one dict of a million entries takes 0.1 s to grow). Values are plain `str` and `int` in
+    separate dicts, which the garbage collector does not track.
     """
 
     def __init__(self, max_entries: int = 262_144) -> None:
@@ -26,7 +26,7 @@ class CredentialCache:
         self._until = 0
 
     def get(self, digest: bytes, now: int) -> AuthenticatedUser | None:
-        """Whose token it is and until when that holds; None if unknown or over."""
+        """The user and until when the entry is valid; None if there is no valid entry."""
         shard = digest[0]
         users, untils = self._current[shard]
         until = untils.get(digest)
@@ -46,7 +46,7 @@ class CredentialCache:
         return AuthenticatedUser(users[digest], until)
 
     def put(self, digest: bytes, user_id: str, until: int) -> None:
-        """Remember until `until` (epoch seconds); the caller caps it."""
+        """Cache until `until` (epoch seconds); the caller limits it."""
         # Most entries of one second share one int, which saves 28 bytes each.
         if until == self._until:
             until = self._until
@@ -55,7 +55,7 @@ class CredentialCache:
         self._keep(digest[0], digest, user_id, until)
 
     def forget(self, digest: bytes) -> None:
-        """It is nobody's from now on. Nothing happens if it was not remembered."""
+        """Remove the entry, if there is one."""
         for half in (self._previous, self._current):
             users, untils = half[digest[0]]
             users.pop(digest, None)

@@ -1,8 +1,8 @@
 """Signing keys derived from GATE_SECRET or ADMIN_TOKEN, one for each purpose (HKDF-SHA256, RFC 5869). Pure.
 
-Whoever holds a signature can test guesses of its key offline. A key derived for one purpose is not the secret that
-opens the gate or /admin, and what it signed is valid for that purpose only. Guessing the secret through the derivation
-takes as long as guessing 32 random bytes, which is why both secrets must be that long.
+A signature allows testing guesses of its key offline. A key derived for one purpose does not open the gate or /admin,
+and its signatures are valid for that purpose only. Guessing the secret through the derivation takes as long as guessing
+32 random bytes, which is why both secrets must be that long.
 """
 
 from __future__ import annotations

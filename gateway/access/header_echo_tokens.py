@@ -1,6 +1,6 @@
-"""The pass with which `skpay doctor` asks what arrives behind an app's gate; good for a minute. Pure.
+"""The token with which `skpay doctor` requests the headers that reach an app, valid for a minute. Pure.
 
-Without one that path is a 404 like any other: it would tell a stranger nothing, but it is nobody's business either.
+Without a valid token that path is answered 404 like any unknown one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.errors import BadSignature
 from gateway.settings import Secrets
 
 LIFETIME_SECONDS = 60
-# A pass has less than 300 bytes and two parameters; reading 60 kB of parameters takes 20 ms, in which nobody is served.
+# A valid query has less than 300 bytes and two parameters; parsing 60 kB of them would block the event loop for 20 ms.
 _MAX_QUERY = 2048
 _MAX_PARAMETERS = 8
 
@@ -25,17 +25,17 @@ def header_echo_keys(admin_tokens: Secrets) -> tuple[bytes, ...]:
 
 
 def make_echo_token(key: bytes, app_id: str, nonce: str, now: int) -> str:
-    """The text of a pass for one app; `nonce` is a word that no other pass has."""
+    """A token for one app; `nonce` is unique to it."""
     return links.sign(key, app_id, nonce, now, LIFETIME_SECONDS)
 
 
 def verify_echo_token(keys: Sequence[bytes], text: str, app_id: str, now: int) -> str:
-    """The nonce of a good pass. Raises `BadSignature`."""
+    """The nonce of a valid token. Raises `BadSignature`."""
     return links.verify(keys, text, app_id, now)
 
 
 def has_valid_echo_token(keys: Sequence[bytes], uri: str, app_id: str, now: int) -> bool:
-    """Whether this request target (`/.skpayments/arrived?app=…&pass=…`) carries a good pass for the app."""
+    """Whether this request target (`/.skpayments/arrived?app=…&pass=…`) carries a valid token for the app."""
     query = uri.partition("?")[2]
     if len(query) > _MAX_QUERY or query.count("&") >= _MAX_PARAMETERS:
         return False

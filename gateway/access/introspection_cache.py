@@ -1,4 +1,4 @@
-"""What others have said of credentials that only they can tell of: Open WebUI, LiteLLM. Pure."""
+"""Cache of introspection results: credentials that only their issuer (Open WebUI, LiteLLM) can verify. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gateway.errors import NotAuthenticated
 
 FRESH_SECONDS = 30
 NOT_ACTIVATED_SECONDS = 5
-"""For how long a refusal counts of an account that waits for its activation."""
+"""How long the rejection of an account that waits for its activation is cached."""
 STALE_SECONDS = 3600
 STALE_RECHECK_SECONDS = 5
-"""While those who know do not answer: how long one person's last good answer serves before they are asked again."""
+"""While the issuer does not answer: how long the last good result is used before the issuer is asked again."""
 _MAX_CONFIRMED = 65_536
 
 
@@ -24,17 +24,17 @@ REASONS = {
     "wrong_user": "the session is not this user's",
     "api_key_unsupported": "API keys are not accepted here; use a session",
 }
-"""Why a credential that looks right is nobody's, by the code that says so."""
+"""Code → why a well-formed credential was rejected."""
 
 
 def refusal(code: str) -> NotAuthenticated:
-    """The error that says so."""
+    """The error for one of the codes in `REASONS`."""
     return NotAuthenticated(REASONS.get(code, "the credential does not verify"), code=code)
 
 
 class IntrospectionCache:
-    """What somebody else has said of credentials, by their digests: for 30 s as it is; for an hour, whom they said
-    last, for the time in which they do not answer. Who is an administrator is remembered with it."""
+    """Results by the credentials' digests: each is used for 30 s, and for an hour while the issuer does not answer.
+    Whether the user is an administrator is cached as well."""
 
     def __init__(self) -> None:
         self.fresh = CredentialCache(_MAX_CONFIRMED)
@@ -47,11 +47,11 @@ class IntrospectionCache:
         return self.fresh, self.last, self._administrators, self._refused
 
     def get(self, digest: bytes, now: int) -> AuthenticatedUser | None:
-        """What they said within the last 30 s."""
+        """The result of the last 30 s."""
         return self._with_role(digest, self.fresh.get(digest, now), now)
 
     def check(self, digest: bytes, now: int) -> None:
-        """Raise `NotAuthenticated` for what was refused within the last 30 s (5 s where it waits for activation)."""
+        """Raise `NotAuthenticated` for a credential rejected within the last 30 s (5 s if it waits for activation)."""
         refused = self._refused.get(digest, now)
         if refused is not None:
             raise refusal(refused.user_id)
@@ -59,7 +59,7 @@ class IntrospectionCache:
     def confirm(
         self, digest: bytes, user_id: str, now: int, expires_at: int | None = None, *, administrator: bool = False
     ) -> AuthenticatedUser:
-        """They said whose it is. `expires_at`: it is nobody's from then on, whatever they said."""
+        """Record the user that the issuer named. The result is not used after `expires_at`."""
         fresh, last = now + FRESH_SECONDS, now + STALE_SECONDS
         if expires_at is not None:
             fresh, last = min(fresh, expires_at), min(last, expires_at)
@@ -72,23 +72,23 @@ class IntrospectionCache:
         return AuthenticatedUser(user_id, fresh)
 
     def refuse(self, digest: bytes, code: str, now: int) -> None:
-        """They said that it is nobody's, and why."""
+        """Record that the issuer rejected the credential; `code` says why."""
         self._refused.put(digest, code, now + (NOT_ACTIVATED_SECONDS if code == NOT_ACTIVATED else FRESH_SECONDS))
         self.fresh.forget(digest)
         self.last.forget(digest)
         self._administrators.forget(digest)
 
     def last_user_id(self, digest: bytes, now: int) -> str | None:
-        """Whom they said last, if that was within the hour."""
+        """The user of the last result, if it was within the hour."""
         cached = self.last.get(digest, now)
         return None if cached is None else cached.user_id
 
     def is_administrator(self, digest: bytes, now: int) -> bool:
-        """Whether they said last that it is an administrator's."""
+        """Whether the last result was an administrator."""
         return self._administrators.get(digest, now) is not None
 
     def last_known_good(self, digest: bytes, now: int) -> AuthenticatedUser | None:
-        """They do not answer: whom they said last, if that was within the hour."""
+        """The last result while the issuer does not answer, if it was within the hour."""
         cached = self.last.get(digest, now)
         if cached is None or cached.credential_expires_at is None:
             return None

@@ -14,7 +14,7 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_KEYS = 64
 REFETCH_INTERVAL_SECONDS = 60
 _RSA_BITS = range(2048, 8193)
-# In base64: above this even making a key of it takes longer than anybody has a right to.
+# In base64. Parsing a longer number into a key would take too long.
 _MAX_NUMBER_LENGTH = 8192 // 6 + 2
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -22,7 +22,7 @@ KEY_OF_ALGORITHM: Mapping[str, str] = {
     "RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
     "ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519",
 }  # fmt: skip
-"""Algorithm → the one type of key that it goes with: a token never chooses how a key is read."""
+"""Algorithm → the one type of key that it is used with: a token never chooses how a key is interpreted."""
 
 
 class PublicKey(NamedTuple):
@@ -33,16 +33,16 @@ class PublicKey(NamedTuple):
     algorithm: str
     key: object
     source: str
-    """The key itself as text, by which it is told from another."""
+    """The key itself as text, to compare keys by."""
 
     def fits(self, algorithm: str) -> bool:
         return KEY_OF_ALGORITHM.get(algorithm) == self.type and self.algorithm in ("", algorithm)
 
 
 def read_keys(document: bytes) -> tuple[PublicKey, ...]:
-    """The keys of a JWKS that can verify signatures; all others are passed over.
+    """The keys of a JWKS that can verify signatures; all others are skipped.
 
-    Raises `ValueError` for what is no JWKS, is too large or has no such key.
+    Raises `ValueError` for a document that is not a JWKS, is too large or has no such key.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise ValueError(f"the key set is larger than {MAX_DOCUMENT_BYTES >> 10} KiB")
@@ -97,10 +97,10 @@ _READERS = {"RSA": _rsa, "EC": _elliptic, "OKP": _edwards}
 
 
 class KeyRing:
-    """The keys at one address as they were last read, shared by all apps that name it.
+    """The keys at one URL as last read, shared by all apps that name it.
 
-    `current`: the last attempt to read them succeeded. `generation` rises when a key has gone, with which whatever it
-    verified is forgotten.
+    `current`: the last attempt to read them succeeded. `generation` increases when a key is removed, which invalidates
+    every cached token that it verified.
     """
 
     def __init__(self, url: str) -> None:
@@ -112,30 +112,31 @@ class KeyRing:
 
     @property
     def loaded(self) -> bool:
-        """It was read at least once."""
+        """Whether the keys were read at least once."""
         return bool(self._keys)
 
     def find(self, algorithm: str, key_id: str | None) -> tuple[PublicKey, ...]:
-        """The keys that may verify a token of this header. Without a key id only one that is the only one to fit."""
+        """The keys that may verify a token with this header. Without a key id, only a key that is the only one to
+        fit."""
         fitting = tuple(key for key in self._keys if key.fits(algorithm))
         if key_id is None:
             return fitting if len(fitting) == 1 else ()
         return tuple(key for key in fitting if key.key_id == key_id)
 
     def may_refetch(self, now: int) -> bool:
-        """Whether a key that is not here may be at the address: it has not been read within the last minute."""
+        """Whether the URL may be read for a missing key: not if it was read within the last minute."""
         return self._last_attempt_at is None or not 0 <= now - self._last_attempt_at < REFETCH_INTERVAL_SECONDS
 
     def tried(self, now: int) -> None:
-        """Somebody is reading the address now."""
+        """Record that the URL is being read."""
         self._last_attempt_at = now
 
     def failed(self) -> None:
-        """It could not be read: the keys stay, but one that is not among them may exist."""
+        """Record that the URL could not be read: the keys stay, but there may be newer ones."""
         self.current = False
 
     def replace(self, keys: Iterable[PublicKey]) -> bool:
-        """These are the keys from now on; whether one has gone."""
+        """Set the keys. Returns whether one was removed."""
         before = {key.source for key in self._keys}
         self._keys = tuple(keys)
         self.current = True

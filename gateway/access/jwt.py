@@ -1,7 +1,7 @@
-"""HS256 session tokens, checked by hand: 3 µs of HMAC and JSON where PyJWT takes 21 µs; and what all JWTs share. Pure.
+"""HS256 session tokens, verified without PyJWT (3 µs instead of 21 µs), and the parts common to all JWTs. Pure.
 
 Stricter than RFC 7515 asks: one algorithm, no parameter that could choose a key, canonical base64url, no duplicate
-JSON keys. What this refuses and the app takes costs a sign-in; the other way round would cost the paywall.
+JSON keys. If this rejects a token that the app accepts, the user must sign in; the opposite would bypass the paywall.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SKIPPED = re.compile(rb"[^A-Za-z0-9_.+/-]+")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MAX_INSTANT = 10**12  # seconds; the year 33658
 _SIGNATURE_LENGTH = 43  # 32 bytes in base64url without padding
-# `jwk`, `jku`, `x5u` would bring the key along, `crit` and `b64` change what is signed: none has a place here.
+# `jwk`, `jku`, `x5u` would supply the key, `crit` and `b64` change what is signed: none is accepted.
 _HEADER_KEYS = frozenset({"alg", "typ", "kid", "cty"})
 
 
 class Parts(NamedTuple):
-    """A token taken apart: the two signed segments, both with the dot between them, and the signature's segment."""
+    """The segments of a token. `signed` is header, dot and payload: the signature's input."""
 
     header: bytes
     payload: bytes
@@ -46,7 +46,7 @@ def b64url(data: bytes) -> bytes:
 
 
 def b64url_decode(segment: bytes) -> bytes:
-    """The bytes of a base64url segment; only the one canonical spelling counts. Raises `NotAuthenticated`."""
+    """The bytes of a base64url segment; only the canonical encoding is accepted. Raises `NotAuthenticated`."""
     if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
         raise malformed()
     data = urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
@@ -116,14 +116,14 @@ def instant(claims: Mapping[str, object], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    # The bounds keep out NaN and infinity too: no comparison with those holds.
+    # The bounds exclude NaN and infinity as well.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_MAX_INSTANT < value < _MAX_INSTANT:
         raise NotAuthenticated(f"the token's {name} is not a number", code="malformed_token")
     return value
 
 
 def check_times(claims: Mapping[str, object], now: int) -> int | None:
-    """The second at which the token expires, None: never. `exp` and `nbf` are held with 30 s of skew.
+    """The second at which the token expires, None: never. `exp` and `nbf` allow 30 s of clock skew.
 
     Raises `NotAuthenticated`.
     """
@@ -136,8 +136,8 @@ def check_times(claims: Mapping[str, object], now: int) -> int | None:
 
 
 def is_signed(token: bytes, secrets: Sequence[bytes]) -> bool:
-    """Whether PyJWT, in Open WebUI, would find one of `secrets` in the signature of a token that `verify` refuses: it
-    skips what is not of the alphabet, and takes more than one spelling of the last character."""
+    """Whether PyJWT, in Open WebUI, would accept the signature of a token that `verify` rejects: it skips characters
+    outside the alphabet, and accepts more than one encoding of the last character."""
     signed, _, signature = token.rpartition(b".")
     # Starlette reads headers as Latin-1, and PyJWT takes them as UTF-8.
     spelled = signature.decode("latin-1").encode()
@@ -150,8 +150,8 @@ def is_signed(token: bytes, secrets: Sequence[bytes]) -> bool:
 
 
 def lenient_form(token: bytes) -> bytes:
-    """The token as it was before somebody percent-encoded it, put characters into it that decoders skip, or spelled its
-    last bits or its padding in another way; as it is if it is none."""
+    """The canonical form of a token that was percent-encoded, contains characters that decoders skip, or encodes its
+    last bits or its padding in another way; unchanged if it is no token."""
     kept = _SKIPPED.sub(b"", unquote_to_bytes(token)).translate(_URL_SAFE)
     signed, dot, signature = kept.rpartition(b".")
     try:

@@ -1,7 +1,7 @@
-"""The ten-minute upgrade link: who the gate saw, signed, so that a buyer is never a parameter. Pure.
+"""The signed upgrade link, valid for ten minutes: the gate signs the user, so nobody can buy as another user. Pure.
 
-`1.<payload>.<mac>`, both base64url; the payload is the JSON list [app_id, user_id, expires_at], and [return_url, tier]
-after these where there is something to say.
+`1.<payload>.<mac>`, both base64url; the payload is the JSON list [app_id, user_id, expires_at], followed by
+[return_url, tier] if either is not empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.settings import Secrets
 LIFETIME_SECONDS = 600
 _VERSION = "1"
 _MAX_TOKEN = 4096
-# Names what is signed, so that nothing else we sign with the same key can be passed off as a link.
+# Part of the signed data, so that no other signature by the same key is valid as a link.
 _PURPOSE = b"skpayments upgrade link 1\x00"
 _CHANGE_PURPOSE = b"skpayments change link 1\x00"
 
@@ -31,8 +31,8 @@ def link_keys(gate_secrets: Secrets) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a link says. `return_url` is where the person was when they got it, "" for nowhere; `tier` is the id of the
-    tier that they needed there or, once they have been to Stripe, that they chose."""
+    """The content of a link. `return_url` is the page where the user got it, "" if unknown; `tier` is the id of the
+    tier that page requires or, after the user returned from Stripe, the tier they chose."""
 
     user_id: str
     expires_at: int
@@ -50,13 +50,13 @@ def sign(
     return_url: str = "",
     tier: str = "",
 ) -> str:
-    """The `t` of an upgrade link for this person, good until `now + lifetime_seconds`."""
+    """The `t` parameter of an upgrade link for this user, valid until `now + lifetime_seconds`."""
     return _sign(key, _PURPOSE, app_id, Link(user_id, now + lifetime_seconds, return_url, tier))
 
 
 def sign_change(key: bytes, app_id: str, user_id: str, now: int, *, return_url: str, tier: str) -> str:
-    """The `r` of the address to which Stripe sends a person back: it shows what becomes of a change to `tier`, and
-    allows nothing. The same for the same purchase all day long, so that an open checkout is recognised by it."""
+    """The `r` parameter of the URL to which Stripe returns a user: it shows the progress of a change to `tier`, and
+    allows nothing. Constant for the same purchase on one day, so that an open checkout can be reused."""
     expires_at = (now // 86_400 + 3) * 86_400  # a checkout is open for a day at most
     return _sign(key, _CHANGE_PURPOSE, app_id, Link(user_id, expires_at, return_url, tier))
 
@@ -67,15 +67,15 @@ def verify(keys: Sequence[bytes], token: str, app_id: str, now: int) -> str:
 
 
 def read(keys: Sequence[bytes], token: str, app_id: str, now: int) -> Link:
-    """What an upgrade link says that was signed with any of `keys` for this app.
+    """The content of an upgrade link signed with any of `keys` for this app.
 
-    Raises `BadSignature`: code `link_expired` for a link of ours that is too old, else `bad_signature`.
+    Raises `BadSignature`: code `link_expired` for a valid link that is too old, else `bad_signature`.
     """
     return _read(keys, _PURPOSE, token, app_id, now)
 
 
 def read_change(keys: Sequence[bytes], token: str, app_id: str, now: int) -> Link:
-    """What the address says to which Stripe sent a person back. Raises as `read`."""
+    """The content of the `r` parameter that `sign_change` made. Raises as `read`."""
     return _read(keys, _CHANGE_PURPOSE, token, app_id, now)
 
 

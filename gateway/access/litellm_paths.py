@@ -1,7 +1,7 @@
-"""The paths under which LiteLLM answers one and the same call: its route table, as of 1.106. Pure.
+"""The alternative paths of LiteLLM's API calls, from its route table (1.106). Pure.
 
-`/images/generations` is `/v1/images/generations`, and `/openai/deployments/{model}/images/generations`, where the
-model may have slashes; files and batches have `/{provider}/v1/…` as well.
+`/images/generations` is the same as `/v1/images/generations` and `/openai/deployments/{model}/images/generations`,
+where the model may contain slashes; files and batches have `/{provider}/v1/…` as well.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# In normal form. The last ones hand a call on to OpenAI as it is.
+# In normal form. The last ones pass a call through to OpenAI unchanged.
 _STARTS = (
     "/", "/v1/", "/v2/", "/v1beta/", "/cursor/", "/cursor/v1/", "/openai/v1/", "/openai/", "/openai_passthrough/v1/",
     "/openai_passthrough/",
 )  # fmt: skip
 _BEFORE_A_MODEL = ("/openai/deployments/", "/engines/")
 _AFTER_A_PROVIDER = "/v1/"
-# The first parts that stand with `/v1` before them and without it.
+# First path segments that are served both with and without `/v1` before them.
 _CALLS = (
     "assistants", "audio", "batches", "chat", "completions", "containers", "embeddings", "files", "fine_tuning",
     "images", "model", "models", "moderations", "ocr", "rag", "realtime", "rerank", "responses", "search", "threads",
@@ -25,15 +25,15 @@ _CALLS = (
 
 
 class Alias(NamedTuple):
-    """Paths that begin with `start` and, unless it is "", hold `within` as whole parts anywhere. In normal form."""
+    """Paths that begin with `start` and contain `within` as whole segments, if it is not "". In normal form."""
 
     start: str
     within: str = ""
 
 
 def aliases(path: str, *, public: bool) -> Iterator[Alias]:
-    """The other paths of what `path`, in normal form, covers. Where a rule opens them (`public`), only those that are
-    surely the same."""
+    """The other paths of the calls that `path`, in normal form, covers. For a public rule, only those that certainly
+    are the same call."""
     start = max((start for start in _STARTS if path.startswith(start)), key=len)
     rest = path[len(start) :]
     if path == "/" or path.startswith(_BEFORE_A_MODEL):

@@ -1,4 +1,4 @@
-"""A request path as apps may read it: literally for what is public, in every way for what is paid. Pure."""
+"""The ways in which apps may interpret a request path: public rules match literally, paid rules any reading. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 _CHARS = r"A-Za-z0-9_~!$&'()*+,=:@\-"
 _PLAIN = re.compile(rf"/[{_CHARS}./]*")
-# `.` and `..`, and what Windows reads as the name without it: dots and spaces at the end of a part.
+# `.` and `..`, and dots and spaces at the end of a segment, which Windows ignores.
 _DOTS = re.compile(r"[. ](?:/|$)")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# What makes a path odd once it is decoded: another escape, another separator, a parameter, a control, no ASCII.
+# What makes a decoded path ambiguous: an escape, another separator, a parameter, a control or non-ASCII character.
 _AMBIGUOUS = re.compile(r"[%\\;?#\x00-\x1f\x7f]|[^\x00-\x7f]")
-# Whoever sends a path pays nothing for it, and the loop that reads it serves everybody: none may take much longer
-# than a millisecond.
+# Unauthenticated clients send paths, and parsing one blocks the event loop: none may take much longer than a
+# millisecond.
 _MAX_LENGTH = 16_384
 _MAX_AMBIGUOUS_LENGTH = 2048
 _MAX_READINGS = 32
@@ -29,11 +29,11 @@ _MAX_KEPT_LENGTH = 256
 
 
 class Path(NamedTuple):
-    """`literal`: the path if it can be read in one way only, else None. `readings`: every way in which some app may
-    read it, case folded; None if there are too many to tell, and then it may be anything.
+    """`literal`: the path if it has one interpretation, else None. `readings`: every interpretation that some app may
+    have, case folded; None if there are too many, and then any rule may match.
 
-    Both in normal form, which ends with a slash: a path is under a prefix by whole segments exactly when its normal
-    form starts with the prefix's. /pro/ covers /pro and /pro/x, never /protected.
+    Both in normal form, which ends with a slash: a prefix covers a path by whole segments exactly when the path's
+    normal form starts with the prefix's. /pro/ covers /pro and /pro/x, never /protected.
     """
 
     literal: str | None
@@ -41,14 +41,14 @@ class Path(NamedTuple):
 
 
 def normal(path: str) -> str:
-    """Normal form: one slash before, between and after the parts."""
+    """Normal form: one slash before, between and after the segments."""
     parts = [part for part in path.split("/") if part]
     return f"/{'/'.join(parts)}/" if parts else "/"
 
 
 def _decode(text: str) -> str:
-    """Every valid percent-escape as its byte, once. As `unquote_to_bytes` does it, in a tenth of the time: in C, by the
-    decoder of quoted-printable, which is the same with another sign."""
+    """Decode every valid percent-escape, once. The result of `unquote_to_bytes` in a tenth of the time: the decoder of
+    quoted-printable does the same in C, with `=` for `%`."""
     if "%" not in text:
         return text
     raw = _NO_ESCAPE.sub(b"%25", text.encode("utf-8", "surrogateescape"))
@@ -56,13 +56,13 @@ def _decode(text: str) -> str:
 
 
 def _overlong(text: str) -> str:
-    """C0 AF and C0 AE: slash and dot to decoders that do not refuse overlong UTF-8."""
+    """Decode C0 AF and C0 AE: slash and dot to decoders that accept overlong UTF-8."""
     raw = text.encode("utf-8", "surrogateescape")
     return raw.replace(b"\xc0\xaf", b"/").replace(b"\xc0\xae", b".").decode("utf-8", "surrogateescape")
 
 
 def _resolve_dots(text: str) -> str:
-    """RFC 3986 5.2.4 over the parts as they stand, empty ones counted."""
+    """RFC 3986 5.2.4, over all segments including empty ones."""
     if "/." not in text:
         return text
     kept: list[str] = []
@@ -77,28 +77,28 @@ def _resolve_dots(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _ascii_equivalent(char: str) -> str:
-    """What a character is to frameworks that normalize, if that has ASCII in it; else itself: no rule can tell."""
+    """The NFKC form of a character if that contains ASCII, else the character: no rule depends on the difference."""
     normalized = unicodedata.normalize("NFKC", char)
     return normalized if any(each < "\x80" for each in normalized) else char
 
 
 def _compatible(text: str) -> str:
-    """Full-width slashes and letters as the ASCII ones that some frameworks make of them.
+    """Replace full-width slashes and letters by ASCII, as frameworks do that normalize Unicode.
 
-    Each character by itself: over a whole text, normalizing sorts runs of combining marks in quadratic time. What that
-    would compose is no ASCII, so no rule is about it.
+    Each character separately: normalizing a whole text sorts runs of combining marks in quadratic time. What it would
+    compose is not ASCII, so no rule depends on it.
     """
     if text.isascii():
         return text
-    twins = {ord(char): twin for char in set(text) if char > "\x7f" and (twin := _ascii_equivalent(char)) != char}
-    return text.translate(twins) if twins else text
+    table = {ord(char): plain for char in set(text) if char > "\x7f" and (plain := _ascii_equivalent(char)) != char}
+    return text.translate(table) if table else text
 
 
-# Each run of spaces or dots is looked at once, from its beginning: without that a run of n takes n² steps.
+# Each run of spaces or dots is matched once, from its beginning: otherwise a run of n takes n² steps.
 _TRAILING_SPACES = re.compile(r"(?<! ) ++(?=/|$)")
 _TRAILING_DOTS = re.compile(r"(?<=[^/.])\.++(?=/|$)")
 
-# What an app, its framework or a proxy in between may do to a path; any of them in any order. Each is linear.
+# What an app, its framework or a proxy in between may do to a path, in any order. Each is linear.
 _TRANSFORMS: tuple[Callable[[str], str], ...] = (
     _decode,
     _resolve_dots,
@@ -116,7 +116,7 @@ _TRANSFORMS: tuple[Callable[[str], str], ...] = (
 
 
 def _readings(path: str) -> tuple[str, ...] | None:
-    """Everything that the transforms can make of `path`, in any order; None if that is too much to follow."""
+    """All results of applying the transforms to `path` in any order; None if there are too many."""
     if len(path) > _MAX_AMBIGUOUS_LENGTH or len(_NOT_ASCII.findall(path)) > _MAX_NOT_ASCII:
         return None
     seen = {path}
@@ -136,13 +136,13 @@ def _readings(path: str) -> tuple[str, ...] | None:
 
 
 is_plain = re.compile(rf"/(?:[{_CHARS}]++(?:(?:/|\.++)[{_CHARS}]++)*+/?)?(?:\?[!-~]*)?".encode()).fullmatch
-"""None for a request target whose path only `read_path` can read. That of most, such as `/a/b?c=d`, can be read in one
-way but for its case: its parts are of plain characters and dots, none is empty, none begins or ends with a dot. So none
-is ours, and every byte is visible ASCII."""
+"""Matches a plain request target, such as `/a/b?c=d`: visible ASCII only, whose path has one interpretation except for
+its case. Its segments consist of plain characters and dots, none is empty, none begins or ends with a dot; so it is
+none of our own paths. Any other target needs `read_path`."""
 
 
 def plain_path(target: bytes) -> Path:
-    """What `read_path` makes of a target that is plain."""
+    """`read_path` for a plain target."""
     path = target.partition(b"?")[0].decode()
     literal = path if path[-1] == "/" else path + "/"
     return Path(literal, (literal.lower(),))
@@ -151,12 +151,12 @@ def plain_path(target: bytes) -> Path:
 def read_path(uri: str) -> Path:
     """The path of a request target such as `/a/b?c=d`; the caller has checked that it starts with a slash.
 
-    `%20` or `%41` are no reason for doubt and are decoded; a path with anything else odd in it has no literal form,
-    so nothing public matches it.
+    `%20` and `%41` are unambiguous and are decoded; a path with anything ambiguous has no literal form, so no public
+    rule matches it.
     """
     path = uri.partition("?")[0] if "?" in uri else uri
     if len(path) <= _MAX_KEPT_LENGTH:
-        return _read_again(path)
+        return _read_cached(path)
     return _read(path) if len(path) <= _MAX_LENGTH else Path(None, None)
 
 
@@ -171,5 +171,5 @@ def _read(path: str) -> Path:
     return Path(None, _readings(path))
 
 
-# Apps ask for the same paths over and over; a hit costs a tenth of the reading.
-_read_again = lru_cache(maxsize=4096)(_read)
+# The same paths are requested again and again; a hit takes a tenth of the time.
+_read_cached = lru_cache(maxsize=4096)(_read)

@@ -1,4 +1,4 @@
-"""May they: one request of one person against the routes of one app. Pure."""
+"""Decides whether a request may pass: one request of one user against the routes of one app. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gateway.access.paths import Path, read_path
 from gateway.catalog.model import App, Route, Tier
 
 UPGRADE_PATH = "/.skpayments/upgrade/"  # in normal form
-# TRACE echoes the request, credentials and our tags included; CONNECT is no request to an app.
+# TRACE echoes the request including credentials and our tags; CONNECT is no request to an app.
 REFUSED_METHODS = frozenset({"TRACE", "TRACK", "CONNECT"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Let through, tagged with `tier`, and with the user's id if `named`. `unenforced_outcome` is what
+    """The request passes, tagged with `tier`, and with the user's id if `named`. `unenforced_outcome` is what
     `enforce: true` would have answered, None if the same. Made once per tier and shared by all requests."""
 
     tier: Tier
@@ -30,14 +30,14 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class SignInRequired:
-    """Nobody we know, where somebody must be. `reason` may be shown."""
+    """No user was authenticated where one is required. `reason` may be shown."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TierRequired:
-    """Known, but `current_tier` does not reach. `required_tier` None: no tier of the app does."""
+    """The user's `current_tier` is too low. `required_tier` None: no tier of the app is enough."""
 
     user_id: str
     required_tier: Tier | None
@@ -46,19 +46,19 @@ class TierRequired:
 
 @dataclass(frozen=True, slots=True)
 class MethodRefused:
-    """A method that no app is ever asked with."""
+    """A method that never reaches an app."""
 
 
 Decision = Allow | SignInRequired | TierRequired | MethodRefused
 _UNREACHABLE_DEPTH = 1_000_000  # deeper than any path is long
 Verdict = Literal["passes", "fails", "opens", "too shallow"]
-"""Of a paid route: the tier is enough for it or not. Of a public one: it is deeper than all paid ones or not."""
+"""For a paid route: whether the tier is enough. For a public one: whether it is deeper than all paid ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One route, or another spelling of it, ready to match. `path` and `folded` are in normal form; `tiers` are the ids
-    that pass. With `within` (folded) it covers only paths that hold that, too."""
+    """One route or an alias of it, prepared for matching. `path` and `folded` are in normal form; `tiers` are the ids
+    that pass. With `within` (folded) it covers only paths that contain that as well."""
 
     path: str
     folded: str
@@ -69,8 +69,8 @@ class Rule:
 
     @property
     def depth(self) -> int:
-        """How deep a public rule must be to open what this one covers. Nothing is public in a place that may be
-        anywhere."""
+        """How deep a public rule must be to open what this one covers. A rule with `within` matches at any depth, so
+        no public rule opens what it covers."""
         return _UNREACHABLE_DEPTH if self.within else len(self.path)
 
     def for_method(self, method: str) -> bool:
@@ -84,7 +84,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _Allows:
-    """The four ways to let somebody through on one tier."""
+    """The four ways to let a request pass on one tier."""
 
     named: Allow
     unnamed: Allow
@@ -106,7 +106,7 @@ def _passes(route: Route, tier: Tier, lowest: Tier | None) -> bool:
 
 
 def _rules(app: App, route: Route) -> tuple[Rule, ...]:
-    """The rule of a route; for an app that is LiteLLM with those of the other paths of the same calls."""
+    """The rule of a route; for an app that is LiteLLM, also those of the aliases of its calls."""
     lowest = app.tier(route.min_tier) if route.min_tier is not None else None
     if route.min_tier is not None and lowest is None:
         raise ValueError(f"app {app.app_id}: route {route.path}: no tier {route.min_tier}")
@@ -127,10 +127,10 @@ def _rules(app: App, route: Route) -> tuple[Rule, ...]:
 
 
 class Policy:
-    """The rules of one app, ready to be asked.
+    """The rules of one app, prepared for matching.
 
-    Every route with a `min_tier` or `features` that covers the path in any reading must be satisfied: rules add up,
-    a nested one never loosens the one above it. Only a `public` route does, where it is deeper than all of those and
+    Every route with a `min_tier` or `features` that covers the path in any reading must be satisfied: rules add up, and
+    a nested one never relaxes the one above it. Only a `public` route does, if it is deeper than all of those and
     covers the path literally.
     """
 
@@ -147,18 +147,18 @@ class Policy:
         self._paid = [rule for rule in self.rules if not rule.public]
         self._methods = _METHODS.union(*(rule.methods for rule in self.rules))
         self._paid_prefixes = tuple(rule.folded for rule in self._paid)
-        # A plain path that in lower case begins with none of these is open to everybody known.
+        # Authenticated users may access every plain path that in lower case begins with none of these.
         self.paid_path_prefixes = tuple(prefix.removesuffix("/").encode() for prefix in self._paid_prefixes)
 
     def decide(
         self, authentication: Authentication, tier_id: str, method: str, path: Path, *, preflight: bool = False
     ) -> Decision:
-        """What happens to a request of `authentication`, whose tier is `tier_id` if known; an unknown id is the app's
-        first tier.
+        """The decision for a request. `tier_id` is the tier of an authenticated user; an unknown id is the app's first
+        tier.
 
         `preflight`: OPTIONS with Origin and Access-Control-Request-Method and no credential at all, as browsers send
-        it before the real request. It passes as nobody on the first tier: it can carry no credential, and refusing
-        it would break every cross-origin call of people who may make it.
+        it before the real request. It passes as anonymous on the first tier: it cannot carry a credential, and
+        refusing it would break the cross-origin calls of users who may make them.
         """
         if method in REFUSED_METHODS:
             return MethodRefused()
@@ -175,7 +175,7 @@ class Policy:
     def _known(self, authentication: AuthenticatedUser, allows: _Allows, method: str, path: Path) -> Decision:
         tier = allows.named.tier
         if isinstance(authentication, Administrator):
-            return allows.named  # with their own tier: they pass its rules, and get no more of anything else
+            return allows.named  # with their own tier: only the rules of routes do not apply
         paid = self._required_rules(method, path)
         if all(tier.tier_id in rule.tiers for rule in paid or ()):
             return allows.named
@@ -184,8 +184,8 @@ class Policy:
         return TierRequired(authentication.user_id, self._tier_to_buy(paid or (), tier), tier)
 
     def _unknown(self, authentication: Authentication, method: str, path: Path) -> Decision:
-        """Nobody is let into what is paid. A credential that does not verify opens what is public, and no more unless
-        the app takes its bearer for somebody who is not signed in."""
+        """Without an authenticated user nothing paid is open. With a rejected credential only public routes are, unless
+        the app treats its sender as not signed in."""
         paid = self._required_rules(method, path)
         if paid is None:
             return self._default.unnamed
@@ -203,7 +203,7 @@ class Policy:
         )
 
     def _required_rules(self, method: str, path: Path) -> list[Rule] | None:
-        """The rules that a request must satisfy, perhaps none; None where it is public."""
+        """The rules that a request must satisfy, possibly none; None if it is public."""
         paid = self._paid_rules_covering(method, path)
         if path.literal is not None and self._public:
             deepest = max((rule.depth for rule in paid), default=0)
@@ -213,15 +213,15 @@ class Policy:
         return paid
 
     def _paid_rules_covering(self, method: str, path: Path) -> list[Rule]:
-        """The paid rules over this path. Those for certain methods hold for a method that nobody knows, too: what it
-        does to the app is not ours to guess."""
+        """The paid rules that cover this path. Rules for certain methods also apply to unknown methods: what those do
+        in the app cannot be known."""
         known = method in self._methods
         return [
             rule for rule in self._paid if (rule.for_method(method) or not known) and rule.matches_any_reading(path)
         ]
 
     def explain_routes(self, tier_id: str, method: str, path: Path) -> list[tuple[Route, Verdict]]:
-        """What each route that covers this request says of it, in the order of apps.json; for people who ask why."""
+        """The verdict of each route that covers this request, in the order of apps.json; for `explain`."""
         paid = self._paid_rules_covering(method, path)
         deepest = max((rule.depth for rule in paid), default=0)
         found: list[tuple[Route, Verdict]] = []
@@ -239,17 +239,18 @@ class Policy:
         return found
 
     def _tier_to_buy(self, rules: Sequence[Rule], current: Tier) -> Tier | None:
-        """The tier to buy: the lowest one for sale above the current one that satisfies all, else any that does."""
+        """The tier to buy: the lowest one for sale above the current one that satisfies all rules, else any that
+        does."""
         enough = [tier for tier in self.app.tiers if all(tier.tier_id in rule.tiers for rule in rules)]
         above = [tier for tier in enough if tier.rank > current.rank]
         return next((tier for tier in above if tier.for_sale), next(iter(above or enough), None))
 
 
 def wants_page(method: str, accept: str, sec_fetch_mode: str) -> bool:
-    """A browser navigation, which is sent on to a page, rather than a call of a program, which gets JSON.
+    """Whether the request is a browser navigation, which is redirected to a page; programs get JSON.
 
-    Sec-Fetch-Mode says so where there is one (every browser since 2023); else Accept, which navigations fill with
-    text/html and `fetch` does not.
+    By Sec-Fetch-Mode where it was sent (every browser since 2023); else by Accept, which contains text/html for
+    navigations and not for `fetch`.
     """
     if sec_fetch_mode:
         return sec_fetch_mode == "navigate"

@@ -1,4 +1,4 @@
-"""Where a person goes back to after the plans: pages of the app itself and nothing else. Pure."""
+"""Where a user returns after the page of plans: only pages of the app itself. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from gateway.access.policy import UPGRADE_PATH
 from gateway.catalog.model import App
 
 MAX_BYTES = 1024
-"""A longer address is not remembered: the signed link that holds it must fit into a request line."""
+"""A longer URL is not kept: the signed link that contains it must fit into a request line."""
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 
 
 def app_origin(app: App, host: str, public_url: str) -> str:
     """Scheme, host and port at which browsers reach this host of the app.
 
-    The gate hears neither scheme nor port from Traefik, so they are those of the app's own `urls`, else PUBLIC_URL's.
+    Traefik sends the gate neither scheme nor port, so they are taken from the app's own `urls`, else from PUBLIC_URL.
     """
     named = [urlsplit(url) for url in (app.cancel_url, app.success_url, app.sign_in_url or "")]
     own = [parts for parts in named if parts.hostname in app.hosts]
@@ -24,14 +24,14 @@ def app_origin(app: App, host: str, public_url: str) -> str:
 
 
 def return_url(app: App, host: str, uri: str | bytes, public_url: str) -> str:
-    """The address of a request to this host, percent-encoded; "" if it is too long, or no path."""
+    """The URL of a request to this host, percent-encoded; "" if it is too long or `uri` is no path."""
     path = quote(uri, safe=_SAFE)
     url = app_origin(app, host, public_url) + path
     return url if path.startswith("/") and len(url) <= MAX_BYTES else ""
 
 
 def is_page_of(app: App, url: str) -> bool:
-    """Whether a browser that follows this URL arrives at the app."""
+    """Whether the URL leads a browser to the app."""
     if not url.isascii() or not url.isprintable() or "\\" in url or " " in url:
         return False
     parts = urlsplit(url)
@@ -48,7 +48,7 @@ def back_path(uri: bytes) -> str:
 
 
 def upgrade_url(app: App, public_url: str, back_to: str = "") -> str:
-    """Where a person who is signed in at the app gets a fresh link; it leads back to `back_to`, a page of the app."""
+    """Where a user who is signed in at the app gets a new link; it leads back to `back_to`, a page of the app."""
     if not is_page_of(app, back_to):
         return app_origin(app, app.hosts[0], public_url) + UPGRADE_PATH.rstrip("/")
     parts = urlsplit(back_to)

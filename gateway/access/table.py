@@ -1,4 +1,4 @@
-"""The tier table: the tier of every user we know, in memory, so that no gate call reads a database. Pure."""
+"""The tier table: the tier of every known user, in memory, so that no gate request reads the database. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = tuple[str, str, int | None]
 
 
 class _Users:
-    """The users of one app. `instants` has only those whose tier the clock alone will change."""
+    """The users of one app. `instants` has only those whose tier changes at a known time."""
 
     __slots__ = ("instants", "tiers")
 
@@ -35,60 +35,62 @@ class _Users:
 
 
 class TableLoad:
-    """The users who will be an app's, as they are read; 1 000 rows take less than a millisecond."""
+    """The next users of an app while they are loaded; 1 000 rows take less than a millisecond."""
 
     def __init__(self) -> None:
         self.users = _Users()
         self._overridden: set[str] = set()
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Users as they were stored at some time since this began."""
+        """Add rows read from the store since the load began; they never replace newer values from `set` and
+        `remove`."""
         touched, put = self._overridden, self.users.set
         for user_id, tier_id, changes_at in rows:
             if user_id not in touched:
                 put(user_id, tier_id, changes_at)
 
     def set(self, user_id: str, tier_id: str, changes_at: int | None) -> None:
-        """Known better than by any row."""
+        """Set a user; takes precedence over rows."""
         self._overridden.add(user_id)
         self.users.set(user_id, tier_id, changes_at)
 
     def remove(self, user_id: str) -> None:
-        """Forgotten, whatever a row says."""
+        """Remove a user; takes precedence over rows."""
         self._overridden.add(user_id)
         self.users.remove(user_id)
 
 
 class TierTable:
-    """(app_id, user_id) → tier_id. Shared tier ids and plain dicts: about 130 bytes a user, unseen by the collector.
+    """(app_id, user_id) → tier_id. Shared tier ids in plain dicts: about 130 bytes a user, not tracked by the garbage
+    collector.
 
-    Each app has 256 dicts, because one dict that grows past a million entries holds the loop for 0.1 s; a shard
-    takes under 1 ms. `changes_at` is the epoch second at which the clock alone changes a tier, None for never.
+    Each app has 256 dicts, because growing one dict past a million entries blocks the event loop for 0.1 s; a shard
+    takes under 1 ms. `changes_at` is the epoch second at which a tier ends without an event, None for never.
     """
 
     def __init__(self) -> None:
         self._apps: dict[str, _Users] = {}
         self._loading: dict[str, TableLoad] = {}
-        # Another one after every change: what was seen at the same one is still so.
+        # Increases with every change: a value read at the same version is still current.
         self.version = 0
 
     def tier_of(self, app_id: str, user_id: str, default: str) -> str:
-        """The user's tier, or `default` for somebody who is not in the table."""
+        """The user's tier, or `default` for a user who is not in the table."""
         users = self._apps.get(app_id)
         return default if users is None else users.tiers[hash(user_id) & 255].get(user_id, default)
 
     def changes_at(self, app_id: str, user_id: str) -> int | None:
-        """When the clock alone changes the user's tier."""
+        """When the user's tier changes without an event."""
         users = self._apps.get(app_id)
         return None if users is None else users.instants[hash(user_id) & 255].get(user_id)
 
     def contains(self, app_id: str, user_id: str) -> bool:
-        """The user is in the table, on whatever tier."""
+        """Whether the user is in the table, on any tier."""
         users = self._apps.get(app_id)
         return users is not None and user_id in users.tiers[hash(user_id) & 255]
 
     def set(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None = None) -> None:
-        """One user's tier from now on."""
+        """Set one user's tier."""
         self.version += 1
         users = self._apps.get(app_id)
         if users is None:
@@ -98,7 +100,7 @@ class TierTable:
             self._loading[app_id].set(user_id, tier_id, changes_at)
 
     def remove(self, app_id: str, user_id: str) -> None:
-        """Forget one user; nothing happens if they are not there."""
+        """Remove one user, if they are in the table."""
         self.version += 1
         if app_id in self._apps:
             self._apps[app_id].remove(user_id)
@@ -106,14 +108,14 @@ class TierTable:
             self._loading[app_id].remove(user_id)
 
     def load(self, app_id: str) -> TableLoad:
-        """Begin to replace an app's users. Until `finish` the old ones are served; what `set` and `remove` say
-        meanwhile wins over what is added. Another one begun for the same app takes over from this one."""
+        """Begin to replace an app's users. Until `finish` the old ones are served; `set` and `remove` in the meantime
+        take precedence over the rows added. Another load for the same app supersedes this one."""
         loading = self._loading[app_id] = TableLoad()
         return loading
 
     def finish(self, app_id: str, loading: TableLoad) -> list[object]:
-        """Serve the new users from now on. What is returned is to be freed a piece at a time: a million entries at
-        once would be a pause. A load that was given up or overtaken changes nothing."""
+        """Serve the new users. The caller frees the returned objects one at a time: freeing a million entries at once
+        would block the event loop. A load that was discarded or superseded changes nothing."""
         if self._loading.get(app_id) is not loading:
             return []
         del self._loading[app_id]
@@ -123,28 +125,28 @@ class TierTable:
         return [] if old is None else [*old.tiers, *old.instants]
 
     def discard_load(self, app_id: str, loading: TableLoad) -> None:
-        """The old users stay. Nothing happens after `finish`."""
+        """Keep the old users. Does nothing after `finish`."""
         if self._loading.get(app_id) is loading:
             del self._loading[app_id]
 
     def replace(self, app_id: str, rows: Iterable[Row]) -> None:
-        """All of an app's users at once."""
+        """Replace all of an app's users at once."""
         loading = self.load(app_id)
         loading.add(rows)
         self.finish(app_id, loading)
 
     def drop(self, app_id: str) -> None:
-        """Forget an app that is no more."""
+        """Remove an app."""
         self.version += 1
         self._apps.pop(app_id, None)
 
     def count(self, app_id: str) -> int:
-        """Users of an app in the table."""
+        """The number of users of an app."""
         users = self._apps.get(app_id)
         return 0 if users is None else sum(map(len, users.tiers))
 
     def bytes_used(self, app_id: str) -> int:
-        """The dicts and the ids in them; an estimate from one id of each shard."""
+        """The size of the dicts and their ids, estimated from one id of each shard."""
         users = self._apps.get(app_id)
         if users is None:
             return 0

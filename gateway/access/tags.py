@@ -1,4 +1,4 @@
-"""The headers that tell an app who is asking. Pure."""
+"""The tags: the headers that name user and tier to an app. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from urllib.parse import quote
 
 from gateway.catalog.model import Tier
 
-# `%` itself is encoded, or the users "a%0A" and "a\n" would be one to the app (T1, T31).
+# `%` itself is encoded, or the users "a%0A" and "a\n" would be the same to the app (T1, T31).
 _SAFE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+-]+")
 
 
 def encode(text: str) -> bytes:
-    """Visible ASCII as it is; anything else, and `%`, percent-encoded as UTF-8."""
+    """Visible ASCII unchanged; anything else, and `%`, percent-encoded as UTF-8."""
     if _PLAIN.fullmatch(text):
         return text.encode("ascii")
     return quote(text, safe=_SAFE).encode("ascii")
@@ -29,5 +29,5 @@ def tier_block(app_id: str, tier: Tier) -> bytes:
 
 
 def user_line(user_id: str) -> bytes:
-    """The one header line that differs; there is none for the anonymous."""
+    """The header line of one user; anonymous requests have none."""
     return b"X-SK-User: " + encode(user_id) + b"\r\n"

@@ -1,6 +1,6 @@
 """Verifier of `jwt`: tokens of an OpenID provider, signed with one of its published keys. Pure.
 
-PyJWT checks the signature; what may be signed, by which key and for whom is decided here.
+PyJWT verifies the signature; algorithm, key and claims are checked here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from gateway.errors import NotAuthenticated
 
 # Twice a session's: providers put groups and roles into them.
 _MAX_TOKEN_BYTES = 16_384
-# The first four would bring the key along; the others change what is signed or read.
+# The first four would supply the key; the others change what is signed or how it is read.
 _REFUSED_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"})
-# Not a logout, DPoP or event token, which the same keys sign.
+# Not logout, DPoP or event tokens, which are signed with the same keys.
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-# It issues no token before it has verified the address.
+# These issuers verify the address before they issue a token.
 _VERIFIES_EMAIL = re.compile(r"https://[a-z0-9-]+\.cloudflareaccess\.com")
 _ALGORITHMS = get_default_algorithms()
 
@@ -60,8 +60,8 @@ class JwtVerifier(CredentialVerifier):
             raise
 
     def _is_valid_when_lenient(self, credential: bytes, source: str, now: int) -> bool:
-        """Whether a less strict reader, as the app may have one, finds a good token in this. Another site's cookie is
-        never too long for that: no browser would keep it."""
+        """Whether a less strict parser, as the app may have one, would accept the token. True for a cookie longer than
+        browsers store: a program sent it, so it cannot be another site's."""
         if len(credential) > MAX_COOKIE_BYTES:
             return True
         lenient_form = jwt.lenient_form(credential)
@@ -72,7 +72,7 @@ class JwtVerifier(CredentialVerifier):
 
     def _read(self, credential: bytes, source: str, now: int) -> AuthenticatedUser | CredentialLookup:
         if self.ring.generation != self._generation:
-            # What a key verified that is no more does not count any longer (T32).
+            # Tokens that a removed key verified are invalid (T32).
             self._credential_cache, self._generation = CredentialCache(), self.ring.generation
         digest = digest_of(credential)
         cached = self._credential_cache.get(digest, now)
@@ -108,7 +108,7 @@ class JwtVerifier(CredentialVerifier):
         return algorithm, key_id
 
     def _check_claims(self, claims: Mapping[str, object], now: int) -> int:
-        """The second at which it must be seen anew."""
+        """The second at which the token must be verified anew."""
         if claims.get("iss") != self._entry.issuer:
             raise NotAuthenticated("the token is another issuer's", code="wrong_issuer")
         audience = claims.get("aud")
@@ -125,7 +125,7 @@ class JwtVerifier(CredentialVerifier):
     def _user(self, claims: Mapping[str, object]) -> str:
         verified = claims.get("email_verified", bool(_VERIFIES_EMAIL.fullmatch(self._entry.issuer)))
         if self._entry.claim == "email" and verified is not True:
-            # Anybody could sign up with somebody else's address.
+            # Anybody can sign up with another person's address.
             raise NotAuthenticated("the e-mail address is not verified", code="email_unverified")
         return self._user_ids.of(claims.get(self._entry.claim))
 
