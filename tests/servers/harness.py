@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.test_utils import TestServer
+from servers.database import create_database
 from sqlalchemy import Connection
 
 from gateway.billing.checkout.checkout import CheckoutLink, open_checkout
@@ -131,6 +132,7 @@ class Harness:
 
     async def open(self) -> None:
         """Open the store and wire the use cases as `gateway.app` does. What leases there were are nobody's."""
+        create_database(self.folder / "world.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
         self.billing = Billing(
             store=self.store,

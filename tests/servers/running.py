@@ -22,6 +22,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from servers.database import create_database
 from servers.traefik import until
 
 from gateway.access import links
@@ -209,6 +210,8 @@ async def running_application(
     """SKPayments, ready, with its vendors; Stripe's webhooks reach it. `environ` is laid over the environment."""
     if not (folder / "apps.json").exists():
         write_apps(folder)
+    if "DATABASE_URL" not in environ:
+        create_database(folder / "skpayments.db")
     async with vendors() as around:
         full = environ_of(folder, stripe_url=around.stripe_url, litellm_url=around.litellm_url, **environ)
         application = Application(read_settings(full), full, clock=clock)
