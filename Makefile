@@ -1,6 +1,7 @@
 # make demo            the whole product on loopback: pretend Stripe and LiteLLM, the real Traefik. Ctrl-C stops it.
 # make demo STORY=1    the same, playing one buyer's story by itself; exit 0 only if every step was seen
 # make test            every check and test; says what it skipped and how to get it
+# make test-quick      a minute's worth of the tests, for the inner loop; tests/conftest.py says what it leaves out
 # make coverage        the tests once more at half the speed, and which lines they do not reach
 # make test-servers    what the skipped tests need (Debian): PostgreSQL, Chromium, a real LiteLLM and Open WebUI …
 # make docs            writes the tables of docs/ that are generated from the code
@@ -12,16 +13,23 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 APT := postgresql chromium chromium-driver strace nginx-light wrk curl
 # How many processes share the tests; each may start servers of its own.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: demo test coverage check docs test-servers bench clean
+# Without its cache each process would compile the product and every test anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-quick coverage check docs test-servers bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/skpay demo $(if $(STORY),--story)
 
 test: check
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
+
+test-quick: $(VENV)/.dev
+	@$(PYTEST) -m "not slow"
 
 coverage: $(VENV)/.dev
 	@$(BIN)/python -m coverage run -m pytest

@@ -36,12 +36,34 @@ def _has_room(folder: Path) -> bool:
 
 # The files that take longest start first, so that no process is left alone with one of them at the end.
 _LONGEST = ("test_stories.py", "test_openwebui.py", "test_hostile_matrix.py", "test_crash_kills.py")
+# What `make test-quick` leaves out, beside each test that needs a vendor's program: folders and files, below tests/,
+# that start a whole service for each test, start processes, or try many thousands of inputs …
+_SLOW = (
+    "app", "billing", "cli", "crash", "doctor", "gate/test_gate_crowds.py", "gate/test_gate_fuzz.py",
+    "gate/test_gate_hostile.py", "gate/test_gate_request_cache.py", "gate/test_gate_request_cache_hits.py", "hostile",
+    "parsers", "routing/test_routing_plan.py", "scenarios", "store/test_store_opening.py", "story",
+    "test_sop_commands.py", "test_wheel.py", "web",
+)  # fmt: skip
+# … and what it runs of these all the same: what a change in their folders breaks first.
+_QUICK = (
+    "app/test_app_key_sets.py", "billing/test_billing_receive.py", "billing/test_billing_refresh.py",
+    "cli/test_cli_files.py", "web/test_web_callers.py", "web/test_web_errors.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort by file only: within each, the order stays."""
+    """Sort by file only: within each, the order stays. Mark what is slow."""
     rank = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    for item in items:
+        if _is_slow(item):
+            item.add_marker("slow")
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    path = item.path.relative_to(Path(__file__).parent)
+    listed = path.as_posix() not in _QUICK and any(path.is_relative_to(each) for each in _SLOW)
+    return listed or any(mark.name.startswith("needs_") for mark in item.iter_markers())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """The two commands of the README, on a machine that lacks something."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -39,3 +40,11 @@ def test_t14_a_python_that_is_too_old_is_told_in_one_line(tmp_path: Path) -> Non
     assert [line for line in done.stdout.splitlines() if line.startswith("error:")] == [
         "error: Python 3.11 or newer is needed; give one with: make PYTHON=python3.12 …"
     ]
+
+
+def test_every_path_in_the_lists_of_make_test_quick_exists() -> None:
+    text = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
+    lists = re.findall(r"^_(?:SLOW|QUICK) = \((.*?)^\)", text, re.MULTILINE | re.DOTALL)
+    paths = [path for each in lists for path in re.findall(r'"(.*?)"', each)]
+    assert len(lists) == 2
+    assert [path for path in paths if not (ROOT / "tests" / path).exists()] == []

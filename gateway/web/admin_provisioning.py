@@ -1,4 +1,4 @@
-"""The API of the command line: provisioning jobs for LiteLLM."""
+"""Provisioning jobs: what LiteLLM must still be given."""
 
 from __future__ import annotations
 
