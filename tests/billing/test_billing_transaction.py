@@ -101,7 +101,7 @@ async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(harness: 
         everything(tx)
         raise RuntimeError("a savepoint is rolled back")
 
-    commits = harness.store.stats.commits
+    commits = harness.store.commits
     outcomes = await asyncio.gather(
         harness.billing.write(bad),
         harness.billing.write(lambda tx: tx.want_refresh("skai", "u3")),
@@ -109,7 +109,7 @@ async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(harness: 
         return_exceptions=True,
     )
     assert [type(each) for each in outcomes] == [RuntimeError, type(None), RuntimeError]
-    assert harness.store.stats.commits - commits <= 3
+    assert harness.store.commits - commits <= 3
     assert await rows(harness) == [0, 1, 0, 0]
     assert seen.awake == {Loop.REFRESH}
     assert (seen.lines, seen.forgotten, harness.told) == ([], [], [])

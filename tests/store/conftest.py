@@ -22,7 +22,7 @@ DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgr
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Cluster]:
-    """One server for the whole session, started when the first test wants it."""
+    """One server for the session, started when the first test needs it."""
     with cluster(require("postgresql")) as server:
         yield server
 
@@ -64,7 +64,7 @@ def _postgresql_connection(postgresql: Cluster) -> Iterator[Connection]:
 
 @pytest.fixture(params=DATABASES)
 def conn(request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """A connection to a migrated database of each kind; what a test writes is rolled back."""
+    """A connection to a migrated database of each kind; writes of a test are rolled back."""
     connection: Connection = request.getfixturevalue(f"_{request.param}_connection")
     with connection.begin() as transaction:
         yield connection
@@ -78,7 +78,7 @@ def until() -> Callable[[Callable[[], bool]], None]:
     def wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 10
         while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in time"
+            assert time.monotonic() < deadline, "the condition was not true in time"
             time.sleep(0.005)
 
     return wait

@@ -24,7 +24,7 @@ def _ours(conn: Connection) -> None:
 
 def _theirs(conn: Connection) -> None:
     """The same ids in another account, of another user."""
-    whose = {"account": OTHER, "app_id": "studio", "user_id": "u9"}
+    common = {"account": OTHER, "app_id": "studio", "user_id": "u9"}
     rows: dict[str, dict[str, Any]] = {
         "customers": {"customer_id": "cus_1", "created_at": 200},
         "prices": {"price_id": "price_1", "tier": "plus", "seen_at": 200},
@@ -39,7 +39,7 @@ def _theirs(conn: Connection) -> None:
     }  # fmt: skip
     for name, values in rows.items():
         table = metadata.tables[name]
-        row = {key: value for key, value in (whose | values).items() if key in table.c}
+        row = {key: value for key, value in (common | values).items() if key in table.c}
         conn.execute(insert(table), row)
 
 
@@ -61,17 +61,17 @@ def test_the_same_id_in_two_accounts_is_two_rows(conn: Connection, first: Any) -
 def test_a_change_of_ours_leaves_the_other_account_alone(conn: Connection) -> None:
     _ours(conn)
     _theirs(conn)
-    before = _rows_of_others(conn)
+    before = _rows_of_other_account(conn)
     customers.mark_deleted(conn, "cus_1", 300)
     prices.record(conn, "price_1", "skai", "enterprise", "key", 300)
     last_good.replace_all(conn, "skai", "u1", {}, 300)
     [dispute] = disputes.of_user(conn, "skai", "u1")
     disputes.record_event(conn, "dp_1", "dispute", "cus_1", "skai", "u1", 300)
     disputes.record_answer(conn, dispute, {"status": "won"}, still_open=False)
-    assert _rows_of_others(conn) == before
+    assert _rows_of_other_account(conn) == before
 
 
-def _rows_of_others(conn: Connection) -> list[object]:
+def _rows_of_other_account(conn: Connection) -> list[object]:
     names = ("customers", "prices", "last_good_tiers", "disputes")
     tables = [metadata.tables[name] for name in names]
     return [row for table in tables for row in conn.execute(table.select().where(table.c.account == OTHER)).all()]

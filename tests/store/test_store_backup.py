@@ -1,4 +1,4 @@
-"""A whole copy while the database is in use, and one put in its place while it is not (T25)."""
+"""Backups while the database is in use, and their restore while it is not (T25)."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def word_of(database: Path) -> str | None:
 
 
 def nothing(conn: Connection) -> None:
-    """For a restore of which only the files matter."""
+    """For tests that need no preparation."""
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_backup_holds_what_is_still_in_the_log_beside_the_file(store: Store, database: Path, tmp_path: Path) -> None:
+def test_a_backup_contains_data_that_is_only_in_the_wal(store: Store, database: Path, tmp_path: Path) -> None:
     put(store, "acknowledged")
     copied = tmp_path / "plain-copy.db"
     copied.write_bytes(database.read_bytes())
     with pytest.raises((sqlite3.Error, TypeError)):
-        word_in(copied)  # the trap: what was acknowledged is not in the file
+        word_in(copied)  # acknowledged data is only in the WAL
     target = tmp_path / "a.backup"
     assert back_up(database, target) == target.stat().st_size
     assert word_in(target) == "acknowledged"
@@ -73,7 +73,7 @@ def test_a_backup_holds_what_is_still_in_the_log_beside_the_file(store: Store, d
     assert {each for each in names(tmp_path) if each.startswith(".")} == set()
 
 
-def test_a_backup_while_writers_write_is_one_instant(store: Store, database: Path, tmp_path: Path) -> None:
+def test_a_backup_during_writes_is_consistent(store: Store, database: Path, tmp_path: Path) -> None:
     stop = threading.Event()
 
     def write() -> None:
@@ -101,7 +101,7 @@ def test_a_backup_while_writers_write_is_one_instant(store: Store, database: Pat
         writer.join()
 
 
-def test_a_backup_replaces_an_older_one_and_nothing_else(store: Store, database: Path, tmp_path: Path) -> None:
+def test_a_backup_replaces_only_an_older_backup(store: Store, database: Path, tmp_path: Path) -> None:
     put(store, "one")
     target = tmp_path / "a.backup"
     back_up(database, target)
@@ -117,18 +117,18 @@ def test_a_backup_replaces_an_older_one_and_nothing_else(store: Store, database:
     assert (tmp_path / "apps.json").read_text() == "{}"
 
 
-def test_there_is_no_backup_of_nothing(tmp_path: Path) -> None:
+def test_a_backup_of_a_missing_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no database"):
         back_up(tmp_path / "none.db", tmp_path / "a.backup")
     assert names(tmp_path) == set()
 
 
-def test_a_restore_puts_the_backup_in_place_and_keeps_the_old_one_whole(tmp_path: Path, database: Path) -> None:
+def test_a_restore_replaces_the_database_and_keeps_the_old_one_complete(tmp_path: Path, database: Path) -> None:
     store = Store.open(url(database))
     put(store, "backed up")
     back_up(database, tmp_path / "a.backup")
     put(store, "since then")
-    # As after a kill: what was written last is in the log beside the file.
+    # As after a kill: the last write is only in the WAL.
     left = {end: Path(f"{database}{end}").read_bytes() for end in ("", "-wal", "-shm")}
     store.close_now()
     for end, content in left.items():
@@ -147,7 +147,7 @@ def test_a_restore_puts_the_backup_in_place_and_keeps_the_old_one_whole(tmp_path
     reopened.close_now()
 
 
-def test_a_restore_over_nothing_and_over_rubbish(tmp_path: Path, database: Path) -> None:
+def test_a_restore_replaces_a_missing_or_damaged_database(tmp_path: Path, database: Path) -> None:
     store = Store.open(url(database))
     put(store, "backed up")
     back_up(database, tmp_path / "a.backup")
@@ -164,7 +164,7 @@ def test_a_restore_over_nothing_and_over_rubbish(tmp_path: Path, database: Path)
     assert word_of(database) == "backed up"
 
 
-def test_an_old_log_never_stays_beside_the_new_file(
+def test_an_old_wal_never_stays_next_to_the_new_file(
     tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store.open(url(database))
@@ -216,16 +216,18 @@ def _newer(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "problem"),
     [
         (lambda path: path.write_bytes(b"not a database at all"), "not an SQLite database"),
         (_damaged, "(damaged|cannot be used)"),
         (_foreign, "cannot be used: no such table"),
         (_newer, "newer version"),
     ],
-    ids=["no database", "damaged", "another program's", "newer"],
+    ids=["not a database", "damaged", "another program's", "newer"],
 )
-def test_a_backup_that_cannot_be_used_changes_nothing(tmp_path: Path, database: Path, spoil: object, told: str) -> None:
+def test_a_backup_that_cannot_be_used_changes_nothing(
+    tmp_path: Path, database: Path, spoil: object, problem: str
+) -> None:
     store = Store.open(url(database))
     put(store, "still here")
     for number in range(200):
@@ -235,13 +237,13 @@ def test_a_backup_that_cannot_be_used_changes_nothing(tmp_path: Path, database: 
     store.close_now()
     spoil(tmp_path / "a.backup")  # type: ignore[operator]  # a table of functions
     before = names(tmp_path)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=problem):
         restore(url(database), tmp_path / "a.backup", nothing, 1)
     assert names(tmp_path) == before
     assert word_of(database) == "still here"
 
 
-def test_a_failure_in_the_middle_leaves_the_old_one(tmp_path: Path, database: Path) -> None:
+def test_a_failed_restore_leaves_the_old_database(tmp_path: Path, database: Path) -> None:
     store = Store.open(url(database))
     put(store, "still here")
     back_up(database, tmp_path / "a.backup")
@@ -256,13 +258,13 @@ def test_a_failure_in_the_middle_leaves_the_old_one(tmp_path: Path, database: Pa
     assert word_of(database) == "still here"
 
 
-def test_a_restore_needs_a_file_that_is_not_the_database(tmp_path: Path, database: Path) -> None:
+def test_a_restore_requires_a_file_other_than_the_database(tmp_path: Path, database: Path) -> None:
     Store.open(url(database)).close_now()
     for refused in (tmp_path / "none", tmp_path, database):
         with pytest.raises(InvalidInput):
             restore(url(database), refused, nothing, 1)
 
 
-def test_a_server_of_postgresql_has_no_file() -> None:
+def test_a_postgresql_database_has_no_file() -> None:
     assert sqlite_file("postgresql://u@db/name") is None
     assert sqlite_file("sqlite:////data/x.db") == Path("/data/x.db")

@@ -1,4 +1,4 @@
-"""The one open checkout of each user."""
+"""The open checkout of each user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_session_of_an_older_attempt_is_not_recorded(conn: Connection) -> None
     assert checkouts.get(conn, "skai", "u1") == second
 
 
-def test_an_attempt_never_comes_again_after_the_checkout_is_cleared(conn: Connection) -> None:
+def test_an_attempt_number_is_not_reused_after_the_checkout_is_cleared(conn: Connection) -> None:
     checkouts.begin(conn, "skai", "u1", "pro", "price_1", 100)
     checkouts.clear(conn, "skai", "u1")
     checkouts.clear(conn, "skai", "u1")

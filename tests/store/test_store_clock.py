@@ -1,4 +1,4 @@
-"""Waits after a jump of the clock, in both databases."""
+"""Waits after a jump of the clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW, HOUR = 10_000, 3600
 
 
 def waiting(conn: Connection, due_at: int) -> None:
-    """One of everything that waits, due at this instant, after a failure."""
+    """Add one row of each kind that waits, due at `due_at` after a failure."""
     refreshes.want(conn, "skai", "u1", NOW)
     [lease] = refreshes.lease(conn, "me", NOW, 60, 1)
     refreshes.fail(conn, lease, "me", due_at, "")
@@ -39,7 +39,7 @@ def due(conn: Connection) -> list[int | None]:
     return [pending.due_at if pending else None, job.due_at if job else None, notice.due_at, event_due_at]
 
 
-def test_after_a_jump_back_everything_waits_as_long_as_before(conn: Connection) -> None:
+def test_after_a_jump_back_the_remaining_waits_are_the_same(conn: Connection) -> None:
     waiting(conn, NOW + 30)
     clock.shift_waits(conn, NOW - HOUR, -HOUR)
     assert due(conn) == [NOW - HOUR + 30] * 4
@@ -52,14 +52,14 @@ def test_a_jump_forward_makes_nothing_wait_longer(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
-def test_how_long_an_app_has_not_taken_its_notices_is_not_changed_by_a_jump(conn: Connection, seconds: int) -> None:
+def test_a_jump_does_not_change_how_long_an_app_has_been_failing(conn: Connection, seconds: int) -> None:
     waiting(conn, NOW + 30)
     clock.shift_waits(conn, NOW + seconds, seconds)
     [notice] = notices.of_user(conn, "skai", "u1", 1)
     assert notice.first_failed_at == NOW + seconds
 
 
-def test_a_timer_of_an_instant_stays(conn: Connection) -> None:
+def test_a_timer_for_a_fixed_instant_is_not_moved(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", NOW)
     [lease] = refreshes.lease(conn, "me", NOW, 60, 1)
     refreshes.finish(conn, lease, "me", NOW, NOW + 500)
@@ -71,13 +71,13 @@ def test_a_timer_of_an_instant_stays(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize(("due_at", "then"), [(NOW + 600, NOW + 600), (NOW + 601, NOW)])
-def test_at_a_start_no_wait_is_longer_than_the_longest(conn: Connection, due_at: int, then: int) -> None:
+def test_at_a_start_impossible_waits_end(conn: Connection, due_at: int, then: int) -> None:
     waiting(conn, due_at)
     clock.end_impossible_waits(conn, NOW, 600)
     assert due(conn) == [then] * 4
 
 
-def test_who_was_decided_at_an_instant_to_come_is_known(conn: Connection) -> None:
+def test_decisions_in_the_future_are_found(conn: Connection) -> None:
     for user_id, at in (("u1", NOW), ("u2", NOW + 1)):
         entitlements.save(conn, "skai", user_id, Entitlement("pro", Reason.GRANT, "grant"), at)
     assert entitlements.decided_after(conn, NOW) == [("skai", "u2")]

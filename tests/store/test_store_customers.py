@@ -1,4 +1,4 @@
-"""Which Stripe customer is whose."""
+"""The app and user of each Stripe customer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def test_a_customer_is_found_by_its_user_and_by_its_id(conn: Connection) -> None
     assert customers.of_user(conn, "other", "u1") == []
 
 
-def test_adding_a_customer_again_returns_the_stored_one(conn: Connection) -> None:
+def test_adding_a_known_customer_returns_the_stored_one(conn: Connection) -> None:
     first = customers.add(conn, "skai", "u1", "cus_1", None, 100)
     assert customers.add(conn, "skai", "u1", "cus_1", "late@example.com", 200) == first
     assert customers.count_ever(conn, "skai", "u1") == 1
 
 
 @pytest.mark.parametrize(("app_id", "user_id"), [("other", "u1"), ("skai", "u2")])
-def test_a_customer_of_somebody_else_is_refused_and_stays_theirs(conn: Connection, app_id: str, user_id: str) -> None:
+def test_a_customer_of_another_user_is_refused_and_not_changed(conn: Connection, app_id: str, user_id: str) -> None:
     customers.add(conn, "skai", "u1", "cus_1", None, 100)
     with pytest.raises(Conflict):
         customers.add(conn, app_id, user_id, "cus_1", None, 200)
@@ -35,7 +35,7 @@ def test_a_customer_of_somebody_else_is_refused_and_stays_theirs(conn: Connectio
     assert (stored.app_id, stored.user_id) == ("skai", "u1")
 
 
-def test_the_newest_customer_comes_first_and_deleted_ones_never(conn: Connection) -> None:
+def test_customers_are_listed_newest_first_without_deleted_ones(conn: Connection) -> None:
     for customer_id, created_at in (("cus_1", 100), ("cus_3", 300), ("cus_2", 200)):
         customers.add(conn, "skai", "u1", customer_id, None, created_at)
     assert [customer.customer_id for customer in customers.of_user(conn, "skai", "u1")] == ["cus_3", "cus_2", "cus_1"]
@@ -48,7 +48,7 @@ def test_the_newest_customer_comes_first_and_deleted_ones_never(conn: Connection
     assert customers.count_ever(conn, "skai", "u1") == 3
 
 
-def test_the_newest_of_all_is_the_one_recorded_last_that_is_not_deleted(conn: Connection) -> None:
+def test_the_newest_customer_is_the_last_recorded_one_that_is_not_deleted(conn: Connection) -> None:
     assert customers.newest(conn) is None
     customers.add(conn, "skai", "u1", "cus_1", None, 100)
     customers.add(conn, "other", "u2", "cus_2", None, 200)

@@ -1,4 +1,4 @@
-"""T10: what is acknowledged is on the disk and not only in the kernel; kills cannot prove that, system calls can."""
+"""T10: an acknowledged write is on disk and not only in the page cache. Only system calls can prove it, not kills."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ store.close_now()
 
 
 def _steps(trace: str) -> list[str]:
-    """The order of what matters: what was printed, and what was written and synced of the WAL."""
+    """What was printed, and when the WAL was written and synced, in order."""
     steps: list[str] = []
     for line in trace.splitlines():
         if printed := re.search(r'\bwrite\(1(?:<[^>]*>)?, "(\w+)"', line):
@@ -54,7 +54,7 @@ def test_t10_the_wal_is_synced_before_a_write_is_acknowledged(tmp_path: Path) ->
 
 
 @pytest.mark.needs_postgresql
-def test_t10_postgresql_commits_are_synced_whatever_the_database_says(postgresql: Cluster) -> None:
+def test_t10_postgresql_commits_are_synced_even_if_the_database_says_otherwise(postgresql: Cluster) -> None:
     url = postgresql.new_database()
     first = Store.open(url)
     name = url.rsplit("/", 1)[1]

@@ -1,4 +1,4 @@
-"""Tiers as last decided, and their history."""
+"""The last decided entitlement of each user, and its history."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _stored(conn: Connection) -> entitlements.Stored:
     return stored
 
 
-@pytest.mark.parametrize("entitlement", [FREE, PRO], ids=["plain", "with everything"])
-def test_an_entitlement_comes_back_as_it_was_saved(conn: Connection, entitlement: Entitlement) -> None:
+@pytest.mark.parametrize("entitlement", [FREE, PRO], ids=["plain", "all fields"])
+def test_an_entitlement_is_read_as_it_was_saved(conn: Connection, entitlement: Entitlement) -> None:
     assert entitlements.get(conn, "skai", "u1") is None
     _save(conn, entitlement, 100)
     assert _stored(conn) == entitlements.Stored("skai", "u1", entitlement, version=1, changed_at=100, updated_at=100)
@@ -58,7 +58,7 @@ def test_a_change_of_tier_is_recorded_once_with_its_reason(conn: Connection) -> 
     assert entitlements.changes(conn, "skai", "u2", 10) == []
 
 
-def test_the_first_tier_of_somebody_new_is_no_change(conn: Connection) -> None:
+def test_the_default_tier_of_a_new_user_is_no_change(conn: Connection) -> None:
     assert _save(conn, FREE, 100) is None
     assert entitlements.changes(conn, "skai", "u1", 10) == []
     change = _save(conn, PRO, 200)
@@ -79,7 +79,7 @@ def test_the_version_counts_what_an_app_can_see(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
-def test_every_entitlement_is_paged_with_its_next_instant(conn: Connection, limit: int) -> None:
+def test_pages_contain_every_entitlement_with_its_next_change(conn: Connection, limit: int) -> None:
     _save(conn, PRO, 100, "u1")
     _save(conn, FREE, 100, "u2")
     _save(conn, PRO, 100, "U3")
@@ -91,7 +91,7 @@ def test_every_entitlement_is_paged_with_its_next_instant(conn: Connection, limi
     assert found == [("U3", "pro", 500), ("u1", "pro", 500), ("u2", "free", None)]
 
 
-def test_tiers_in_use_count_who_holds_them_and_not_who_has_them_by_default(conn: Connection) -> None:
+def test_tiers_in_use_count_no_users_by_default(conn: Connection) -> None:
     assert entitlements.tiers_in_use(conn) == {}
     _save(conn, PRO, 100, "u1")
     _save(conn, replace(PRO, source="grant"), 100, "u2")
@@ -100,7 +100,7 @@ def test_tiers_in_use_count_who_holds_them_and_not_who_has_them_by_default(conn:
     assert entitlements.tiers_in_use(conn) == {("skai", "pro"): 2, ("other", "pro"): 1}
 
 
-def test_users_of_a_tier_come_in_pages_and_of_this_app_only(conn: Connection) -> None:
+def test_users_of_a_tier_are_paged_for_one_app(conn: Connection) -> None:
     for user_id in ("u3", "u1", "u2"):
         _save(conn, PRO, 100, user_id)
     _save(conn, FREE, 100, "u0")
@@ -115,12 +115,12 @@ _USER_IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, ma
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(_USER_IDS | st.sampled_from(["a", "A", "b", "B", "é", "e\u0301", "-1", "_1"]), max_size=12))
-def test_pages_meet_every_user_once_in_byte_order(conn: Connection, user_ids: set[str]) -> None:
+def test_pages_contain_every_user_once_in_byte_order(conn: Connection, user_ids: set[str]) -> None:
     with conn.begin_nested() as savepoint:
         for user_id in user_ids:
             _save(conn, PRO, 100, user_id)
-        met: list[str] = []
-        while page := entitlements.users_of_tier(conn, "skai", "pro", met[-1] if met else "", 3):
-            met += page
+        found: list[str] = []
+        while page := entitlements.users_of_tier(conn, "skai", "pro", found[-1] if found else "", 3):
+            found += page
         savepoint.rollback()
-    assert met == sorted(user_ids, key=str.encode)
+    assert found == sorted(user_ids, key=str.encode)

@@ -1,4 +1,4 @@
-"""Rows that must go, on each database: a person's, an account's, old payloads; and the tombstones that stay."""
+"""Deleting the data of a user, of an account and of old events, and the tombstones that remain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAID = Entitlement("pro", Reason.ACTIVE, "subscription", "active", "cus_1", "sub
 
 
 def person(conn: Connection, user_id: str, customer_id: str) -> None:
-    """Somebody with a row in every table."""
+    """Add a user with a row in every table."""
     customers.add(conn, "skai", user_id, customer_id, None, 100)
     entitlements.save(conn, "skai", user_id, PAID, 100)
     refreshes.want(conn, "skai", user_id, 100)
@@ -53,7 +53,7 @@ def notice(conn: Connection, change_id: str, user_id: str, state: str, done_at: 
     })  # fmt: skip
 
 
-def test_one_persons_rows_go_and_anothers_stay(conn: Connection) -> None:
+def test_the_rows_of_one_user_are_deleted_and_no_others(conn: Connection) -> None:
     person(conn, "u1", "cus_1")
     person(conn, "u2", "cus_2")
     assert forgetting.remove_user(conn, "skai", "u1") == 8
@@ -72,7 +72,7 @@ def test_one_persons_rows_go_and_anothers_stay(conn: Connection) -> None:
     assert forgetting.litellm_ids_of(conn, "skai", "u2") == [("customer", "u2")]
 
 
-def test_a_tombstone_knows_its_own_and_nobody_else(conn: Connection) -> None:
+def test_a_tombstone_matches_only_its_user_or_customer(conn: Connection) -> None:
     tombstones.put_user(conn, "a", "bc", 100)
     tombstones.put_customer(conn, "cus_1", 100)
     tombstones.put_user(conn, "a", "bc", 200)
@@ -82,7 +82,7 @@ def test_a_tombstone_knows_its_own_and_nobody_else(conn: Connection) -> None:
     assert not tombstones.is_forgotten_customer(conn, "cus_2")
 
 
-def test_an_accounts_rows_go_and_what_is_ours_stays(conn: Connection) -> None:
+def test_the_rows_of_an_account_are_deleted_and_grants_and_keys_stay(conn: Connection) -> None:
     person(conn, "u1", "cus_1")
     entitlements.save(conn, "skai", "u3", Entitlement("sovereign", Reason.GRANT, "grant"), 100)
     prices.record(conn, "price_pro", "skai", "pro", None, 100)
@@ -113,40 +113,40 @@ def test_a_restored_database_has_no_old_job(conn: Connection) -> None:
     assert provisioning.get(conn, "skai", "u1") is None
     assert [each.change_id for each in notices.of_user(conn, "skai", "u1", 10)] == ["chg_done"]
     assert checkouts.get(conn, "skai", "u1") is None
-    told = litellm_ids.get(conn, "customer", "u1")
-    assert told is not None
-    assert told.digest == ""
+    stored = litellm_ids.get(conn, "customer", "u1")
+    assert stored is not None
+    assert stored.digest == ""
     assert refreshes.waiting(conn) == {("skai", "u1"): (2, 0)}
     assert begin_recovery(conn) == "restored"
 
 
-def test_only_a_store_that_never_had_a_customer_looks_for_lost_ones(conn: Connection) -> None:
+def test_only_a_store_without_customers_recovers_them_from_stripe(conn: Connection) -> None:
     assert begin_recovery(conn) == "empty"
     assert begin_recovery(conn) == "empty"  # a kill in between changes nothing
     customers.add(conn, "skai", "u1", "cus_1", None, 100)
     assert begin_recovery(conn) == "empty"
 
 
-def test_a_store_with_customers_has_nothing_to_find(conn: Connection) -> None:
+def test_a_store_with_customers_needs_no_recovery(conn: Connection) -> None:
     customers.add(conn, "skai", "u1", "cus_1", None, 100)
     assert begin_recovery(conn) == ""
 
 
-def test_old_bodies_are_emptied_in_steps_and_each_is_looked_at_once(conn: Connection) -> None:
+def test_old_bodies_are_emptied_in_pages_that_read_each_event_once(conn: Connection) -> None:
     for number, at in enumerate((10, 20, 20, 30, 99)):
         inbox.add(conn, "", f"evt_{number}", "x", None, False, None, b"{}", at)
         if number != 1:
             inbox.finish(conn, "", f"evt_{number}", "ignored", at)
-    places, after = [], (0, "")
-    while (place := forgetting.empty_events(conn, 50, after, 2)) is not None:
-        after = place
-        places.append(place)
-    assert places == [(20, "evt_1"), (30, "evt_3")]
+    positions, after = [], (0, "")
+    while (position := forgetting.empty_events(conn, 50, after, 2)) is not None:
+        after = position
+        positions.append(position)
+    assert positions == [(20, "evt_1"), (30, "evt_3")]
     bodies = {each.event_id: each.body for each in inbox.recent(conn, 10)}
     assert bodies == {"evt_0": b"", "evt_1": b"{}", "evt_2": b"", "evt_3": b"", "evt_4": b"{}"}
 
 
-def test_only_notices_that_were_taken_long_ago_are_removed(conn: Connection) -> None:
+def test_only_notices_accepted_long_ago_are_deleted(conn: Connection) -> None:
     notice(conn, "chg_old", "u1", "done", 10)
     notice(conn, "chg_new", "u1", "done", 90)
     notice(conn, "chg_dead", "u1", "dead", None)

@@ -15,7 +15,7 @@ def _add(conn: Connection, event_id: str, now: int = 100, account: str = "", bod
     return inbox.add(conn, account, event_id, "invoice.paid", "2026-10-28.endive", False, "cus_1", body, now)
 
 
-def test_an_event_is_kept_as_it_came_and_waits(conn: Connection) -> None:
+def test_an_event_is_stored_as_received_and_waits(conn: Connection) -> None:
     body = bytes(range(256))
     assert inbox.add(conn, "", "evt_1", "invoice.paid", None, True, None, body, 100)
     event = inbox.get(conn, "", "evt_1")
@@ -44,7 +44,7 @@ def test_t5_the_same_event_of_two_accounts_is_two(conn: Connection) -> None:
     assert inbox.count_waiting(conn) == 2
 
 
-def test_t5_no_account_cannot_be_null(conn: Connection) -> None:
+def test_t5_the_account_cannot_be_null(conn: Connection) -> None:
     insert = text(
         "INSERT INTO inbox (account, event_id, type, livemode, body, received_at, state, attempts, due_at, error,"
         " app_id, user_id) VALUES (NULL, 'evt_1', 't', false, :body, 1, 'waiting', 0, 1, '', '', '')"
@@ -67,7 +67,7 @@ def test_any_sequence_of_deliveries_records_each_event_once(
     assert sorted(stored) == sorted(new)
 
 
-def test_a_finished_event_waits_no_more_and_tells_whose_it_was(conn: Connection) -> None:
+def test_a_finished_event_does_not_wait_and_has_its_user(conn: Connection) -> None:
     _add(conn, "evt_1")
     inbox.finish(conn, "", "evt_1", "handled", 150, "skai", "u1")
     assert inbox.waiting(conn, 1000, 10) == []
@@ -79,7 +79,7 @@ def test_a_finished_event_waits_no_more_and_tells_whose_it_was(conn: Connection)
     assert inbox.count_waiting(conn) == 0
 
 
-def test_a_retried_event_waits_until_it_is_due_again(conn: Connection) -> None:
+def test_a_retried_event_waits_until_its_retry_is_due(conn: Connection) -> None:
     _add(conn, "evt_1")
     inbox.retry(conn, "", "evt_1", 130, "Stripe timed out")
     assert inbox.waiting(conn, 129, 10) == []
@@ -88,7 +88,7 @@ def test_a_retried_event_waits_until_it_is_due_again(conn: Connection) -> None:
     assert (event.attempts, event.due_at, event.error) == (1, 130, "Stripe timed out")
 
 
-def test_a_replayed_event_waits_as_on_the_first_day(conn: Connection) -> None:
+def test_a_replayed_event_waits_like_a_new_one(conn: Connection) -> None:
     _add(conn, "evt_1")
     inbox.retry(conn, "", "evt_1", 130, "Stripe timed out")
     inbox.finish(conn, "", "evt_1", "ignored", 150)
@@ -98,14 +98,14 @@ def test_a_replayed_event_waits_as_on_the_first_day(conn: Connection) -> None:
     assert not inbox.reopen(conn, "", "evt_2", 500)
 
 
-def test_the_longest_due_events_come_first_and_no_more_than_asked(conn: Connection) -> None:
+def test_events_are_read_longest_due_first_up_to_the_limit(conn: Connection) -> None:
     for number in (3, 1, 2):
         _add(conn, f"evt_{number}", now=number)
     assert [event.event_id for event in inbox.waiting(conn, 2, 10)] == ["evt_1", "evt_2"]
     assert [event.event_id for event in inbox.waiting(conn, 9, 2)] == ["evt_1", "evt_2"]
 
 
-def test_recent_events_are_the_newest_first_of_all_of_an_app_or_of_a_user(conn: Connection) -> None:
+def test_recent_events_are_listed_newest_first_by_app_and_user(conn: Connection) -> None:
     owners = [("", ""), ("skai", "u1"), ("skai", "u2"), ("other", "u1")]
     for number, (app_id, user_id) in enumerate(owners):
         _add(conn, f"evt_{number}", now=number)

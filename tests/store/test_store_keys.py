@@ -1,4 +1,4 @@
-"""Hashed API keys."""
+"""API keys as hashes."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def test_one_hash_is_one_key_even_after_it_was_revoked(conn: Connection) -> None
         keys.add(conn, "user", key.key_hash, "other", "u1", "", 100)
 
 
-def test_revoking_what_is_not_there_is_told(conn: Connection) -> None:
+def test_revoking_an_unknown_id_raises_not_found(conn: Connection) -> None:
     with pytest.raises(NotFound):
         keys.revoke(conn, 123456, 200)

@@ -1,4 +1,4 @@
-"""The last good tier of each subscription, in both databases."""
+"""The last good tier of each subscription."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def kept(conn: Connection, *goods: LastGoodTier) -> dict[str, LastGoodTier]:
     return last_good.of_user(conn, "skai", "u1")
 
 
-def test_what_is_kept_of_a_user_is_replaced_whole(conn: Connection) -> None:
+def test_the_last_good_tiers_of_a_user_are_replaced_together(conn: Connection) -> None:
     assert kept(conn, GOOD, OTHER) == {"sub_1": GOOD, "sub_2": OTHER}
     changed = replace(GOOD, tier="enterprise", gives=False)
     assert kept(conn, changed) == {"sub_1": changed}
     assert kept(conn) == {}
 
 
-def test_it_is_of_one_user_and_goes_with_them(conn: Connection) -> None:
+def test_a_last_good_tier_is_deleted_with_its_user(conn: Connection) -> None:
     kept(conn, GOOD)
     assert last_good.of_user(conn, "skai", "u2") == last_good.of_user(conn, "studio", "u1") == {}
     forgetting.remove_user(conn, "skai", "u1")
     assert last_good.of_user(conn, "skai", "u1") == {}
 
 
-def test_it_goes_with_the_account(conn: Connection) -> None:
+def test_a_last_good_tier_is_deleted_with_the_account(conn: Connection) -> None:
     kept(conn, GOOD)
     forgetting.remove_account(conn, (), ())
     assert last_good.of_user(conn, "skai", "u1") == {}

@@ -1,4 +1,4 @@
-"""One user's rows become another's."""
+"""Moving the rows of one user to another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from gateway.store import customers, disputes, grants, keys, moving
 
 
-def test_everything_of_one_user_becomes_the_others_and_nothing_else(conn: Connection) -> None:
+def test_all_rows_of_one_user_are_moved_and_no_others(conn: Connection) -> None:
     for app_id, user_id, customer_id in (("skai", "old", "cus_1"), ("skai", "b", "cus_2"), ("studio", "old", "cus_3")):
         customers.add(conn, app_id, user_id, customer_id, None, 1)
         keys.add(conn, "user", customer_id.encode(), app_id, user_id, "", 1)

@@ -1,4 +1,4 @@
-"""What the apps must still be told: in order for each user, under one id, the same text each time."""
+"""Notices to the apps: in order for each user, with one id and the same body each time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _due(conn: Connection, now: int = 10_000) -> list[str]:
     return [notice.change_id for notice in notices.due(conn, now, 10)]
 
 
-def test_a_notice_is_due_at_once_with_its_text_as_it_was_put(conn: Connection) -> None:
+def test_a_notice_is_due_at_once_with_its_body_unchanged(conn: Connection) -> None:
     change = _change(conn, "pro")
     body = '{"user_id": "ü\\u0001  ", "n": 1.0}'
     notices.put(conn, change, body, 100)
@@ -51,15 +51,15 @@ def test_a_notice_is_due_at_once_with_its_text_as_it_was_put(conn: Connection) -
     assert (notice.first_failed_at, notice.last_status, notice.done_at) == (None, None, None)
 
 
-def test_t24_one_change_has_one_notice_for_ever(conn: Connection) -> None:
+def test_t24_a_change_has_only_one_notice(conn: Connection) -> None:
     change = _change(conn, "pro")
     notices.put(conn, change, "{}", 100)
     with pytest.raises(IntegrityError), conn.begin_nested():
         notices.put(conn, change, "{}", 100)
 
 
-def test_a_notice_of_no_recorded_change_is_refused(conn: Connection) -> None:
-    change = Change("nobody", "skai", "u1", None, "pro", Reason.ACTIVE, 100)
+def test_a_notice_of_an_unrecorded_change_is_refused(conn: Connection) -> None:
+    change = Change("unrecorded", "skai", "u1", None, "pro", Reason.ACTIVE, 100)
     with pytest.raises(IntegrityError), conn.begin_nested():
         notices.put(conn, change, "{}", 100)
 
@@ -83,14 +83,14 @@ def test_other_users_and_apps_do_not_wait_for_each_other(conn: Connection) -> No
     assert set(_due(conn)) == put
 
 
-def test_what_is_busy_or_under_way_is_left_out(conn: Connection) -> None:
+def test_busy_apps_and_notices_under_way_are_left_out(conn: Connection) -> None:
     one, two, other = _put(conn, "pro"), _put(conn, "pro", "u2"), _put(conn, "pro", "u1", "blog")
     assert [each.change_id for each in notices.due(conn, 100, 10, under_way={one})] == [two, other]
     assert [each.change_id for each in notices.due(conn, 100, 10, busy_apps={"skai"})] == [other]
     assert [each.change_id for each in notices.due(conn, 100, 1)] == [one]
 
 
-def test_a_failure_is_counted_and_its_first_instant_kept(conn: Connection) -> None:
+def test_failures_are_counted_and_the_first_time_is_kept(conn: Connection) -> None:
     change_id = _put(conn, "pro")
     notices.retry(conn, _get(conn, change_id), 111, 500, "500 oops", 110)
     notices.retry(conn, _get(conn, change_id), 140, None, "no answer", 120)
@@ -99,7 +99,7 @@ def test_a_failure_is_counted_and_its_first_instant_kept(conn: Connection) -> No
     assert (notice.last_status, notice.error) == (None, "no answer")
 
 
-def test_done_is_the_end_of_it(conn: Connection) -> None:
+def test_a_done_notice_is_not_changed_by_a_late_result(conn: Connection) -> None:
     change_id = _put(conn, "pro")
     before = _get(conn, change_id)
     notices.retry(conn, before, 111, 500, "oops", 110)
@@ -112,7 +112,7 @@ def test_done_is_the_end_of_it(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("end", ["waiting", "done", "dead"])
-def test_a_replay_starts_anew_under_the_same_id_with_the_same_text(conn: Connection, end: str) -> None:
+def test_a_replayed_notice_has_the_same_id_and_body_and_no_failures(conn: Connection, end: str) -> None:
     change_id = _put(conn, "pro")
     notices.retry(conn, _get(conn, change_id), 700, 500, "oops", 110)
     if end == "done":
@@ -125,7 +125,7 @@ def test_a_replay_starts_anew_under_the_same_id_with_the_same_text(conn: Connect
     assert (notice.first_failed_at, notice.done_at) == (None, None)
 
 
-def test_a_replayed_notice_comes_before_the_later_ones_that_wait(conn: Connection) -> None:
+def test_a_replayed_notice_is_sent_before_later_waiting_ones(conn: Connection) -> None:
     first = _put(conn, "pro")
     notices.dead(conn, _get(conn, first), 410, "gone", 110)
     second = _put(conn, "free")
@@ -136,19 +136,19 @@ def test_a_replayed_notice_comes_before_the_later_ones_that_wait(conn: Connectio
     assert _due(conn) == [second]
 
 
-def test_a_replay_of_one_that_waits_does_not_jump_the_queue(conn: Connection) -> None:
+def test_replaying_a_waiting_notice_does_not_change_the_order(conn: Connection) -> None:
     first, second = _put(conn, "pro"), _put(conn, "free")
     notices.replay(conn, second, 120)
     assert _due(conn) == [first]
 
 
-def test_a_replay_of_nothing_is_told(conn: Connection) -> None:
-    with pytest.raises(NotFound) as told:
+def test_replaying_an_unknown_notice_raises_not_found(conn: Connection) -> None:
+    with pytest.raises(NotFound) as error:
         notices.replay(conn, "nope", 100)
-    assert told.value.code == "unknown_notice"
+    assert error.value.code == "unknown_notice"
 
 
-def test_all_that_was_given_up_is_replayed_in_order(conn: Connection) -> None:
+def test_dead_notices_are_replayed_in_order(conn: Connection) -> None:
     first, second, other = _put(conn, "pro"), _put(conn, "free"), _put(conn, "pro", "u1", "blog")
     for change_id in (first, second, other):
         notices.dead(conn, _get(conn, change_id), 410, "gone", 110)
@@ -161,7 +161,7 @@ def test_all_that_was_given_up_is_replayed_in_order(conn: Connection) -> None:
     assert _due(conn) == [first, other]
 
 
-def test_notices_are_listed_the_newest_first_by_app_and_state(conn: Connection) -> None:
+def test_notices_are_listed_newest_first_by_app_and_state(conn: Connection) -> None:
     first, second, other = _put(conn, "pro"), _put(conn, "free"), _put(conn, "pro", "u2", "blog")
     notices.done(conn, _get(conn, first), 200, 110)
 
@@ -174,7 +174,7 @@ def test_notices_are_listed_the_newest_first_by_app_and_state(conn: Connection) 
     assert [each.change_id for each in notices.of_user(conn, "skai", "u1", 10)] == [second, first]
 
 
-def test_whether_an_app_is_failing_and_what_died_later_is_known(conn: Connection) -> None:
+def test_a_failing_app_and_a_later_dead_notice_are_found(conn: Connection) -> None:
     first, second = _put(conn, "pro"), _put(conn, "free")
     assert not notices.failing(conn, "skai", 1)
     notices.retry(conn, _get(conn, first), 111, 500, "oops", 110)
@@ -189,7 +189,7 @@ def test_whether_an_app_is_failing_and_what_died_later_is_known(conn: Connection
     assert not notices.dead_after(conn, _get(conn, second))
 
 
-# Written out: the store of today writes rows of today.
+# As SQL, because the store writes rows of the newest schema.
 _ROWS_OF_VERSION_1 = (
     "INSERT INTO entitlements (app_id, user_id, tier, reason, source, changes_to_come, concerns, version, changed_at,"
     " updated_at) VALUES ('skai', 'u1', 'pro', 'active', 'subscription', '[]', '[]', 1, 100, 100)",

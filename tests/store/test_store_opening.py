@@ -1,4 +1,4 @@
-"""Opening a database: what is refused and how it is told, one instance at a time, migrations that survive anything."""
+"""Opening a database: refused URLs and files, one instance at a time, migrations that survive a kill."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from gateway.store.store import store_url
 
 
 def _refused(url: str) -> str:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as error:
         Store.open(url)
-    [problem] = told.value.problems
+    [problem] = error.value.problems
     assert problem.startswith("DATABASE_URL: ")
     return problem
 
@@ -69,7 +69,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_quoting_it(url: str, expec
     assert "hunter2" not in problem
 
 
-def test_missing_folders_are_created_and_a_relative_path_is_from_here(
+def test_missing_folders_are_created_and_a_relative_path_is_resolved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -77,19 +77,19 @@ def test_missing_folders_are_created_and_a_relative_path_is_from_here(
     assert [path.name for path in (tmp_path / "deep/er").glob("*.db")] == ["store %3F#%41.db"]
 
 
-def test_a_slash_too_many_is_no_other_file(tmp_path: Path) -> None:
+def test_an_extra_slash_names_the_same_file(tmp_path: Path) -> None:
     Store.open(f"sqlite:////{tmp_path}/store.db").close_now()
     assert (tmp_path / "store.db").is_file()
 
 
-def test_a_folder_that_cannot_be_created_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     problem = _refused(f"sqlite:///{tmp_path}/file/store.db")
     assert f"cannot write in {tmp_path}/file" in problem
     assert "mount a volume" in problem
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_its_path() -> None:
+def test_a_folder_that_cannot_be_written_is_refused_with_its_path() -> None:
     # /proc takes no files, not even from root.
     problem = _refused("sqlite:////proc/store.db")
     assert "cannot write in /proc" in problem
@@ -103,14 +103,14 @@ def test_t11_a_read_only_file_is_refused_with_its_path(tmp_path: Path) -> None:
     assert f"cannot use {path}: read-only" in problem
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    path.write_text("a letter to my landlord " * 100)
+    path.write_text("this is not a database " * 100)
     assert f"cannot use {path}: not an SQLite database" in _refused(f"sqlite:///{path}")
-    assert path.read_text() == "a letter to my landlord " * 100
+    assert path.read_text() == "this is not a database " * 100
 
 
-def test_a_locked_database_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.store.engine.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
     with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -128,7 +128,7 @@ def test_a_locked_database_is_told_as_such(tmp_path: Path, monkeypatch: pytest.M
         ("/x.db", None),
     ],
 )
-def test_t8_a_network_file_system_is_found_by_its_mount(path: str, kind: str | None) -> None:
+def test_t8_a_network_file_system_is_detected_by_its_mount(path: str, kind: str | None) -> None:
     mounts = (
         "overlay / overlay rw 0 0\nserver:/ /data nfs4 rw 0 0\n/dev/sda /data/local ext4 rw 0 0\n"
         "//s/x /with\\040space cifs rw 0 0\n/dev/sda /twice ext4 rw 0 0\nserver:/y /twice nfs rw 0 0\nrubbish\n"
@@ -142,9 +142,9 @@ def test_t8_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
-    with pytest.raises(StoreUnavailable) as told:
+    with pytest.raises(StoreUnavailable) as error:
         Store.open("postgresql://u:hunter2@127.0.0.1:1/name")
-    assert "hunter2" not in str(told.value) + told.value.detail
+    assert "hunter2" not in str(error.value) + error.value.detail
 
 
 def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
@@ -167,9 +167,9 @@ def test_a_second_instance_is_refused_until_the_first_has_stopped(
     Store.open(database_url).close_now()
 
 
-def test_an_open_that_fails_leaves_no_lock_behind(tmp_path: Path) -> None:
+def test_a_failed_open_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    path.write_text("a letter to my landlord " * 100)
+    path.write_text("this is not a database " * 100)
     _refused(f"sqlite:///{path}")
     path.unlink()
     Store.open(f"sqlite:///{path}").close_now()
@@ -198,7 +198,7 @@ from gateway.store.engine import sqlite
 sqlite.take_lock = lambda path: os.open(os.devnull, os.O_RDONLY)
 postgresql.PostgreSQL._take_lock = lambda self, conn: None
 """
-_KILLED_IN_THE_MIDDLE = """
+_KILLED_DURING_MIGRATION = """
 import os, signal
 from alembic import op
 create_table = op.create_table
@@ -223,7 +223,7 @@ def _start(stack: ExitStack, url: str, before: str = "") -> subprocess.Popen[str
     return child
 
 
-def _tell(child: subprocess.Popen[str]) -> None:
+def _go_on(child: subprocess.Popen[str]) -> None:
     assert child.stdin is not None
     child.stdin.write("go\n")
     child.stdin.flush()
@@ -234,19 +234,19 @@ def _answer(child: subprocess.Popen[str]) -> str:
     return child.stdout.readline().strip()
 
 
-def _three_at_once(url: str, before: str) -> list[str]:
+def _start_three(url: str, before: str) -> list[str]:
     with ExitStack() as stack:
         children = [_start(stack, url, before) for _ in range(3)]
         for child in children:
-            _tell(child)
+            _go_on(child)
         answers = [_answer(child) for child in children]
         for child in children:
             child.communicate("stop\n" if child.poll() is None else None, timeout=20)
     return answers
 
 
-def test_t6_of_three_that_start_at_once_one_runs_and_two_are_refused(database_url: str) -> None:
-    answers = sorted(_three_at_once(database_url, ""))
+def test_t6_of_three_simultaneous_starts_one_runs_and_two_are_refused(database_url: str) -> None:
+    answers = sorted(_start_three(database_url, ""))
     assert answers[2] == "open"
     assert all("another instance" in answer for answer in answers[:2])
     again = Store.open(database_url)
@@ -254,22 +254,22 @@ def test_t6_of_three_that_start_at_once_one_runs_and_two_are_refused(database_ur
     again.close_now()
 
 
-def test_t6_three_that_migrate_at_once_all_succeed(database_url: str) -> None:
-    assert _three_at_once(database_url, _WITHOUT_LOCK) == ["open"] * 3
+def test_t6_three_simultaneous_migrations_all_succeed(database_url: str) -> None:
+    assert _start_three(database_url, _WITHOUT_LOCK) == ["open"] * 3
 
 
-def test_t6_killed_in_the_middle_of_a_migration_it_starts_again(database_url: str) -> None:
+def test_t6_a_start_after_a_kill_during_the_migration_succeeds(database_url: str) -> None:
     with ExitStack() as stack:
-        child = _start(stack, database_url, _KILLED_IN_THE_MIDDLE)
-        _tell(child)
+        child = _start(stack, database_url, _KILLED_DURING_MIGRATION)
+        _go_on(child)
         assert child.wait(timeout=20) == -9
     again = Store.open(database_url)
     assert again.write_now(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 1))
     again.close_now()
 
 
-def test_a_database_of_another_program_is_called_that_and_left_alone(tmp_path: Path) -> None:
-    """Open WebUI has an alembic_version of its own; its tables must not get ours beside them, nor its file our WAL."""
+def test_a_database_of_another_program_is_refused_by_name_and_not_changed(tmp_path: Path) -> None:
+    """Open WebUI also has an alembic_version. Its file must not get our tables, nor be switched to WAL."""
     file = tmp_path / "webui.db"
     with closing(sqlite3.connect(file)) as conn:
         conn.executescript(
@@ -286,7 +286,7 @@ def test_a_database_of_another_program_is_called_that_and_left_alone(tmp_path: P
     assert file.read_bytes() == before
 
 
-def test_tables_of_another_program_are_not_joined_by_ours(database_url: str) -> None:
+def test_no_tables_are_created_beside_those_of_another_program(database_url: str) -> None:
     opened = Store.open(database_url)
     opened.write_now(_become_foreign)
     opened.close_now()
@@ -302,7 +302,7 @@ def _become_foreign(conn: Connection) -> None:
     conn.exec_driver_sql('CREATE TABLE "LiteLLM_UserTable" (user_id TEXT)')
 
 
-def test_looking_says_what_opening_would_and_changes_nothing(database_url: str) -> None:
+def test_the_check_refuses_what_opening_would_and_changes_nothing(database_url: str) -> None:
     check_database(database_url)
     opened = Store.open(database_url)
     check_database(database_url)  # another instance may run
@@ -312,7 +312,7 @@ def test_looking_says_what_opening_would_and_changes_nothing(database_url: str) 
         check_database(database_url)
 
 
-def test_looking_finds_a_folder_or_file_that_cannot_be_a_database(tmp_path: Path) -> None:
+def test_the_check_refuses_a_file_or_folder_that_cannot_be_a_database(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database, though longer than a header of SQLite's would be" * 20)
     with pytest.raises(ConfigError, match="not an SQLite database"):
         check_database(f"sqlite:///{tmp_path}/text")
@@ -323,12 +323,12 @@ def test_looking_finds_a_folder_or_file_that_cannot_be_a_database(tmp_path: Path
 
 
 @pytest.mark.parametrize("ask", [Store.open, check_database])
-def test_a_server_that_is_away_is_named_and_is_not_a_wrong_setting(ask: Callable[[str], object]) -> None:
-    for url, told in (
+def test_an_unreachable_server_is_named_and_is_no_configuration_error(ask: Callable[[str], object]) -> None:
+    for url, problem in (
         ("postgresql://u:hunter2@127.0.0.1:1/name", "127.0.0.1:1/name cannot be reached: Connection refused"),
         ("postgresql://u:hunter2@nohost.invalid/name", "nohost.invalid/name cannot be reached: failed to resolve host"),
     ):
-        with pytest.raises(StoreUnavailable, match=re.escape(told)) as caught:
+        with pytest.raises(StoreUnavailable, match=re.escape(problem)) as caught:
             ask(url)
         assert "hunter2" not in caught.value.message + caught.value.detail
         assert "try again" not in caught.value.message
@@ -336,27 +336,27 @@ def test_a_server_that_is_away_is_named_and_is_not_a_wrong_setting(ask: Callable
 
 @pytest.mark.needs_postgresql
 @pytest.mark.parametrize("ask", [Store.open, check_database])
-def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
+def test_a_connection_refused_by_the_server_is_a_configuration_error_with_a_remedy(
     postgresql: Cluster, ask: Callable[[str], object]
 ) -> None:
     name = make_url(postgresql.new_database()).database
     postgresql.admin(sql.SQL("DROP ROLE IF EXISTS poor"))
     postgresql.admin(sql.SQL("CREATE ROLE poor LOGIN"))
     server = f"127.0.0.1:{postgresql.port}"
-    for url, told in (
+    for url, problem in (
         (f"postgresql://nobody:hunter2@{server}/{name}", "there is no such user"),
         (f"postgresql://postgres:hunter2@{server}/none", "there is no such database"),
         (f"postgresql://postgres:hunter2@{server}/{name}?sslmode=require", "the server has no TLS"),
         (f"postgresql://poor:hunter2@{server}/{name}", "may not create tables there"),
     ):
-        with pytest.raises(ConfigError, match=told) as caught:
+        with pytest.raises(ConfigError, match=problem) as caught:
             ask(url)
         assert caught.value.message.startswith("DATABASE_URL: ")
         assert "hunter2" not in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "problem"),
     [
         ('FATAL:  password authentication failed for user "u"', "the user or the password is wrong"),
         ("fe_sendauth: no password supplied", "the server requires a password"),
@@ -366,11 +366,11 @@ def test_what_the_server_refuses_is_a_wrong_setting_with_its_remedy(
         ("connection timeout expired", None),
     ],
 )
-def test_each_refusal_of_postgresql_is_what_it_is(said: str, told: str | None) -> None:
-    cause = psycopg.OperationalError(f'connection failed: connection to server at "db", port 5432 failed: {said}')
+def test_each_message_of_postgresql_is_classified(message: str, problem: str | None) -> None:
+    cause = psycopg.OperationalError(f'connection failed: connection to server at "db", port 5432 failed: {message}')
     backend = PostgreSQL(store_url("postgresql://u:hunter2@db/name"))
     error = startup_error(backend, OperationalError("", None, cause))
     backend.close()
     assert error is not None
-    assert isinstance(error, ConfigError) == (told is not None)
-    assert (told or " ".join(said.split())) in error.message
+    assert isinstance(error, ConfigError) == (problem is not None)
+    assert (problem or " ".join(message.split())) in error.message

@@ -1,4 +1,4 @@
-"""PostgreSQL going away: the session, the server, and the lock that another instance took meanwhile."""
+"""PostgreSQL becoming unreachable: lost sessions, a restarted server, another instance that takes the lock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def url(postgresql: Cluster) -> str:
 
 @pytest.fixture
 def store(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store that probes only when it is given work, unless something is wrong."""
+    """A store that probes often after a failure."""
     monkeypatch.setattr(writer, "PROBE_SECONDS", 0.05)
     opened = Store.open(url)
     yield opened
@@ -40,14 +40,16 @@ def _put(key: str) -> Callable[[Connection], None]:
 
 
 def _cut(server: Cluster, url: str) -> None:
-    """End every session on this database, as a restart or a firewall would."""
+    """End every session of this database, like a restart or a firewall."""
     server.admin(
         sql.SQL("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s"),
         (url.rsplit("/", 1)[1],),
     )
 
 
-def test_a_cut_session_is_told_and_opened_anew(store: Store, postgresql: Cluster, url: str, until: Until) -> None:
+def test_a_terminated_session_is_reported_and_reopened(
+    store: Store, postgresql: Cluster, url: str, until: Until
+) -> None:
     store.write_now(_put("before"))
     _cut(postgresql, url)
     with pytest.raises(StoreUnavailable):
@@ -58,20 +60,18 @@ def test_a_cut_session_is_told_and_opened_anew(store: Store, postgresql: Cluster
     assert store.read_now(lambda conn: instance.get(conn, "before")) == "x"
 
 
-def test_a_reader_whose_sessions_were_cut_while_idle_does_not_notice(
-    store: Store, postgresql: Cluster, url: str
-) -> None:
+def test_a_read_after_idle_sessions_were_terminated_succeeds(store: Store, postgresql: Cluster, url: str) -> None:
     assert store.read_now(inbox.count_waiting) == 0
     _cut(postgresql, url)
     assert store.read_now(inbox.count_waiting) == 0
 
 
-def test_a_session_cut_in_a_batch_keeps_nothing_of_it(store: Store, until: Until) -> None:
+def test_a_session_terminated_in_a_batch_keeps_no_write_of_it(store: Store, until: Until) -> None:
     def cut(conn: Connection) -> None:
         conn.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
 
     def submit(conn: Connection) -> None:
-        futures.extend(store._writer.submit(job) for job in (_put("one"), cut, _put("two")))
+        futures.extend(store._writer.submit(write) for write in (_put("one"), cut, _put("two")))
 
     futures: list[object] = []
     store.write_now(submit)
@@ -82,7 +82,7 @@ def test_a_session_cut_in_a_batch_keeps_nothing_of_it(store: Store, until: Until
     assert [store.read_now(lambda conn, key=key: instance.get(conn, key)) for key in ("one", "two")] == [None, None]
 
 
-def test_a_statement_that_waits_too_long_is_told_and_keeps_the_lock(store: Store, url: str) -> None:
+def test_a_statement_timeout_is_reported_and_keeps_the_session(store: Store, url: str) -> None:
     def slow(conn: Connection) -> None:
         conn.exec_driver_sql("SET LOCAL statement_timeout = '10ms'")
         conn.exec_driver_sql("SELECT pg_sleep(5)")
@@ -94,7 +94,7 @@ def test_a_statement_that_waits_too_long_is_told_and_keeps_the_lock(store: Store
     assert session == store.write_now(lambda conn: conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
 
 
-def test_a_server_that_restarts_is_found_again(monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
+def test_the_store_reconnects_after_a_server_restart(monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
     monkeypatch.setattr(writer, "PROBE_SECONDS", 0.05)
     with cluster(require("postgresql")) as server:
         store = Store.open(server.new_database())
@@ -112,7 +112,7 @@ def test_a_server_that_restarts_is_found_again(monkeypatch: pytest.MonkeyPatch, 
             store.close_now()
 
 
-def test_a_lost_session_is_noticed_without_a_write(
+def test_a_lost_session_is_detected_without_a_write(
     url: str, postgresql: Cluster, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     monkeypatch.setattr(writer, "IDLE_PROBE_SECONDS", 0.02)
@@ -129,25 +129,25 @@ def test_a_lost_session_is_noticed_without_a_write(
     store.close_now()
 
 
-def test_an_instance_that_was_taken_over_writes_no_more(
+def test_an_instance_that_was_taken_over_cannot_write(
     store: Store, postgresql: Cluster, url: str, until: Until
 ) -> None:
     with psycopg.connect(url, autocommit=True) as rival:
         _wait_for_lock_then(rival, lambda: _cut_writer(postgresql, url))
         with pytest.raises(StoreUnavailable):
             store.write_now(_put("during"))
-    # What another instance does when it starts: from here on this one's memory is out of date.
+    # As another instance does at its start: now the memory of this one is outdated.
     with psycopg.connect(url, autocommit=True) as rival:
         rival.execute("UPDATE instance SET value = 'skpayments-other' WHERE key = 'writer'")
     until(lambda: store.lost)
     for _ in range(2):
-        with pytest.raises(StoreUnavailable) as told:
+        with pytest.raises(StoreUnavailable) as error:
             store.write_now(_put("after"))
-        assert "restart this one" in told.value.detail
+        assert "restart this one" in error.value.detail
     assert store.read_now(lambda conn: instance.get(conn, "after")) is None
 
 
-def test_a_second_instance_takes_over_from_one_whose_session_was_cut(
+def test_a_second_instance_takes_over_after_the_first_lost_its_session(
     store: Store, postgresql: Cluster, url: str, until: Until
 ) -> None:
     opened: list[Store] = []
@@ -165,12 +165,14 @@ def test_a_second_instance_takes_over_from_one_whose_session_was_cut(
     assert store.lost
 
 
-def test_its_own_dead_session_does_not_lock_it_out(store: Store, postgresql: Cluster, url: str, until: Until) -> None:
-    """A session whose client is gone may live on in the server for a while, and keeps the lock."""
+def test_an_instance_ends_its_own_lost_session_that_has_the_lock(
+    store: Store, postgresql: Cluster, url: str, until: Until
+) -> None:
+    """The server may keep a session, with its lock, for a while after its client is gone."""
     name = store.write_now(lambda conn: conn.exec_driver_sql("SHOW application_name").scalar_one())
     ghost = psycopg.connect(url, autocommit=True, application_name=name)
     try:
-        _wait_for_lock_then(ghost, lambda: _cut_writer(postgresql, url, besides=ghost.info.backend_pid))
+        _wait_for_lock_then(ghost, lambda: _cut_writer(postgresql, url, except_pid=ghost.info.backend_pid))
         with pytest.raises(StoreUnavailable):
             store.write_now(_put("during"))
         until(lambda: store.problem is None)
@@ -180,7 +182,7 @@ def test_its_own_dead_session_does_not_lock_it_out(store: Store, postgresql: Clu
 
 
 def _wait_for_lock_then(conn: psycopg.Connection, cut: Callable[[], None]) -> None:
-    """Queue for the instance lock, cut who holds it, and come back as its holder."""
+    """Queue for the instance lock, end its session, and return with the lock."""
     waiting = threading.Thread(target=lambda: conn.execute("SELECT pg_advisory_lock(%s::bigint)", (_LOCK,)))
     waiting.start()
     cut()
@@ -192,8 +194,8 @@ def _waits_for_lock(server: Cluster) -> bool:
     return server.admin(sql.SQL("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")) != []
 
 
-def _cut_writer(server: Cluster, url: str, besides: int = 0) -> None:
-    """End the session that holds the instance lock, once somebody waits for it."""
+def _cut_writer(server: Cluster, url: str, except_pid: int = 0) -> None:
+    """End the session that holds the instance lock, once another session waits for it."""
     while not _waits_for_lock(server):
         pass
     server.admin(
@@ -201,5 +203,5 @@ def _cut_writer(server: Cluster, url: str, besides: int = 0) -> None:
             "SELECT pg_terminate_backend(l.pid, 10000) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
             " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = %s AND l.pid <> %s"
         ),
-        (url.rsplit("/", 1)[1], besides),
+        (url.rsplit("/", 1)[1], except_pid),
     )

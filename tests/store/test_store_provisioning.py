@@ -94,7 +94,7 @@ def test_all_dead_jobs_are_revived_at_once(conn: Connection) -> None:
     assert provisioning.counts(conn) == {"waiting": 3, "done": 0, "dead": 0}
 
 
-def test_the_longest_due_come_first_and_no_more_than_asked(conn: Connection) -> None:
+def test_jobs_are_read_longest_due_first_up_to_the_limit(conn: Connection) -> None:
     for now, user_id in ((103, "c"), (101, "a"), (102, "b")):
         _put(conn, now, user_id)
     assert [job.user_id for job in provisioning.due(conn, 200, 2)] == ["a", "b"]

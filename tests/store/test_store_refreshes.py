@@ -1,4 +1,4 @@
-"""Who must be read from Stripe again, and who is doing it."""
+"""Requested refreshes and their leases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _lease(conn: Connection, now: int, owner: str = ME, seconds: int = 60) -> Le
     return lease
 
 
-def test_what_is_wanted_is_leased_once(conn: Connection) -> None:
+def test_a_requested_refresh_is_leased_once(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     assert refreshes.count_waiting(conn) == 1
     lease = _lease(conn, 100)
@@ -26,7 +26,7 @@ def test_what_is_wanted_is_leased_once(conn: Connection) -> None:
     assert refreshes.lease(conn, ME, 159, 60, 10) == []
 
 
-def test_wanting_many_times_is_served_by_one_refresh(conn: Connection) -> None:
+def test_one_refresh_serves_all_earlier_requests(conn: Connection) -> None:
     for now in (100, 101, 102):
         refreshes.want(conn, "skai", "u1", now)
     lease = _lease(conn, 102)
@@ -36,19 +36,19 @@ def test_wanting_many_times_is_served_by_one_refresh(conn: Connection) -> None:
     assert refreshes.count_waiting(conn) == 0
 
 
-def test_what_is_wanted_during_a_refresh_is_refreshed_again_at_once(conn: Connection) -> None:
+def test_a_request_during_a_refresh_causes_another_at_once(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     lease = _lease(conn, 100)
     refreshes.want(conn, "skai", "u1", 101)
     assert refreshes.finish(conn, lease, ME, 102, 5000)
     assert refreshes.count_waiting(conn) == 1
-    again = _lease(conn, 102)
-    assert again.wanted == 2
-    assert refreshes.finish(conn, again, ME, 103, 5000)
+    second = _lease(conn, 102)
+    assert second.wanted == 2
+    assert refreshes.finish(conn, second, ME, 103, 5000)
     assert refreshes.count_waiting(conn) == 0
 
 
-def test_a_timer_brings_a_refresh_when_its_time_has_come(conn: Connection) -> None:
+def test_a_timer_makes_a_refresh_due(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     assert refreshes.finish(conn, _lease(conn, 100), ME, 101, 500)
     assert refreshes.count_waiting(conn) == 0
@@ -58,7 +58,7 @@ def test_a_timer_brings_a_refresh_when_its_time_has_come(conn: Connection) -> No
     assert refreshes.lease(conn, ME, 10_000, 60, 10) == []
 
 
-def test_a_timer_whose_refresh_failed_is_tried_again(conn: Connection) -> None:
+def test_a_failed_refresh_by_timer_is_retried(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     refreshes.finish(conn, _lease(conn, 100), ME, 101, 500)
     refreshes.fail(conn, _lease(conn, 500), ME, 530, "Stripe timed out")
@@ -66,7 +66,7 @@ def test_a_timer_whose_refresh_failed_is_tried_again(conn: Connection) -> None:
     assert _lease(conn, 530).attempts == 1
 
 
-def test_a_failed_refresh_waits_for_its_retry_unless_it_is_wanted_anew(conn: Connection) -> None:
+def test_a_failed_refresh_waits_for_its_retry_unless_requested_again(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     refreshes.fail(conn, _lease(conn, 100), ME, 160, "Stripe timed out")
     assert refreshes.lease(conn, ME, 159, 60, 10) == []
@@ -78,7 +78,7 @@ def test_a_failed_refresh_waits_for_its_retry_unless_it_is_wanted_anew(conn: Con
     assert (lease.wanted, lease.attempts) == (2, 0)
 
 
-def test_what_is_wanted_during_a_failing_refresh_does_not_wait_for_its_retry(conn: Connection) -> None:
+def test_a_request_during_a_failing_refresh_does_not_wait_for_the_retry(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     lease = _lease(conn, 100)
     refreshes.want(conn, "skai", "u1", 101)
@@ -86,7 +86,7 @@ def test_what_is_wanted_during_a_failing_refresh_does_not_wait_for_its_retry(con
     assert _lease(conn, 102).wanted == 2
 
 
-def test_a_finished_refresh_forgets_its_failures(conn: Connection) -> None:
+def test_a_finished_refresh_clears_its_failures(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     refreshes.fail(conn, _lease(conn, 100), ME, 160, "Stripe timed out")
     refreshes.finish(conn, _lease(conn, 160), ME, 161, None)
@@ -96,7 +96,7 @@ def test_a_finished_refresh_forgets_its_failures(conn: Connection) -> None:
     assert refreshes.of_user(conn, "skai", "u2") is None
 
 
-def test_a_lease_that_ran_out_is_lost_and_can_be_taken_by_another(conn: Connection) -> None:
+def test_an_expired_lease_is_lost_and_can_be_taken_by_another(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
     lease = _lease(conn, 100)
     assert refreshes.holds(conn, lease, ME, 159)
@@ -104,30 +104,30 @@ def test_a_lease_that_ran_out_is_lost_and_can_be_taken_by_another(conn: Connecti
     assert not refreshes.holds(conn, lease, ME, 160)
     assert not refreshes.finish(conn, lease, ME, 160, None)
     taken = _lease(conn, 160, OTHER)
-    refreshes.fail(conn, lease, ME, 9000, "too late to say")
+    refreshes.fail(conn, lease, ME, 9000, "too late")
     assert refreshes.holds(conn, taken, OTHER, 161)
     assert refreshes.finish(conn, taken, OTHER, 161, None)
 
 
-def test_a_worker_that_overslept_cannot_finish_a_later_lease_of_the_same_owner(conn: Connection) -> None:
+def test_an_expired_lease_cannot_finish_a_later_one_of_the_same_owner(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
-    slept = _lease(conn, 100)
+    expired = _lease(conn, 100)
     later = _lease(conn, 200)
-    assert not refreshes.holds(conn, slept, ME, 201)
-    assert not refreshes.finish(conn, slept, ME, 201, None)
+    assert not refreshes.holds(conn, expired, ME, 201)
+    assert not refreshes.finish(conn, expired, ME, 201, None)
     assert refreshes.count_waiting(conn) == 1
     assert refreshes.finish(conn, later, ME, 201, None)
 
 
-def test_at_start_every_lease_is_void(conn: Connection) -> None:
+def test_release_all_revokes_every_lease(conn: Connection) -> None:
     refreshes.want(conn, "skai", "u1", 100)
-    dead = _lease(conn, 100)
+    lease = _lease(conn, 100)
     refreshes.release_all(conn)
-    assert not refreshes.holds(conn, dead, ME, 101)
+    assert not refreshes.holds(conn, lease, ME, 101)
     assert _lease(conn, 101).user_id == "u1"
 
 
-def test_users_do_not_wait_for_each_other_and_the_longest_due_comes_first(conn: Connection) -> None:
+def test_users_are_leased_longest_due_first_and_not_blocked_by_others(conn: Connection) -> None:
     for user_id, now in (("u3", 103), ("u1", 101), ("u2", 102)):
         refreshes.want(conn, "skai", user_id, now)
     assert [lease.user_id for lease in refreshes.lease(conn, ME, 110, 60, 2)] == ["u1", "u2"]
@@ -139,7 +139,7 @@ _STEPS = st.lists(st.sampled_from(["want", "lease", "finish", "timer", "fail", "
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_STEPS)
-def test_whatever_happens_a_wanted_refresh_is_never_forgotten(conn: Connection, steps: list[str]) -> None:
+def test_a_requested_refresh_is_never_lost(conn: Connection, steps: list[str]) -> None:
     with conn.begin_nested() as savepoint:
         wanted, served = _play(conn, steps)
         savepoint.rollback()
@@ -147,22 +147,22 @@ def test_whatever_happens_a_wanted_refresh_is_never_forgotten(conn: Connection, 
 
 
 def _play(conn: Connection, steps: list[str]) -> tuple[int, int]:
-    """How often a refresh was wanted, and what the last finished one served, once all failures are over."""
+    """The number of requests, and the number that the last finished refresh served after all failures."""
     now, wanted, served = 100, 0, 0
-    held: list[Lease] = []
+    leases: list[Lease] = []
     for step in [*steps, "sleep", "lease", "finish", "lease", "finish"]:
         now += 1
         if step == "want":
             refreshes.want(conn, "skai", "u1", now)
             wanted += 1
         elif step == "lease":
-            held += refreshes.lease(conn, ME, now, 60, 10)
-        elif step in ("finish", "timer") and held:
-            lease = held.pop()
+            leases += refreshes.lease(conn, ME, now, 60, 10)
+        elif step in ("finish", "timer") and leases:
+            lease = leases.pop()
             if refreshes.finish(conn, lease, ME, now, now + 500 if step == "timer" else None):
                 served = lease.wanted
-        elif step == "fail" and held:
-            refreshes.fail(conn, held.pop(), ME, now + 300, "Stripe timed out")
+        elif step == "fail" and leases:
+            refreshes.fail(conn, leases.pop(), ME, now + 300, "Stripe timed out")
         elif step == "sleep":
             now += 1000
         elif step == "restart":
@@ -170,7 +170,7 @@ def _play(conn: Connection, steps: list[str]) -> tuple[int, int]:
     return wanted, served
 
 
-def test_a_revoked_lease_writes_nothing_and_leaves_the_user_to_be_leased_again(conn: Connection) -> None:
+def test_after_a_revoked_lease_the_user_can_be_leased_again(conn: Connection) -> None:
     for user_id in ("u1", "u2"):
         refreshes.want(conn, "skai", user_id, 100)
     first, second = refreshes.lease(conn, ME, 100, 60, 10)

@@ -1,4 +1,4 @@
-"""The migrations make the schema; hot queries use its indexes."""
+"""The migrations create the schema; hot queries use its indexes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ HOT = {
 
 @pytest.mark.parametrize("query", HOT.values(), ids=HOT.keys())
 @pytest.mark.parametrize("conn", ["sqlite"], indirect=True)
-def test_a_hot_query_reads_no_whole_table(conn: Connection, query: Callable[[Connection], object]) -> None:
+def test_a_hot_query_scans_no_whole_table(conn: Connection, query: Callable[[Connection], object]) -> None:
     with _statements(conn) as statements:
         query(conn)
     assert statements
@@ -103,14 +103,14 @@ def test_a_hot_query_reads_no_whole_table(conn: Connection, query: Callable[[Con
 
 @contextmanager
 def _statements(conn: Connection) -> Iterator[list[tuple[str, tuple[object, ...]]]]:
-    seen: list[tuple[str, tuple[object, ...]]] = []
+    statements: list[tuple[str, tuple[object, ...]]] = []
 
     def listen(_conn: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
-        seen.append((statement, parameters))
+        statements.append((statement, parameters))
 
     event.listen(conn, "before_cursor_execute", listen)
     try:
-        yield seen
+        yield statements
     finally:
         event.remove(conn, "before_cursor_execute", listen)
 

@@ -1,4 +1,4 @@
-"""A database of an older version is brought to the newest schema with everything that is in it."""
+"""A database of an older version is migrated with all its rows."""
 
 from __future__ import annotations
 

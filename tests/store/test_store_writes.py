@@ -1,4 +1,4 @@
-"""Writes and reads through the store: together where they wait together, each for itself where one fails."""
+"""Writes and reads through the store: queued writes are committed together, and fail separately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Until = Callable[[Callable[[], bool]], None]
 
 
 class _Blocked:
-    """Holds the writer in a job while the block runs, so that what is submitted meanwhile waits together."""
+    """Blocks the writer thread during the with block, so that writes are queued together."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class _Blocked:
         self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> None:
-        self._done = self._pool.submit(self._store.write_now, self._hold)
+        self._done = self._pool.submit(self._store.write_now, self._block)
         assert self._entered.wait(10)
 
     def __exit__(self, *_: object) -> None:
@@ -36,7 +36,7 @@ class _Blocked:
         self._done.result(10)
         self._pool.shutdown()
 
-    def _hold(self, _conn: Connection) -> None:
+    def _block(self, _conn: Connection) -> None:
         self._entered.set()
         assert self._leave.wait(10)
 
@@ -49,7 +49,7 @@ def _get(store: Store, key: str) -> str | None:
     return store.read_now(lambda conn: instance.get(conn, key))
 
 
-async def test_what_was_written_is_read_by_this_and_the_next_instance(database_url: str) -> None:
+async def test_a_write_is_read_by_this_and_the_next_instance(database_url: str) -> None:
     store = Store.open(database_url)
     assert await store.write(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 100))
     assert await store.read(inbox.count_waiting) == 1
@@ -59,7 +59,7 @@ async def test_what_was_written_is_read_by_this_and_the_next_instance(database_u
     await again.close()
 
 
-async def test_writes_that_wait_together_are_committed_together(store: Store, until: Until) -> None:
+async def test_queued_writes_are_committed_together(store: Store, until: Until) -> None:
     before = store.commits
     with _Blocked(store):
         tasks = [asyncio.create_task(store.write(_put(f"k{number}"))) for number in range(200)]
@@ -70,7 +70,7 @@ async def test_writes_that_wait_together_are_committed_together(store: Store, un
     assert all(_get(store, f"k{number}") == "x" for number in range(200))
 
 
-async def test_a_failing_job_takes_back_only_what_it_wrote(store: Store) -> None:
+async def test_a_failing_write_rolls_back_only_itself(store: Store) -> None:
     def bad(conn: Connection) -> None:
         instance.put(conn, "bad", "x")
         raise ValueError("no")
@@ -84,8 +84,8 @@ async def test_a_failing_job_takes_back_only_what_it_wrote(store: Store) -> None
         customers.add(conn, "skai", "u2", "cus_1", None, 1)
 
     with _Blocked(store):
-        jobs = [_put("before"), bad, _put("between"), worse, conflicting, _put("after")]
-        tasks = [asyncio.create_task(store.write(job)) for job in jobs]
+        writes = [_put("before"), bad, _put("between"), worse, conflicting, _put("after")]
+        tasks = [asyncio.create_task(store.write(write)) for write in writes]
         await asyncio.sleep(0)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [
@@ -97,7 +97,7 @@ async def test_a_failing_job_takes_back_only_what_it_wrote(store: Store) -> None
     assert store.problem is None
 
 
-def test_a_job_that_fails_alone_leaves_nothing(store: Store) -> None:
+def test_a_single_failing_write_is_rolled_back(store: Store) -> None:
     def bad(conn: Connection) -> None:
         instance.put(conn, "bad", "x")
         raise ValueError("no")
@@ -109,7 +109,7 @@ def test_a_job_that_fails_alone_leaves_nothing(store: Store) -> None:
     assert _get(store, "good") == "x"
 
 
-def test_a_job_that_exits_ends_only_itself(store: Store) -> None:
+def test_a_write_that_raises_system_exit_does_not_stop_the_writer(store: Store) -> None:
     def leave(_conn: Connection) -> None:
         raise SystemExit(3)
 
@@ -129,7 +129,7 @@ async def test_a_cancelled_caller_does_not_cancel_its_write(store: Store) -> Non
     assert _get(store, "cancelled") == "x"
 
 
-async def test_closing_finishes_what_waits(database_url: str) -> None:
+async def test_close_finishes_queued_writes(database_url: str) -> None:
     store = Store.open(database_url)
     with _Blocked(store):
         tasks = [asyncio.create_task(store.write(_put(f"k{number}"))) for number in range(1200)]
@@ -155,7 +155,7 @@ async def test_a_closed_store_refuses_reads_and_writes(database_url: str) -> Non
         store.read_now(inbox.count_waiting)
 
 
-async def test_more_than_can_wait_is_refused_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_to_a_full_queue_is_refused_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "MAX_WAITING", 3)
     with _Blocked(store):
         tasks = [asyncio.create_task(store.write(_put(f"k{number}"))) for number in range(3)]
@@ -166,7 +166,7 @@ async def test_more_than_can_wait_is_refused_at_once(store: Store, monkeypatch: 
     assert _get(store, "too many") is None
 
 
-async def test_a_query_sees_one_snapshot_and_waits_for_no_writer(store: Store) -> None:
+async def test_a_query_reads_one_snapshot_and_does_not_wait_for_the_writer(store: Store) -> None:
     store.write_now(_put("key", "old"))
 
     def twice(conn: Connection) -> tuple[str | None, str | None]:
@@ -184,14 +184,14 @@ def test_a_query_cannot_write(store: Store) -> None:
     assert _get(store, "sneaked") is None
 
 
-def test_a_mistake_in_a_query_is_told_as_it_is(store: Store) -> None:
+def test_an_error_in_a_statement_is_raised_unchanged(store: Store) -> None:
     def mistaken(conn: Connection) -> None:
         conn.exec_driver_sql("SELECT * FROM no_such_table")
 
-    with pytest.raises(Exception, match="no_such_table") as told:
+    with pytest.raises(Exception, match="no_such_table") as error:
         store.read_now(mistaken)
-    assert not isinstance(told.value, StoreUnavailable)
-    with pytest.raises(Exception, match="no_such_table") as told:
+    assert not isinstance(error.value, StoreUnavailable)
+    with pytest.raises(Exception, match="no_such_table") as error:
         store.write_now(mistaken)
-    assert not isinstance(told.value, StoreUnavailable)
+    assert not isinstance(error.value, StoreUnavailable)
     assert store.problem is None
