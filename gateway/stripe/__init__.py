@@ -1,1 +1,1 @@
-"""Stripe over raw HTTPS: form encoding, calls, retries, webhook signatures. No rule about tiers."""
+"""Stripe's API over raw HTTPS, with typed values: resources, retries, errors, webhooks. No rule about tiers."""

@@ -9,7 +9,7 @@ from gateway.stripe.event_content import DISPUTE, FRAUD_WARNING, EventObject
 from gateway.stripe.fields import Raw, amount, instant, list_items, reference_id, required_text
 from gateway.stripe.invoices import invoice_paid_by, last_period_end, subscription_of
 from gateway.stripe.transport import Transport
-from gateway.tiers.model import Contested, Dispute, FraudWarning, Refund
+from gateway.tiers.model import Dispute, DisputeOrRefund, FraudWarning, Refund
 
 _MONTH_SECONDS = 31 * 86_400
 
@@ -18,10 +18,10 @@ class Disputes:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def get(self, kind: str, object_id: str, customer_id: str) -> Contested | None:
+    async def get(self, kind: str, object_id: str, customer_id: str) -> DisputeOrRefund | None:
         """A dispute, the refund of a charge, or a fraud warning: `kind` is Stripe's name of the object.
 
-        None if Stripe has no such object. `customer_id` is whose charge it is, which a dispute does not name.
+        None if Stripe has no such object. `customer_id` is the charge's customer, which a dispute does not name.
         """
         try:
             raw = await self._transport.get(EventObject(kind, object_id).path)

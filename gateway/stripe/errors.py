@@ -20,7 +20,7 @@ def is_transient(status: int) -> bool:
 class StripeError(UpstreamFailed):
     """Stripe answered with an error. `stripe_code` is Stripe's own (`resource_missing`, `rate_limit` …).
 
-    `retryable`: a later try may succeed. `retry_now`: Stripe allows a retry at once or, if it says so, after
+    `retryable`: a later try may succeed. `retry_now`: Stripe allows a retry at once or, if it asks for that, after
     `retry_after_seconds`. `replayed`: the answer was saved under our idempotency key by an earlier call, and stays the
     same for a day.
     """

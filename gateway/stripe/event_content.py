@@ -1,4 +1,4 @@
-"""What a webhook event says: its own fields, and the object that it is about. Pure.
+"""The content of a webhook event: its own fields, and the object that it is about. Pure.
 
 The object is named by kind and id. A URL that stands in the event is never used.
 """
@@ -38,7 +38,7 @@ _OBJECT_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class EventObject:
-    """An object that the API can be asked for. `kind` is Stripe's name of it."""
+    """An object of the API. `kind` is Stripe's name of it."""
 
     kind: str
     object_id: str
@@ -55,7 +55,7 @@ class EventObject:
 
 @dataclass(frozen=True, slots=True)
 class EventHeader:
-    """What an event says about itself. `customer_id` None: it names none; `account` '': our own."""
+    """The fields of an event itself. `customer_id` None: it names none; `account` '': our own."""
 
     event_id: str
     event_type: str
@@ -67,7 +67,7 @@ class EventHeader:
 
 @dataclass(frozen=True, slots=True)
 class EventContent:
-    """What an event is about. `subject` None: nothing that the API could be asked for.
+    """What an event is about. `subject` None: no object that could be fetched.
 
     `snapshot_event_id` is of a thin event: the snapshot event about the same change.
     """
@@ -84,7 +84,7 @@ class EventContent:
 
 
 def parse_event(body: bytes) -> EventHeader:
-    """What a snapshot (`event`) or thin (`v2.core.event`) event says about itself. Raises `InvalidInput`."""
+    """The fields of a snapshot (`event`) or thin (`v2.core.event`) event. Raises `InvalidInput`."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:
@@ -121,7 +121,7 @@ def event_content(body: bytes) -> EventContent:
 
 
 def customer_of(answer: Mapping[str, Any]) -> str | None:
-    """The customer that an object is, or belongs to, or whose charge it is about; None if it names none."""
+    """The customer that an object is, belongs to, or names by its charge; None if there is none."""
     if answer.get("object") == "customer":
         return _object_id(answer.get("id"))
     found, charge = answer.get("customer"), answer.get("charge")
@@ -150,5 +150,5 @@ def _word(value: Any) -> str | None:
 
 
 def _object_id(value: Any) -> str | None:
-    """An id of Stripe's form, else None: anything else is neither stored nor asked for."""
+    """An id of Stripe's form, else None: anything else is neither stored nor fetched."""
     return value if isinstance(value, str) and _OBJECT_ID.fullmatch(value) else None

@@ -1,6 +1,6 @@
-"""Lists inside Stripe's objects. Stripe puts only their first page there; the rest is behind the list's `url`.
+"""Completes lists inside Stripe's objects, such as invoice lines: Stripe includes only the first page of them.
 
-Whatever leaves the client is complete, so that nobody decides from a part: invoice lines, subscription items, refunds.
+The rest is at the list's `url`. Every object that `Transport` returns is complete.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _URL = re.compile(r"(/v[12](?:/[A-Za-z0-9_-]+)+)(?:\?([A-Za-z0-9_.~%&=\[\]-]*))?
 
 
 async def complete(document: dict[str, Any], pages: Pages) -> None:
-    """Fill every partial list inside `document` in place; a list that is `document` itself is its reader's to page.
+    """Fill every partial list inside `document` in place; not `document` itself, which `Transport.pages` continues.
 
     `pages(path, params)` reads a list whole. Raises `UpstreamFailed` for a list that cannot be completed.
     """
     inside = document["data"] if document.get("object") == "list" and "data" in document else list(document.values())
     for partial in list(_partial_lists(inside)):
         path, params = _next_page(partial)
-        # From its start: nobody promises that the part began where the list begins.
+        # From the start: the included part may begin elsewhere.
         partial["data"] = [item async for page in pages(path, params) for item in page]
         partial["has_more"] = False
 
@@ -34,7 +34,7 @@ def _partial_lists(value: Any) -> Iterator[dict[str, Any]]:
         for item in value:
             yield from _partial_lists(item)
     elif isinstance(value, dict):
-        if value.get("object") == "event":  # a snapshot of the past, of which only ids are read
+        if value.get("object") == "event":  # a snapshot, of which only ids are read
             return
         if value.get("object") == "list" and value.get("has_more") is True:
             yield value  # what is inside of it is read anew, and completed then

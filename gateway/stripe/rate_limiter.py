@@ -1,4 +1,4 @@
-"""Keeps our requests under Stripe's limits, so that 429 is the exception. Reads a clock, sleeps for nobody.
+"""Keeps our requests under Stripe's rate limits. Computes delays; the caller sleeps.
 
 Source: docs.stripe.com/rate-limits: 25 requests a second for each endpoint by default.
 """
@@ -12,7 +12,7 @@ PER_SECOND = 18.0
 BURST = 5
 """At most 18 + 5 in any second: the 25 are counted where our requests arrive, and some travel faster than others."""
 
-# What is no word of Stripe's paths is an id: those of prices and products may look like any word.
+# Any other path segment is an id: ids of prices and products may look like any word.
 _PATH_WORDS = frozenset((
     "v1", "v2", "account", "active_entitlements", "billing_portal", "cancel", "charges", "checkout", "close",
     "configurations", "core", "create_preview", "customers", "disputes", "early_fraud_warnings", "entitlements",
@@ -40,12 +40,12 @@ class RateLimiter:
         self._full_at: dict[str, float] = {}
 
     def reserve(self, name: str) -> float:
-        """Take the next place in the line; how many seconds from now it is, 0 for at once."""
+        """Reserve the next slot; returns the seconds until it, 0 for at once."""
         now = self._now()
         full_at = max(self._full_at.get(name, now), now)
         self._full_at[name] = full_at + self._interval
         return max(0.0, full_at - self._burst_seconds - now)
 
     def pause(self, name: str, seconds: float) -> None:
-        """Stripe has had enough: whoever takes a place from now on waits for so long, and nobody then in a burst."""
+        """Delay all slots from now on by this long, and allow no burst then: Stripe answered 429."""
         self._full_at[name] = max(self._full_at.get(name, 0.0), self._now() + seconds + self._burst_seconds)

@@ -1,4 +1,4 @@
-"""Webhook signatures. Stricter than Stripe's own library, and never a crash on hostile bytes. Pure.
+"""Webhook signatures. Stricter than Stripe's own library; malformed input never raises anything else. Pure.
 
 Source: facts of stripe-python 16.1.0 `_webhook.py`: v1 = hex(HMAC-SHA256(whole secret, t + "." + raw body)).
 """
@@ -15,7 +15,7 @@ from gateway.settings import Secret
 
 TOLERANCE_SECONDS = 300
 MAX_STALE_SECONDS = 7 * 86_400
-"""A header older than this is a replay or junk: not even the body is read to find out which."""
+"""A header that is older is refused before the body is read."""
 MAX_HEADER_BYTES = 4096
 MAX_PARTS = 100
 _TIMESTAMP = re.compile(r"t=([0-9]{1,12})")
@@ -23,11 +23,10 @@ _V1 = re.compile(r"v1=([0-9a-f]{64})")
 
 
 def check_header(header: str, now: float, clock_ahead_seconds: int | None = None) -> None:
-    """Return if it is worth reading the body. Raises `BadSignature`.
+    """Return if the body should be read. Raises `BadSignature`.
 
-    Junk is refused here, so that it costs nothing. A header that is up to a week off is let through, or one that is as
-    far off as our clock is known to be: only the body tells whether Stripe has signed it, and then it is our clock
-    that a person must hear of.
+    Invalid headers are refused here, before they cost anything. A timestamp up to a week off passes, as does one that
+    is off by as much as our clock: if the body then proves to be signed by Stripe, our clock is wrong and is alerted.
     """
     skew = _skew(_read(header)[0], now)
     if abs(skew) > MAX_STALE_SECONDS and abs(skew - (clock_ahead_seconds or 0)) > TOLERANCE_SECONDS:
@@ -67,12 +66,12 @@ def _stale(skew_seconds: int) -> BadSignature:
 def verify(body: bytes, header: str, secrets: Iterable[Secret], now: float) -> None:
     """Return if any v1 signature was made with any of `secrets` over these bytes, at most 300 s from `now`.
 
-    Else raises `BadSignature`; with the code `stale_signature` only where the signature itself is good: a replay, or a
-    clock that is off.
+    Else raises `BadSignature`; with the code `stale_signature` only where the signature itself is valid: a replay, or a
+    wrong clock.
     """
     signed_at, signatures = _read(header)
     message = b"%d.%s" % (signed_at, body)
-    # Every pair is compared, so that the time taken does not tell which secret or signature came close.
+    # Every pair is compared: the time must not depend on which secret or signature matches.
     matched = False
     for secret in secrets:
         expected = hmac.digest(secret.reveal().encode(), message, hashlib.sha256)

@@ -1,7 +1,7 @@
-"""Calls to Stripe's API: one request, retried as Stripe says, its errors translated.
+"""Sends requests to Stripe's API: retries, rate limits, rolled keys, pagination.
 
-Source of the retry order: stripe-python `_http_client.py`; 429 is backed off by us, the library leaves it. 409 and 429
-`lock_timeout` (another request changes the same object) are tried again as any other.
+Source of the retry rules: stripe-python `_http_client.py`. Unlike the library, 429 is retried too. 409 and 429
+`lock_timeout` (another request changes the same object) are retried like any other.
 """
 
 from __future__ import annotations
@@ -97,19 +97,19 @@ class Transport:
             page = await self.get(path, {**(params or {}), "limit": _PAGE, "starting_after": after})
             items = page.get("data")
             if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-                raise UpstreamFailed("Stripe answered something that is no list.", detail=path)
+                raise UpstreamFailed("Stripe answered something that is not a list.", detail=path)
             yield items
             if not page.get("has_more"):
                 return
             last = items[-1].get("id") if items else None
-            if not isinstance(last, str) or last == after:  # nothing, or the same page for ever
-                raise UpstreamFailed("Stripe answered a list that does not go on.", detail=path)
+            if not isinstance(last, str) or last == after:  # nothing, or the same page again
+                raise UpstreamFailed("Stripe answered a list without a next page.", detail=path)
             after = last
 
     async def _request(
         self, method: str, path: str, body: str | None, idempotency_key: str | None, query: str = ""
     ) -> StripeObject:
-        """What Stripe answers, with every list inside it complete."""
+        """Stripe's answer, with every list inside it complete."""
         answer = await self._with_retries(method, path, query, body, idempotency_key)
         await complete(answer, self.pages)
         return answer
@@ -126,11 +126,11 @@ class Transport:
             except UpstreamFailed as exc:
                 retry_after = self._note_retry_after(exc, method, path)
                 if isinstance(exc, StripeError):
-                    # What is replayed to a retry was saved by this very call.
+                    # An answer replayed to a retry was saved by this very call.
                     saved_before = exc.replayed if attempt == 1 else saved_before
                     exc.replayed = saved_before
-                again = exc.retry_now if isinstance(exc, StripeError) else exc.retryable
-                if not again or attempt == self._attempts:
+                retry = exc.retry_now if isinstance(exc, StripeError) else exc.retryable
+                if not retry or attempt == self._attempts:
                     raise
                 log.warning(
                     "stripe_call_retried",
@@ -148,7 +148,7 @@ class Transport:
             await self._sleep(wait)
 
     def _note_retry_after(self, exc: UpstreamFailed, method: str, path: str) -> int:
-        """For how long Stripe does not want to see us; where it is about the endpoint, everybody waits."""
+        """The seconds that Stripe asks to wait. After `rate_limit` all calls of that endpoint wait."""
         if not isinstance(exc, StripeError):
             return 0
         if self._rate_limiter and exc.status == 429 and exc.stripe_code == "rate_limit":
@@ -158,7 +158,7 @@ class Transport:
     async def _with_rolled_keys(
         self, method: str, url: URL, body: str | None, idempotency_key: str | None
     ) -> StripeObject:
-        """The newest key first; an older one only where Stripe does not know the newer yet or any more."""
+        """With the newest key; with an older one only if Stripe rejects the newer with 401."""
         for place, key in enumerate(self._keys):
             try:
                 return await self._once(method, url, body, idempotency_key, key.reveal())
@@ -245,9 +245,9 @@ def _retry_now(response: aiohttp.ClientResponse) -> bool:
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> int:
-    """Seconds; 0 where nothing is said, or no number."""
-    told = response.headers.get("Retry-After", "")
-    return int(told) if told.isascii() and told.isdigit() and len(told) < 7 else 0
+    """Seconds; 0 where the header is missing or no number."""
+    value = response.headers.get("Retry-After", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 7 else 0
 
 
 def _replayed(response: aiohttp.ClientResponse) -> bool:

@@ -1,1 +1,1 @@
-"""What Stripe says → Entitlement, and why: both API shapes, the status table, grace, grants. Pure."""
+"""The tier decision: subscriptions, invoices, disputes and grants → Entitlement, and why. Pure."""

@@ -1,8 +1,8 @@
-"""What one subscription gives at an instant: a rank, until when, and why. Pure.
+"""The tier that one subscription gives at an instant, until when, and why. Pure.
 
-Stripe's status decides whether it gives anything (table below), its items' prices decide which tier. Where a payment is
-missing, or something is unknown, the tier is what was paid last, read from Stripe's invoices; only where those do not
-say it, the last good tier of the subscription counts. Nothing else of the past does.
+Stripe's status decides whether it gives a tier (table below), its items' prices decide which one. Where a payment is
+missing, or a price or status is unknown, the tier is the one that was paid last, read from the invoices, or else the
+last good tier of the subscription. No other earlier state is used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STATUS_RULES: Mapping[str, tuple[bool, Reason]] = {
     "canceled": (False, Reason.CANCELED),
 }
 RENEWAL_TOLERANCE_SECONDS = 86_400
-"""How late Stripe may begin a new period before a tier that is only kept ends with the old one."""
+"""How late Stripe may start a new period before a kept tier ends with the old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def subscription_candidate(
     last_tier: LastGoodTier | None,
     now: int,
 ) -> TierCandidate:
-    """`invoices` may be those of other subscriptions, too; `last_tier` is the last good tier of this one."""
+    """`invoices` may include those of other subscriptions; `last_tier` is the last good tier of this one."""
     own = [invoice for invoice in invoices if invoice.subscription_id == subscription.subscription_id]
     if subscription.status == NO_LONGER_LISTED:
         return _of_missing(app, subscription, last_tier, now)
@@ -87,7 +87,7 @@ def subscription_candidate(
 
 
 def needs_invoices(app: App, subscription: Subscription, known_prices: Mapping[str, str]) -> bool:
-    """Whether what this subscription gives cannot be said without its invoices."""
+    """Whether the tier of this subscription cannot be decided without its invoices."""
     if subscription.has_ended or subscription.status in ("incomplete", "unpaid", "paused"):
         return False
     if has_only_other_prices(app, subscription, known_prices):
@@ -102,9 +102,9 @@ def is_tier_subscription(
     known_prices: Mapping[str, str],
     last_tier: LastGoodTier | None,
 ) -> bool:
-    """Whether a subscription has to do with the tiers of `app`: it has a tier's price, or gave a tier before.
+    """Whether a subscription belongs to a tier of `app`: it has a tier's price, or gave a tier before.
 
-    That it did, its invoices say, or `last_tier`, its last good tier. One with nothing but `other_prices` never counts.
+    The latter is known from its invoices or its last good tier. One with only `other_prices` never counts.
     """
     if has_only_other_prices(app, subscription, known_prices):
         return False
@@ -137,7 +137,7 @@ def _tier_of_item(app: App, item: Item, known_prices: Mapping[str, str]) -> str 
 
 
 def _grace(app: App, subscription: Subscription, own: Sequence[Invoice], now: int) -> tuple[bool, Reason, int | None]:
-    """Grace counts from when a payment is missing, and is only for who paid something before."""
+    """Grace starts when a payment is missing, and only if something was paid before."""
     since = grace_starts_at(subscription, own)
     if since is None:
         return False, Reason.NEVER_PAID, None
@@ -154,9 +154,9 @@ def _of_unknown_price(
     now: int,
     until: int | None,
 ) -> TierCandidate:
-    """None of its prices is a tier's: what was paid last, or the last good tier, until the period has passed.
+    """No item has a tier's price: the tier that was paid last, or the last good tier, until the period ends.
 
-    While a good price is unchanged only grace or a cancellation ends it.
+    While the subscription still has that price, only grace or a cancellation ends it.
     """
     rank, price_id = tier_paid_last(app, own, known_prices, last_tier) or (0, None)
     if not rank:
@@ -178,9 +178,9 @@ def _of_unknown_status(
     last_tier: LastGoodTier | None,
     now: int,
 ) -> TierCandidate:
-    """What was paid last, while nothing is owed for longer than the grace and the paid period goes on.
+    """The tier that was paid last, until the paid period or the grace for a missing payment ends.
 
-    Where nothing was paid (a trial), what it gave when its status was known.
+    Where nothing was paid (a trial), the tier that it gave while its status was known.
     """
     rank, price_id = tier_paid_last(app, own, known_prices, last_tier) or (0, None)
     until = subscription.ends_at
@@ -202,7 +202,7 @@ def _of_missing(app: App, subscription: Subscription, last_tier: LastGoodTier | 
     rank, price_id = _rank_of_last_tier(app, last_tier) if last_tier and last_tier.gives else (0, None)
     until = last_tier.until_at if last_tier else None
     rank = rank if until is None or until > now else 0
-    why = "Stripe lists it no more, although its customer is there; ask Stripe, then grant or end the tier by hand"
+    why = "Stripe no longer lists it although its customer exists; ask Stripe, then grant or end the tier by hand"
     kept = _keep_last_tier(app, subscription, rank, until, price_id, "subscription_missing", why)
     return replace(kept, entitlement=replace(kept.entitlement, status=last_tier.status if last_tier else None))
 
@@ -215,7 +215,7 @@ def _rank_of_last_tier(app: App, last_tier: LastGoodTier | None) -> tuple[int, s
 def _keep_last_tier(
     app: App, subscription: Subscription, rank: int, until: int | None, price_id: str | None, kind: str, why: str
 ) -> TierCandidate:
-    """A tier that is kept although something is unknown; nobody is raised by that."""
+    """A tier that is kept although a price or status is unknown, with a concern."""
     concern = Concern(kind, subscription.subscription_id, f"{subscription.subscription_id}: {why}")
     candidate = _candidate(app, subscription, rank, Reason.KEPT, until if rank else None, price_id=price_id)
     return replace(candidate, entitlement=replace(candidate.entitlement, concerns=(concern,)))

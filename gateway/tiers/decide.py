@@ -1,7 +1,7 @@
-"""The tier decision: what Stripe and the operator say now → one Entitlement. Pure.
+"""The tier decision: subscriptions, disputes and grants → one Entitlement. Pure.
 
-The best of all subscriptions and grants wins. Something unknown to us neither raises nor cuts off: the last good tier
-is kept, with a concern.
+The best of all subscriptions and grants wins. An unknown price or status neither raises nor lowers the tier: the last
+good tier is kept, with a concern.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.tiers.model import (
     ENDED_STATUSES,
     RUNNING_STATUSES,
     Concern,
-    Contested,
+    DisputeOrRefund,
     Entitlement,
     Grant,
     Invoice,
@@ -37,15 +37,15 @@ def decide(
     known_prices: Mapping[str, str],
     last_good: Mapping[str, LastGoodTier],
     now: int,
-    contested: Sequence[Contested] = (),
+    disputes: Sequence[DisputeOrRefund] = (),
 ) -> Entitlement:
     """The best tier that any granting subscription or grant gives at `now`, why, and what the clock will change.
 
     `invoices`: all of those subscriptions that `needs_invoices` names, and of several that run at once.
     `known_prices`: price id → tier id of this app, for every price that ever was one of its tiers'; and product id →
     tier id where all of a product's prices are one tier's. `last_good`: subscription id → the last good tier that it
-    gave, for what is unknown. `contested`: disputes, refunds and fraud warnings of this user's charges; they hold
-    subscriptions back, never a grant.
+    gave, for what is unknown. `disputes`: disputes, refunds and fraud warnings of this user's charges; they
+    affect subscriptions, never grants.
     """
     of_tiers = [each for each in subscriptions if not has_only_other_prices(app, each, known_prices)]
     candidates = [
@@ -53,7 +53,7 @@ def decide(
             app,
             each,
             subscription_candidate(app, each, invoices, known_prices, last_good.get(each.subscription_id), now),
-            contested,
+            disputes,
             now,
         )
         for each in of_tiers
@@ -65,7 +65,7 @@ def decide(
         for each in of_tiers
         if is_tier_subscription(app, each, invoices, known_prices, last_good.get(each.subscription_id))
     ]
-    concerns += _duplicates(counted, invoices) + dispute_concerns(app, subscriptions, contested, now)
+    concerns += _duplicates(counted, invoices) + dispute_concerns(app, subscriptions, disputes, now)
     best = max(candidates, key=_sort_key, default=None)
     if best is None:
         return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default", concerns=concerns)
@@ -73,9 +73,9 @@ def decide(
 
 
 def _sort_key(candidate: TierCandidate) -> tuple[int, bool, bool, int]:
-    """The best rank first, then what is paid before what was given, what is not over, and what lasts longest.
+    """By rank, then subscriptions before grants, then those that have not ended, then the longest.
 
-    Stripe lists the newest subscription first, and the first of equals is taken.
+    Among equals the newest subscription wins, because Stripe lists it first.
     """
     over = candidate.entitlement.status in ENDED_STATUSES
     return (
@@ -87,7 +87,7 @@ def _sort_key(candidate: TierCandidate) -> tuple[int, bool, bool, int]:
 
 
 def _upcoming_changes(app: App, candidates: Sequence[TierCandidate], now: int) -> tuple[tuple[int, str], ...]:
-    """Each future instant at which a claim ends by the clock alone, with the best tier left from then on."""
+    """Each future instant at which a candidate expires, with the best tier that is left from then on."""
     changes: list[tuple[int, str]] = []
     rank = max((candidate.rank for candidate in candidates), default=0)
     for instant in sorted(
@@ -108,20 +108,20 @@ def _grant_candidate(app: App, grant: Grant, now: int) -> TierCandidate | None:
 
 
 def _with_hold(
-    app: App, subscription: Subscription, candidate: TierCandidate, contested: Sequence[Contested], now: int
+    app: App, subscription: Subscription, candidate: TierCandidate, disputes: Sequence[DisputeOrRefund], now: int
 ) -> TierCandidate:
-    """The candidate, or the first tier for as long as its money is contested."""
-    reason = hold_reason(app, subscription, contested, now) if candidate.rank else None
+    """The candidate, or the first tier while a dispute or refund holds the subscription."""
+    reason = hold_reason(app, subscription, disputes, now) if candidate.rank else None
     if reason is None:
         return candidate
-    held = replace(candidate.entitlement, tier=app.default_tier.tier_id, reason=reason, source="default")
-    return TierCandidate(0, None, held)
+    first_tier = replace(candidate.entitlement, tier=app.default_tier.tier_id, reason=reason, source="default")
+    return TierCandidate(0, None, first_tier)
 
 
 def _duplicates(subscriptions: Sequence[Subscription], invoices: Sequence[Invoice]) -> tuple[Concern, ...]:
-    """Paid for more than once: the newest is the one to give back, because everything else hangs on the oldest.
+    """A concern if several subscriptions run at once. It names the one to cancel and refund: the newest.
 
-    Unless one is about to end by itself while another is healthy: then that is the one to cancel, or nothing is left.
+    Where some are past due, paused or about to end while others are healthy, it names those instead.
     """
     running = sorted(
         (each for each in subscriptions if each.status in RUNNING_STATUSES),

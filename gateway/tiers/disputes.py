@@ -1,6 +1,6 @@
-"""Charges that are disputed, given back or called fraud: what they hold back, and what a person must see. Pure.
+"""How disputes, refunds and fraud warnings affect the tier, and which alerts they open. Pure.
 
-Stripe says all this of charges, never of subscriptions: what is held are the subscriptions of the charge's customer.
+At Stripe they belong to a charge, not to a subscription: they affect the subscriptions of the charge's customer.
 """
 
 from __future__ import annotations
@@ -9,37 +9,46 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from gateway.catalog.model import App
-from gateway.tiers.model import ENDED_STATUSES, Concern, Contested, Dispute, FraudWarning, Reason, Refund, Subscription
+from gateway.tiers.model import (
+    ENDED_STATUSES,
+    Concern,
+    Dispute,
+    DisputeOrRefund,
+    FraudWarning,
+    Reason,
+    Refund,
+    Subscription,
+)
 
-# A dispute's status → what it is to us. An inquiry ("warning_…") has taken no money. A status that is not here (Stripe
-# may add one) is shown and holds nobody. Source: stripe-python 16.1.0, `_dispute.py`.
+# A dispute's status → its state here. An inquiry ("warning_…") has taken no money. A status that is not listed (Stripe
+# may add one) opens an alert and affects no tier. Source: stripe-python 16.1.0, `_dispute.py`.
 DISPUTE_STATES = {
     "needs_response": "open",
     "under_review": "open",
     "appeal_needs_response": "open",
     "appeal_under_review": "open",
-    "warning_needs_response": "asked",
-    "warning_under_review": "asked",
+    "warning_needs_response": "inquiry",
+    "warning_under_review": "inquiry",
     "lost": "lost",
-    "won": "over",
-    "warning_closed": "over",
-    "prevented": "over",
+    "won": "closed",
+    "warning_closed": "closed",
+    "prevented": "closed",
 }
 HOLD_REASONS = (Reason.DISPUTE_OPEN, Reason.DISPUTE_LOST, Reason.REFUNDED)
 
 
-def hold_reason(app: App, subscription: Subscription, contested: Sequence[Contested], now: int) -> Reason | None:
-    """Why this subscription gives no more than the first tier at `now`, None if nothing speaks against it."""
-    reasons = {_hold_reason_of(app, subscription, each, now) for each in contested}
+def hold_reason(app: App, subscription: Subscription, disputes: Sequence[DisputeOrRefund], now: int) -> Reason | None:
+    """Why this subscription gives no more than the first tier at `now`; None if no dispute or refund prevents it."""
+    reasons = {_hold_reason_of(app, subscription, each, now) for each in disputes}
     return next((reason for reason in HOLD_REASONS if reason in reasons), None)
 
 
-def _hold_reason_of(app: App, subscription: Subscription, each: Contested, now: int) -> Reason | None:
+def _hold_reason_of(app: App, subscription: Subscription, each: DisputeOrRefund, now: int) -> Reason | None:
     if isinstance(each, Dispute) and app.on_dispute == "hold" and each.customer_id == subscription.customer_id:
         state = DISPUTE_STATES.get(each.status)
         if state == "open":
             return Reason.DISPUTE_OPEN
-        # What was bought after the money was taken back is paid for by other money.
+        # A subscription that was created after the dispute was paid with another charge.
         if state == "lost" and subscription.created_at <= each.created_at:
             return Reason.DISPUTE_LOST
     if isinstance(each, Refund) and app.on_full_refund == "hold" and _refund_holds(each, subscription, now):
@@ -52,29 +61,29 @@ def _refund_holds(refund: Refund, subscription: Subscription, now: int) -> bool:
 
 
 def dispute_concerns(
-    app: App, subscriptions: Sequence[Subscription], contested: Sequence[Contested], now: int
+    app: App, subscriptions: Sequence[Subscription], disputes: Sequence[DisputeOrRefund], now: int
 ) -> tuple[Concern, ...]:
-    """What a person must look at; one that is not returned any more is over."""
+    """What an operator must check. An alert whose concern is no longer returned is resolved."""
     found = [
         _of_dispute(app, subscriptions, each)
         if isinstance(each, Dispute)
         else _of_refund(app, subscriptions, each, now)
         if isinstance(each, Refund)
         else _of_warning(each)
-        for each in contested
+        for each in disputes
     ]
     return tuple(concern for concern in found if concern is not None)
 
 
-def is_closed(each: Contested, now: int) -> bool:
-    """Whether Stripe need not be asked of it again, unless it says something itself."""
+def is_closed(each: DisputeOrRefund, now: int) -> bool:
+    """Whether it needs no further refresh, unless Stripe sends an event about it."""
     if isinstance(each, Dispute):
-        return DISPUTE_STATES.get(each.status) in ("over", "lost")
+        return DISPUTE_STATES.get(each.status) in ("closed", "lost")
     return now >= each.until_at if isinstance(each, Refund) else not each.actionable
 
 
 def _of_dispute(app: App, subscriptions: Sequence[Subscription], dispute: Dispute) -> Concern | None:
-    state = DISPUTE_STATES.get(dispute.status, "asked")
+    state = DISPUTE_STATES.get(dispute.status, "inquiry")
     what = f"{dispute.dispute_id}: {dispute.amount} {dispute.currency} (minor units) of {dispute.customer_id}"
     if state == "lost":
         running = ", ".join(
@@ -84,16 +93,16 @@ def _of_dispute(app: App, subscriptions: Sequence[Subscription], dispute: Disput
             and each.status not in ENDED_STATUSES
             and each.created_at <= dispute.created_at
         )
-        held = "is held at the first tier" if app.on_dispute == "hold" else "keeps its tier"
-        message = f"{what}: the dispute was lost; {running} {held} and will be charged again: cancel it"
+        effect = "is held at the first tier" if app.on_dispute == "hold" else "keeps its tier"
+        message = f"{what}: the dispute was lost; {running} {effect} and will be charged again: cancel it"
         return Concern("dispute_lost", dispute.dispute_id, message) if running else None
-    if state == "over":
+    if state == "closed":
         return None
-    if state == "asked":
-        effect = "the bank only asks, no money was taken and no tier changes"
+    if state == "inquiry":
+        effect = "an inquiry: no money was taken and no tier changes"
     else:
         effect = "the first tier until it is closed" if app.on_dispute == "hold" else "the tier is kept"
-    until = f"answer by {_day(dispute.due_at)}" if dispute.due_at else "Stripe takes no answer"
+    until = f"answer by {_day(dispute.due_at)}" if dispute.due_at else "no answer is accepted"
     message = f"{what} disputed as {dispute.reason[:60]} ({dispute.status[:40]}); {effect}; {until}"
     return Concern("dispute_open", dispute.dispute_id, message)
 
@@ -104,11 +113,11 @@ def _of_refund(app: App, subscriptions: Sequence[Subscription], refund: Refund, 
         return None
     what = f"{refund.charge_id}: {refund.amount} {refund.currency} (minor units) of {refund.customer_id}"
     if paid is None:
-        effect = "it paid for no subscription that we know"
+        effect = "it paid for no known subscription"
     elif app.on_full_refund == "hold":
         effect = f"{paid.subscription_id} is held at the first tier until {_day(refund.until_at)}, then renews"
     else:
-        effect = f"{paid.subscription_id} runs on with its tier: cancel it if that is not meant"
+        effect = f"{paid.subscription_id} keeps running with its tier: cancel it if that is not intended"
     return Concern("refunded", refund.charge_id, f"{what} refunded in full; {effect}")
 
 
@@ -116,7 +125,7 @@ def _of_warning(warning: FraudWarning) -> Concern | None:
     if not warning.actionable:
         return None
     message = (
-        f"{warning.warning_id}: the issuer of the card calls {warning.charge_id} of {warning.customer_id} fraud "
+        f"{warning.warning_id}: the card issuer reports {warning.charge_id} of {warning.customer_id} as fraud "
         f"({warning.fraud_type[:60]}); refund it before it becomes a dispute"
     )
     return Concern("fraud_warning", warning.warning_id, message)

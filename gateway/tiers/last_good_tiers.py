@@ -1,4 +1,4 @@
-"""The one thing that is kept from the past by rule: the last good tier of each subscription. Pure."""
+"""The last good tier of each subscription: the only state that a decision takes from earlier ones. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def updated_last_good_tiers(
     last_good: Mapping[str, LastGoodTier],
     now: int,
 ) -> dict[str, LastGoodTier]:
-    """`last_good` (subscription id → its last good tier) after this look at Stripe; what is over is left out.
+    """`last_good` (subscription id → its last good tier), updated by these subscriptions; without ended ones.
 
-    Neither grants nor disputes nor other subscriptions touch it, so it outlives whatever comes between.
+    Grants, disputes and other subscriptions do not change it.
     """
     kept: dict[str, LastGoodTier] = {}
     for subscription in subscriptions:

@@ -1,4 +1,4 @@
-"""A subscription that Stripe listed once and lists no more, which it never does: lists keep what is over. Pure."""
+"""Subscriptions that Stripe no longer lists. This should not happen: its lists include ended ones. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from gateway.tiers.model import NO_LONGER_LISTED, LastGoodTier, Subscription
 def missing_subscriptions(
     last_good: Iterable[LastGoodTier], listed: Sequence[Subscription], living_customers: Collection[str]
 ) -> tuple[Subscription, ...]:
-    """Every subscription that ever gave a tier, whose customer was asked about and is not deleted, and that is not
-    `listed`.
+    """A placeholder for each subscription that gave a tier, is not `listed`, and whose customer still exists.
 
-    It ends when it was known to end before; without such an instant only a person can end it.
+    It ends at the instant that was known before; without one only an operator can end it.
     """
     ids = {each.subscription_id for each in listed}
     return tuple(

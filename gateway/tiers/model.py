@@ -23,17 +23,17 @@ class Reason(StrEnum):
     UNPAID = "unpaid"
     PAUSED = "paused"
     CANCELED = "canceled"
-    DISPUTE_OPEN = "dispute_open"  # held at the first tier, as on_dispute wants it
+    DISPUTE_OPEN = "dispute_open"  # the first tier, as `on_dispute: hold` asks for
     DISPUTE_LOST = "dispute_lost"
     REFUNDED = "refunded"
 
 
 RUNNING_STATUSES = ("active", "trialing", "past_due")
-"""Statuses in which somebody pays, or soon will."""
+"""Statuses in which the customer pays or is expected to pay."""
 ENDED_STATUSES = ("canceled", "incomplete_expired")
 """Stripe's final statuses: it will never charge for such a subscription again."""
 NO_LONGER_LISTED = "missing"
-"""No status of Stripe's: it marks a subscription that is only remembered."""
+"""Not a status of Stripe's: a subscription that Stripe listed before and lists no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Subscription:
 
     @property
     def ends_at(self) -> int | None:
-        """When it ends or ended for good, as far as Stripe knows today."""
+        """When it ends or ended for good, as far as Stripe knows."""
         if self.ended_at is not None:
             return self.ended_at
         if self.cancel_at is not None:
@@ -144,7 +144,7 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A charge that its payer's bank contests. `due_at` None: Stripe takes no answer."""
+    """A charge that the payer's bank disputes. `due_at` is the deadline for evidence; None: none is accepted."""
 
     dispute_id: str
     customer_id: str
@@ -159,9 +159,9 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A charge of which something was given back. `until_at` is when that ends which it had paid for.
+    """A charge that was refunded at least in part. `until_at` is the end of the period that it paid for.
 
-    `subscription_id` None: it paid for none.
+    `subscription_id` None: it paid for no subscription.
     """
 
     charge_id: str
@@ -175,7 +175,7 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class FraudWarning:
-    """A charge that the card's issuer calls fraud. `actionable` until it is refunded in full or disputed."""
+    """A charge that the card's issuer reports as fraud. `actionable` until it is refunded in full or disputed."""
 
     warning_id: str
     customer_id: str
@@ -184,12 +184,13 @@ class FraudWarning:
     actionable: bool
 
 
-Contested = Dispute | Refund | FraudWarning
+DisputeOrRefund = Dispute | Refund | FraudWarning
+"""What can happen to a charge after it was paid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A tier that an operator gave; `until_at` None is for ever."""
+    """A tier that an operator gave; `until_at` None: without end."""
 
     grant_id: int
     tier: str
@@ -199,10 +200,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class LastGoodTier:
-    """The last tier that a subscription gave by a price that was known, and that price.
+    """The last tier that a subscription gave by a known price, and that price.
 
-    `gives`: whether it gave a tier when Stripe listed it last, until `until_at` as far as was known then (None: no end
-    known); `status` is Stripe's of then.
+    `gives`, `until_at` (None: no end known) and `status` are those of the last time that Stripe listed it.
     """
 
     subscription_id: str
@@ -216,7 +216,7 @@ class LastGoodTier:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """Something about a decision that a person must look at; becomes an alert."""
+    """A problem of a decision that an operator must check; becomes an alert."""
 
     kind: str
     subject: str

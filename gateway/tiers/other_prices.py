@@ -1,4 +1,4 @@
-"""Prices that `other_prices` of an app names: sold beside the tiers, and they give none. Pure."""
+"""Prices in `other_prices` of an app: sold beside the tiers, and giving none. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gateway.tiers.model import Item, Subscription
 
 
 def is_other_price(app: App, item: Item, known_prices: Mapping[str, str]) -> bool:
-    """Whether apps.json says that this item gives no tier.
+    """Whether apps.json declares that this item gives no tier.
 
-    The more exact word counts: a price id or lookup key of a tier, then one of `other_prices`, then a price that once
-    resolved for a tier (`known_prices`), then a product of `other_prices`.
+    The most specific entry decides: a price id or lookup key of a tier, then one of `other_prices`, then a price that
+    once resolved for a tier (`known_prices`), then a product of `other_prices`.
     """
     if not app.other_prices:
         return False
@@ -26,7 +26,7 @@ def is_other_price(app: App, item: Item, known_prices: Mapping[str, str]) -> boo
 
 
 def has_only_other_prices(app: App, subscription: Subscription, known_prices: Mapping[str, str]) -> bool:
-    """Whether nothing of this subscription has to do with a tier; False where it has no items at all."""
+    """Whether no item of this subscription belongs to a tier; False where it has no items."""
     return bool(subscription.items) and all(is_other_price(app, item, known_prices) for item in subscription.items)
 
 

@@ -1,4 +1,4 @@
-"""What a subscription's invoices say: the tier that was paid last, and since when a payment is missing. Pure."""
+"""From a subscription's invoices: the tier that was paid last, and since when a payment is missing. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def tier_paid_last(
 ) -> tuple[int, str | None] | None:
     """The rank that was paid last and its price id, by the newest paid invoice that names a price of a tier.
 
-    An invoice for seats alone names none. `last_tier` also says what its price gave, where that price is not known any
-    more. (0, None) where only other prices were ever paid; None where no paid invoice names a price.
+    An invoice for seats alone names none. `last_tier` gives the tier of a price that is no longer known. (0, None)
+    where only other prices were ever paid; None where no paid invoice names a price.
     """
     named = False
     for invoice in sorted((each for each in invoices if each.paid), key=lambda each: each.created_at, reverse=True):
@@ -46,9 +46,9 @@ def _tier_of_price(
 
 
 def unpaid_since(invoices: Sequence[Invoice]) -> int | None:
-    """When the oldest unpaid invoice that is not older than the newest paid one should have been paid.
+    """When the oldest unpaid invoice since the newest paid one should have been paid.
 
-    An older one was given up: periods that came after it were paid. None if none is unpaid, or nothing ever was paid.
+    Older ones do not count: later periods were paid. None if no invoice is unpaid, or none was ever paid.
     """
     paid = _newest_paid(invoices)
     unpaid = [each for each in invoices if paid and each.created_at >= paid.created_at and _is_unpaid(each)]
@@ -56,9 +56,9 @@ def unpaid_since(invoices: Sequence[Invoice]) -> int | None:
 
 
 def grace_starts_at(subscription: Subscription, invoices: Sequence[Invoice]) -> int | None:
-    """The instant that the grace of a past_due subscription is counted from; None if nothing was ever paid.
+    """The instant at which the grace of a past_due subscription starts; None if nothing was ever paid.
 
-    Where no unpaid invoice says it, what was paid for has ended: with its period.
+    Without an unpaid invoice, it is the end of the period that was paid.
     """
     paid = _newest_paid(invoices)
     if paid is None:
@@ -74,7 +74,7 @@ def _newest_paid(invoices: Sequence[Invoice]) -> Invoice | None:
 def _is_unpaid(invoice: Invoice) -> bool:
     """Open, or attempted or sent before it was made void or uncollectible.
 
-    Collection that is paused voids invoices that nobody was ever asked to pay.
+    Paused collection voids invoices that were never sent for payment.
     """
     if invoice.status in UNCOLLECTED_STATUSES:
         return invoice.first_attempt_at is not None or invoice.due_at is not None

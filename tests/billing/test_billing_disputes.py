@@ -225,7 +225,7 @@ async def test_a_full_refund_alerts_and_keeps_the_tier(harness: Harness) -> None
     await harness.catch_up()
     charge_id = harness.stripe.state.all("charge")[0]["id"]
     assert (await harness.tier("u1"), await harness.alerts()) == ("pro", {("refunded", charge_id)})
-    assert f"{subscription_id} runs on with its tier" in await message(harness, "refunded")
+    assert f"{subscription_id} keeps running with its tier" in await message(harness, "refunded")
     harness.stripe.cancel(subscription_id)
     await harness.catch_up()
     assert await harness.alerts() == set()

@@ -11,7 +11,7 @@ from gateway.catalog.model import App
 from gateway.stripe.disputes import read_dispute, read_fraud_warning, read_refund
 from gateway.tiers.decide import decide
 from gateway.tiers.disputes import is_closed
-from gateway.tiers.model import Contested, Dispute, Entitlement, FraudWarning, Grant, Invoice, Reason, Refund
+from gateway.tiers.model import Dispute, DisputeOrRefund, Entitlement, FraudWarning, Grant, Invoice, Reason, Refund
 from gateway.tiers.model import Subscription as Sub
 
 DISPUTE = Dispute("du_1", "cus_1", "ch_1", "needs_response", "fraudulent", 2000, "usd", NOW - DAY, NOW + 9 * DAY)
@@ -37,13 +37,13 @@ OF_STATUS = {
 
 def decided(
     *subscriptions: Sub,
-    contested: tuple[Contested, ...] = (),
+    disputes: tuple[DisputeOrRefund, ...] = (),
     app: App = APP,
     grants: tuple[Grant, ...] = (),
     invoices: tuple[Invoice, ...] = (),
     now: int = NOW,
 ) -> Entitlement:
-    return decide(app, subscriptions, invoices, grants, KNOWN, {}, now, contested)
+    return decide(app, subscriptions, invoices, grants, KNOWN, {}, now, disputes)
 
 
 def alerts(entitlement: Entitlement) -> list[tuple[str, str]]:
@@ -53,21 +53,21 @@ def alerts(entitlement: Entitlement) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("status", OF_STATUS)
 def test_every_status_of_a_dispute_has_its_effect_and_its_alert(status: str) -> None:
     tier, alert = OF_STATUS[status]
-    found = decided(subscription(), contested=(replace(DISPUTE, status=status),))
+    found = decided(subscription(), disputes=(replace(DISPUTE, status=status),))
     assert found.tier == tier
     assert alerts(found) == ([] if alert is None else [(alert, "du_1")])
-    kept = decided(subscription(), contested=(replace(DISPUTE, status=status),), app=KEEPS)
+    kept = decided(subscription(), disputes=(replace(DISPUTE, status=status),), app=KEEPS)
     assert (kept.tier, alerts(kept)) == ("pro", alerts(found))
 
 
 @pytest.mark.parametrize("status", ["", "vanished", "needs_magic"])
 def test_a_status_that_stripe_has_added_cuts_nobody_off_and_is_shown(status: str) -> None:
-    found = decided(subscription(), contested=(replace(DISPUTE, status=status),))
+    found = decided(subscription(), disputes=(replace(DISPUTE, status=status),))
     assert (found.tier, alerts(found)) == ("pro", [("dispute_open", "du_1")])
 
 
 def test_a_dispute_gives_its_reason_and_what_a_person_needs() -> None:
-    found = decided(subscription(), contested=(DISPUTE,))
+    found = decided(subscription(), disputes=(DISPUTE,))
     assert (found.tier, found.reason, found.source, found.until) == ("free", Reason.DISPUTE_OPEN, "default", None)
     assert (found.status, found.subscription_id) == ("active", "sub_1")
     message = found.concerns[0].message
@@ -76,79 +76,79 @@ def test_a_dispute_gives_its_reason_and_what_a_person_needs() -> None:
 
 
 def test_a_bank_that_takes_no_answer_names_no_day() -> None:
-    found = decided(subscription(), contested=(replace(DISPUTE, due_at=None),))
-    assert "takes no answer" in found.concerns[0].message
+    found = decided(subscription(), disputes=(replace(DISPUTE, due_at=None),))
+    assert "no answer is accepted" in found.concerns[0].message
 
 
 def test_a_grant_is_never_touched() -> None:
     grant = Grant(1, "sovereign", "a friend", None)
-    for contested in (DISPUTE, replace(DISPUTE, status="lost"), REFUND):
-        found = decided(subscription(), contested=(contested,), app=HOLDS_REFUNDS, grants=(grant,))
+    for each in (DISPUTE, replace(DISPUTE, status="lost"), REFUND):
+        found = decided(subscription(), disputes=(each,), app=HOLDS_REFUNDS, grants=(grant,))
         assert (found.tier, found.source) == ("sovereign", "grant")
 
 
 def test_only_the_subscriptions_of_the_charges_customer_are_held() -> None:
     other = replace(subscription("active", "price_ent", subscription_id="sub_2"), customer_id="cus_2")
-    assert decided(subscription(), other, contested=(DISPUTE,)).tier == "enterprise"
-    assert decided(other, contested=(replace(DISPUTE, customer_id="cus_2"),)).tier == "free"
+    assert decided(subscription(), other, disputes=(DISPUTE,)).tier == "enterprise"
+    assert decided(other, disputes=(replace(DISPUTE, customer_id="cus_2"),)).tier == "free"
 
 
 def test_all_subscriptions_of_the_customer_are_held_while_it_is_open() -> None:
     later = replace(subscription("active", "price_ent", subscription_id="sub_2"), created_at=NOW)
-    assert decided(subscription(), later, contested=(DISPUTE,)).tier == "free"
+    assert decided(subscription(), later, disputes=(DISPUTE,)).tier == "free"
 
 
 def test_what_was_bought_after_a_dispute_was_opened_outlives_its_loss() -> None:
     lost = replace(DISPUTE, status="lost")
     later = replace(subscription("active", subscription_id="sub_2"), created_at=DISPUTE.created_at + 1)
-    assert decided(subscription(), contested=(lost,)).tier == "free"
-    assert decided(later, contested=(lost,)).tier == "pro"
-    assert decided(replace(later, created_at=DISPUTE.created_at), contested=(lost,)).tier == "free"
+    assert decided(subscription(), disputes=(lost,)).tier == "free"
+    assert decided(later, disputes=(lost,)).tier == "pro"
+    assert decided(replace(later, created_at=DISPUTE.created_at), disputes=(lost,)).tier == "free"
 
 
 def test_a_lost_dispute_alerts_only_while_somebody_would_be_charged_again() -> None:
     lost = replace(DISPUTE, status="lost")
-    found = decided(subscription(), contested=(lost,))
+    found = decided(subscription(), disputes=(lost,))
     assert "sub_1 is held at the first tier and will be charged again" in found.concerns[0].message
-    over = decided(subscription("canceled"), contested=(lost,))
+    over = decided(subscription("canceled"), disputes=(lost,))
     assert (over.tier, over.reason, alerts(over)) == ("free", Reason.CANCELED, [])
 
 
 def test_a_dispute_without_any_subscription_is_alerted_all_the_same() -> None:
-    found = decided(contested=(DISPUTE,))
+    found = decided(disputes=(DISPUTE,))
     assert (found.tier, alerts(found)) == ("free", [("dispute_open", "du_1")])
 
 
 def test_the_order_of_what_is_contested_does_not_matter() -> None:
     several = (DISPUTE, replace(DISPUTE, dispute_id="du_2", status="won"), REFUND, WARNING)
-    forth = decided(subscription(), contested=several, app=HOLDS_REFUNDS)
-    back = decided(subscription(), contested=several[::-1], app=HOLDS_REFUNDS)
+    forth = decided(subscription(), disputes=several, app=HOLDS_REFUNDS)
+    back = decided(subscription(), disputes=several[::-1], app=HOLDS_REFUNDS)
     assert (forth.tier, forth.reason) == (back.tier, back.reason) == ("free", Reason.DISPUTE_OPEN)
     assert sorted(alerts(forth)) == sorted(alerts(back))
 
 
 def test_a_payment_that_fails_during_a_dispute_has_its_grace_once_it_is_won() -> None:
     past_due, invoices = subscription("past_due"), (PAID_BEFORE, invoice("open", at=NOW - DAY))
-    held = decided(past_due, contested=(DISPUTE,), invoices=invoices)
+    held = decided(past_due, disputes=(DISPUTE,), invoices=invoices)
     assert held.tier == "free"
-    won = decided(past_due, contested=(replace(DISPUTE, status="won"),), invoices=invoices)
+    won = decided(past_due, disputes=(replace(DISPUTE, status="won"),), invoices=invoices)
     assert (won.tier, won.reason) == ("pro", Reason.GRACE)
 
 
 def test_what_gives_nothing_anyway_keeps_its_own_reason() -> None:
-    assert decided(subscription("unpaid"), contested=(DISPUTE,)).reason is Reason.UNPAID
+    assert decided(subscription("unpaid"), disputes=(DISPUTE,)).reason is Reason.UNPAID
 
 
 def test_a_full_refund_changes_nothing_by_default_but_is_alerted() -> None:
-    found = decided(subscription(), contested=(REFUND,))
+    found = decided(subscription(), disputes=(REFUND,))
     assert (found.tier, alerts(found)) == ("pro", [("refunded", "ch_1")])
     assert "2000 usd" in found.concerns[0].message
-    assert "sub_1 runs on with its tier" in found.concerns[0].message
+    assert "sub_1 keeps running with its tier" in found.concerns[0].message
 
 
 def test_a_full_refund_can_hold_what_it_had_paid_for_until_that_is_over() -> None:
     for now, tier in ((NOW, "free"), (NOW + 10 * DAY - 1, "free"), (NOW + 10 * DAY, "pro")):
-        found = decided(subscription(), contested=(REFUND,), app=HOLDS_REFUNDS, now=now)
+        found = decided(subscription(), disputes=(REFUND,), app=HOLDS_REFUNDS, now=now)
         assert found.tier == tier
         assert found.reason is (Reason.REFUNDED if tier == "free" else Reason.ACTIVE)
         assert alerts(found) == ([("refunded", "ch_1")] if tier == "free" else [])
@@ -157,26 +157,26 @@ def test_a_full_refund_can_hold_what_it_had_paid_for_until_that_is_over() -> Non
 def test_refunding_one_of_two_subscriptions_does_not_hold_the_other() -> None:
     """Which is what an operator does who mends a double purchase."""
     both = (subscription("canceled", subscription_id="sub_1"), subscription(subscription_id="sub_2"))
-    found = decided(*both, contested=(REFUND,), app=HOLDS_REFUNDS)
+    found = decided(*both, disputes=(REFUND,), app=HOLDS_REFUNDS)
     assert (found.tier, alerts(found)) == ("pro", [])
 
 
 @pytest.mark.parametrize("app", [APP, HOLDS_REFUNDS])
 def test_a_refund_in_part_does_nothing(app: App) -> None:
-    found = decided(subscription(), contested=(replace(REFUND, in_full=False, amount=500),), app=app)
+    found = decided(subscription(), disputes=(replace(REFUND, in_full=False, amount=500),), app=app)
     assert (found.tier, alerts(found)) == ("pro", [])
 
 
 def test_a_refund_of_what_was_no_subscription_is_alerted_and_holds_nobody() -> None:
-    found = decided(subscription(), contested=(replace(REFUND, subscription_id=None),), app=HOLDS_REFUNDS)
+    found = decided(subscription(), disputes=(replace(REFUND, subscription_id=None),), app=HOLDS_REFUNDS)
     assert (found.tier, alerts(found)) == ("pro", [("refunded", "ch_1")])
 
 
 def test_a_fraud_warning_is_alerted_until_it_asks_for_nothing() -> None:
-    found = decided(subscription(), contested=(WARNING,))
+    found = decided(subscription(), disputes=(WARNING,))
     assert (found.tier, alerts(found)) == ("pro", [("fraud_warning", "issfr_1")])
     assert "ch_1" in found.concerns[0].message
-    assert alerts(decided(subscription(), contested=(replace(WARNING, actionable=False),))) == []
+    assert alerts(decided(subscription(), disputes=(replace(WARNING, actionable=False),))) == []
 
 
 def test_what_is_over_is_not_asked_about_again() -> None:

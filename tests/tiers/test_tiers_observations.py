@@ -16,7 +16,7 @@ from test_tiers_decide import APP, DAY, KNOWN, NOW, subscription
 from gateway.tiers.decide import decide
 from gateway.tiers.last_good_tiers import updated_last_good_tiers
 from gateway.tiers.missing_subscriptions import missing_subscriptions
-from gateway.tiers.model import Contested, Dispute, Entitlement, Grant, Invoice, LastGoodTier, Subscription
+from gateway.tiers.model import Dispute, DisputeOrRefund, Entitlement, Grant, Invoice, LastGoodTier, Subscription
 
 UNKNOWN = "price_unheard_of"
 AMOUNT = {"price_pro": 2000, "price_ent": 10_000, UNKNOWN: 1234}
@@ -29,7 +29,7 @@ class Moment:
     subscriptions: tuple[Subscription, ...]
     invoices: tuple[Invoice, ...]
     grants: tuple[Grant, ...]
-    contested: tuple[Contested, ...]
+    disputes: tuple[DisputeOrRefund, ...]
     now: int
 
 
@@ -190,7 +190,7 @@ def last_decision(moments: Sequence[Moment]) -> Entitlement:
     for moment in moments:
         gone = missing_subscriptions(last_good.values(), moment.subscriptions, ("cus_1",))
         seen = (*moment.subscriptions, *gone)
-        decided = decide(APP, seen, moment.invoices, moment.grants, KNOWN, last_good, moment.now, moment.contested)
+        decided = decide(APP, seen, moment.invoices, moment.grants, KNOWN, last_good, moment.now, moment.disputes)
         last_good = updated_last_good_tiers(APP, seen, moment.invoices, KNOWN, last_good, moment.now)
     return decided
 
@@ -219,7 +219,7 @@ BETWEEN: dict[str, Callable[[Moment], Moment]] = {
     "a pause": lambda m: replace(m, subscriptions=(replace(m.subscriptions[0], status="paused"),)),
     "collection paused": lambda m: replace(m, subscriptions=(replace(m.subscriptions[0], pause_behavior="void"),)),
     "a dispute": lambda m: replace(
-        m, contested=(Dispute("du_1", "cus_1", "ch_1", "needs_response", "fraudulent", 2000, "usd", NOW, None),)
+        m, disputes=(Dispute("du_1", "cus_1", "ch_1", "needs_response", "fraudulent", 2000, "usd", NOW, None),)
     ),
     "a late renewal": lambda m: replace(m, now=NOW + 10 * DAY + 30),
     "a failed renewal": lambda m: replace(m, subscriptions=(replace(m.subscriptions[0], status="past_due"),)),

@@ -1,4 +1,4 @@
-"""Disputes, refunds and fraud warnings of one user: remembered from events, read from Stripe, never from a payload."""
+"""Disputes, refunds and fraud warnings of one user: ids are stored from events, contents are fetched from Stripe."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from gateway.stripe.errors import AuthenticationFailed, PermissionDenied
 from gateway.stripe.event_content import CHARGE, DISPUTE, FRAUD_WARNING, EventObject
 from gateway.stripe.event_types import is_refund
 from gateway.tiers.disputes import is_closed
-from gateway.tiers.model import Contested, Dispute, FraudWarning, Refund
+from gateway.tiers.model import Dispute, DisputeOrRefund, FraudWarning, Refund
 
 log = logging.getLogger(__name__)
 
 UNREADABLE = "event_unreadable"
-_VALUES: Mapping[str, Callable[..., Contested]] = {DISPUTE: Dispute, CHARGE: Refund, FRAUD_WARNING: FraudWarning}
+_VALUES: Mapping[str, Callable[..., DisputeOrRefund]] = {DISPUTE: Dispute, CHARGE: Refund, FRAUD_WARNING: FraudWarning}
 
 
 @dataclass(frozen=True, slots=True)
 class DisputeAnswer:
-    """What Stripe says now of something remembered; `dispute` None: it has no such object any more."""
+    """The current state of a stored dispute, refund or fraud warning; `dispute` None: Stripe no longer has it."""
 
     stored: StoredDispute
-    dispute: Contested | None
+    dispute: DisputeOrRefund | None
 
 
 def is_dispute_event(event_type: str, subject: EventObject) -> bool:
-    """Whether this event is about a charge that is contested, so that it must be stored."""
+    """Whether the object of this event must be stored: a dispute, refund or fraud warning."""
     if subject.kind == CHARGE:
         return is_refund(event_type)
     return subject.kind in _VALUES
 
 
 async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[DisputeAnswer, ...]:
-    """Stripe's word on everything of this user that is not over. Raises `UpstreamFailed`.
+    """The current state of everything of this user that is still open. Raises `UpstreamFailed`.
 
-    What our key may not read is alerted and left out: it must not keep the rest of the user's news away.
+    What our key may not read is alerted and left out, so that it does not block the refresh.
     """
     stored = await billing.store.read(lambda conn: disputes.of_user(conn, app_id, user_id))
     answers: list[DisputeAnswer] = []
@@ -73,10 +73,10 @@ def record_answers(tx: Transaction, answers: Sequence[DisputeAnswer]) -> None:
     tx.resolve_alerts(sorted({(UNREADABLE, each.stored.kind) for each in answers}))
 
 
-def known(conn: Connection, app_id: str, user_id: str) -> tuple[Contested, ...]:
-    """What Stripe said last of everything contested of this user, lost disputes included."""
+def known(conn: Connection, app_id: str, user_id: str) -> tuple[DisputeOrRefund, ...]:
+    """The last stored state of every dispute, refund and fraud warning of this user, lost disputes included."""
     return tuple(_value(each.kind, each.found) for each in disputes.of_user(conn, app_id, user_id) if each.found)
 
 
-def _value(kind: str, found: Mapping[str, Any]) -> Contested:
+def _value(kind: str, found: Mapping[str, Any]) -> DisputeOrRefund:
     return _VALUES[kind](**found)

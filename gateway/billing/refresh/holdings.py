@@ -1,4 +1,4 @@
-"""What Stripe holds of one user now, asked of its API: the only thing a tier is ever decided from."""
+"""Fetches everything that Stripe has of one user. Tiers are decided from this, never from event payloads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Everything of one user at Stripe. `deleted_customers` are those of which Stripe said `deleted: true`, the
-    `living_customers` all others that were asked about.
+    """Everything of one user at Stripe. `deleted_customers` are those that Stripe reports as `deleted: true`,
+    `living_customers` all others.
 
-    `disputes` is what Stripe says now of the disputes, refunds and fraud warnings that were not over.
+    `disputes` are the current states of the disputes, refunds and fraud warnings that were open.
     """
 
     subscriptions: tuple[Subscription, ...] = ()
@@ -33,10 +33,9 @@ class Holdings:
 
 
 async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) -> Holdings:
-    """Every subscription of these customers of one user, and the invoices that say what was paid. Raises
-    `UpstreamFailed`.
+    """Every subscription of these customers of one user, with invoices where they decide. Raises `UpstreamFailed`.
 
-    Where several run at once, also the invoices that say what is to be refunded.
+    Where several subscriptions run at once, their invoices show what to refund.
     """
     subscriptions: list[Subscription] = []
     deleted: list[str] = []
@@ -64,13 +63,13 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
 
 
 def _is_unclear(billing: Billing, known_customers: Sequence[Customer], subscription: Subscription) -> bool:
-    """Whether only its invoices tell what this subscription gives."""
+    """Whether the tier of this subscription depends on its invoices."""
     app = next((billing.catalog.app(each.app_id) for each in known_customers), None)
     return app is not None and needs_invoices(app, subscription, billing.known_tiers(app.app_id))
 
 
 async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscription:
-    """With its schedule, which only tells what is to come: failing to read it keeps no news away."""
+    """With its schedule. That is only about future changes, so a refusal to read it is logged and ignored."""
     if subscription.schedule_id is None or subscription.status not in RUNNING_STATUSES:
         return subscription
     try:
