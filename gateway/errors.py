@@ -1,7 +1,7 @@
-"""Every error the project raises on purpose: a stable code, a message fit for a stranger, a detail for the log.
+"""Every error that the project raises: a stable code, a public message, a private detail for the log.
 
 Each border maps these classes to its own answer in one table: `web` and `gate` to a status, the worker to retry or
-drop, `cli` to an exit code. Anything else that escapes is a bug.
+drop, `cli` to an exit code. Any other exception is an internal error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 
 class SkpayError(Exception):
-    """The root of all. `message` may be shown to anybody, `detail` goes to the log only."""
+    """The base class. `message` may be public, `detail` is for the log only."""
 
     code = "error"
 
@@ -26,32 +26,32 @@ class SkpayError(Exception):
 
 
 class InvalidInput(SkpayError):
-    """The caller sent what cannot be used; sending it again unchanged will not help."""
+    """The request is invalid; retrying it unchanged cannot succeed."""
 
     code = "invalid_input"
 
 
 class BadSignature(SkpayError):
-    """A webhook or a link that was not signed with a secret of ours, or too long ago."""
+    """A webhook or link with a wrong or expired signature."""
 
     code = "bad_signature"
 
 
 class NotAuthenticated(SkpayError):
-    """No credential, or one that does not verify. `app_may_accept`: the app itself may take it all the same."""
+    """No credential, or an invalid one. `app_may_accept`: the app itself may accept it nevertheless."""
 
     code = "not_authenticated"
     app_may_accept = False
 
 
 class Forbidden(SkpayError):
-    """A credential that verifies but does not allow this."""
+    """A valid credential that does not allow this."""
 
     code = "forbidden"
 
 
 class TierRequired(SkpayError):
-    """A known person whose tier does not reach what they asked for."""
+    """The user's tier is too low."""
 
     code = "tier_required"
 
@@ -63,7 +63,7 @@ class NotFound(SkpayError):
 
 
 class Conflict(SkpayError):
-    """The request is fine by itself but contradicts what is there."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
 
@@ -75,13 +75,13 @@ class TooLarge(SkpayError):
 
 
 class WrongMediaType(SkpayError):
-    """A body that is not what its Content-Type must say."""
+    """A body of the wrong Content-Type."""
 
     code = "wrong_media_type"
 
 
 class TooMany(SkpayError):
-    """More at once than we serve; `retry_after_seconds` says when to come back."""
+    """Over a limit of concurrent requests; retry after `retry_after_seconds`."""
 
     code = "too_many"
 
@@ -91,10 +91,10 @@ class TooMany(SkpayError):
 
 
 class UpstreamFailed(SkpayError):
-    """Stripe, LiteLLM or Cloudflare did not answer, or answered what cannot be used.
+    """Stripe, LiteLLM or Cloudflare did not answer, or its answer was unusable.
 
-    `retryable` is False when the vendor refused for good (a wrong parameter, a revoked key): the same request can never
-    succeed and a person must look. Such a refusal has a code of its own.
+    `retryable` is False for a permanent refusal (a wrong parameter, a revoked key), which needs an operator. Such a
+    refusal has its own code.
     """
 
     code = "upstream_failed"
@@ -116,13 +116,13 @@ class UpstreamFailed(SkpayError):
 
 
 class StoreUnavailable(SkpayError):
-    """The database cannot record or answer now: full, locked, read-only, gone."""
+    """The database cannot read or write now: full, locked, read-only, unreachable."""
 
     code = "store_unavailable"
 
 
 class ConfigError(SkpayError):
-    """Settings or apps.json that cannot be used. `problems` holds every one, each a line that says where and what."""
+    """Invalid settings or apps.json. `problems` has one line for each, with its place."""
 
     code = "config_error"
 
@@ -132,7 +132,7 @@ class ConfigError(SkpayError):
 
 
 class AlreadyRunning(ConfigError):
-    """Another instance holds the database that `where` names; `process` is its id, where that is known."""
+    """Another instance uses the database `where`; `process` is its id if known."""
 
     code = "already_running"
 
@@ -141,6 +141,6 @@ class AlreadyRunning(ConfigError):
         super().__init__(
             [
                 f"DATABASE_URL: another instance{f' (process {process})' if process else ''} already runs on {where};"
-                " stop it first, or give this one a database of its own"
+                " stop it first, or use another database for this one"
             ]
         )

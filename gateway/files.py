@@ -1,4 +1,4 @@
-"""Files: written so that a reader sees the old text or the new one, never half of it; read as UTF-8 or refused."""
+"""Files: atomic writes, so that a reader sees the old text or the new one; strict decoding of UTF-8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigError
 
-# The longer mark first: UTF-32's begins with UTF-16's.
+# UTF-32 first: its mark begins with UTF-16's.
 _OTHER_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
@@ -20,19 +20,19 @@ _NEW_FILE_MODE = 0o644  # Traefik reads it as another user
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by a synced file of this content with the same mode; text is written as UTF-8.
+    """Replace `path` by a file of this content with the same mode; text is written as UTF-8.
 
-    Traefik drops every route while a file is truncated and rewritten in place, so: temporary file beside it, fsync,
-    rename, fsync of the folder. After any failure the old file stands and nothing is left over. A link is refused, so
-    that nobody can lead the write elsewhere or lose a link to it. Raises `ConfigError` for a path that cannot be such
-    a file and `OSError` where the disk fails.
+    Traefik drops every route while a file is rewritten in place, so: temporary file beside it, fsync, rename, fsync of
+    the folder. After a failure the old file is unchanged and no temporary file is left. A symbolic link is refused, so
+    that it can neither redirect the write nor be replaced by it. Raises `ConfigError` for a path that cannot be such a
+    file, and `OSError`.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     mode = _mode(path)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError([f"{path}: the folder {path.parent} is not there; create it or name another"]) from None
+        raise ConfigError([f"{path}: the folder {path.parent} does not exist; create it or name another"]) from None
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -49,8 +49,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file that must be UTF-8, with or without a byte order mark. Raises `ValueError` that names the
-    encoding it seems to have and how to convert it."""
+    """The text of a file that must be UTF-8, with or without a byte order mark. Raises `ValueError` with the likely
+    encoding and how to convert it."""
     for mark, encoding in _OTHER_BYTE_ORDER_MARKS:
         if data.startswith(mark):
             raise ValueError(f"is {encoding}, expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")
@@ -73,9 +73,9 @@ def _mode(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError):
         return _NEW_FILE_MODE
     if stat.S_ISLNK(mode):
-        raise ConfigError([f"{path}: is a symbolic link; name the file that it leads to"])
+        raise ConfigError([f"{path}: is a symbolic link; name its target"])
     if not stat.S_ISREG(mode):
-        raise ConfigError([f"{path}: is no regular file"])
+        raise ConfigError([f"{path}: is not a regular file"])
     return stat.S_IMODE(mode)
 
 

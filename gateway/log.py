@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line, an event name and ids as fields, secrets redacted by key and by shape.
+"""Logging: one JSON object per line with an event name and ids as fields; secrets are redacted by key and shape.
 
 log = logging.getLogger(__name__)
 log.info("tier_changed", extra=fields(app_id="skai", user_id="u1", **{"from": "free", "to": "pro"}))
@@ -18,25 +18,25 @@ from functools import lru_cache
 from typing import IO
 
 _SECRET_KEY = re.compile(r"(?i)(secret|password|passwd|authorization|cookie|api_?key|token|signature|credential)")
-# What secrets look like wherever they stand: Stripe, LiteLLM and our own keys, JWTs, upgrade links, credentials of a
-# header, URLs with a password in them.
+# Secrets by shape: keys of Stripe, LiteLLM and our own, JWTs, upgrade links, credentials of a header, URLs with a
+# password.
 _SECRET_SHAPE = re.compile(
     r"\bwhsec_[A-Za-z0-9_\-+/=]{6,}"
     r"|\b(?:sk|rk|pk|whsec|skp|ska)[_-][A-Za-z0-9_\-]{6,}"
-    # Matched without its dots, too: a text of many such starts would be read to its end for each of them.
+    # Matched without its dots too: otherwise a text of many such starts is scanned to its end for each of them.
     r"|\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,2}"
     r"|\b1\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{40,}"
     r"|(?i:(?<=\bbearer )|(?<=\bbasic ))[A-Za-z0-9._~+/=\-]{8,}"
     r"|(?<=://)[^/\s:@]*:[^/\s]+(?=@)|(?i:(?<=[?&]password=))[^&\s]+"
     r"|\bhttps://(?:checkout|billing)\.stripe\.com/\S+"
 )
-# A piece of each of those: most texts have none, and to know that takes a tenth of the time.
+# A part of each of those: most texts have none, and this check takes a tenth of the time.
 _MAYBE_SECRET = re.compile(r"[kcpa][_-]|eyJ|1\.|[rRcC] |://|[dD]=")
 _STARS = "********"
 _MAX_DEPTH = 8
 _MAX_TEXT = 2048
-"""Characters of a text that are looked at and logged, a traceback's apart: a longer one is somebody else's bytes."""
-# Made once: `json.dumps` with any option makes one for each call.
+"""Longer texts are cut before redaction, except tracebacks: they come from outside."""
+# Made once: `json.dumps` with options makes an encoder for each call.
 _encode = json.JSONEncoder(ensure_ascii=True, default=str).encode
 
 
@@ -67,7 +67,7 @@ def _without_secrets(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _shown(key: str) -> tuple[str, bool]:
-    """A key as it may be shown, and whether its value may not. Programs use few keys over and over."""
+    """The redacted key, and whether its value is a secret. Cached: programs use few keys."""
     return _SECRET_SHAPE.sub(_STARS, key), _SECRET_KEY.search(key) is not None
 
 
@@ -95,12 +95,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(level: int = logging.INFO, stream: IO[str] | None = None) -> None:
-    """Log to `stream` (standard error) as JSON lines; replaces whatever was configured before."""
+    """Log to `stream` (standard error) as JSON lines; replaces any earlier configuration."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # An access line per request would bury what an operator looks for; counters are in /metrics.
+    # No line per request: it would hide what an operator needs; counters are in /metrics.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,8 +1,7 @@
 """Counters, gauges and histograms in Prometheus' text format 0.0.4.
 
-A metric's children are plain objects: `child.value += 1` on the hot path, no lock (one loop, one thread; a writer in
-another thread goes through the loop). Asking for a metric of the same name again returns the same one, so a reload
-keeps its counts.
+A metric's children are plain objects: `child.value += 1` on the hot path, without a lock, since only the event loop's
+thread writes them. Registering a name twice returns the same metric, so a reload keeps its counts.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Value:
-    """One number: a counter's child only grows, a gauge's is set."""
+    """The child of a counter or gauge: one number."""
 
     __slots__ = ("value",)
 
@@ -33,7 +32,7 @@ class Value:
 
 
 class Observations:
-    """A histogram's child: how many observations fell under each bound, and their sum."""
+    """The child of a histogram: the number of observations under each bound, and their sum."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -62,13 +61,13 @@ class Metric(Generic[Child]):
         new: Callable[[], Child],
     ) -> None:
         if not _NAME.fullmatch(name) or not all(_LABEL.fullmatch(label) for label in labels):
-            raise ValueError(f"no metric or label can have such a name: {name} {labels}")
+            raise ValueError(f"invalid name of a metric or label: {name} {labels}")
         self.name, self.kind, self.text, self.label_names = name, kind, text, tuple(labels)
         self._new: Callable[[], Child] = new
         self._children: dict[tuple[str, ...], Child] = {}
 
     def of(self, *values: str) -> Child:
-        """The child with these label values, made at the first call; keep it rather than ask per request."""
+        """The child with these label values, created at the first call; keep it on hot paths."""
         if len(values) != len(self.label_names):
             raise ValueError(f"{self.name} has the labels {self.label_names}")
         child = self._children.get(values)
@@ -77,7 +76,7 @@ class Metric(Generic[Child]):
         return child
 
     def forget(self, *values: str) -> None:
-        """Drop the child of something that is no more, so that labels do not pile up."""
+        """Remove the child of an object that no longer exists."""
         self._children.pop(values, None)
 
     def counted(self) -> list[tuple[str, ...]]:
@@ -103,30 +102,30 @@ class Registry:
         self._before: list[Callable[[], None]] = []
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Metric[Value]:
-        """Only grows; its name ends in `_total`."""
+        """A counter only grows; its name ends in `_total`."""
         return self._values(name, "counter", text, labels)
 
     def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Metric[Value]:
-        """Goes up and down."""
+        """A gauge goes up and down."""
         return self._values(name, "gauge", text, labels)
 
     def histogram(
         self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
     ) -> Metric[Observations]:
-        """`bounds` are the upper bounds of its buckets, rising, without infinity."""
+        """`bounds` are the upper bounds of its buckets, ascending, without infinity."""
         if list(bounds) != sorted(set(bounds)) or not bounds:
-            raise ValueError(f"{name}: the bounds of a histogram rise")
+            raise ValueError(f"{name}: bounds must be ascending")
         metric = self._metrics.get(name)
         if metric is None:
             metric = self._metrics[name] = Metric(name, "histogram", text, labels, lambda: Observations(bounds))
-        return _same(metric, "histogram", labels)  # type: ignore[return-value]  # the kind tells the child's type
+        return _same(metric, "histogram", labels)  # type: ignore[return-value]  # the kind determines the type of child
 
     def before_render(self, refresh: Callable[[], None]) -> None:
-        """Call `refresh` before each rendering: for gauges that are cheaper to read than to keep."""
+        """Call `refresh` before each rendering, for gauges that are cheaper to compute than to maintain."""
         self._before.append(refresh)
 
     def render(self) -> str:
-        """The whole text, each line ended."""
+        """The whole text; every line ends in a line feed."""
         for refresh in self._before:
             refresh()
         return "".join(f"{line}\n" for metric in self._metrics.values() for line in metric.lines())
@@ -135,7 +134,7 @@ class Registry:
         metric = self._metrics.get(name)
         if metric is None:
             metric = self._metrics[name] = Metric(name, kind, text, labels, Value)
-        return _same(metric, kind, labels)  # type: ignore[return-value]  # the kind tells the child's type
+        return _same(metric, kind, labels)  # type: ignore[return-value]  # the kind determines the type of child
 
 
 def _same(

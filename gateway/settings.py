@@ -22,7 +22,7 @@ from gateway.setting_variables import VARIABLES
 
 STRIPE_API_BASE = VARIABLES["STRIPE_API_BASE"].default or ""
 _MAX_SECRET_FILE_BYTES = 64 * 1024
-# Secrets that examples and tutorials show: worse than none, because they look set.
+# Secrets of examples and tutorials.
 _WELL_KNOWN_SECRETS = {
     "changeme", "change-me", "change_me", "secret", "password", "admin", "token", "test", "example", "default",
     "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
@@ -31,7 +31,7 @@ _DIGITS = re.compile(r"\d{1,5}")
 
 
 class Secret:
-    """A secret text that shows as stars in any print, log or traceback; `reveal()` only where it is used."""
+    """A secret text that prints as stars in logs and tracebacks; call `reveal()` only where it is used."""
 
     __slots__ = ("_value",)
 
@@ -59,7 +59,7 @@ Secrets = tuple[Secret, ...]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that the environment says. Each secret is a tuple, newest first, never empty; LiteLLM may be absent."""
+    """The whole environment. Each secret is a tuple, newest first, never empty; only LiteLLM's may be absent."""
 
     stripe_secret_key: Secrets
     stripe_webhook_secret: Secrets
@@ -77,20 +77,20 @@ class Settings:
 
     @property
     def own_host(self) -> str:
-        """Where a program on this machine reaches us, ready for a URL: loopback unless HOST is one address."""
+        """The host for URLs of programs on this machine: loopback unless HOST is a single address."""
         if self.host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
             return "127.0.0.1"
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def split_secret(text: str) -> Secrets:
-    """`new,old` as two secrets; blanks around each are cut, empty parts dropped."""
+    """`new,old` as two secrets, stripped; empty parts are dropped."""
     return tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
 
 
 def split_vendor_key(text: str) -> Secrets:
-    """A key that we send to the program which made it: the parts of `new,old`, then the text as it stands, since a key
-    may hold a comma. That program says which of them it knows."""
+    """A key of a vendor: the parts of `new,old`, then the whole text, since a key may hold a comma. The vendor accepts
+    the right one."""
     whole = (Secret(text.strip()),) if text.strip(", \r\n\t") else ()
     return tuple(dict.fromkeys([*split_secret(text), *whole]))
 
@@ -100,19 +100,19 @@ def secret_problem(value: str) -> str | None:
     if not value.strip():
         return "is empty"
     if value.strip().lower() in _WELL_KNOWN_SECRETS:
-        return "is a well-known default; use one of its own"
+        return "is a well-known default; generate another one"
     if not value.isprintable():
-        return "holds a line break or another character that cannot be printed"
+        return "has a line break or another unprintable character"
     return None
 
 
 def read_secret_file(path: Path) -> str:
-    """The text of a secret's file without its closing line break. Raises `OSError` or `ValueError`."""
+    """The text of a secret's file without its final line break. Raises `OSError` or `ValueError`."""
     return read_secret_text(path).rstrip("\r\n")
 
 
 def read_secret_text(path: Path) -> str:
-    """The text of a secret's file as it stands. Raises `OSError` or `ValueError`."""
+    """The unchanged text of a secret's file. Raises `OSError` or `ValueError`."""
     with path.open("rb") as file:
         data = file.read(_MAX_SECRET_FILE_BYTES + 1)
     if len(data) > _MAX_SECRET_FILE_BYTES:
@@ -123,21 +123,21 @@ def read_secret_text(path: Path) -> str:
 def file_problem(error: OSError | ValueError) -> str:
     """Why the file of a secret could not be read."""
     if isinstance(error, IsADirectoryError):
-        return "is a folder; Docker makes one where the file to mount is missing: remove it and create the file"
+        return "is a folder; Docker creates one if the mounted file is missing: remove it and create the file"
     if isinstance(error, OSError):
         return f"{error.strerror}"
     return str(error)
 
 
 class _EnvironmentReader:
-    """Collects every problem while the environment is read, so that all are told at once."""
+    """Collects every problem while the environment is read, so that all are reported at once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.problems: list[str] = []
 
     def text(self, name: str) -> str:
-        """The value without blanks around it, or the default; empty if there is neither."""
+        """The stripped value, or the default; empty if there is neither."""
         return self.environ.get(name, "").strip() or VARIABLES[name].default or ""
 
     def secret(self, name: str, *, required: bool = True, split: Callable[[str], Secrets] = split_secret) -> Secrets:
@@ -182,7 +182,7 @@ class _EnvironmentReader:
         text = text.rstrip("/")
         path = urlsplit(text).path
         if path and not may_have_path:
-            self.problems.append(f'{name}: has the path "{path[:60]}", but must be a host alone, such as "{example}"')
+            self.problems.append(f'{name}: has the path "{path[:60]}", but must have none, such as "{example}"')
         return text
 
     def port(self, name: str) -> int:
@@ -194,7 +194,7 @@ class _EnvironmentReader:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from `environ`; every missing or wrong variable is told at once, by name, never by value.
+    """Settings from `environ`; all missing or wrong variables are reported at once, by name, never by value.
 
     Raises `ConfigError`.
     """
@@ -242,7 +242,7 @@ def _stripe(reader: _EnvironmentReader) -> tuple[Secrets, Secrets, str]:
     api_base = reader.url("STRIPE_API_BASE", may_have_path=False)
     if any("_live_" in secret.reveal() for secret in key) and api_base != STRIPE_API_BASE:
         reader.problems.append(
-            "STRIPE_API_BASE: a live key is never sent anywhere but Stripe; unset STRIPE_API_BASE or use a test key"
+            "STRIPE_API_BASE: a live key is sent to Stripe only; unset STRIPE_API_BASE or use a test key"
         )
     return key, webhook_secret, api_base or STRIPE_API_BASE
 
@@ -251,7 +251,7 @@ def _own_secrets(reader: _EnvironmentReader) -> tuple[Secrets, Secrets]:
     """GATE_SECRET and ADMIN_TOKEN."""
     gate_secret, admin_token = reader.secret("GATE_SECRET"), reader.secret("ADMIN_TOKEN")
     if set(gate_secret) & set(admin_token):
-        reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; give it one of its own")
+        reader.problems.append("ADMIN_TOKEN: is the same as GATE_SECRET, which Traefik has too; use another one")
     return gate_secret, admin_token
 
 
@@ -267,7 +267,7 @@ def _litellm(reader: _EnvironmentReader) -> tuple[str | None, Secrets]:
 def _ports(reader: _EnvironmentReader) -> tuple[int, int]:
     port, gate_port = reader.port("PORT"), reader.port("GATE_PORT")
     if port == gate_port and port != 0:
-        reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs a port of its own")
+        reader.problems.append(f"GATE_PORT: is {gate_port}, the same as PORT; the gate needs another port")
     return port, gate_port
 
 
@@ -275,7 +275,7 @@ def _litellm_url(reader: _EnvironmentReader) -> str | None:
     url = reader.url("LITELLM_URL")
     last = "" if url is None else urlsplit(url).path.rpartition("/")[2]
     if last in ("v1", "ui"):
-        reader.problems.append(f'LITELLM_URL: ends in "/{last}", which is one page of LiteLLM; leave it out')
+        reader.problems.append(f'LITELLM_URL: ends in "/{last}", which is not part of the address; remove it')
     return url
 
 

@@ -1,4 +1,4 @@
-"""URLs of vendors' APIs: every id is one path segment or one query value, percent-encoded. Pure."""
+"""URLs of vendors' APIs: each id is one percent-encoded path segment or query value. Pure."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _DOT_SEGMENTS = (".", "..")
 def api_path(folder: str, *segments: str) -> str:
     """`/folder/segment/…`. `folder` is a constant such as "v1/customers"; each segment may be any text.
 
-    Raises `InvalidInput` for a segment that no quoting makes a name: empty, "." or "..".
+    Raises `InvalidInput` for a segment that cannot be quoted: empty, "." or "..".
     """
     if any(not segment or segment in _DOT_SEGMENTS for segment in segments):
-        raise InvalidInput("An id that is empty or made of dots cannot be part of a URL.", code="invalid_id")
+        raise InvalidInput("An id in a URL must not be empty or consist of dots.", code="invalid_id")
     return "/" + "/".join([folder, *(quote(segment, safe="") for segment in segments)])
 
 
 def api_query(pairs: Iterable[tuple[str, str]]) -> str:
-    """`name=value&…`, with %20 for a blank: LiteLLM reads `+` as a plus sign."""
+    """`name=value&…`, with %20 for a space: LiteLLM reads `+` as a plus sign."""
     return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
 
 
 def api_url(base: str, path: str, query: str = "") -> URL:
-    """The address of `path` below `base`, sent byte for byte as it stands here.
+    """The address of `path` below `base`, sent without further normalisation.
 
-    Raises `InvalidInput` for a path that `api_path` cannot have made: nothing is sent to an address that an id chose.
+    Raises `InvalidInput` for a path that `api_path` cannot have made, so that no id can choose the address.
     """
     if not path.startswith("/") or not all(_SEGMENT.fullmatch(segment) for segment in path[1:].split("/")):
-        raise InvalidInput("This path of a vendor's API is not made of quoted segments.", detail=path[:200])
+        raise InvalidInput("This API path does not consist of quoted segments.", detail=path[:200])
     address = str(URL(base)).rstrip("/") + path
     return URL(f"{address}?{query}" if query else address, encoded=True)

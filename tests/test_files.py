@@ -97,13 +97,13 @@ def test_a_link_is_refused_and_what_it_leads_to_untouched(tmp_path: Path) -> Non
 def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ConfigError, match="is no regular file"):
+        with pytest.raises(ConfigError, match="is not a regular file"):
             write_atomically(path, "x")
 
 
 def test_a_missing_folder_is_told_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not there; create it"):
+    with pytest.raises(ConfigError, match="does not exist; create it"):
         write_atomically(tmp_path / "no" / "a", "x")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="is not there; create it"):
+    with pytest.raises(ConfigError, match="does not exist; create it"):
         write_atomically(tmp_path / "file" / "a", "x")

@@ -1,4 +1,4 @@
-"""Looks at a running installation from outside and says what is wrong and what to type."""
+"""Checks a running installation from outside; reports what is wrong and how to fix it."""
 
 from gateway.doctor.context import Options
 from gateway.doctor.examination import examine

@@ -1,7 +1,7 @@
-"""Is there a way past the gate? Every router of Traefik's, HTTP and TCP, beside the routes that ours should be. Pure.
+"""Finds ways past the gate: compares every router of Traefik, HTTP and TCP, with the routes of apps.json. Pure.
 
-Traefik is full of them: a container without a label gets a router of its own (`exposedByDefault`), labels are left
-over, a TCP router comes before every HTTP router, a broken middleware takes its router away (T39).
+A container without labels gets a router (`exposedByDefault`), labels are left over, a TCP router comes before every
+HTTP router, a broken middleware disables its router (T39).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _OF_APP = re.compile(r"sk-(?:app|tier)-([a-z0-9-]+)(?:_[^@]*)?@")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What must hold. `hosts`: host → app id. `chains`: for each kind of gate, host → the middlewares that its requests
-    take; any of them is right. `upstreams`: app id → `host:port` of its servers, in every spelling that is known.
-    `gate`: the gate's `host:port`. `secrets`: the valid ones. `sign_in`: app id → the middlewares by which a sign-in
-    proxy stands before its gate."""
+    """The expected routes. `hosts`: host → app id. `chains`: for each kind of gate, host → the middlewares of its
+    requests; any of them is right. `upstreams`: app id → `host:port` of its servers, in every known spelling. `gate`:
+    the gate's `host:port`. `secrets`: the valid ones. `sign_in`: app id → the middlewares of a sign-in proxy before
+    its gate."""
 
     hosts: Mapping[str, str]
     chains: Sequence[Mapping[str, Sequence[Middleware]]]
@@ -39,18 +39,18 @@ class Wanted:
 
 
 def wanted_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, list[Middleware]]:
-    """From our own dynamic configuration: the chain of each app's host."""
+    """The chain of each app's host, from the generated dynamic configuration."""
     http = document["http"]
     routers = {router["rule"]: router for router in http["routers"].values()}
     return {
-        # Of the operator's own, which the identity kind `header` names, the name is all that is known.
+        # Of the operator's own middlewares, which the identity kind `header` names, only the name is known.
         host: [Middleware(name, *definition(http["middlewares"].get(name, {}))) for name in router["middlewares"]]
         for host, router in ((host, routers[f"Host(`{host}`)"]) for host in hosts)
     }
 
 
 def find_bypasses(traefik: Traefik, wanted: Wanted) -> list[Finding]:
-    """Every way past the gate, every router of ours that is missing, broken or out of date."""
+    """Every way past the gate, and every generated router that is missing, broken or out of date."""
     finder = _BypassFinder(traefik, wanted)
     gate = [*finder.hosts(), *finder.bypasses(), *finder.outdated()]
     routers = [*finder.broken(), *finder.public()]
@@ -74,14 +74,14 @@ class _BypassFinder:
         for app_id, servers in wanted.upstreams.items():
             for server in servers:
                 self._apps_at.setdefault(server, set()).add(app_id)
-        # Traefik has a container's address where the upstream is a name.
+        # Traefik shows a container's address where the upstream is a name.
         for name in traefik.services:
             app_id = next((found[1] for found in [_OF_APP.match(name)] if found), "")
             for server in traefik.servers_of(name) if app_id in wanted.upstreams else ():
                 self._apps_at.setdefault(server, set()).add(app_id)
 
     def _gates(self, router: Json) -> set[str]:
-        """The apps whose gate every request has passed that this router serves."""
+        """The apps whose gate has checked every request that this router serves."""
         parents = self._traefik.parents(router)
         if router.get("parentRefs"):
             through = [self._gates(parent) for parent in parents]
@@ -92,15 +92,15 @@ class _BypassFinder:
         return inherited | {found[0] for found in gates if found is not None and found[1] == self._wanted.gate}
 
     def _roots(self) -> Iterator[Json]:
-        """Routers that are served and asked first."""
+        """Enabled routers, in the order in which Traefik tries them."""
         for router in self._traefik.routers.values():
-            # noop answers nothing: it stands behind redirects to https.
+            # The service noop answers nothing: routers that redirect to https have it.
             served = router.get("status") != "disabled" and router.get("service") != "noop@internal"
             if served and not router.get("parentRefs"):
                 yield router
 
     def hosts(self) -> Iterator[Finding]:
-        """Each host of an app has a router with the gate, and nothing ungated is asked before that."""
+        """Each host of an app has a router with the gate, and no router without it comes first."""
         for host, app_id in self._wanted.hosts.items():
             reached = [(router, how) for router in self._roots() if (how := _reach(router, host)) != "no"]
             open_ = [(router, how) for router, how in reached if app_id not in self._gates(router)]
@@ -122,9 +122,9 @@ class _BypassFinder:
                 yield bad(GATE, f"{_describe(router)} serves {host} without the gate{before}", _removal_steps(router))
 
     def _signs_in(self, router: Json, how: str, app_id: str) -> bool:
-        """Whether this serves the paths of the app's own sign-in proxy (its callback), and leads to nothing else.
+        """Whether this router serves only the paths of the app's own sign-in proxy (its callback).
 
-        By the port: the middleware names the proxy, and Traefik has its container's address.
+        Compared by port: the middleware names the proxy, while Traefik shows its container's address.
         """
         servers = self._traefik.servers(router)
         if how != "named" or not servers or servers & self._apps_at.keys():
@@ -135,7 +135,7 @@ class _BypassFinder:
         return {_port(each) for each in servers} <= {_port(each) for each in proxies}
 
     def bypasses(self) -> Iterator[Finding]:
-        """No router leads to an app's server without that app's gate, whatever its host is."""
+        """No router of any host leads to an app's server without that app's gate."""
         for router in self._traefik.routers.values():
             if router.get("status") == "disabled":
                 continue
@@ -151,7 +151,7 @@ class _BypassFinder:
                     )
 
     def outdated(self) -> Iterator[Finding]:
-        """The gated routers take the very chain that apps.json makes."""
+        """The routers with the gate have exactly the chain of apps.json."""
         differences: set[str] = set()
         for host, app_id in self._wanted.hosts.items():
             for router in self._roots():
@@ -168,22 +168,22 @@ class _BypassFinder:
             yield bad(GATE, f"routes are out of date: {'; '.join(sorted(differences - set(of_secret)))}", _WRITE)
 
     def broken(self) -> Iterator[Finding]:
-        """Traefik takes a router with an error away, and the request falls to the next one."""
+        """Traefik disables a router with an error, and the next one serves the request."""
         for name, router in self._traefik.routers.items():
             errors = router.get("error") or ()
             if not errors and router.get("status") == "enabled":
                 continue
             ours = any(part in name for part in _OURS)
             line = f"{_describe(router)}: {'; '.join(map(str, errors)) or router.get('status')}"
-            yield bad(ROUTERS, line, _WRITE) if ours else warning(ROUTERS, line, "mend it where it is defined")
+            yield bad(ROUTERS, line, _WRITE) if ours else warning(ROUTERS, line, "fix it where it is defined")
 
     def public(self) -> Iterator[Finding]:
         host = self._wanted.public_host
         if not any(_reach(router, host) == "whole" for router in self._roots()):
-            yield bad(ROUTERS, f"no router serves {host}, so neither Stripe nor a buyer reaches us", _WRITE)
+            yield bad(ROUTERS, f"no router serves {host}, so neither Stripe nor buyers reach SKPayments", _WRITE)
 
     def tcp(self) -> Iterator[Finding]:
-        """A TCP router is asked before every HTTP router of its entry points."""
+        """A TCP router comes before every HTTP router of its entry points."""
         for router in self._traefik.tcp_routers.values():
             if router.get("status") == "disabled":
                 continue

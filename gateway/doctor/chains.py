@@ -1,4 +1,4 @@
-"""What Traefik's API answers, as one value; which middlewares a router has, and whether one is our gate. Pure."""
+"""The answers of Traefik's API as one value; a router's middlewares, and whether one is the gate. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 Json = Mapping[str, Any]
-_MOST_DEEP = 8  # chains and services may name each other; Traefik refuses circles, and so must we
+_MOST_DEEP = 8  # chains and services may name each other; Traefik refuses cycles, and so must this
 SECRET = "\x00the gate's secret"  # noqa: S105  # a placeholder
-"""Stands for GATE_SECRET in what is expected; any valid one is right."""
+"""Placeholder for GATE_SECRET in an expected chain; any valid secret matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Middleware:
-    """`kind` is Traefik's word (`headers`, `forwardAuth`, `plugin` …), '' for one that is named but not there."""
+    """`kind` is Traefik's name (`headers`, `forwardAuth`, `plugin` …), '' for one that does not exist."""
 
     name: str
     kind: str
@@ -24,7 +24,7 @@ class Middleware:
 
 @dataclass(frozen=True, slots=True)
 class Traefik:
-    """Everything by its full name (`sk-app-blog@file`); Traefik's own (`@internal`) left out of the routers."""
+    """Everything by its full name (`sk-app-blog@file`); without Traefik's own (`@internal`) routers."""
 
     version: str
     routers: Mapping[str, Json]
@@ -35,11 +35,11 @@ class Traefik:
     entry_points: Mapping[str, Json]
 
     def chain(self, router: Json) -> list[Middleware]:
-        """Its middlewares in order, entry points' own first; a chain is followed by what is in it."""
+        """A router's middlewares in order, those of its entry points first; a chain is followed by its members."""
         return list(self._unfolded(router.get("middlewares") or (), _provider(router), 0))
 
     def auth_servers_of(self, name: str) -> set[str]:
-        """`host:port` of whom a middleware asks (ForwardAuth), or those in it if it is a chain."""
+        """`host:port` of the server that a ForwardAuth middleware asks; of all in it if it is a chain."""
         found = self._unfolded([name], name.rpartition("@")[2], 0)
         return {address_of(str(each.options.get("address"))) for each in found if each.kind == "forwardAuth"}
 
@@ -55,20 +55,20 @@ class Traefik:
                 yield Middleware(full, kind, options)
 
     def parents(self, router: Json) -> list[Json]:
-        """The routers whose middlewares have run before this one is asked (multi-layer routing)."""
+        """The routers whose middlewares run before this one (multi-layer routing)."""
         names = (_full(name, _provider(router)) for name in router.get("parentRefs") or ())
         return [self.routers.get(name, {}) for name in names]
 
     def servers(self, router: Json) -> set[str]:
-        """`host:port` of every server behind an HTTP router, however many services are in between."""
+        """`host:port` of every server of an HTTP router, through any number of services."""
         return set(_servers(self.services, _full(router.get("service") or "", _provider(router)), 0))
 
     def servers_of(self, service: str) -> set[str]:
-        """The same behind a service, by its full name."""
+        """The same of a service, by its full name."""
         return set(_servers(self.services, service, 0))
 
     def tcp_servers(self, router: Json) -> set[str]:
-        """The same behind a TCP router."""
+        """The same of a TCP router."""
         return set(_servers(self.tcp_services, _full(router.get("service") or "", _provider(router)), 0))
 
 
@@ -95,7 +95,7 @@ def gate_of(middleware: Middleware) -> tuple[str, str] | None:
 
 
 def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets: Sequence[str]) -> list[str]:
-    """What of the expected middlewares the chain has not, in this order; others may stand in between."""
+    """The expected middlewares that the chain lacks or has out of order; others may be in between."""
     told: list[str] = []
     after = 0
     for wanted in expected:
@@ -103,7 +103,7 @@ def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets
         if place is not None:
             after = place + 1
             continue
-        # The secret's middleware is named after its app where it is made of labels.
+        # In labels, the secret's middleware is named after its app.
         alike = [has for has in chain if has.kind == wanted.kind and has.name.startswith(wanted.name)]
         differs = _differs(wanted, alike[0], secrets) if alike else []
         told += differs or [f"{wanted.name} is not among its middlewares, or not in its place"]
@@ -134,7 +134,7 @@ def _differences(path: str, wanted: Any, has: Any, secrets: Sequence[str]) -> It
         elif has not in secrets:
             yield f"{path} is another secret than ours"
     elif wanted != (has.split(",") if isinstance(wanted, list) and isinstance(has, str) else has):
-        # A plugin's list is a text where it comes from labels.
+        # A plugin's list is a string if it comes from labels.
         yield f"{path} is not what skpay routes write makes"
 
 
@@ -150,7 +150,7 @@ def _servers(services: Mapping[str, Json], name: str, depth: int) -> Iterator[st
 
 
 def _inner(service: Json) -> Iterator[str]:
-    """The services that a service leads on to: weighted, mirroring, failover, highestRandomWeight."""
+    """The services of a composed service: weighted, mirroring, failover, highestRandomWeight."""
     for kind in ("weighted", "highestRandomWeight"):
         yield from (str(each.get("name")) for each in (service.get(kind) or {}).get("services") or ())
     mirroring, failover = service.get("mirroring") or {}, service.get("failover") or {}

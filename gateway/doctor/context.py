@@ -1,4 +1,4 @@
-"""What every check has at hand."""
+"""What every check can use: settings, catalog and clients."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`live`: send requests through the public addresses too. `traefik_api`: where Traefik's API is. `cookie`: a real
-    one of Open WebUI."""
+    """`live`: also send requests through the public addresses. `traefik_api`: the address of Traefik's API. `cookie`: a
+    valid one of Open WebUI."""
 
     live: bool = False
     traefik_api: str | None = None
@@ -42,7 +42,7 @@ class CheckContext:
     server_report: Json | str
 
     def origin(self, app: App, host: str) -> str:
-        """Where browsers reach this host: as one of the app's own links says, else as PUBLIC_URL is reached."""
+        """The public address of this host: from one of the app's own links, else with the scheme of PUBLIC_URL."""
         for url in (app.success_url, app.cancel_url, app.sign_in_url or ""):
             parts = urlsplit(url)
             if parts.hostname == host:
@@ -56,8 +56,8 @@ Check = Callable[[CheckContext], Awaitable[list[Finding]]]
 
 
 async def run_check(context: CheckContext, subject: str, check: Check) -> list[Finding]:
-    """The answer, or why there is none. No secret of ours is in it, though others' words are: a rule of Traefik's may
-    hold one."""
+    """The answer, or the reason for none. It contains no secret of ours, but text of others: a rule of Traefik's may
+    contain one."""
     found = await _run_check(context, subject, check)
     return [replace(finding, message=_without_secrets(context.settings, finding.message)) for finding in found]
 

@@ -1,4 +1,4 @@
-"""The public side of things that must stay inside: the gate's port, and paid files in Cloudflare's cache."""
+"""What must not be public: the gate's port, and paid files in Cloudflare's cache."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PORT, CACHE = "gate port", "edge cache"
 _LIVE = "skpay doctor --live"
 _CONNECT_SECONDS = 3.0
 _KEPT = ("HIT", "EXPIRED", "STALE", "UPDATING", "REVALIDATED")
-"""Cloudflare has kept what these stand on. DYNAMIC and BYPASS it does not; MISS it might."""
+"""Values of CF-Cache-Status of responses that Cloudflare caches; not DYNAMIC and BYPASS, and MISS only perhaps."""
 
 
 async def examine_gate_port(context: CheckContext) -> list[Finding]:
-    """Whoever reaches it can ask the gate as Traefik does, if the secret leaks; nobody but Traefik needs to."""
+    """If the secret leaks, any client that reaches the port can ask the gate; only Traefik needs to."""
     host, port = urlsplit(context.settings.public_url).hostname or "", context.settings.gate_port
     if not context.options.live:
         return [not_checked(PORT, f"{port} was not tried from outside", _LIVE)]
@@ -49,15 +49,15 @@ async def _is_here(host: str) -> bool:
 
 
 async def examine_cache(context: CheckContext) -> list[Finding]:
-    """Cloudflare caches by the extension before Traefik is asked: one payer's file would be everybody's (T40)."""
+    """Cloudflare caches by file extension before Traefik is asked: a paid file would reach every visitor (T40)."""
     if not context.options.live:
-        return [not_checked(CACHE, "was not looked for", _LIVE)]
+        return [not_checked(CACHE, "was not checked", _LIVE)]
     hosts = [(app, host) for app in context.catalog.apps.values() for host in app.hosts]
     return list(await asyncio.gather(*(_host(context, app, host) for app, host in hosts)))
 
 
 async def _host(context: CheckContext, app: App, host: str) -> Finding:
-    """Twice the same name that nobody has asked for before, with an extension that is cached by default."""
+    """Request the same new name twice, with an extension that is cached by default."""
     subject = f"{CACHE} {host}"
     public = urlsplit(context.origin(app, host))
     target = Target(public.geturl(), public.netloc, direct=False)

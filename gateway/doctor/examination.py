@@ -1,4 +1,4 @@
-"""All questions to an installation, asked at once."""
+"""All checks of an installation, run concurrently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gateway.stripe.transport import Transport
 
 _SECONDS = 15
 
-# Subject (of the finding that says that the question could not be asked), and the question.
+# The subject of the finding if a check cannot run, and the check.
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("server", examine_ready),
     ("gate", examine_gate),
@@ -44,7 +44,7 @@ _OF_APPS = (examine_traefik, examine_headers, examine_cache)
 
 
 async def examine(settings: Settings, options: Options) -> list[Finding]:
-    """The findings, in a fixed order. Nothing here changes a tier, and no failure of one question hides another."""
+    """The findings, in a fixed order. Changes no tier; the failure of one check does not hide another's finding."""
     catalog, problems = _catalog(settings)
     connector = aiohttp.TCPConnector(resolver=Resolver(), limit=0)
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
@@ -72,11 +72,11 @@ async def _answer(context: CheckContext, subject: str, check: Check) -> list[Fin
 
 
 def _catalog(settings: Settings) -> tuple[Catalog, list[Finding]]:
-    """apps.json from its file; an empty one with what is wrong where it cannot be used."""
+    """apps.json; if it is invalid, an empty catalog with the finding."""
     try:
         return parse(settings.apps_file.read_bytes(), str(settings.apps_file)), []
     except ConfigError as exc:
-        return EMPTY_CATALOG, [bad("apps.json", problem, "mend it, then: skpay check") for problem in exc.problems]
+        return EMPTY_CATALOG, [bad("apps.json", problem, "fix it, then: skpay check") for problem in exc.problems]
     except OSError as exc:
         return EMPTY_CATALOG, [
             bad("apps.json", f"{settings.apps_file}: {exc.strerror}", "set APPS_FILE to your apps.json")

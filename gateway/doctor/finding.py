@@ -1,4 +1,4 @@
-"""What doctor says: one answer to one question, and what to type where it is not well."""
+"""A finding: the result of one check, and how to fix a problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "warning", "bad", "not checked"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`remedy` says what to type; empty when all is well."""
+    """`remedy` says how to fix it; empty if there is no problem."""
 
     subject: str
     state: State
@@ -23,7 +23,7 @@ def ok(subject: str, message: str) -> Finding:
 
 
 def warning(subject: str, message: str, remedy: str) -> Finding:
-    """It works, but not as it should; nobody is cut off and nothing is given away."""
+    """It works, but not as it should; no user is cut off and nothing is given away."""
     return Finding(subject, "warning", message, remedy)
 
 
@@ -32,5 +32,5 @@ def bad(subject: str, message: str, remedy: str) -> Finding:
 
 
 def not_checked(subject: str, message: str, remedy: str = "") -> Finding:
-    """Nothing is known. `remedy`: how to have it asked."""
+    """Not checked. `remedy`: how to have it checked."""
     return Finding(subject, "not checked", message, remedy)

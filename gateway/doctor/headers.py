@@ -1,4 +1,4 @@
-"""Sends forged headers through Traefik and looks at what comes out of each app's chain (`/.skpayments/arrived`)."""
+"""Sends forged headers through Traefik and checks which arrive behind each app's chain (`/.skpayments/arrived`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
 from gateway.doctor.targets import Answer, Target, ask, targets
 
 SUBJECT = "gate"
-# In three requests: a proxy in between, or Traefik's own option, may refuse the odder names, which is as good.
+# In three requests: a proxy in between, or an option of Traefik's, may refuse the odder names, which is safe too.
 FORGED = (
     ("X-SK-Tier", "x-sk-user", "X-Sk-Features", "X-SK-App", "X-SK-Gate", "X-SK-Anything", "XSK-Tier", "X--SK--Tier",
      "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix", "X-Forwarded-Host", "X-Forwarded-For",
@@ -29,20 +29,20 @@ FORGED = (
     tuple(f"X{odd}SK{odd}Tier" for odd in "!#$%&'*+^`|~"),
 )  # fmt: skip
 _REFUSED = (400, 431)
-# Only apps with rules for methods have these taken from visitors.
+# Removed only for apps with rules for methods.
 _METHODS = (
     ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"),
     ("X_HTTP_Method_Override", "X-HTTP_Method-Override"),
     (),
 )
-# Traefik keeps what a peer that it trusts says here, and asking straight from here nobody should be trusted.
+# Traefik keeps these from trusted peers, and this host must not be one of them.
 _OF_THE_PEER = ("x-forwarded-for",)
 _WRITE = "skpay routes write, and see that Traefik reads what it writes"
 _SAME = "give Traefik the same GATE_SECRET as SKPayments, and restart it"
 _CHAIN = "whether the gate comes after it, Traefik's API says: skpay doctor --traefik-api http://traefik:8080"
 _NAME_IT = (
     "if a sign-in proxy belongs there, name its middleware in the app's identity (kind header, after), then: skpay"
-    " routes write; else take it away, since nobody reaches the gate"
+    " routes write; else remove it, since no request reaches the gate"
 )
 _AT_ONCE = 16
 _MAX_LISTED = 6
@@ -64,7 +64,7 @@ async def examine_headers(context: CheckContext) -> list[Finding]:
 
 
 async def _host(context: CheckContext, app: App, host: str, target: Target) -> Finding:
-    """The gate stands before the host, and nothing forged gets behind it."""
+    """The gate checks the host's requests, and no forged header passes it."""
     subject = f"{SUBJECT} {host}{target.label}"
     claimed = [header.name for header in app.trusted_headers]
     sign_in = [header.after for header in app.trusted_headers]
@@ -86,7 +86,7 @@ async def _host(context: CheckContext, app: App, host: str, target: Target) -> F
         arrived += received
         sent += len(names)
     if not target.direct:
-        # Edges add to what a client says here, and an app that must know asks for CF-Connecting-IP.
+        # An edge appends to the client's values here; an app that needs the address uses CF-Connecting-IP.
         arrived = [each for each in arrived if not each[0].lower().endswith("for")]
     return _judged(subject, arrived, sent)
 
@@ -101,14 +101,14 @@ def _unreached(subject: str, target: Target, why: str) -> Finding:
 
 
 def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: Sequence[str] = ()) -> Finding | None:
-    """What stands before the host, from what `/.skpayments/upgrade` answers a stranger; None for our gate.
+    """What answers before the host, by an anonymous request to `/.skpayments/upgrade`; None for the gate.
 
-    `claimed`: the headers in which the request says to be somebody, where the app has such (T30). `sign_in`: the
-    middlewares that set them, which stand before the gate and refuse whoever is not signed in.
+    `claimed`: the identity headers of the request, if the app uses such (T30). `sign_in`: the middlewares that set
+    them, which run before the gate and refuse requests without a session.
     """
     code = answer.error
     if claimed and answer.status == 303 and "/buy/" in answer.headers.get("Location", ""):
-        return bad(subject, f"whoever sends {' or '.join(claimed)} is believed to be that person", _WRITE)
+        return bad(subject, f"any client can sign in as any user by sending {' or '.join(claimed)}", _WRITE)
     if answer.status == 401 and code == "sign_in_required":
         return None
     if answer.status == 503 and code:
@@ -126,7 +126,7 @@ def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: 
         where = answer.headers.get("Location", "another page").partition("?")[0]
         return not_checked(subject, f"{where} answers before the gate does", _CHAIN if sign_in else "")
     if sign_in and not code and answer.status in (401, 403):
-        # oauth2-proxy sends a browser to its sign-in page, and answers 401 to whoever wants JSON.
+        # oauth2-proxy redirects browsers to its sign-in page, and answers 401 to requests for JSON.
         return not_checked(subject, f"{' and '.join(sign_in)} answers {answer.status} before the gate does", _CHAIN)
     if not code and answer.status in (401, 403):
         told = f"answers {answer.status}, which is not the gate: something else asks people to sign in there"
@@ -137,10 +137,10 @@ def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: 
 async def _received_headers(
     context: CheckContext, app: App, target: Target, names: Sequence[str], *, odd: bool
 ) -> list[tuple[str, bool]] | Finding:
-    """(name, forged) of each header behind the chain; empty where `odd` names had the request refused as a whole."""
+    """(name, forged) of each header behind the chain; empty if the request was refused for its `odd` names."""
     nonce = secrets.token_hex(8)
     text = make_echo_token(header_echo_keys(context.settings.admin_token)[0], app.app_id, nonce, int(time.time()))
-    # A name in Connection is one that a proxy should take away on its target: not ours.
+    # A name in Connection is one that a proxy must remove: it must not remove ours.
     headers = [
         *((name, f"forged-{nonce}") for name in names),
         ("Connection", "keep-alive, X-SK-Tier, X-Forwarded-Host"),
@@ -173,18 +173,18 @@ def _judged(subject: str, arrived: Sequence[tuple[str, bool]], sent: int) -> Fin
     if ours:
         return bad(subject, f"forged headers reach the app: {_some(ours)}", _WRITE)
     if "x-sk-gate" in names:
-        return bad(subject, "the app is told the gate's secret (X-SK-Gate)", _WRITE)
+        return bad(subject, "the app gets the gate's secret (X-SK-Gate)", _WRITE)
     absent = [name for name in ("X-SK-App", "X-SK-Tier") if name.lower() not in names]
     if absent:
-        return bad(subject, f"the app is not told {' and '.join(absent)}", _WRITE)
+        return bad(subject, f"the app does not get {' and '.join(absent)}", _WRITE)
     if forged:
-        remedy = "entryPoints.….forwardedHeaders.trustedIPs: the tunnel's address alone, and nobody else's"
-        return warning(subject, f"the app is told what a client says: {', '.join(forged)}", remedy)
+        remedy = "entryPoints.….forwardedHeaders.trustedIPs: the tunnel's address alone"
+        return warning(subject, f"the app gets a client's own values: {', '.join(forged)}", remedy)
     return ok(subject, f"{sent} forged headers were sent; none arrived, and the gate's own did")
 
 
 def _some(names: Sequence[str]) -> str:
-    """The plainest first."""
+    """The plainest names first."""
     plain = sorted(names, key=lambda name: (sum(not letter.isalnum() and letter != "-" for letter in name), name))
     more = f" and {len(plain) - _MAX_LISTED} more" if len(plain) > _MAX_LISTED else ""
     return ", ".join(plain[:_MAX_LISTED]) + more

@@ -1,4 +1,4 @@
-"""LiteLLM: reachable, what our key may do, and the limits that it really holds."""
+"""LiteLLM: whether it is reachable, what the key may do, and the limits that it has."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ async def examine_litellm(context: CheckContext) -> list[Finding]:
         await litellm.check_key()
     except UpstreamFailed as exc:
         if exc.status == 401:
-            return [*found, bad(ROUTES, "LiteLLM does not know our key", "put the right one into LITELLM_KEY, restart")]
+            return [
+                *found,
+                bad(ROUTES, "LiteLLM does not accept our key", "put the right one into LITELLM_KEY, restart"),
+            ]
         if exc.status != 403:
             raise
     denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _asks_for_keys(context)]
@@ -54,7 +57,7 @@ def _asks_for_keys(context: CheckContext) -> bool:
 
 
 async def _limits(context: CheckContext, litellm: LiteLLM) -> list[Finding]:
-    """What is written is read back: the budgets of tiers, and the user of each app who was told of last."""
+    """Reads back what was written: the budgets of tiers, and the last provisioned user of each app."""
     wrong: list[Finding] = []
     looked = 0
     for app in context.catalog.apps.values():
@@ -76,7 +79,7 @@ async def _limits(context: CheckContext, litellm: LiteLLM) -> list[Finding]:
 
 
 async def _enforced(context: CheckContext) -> list[Finding]:
-    """The running server makes the call, as it has the apps' keys; see `gateway.litellm.enforcement`."""
+    """The running server makes the calls, since it has the apps' keys; see `gateway.litellm.enforcement`."""
     if not any(app.litellm for app in context.catalog.apps.values()):
         return []
     settings = context.settings

@@ -1,4 +1,4 @@
-"""Open WebUI's secret, tried on a real cookie: the gate must know whoever Open WebUI knows."""
+"""Open WebUI's secret, tried on a valid cookie: the gate must accept every session that Open WebUI accepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def examine_open_webui(context: CheckContext) -> list[Finding]:
 
 
 async def _introspected(context: CheckContext, app: App, base: str) -> Finding:
-    """Where each session is asked about: its health, since without a credential it would say no more."""
+    """Whether the address of `introspect` is reachable, by its health route, which needs no credential."""
     subject = f"{SUBJECT} {app.app_id} introspect"
     try:
         async with context.session.get(f"{base}/health", allow_redirects=False) as response:
@@ -45,13 +45,13 @@ async def _cookies(context: CheckContext, apps: list[App]) -> list[Finding]:
         how = "sign in, copy the cookie `token` from the browser, then: skpay doctor --cookie - (and paste it)"
         return [not_checked(SUBJECT, "its secret was not tried on a real cookie", how)]
     found = [await _app(context, app, context.options.cookie) for app in apps]
-    # One cookie is one app's; where it is known, the others need not know it.
+    # A cookie belongs to one app; once one app accepts it, the others need not.
     known = [finding for finding in found if finding.state == "ok"]
     return known or found
 
 
 async def _app(context: CheckContext, app: App, cookie: str) -> Finding:
-    """Asks the running gate, as Traefik does."""
+    """Ask the running gate, as Traefik does."""
     subject = f"{SUBJECT} {app.app_id}"
     settings = context.settings
     headers = {
@@ -65,16 +65,16 @@ async def _app(context: CheckContext, app: App, cookie: str) -> Finding:
     if user is not None:
         return ok(subject, f"the gate knows the cookie's owner: {user}, on {response.headers.get('X-SK-Tier')}")
     if response.status == 200:
-        # A cookie that does not verify is no refusal on a path that is free for all: the gate says why when asked.
+        # On a public path the gate does not refuse an invalid cookie: ask it for the reason.
         why = await _why(context, app, cookie)
         if why:
             return bad(subject, f"the gate refuses the cookie: {why}", _remedy(why))
-        return bad(subject, "the gate sees nobody in the cookie", "is it the cookie named token, and still valid?")
+        return bad(subject, "the gate finds no user in the cookie", "is it the cookie named token, and still valid?")
     return bad(subject, f"the gate refuses the cookie: {_reason(text) or response.status}", _remedy(text))
 
 
 async def _why(context: CheckContext, app: App, cookie: str) -> str:
-    """Why the cookie names nobody, '' where the server does not say."""
+    """Why the cookie is not accepted, '' if the server does not say."""
     settings = context.settings
     body = {
         "app_id": app.app_id,

@@ -1,4 +1,4 @@
-"""Traefik's router rules, as far as one must read them to know which hosts a router may serve. Pure.
+"""Parses Traefik's router rules, as far as needed to find the hosts that a router may serve. Pure.
 
 Syntax: Traefik 3's, `Host(`a`) && (PathPrefix(`/b`) || !Header(`c`, `d`))`, texts in back-ticks or Go's double quotes.
 """
@@ -15,12 +15,12 @@ _EXACT = ("Host", "HostHeader", "HostSNI")
 _PATTERN = ("HostRegexp", "HostSNIRegexp")
 
 Reach = Literal["whole", "named", "any", "no"]
-"""How a rule serves a host: each request to its very name; some of those; as one of whatever hosts; not at all."""
+"""How a rule serves a host: every request by name; some of those; as any host; not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """Whether a request to the host may match, whether every one does, and whether the host's name is why."""
+    """Whether a request to the host may match, whether every one does, and whether by the host's name."""
 
     possible: bool
     certain: bool
@@ -32,7 +32,7 @@ class _Unreadable(Exception):
 
 
 def reach(rule: str, host: str) -> Reach:
-    """How the router with this rule serves `host` (lower case). What cannot be read may serve anything."""
+    """How the router with this rule serves `host` (lower case). A rule that cannot be parsed may serve any host."""
     try:
         found = _Reader(_tokens(rule), host).whole()
     except (_Unreadable, RecursionError):
@@ -140,13 +140,13 @@ class _Reader:
 
 
 def _same_host(text: str, host: str) -> bool:
-    """`*.x` stands for one label (since 3.7.0)."""
+    """`*.x` matches one label (since 3.7.0)."""
     text = text.lower()
     return text == host or (text.startswith("*.") and host.partition(".")[2] == text[2:])
 
 
 def _fits(pattern: str, host: str) -> bool:
-    """Go's expressions are near enough to Python's; one that is not is taken to fit."""
+    """Go's expressions are close to Python's; one that Python cannot parse is assumed to match."""
     try:
         return re.search(pattern, host, re.IGNORECASE) is not None
     except re.error:

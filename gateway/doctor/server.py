@@ -1,4 +1,4 @@
-"""The running server itself: ready, the gate behind its secret, the same apps.json, database, disk, clock."""
+"""The running server: readiness, the gate's secret, the same apps.json, database, disk, clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def examine_ready(context: CheckContext) -> list[Finding]:
         port = context.settings.port
         return [bad("server", "is not ours", f"another program listens on port {port}: stop it, or set PORT")]
     problems = answer.get("problems")
-    if problems is None:  # told to the operator only
+    if problems is None:  # answered to the operator only
         return [bad("server", "does not know our ADMIN_TOKEN", "restart it after changing ADMIN_TOKEN")]
     if problems:
         report = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
@@ -49,9 +49,9 @@ async def examine_gate(context: CheckContext) -> list[Finding]:
 
 
 async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json | str:
-    """What the running server says of itself, or the code of its refusal ('' where it is not there or not ours).
+    """The running server's report about itself, or the code of its refusal ('' if there is none or it is not ours).
 
-    `ahead_of_us`: its clock less that of this process, now, since other answers may take their time.
+    `ahead_of_us`: its clock minus this process' clock, taken now, since other answers may be slow.
     """
     url = f"{_own(settings)}/admin/examine"
     try:
@@ -67,7 +67,7 @@ async def ask_server(session: aiohttp.ClientSession, settings: Settings) -> Json
 
 
 def examine_server_report(context: CheckContext) -> list[Finding]:
-    """What needs the server's own word."""
+    """Findings that need the server's report."""
     report = context.server_report
     if isinstance(report, str):
         if report == "store_unavailable":
@@ -105,12 +105,12 @@ def _disk(report: Json) -> Finding:
 
 
 def _clock(context: CheckContext, report: Json) -> Finding:
-    """The server's clock beside Stripe's: by its own measure, or else by ours."""
+    """The server's clock compared with Stripe's: by the server, or else by this process."""
     ahead = report["clock_ahead_seconds"]
     if ahead is None and context.stripe.clock_ahead_seconds is not None:
         ahead = context.stripe.clock_ahead_seconds + round(report["ahead_of_us"])
     if ahead is None:
-        return not_checked("clock", "Stripe has not told the time")
+        return not_checked("clock", "Stripe's clock is not known")
     way = f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} Stripe's"
     remedy = "set this machine's clock: timedatectl set-ntp true"
     if abs(ahead) > TOLERANCE_SECONDS // 2:

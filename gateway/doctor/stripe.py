@@ -1,4 +1,4 @@
-"""Stripe: keys, mode, rights, prices, the webhook endpoint and what it delivered, each app's portal."""
+"""Stripe: keys, mode, rights, prices, the webhook endpoint and its deliveries, each app's portal."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ KEY, RIGHTS, PRICES, ENDPOINT = "stripe key", "stripe rights", "stripe prices", 
 DELIVERIES, PORTAL = "webhook deliveries", "stripe portal"
 _AT_ONCE = 8
 _UNDELIVERED_SECONDS = (300, 24 * 3600)
-"""Younger ones may be on their way; older ones Stripe has told of by mail."""
+"""Newer events may still be in delivery; about older ones Stripe has sent mail."""
 
 
 async def examine_stripe(context: CheckContext) -> list[Finding]:
-    """With a key that opens nothing there is nothing more to ask."""
+    """With an invalid key nothing else can be checked."""
     found = await _key(context)
     if any(finding.state == "bad" for finding in found):
         return found
@@ -46,7 +46,7 @@ async def _key(context: CheckContext) -> list[Finding]:
             await Stripe(alone).permissions.check_key()
         except AuthenticationFailed:
             if number:
-                return [warning(KEY, "the older key of the two is no good any more", "take it out and restart")]
+                return [warning(KEY, "the older of the two keys is no longer valid", "take it out and restart")]
             remedy = "Stripe's Dashboard > Developers > API keys: put the key into STRIPE_SECRET_KEY and restart"
             return [bad(KEY, "Stripe does not know it", remedy)]
     told = context.server_report
@@ -82,12 +82,12 @@ async def _price(stripe: Stripe, app: App, tier: Tier, price: Price) -> Finding 
     found = await price_at_stripe(stripe, price)
     if found is None:
         way = "with this lookup key" if price.lookup_key else "of this id"
-        return bad(PRICES, f"{name}: Stripe has no active price", f"make one {way} in Stripe, or mend apps.json")
+        return bad(PRICES, f"{name}: Stripe has no active price", f"make one {way} in Stripe, or fix apps.json")
     if found.interval is None:
         return bad(PRICES, f"{name}: is paid once, so it makes no subscription", "make a recurring price in Stripe")
     lines = differences(price, found)
     if lines:
-        return warning(PRICES, f"{name}: {'; '.join(lines)}", "Stripe's is charged: mend apps.json, or move the key")
+        return warning(PRICES, f"{name}: {'; '.join(lines)}", "Stripe's is charged: fix apps.json, or move the key")
     return None
 
 
@@ -108,7 +108,7 @@ async def _endpoints(context: CheckContext) -> list[Finding]:
 
 
 def _no_endpoint(url: str, found: list[WebhookEndpoint]) -> Finding:
-    """An endpoint that looks like ours is likelier a slip than another's."""
+    """An endpoint with a similar URL is more likely a mistake than another program's."""
     host = urlsplit(url).hostname
     alike = next((each.url for each in found if urlsplit(each.url).hostname == host), None)
     if alike is not None:
@@ -130,9 +130,9 @@ def _endpoint(endpoint: WebhookEndpoint, events: set[str]) -> Iterator[Finding]:
 
 
 async def _deliveries(context: CheckContext) -> list[Finding]:
-    """What Stripe could not deliver today: a wrong STRIPE_WEBHOOK_SECRET shows nowhere else.
+    """Events that Stripe could not deliver today: nothing else shows a wrong STRIPE_WEBHOOK_SECRET.
 
-    Only of the time since the server runs: what came before, nobody was there to take, and the server has read it.
+    Only since the server's start: it reads earlier ones by itself.
     """
     now, (youngest, oldest) = int(time.time()), _UNDELIVERED_SECONDS
     since = now - oldest
@@ -161,7 +161,7 @@ async def _portals(context: CheckContext) -> list[Finding]:
 
 
 async def _portal(context: CheckContext, app: App, kept_id: str, digest: str) -> list[Finding]:
-    """Stripe's own defaults give upgrades away (T17): the portal must be as we wrote it."""
+    """Stripe's defaults give upgrades away (T17): the portal must be as SKPayments wrote it."""
     subject = f"{PORTAL} {app.app_id}"
     if not kept_id:
         return [ok(subject, "not made yet: the first visit makes it")]

@@ -1,4 +1,4 @@
-"""Requests to the hosts of apps, by their public address and straight to Traefik."""
+"""Requests to the hosts of apps, by their public address and directly to Traefik."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The code of an error of ours, '' of anything else."""
+        """The code of an error of SKPayments, '' for any other answer."""
         return str(self._json().get("error", ""))
 
     @property
@@ -58,7 +58,7 @@ class Answer:
 
 
 def targets(context: CheckContext, app: App, host: str) -> Iterator[Target]:
-    """Both ways to a host."""
+    """Both addresses of a host."""
     public = urlsplit(context.origin(app, host))
     yield Target(public.geturl(), public.netloc, direct=False)
     yield Target(context.catalog.routing.traefik_url, host, direct=True)
@@ -71,7 +71,7 @@ async def ask(
     headers: Mapping[str, str] | Sequence[tuple[str, str]],
     method: str = "GET",
 ) -> Answer | str:
-    """The answer as it came, no redirect followed; or, in words, why there is none."""
+    """The answer, no redirect followed; or the reason for none, as text."""
     sent = [("Host", target.host), *(headers.items() if isinstance(headers, Mapping) else headers)]
     url = URL(target.base + path, encoded=True)
     try:
@@ -93,7 +93,7 @@ async def ask(
 
 
 class Resolver(ThreadedResolver):
-    """The system's, but for `*.localhost`, which is this machine (RFC 6761) and not every system knows."""
+    """The system's resolver, except for `*.localhost`: this machine (RFC 6761), which not every system knows."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

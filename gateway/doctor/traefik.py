@@ -1,4 +1,4 @@
-"""Asks Traefik's API for everything that it routes, and looks for a way past the gate."""
+"""Reads all routes from Traefik's API, and finds ways past the gate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.routing import plan, traefik_document
 
 SUBJECT, ENTRY_POINTS = "traefik", "traefik: entry points"
 OLDEST = (3, 7, 13)
-"""Older ones have known holes around ForwardAuth."""
+"""Older versions have known vulnerabilities around ForwardAuth."""
 _MOST = 100_000
 _WHOLE_NETWORK = 2**16
 
@@ -32,7 +32,7 @@ async def examine_traefik(context: CheckContext) -> list[Finding]:
         return [
             not_checked(
                 SUBJECT,
-                "its routers were not looked at",
+                "its routers were not checked",
                 "say where its API is, which is never published: skpay doctor --traefik-api http://traefik:8080",
             )
         ]
@@ -43,7 +43,7 @@ async def examine_traefik(context: CheckContext) -> list[Finding]:
 
 async def _read(context: CheckContext, api: str) -> Traefik:
     async def ask(path: str) -> Any:
-        # Asked with the gate's secret, so that an API router may demand it; Traefik has it anyway.
+        # With the gate's secret, so that an API router may require it; Traefik has it anyway.
         headers = {"X-SK-Gate": context.settings.gate_secret[0].reveal()}
         async with context.session.get(f"{api}/api/{path}", headers=headers, allow_redirects=False) as response:
             if response.status != 200:
@@ -75,7 +75,7 @@ def _by_name(listed: Any) -> dict[str, Json]:
 
 async def _wanted(context: CheckContext) -> Wanted:
     catalog, settings = context.catalog, context.settings
-    # `skpay routes write --gate` may have said another kind than apps.json does.
+    # `skpay routes write --gate` may have named another kind than apps.json.
     documents = [traefik_document(plan(catalog, settings.public_url, kind), SECRET) for kind in get_args(GateKind)]
     apps = catalog.apps.values()
     hosts = {host: app.app_id for app in apps for host in app.hosts}
@@ -93,7 +93,7 @@ async def _wanted(context: CheckContext) -> Wanted:
 
 
 async def _spellings(app: App) -> frozenset[str]:
-    """An app's servers by name and by every address that the names have from here."""
+    """An app's servers by name and by every address that the names resolve to here."""
     spellings: set[str] = set()
     for upstream in (app.upstream, *(url for _, url in app.tier_upstreams)):
         address = address_of(upstream)
@@ -116,21 +116,21 @@ def _version(text: str) -> Finding:
 
 
 def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
-    """Who may say who the visitor is: whoever an entry point trusts."""
+    """The peers whose X-Forwarded headers an entry point trusts."""
     routing = catalog.routing
     told = [finding for name in routing.entry_points for finding in _entry_point(found, name, routing.trusted_ips)]
-    return told or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: nobody is trusted who need not be")]
+    return told or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: no peer is trusted without need")]
 
 
 def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Finding]:
     entry_point = found.entry_points.get(name)
     if entry_point is None:
-        yield bad(ENTRY_POINTS, f"Traefik has no entry point {name!r}", "mend routing.entry_points in apps.json")
+        yield bad(ENTRY_POINTS, f"Traefik has no entry point {name!r}", "fix routing.entry_points in apps.json")
         return
     forwarded = entry_point.get("forwardedHeaders") or {}
     if forwarded.get("insecure"):
         remedy = f"entryPoints.{name}.forwardedHeaders: name cloudflared's address in trustedIPs instead of insecure"
-        yield bad(ENTRY_POINTS, f"{name}: believes anybody's X-Forwarded headers (insecure)", remedy)
+        yield bad(ENTRY_POINTS, f"{name}: trusts X-Forwarded headers of every peer (insecure)", remedy)
     trusted_ips = [str(each) for each in forwarded.get("trustedIPs") or ()]
     if {_network(each) for each in trusted_ips} != {_network(each) for each in said}:
         line = f"{name}: trusts {', '.join(trusted_ips) or 'nobody'}, apps.json {', '.join(said) or 'nobody'}"
@@ -146,7 +146,7 @@ def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Fin
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | str:
-    """In one spelling; what cannot be read as it stands."""
+    """In one spelling; unchanged if it cannot be parsed."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Our public address as Stripe meets it: the webhook's URL answers by itself, without a redirect, and is ours."""
+"""The webhook's public URL as Stripe calls it: it answers, without a redirect, and is SKPayments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def examine_webhook(context: CheckContext) -> list[Finding]:
         return [not_checked(SUBJECT, "was not called", "skpay doctor --live")]
     public = urlsplit(context.settings.public_url)
     target = Target(context.settings.public_url, public.netloc, direct=False)
-    # What Stripe did not sign is refused before anything else: nothing is recorded.
+    # A body that Stripe did not sign is refused first: nothing is recorded.
     answer = await ask(context, target, PATH, {"Content-Type": "application/json"}, "POST")
     return [_judged(target.base + PATH, answer), *_plain(context)]
 

@@ -1,4 +1,4 @@
-"""The gate listener: Traefik asks it once for each proxied request."""
+"""The gate listener: Traefik calls it once for each proxied request."""
 
 from gateway.gate.explainer import Explainer
 from gateway.gate.handler import GateHandler

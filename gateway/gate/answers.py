@@ -1,4 +1,4 @@
-"""The bytes of every answer the gate gives."""
+"""Every answer of the gate as bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 def answer(status: int, body: bytes, content_type: str, headers: Headers = ()) -> bytes:
-    """A whole answer that nobody may store."""
+    """A whole answer that no cache may store."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Length: {len(body)}"]
     lines += [f"Content-Type: {content_type}"] if content_type else []
     lines += [f"{name}: {value}" for name, value in (*NO_STORE, *headers)]
@@ -49,7 +49,7 @@ def refusal(
 
 
 def page(status: int, text: str, headers: Headers = ()) -> bytes:
-    """A refusal as a page, for a browser's navigation that there is nowhere to send on to."""
+    """A refusal as a page, for a browser navigation without a page to redirect to."""
     body = _PAGE.format(text=escape(text)).encode()
     return answer(
         status, body, "text/html; charset=utf-8", (("Content-Security-Policy", "default-src 'none'"), *headers)
@@ -67,7 +67,7 @@ def markdown_link(text: str, url: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A text of apps.json without any meaning in Markdown."""
+    """A text of apps.json, escaped for Markdown."""
     return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
@@ -77,12 +77,12 @@ def see_other(location: str, headers: Headers = ()) -> bytes:
 
 
 def link(url: str, relation: str) -> Headers:
-    """Where to go from here, for programs (RFC 8288)."""
+    """A Link header (RFC 8288), for programs."""
     return (("Link", f'<{_url(url)}>; rel="{relation}"'),)
 
 
 def _url(url: str) -> str:
-    """What cannot stand in a header is percent-encoded."""
+    """Percent-encode what a header cannot hold."""
     return quote(url, safe=_URL_SAFE)
 
 
@@ -93,7 +93,7 @@ def with_lines(whole: bytes, lines: bytes) -> bytes:
 
 
 def with_connection_close(whole: bytes) -> bytes:
-    """The same answer, saying that it is the last one of its connection."""
+    """The same answer, marked as the last one of its connection."""
     return with_lines(whole, b"Connection: close\r\n")
 
 
@@ -106,11 +106,11 @@ FORBIDDEN_SECRET = refusal(403, "forbidden", "this address is for Traefik only")
 FORBIDDEN_HOST = refusal(403, "forbidden", "this host is not one of this app's")
 NOT_FOUND = refusal(404, "not_found", "there is nothing at this address")
 NO_SUCH_APP = refusal(404, "not_found", "there is no such app")
-BAD_REQUEST = refusal(400, "invalid_input", "the gate cannot read this request")
+BAD_REQUEST = refusal(400, "invalid_input", "the request is malformed")
 BAD_METHOD = refusal(405, "method_not_allowed", "this method is not allowed", headers=(("Allow", "GET, HEAD"),))
-METHOD_REFUSED = refusal(405, "method_not_allowed", "no app is asked with this method")
+METHOD_REFUSED = refusal(405, "method_not_allowed", "this method is never passed to an app")
 TOO_SLOW = refusal(408, "too_slow", "the request did not arrive in time")
-TOO_LARGE = refusal(431, "too_large", "the request's headers are larger than the gate reads")
+TOO_LARGE = refusal(431, "too_large", "the request headers are too large")
 TOO_MANY = refusal(503, "too_many", "too many connections", headers=(("Retry-After", "1"),))
 TOO_MANY_STREAMS = refusal(503, "too_many", "too many streams of changes", headers=(("Retry-After", "5"),))
 NOT_READY = refusal(
@@ -123,8 +123,8 @@ NOT_READY = refusal(
 IDENTITY_UNAVAILABLE = refusal(
     503,
     "identity_unavailable",
-    "the sign-in cannot be checked right now; try again",
+    "the sign-in cannot be verified now; try again",
     headers=(("Retry-After", "1"),),
-    detail="Your sign-in cannot be checked right now. Try again in a moment.",
+    detail="Your sign-in cannot be verified now. Try again in a moment.",
 )
-INTERNAL = refusal(500, "internal", "a fault on our side; it was logged")
+INTERNAL = refusal(500, "internal", "internal error; it was logged")

@@ -1,4 +1,4 @@
-"""The signed assertions that are being served, kept so that hardly any request waits for a signature."""
+"""Cache of signed assertions, so that hardly any request waits for a signature."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import asyncio
 from gateway.access.assertion import LIFETIME_SECONDS, Signer
 from gateway.catalog.model import Tier
 
-# An app gets one that it can still use for this long, on a clock that is a little ahead and after a slow start.
+# The least lifetime that an app gets: its clock may be ahead, and its request may be slow.
 _MIN_SECONDS_LEFT = 20
-# Who comes when less of its life is left gets the old one, and the next one a new one.
+# With less left the request still gets the cached one, and a new one is signed for the next request.
 RENEW_SECONDS_LEFT = 30
 _MAX_GENERATION_ENTRIES = 16_384  # entries of 0.7 kB
 
@@ -17,8 +17,8 @@ _Key = tuple[str, str | None]
 
 
 class Assertions:
-    """Of one app, for as long as its catalog entry stays. Kept for each tier of a person apart: who has changed tier
-    never gets one that was signed for the tier before."""
+    """Of one app, until the next reload. The key includes the tier, so a user whose tier has changed never gets an
+    assertion of the former tier."""
 
     def __init__(self, signer: Signer, app_id: str, max_half: int = _MAX_GENERATION_ENTRIES) -> None:
         self._signer = signer
@@ -29,13 +29,13 @@ class Assertions:
         self._renewing: set[_Key] = set()
 
     def current(self, tier: Tier, user_id: str | None, now: int) -> tuple[bytes, int]:
-        """The header line, and the second at which what it says expires."""
+        """The header line, and the epoch second at which the assertion expires."""
         key = (tier.tier_id, user_id)
         cached = self._current.get(key) or self._previous.get(key)
         if cached is None:
             return self._sign(tier, user_id, now)
         seconds_left = cached[1] - now
-        # More than its whole life: our clock was set back, and nobody takes a token from the future.
+        # More than its lifetime: the clock was set back, and apps reject a token from the future.
         if not _MIN_SECONDS_LEFT <= seconds_left <= LIFETIME_SECONDS:
             return self._sign(tier, user_id, now)
         if seconds_left < RENEW_SECONDS_LEFT and key not in self._renewing:
@@ -51,7 +51,7 @@ class Assertions:
         token = self._signer.sign(self._app_id, tier, user_id, now)
         cached = b"X-SK-Assertion: " + token + b"\r\n", now + LIFETIME_SECONDS
         if len(self._current) >= self._max_half:
-            # Those in use come back by themselves: none is served for more than 40 s.
+            # Those in use are signed anew by the next request: none is served for more than 40 s.
             self._current, self._previous = {}, self._current
         self._current[tier.tier_id, user_id] = cached
         return cached

@@ -1,4 +1,4 @@
-"""What may have changed somebody's answer, numbered, and a stream of it for whoever keeps answers (T34)."""
+"""Numbered changes that may alter an answer, and the stream of them for the plugin, which keeps answers (T34)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _HEAD = "\r\n".join(
 
 
 class Changes:
-    """Raise the number in the same step of the loop in which the memory changes, and every kept answer is right.
+    """Every change is numbered synchronously when the memory changes, so that no kept answer is stale.
 
-    An answer carries the number it was decided at; whoever keeps it drops it if a higher one names its user or all.
-    `epoch` tells the numbers of this process from those of the one before it.
+    An answer carries the number at which it was decided; the plugin drops it when a higher number names its user, or
+    all. `epoch` distinguishes the numbers of this process from those of the one before.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -48,17 +48,17 @@ class Changes:
 
     @property
     def full(self) -> bool:
-        """There is no room for one more stream."""
+        """No more streams can be opened."""
         return len(self._streams) >= MAX_STREAMS
 
     def user_changed(self, app_id: str, user_id: str) -> None:
-        """The next answer to this user may be another one."""
+        """The next answer to this user may differ."""
         self._next_number()
         if self._streams:
             self._send({"n": self._number, "app": app_id, "user": encode(user_id).decode("ascii")})
 
     def all_changed(self, apps: Mapping[str, AppAccess] | None = None) -> None:
-        """Any answer may be another one from now on: these are the apps and their rules. None: the same as before."""
+        """Any answer may differ. `apps` are the apps now; None: the same as before."""
         self._next_number()
         if apps is not None:
             self._rules = {
@@ -70,25 +70,25 @@ class Changes:
         self._send({"n": self._number, "all": True, "rules": self._rules, "version": self._version})
 
     def keep_header_line(self, fresh_until: int, never_after: int) -> bytes:
-        """The header that lets an answer be kept: until `fresh_until` while the stream lives, and past it while the
-        gate is gone, but never past `never_after` (0: no such instant)."""
+        """The header that allows an answer to be kept: until `fresh_until` while the stream is open, longer while the
+        gate is down, but never past `never_after` (0: no limit)."""
         keep = f"X-SK-Keep: {self.epoch} {self._number} {self._version} {fresh_until} {never_after}\r\n"
         return keep.encode("ascii")
 
     def on_tick(self) -> None:
-        """Once a second: the streams live, and whoever does not read is cut off."""
+        """Once a second: a heartbeat to each stream; slow consumers are disconnected."""
         for stream in list(self._streams):
             stream.check_stuck()
         self._send({"n": self._number})
 
     def add(self, stream: Stream) -> bytes:
-        """What `stream` begins with; it gets every line from now on."""
+        """The first bytes of `stream`; it gets every line from now on."""
         self._streams.add(stream)
         self._open.value = len(self._streams)
         return _HEAD + _chunk({"epoch": self.epoch, "n": self._number, "rules": self._rules, "version": self._version})
 
     def remove(self, stream: Stream) -> None:
-        """`stream` has ended. Twice is once."""
+        """`stream` has ended. Idempotent."""
         self._streams.discard(stream)
         self._open.value = len(self._streams)
 
@@ -104,8 +104,8 @@ class Changes:
 
 
 class Stream:
-    """The answer that never ends: every change from now on, over one connection. No line is ever dropped; a reader
-    who does not keep up is cut off, and asks again."""
+    """The endless answer: every change from now on, over one connection. No line is ever dropped; a slow consumer is
+    disconnected, and reconnects."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -113,7 +113,7 @@ class Stream:
         self._written = self._drained = self._stuck = self._longest = 0
 
     def open(self, transport: asyncio.Transport) -> None:
-        """Begin, on a connection on which every answer before this one has been written."""
+        """Begin on a connection whose earlier answers have been written."""
         self._transport = transport
         self.send(self._changes.add(self))
 
@@ -122,15 +122,15 @@ class Stream:
         if self._transport is None:
             return
         if len(chunk) > self._longest:
-            # Past this the transport calls `pause_writing`, and the connection ends. The rules of many apps are longer
-            # than it by themselves, and a reader who is told of nothing else must have the time to read them.
+            # Beyond this the transport calls `pause_writing`, which ends the connection. The rules of many apps alone
+            # may be larger, and a consumer must have the time to read them.
             self._longest = len(chunk)
             self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES + self._longest)
         self._written += len(chunk)
         self._transport.write(chunk)
 
     def check_stuck(self) -> None:
-        """Once a tick: cut off a reader to whom nothing could be sent for some of them."""
+        """Once a tick: disconnect a consumer that has read nothing for STUCK_TICKS."""
         if self._transport is None:
             return
         unsent = self._transport.get_write_buffer_size()
@@ -142,14 +142,14 @@ class Stream:
             self.disconnected()
 
     def close(self) -> None:
-        """Tell the reader that there is no more. Twice is once."""
+        """End the stream properly. Idempotent."""
         self._changes.remove(self)
         if self._transport is not None:
             self._transport.write(_LAST_CHUNK)
             self._transport = None
 
     def disconnected(self) -> None:
-        """The connection is gone, or about to be."""
+        """The connection is closed or closing."""
         self._changes.remove(self)
         self._transport = None
 

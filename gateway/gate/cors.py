@@ -1,6 +1,6 @@
-"""What lets a page of another origin read a refusal of the gate (CORS). Pure.
+"""CORS headers, with which a page of another origin can read a refusal of the gate. Pure.
 
-Answers that let a request through carry nothing of this: what the app says to other origins is its own business.
+A 200 has none: the app sets its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _VARY = b"Vary: Origin\r\n"
 
 
 def cors_lines_by_origin(origins: Iterable[str]) -> Mapping[bytes, bytes]:
-    """Origin as a browser sends it → the header lines of a refusal that its pages may read."""
+    """Origin as a browser sends it → the header lines for a refusal."""
     return {
         origin.encode("ascii"): (
             f"Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\n"
@@ -28,7 +28,7 @@ def cors_lines_by_origin(origins: Iterable[str]) -> Mapping[bytes, bytes]:
 
 
 def with_cors_headers(lines: Mapping[bytes, bytes], headers: Headers, refusal: bytes) -> bytes:
-    """The refusal as the origin of the request may read it; as it is where the app allows no origin."""
+    """The refusal with the lines for the request's origin; unchanged if the app allows no origin."""
     if not lines:
         return refusal
     return answers.with_lines(refusal, lines.get(headers.get(names.ORIGIN, b""), _VARY))

@@ -1,4 +1,4 @@
-"""What the gate would answer a request, and why, step by step."""
+"""Explains step by step how the gate would answer a request."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from gateway.metrics import Registry
 from gateway.settings import Secret
 
 REDACTED_SIGNATURE = "not-shown"
-_SECRET = Secret("of a gate that nobody else can ask")
+_SECRET = Secret("of a gate without a listener")
 _OURS = re.compile(r"(?i)x[^a-z0-9]*sk[^a-z0-9]|x-forwarded-")
 _SCHEMES = ("http", "https", "ws", "wss")
 
 
 class PlaceholderSigner(Signer):
-    """In the place of a signer where what was signed would be shown."""
+    """Replaces the signer, because the explanation shows the assertion."""
 
     def __init__(self) -> None:
         """Without any key."""
@@ -47,7 +47,7 @@ class PlaceholderSigner(Signer):
 
 
 class Explainer:
-    """Answers as `gate` does, without a trace. `access_of(app_id)` is what the gate has of an app, None if nothing."""
+    """Answers as `gate` does, without side effects. `access_of(app_id)` is an app as the gate has it, or None."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class Explainer:
         self._clock = clock
 
     async def explain(self, app_id: str, method: str, url: str, sent: Iterable[tuple[str, str]]) -> dict[str, object]:
-        """The steps to the answer, as JSON; it is the gate's own answer, though neither counted nor told of to anybody.
+        """The steps to the gate's answer, as JSON. The request is neither counted nor reported.
 
-        `sent` are the visitor's headers, `url` the address without what Traefik takes out of it (`/a/../b`). Headers
-        that Traefik takes away or makes itself (`X-SK-…`, `X-Forwarded-…`) are left out; one that another middleware
-        sets counts as set by that. Raises `InvalidInput`, `NotFound`.
+        `sent` are the visitor's headers, `url` the address after Traefik has normalised it (`/a/../b`). Headers that
+        Traefik removes or sets (`X-SK-…`, `X-Forwarded-…`) are ignored; one that another middleware sets is read as set
+        by it. Raises `InvalidInput`, `NotFound`.
         """
         access = self._access_of(app_id)
         if access is None:
             raise NotFound(f"The gate has no app {app_id[:80]!r}.", code="unknown_app")
-        app, host, target = access.app, *_asked(url)
+        app, host, target = access.app, *_host_and_target(url)
         headers = _headers(sent, canonical_names(access.identity.request_headers))
         answer, outcome = await self._answer(access, host, target, method, headers)
         now = int(self._clock())
@@ -80,14 +80,14 @@ class Explainer:
         tier_id = "" if user_id is None else self._table.tier_of(app.app_id, user_id, "")
         changes_at = None if user_id is None else self._table.changes_at(app.app_id, user_id)
         tier = app.tier(tier_id) or app.default_tier
-        judged = access.policy.explain_routes(tier.tier_id, method, path)
+        verdicts = access.policy.explain_routes(tier.tier_id, method, path)
         return {
             "app": _app(app),
             "host": {"asked": host, "read_as": host_name(host), "ours": host_name(host) in app.hosts},
             "path": _path(target, path),
             "identity": _identity(access.identity, headers, authentication),
             "tier": {"in_table": tier_id or None, "used": tier.tier_id, "changes_at": changes_at},
-            "rules": [{**asdict(route), "verdict": verdict} for route, verdict in judged],
+            "rules": [{**asdict(route), "verdict": verdict} for route, verdict in verdicts],
             "outcome": outcome,
             "answer": _read(answer),
         }
@@ -95,7 +95,7 @@ class Explainer:
     async def _answer(
         self, access: AppAccess, host: str, target: str, method: str, headers: Headers
     ) -> tuple[bytes, str]:
-        """The whole answer, and the outcome that it would have been counted under."""
+        """The whole answer, and the outcome under which it would be counted."""
         registry = Registry()
         dry_run = self._gate.dry_run(access, registry, _SECRET, PlaceholderSigner(), REDACTED_SIGNATURE)
         asked = {
@@ -104,14 +104,14 @@ class Explainer:
         }  # fmt: skip
         answer = dry_run.answer(b"GET", b"/gate?app=" + access.app.app_id.encode(), asked)
         if isinstance(answer, Coroutine):
-            answer = await answer  # who it is must be asked for
+            answer = await answer  # a credential lookup
         if not isinstance(answer, bytes):
-            raise RuntimeError("a question about an app was answered with a stream")
+            raise RuntimeError("the gate answered an app's request with a stream")
         return answer, registry.counter(*REQUESTS).counted()[0][2]
 
 
-def _asked(url: str) -> tuple[str, str]:
-    """Host and request target, as Traefik hands them on."""
+def _host_and_target(url: str) -> tuple[str, str]:
+    """Host and request target, as Traefik passes them on."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -124,7 +124,7 @@ def _asked(url: str) -> tuple[str, str]:
 
 
 def _headers(sent: Iterable[tuple[str, str]], reads: Mapping[bytes, bytes]) -> Headers:
-    """Those that the gate reads, as it reads them."""
+    """The headers that the gate reads, as it reads them."""
     found: Headers = {}
     for name, value in sent:
         canonical = reads.get(name.lower().encode())
@@ -158,7 +158,7 @@ def _identity(identity: Authenticator, headers: Headers, authentication: Authent
     elif isinstance(authentication, RejectedCredential):
         found |= {"from": authentication.source, "code": authentication.code, "reason": authentication.reason}
     elif isinstance(authentication, CredentialLookup):
-        reason = f"whose it is must be asked for ({authentication.kind}), and nobody answered"
+        reason = f"the {authentication.kind} lookup of this credential had no answer"
         found |= {"from": authentication.source, "code": "identity_unavailable", "reason": reason}
     return found
 

@@ -1,4 +1,4 @@
-"""Users whom the gate sees for the first time: each is reported once, and waits until its limits are set (T3)."""
+"""First-seen users: each is reported once, and its requests wait until its limits are set (T3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.log import fields
 log = logging.getLogger(__name__)
 
 MAX_WAIT_SECONDS = 0.8
-"""No request of a first-seen user waits longer; an outage of LiteLLM stops nobody."""
+"""The longest that a request of a first-seen user waits, so that an outage of LiteLLM blocks no user."""
 MAX_WAITING_REQUESTS = 1024
 _MAX_SEEN = 100_000
 
@@ -19,10 +19,10 @@ LimitsFuture = asyncio.Future[None]
 
 
 class FirstSeenUsers:
-    """Calls `report(app_id, user_id)` once for each user; again at their next request if it answers False.
+    """Calls `report(app_id, user_id)` once for each user, and again at the user's next request if it returns False.
 
-    A future as the answer: until it is done, for `MAX_WAIT_SECONDS` at most, requests of this user wait. The number
-    of waiting users and requests is bounded; beyond it requests pass at once, as they do after the time is over.
+    If it returns a future, requests of this user wait until it is done, for `MAX_WAIT_SECONDS` at most. The number of
+    waiting users and requests is bounded; beyond it requests pass at once.
     """
 
     def __init__(self, report: Callable[[str, str], object]) -> None:
@@ -32,19 +32,19 @@ class FirstSeenUsers:
         self._requests = 0
 
     def report_if_new(self, app_id: str, user_id: str) -> LimitsFuture | None:
-        """This user is here. What the request must wait for with `wait`; None: for nothing."""
+        """What the request of this user must `wait` for; None: nothing."""
         user = app_id, user_id
         if user in self._seen:
             limits_future = self._waiting_users.get(user) if self._waiting_users else None
             return limits_future if self._requests < MAX_WAITING_REQUESTS else None
         if len(self._seen) >= _MAX_SEEN:
-            self._seen.clear()  # reported twice is harmless, never reported is not
+            self._seen.clear()  # a second report is harmless, a missing one is not
         self._seen.add(user)
         limits_future = self._report_and_wait(user)
         return limits_future if self._requests < MAX_WAITING_REQUESTS else None
 
     async def wait(self, limits_future: LimitsFuture, waited_seconds: float = 0.0) -> None:
-        """Until the limits are set, or the time is over, of which the request has waited some already."""
+        """Return when the limits are set or MAX_WAIT_SECONDS have passed, less those that the request has waited."""
         self._requests += 1
         try:
             await asyncio.wait({limits_future}, timeout=max(0.0, MAX_WAIT_SECONDS - waited_seconds))
@@ -52,11 +52,11 @@ class FirstSeenUsers:
             self._requests -= 1
 
     def reset_first_seen(self, app_id: str, user_id: str) -> None:
-        """Their next request is the first again."""
+        """The user's next request is reported as their first."""
         self._seen.discard((app_id, user_id))
 
     def reset_all_first_seen(self) -> None:
-        """Everybody's next request is the first again."""
+        """The next request of every user is reported as their first."""
         self._seen.clear()
 
     def _report_and_wait(self, user: tuple[str, str]) -> LimitsFuture | None:

@@ -26,7 +26,7 @@ _BOUNDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0
 
 
 class Listener:
-    """A listening gate. `port` is the real one where 0 was asked for."""
+    """A listening gate. `port` is the actual one if 0 was requested."""
 
     def __init__(self, gate: GateHandler, max_connections: int, tick_seconds: float) -> None:
         self.gate = gate
@@ -66,8 +66,8 @@ class Listener:
         return int(self._server.sockets[0].getsockname()[1])
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection; False if there are too many. Those are told so and linger until they have read it;
-        past twice the limit they are dropped without a word."""
+        """Count a new connection; False if there are too many. Those get a 503; beyond twice the limit they are aborted
+        without an answer."""
         self._connections.add(connection)
         self._empty.clear()
         count = len(self._connections)
@@ -83,7 +83,7 @@ class Listener:
             self._empty.set()
 
     async def close(self, timeout_seconds: float = 5) -> None:
-        """Stop accepting, let requests that are on their way finish, then close. Safe to call twice."""
+        """Stop accepting, finish the requests in progress, then close. Idempotent."""
         self.draining = True
         if self._timer is not None:
             self._timer.cancel()
@@ -98,7 +98,7 @@ class Listener:
             connection.abort()
 
     def _sweep(self) -> None:
-        """Once a tick: one look at each connection instead of a timer for each request."""
+        """Once a tick: check each connection, instead of a timer for each request."""
         self.tick += 1
         self.gate.changes.on_tick()
         for connection in list(self._connections):
@@ -107,7 +107,7 @@ class Listener:
                 if quiet > LINGER_SECONDS:
                     connection.abort()
             elif connection.stream is not None or connection.is_waiting:
-                continue  # `on_tick` has looked at the one, and the other has a time limit of its own
+                continue  # `on_tick` has checked the one, and the other has its own timeout
             elif connection.stalled_at is not None and self.tick - connection.stalled_at > STALLED_SECONDS:
                 connection.abort()
             elif connection.head_started_at is not None and self.tick - connection.head_started_at > HEAD_SECONDS:
@@ -120,7 +120,7 @@ class Listener:
 async def listen(
     gate: GateHandler, host: str, port: int, *, max_connections: int = MAX_CONNECTIONS, tick_seconds: float = 1
 ) -> Listener:
-    """Serve `gate` at this address until `close`. `tick_seconds` is the unit of the time limits; tests make it short.
+    """Serve `gate` at this address until `close`. `tick_seconds` is the unit of the timeouts; tests make it short.
 
     Raises `OSError` if the address is taken.
     """

@@ -1,4 +1,4 @@
-"""What the gate holds in memory, as gauges: the tier table and the verified tokens apart (T36)."""
+"""Gauges of the gate's memory: the tier table and the credential caches (T36)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.metrics import Registry
 
 
 class MemoryGauges:
-    """Gauges of each app, read when /metrics is asked for."""
+    """Gauges of each app, computed when /metrics is requested."""
 
     def __init__(self, registry: Registry, table: TierTable) -> None:
         self._table = table
@@ -27,7 +27,7 @@ class MemoryGauges:
         registry.before_render(self._read)
 
     def watch(self, apps: Mapping[str, AppAccess]) -> None:
-        """These apps from now on; the gauges of the others go."""
+        """Report these apps; remove the gauges of all others."""
         for app_id in self._apps.keys() - apps.keys():
             for gauge in (self._users, self._table_bytes, self._tokens, self._token_bytes):
                 gauge.forget(app_id)

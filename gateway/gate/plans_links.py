@@ -1,4 +1,4 @@
-"""Links to the page with the plans, which lead back to the page that was refused; and the answer at UPGRADE_PATH."""
+"""Links to the plans page, which lead back to the refused page; and the answer at UPGRADE_PATH."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class PlansLinks:
     def upgrade(
         self, app: PreparedApp, headers: Headers, authentication: Authentication, tier_id: str, page: bool, now: int
     ) -> bytes:
-        """`/.skpayments/upgrade`: a redirect to the page with the plans, for the user that the gate identified. With
-        `?back=/path` it leads back there after paying, on the same host."""
+        """`/.skpayments/upgrade`: a redirect to the plans page, for the user that the gate identified. With
+        `?back=/path` the page leads back there after the purchase, on the same host."""
         if isinstance(authentication, AuthenticatedUser):
             app.count("upgrade")
             tier = app.app.tier(tier_id) or app.app.default_tier

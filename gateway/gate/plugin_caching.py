@@ -1,4 +1,4 @@
-"""How long the plugin may keep an answer."""
+"""How long the Traefik plugin may keep an answer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ FRESH_SECONDS = 60
 
 
 class PluginCaching:
-    """Says so in `X-SK-Keep`: a minute while the stream of changes lives, and in no case past the instant at which the
-    clock alone makes it wrong."""
+    """Adds `X-SK-Keep`: a minute while the stream of changes is open, and never past the instant at which the answer
+    expires."""
 
     def __init__(self, changes: Changes, table: TierTable) -> None:
         self._changes = changes
@@ -23,10 +23,10 @@ class PluginCaching:
     def with_keep_header(
         self, answer: bytes, app: PreparedApp, decision: Allow, authentication: Authentication, now: int
     ) -> bytes:
-        """`answer`, which may be given again to the same credentials for every path of its class.
+        """`answer` with the header; the plugin may reuse it for the same credentials and every path of its class.
 
-        As it is where it must not be kept: what would have been refused is counted each time, and when a credential
-        that was refused becomes good, no change names whose it is.
+        Without it where it must not be kept: a request that `enforce` would have refused is counted each time, and no
+        change is published when a rejected credential becomes valid.
         """
         if decision.unenforced_outcome is not None or not (
             isinstance(authentication, AuthenticatedUser) or authentication is ANONYMOUS
@@ -39,6 +39,6 @@ class PluginCaching:
         if app.assertions is not None:
             unusable_at = app.assertions.current(decision.tier, user_id, now)[1]
             never.append(unusable_at)
-            until.append(unusable_at - LIFETIME_SECONDS // 2)  # the app must be able to use it for a while yet
+            until.append(unusable_at - LIFETIME_SECONDS // 2)  # the app needs some lifetime left
         line = self._changes.keep_header_line(min(until + never), min(never, default=0))
         return answer[:-2] + line + b"\r\n"

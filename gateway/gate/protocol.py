@@ -1,4 +1,4 @@
-"""One connection to the gate: bytes in, answers out."""
+"""One connection to the gate."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ class ConnectionOwner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Requests are answered in their order; the first odd thing ends the connection.
+    """Requests are answered in their order; the first malformed one ends the connection.
 
-    Whole requests like others before them are answered `again`, at a third of the work; everything else goes to the
-    `Reader`, from the first byte of the request. While an answer waits for somebody else's word nothing more is read,
-    and the answers behind it wait too.
+    A whole request that is in the request cache is answered from it; every other one goes to the `Reader`. While an
+    answer waits for a lookup or for limits, nothing more is read, and the answers behind it wait too.
     """
 
     def __init__(self, listener: ConnectionOwner) -> None:
@@ -80,7 +79,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """The peer does not read its answers: read no more of its questions."""
+        """The peer does not read its answers: read no more of its requests."""
         if self.stream is not None:
             self.abort()
             return
@@ -104,7 +103,7 @@ class Connection(asyncio.Protocol):
             try:
                 answer = listener.cached_answer(data)
             except Exception:
-                # A bug of ours; with care it may not happen.
+                # An internal error of the cache; the full parser may still answer.
                 log.exception("gate_request_failed")
                 listener.failed.value += 1
         if answer is None or self._transport is None:
@@ -116,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         if self.closing or self.stream is not None:
-            # Not active any more: a byte now and then must not keep it.
+            # These bytes do not count as activity, or a slow sender could keep the connection open.
             self._dropped_bytes += len(data)
             if self._dropped_bytes > _MAX_DROPPED_BYTES:
                 self.abort()
@@ -134,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._write_ready_answers()
 
     def _write_ready_answers(self) -> None:
-        """Write what is due, and once nothing waits any more also what ends the connection."""
+        """Write the answers that are ready; once none waits, also the one that ends the connection."""
         if self.stream is not None and not self.is_waiting:
             self._open(self.stream)
         elif self._close_after_answer and self._out and not self.is_waiting:
@@ -155,7 +154,7 @@ class Connection(asyncio.Protocol):
             self.head_started_at = self._listener.tick
 
     def _release_reader(self) -> None:
-        """Whatever comes next may be a usual request, unless an answer still waits."""
+        """The next request may be a cached one, unless an answer still waits."""
         if self._reader is not None and self._reader.idle and not (self.is_waiting or self._close_after_answer):
             self._reader = None
 
@@ -208,7 +207,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """For somebody else's word; not longer than a second."""
+        """For a lookup or for limits; not longer than a second."""
         return self._queued_answers is not None
 
     def _enqueue_answer(self, answer: bytes | asyncio.Task[bytes]) -> None:
@@ -221,7 +220,7 @@ class Connection(asyncio.Protocol):
             answer.add_done_callback(self._on_answer_ready)
 
     def _on_answer_ready(self, task: asyncio.Task[bytes]) -> None:
-        """One answer is here: it and those behind it go out as far as none of them waits."""
+        """Write this answer and those behind it, up to the next one that waits."""
         behind = self._queued_answers
         if behind is None or self.closing:
             return
@@ -247,17 +246,17 @@ class Connection(asyncio.Protocol):
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _open(self, stream: Stream) -> None:
-        """Write what is due before it; whatever the peer says from now on is dropped."""
+        """Write the answers before it; what the peer sends from now on is dropped."""
         if self._out:
             self._flush()
         if self._transport is not None:
             stream.open(self._transport)
 
     def end(self, last: bytes | None) -> None:
-        """Write what is due and `last`, then close; the peer's further bytes are dropped.
+        """Write the answers that are ready and `last`, then close; the peer's further bytes are dropped.
 
-        After an answer only our half is closed, until the peer closes its own or the listener's patience ends:
-        closing a socket with unread bytes resets it, and the peer may never see the answer.
+        After an answer only our half is closed, until the peer closes its own or LINGER_SECONDS pass: closing a socket
+        with unread bytes resets it, and the peer may never read the answer.
         """
         if self.closing:
             return
@@ -276,13 +275,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def finish(self) -> None:
-        """Close now if nothing is on its way, else after the next answer."""
+        """Close now if no request is in progress, else after the next answer."""
         self._close_after_answer = True
         if self._reader is None or self.stream is not None:
             self.end(None)
 
     def abort(self) -> None:
-        """Drop the connection and whatever it has not read."""
+        """Drop the connection and the answers that it has not read."""
         self.closing = True
         if self.stream is not None:
             self.stream.disconnected()

@@ -1,4 +1,4 @@
-"""Requests out of bytes, carefully: in pieces, pipelined, malformed or hostile, with a limit on everything."""
+"""The full request parser: input in pieces, pipelined, malformed or hostile, with a limit on everything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIECE = 16_384
 
 
 class LastAnswer(Exception):
-    """Nothing more is read from this connection; `answer` (None: nothing) is the last thing it is told."""
+    """Nothing more is read from this connection; `answer` (None: nothing) is the last one written to it."""
 
     def __init__(self, answer: bytes | None) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class LastAnswer(Exception):
 
 
 class Reader:
-    """Feeds httptools and hands each whole request to `receive(method, url, headers, keep_alive)`.
+    """Feeds httptools and passes each whole request to `receive(method, url, headers, keep_alive)`.
 
     `canonical` are the headers that are kept. `receive` may raise `LastAnswer` to stop.
     """
@@ -45,9 +45,9 @@ class Reader:
         self._begin()
 
     def feed(self, data: bytes) -> int:
-        """Read all of `data`; how many requests it completed. `idle` afterwards: nothing of another one has arrived.
+        """Read all of `data`; return how many requests it completed. `idle` afterwards: no other one has begun.
 
-        Raises `LastAnswer` at the first thing that a peer of good will does not send.
+        Raises `LastAnswer` for anything that a correct client does not send.
         """
         self._requests = 0
         start = 0
@@ -66,7 +66,7 @@ class Reader:
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            # Raised after the request was complete and answered; we speak nothing but HTTP/1.1.
+            # Raised after the request was complete and answered; only HTTP/1.1 is served.
             raise LastAnswer(None) from None
         except httptools.HttpParserError:
             raise self._last or LastAnswer(answers.BAD_REQUEST) from None
@@ -106,7 +106,7 @@ class Reader:
             self._stop(answers.BAD_REQUEST)
 
     def _join_repeated(self) -> None:
-        """All values of a header at once: one after the other, each would copy all before it."""
+        """All values of a header at once, since joining them one by one is quadratic."""
         values: dict[bytes, list[bytes]] = {}
         for name, value in self._repeated:
             values.setdefault(name, [self._headers[name]]).append(value)
@@ -126,6 +126,6 @@ class Reader:
             raise
 
     def _stop(self, answer: bytes) -> None:
-        # An exception in a callback reaches `feed` as httptools' own, so what it said is kept here.
+        # An exception in a callback reaches `feed` as httptools' own, so the answer is kept here.
         self._last = LastAnswer(answer)
         raise self._last

@@ -10,12 +10,12 @@ from gateway.catalog.model import Tier
 from gateway.gate import answers
 from gateway.gate.prepared_app import PreparedApp
 
-# What the app itself does with a session cookie that does not verify; without it a browser could never sign in again.
+# As Open WebUI itself does with an invalid session cookie; without it the browser could not sign in.
 _CLEAR_COOKIE = (("Set-Cookie", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"),)
 
 
 def tier_required(decision: TierRequired, url: str, page: bool) -> bytes:
-    """402 for a program, and for a browser (`page`) the way to `url`, the buyer's page."""
+    """402 for a program; for a browser (`page`) a redirect to `url`, the plans page."""
     current, required = decision.current_tier, decision.required_tier
     headers = tier_header(current) + answers.link(url, "payment")
     if page:
@@ -32,7 +32,7 @@ def tier_required(decision: TierRequired, url: str, page: bool) -> bytes:
 
 
 def sign_in(app: PreparedApp, authentication: Authentication, reason: str, page: bool) -> bytes:
-    """401; for a browser (`page`) a redirect to the sign-in page, or the reason as a page if there is none."""
+    """401; for a browser (`page`) a redirect to the sign-in page, or a page with the reason if there is none."""
     app.count("sign_in_required")
     url = app.app.sign_in_url
     headers: answers.Headers = () if url is None else answers.link(url, "login")
@@ -52,5 +52,5 @@ def sign_in(app: PreparedApp, authentication: Authentication, reason: str, page:
 
 
 def tier_header(tier: Tier) -> answers.Headers:
-    """For the access log and for programs; a refusal reaches the visitor, so it says nothing else about them."""
+    """For the access log and for programs. A refusal reaches the visitor, so it has no other tag."""
     return (("X-SK-Tier", encode(tier.tier_id).decode()),)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 Headers = dict[bytes, bytes]
-"""Canonical name → value. A header that came more than once has its values joined by a line feed, which no value can
-hold, so that whatever compares it finds it wrong."""
+"""Canonical name → value. The values of a repeated header are joined by a line feed, which no value can hold, so no
+comparison with it succeeds."""
 
 GATE = b"X-Sk-Gate"
 HOST = b"X-Forwarded-Host"
@@ -23,24 +23,24 @@ REQUESTED_METHOD = b"Access-Control-Request-Method"
 PLUGIN = b"X-Sk-Plugin"
 
 _READ = (GATE, HOST, URI, METHOD, AUTHORIZATION, COOKIE, API_KEY, ACCEPT, FETCH_MODE, ORIGIN, REQUESTED_METHOD, PLUGIN)
-# A body is no business of the gate's; the length decides whether there is one.
+# The gate accepts no body; these say whether there is one.
 LENGTH = b"Content-Length"
 ENCODING = b"Transfer-Encoding"
 
 
-# Methods are case-sensitive, but Django, Werkzeug and Symfony take `post` for POST, where a rule for POST would not.
+# Methods are case-sensitive, but Django, Werkzeug and Symfony read `post` as POST, which a rule for POST would miss.
 _METHOD = re.compile(rb"[A-Z-]{1,32}")
 _COMMON_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
 def canonical_names(more: Iterable[str] = ()) -> dict[bytes, bytes]:
-    """Every header that is read, in lower case → as it is kept. `more` are those in which identity kinds look."""
+    """Every header that is read: lower case → canonical name. `more` are those of the identity kinds."""
     names = (*_READ, LENGTH, ENCODING, *(name.encode("ascii") for name in more))
     return {name.lower(): name for name in names}
 
 
 def method_name(method: bytes | None) -> str | None:
-    """A usual method or one of an app's own, such as WebDAV's; None if it is no method at all."""
+    """A standard method or an extension such as WebDAV's; None if it is not a method."""
     common_method = _COMMON_METHODS.get(method or b"")
     if common_method is not None:
         return common_method

@@ -8,9 +8,9 @@ BOTH_FAMILIES = "::"
 
 
 def listening_socket(host: str, port: int, backlog: int) -> socket.socket | None:
-    """For `::` a socket that takes IPv4 too; None for every other address, for the event loop to open.
+    """For `::` a socket that accepts IPv4 too; None for every other address, which the event loop opens.
 
-    asyncio opens `::` with IPV6_V6ONLY, where whoever comes by IPv4, 127.0.0.1 above all, finds nobody.
+    asyncio opens `::` with IPV6_V6ONLY, so that IPv4 clients such as 127.0.0.1 cannot connect.
     """
     if host != BOTH_FAMILIES:
         return None

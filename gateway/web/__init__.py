@@ -1,1 +1,1 @@
-"""The public listener: route table, error table, handlers of one screen, admin API, the buyer's page."""
+"""The public listener: route table, error table, handlers, admin API, the plans page."""

@@ -1,4 +1,4 @@
-"""What the command line does to a running server. Every change goes through here, so there is one writer."""
+"""The API of the command line: alerts, keys, grants, refreshes, reload. The server is the only writer."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ MAX_LISTED = 200
 
 
 async def list_alerts(request: web.Request) -> web.Response:
-    """Every alert that is open."""
+    """Every open alert."""
     live = await request.app[BILLING].store.read(alerts.live)
     return web.json_response({"alerts": [asdict(alert) for alert in live]})
 
 
 async def list_keys(request: web.Request) -> web.Response:
-    """Every key ever made, without its hash."""
+    """Every key ever created, without its hash."""
     found = await request.app[BILLING].store.read(keys.all_)
     return web.json_response({"keys": [shown_key(key) for key in found]})
 
 
 async def make_key(request: web.Request) -> web.Response:
-    """A new key of an app or a user; this answer is the only place that ever shows it."""
-    wanted = await read_json(request, KeyRequest)
+    """Create a key of an app or a user; only this answer shows it."""
+    body = await read_json(request, KeyRequest)
     billing = request.app[BILLING]
 
     def job(conn: Connection) -> tuple[Key, str]:
-        return create_key(conn, billing.catalog, wanted.app_id, wanted.user_id, wanted.name, billing.now())
+        return create_key(conn, billing.catalog, body.app_id, body.user_id, body.name, billing.now())
 
     key, text = await billing.store.write(job)
     await request.app[SITE].keys_changed()
@@ -47,7 +47,7 @@ async def make_key(request: web.Request) -> web.Response:
 
 
 async def revoke_key(request: web.Request) -> web.Response:
-    """The key stops working with the next request."""
+    """Revoke a key; it is invalid from the next request on."""
     billing = request.app[BILLING]
     key_id = request.match_info["key_id"]
     if not key_id.isascii() or not key_id.isdigit() or len(key_id) > 15:
@@ -59,20 +59,18 @@ async def revoke_key(request: web.Request) -> web.Response:
 
 async def create_grant(request: web.Request) -> web.Response:
     """Give a user a tier without a subscription."""
-    wanted = await read_json(request, GrantRequest)
+    body = await read_json(request, GrantRequest)
     billing = request.app[BILLING]
 
     def job(tx: Transaction) -> int:
-        return granting.give(
-            tx, billing.catalog, wanted.app_id, wanted.user_id, wanted.tier, wanted.reason, wanted.until_at
-        )
+        return granting.give(tx, billing.catalog, body.app_id, body.user_id, body.tier, body.reason, body.until_at)
 
     grant_id = await billing.write(job)
     return web.json_response({"grant_id": grant_id}, status=201)
 
 
 async def revoke_grants(request: web.Request) -> web.Response:
-    """Take every grant of a user back."""
+    """Revoke every grant of a user."""
     billing = request.app[BILLING]
     app_id, user_id = request.match_info["app_id"], check_user_id(request.match_info["user_id"])
     ended = await billing.write(lambda tx: granting.take_back(tx, app_id, user_id))
@@ -80,23 +78,23 @@ async def revoke_grants(request: web.Request) -> web.Response:
 
 
 async def refresh_user(request: web.Request) -> web.Response:
-    """Ask Stripe about a user now, as an event would; 404 for one of whom nothing is known."""
-    wanted = await read_json(request, UserRequest)
+    """Refresh a user from Stripe now, as an event would; 404 for an unknown user."""
+    body = await read_json(request, UserRequest)
     billing = request.app[BILLING]
-    billing.app(wanted.app_id)
-    check_user_id(wanted.user_id)
+    billing.app(body.app_id)
+    check_user_id(body.user_id)
 
     def job(tx: Transaction) -> None:
-        if not users.is_known(tx.conn, wanted.app_id, wanted.user_id):
-            raise NotFound(f"{wanted.app_id} has no user {wanted.user_id[:80]!r}.", code="unknown_user")
-        tx.want_refresh(wanted.app_id, wanted.user_id)
+        if not users.is_known(tx.conn, body.app_id, body.user_id):
+            raise NotFound(f"{body.app_id} has no user {body.user_id[:80]!r}.", code="unknown_user")
+        tx.want_refresh(body.app_id, body.user_id)
 
     await billing.write(job)
     return web.json_response({"wanted": True}, status=202)
 
 
 async def reload_catalog(request: web.Request) -> web.Response:
-    """Read apps.json again at once; 409 with every problem if it cannot be used, and the old one stays."""
+    """Reload apps.json now; 409 with every problem if it is invalid, and the current catalog stays."""
     try:
         await request.app[SITE].reload_catalog()
     except ConfigError as exc:

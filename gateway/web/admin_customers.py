@@ -1,4 +1,4 @@
-"""What the command line does to a running server about Stripe's customers: whose account, whose customer, who goes."""
+"""The API of the command line: the Stripe account, adopting customers, moving and forgetting users."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ async def shown_account(billing: Billing) -> dict[str, object]:
 
 
 async def adopt(request: web.Request) -> web.Response:
-    """Judge claims that customers of Stripe are users of an app, and with `apply` carry them out."""
-    wanted = await read_json(request, AdoptRequest)
-    claims = [Assignment(each.customer_id, each.user_id) for each in wanted.claims]
-    verdicts = await adopt_assigned(request.app[BILLING], wanted.app_id, claims, apply=wanted.apply)
+    """Check assignments of Stripe customers to users of an app, and with `apply` adopt them."""
+    body = await read_json(request, AdoptRequest)
+    claims = [Assignment(each.customer_id, each.user_id) for each in body.claims]
+    verdicts = await adopt_assigned(request.app[BILLING], body.app_id, claims, apply=body.apply)
     return web.json_response({"verdicts": [asdict(each) for each in verdicts]})
 
 
 async def move(request: web.Request) -> web.Response:
-    """Give everything of one user id to another id of the same app."""
-    wanted = await read_json(request, MoveRequest)
-    moved = await move_user(request.app[BILLING], wanted.app_id, wanted.from_user_id, wanted.to_user_id)
+    """Move everything of one user id to another id of the same app."""
+    body = await read_json(request, MoveRequest)
+    moved = await move_user(request.app[BILLING], body.app_id, body.from_user_id, body.to_user_id)
     await request.app[SITE].keys_changed()
     return web.json_response(asdict(moved))
 

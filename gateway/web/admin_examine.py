@@ -1,4 +1,4 @@
-"""For `skpay doctor`: what only the running server knows; and its remedy for a portal that was changed at Stripe."""
+"""The API of `skpay doctor`: checks that only the running server can make, and portal configurations."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gateway.web.context import BILLING
 
 
 async def examine(request: web.Request) -> web.Response:
-    """Write once to the database and tell how that went, and what is known of clock, disk, account and portals."""
+    """Write to the database once; report the result, and the state of clock, disk, account and portals."""
     return web.json_response(await server_facts(request.app[BILLING]))
 
 
 async def check_limits(request: web.Request) -> web.Response:
-    """Prove with a call to LiteLLM, for each app, that it enforces limits."""
+    """Prove with a call to LiteLLM for each app that it enforces limits."""
     return web.json_response({"apps": [asdict(each) for each in await check_enforcement(request.app[BILLING])]})
 
 
 async def push_portals(request: web.Request) -> web.Response:
-    """Write the portal configuration of every app to Stripe again."""
+    """Rewrite the portal configuration of every app at Stripe."""
     return web.json_response({"portals": await push_configurations(request.app[BILLING])})

@@ -1,4 +1,4 @@
-"""What the gate would answer, for whoever looks for the reason."""
+"""The API of `skpay gate explain`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.web.models import GateExplainRequest
 
 
 async def explain_gate(request: web.Request) -> web.Response:
-    """The gate's answer to a request as Traefik would ask about it, step by step; it is not counted."""
-    wanted = await read_json(request, GateExplainRequest)
+    """Explain the gate's answer to a request step by step, without counting it."""
+    body = await read_json(request, GateExplainRequest)
     billing = request.app[BILLING]
-    app = billing.app(wanted.app_id)
-    sent = [(header.name, header.value) for header in wanted.headers]
-    found = await request.app[SITE].explain_gate(app.app_id, wanted.method, wanted.url, sent)
+    app = billing.app(body.app_id)
+    sent = [(header.name, header.value) for header in body.headers]
+    found = await request.app[SITE].explain_gate(app.app_id, body.method, body.url, sent)
     in_store = await tier_in_store(billing, app, found["identity"]["user_id"])
     return web.json_response({**found, "tier": {**found["tier"], **in_store}})

@@ -1,4 +1,4 @@
-"""What apps were told, and telling them again; what the command line does to a running server."""
+"""The API of the command line: notices to apps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.web.models import ReplayRequest
 
 
 async def list_notices(request: web.Request) -> web.Response:
-    """The newest notices without their text, of one app (`?app=`) or in one state (`?state=`)."""
+    """The newest notices without their bodies, optionally of one app (`?app=`) or in one state (`?state=`)."""
     app_id, state = request.query.get("app"), request.query.get("state")
     if state is not None and state not in STATES:
         raise InvalidInput(f"state: expected one of {', '.join(STATES)}.")
@@ -26,8 +26,8 @@ async def list_notices(request: web.Request) -> web.Response:
 
 
 async def replay_notices(request: web.Request) -> web.Response:
-    """Send one notice again under its id, or all that were given up."""
-    wanted = await read_json(request, ReplayRequest)
+    """Resend one notice under its id, or all dead ones."""
+    body = await read_json(request, ReplayRequest)
     billing = request.app[BILLING]
-    replayed = await billing.write(lambda tx: replay(tx, wanted.change_id, wanted.app_id, wanted.dead))
+    replayed = await billing.write(lambda tx: replay(tx, body.change_id, body.app_id, body.dead))
     return web.json_response({"replayed": replayed})

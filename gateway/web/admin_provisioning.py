@@ -1,4 +1,4 @@
-"""Provisioning jobs: what LiteLLM must still be given."""
+"""The API of the command line: provisioning jobs for LiteLLM."""
 
 from __future__ import annotations
 

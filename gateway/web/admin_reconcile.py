@@ -1,4 +1,4 @@
-"""Reconcile for the operator: asked for here, done by the server's own loop, looked at here."""
+"""The API of `skpay reconcile`: start a run and read its progress. The server's worker does it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gateway.web.models import ReconcileRequest
 
 async def start_reconcile(request: web.Request) -> web.Response:
     """Start comparing Stripe, store and LiteLLM; 409 while a comparison is under way."""
-    wanted = await read_json(request, ReconcileRequest)
+    body = await read_json(request, ReconcileRequest)
     billing = request.app[BILLING]
-    if wanted.app_id is not None:
-        billing.app(wanted.app_id)
-    if wanted.yes and not wanted.apply:
+    if body.app_id is not None:
+        billing.app(body.app_id)
+    if body.yes and not body.apply:
         raise InvalidInput("yes goes with apply only: there is nothing to confirm.")
-    job_number = billing.reconciling.ask(ReconcileOptions(wanted.app_id, wanted.apply, wanted.yes))
+    job_number = billing.reconciling.ask(ReconcileOptions(body.app_id, body.apply, body.yes))
     return web.json_response({"job_number": job_number}, status=202)
 
 
 async def show_reconcile(request: web.Request) -> web.Response:
-    """How far the comparison is; once it is done its report, or why there is none."""
+    """The progress of the comparison; when done, its report or its error."""
     return web.json_response(request.app[BILLING].reconciling.shown())

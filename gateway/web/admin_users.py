@@ -1,4 +1,4 @@
-"""What the operator sees of the users."""
+"""The API of the command line: the list of users."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gateway.web.context import BILLING
 
 
 async def list_users(request: web.Request) -> web.Response:
-    """A page of users in the order of app and user id (`?app=…&tier=…&status=…&after_app=…&after_user=…`).
+    """A page of users by app and user id (`?app=…&tier=…&status=…&after_app=…&after_user=…`).
 
-    `more` says whether another page follows behind the last one.
+    `more`: another page follows.
     """
     billing, query = request.app[BILLING], request.query
     found = await billing.store.read(lambda conn: users_page(conn, billing.catalog, query))

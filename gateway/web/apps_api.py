@@ -1,4 +1,4 @@
-"""What app backends call: checkout, portal, status, explain."""
+"""The API for app backends: checkout, portal, status, explain."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from gateway.web.models import (
 
 
 async def checkout(request: web.Request) -> web.Response:
-    """A link to buy a tier, or to change the plan of who has one."""
+    """A link to buy a tier, or to change an existing subscription."""
     app_id = request[APP_ID]
-    wanted = await read_json(request, CheckoutRequest)
-    choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency)
-    link = await open_checkout(request.app[BILLING], app_id, wanted.user_id, wanted.email, wanted.tier, choice)
+    body = await read_json(request, CheckoutRequest)
+    choice = PriceChoice(body.price, body.interval, body.interval_count, body.currency)
+    link = await open_checkout(request.app[BILLING], app_id, body.user_id, body.email, body.tier, choice)
     return answer(CheckoutAnswer(checkout_url=link.url, kind=link.kind))
 
 
 async def portal(request: web.Request) -> web.Response:
     """A link to Stripe's portal; 404 `no_customer` before the first checkout."""
     app_id = request[APP_ID]
-    wanted = await read_json(request, PortalRequest)
+    body = await read_json(request, PortalRequest)
     billing = request.app[BILLING]
-    url = await open_portal(billing, billing.app(app_id), check_user_id(wanted.user_id))
+    url = await open_portal(billing, billing.app(app_id), check_user_id(body.user_id))
     return answer(PortalAnswer(portal_url=url))
 
 
 async def status(request: web.Request) -> web.Response:
-    """The user's tier now; an unknown user has the default tier."""
+    """The user's current tier; an unknown user has the default tier."""
     app_id = request[APP_ID]
     found = await statuses.status(request.app[BILLING], app_id, request.match_info["user_id"])
     return answer(StatusAnswer.model_validate(found))

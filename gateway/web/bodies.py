@@ -1,4 +1,4 @@
-"""Reading a request's body: the right type, a bounded size, a bounded time."""
+"""Reading request bodies: the right type, a bounded size, a bounded time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.errors import InvalidInput, TooLarge, TooMany, WrongMediaType
 MAX_JSON_BYTES = 64 * 1024
 DEADLINE_SECONDS = 5.0
 MAX_BODIES_AT_ONCE = 64
-"""Of callers who have shown who they are; and as many of those who have not, so that these never keep those out."""
+"""In each of two pools, so that anonymous uploads cannot starve authenticated ones."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,23 +23,23 @@ _anonymous_bodies = asyncio.Semaphore(MAX_BODIES_AT_ONCE)
 
 
 async def read_body(request: web.Request, max_bytes: int, *, anonymous_sender: bool = False) -> bytes:
-    """The raw body. Raises `TooLarge` without reading on, `InvalidInput` for one that trickles or ends too soon,
+    """The raw body. Raises `TooLarge` without reading the rest, `InvalidInput` if it is too slow or truncated,
     `TooMany`."""
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(f"The body may have {max_bytes} bytes at most.")
-    if request.content.is_eof():  # it came with its head, so nothing has to be waited for
+    if request.content.is_eof():  # it arrived with the head, so nothing waits
         return await _read(request, max_bytes)
-    room = _anonymous_bodies if anonymous_sender else _bodies
-    if room.locked():
+    pool = _anonymous_bodies if anonymous_sender else _bodies
+    if pool.locked():
         raise TooMany("Too many bodies are being read at once.")
-    async with room:
+    async with pool:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 return await _read(request, max_bytes)
         except TimeoutError as exc:
             message = f"The body did not arrive within {DEADLINE_SECONDS:g} seconds."
             raise InvalidInput(message, code="body_too_slow") from exc
-        except ConnectionError as exc:  # who hangs up is no bug of ours
+        except ConnectionError as exc:  # the client has disconnected: no internal error
             raise InvalidInput("The body ended before its end.", code="body_broken") from exc
 
 
@@ -68,7 +68,7 @@ def parse_json_body(body: bytes, model: type[Model]) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as exc:
-        # Field and reason only: what was sent could be a secret in the wrong place.
+        # Field and reason only: the value may be a misplaced secret.
         problems = [
             f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg'].removeprefix('Value error, ')}"
             for each in exc.errors()
@@ -83,5 +83,5 @@ def _no_constants(name: str) -> None:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return document

@@ -1,4 +1,4 @@
-"""The buyer's page and what it calls. The person is who the gate saw: the link's signature, never a parameter."""
+"""The plans page and its API. The user comes from the link that the gate signed, never from a parameter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _POLICY = (
 
 @cache
 def _text(name: str) -> str:
-    """A file of the page; it is part of the package, so it is read once."""
+    """A file of the page; read once, since it is part of the package."""
     return (_PAGES / name).read_text(encoding="utf-8")
 
 
@@ -38,13 +38,13 @@ ASSETS = {"buy.js": "text/javascript", "words.js": "text/javascript", "buy.css":
 
 
 async def page(request: web.Request) -> web.Response:
-    """The same static page for everybody; its script asks for the rest with the link's token."""
+    """The static plans page; its script loads the rest with the link's token."""
     request.app[BILLING].app(request.match_info["app_id"])
     return web.Response(text=_text("buy.html"), content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 async def asset(request: web.Request) -> web.Response:
-    """The page's script and style, by a fixed list of names."""
+    """The page's scripts and styles, by a fixed list of names."""
     name = request.match_info["name"]
     if name not in ASSETS:
         raise web.HTTPNotFound
@@ -52,7 +52,7 @@ async def asset(request: web.Request) -> web.Response:
 
 
 async def offer(request: web.Request) -> web.Response:
-    """The tiers for sale, where the person stands, and why they are here."""
+    """The tiers for sale, the user's current tier, and the tier that the refused page needs."""
     app, link = request[BUYER]
     billing, site = request.app[BILLING], request.app[SITE]
     shown = await offer_of(billing, app.app_id, link.user_id)
@@ -70,20 +70,20 @@ async def offer(request: web.Request) -> web.Response:
 
 
 async def buy(request: web.Request) -> web.Response:
-    """A checkout link for the person, or a portal link if they have a subscription."""
+    """A checkout link, or a portal link for a user with a subscription."""
     app, link = request[BUYER]
-    wanted = await read_json(request, BuyRequest)
+    body = await read_json(request, BuyRequest)
     billing, site = request.app[BILLING], request.app[SITE]
-    choice = PriceChoice(wanted.price, wanted.interval, wanted.interval_count, wanted.currency, wanted.unit_amount)
+    choice = PriceChoice(body.price, body.interval, body.interval_count, body.currency, body.unit_amount)
     key, now = site.link_keys[0], billing.now()
-    token = links.sign_change(key, app.app_id, link.user_id, now, return_url=link.return_url, tier=wanted.tier)
+    token = links.sign_change(key, app.app_id, link.user_id, now, return_url=link.return_url, tier=body.tier)
     success_url = f"{site.public_url}/buy/{quote(app.app_id, safe='')}?r={token}"
-    made = await open_checkout(billing, app.app_id, link.user_id, None, wanted.tier, choice, success_url=success_url)
+    made = await open_checkout(billing, app.app_id, link.user_id, None, body.tier, choice, success_url=success_url)
     return answer(CheckoutAnswer(checkout_url=made.url, kind=made.kind))
 
 
 async def change(request: web.Request) -> web.Response:
-    """What became of what the person did at Stripe; Stripe is asked, too, in case its event is late."""
+    """The result of the user's purchase or change; reads Stripe too, in case the event is late."""
     app, link = request[BUYER]
     found = await change_of(request.app[BILLING], app, link.user_id, link.tier)
     back = link.return_url if is_page_of(app, link.return_url) else app.success_url
@@ -91,6 +91,6 @@ async def change(request: web.Request) -> web.Response:
 
 
 async def manage(request: web.Request) -> web.Response:
-    """A portal link for the person."""
+    """A portal link."""
     app, link = request[BUYER]
     return answer(PortalAnswer(portal_url=await open_portal(request.app[BILLING], app, link.user_id)))

@@ -1,6 +1,6 @@
-"""The public listener's connections: the same limits as the gate's, and our answer to what is no readable request.
+"""The public listener's connections: the gate's limits, and JSON for malformed requests.
 
-aiohttp answers those by itself, before any handler: as text, with its version and a piece of what was sent.
+aiohttp itself answers those before any handler: as text, with its version and a part of the request.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MAX_FIELD_BYTES = 65_536
 MAX_HEADERS = 200
 MAX_HEAD_BYTES = 65_536
 LINGER_SECONDS = 5.0
-"""A client that takes longer to hang up than this is hung up on."""
+"""A client that has not disconnected after this long is disconnected."""
 LIMITS: dict[str, Any] = {
     "max_line_size": MAX_LINE_BYTES,
     "max_field_size": MAX_FIELD_BYTES,
     "max_headers": MAX_HEADERS,
 }
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-_TOO_LARGE = "too_large", "The request's line or headers are larger than this server reads."
+_TOO_LARGE = "too_large", "The request line or headers are too large."
 _TOO_LARGE_BODY = json.dumps({"error": _TOO_LARGE[0], "message": _TOO_LARGE[1]}).encode()
 _TOO_LARGE_BYTES = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nServer: skpayments\r\nContent-Type: application/json\r\n"
@@ -48,7 +48,7 @@ class Connection(web.RequestHandler):
         self._refused = False
 
     def data_received(self, data: bytes) -> None:
-        """Nothing more of a request whose head is too large: it would be kept until its end came."""
+        """Read no more of a request whose head is too large: aiohttp would keep it all until its end."""
         if self._refused:
             return
         requests = self._request_count
@@ -57,7 +57,7 @@ class Connection(web.RequestHandler):
         if self._request_count > requests:
             self._body, self._head_bytes = self._messages[-1][1], 0
         elif self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
-            # Only our half is closed for now: closing a socket with unread bytes would take the answer back.
+            # Only our half is closed for now: closing a socket with unread bytes discards the answer.
             self._refused = True
             self.transport.write(_TOO_LARGE_BYTES)
             self.transport.write_eof()
@@ -75,16 +75,16 @@ class Connection(web.RequestHandler):
         if isinstance(exc, LineTooLong) or (message or "").startswith("Too many headers"):
             response = error_response(431, *_TOO_LARGE)
         elif status < 500:
-            response = error_response(status, "invalid_input", "The request is no HTTP that this server reads.")
+            response = error_response(status, "invalid_input", "The request is malformed.")
         else:
-            response = error_response(500, "internal", "Something went wrong on our side; it is in the log.")
+            response = error_response(500, "internal", "Internal error; it was logged.")
         set_security_headers(response)
         response.force_close()
         return response
 
 
 class _Server(web.Server):
-    """aiohttp's server with our connections; it has no option for their class."""
+    """aiohttp has no option for the class of its connections."""
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
@@ -101,7 +101,7 @@ class Runner(web.AppRunner):
 
 
 def _as_json(handler: _Handler) -> _Handler:
-    """What aiohttp refuses after reading the request and before our middlewares: an Expect that it does not know."""
+    """An unknown `Expect` is refused by aiohttp before any middleware runs."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:

@@ -1,4 +1,4 @@
-"""What handlers find on their application."""
+"""State that handlers read from the application."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gateway.settings import Secrets
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the public listener knows beside the use cases.
+    """What handlers need besides the use cases.
 
-    `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists what is not well, by name; empty is
-    ready. `reload_catalog()` reads apps.json again and raises `ConfigError` if it cannot be used. `keys_changed()` is
-    called after a key was made or revoked, so that gate and listener learn of it at once. `jwks()` is the key set with
-    which apps verify assertions. `explain_gate(app_id, method, url, headers)` is what the gate would answer, and why.
+    `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists problems by name; empty is ready.
+    `reload_catalog()` reloads apps.json and raises `ConfigError` if it is invalid. `keys_changed()` is called after a
+    key was created or revoked, so that gate and listener use the new keys. `jwks()` is the key set with which apps
+    verify assertions. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
     """
 
     admin_tokens: Secrets
@@ -34,7 +34,7 @@ class Site:
 
     @property
     def origin(self) -> str:
-        """What a browser sends as Origin from our own pages: in lower case and ASCII, without the usual port."""
+        """The Origin that a browser sends from our own pages: lower case, ASCII, without the default port."""
         return str(URL(self.public_url).origin())
 
 

@@ -1,4 +1,4 @@
-"""Every error as JSON: one table from our error classes to a status."""
+"""Every error as JSON: one table maps our error classes to statuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 def status_of(error: errors.SkpayError) -> int:
-    """The status of the nearest class in the table; what a vendor refused for good is a conflict, not an outage."""
+    """The status of the nearest class in the table; a permanent refusal by a vendor is a conflict, not an outage."""
     if isinstance(error, errors.UpstreamFailed) and not error.retryable:
         return STATUS[errors.Conflict]
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
@@ -47,7 +47,7 @@ def error_response(status: int, code: str, message: str, **more: object) -> web.
 
 
 def http_error(exc: web.HTTPException) -> web.Response:
-    """What aiohttp itself refuses, in our words."""
+    """An error of aiohttp itself, in the same form."""
     status = HTTPStatus(exc.status)
     response = error_response(exc.status, status.name.lower(), status.description or exc.reason)
     if isinstance(exc, web.HTTPMethodNotAllowed):
@@ -57,7 +57,7 @@ def http_error(exc: web.HTTPException) -> web.Response:
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The border: nothing but JSON leaves it, no traceback and no detail either."""
+    """The border: errors leave it as JSON, without traceback or detail."""
     try:
         return await handler(request)
     except errors.SkpayError as exc:
@@ -77,20 +77,20 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return http_error(exc)
     except Exception:
         log.exception("request_crashed", extra=fields(method=request.method, path=request.path))
-        return error_response(500, "internal", "Something went wrong on our side; it is in the log.")
+        return error_response(500, "internal", "Internal error; it was logged.")
 
 
 @web.middleware
 async def security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What every answer carries: it is nobody's to keep, to guess the type of, or to learn our address from."""
+    """Set the security headers on every answer."""
     response = await handler(request)
     set_security_headers(response)
     return response
 
 
 def set_security_headers(response: web.StreamResponse) -> None:
-    """The headers that keep an answer from caches, from guesses of its type, and from telling what we are made of."""
+    """No caching, no type sniffing, no referrer, no version of the server."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Server"] = "skpayments"  # and not the versions of what it is made of
+    response.headers["Server"] = "skpayments"  # instead of aiohttp's and Python's versions

@@ -1,4 +1,4 @@
-"""What comes out of an app's chain at Traefik, shown to whoever has a pass: `skpay doctor`."""
+"""Echo of the headers that come out of an app's middleware chain at Traefik, for `skpay doctor`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from gateway.errors import BadSignature, NotFound
 from gateway.web.context import BILLING, SITE
 
 _NO_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]+")
-# Whatever a backend might read as one of ours, or as word of the request it is asked with: many make `_` or `-` of
-# anything odd in a name.
+# Headers that a backend may read as ours or as a property of the request: many read `_` or another sign in a name
+# as `-`.
 _REPORTED_PREFIXES = ("xsk", "xforwarded", "xoriginal", "xrewrite", "xhttpmethod", "xmethod", "forwarded")
 
 
 class UsedEchoTokens:
-    """Passes that were used; each counts once."""
+    """Each token is valid once."""
 
     def __init__(self) -> None:
         self._used: dict[str, int] = {}
 
     def use(self, keys: Sequence[bytes], text: str, app_id: str, now: int) -> str:
-        """The nonce of a good pass that was never used. Raises `NotFound`: there is nothing here for strangers."""
+        """The nonce of a valid, unused token. Raises `NotFound`, as for any unknown address."""
         try:
             nonce = verify_echo_token(keys, text, app_id, now)
         except BadSignature:
@@ -40,9 +40,9 @@ USED_ECHO_TOKENS = web.AppKey("arrivals", UsedEchoTokens)
 
 
 async def header_echo(request: web.Request) -> web.Response:
-    """The names of our headers and of Traefik's as they came, and whether the pass' nonce stood in the value.
+    """The names of the received headers that are ours or Traefik's, and whether the token's nonce is in the value.
 
-    Never a value: the client that forges a header puts the nonce into it, so that is all there is to know.
+    Never a value: doctor puts the nonce into each header that it forges, so that is enough.
     """
     app_id, text = request.query.get("app", ""), request.query.get("pass", "")
     keys = header_echo_keys(request.app[SITE].admin_tokens)

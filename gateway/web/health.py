@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it offer."""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gateway.web.models import HealthAnswer, ReadyAnswer
 
 
 async def health(request: web.Request) -> web.Response:
-    """Alive. In the words that the Open WebUI image's own HEALTHCHECK waits for."""
+    """Liveness, in the form that the Open WebUI image's own HEALTHCHECK expects."""
     return answer(HealthAnswer(status=True))
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200, or 503 while something is not well; what it is, only for the operator."""
+    """200, or 503 while there is a problem; the problems are listed for the operator only."""
     problems = request.app[SITE].readiness()
     shown = problems if is_operator(request) else None
     return answer(ReadyAnswer(ready=not problems, problems=shown), status=503 if problems else 200)

@@ -6,12 +6,12 @@ from aiohttp import web
 
 from gateway.web.context import SITE
 
-# Verifiers ask anew for a `kid` that they do not know, so this only spares them the usual asking.
+# Verifiers reload the key set for an unknown `kid`, so a cached one does no harm.
 _CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
 
 async def key_set(request: web.Request) -> web.Response:
-    """The public keys of assertions (JWKS); to be kept for five minutes."""
+    """The public keys of assertions (JWKS), cacheable for five minutes."""
     jwks = request.app[SITE].jwks()
-    # An empty one is over when the first app wants assertions; nobody should miss that for five minutes.
+    # An empty one is not cacheable: it changes as soon as the first app wants assertions.
     return web.json_response(jwks, headers=_CACHEABLE if jwks["keys"] else None)

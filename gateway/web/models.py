@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def printable(text: str) -> str:
-    """`text` itself. Raises `ValueError` for control characters, which have no business in a log or a database."""
+    """`text` itself. Raises `ValueError` for control characters, which must not reach a log or the database."""
     if not text.isprintable():
         raise ValueError("expected printable characters only")
     return text
@@ -16,7 +16,7 @@ def printable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(printable)]
 UserId = Annotated[
-    Text, Field(min_length=1, max_length=200, description="The app's own id of the user; kept as it is.")
+    Text, Field(min_length=1, max_length=200, description="The app's own id of the user, stored unchanged.")
 ]
 Instant = Annotated[int | None, Field(description="Epoch seconds, UTC.")]
 PriceKey = Annotated[Text | None, Field(min_length=1, max_length=255)]
@@ -27,7 +27,7 @@ _YEAR_10000 = 253_402_300_800
 
 
 class Body(BaseModel):
-    """A request's body: strict, and nothing unknown in it."""
+    """A request body: strict types, no unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -39,18 +39,16 @@ class CheckoutRequest(Body):
         Text | None, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="Prefills Stripe's page.")
     ] = None
     price: Annotated[PriceKey, Field(description="One of the tier's prices, by lookup key or price id.")] = None
-    interval: Annotated[
-        Interval, Field(description="Which of the tier's prices; its first one if nothing is said.")
-    ] = None
+    interval: Annotated[Interval, Field(description="Selects one of the tier's prices; default: the first one.")] = None
     interval_count: IntervalCount = None
     currency: Currency = None
 
 
 class CheckoutAnswer(BaseModel):
-    checkout_url: Annotated[str, Field(description="Send the person there; do not store it.")]
+    checkout_url: Annotated[str, Field(description="Redirect the user there; do not store it.")]
     kind: Annotated[
         Literal["checkout", "portal"],
-        Field(description="`portal` if the user has a subscription already: nobody can buy twice."),
+        Field(description="`portal` if the user already has a subscription, so that none can be bought twice."),
     ]
 
 
@@ -87,11 +85,11 @@ class StatusAnswer(BaseModel):
     reason: Annotated[str, Field(description="The rule that gave the tier.")]
     source: Literal["default", "subscription", "grant"]
     until: Instant
-    then: Annotated[list[TierAt], Field(description="What the clock alone will change.")]
+    then: Annotated[list[TierAt], Field(description="Changes that will happen by time alone.")]
     ends_at: Instant
-    period_end: Annotated[int | None, Field(description="When the period that the subscription is in ends.")]
-    renews: Annotated[bool | None, Field(description="Whether Stripe will charge for another period.")]
-    pending_tier: Annotated[TierAt | None, Field(description="The change of tier that is scheduled at Stripe.")]
+    period_end: Annotated[int | None, Field(description="The end of the subscription's current period.")]
+    renews: Annotated[bool | None, Field(description="Whether Stripe will renew it for another period.")]
+    pending_tier: Annotated[TierAt | None, Field(description="The tier change that is scheduled at Stripe.")]
     limits: LimitsAnswer
     features: list[str]
 
@@ -120,10 +118,10 @@ class ProvisioningJobAnswer(BaseModel):
 
 
 class NoticeAnswer(BaseModel):
-    change_id: Annotated[str, Field(description="The `webhook-id` under which the app was told.")]
+    change_id: Annotated[str, Field(description="The `webhook-id` of the notice.")]
     state: Literal["waiting", "done", "dead"]
     attempts: int
-    last_status: Annotated[int | None, Field(description="What the app answered last; null: nothing.")]
+    last_status: Annotated[int | None, Field(description="The app's last status; null: no answer.")]
     error: str
     due_at: Instant
     created_at: int
@@ -131,7 +129,7 @@ class NoticeAnswer(BaseModel):
 
 
 class RefreshAnswer(BaseModel):
-    """When Stripe is asked about the user again although no event came, and what failed the last time."""
+    """When the user will be read from Stripe without an event, and the last failure."""
 
     due_at: Instant
     timer_at: Instant
@@ -191,7 +189,9 @@ class BuyRequest(Body):
     interval: Interval = None
     interval_count: IntervalCount = None
     currency: Currency = None
-    unit_amount: Annotated[int | None, Field(ge=0, le=99_999_999_999, description="What the person was shown.")] = None
+    unit_amount: Annotated[
+        int | None, Field(ge=0, le=99_999_999_999, description="The amount that the page showed.")
+    ] = None
 
 
 class KeyRequest(Body):
@@ -248,7 +248,7 @@ class HeaderLine(Body):
 
 
 class GateExplainRequest(Body):
-    """A visitor's request, as Traefik would ask the gate about it."""
+    """A visitor's request, as Traefik passes it to the gate."""
 
     app_id: Annotated[str, Field(min_length=1, max_length=63)]
     url: Annotated[str, Field(min_length=1, max_length=16_384)]

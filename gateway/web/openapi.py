@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the route table and the same models that check the requests."""
+"""The OpenAPI document, generated from the route table and from the models that validate requests."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _json(model: str) -> dict[str, Any]:
 
 @cache
 def document() -> bytes:
-    """The document as it is served, made once: that takes 40 ms, which every other request would wait for."""
+    """The document as served. Made once: it takes 40 ms, during which no other request is served."""
     return json.dumps(openapi()).encode()
 
 

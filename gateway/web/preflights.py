@@ -1,4 +1,4 @@
-"""The answers to preflights (CORS) that Traefik brings us for an app: see `routing.preflights`."""
+"""Answers to CORS preflights, which Traefik routes here for each app: see `routing.preflights`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADERS = re.compile(r"[A-Za-z0-9!#$%&'*+.^_|~, -]{1,2000}")
 
 @web.middleware
 async def preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """204 for a preflight from an origin that the app of this host allows; it says nothing about anybody."""
+    """204 for a preflight from an origin that the app of this host allows."""
     asked = request.headers.get("Access-Control-Request-Method", "")
     if request.method != "OPTIONS" or not _METHOD.fullmatch(asked):
         return await handler(request)

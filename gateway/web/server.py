@@ -21,22 +21,22 @@ SHUTDOWN_SECONDS = 3.0
 
 
 def web_application(billing: Billing, site: Site) -> web.Application:
-    """Every public route over these use cases; starting and stopping them is the caller's business."""
+    """Every public route. The caller starts and stops the use cases."""
     application = web.Application(middlewares=[security_headers, errors_as_json, preflights])
     application[BILLING] = billing
     application[SITE] = site
     application[USED_ECHO_TOKENS] = UsedEchoTokens()
     for route in API:
-        # aiohttp's own pattern of a part has no braces, but a user id may.
+        # aiohttp's default pattern excludes braces, which a user id may hold.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
         application.router.add_route(route.method, path, route.answer)
     application.router.add_route("GET", OPENAPI_PATH, serve_openapi)
-    document()  # now rather than during the first request for it
+    document()  # now, not during the first request for it
     return application
 
 
 def web_runner(application: web.Application) -> web.AppRunner:
-    """How it is served: no body is unpacked, since we ask nobody to pack one and a small one may hold gigabytes."""
+    """Bodies are not decompressed: no client needs it, and a small one may expand to gigabytes."""
     return Runner(
         application,
         access_log=None,
@@ -50,8 +50,7 @@ def web_runner(application: web.Application) -> web.AppRunner:
 
 
 def _http_logger() -> logging.Logger:
-    """aiohttp's words about a connection, without those about bytes that are no HTTP: they quote what was sent, and
-    the 400 that they got is nobody's concern."""
+    """aiohttp's log of connections without its parse errors: those quote the request and need no action."""
     logger = logging.getLogger("gateway.web.http")
     if _is_not_parse_error not in logger.filters:
         logger.addFilter(_is_not_parse_error)

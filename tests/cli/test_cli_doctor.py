@@ -36,7 +36,7 @@ async def test_all_is_well(skpay: Skpay, well: Running) -> None:
     assert "✗" not in said.out
     for part in ("server: ready", "gate: answers, and only to the secret", "stripe key: test mode", "litellm: ready"):
         assert f"✓ {part}" in said.out
-    for part in ("webhook URL: was not called\n    → skpay doctor --live", "traefik: its routers were not looked at"):
+    for part in ("webhook URL: was not called\n    → skpay doctor --live", "traefik: its routers were not checked"):
         assert f"· {part}" in said.out
     assert said.out.splitlines()[-1].endswith("ok, 6 not checked")
 

@@ -220,8 +220,8 @@ async def test_the_schema_is_printed_or_written(skpay: Skpay, tmp_path: Path) ->
     ("url", "told"),
     [
         ("pay.example.com", "PUBLIC_URL: begins with neither http:// nor https://"),
-        ("https://pay.example.com/pay", 'PUBLIC_URL: has the path "/pay", but must be a host alone'),
-        ("http://pay.example.com", "PUBLIC_URL: is plain http at a public host"),
+        ("https://pay.example.com/pay", 'PUBLIC_URL: has the path "/pay", but must have none'),
+        ("http://pay.example.com", "PUBLIC_URL: uses http at a public host"),
     ],
 )
 async def test_routes_take_no_public_url_that_serve_would_refuse(

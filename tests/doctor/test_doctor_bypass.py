@@ -223,7 +223,7 @@ def test_tcp_routers_come_first(router: dict[str, Any], lines: list[str]) -> Non
 
 def test_without_our_own_router_nobody_buys() -> None:
     found = traefik({"sk-public": {"rule": "Host(`pay.test`) && Path(`/buy`)", "service": "sk-public"}})
-    assert findings(found) == ["no router serves pay.test, so neither Stripe nor a buyer reaches us"]
+    assert findings(found) == ["no router serves pay.test, so neither Stripe nor buyers reach SKPayments"]
 
 
 def test_a_host_without_any_router_is_told() -> None:

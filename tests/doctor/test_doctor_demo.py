@@ -28,7 +28,7 @@ from doctor.demo_breaks import (
     router,
     sold_out,
 )
-from doctor.demo_installation import CliResult, Installation
+from doctor.demo_patient import CliResult, Installation
 
 from gateway.sandbox.demo import stage as demo_stage
 from gateway.stripe.event_types import NEEDED, USEFUL
@@ -66,7 +66,7 @@ BROKEN: dict[str, tuple[Break, CliResult]] = {
     ),
     "the old key is still beside the new one": (
         lambda demo: demo.env(STRIPE_SECRET_KEY=f"{demo.stage.environ['STRIPE_SECRET_KEY']},sk_test_old1a2b3c"),
-        [("warning", "stripe key", "the older key of the two is no good any more")],
+        [("warning", "stripe key", "the older of the two keys is no longer valid")],
     ),
     "Stripe is away": (
         env(STRIPE_API_BASE="http://127.0.0.1:9"),
@@ -104,7 +104,7 @@ BROKEN: dict[str, tuple[Break, CliResult]] = {
     ),
     "the key of another LiteLLM": (
         env(LITELLM_KEY="sk-wrong1a2b3c"),
-        [("bad", "litellm key", "LiteLLM does not know our key")],
+        [("bad", "litellm key", "LiteLLM does not accept our key")],
     ),
     "LiteLLM's key may too little": (
         narrow_key,
@@ -123,7 +123,7 @@ BROKEN: dict[str, tuple[Break, CliResult]] = {
         [
             ("bad", "webhook endpoint", "Stripe has no endpoint with our URL"),
             ("bad", "webhook URL", "http://shop.localhost:WEB/webhook/stripe answers 404, and not from us"),
-            ("bad", ROUTERS, "no router serves shop.localhost, so neither Stripe nor a buyer reaches us"),
+            ("bad", ROUTERS, "no router serves shop.localhost, so neither Stripe nor buyers reach SKPayments"),
         ],
     ),
     "an edit of apps.json cannot be used": (
@@ -221,7 +221,7 @@ BROKEN: dict[str, tuple[Break, CliResult]] = {
         routed(lambda tree: tree["http"]["routers"].pop("sk-public")),
         [
             ("bad", "webhook URL", f"{WEBHOOK} answers 404, and not from us"),
-            ("bad", ROUTERS, "no router serves pay.localhost, so neither Stripe nor a buyer reaches us"),
+            ("bad", ROUTERS, "no router serves pay.localhost, so neither Stripe nor buyers reach SKPayments"),
         ],
     ),
     "the route to see headers by is missing": (

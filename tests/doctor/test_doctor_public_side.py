@@ -192,7 +192,7 @@ def test_what_stands_before_a_host(
         (
             303,
             "https://pay.example.com/buy/skai?t=x",
-            ("bad", "whoever sends Remote-User is believed to be that person"),
+            ("bad", "any client can sign in as any user by sending Remote-User"),
         ),
         (302, "https://auth.example.com/", ("not checked", "https://auth.example.com/ answers before the gate does")),
     ],
@@ -213,7 +213,7 @@ def test_a_header_that_anybody_could_send_names_nobody(status: int, location: st
         (403, refusal("forbidden", MESSAGE), "", "bad", f"the gate refuses Traefik: {MESSAGE}"),
         (200, "<html>", "", "bad", "answers 200, which is not the gate: it does not stand before it"),
         (303, "", "https://pay.example.com/buy/skai?t=x", "bad",
-         "whoever sends X-Auth-Request-User is believed to be that person"),
+         "any client can sign in as any user by sending X-Auth-Request-User"),
     ],
 )  # fmt: skip
 def test_a_sign_in_proxy_before_the_gate_is_no_fault_and_hides_none(
@@ -264,8 +264,8 @@ TAGS = [("X-Sk-App", False), ("X-Sk-Tier", False), ("X-Sk-Features", False), ("X
         ([("X-Sk-Tier", True)], "bad", "forged headers reach the app: X-Sk-Tier"),
         ([("X-Original-Url", True)], "bad", "forged headers reach the app: X-Original-Url"),
         ([("X-Forwarded-Uri", True)], "bad", "forged headers reach the app: X-Forwarded-Uri"),
-        ([("X-Sk-Gate", False)], "bad", "the app is told the gate's secret (X-SK-Gate)"),
-        ([("X-Forwarded-For", True)], "warning", "the app is told what a client says: X-Forwarded-For"),
+        ([("X-Sk-Gate", False)], "bad", "the app gets the gate's secret (X-SK-Gate)"),
+        ([("X-Forwarded-For", True)], "warning", "the app gets a client's own values: X-Forwarded-For"),
         ([("X_forwarded_for", True)], "bad", "forged headers reach the app: X_forwarded_for"),
         ([("X-Http-Method-Override", True)], "bad", "forged headers reach the app: X-Http-Method-Override"),
     ],
@@ -276,4 +276,4 @@ def test_what_arrives_is_judged(more: list[tuple[str, bool]], state: str, messag
 
 
 def test_tags_that_do_not_arrive_are_told() -> None:
-    assert _judged("gate x", TAGS[2:], 9).message == "the app is not told X-SK-App and X-SK-Tier"
+    assert _judged("gate x", TAGS[2:], 9).message == "the app does not get X-SK-App and X-SK-Tier"

@@ -82,7 +82,7 @@ async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("forwarded", "said", "expected"),
     [
-        ({"insecure": True}, [], ["web: believes anybody's X-Forwarded headers (insecure)"]),
+        ({"insecure": True}, [], ["web: trusts X-Forwarded headers of every peer (insecure)"]),
         ({"trustedIPs": ["172.16.0.0/12", "10.1.2.3/32"]}, ["10.1.2.3"],
          ["web: trusts 172.16.0.0/12, 10.1.2.3/32, apps.json 10.1.2.3", "web: trusts the whole network 172.16.0.0/12"]),
         ({"trustedIPs": ["172.20.0.5/32"]}, ["172.20.0.5"], []),

@@ -242,7 +242,7 @@ async def test_limits_are_read_back(installation: Running) -> None:
     [
         ("/user/update", 403, [("ok", "ready, with its database"), ("bad", "our key may not call /user/update")]),
         ("/customer/list", 401, [("ok", "ready, with its database"), ("bad", "our key may not call /customer/list")]),
-        ("/budget/info", 401, [("ok", "ready, with its database"), ("bad", "LiteLLM does not know our key")]),
+        ("/budget/info", 401, [("ok", "ready, with its database"), ("bad", "LiteLLM does not accept our key")]),
     ],
 )
 async def test_what_litellms_key_may_not(

@@ -48,7 +48,7 @@ async def test_503_of_an_identity_that_cannot_be_checked_is_readable_too() -> No
         await other.tell("sk-key-of-x", UpstreamFailed("gone"))
         answer = await ask(on.port, uri="/pro", more=[("Origin", FRONT), ("X-Api-Key", "sk-key-of-x")])
         assert (answer.status, cors(answer)) == (503, (FRONT, *READABLE))
-        assert answer.json["detail"] == "Your sign-in cannot be checked right now. Try again in a moment."
+        assert answer.json["detail"] == "Your sign-in cannot be verified now. Try again in a moment."
 
 
 @pytest.mark.parametrize(

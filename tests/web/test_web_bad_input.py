@@ -296,6 +296,6 @@ async def test_a_bug_is_told_without_its_insides(
     monkeypatch.setattr(apps_api.statuses, "status", broken)
     status, answer = await running.json("GET", "/status/skai/u1")
     assert (status, answer) == (
-        500, {"error": "internal", "message": "Something went wrong on our side; it is in the log."}
+        500, {"error": "internal", "message": "Internal error; it was logged."}
     )  # fmt: skip
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["request_crashed"]

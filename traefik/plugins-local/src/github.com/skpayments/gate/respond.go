@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-const unavailable = `{"error":"gate_unavailable","message":"who you are cannot be checked right now; try again in a moment",` +
-	`"detail":"Your sign-in cannot be checked right now. Try again in a moment."}`
+const unavailable = `{"error":"gate_unavailable","message":"the sign-in cannot be verified now; try again in a moment",` +
+	`"detail":"Your sign-in cannot be verified now. Try again in a moment."}`
 
 // pass tags a request and hands it on.
 func pass(m *Middleware, w http.ResponseWriter, r *http.Request, given *answer) {
