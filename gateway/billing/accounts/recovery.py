@@ -31,9 +31,9 @@ _VOID = (
 
 
 def mark_restored(tx: Transaction) -> int:
-    """Void what an old database wished for and ask for everybody's refresh; how many.
+    """Delete the pending work of a restored database and request a refresh of each subscriber; returns how many.
 
-    A stale wish would undo what was done since, and a stale notice tell an app of a change that is long over.
+    An old provisioning job would undo later writes, and an old notice would report an outdated change.
     """
     for statement in _VOID:
         tx.conn.execute(statement)

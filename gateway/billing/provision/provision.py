@@ -149,10 +149,10 @@ async def ensure_default_budgets(billing: Billing) -> None:
 
 
 async def renew_limits(billing: Billing) -> int:
-    """Wish anew for every user whom LiteLLM was not told what their tier has now; how many.
+    """Add a provisioning job for each user whose limits at LiteLLM are outdated; returns how many.
 
     Run at start and after an edit of apps.json: other limits, another mode or template, `litellm` switched on.
-    Repeating it while wishes wait makes them no more.
+    Repeating it while jobs wait adds no more.
     """
     renewed = 0
     for app in billing.catalog.apps.values():
