@@ -1,4 +1,4 @@
-"""What is allowed in apps.json and is probably not meant. Pure."""
+"""Warnings about valid values in apps.json that are probably mistakes. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NUMBERS = ("max_budget_usd", "tpm_limit", "rpm_limit")
 
 
 def advice(catalog: Catalog) -> list[str]:
-    """A line for each thing that an operator should look at: `apps[0].tiers[1]: …`."""
+    """One line per warning: `apps[0].tiers[1]: …`."""
     return [line for number, app in enumerate(catalog.apps.values()) for line in _of_app(f"apps[{number}]", app)]
 
 
@@ -32,7 +32,7 @@ def _of_app(path: str, app: App) -> Iterator[str]:
 
 
 def _less(tier: Tier, cheaper: Sequence[Tier]) -> tuple[str, str] | None:
-    """What a tier lacks that one before it in the list has: that tier's name and what; the nearest one counts."""
+    """(name, what is missing) of the nearest tier before this one in the list that has more; None if there is none."""
     for other in reversed(cheaper):
         lacking = [f"no feature {feature!r}" for feature in other.features if feature not in tier.features]
         lacking += _smaller(tier, other)
@@ -48,8 +48,8 @@ def _smaller(tier: Tier, other: Tier) -> Iterator[str]:
             continue
         value, than = getattr(mine, name), getattr(theirs, name)
         if value is not None and (than is None or value < than):
-            said = name.removesuffix("_usd")
-            yield f"{said} {value:g}, not {'unlimited' if than is None else format(than, 'g')}"
+            label = name.removesuffix("_usd")
+            yield f"{label} {value:g}, not {'unlimited' if than is None else format(than, 'g')}"
     if mine.models is not None:
         gone = "any model" if theirs.models is None else ", ".join(m for m in theirs.models if m not in mine.models)
         if gone:

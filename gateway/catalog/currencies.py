@@ -13,7 +13,7 @@ _THREE_DECIMALS = frozenset(("bhd", "jod", "kwd", "omr", "tnd"))
 
 
 def decimals(currency: str) -> int:
-    """0, 2 or 3, for a currency as Stripe writes it or in capitals."""
+    """0, 2 or 3, for a currency code in any case."""
     code = currency.lower()
     if code in _NO_DECIMALS:
         return 0

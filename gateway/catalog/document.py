@@ -1,6 +1,6 @@
-"""The bytes of apps.json → a plain tree, with every problem that JSON itself leaves unsaid. Pure.
+"""The bytes of apps.json → a plain tree, with the problems that `json.loads` does not report. Pure.
 
-`json.loads` alone takes duplicate keys, NaN and 1e999, and raises RecursionError on deep nesting.
+`json.loads` alone accepts duplicate keys, NaN and 1e999, and raises RecursionError on deep nesting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
 # Some 8000 apps. Every value but the first of its list or object has a comma before it.
 MAX_COMMAS = 250_000
-# apps.json holds no number near this; int() refuses far longer digits with an error of its own.
+# No number in apps.json is nearly as long; int() raises its own error for much longer ones.
 _MAX_DIGITS = 30
 _MAX_QUOTED_CHARACTERS = 60
 _MAX_REPEATED_KEYS_SHOWN = 200
@@ -31,21 +31,21 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]
-"""Where, and what is wrong there: one line of a `ConfigError` once `line` has put them together."""
+"""Path and message; `line` joins them to one line of a `ConfigError`."""
 
 
 class NotJsonObject(Exception):
-    """The text is no JSON object at all, so nothing more can be said about it."""
+    """The text is no JSON object, so no other problem can be reported."""
 
 
 class _Object(dict[str, object]):
-    """A JSON object as read, with the keys that it has twice."""
+    """A JSON object as parsed, with its duplicate keys."""
 
     duplicates: tuple[str, ...] = ()
 
 
 class _BadNumber:
-    """NaN, Infinity, 1e999 or a number of too many digits, kept until its path is known."""
+    """NaN, Infinity, 1e999 or a number of too many digits, kept until its path is known, to report it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -76,7 +76,7 @@ def shortened(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """A scalar as it stands in the file, short and printable, anything like a secret in it as stars."""
+    """A scalar as in the file, shortened and printable, with anything like a secret replaced by stars."""
     if isinstance(value, str):
         if "@" in value and "//" in value:
             return "a text with // and @, not shown as it may hold a password"
@@ -88,7 +88,7 @@ def quoted(value: object) -> str:
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value, in words."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -140,7 +140,7 @@ def _text(raw: bytes) -> str:
 
 
 def _depth(text: str) -> int:
-    """The deepest nesting, counted before anything recurses over it."""
+    """The deepest nesting, counted before anything recurses over the text."""
     depth = deepest = 0
     for token in _DEPTH_TOKEN.finditer(text):
         if token[0] in "[{":

@@ -1,4 +1,4 @@
-"""What people write that JSON does not have, called by its name and with its place. Pure."""
+"""Messages for common mistakes in JSON, with line and column. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _mistake(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
 
 
 def _of_value(before: str, here: str, place: int) -> tuple[int, str]:
-    """Something that starts like a value or a key, where there is none."""
+    """A message for text where a value or a key should be."""
     last, word = before[-1:], _WORD.match(here)
     if last and last not in ",:[{":
         return len(before), "a comma is missing"
@@ -74,7 +74,7 @@ def _of_value(before: str, here: str, place: int) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Open:
-    """An object or list that is not closed yet. `part` is the key or number of what comes next."""
+    """An object or list that is not closed yet. `part` is the key or index of the next value."""
 
     is_object: bool
     part: str | int = 0
@@ -83,7 +83,7 @@ class _Open:
 
 
 def repeated_keys(text: str) -> Iterator[tuple[tuple[str | int, ...], int, int]]:
-    """The path, line and column of each key that its object has already. `text` is valid JSON."""
+    """The path, line and column of each repeated key. `text` is valid JSON."""
     stack: list[_Open] = []
     for token in _TOKEN.finditer(text):
         sign = token[0]

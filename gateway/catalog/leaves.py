@@ -1,4 +1,4 @@
-"""The single values of apps.json as pydantic types, each with the words for what is expected of it. Pure."""
+"""The single values of apps.json as pydantic types, each with the text of its error message. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAX_LIMIT = 2**53  # what JSON numbers hold exactly, and far over any limit
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value: what is `expected`, in words, and a closer look at a text that pydantic has let through."""
+    """One value: what is `expected`, in words, and `problem`, a further check of texts that pydantic accepts."""
 
     expected: str
     problem: Callable[[str], str | None] | None = None
     secret: bool = False
     instead: Callable[[str], tuple[str, str] | None] | None = None
-    """For a text with something around the value: what is expected without what, and the value alone."""
+    """For a text that contains a valid value: the expectation, and the value alone to suggest."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(self._check, handler(source))
@@ -51,7 +51,7 @@ class Leaf:
 
 
 class Shape(BaseModel):
-    """An object of apps.json: nothing coerced, nothing unknown."""
+    """An object of apps.json: no coercion, no unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=False)
 
@@ -106,13 +106,13 @@ PlainName = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"),
     Leaf('a name of A-Z, a-z, 0-9, _ . and -, such as "websecure"'),
 ]
-# Traefik reads a dot or @ in these as the start of something else.
+# A dot or @ in these has another meaning to Traefik.
 ResolverName = Annotated[
     str | None,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"),
     Leaf('a name of A-Z, a-z, 0-9, _ and -, such as "letsencrypt", or null'),
 ]
-# A verb mistyped here would leave the real one unguarded, so only known ones are taken.
+# Only known methods: with a mistyped one the real method would not be protected.
 Method = Annotated[
     Literal[
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",

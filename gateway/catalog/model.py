@@ -1,4 +1,4 @@
-"""What apps.json says, frozen. Pure."""
+"""The catalog: the content of apps.json as frozen values. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Limits:
 class Price:
     """One Stripe price of a tier, by `price_id` or by `lookup_key` (exactly one). `unit_amount` is minor units.
 
-    It is paid every `interval_count` intervals: 3 months, say.
+    It is paid every `interval_count` intervals, such as 3 months.
     """
 
     price_id: str | None = None
@@ -42,7 +42,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class OtherPrice:
-    """Something that is sold beside the tiers and gives none: a price, by exactly one of the three."""
+    """A price that is sold beside the tiers and gives none, by exactly one of the three."""
 
     price_id: str | None = None
     lookup_key: str | None = None
@@ -51,7 +51,7 @@ class OtherPrice:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests per `period` (`1s`), `burst` of them at once, for each user or, without one, each address."""
+    """`average` requests per `period` (`1s`), `burst` of them at once, per user or, without one, per address."""
 
     average: int
     period: str
@@ -60,7 +60,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What Traefik allows the users of a tier; None is no limit. `in_flight` is how many at the same time."""
+    """What Traefik allows the users of a tier; None is no limit. `in_flight` is the number of concurrent requests."""
 
     rate: Rate | None = None
     in_flight: int | None = None
@@ -70,7 +70,7 @@ class Traffic:
 class Tier:
     """A named level of an app. `rank` is its place in the list: 0 is the default tier.
 
-    `declared_limits` are the keys of `limits` that stand in apps.json: what is left out is unlimited, but no promise.
+    `declared_limits` are the keys of `limits` in apps.json: a missing one is unlimited too, but not promised to buyers.
     """
 
     tier_id: str
@@ -91,7 +91,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path prefix (by whole segments) and what it takes to pass. `methods` empty means all."""
+    """A path prefix (by whole segments) and what it requires. `methods` empty means all."""
 
     path: str
     public: bool = False
@@ -116,7 +116,7 @@ class LiteLLMMode:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Where an app is told of each change of tier, and where the secret is that signs it (Standard Webhooks)."""
+    """Where notices of tier changes are sent, and the secret that signs them (Standard Webhooks)."""
 
     url: str
     secret: SecretRef
@@ -165,7 +165,7 @@ class App:
 
     @property
     def trusted_headers(self) -> tuple[TrustedHeader, ...]:
-        """The headers that are believed because a Traefik middleware sets them."""
+        """The headers that are trusted because a Traefik middleware sets them."""
         return tuple(kind.trusted_header for kind in self.identity if kind.trusted_header is not None)
 
     @property
@@ -177,7 +177,7 @@ class App:
         return self.litellm_id_template.litellm_id(user_id)
 
     def tier(self, tier_id: str) -> Tier | None:
-        """The tier of this id, or of which it is a former id; None if there is none."""
+        """The tier with this id or former id; None if there is none."""
         for tier in self.tiers:
             if tier.tier_id == tier_id:
                 return tier
@@ -192,12 +192,12 @@ Provider = Literal["file", "http", "docker", "swarm"]
 
 
 GateKind = Literal["forward_auth", "plugin"]
-"""How Traefik asks the gate."""
+"""How Traefik calls the gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How Traefik and the tunnel reach things; the defaults fit a plain Traefik + Cloudflare Tunnel stack."""
+    """How Traefik and the tunnel reach each service; the defaults fit a plain Traefik + Cloudflare Tunnel stack."""
 
     entry_points: tuple[str, ...] = ("web",)
     cert_resolver: str | None = None
@@ -228,7 +228,7 @@ class Catalog:
         return tuple((app, tier, price) for app in self.apps.values() for tier in app.tiers for price in tier.prices)
 
     def secret_refs(self) -> tuple[tuple[str, SecretRef], ...]:
-        """Every secret that apps.json names, with the path where it stands."""
+        """Every secret that apps.json names, with its path there."""
         found: list[tuple[str, SecretRef]] = []
         for number, app in enumerate(self.apps.values()):
             if app.api_key is not None:

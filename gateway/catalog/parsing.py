@@ -40,7 +40,7 @@ _CONTAINERS = {"model_type": "an object", "list_type": "a list"}
 
 
 def parse(raw: bytes, source: str = "apps.json") -> Catalog:
-    """The catalog that these bytes say. Reads nothing else: where secrets are is kept, not what they are.
+    """Parse the bytes of apps.json. References to secrets are kept, not read.
 
     Raises `ConfigError` with each problem as a line `apps.json: apps[0].tiers[1].limits.rpm_limit: expected …, got …`.
     """
@@ -48,13 +48,13 @@ def parse(raw: bytes, source: str = "apps.json") -> Catalog:
         tree, found = document.read(raw)
     except document.NotJsonObject as exc:
         raise ConfigError([document.line(source, ((), str(exc)))]) from None
-    told = {path for path, _ in found}
+    reported = {path for path, _ in found}
     shaped: shape.DocumentShape | None = None
     try:
         shaped = shape.DocumentShape.model_validate(tree)
     except ValidationError as exc:
         errors = exc.errors(include_url=False)[:_MAX_PROBLEMS_COLLECTED]
-        found += [problem for problem in map(_problem, errors) if problem[0] not in told]
+        found += [problem for problem in map(_problem, errors) if problem[0] not in reported]
     found += islice(rules.problems(tree), _MAX_PROBLEMS_COLLECTED)
     if found or shaped is None:
         raise ConfigError(_lines(source, found))
@@ -62,7 +62,7 @@ def parse(raw: bytes, source: str = "apps.json") -> Catalog:
 
 
 def _lines(source: str, found: Sequence[Problem]) -> list[str]:
-    """In the order of the document's paths, each once, and an end to it for a file that is not apps.json at all."""
+    """In the order of their paths, each once, and limited in number."""
     ordered = sorted(dict.fromkeys(found), key=lambda problem: _order(problem[0]))
     lines = [document.line(source, problem) for problem in ordered[:_MAX_PROBLEMS_SHOWN]]
     if len(ordered) > _MAX_PROBLEMS_SHOWN:
@@ -75,12 +75,12 @@ def _order(path: Path) -> tuple[tuple[int, str], ...]:
 
 
 def _problem(error: ErrorDetails) -> Problem:
-    """One of pydantic's errors in our words; never quotes a secret, nor anything of a key that is unknown."""
+    """One of pydantic's errors as a message; never quotes a secret or the value of an unknown key."""
     path, value, name = tuple(error["loc"]), error["input"], error["type"]
     if name == INVALID_VALUE:
         context = error["ctx"]
-        told = _invalid_value(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
-        return path, f"{told}. Use {quoted(context['use'])}." if context["use"] else told
+        message = _invalid_value(value, str(context["expected"]), str(context["why"]), secret=bool(context["secret"]))
+        return path, f"{message}. Use {quoted(context['use'])}." if context["use"] else message
     if name == "missing":
         return path, "required, but missing"
     if name == "extra_forbidden":
@@ -99,7 +99,7 @@ def _invalid_value(value: object, expected: str, why: str, *, secret: bool) -> s
 
 
 def _keys(path: Path) -> list[str]:
-    """The keys that an object at this path may have, for a near match."""
+    """The keys that an object at this path may have, for suggestions."""
     model: type[BaseModel] = shape.DocumentShape
     for part in path:
         if isinstance(part, str):
@@ -211,7 +211,7 @@ def _traffic(traffic: TrafficShape) -> Traffic:
 
 
 def _default_burst(rate: RateShape) -> int:
-    """Traefik forgets who is idle for that long, so no more can come at once without coming to more in the mean."""
+    """Traefik forgets a client that is idle for two seconds: a larger burst would also raise the average."""
     return max(1, 2 * rate.average // values.seconds(rate.period))
 
 

@@ -1,7 +1,7 @@
-"""Paths on every app's host that are ours. Pure."""
+"""Our own paths on the hosts of apps. Pure."""
 
 from __future__ import annotations
 
 HEADER_ECHO_PATH = "/.skpayments/arrived"
-"""Where `skpay doctor` sees which headers come out of an app's chain: a router of its own with that very chain leads
-to our public listener."""
+"""Where `skpay doctor` reads the headers that reach an app: a separate router with the app's middlewares leads to our
+public listener."""

@@ -1,4 +1,4 @@
-"""The rules between values for what Traefik does with a tier: where its requests go, and how many. Pure."""
+"""The rules between values for upstreams and traffic limits of tiers. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LABELS = ("docker", "swarm")
 
 
 def upstreams(path: Path, app: Raw) -> Iterator[Problem]:
-    """A map of upstreams has one for whoever is not named, and names tiers of this app."""
+    """A map of upstreams has a default, and its other keys are tiers of this app."""
     urls = app.get("upstream")
     if not isinstance(urls, dict):
         return
@@ -29,7 +29,7 @@ def upstreams(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 def tier_traffic(path: Path, app: Raw) -> Iterator[Problem]:
-    """A limit that limits nothing is a slip."""
+    """A limit without a value is a mistake."""
     for tier_path, tier in objects(app, (*path, "tiers")):
         traffic = tier.get("traffic")
         if isinstance(traffic, dict) and traffic.get("rate") is None and traffic.get("in_flight") is None:
@@ -37,7 +37,7 @@ def tier_traffic(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 def label_problems(tree: Raw) -> Iterator[Problem]:
-    """Labels have no routers below routers: Traefik would take them for open ones of their own."""
+    """Labels cannot define child routers: Traefik would make root routers of them, without the gate."""
     routing = tree.get("routing")
     provider = routing.get("provider") if isinstance(routing, dict) else None
     if provider not in _LABELS:

@@ -1,6 +1,6 @@
-"""The rules between values of apps.json, run over the raw tree so that one bad field hides no other. Pure.
+"""The rules between values of apps.json, checked over the raw tree so that one bad field hides no other. Pure.
 
-Each rule looks at what it can use and passes over the rest, which `shape` has told already.
+Each rule skips values of the wrong type, which `shape` reports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.catalog.values import ascii_host, host_problem
 
 
 def problems(tree: Raw) -> Iterator[Problem]:
-    """What every rule finds, as it is found: a file that is something else altogether may have very many."""
+    """The problems of all rules, lazily: a file with other content may have very many."""
     apps = list(objects(tree, ("apps",)))
     for rule in _OVER_ALL:
         yield from rule(apps)
@@ -73,12 +73,12 @@ def _other_prices(apps: Apps) -> Iterator[Problem]:
 
 
 def _api_keys(apps: Apps) -> Iterator[Problem]:
-    """One key for two apps would let each act for the other."""
+    """With the same key each of two apps could act for the other."""
     return duplicates((claim for path, app in apps for claim in text(app, (*path, "api_key"))), "the same key")
 
 
 def _identity_secrets(apps: Apps) -> Iterator[Problem]:
-    """Open WebUI's tokens name no audience: two apps with one secret accept each other's."""
+    """Open WebUI's tokens have no audience: two apps with the same secret accept each other's."""
 
     def values() -> PathValues:
         for path, app in apps:
@@ -103,7 +103,7 @@ def _notify_secrets(apps: Apps) -> Iterator[Problem]:
 
 
 def _litellm_modes(apps: Apps) -> Iterator[Problem]:
-    """Who holds a LiteLLM key of their own may name another person as the customer of a call (T23)."""
+    """A user with their own LiteLLM key can name another user as the customer of a call (T23)."""
     first: tuple[str, bool] | None = None
     for path, app in apps:
         litellm = app.get("litellm")
@@ -121,7 +121,7 @@ def _litellm_modes(apps: Apps) -> Iterator[Problem]:
 
 
 def _litellm_users(apps: Apps) -> Iterator[Problem]:
-    """One (mode, LiteLLM id) is one person of one app, unless each app says that users are shared."""
+    """A (mode, LiteLLM id) belongs to one user of one app, unless each app declares that users are shared."""
     first: dict[tuple[str, LiteLLMIdTemplate], tuple[Path, bool]] = {}
     for path, app in apps:
         litellm, app_id = app.get("litellm"), app.get("id")
@@ -192,7 +192,7 @@ def _tier_features(path: Path, app: Raw) -> Iterator[Problem]:
 
 
 def _limits_declared(path: Path, app: Raw) -> Iterator[Problem]:
-    """A tier whose limits were forgotten would be unlimited, at the operator's cost."""
+    """A tier without limits would be unlimited, at the operator's cost."""
     if isinstance(app.get("litellm"), dict):
         for tier_path, tier in objects(app, (*path, "tiers")):
             if tier.get("limits") is None:
@@ -210,14 +210,14 @@ def _each_route(path: Path, app: Raw) -> Iterator[Problem]:
         if route.get("public") in (False, None) and not wants:
             yield route_path, "expected public, min_tier or features, got none"
         for place, tier_id in text(route, (*route_path, "min_tier")):
-            # Tiers that cannot be read at all are told once, not for each route again.
+            # If no tier is valid, that is reported once and not for each route.
             yield from known(place, tier_id, tier_ids or {tier_id: None}, "tier of this app")
         for place, feature in texts(route, (*route_path, "features")):
             yield from known(place, feature, features, "feature of a tier of this app")
 
 
 def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
-    """Two routes with one path must differ in methods, or nobody could say which holds."""
+    """Two routes with the same path must differ in methods, or it would be undefined which one applies."""
 
     def values() -> PathValues:
         for route_path, route in objects(app, (*path, "routes")):

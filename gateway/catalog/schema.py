@@ -1,4 +1,4 @@
-"""apps.schema.json: what an editor completes and checks, from the shapes that `parse` uses. Pure."""
+"""apps.schema.json, for completion and checks in editors, from the shapes that `parse` uses. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gateway.catalog.shape import DocumentShape
 
 
 class _Generator(GenerateJsonSchema):
-    """Without a title on every value, which an editor would show instead of the description."""
+    """Generates no title for values: an editor would show it instead of the description."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
-        """Without the empty text and null that only stand for a key left out."""
+        """Omits the defaults "" and null, which only represent a missing key."""
         result = super().default_schema(schema)
         if result.get("default", 0) in ("", None):
             result = {key: value for key, value in result.items() if key != "default"}
@@ -26,11 +26,11 @@ class _Generator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of apps.json, draft 2020-12. Rules between values are not in it; `parse` has them all."""
+    """The JSON schema of apps.json, draft 2020-12. It has no rules between values; `parse` checks those."""
     schema = DocumentShape.model_json_schema(by_alias=True, schema_generator=_Generator)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def json_schema_text() -> str:
-    """As apps.schema.json holds it, byte for byte."""
+    """The content of apps.schema.json."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Walking the raw tree of apps.json, for the rules between its values; what has another type is passed over. Pure."""
+"""Walks the raw tree of apps.json for the rules between its values; values of another type are skipped. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def text(parent: Raw, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def duplicates(values: PathValues, what: str) -> Iterator[Problem]:
-    """A problem for each value that was there before, naming the first place."""
+    """A problem for each repeated value, with the path of the first one."""
     first: dict[Hashable, Path] = {}
     for path, value in values:
         before = first.setdefault(value, path)
@@ -53,9 +53,9 @@ def known(path: Path, name: str, names: Mapping[str, None], what: str) -> Iterat
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """`; did you mean "tier"?`, or nothing where none of the first hundred is near.
+    """`; did you mean "tier"?`, or "" if none of the first hundred names is similar.
 
-    Near is the same in another spelling (`rpmLimit`), a misspelling, or a part of the name (`rpm` of `rpm_limit`).
+    Similar is the same in another spelling (`rpmLimit`), a misspelling, or a part of the name (`rpm` of `rpm_limit`).
     """
     name, known = name[:100], list(islice(names, 100))
     near = [each for each in known if _plain(each) == _plain(name)] or get_close_matches(name, known, 1)
@@ -68,7 +68,7 @@ def _plain(name: str) -> str:
 
 
 def _is_part(plain: str, name: str) -> bool:
-    """Whether one of the two begins with the other, or a word of the one is the other."""
+    """Whether one of the two begins with the other, or is one of its words."""
     if len(plain) < _MIN_PART_LENGTH:
         return False
     return plain in name.lower().split("_") or _plain(name).startswith(plain) or plain.startswith(_plain(name))

@@ -14,9 +14,9 @@ import idna
 
 MAX_GRACE_SECONDS = 90 * 86400
 UPGRADE_PATH = "/.skpayments"
-# The one that mends what was known around ForwardAuth. Every option that we write is in it.
+# It fixes the known vulnerabilities of ForwardAuth, and has every option that we write.
 OLDEST_TRAEFIK = "3.7.13"
-# The widest network that may speak for visitors: Docker's own bridge networks are that wide, by IP version.
+# The widest network that can be trusted, by IP version: that of Docker's own bridge networks.
 _MIN_PREFIX_LENGTHS = {4: 16, 6: 48}
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -29,7 +29,7 @@ _OTHER_STRIPE_ID_PREFIXES = ("prod_", "plink_", "sub_", "si_", "cus_", "cs_")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,7})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
-# What Traefik, the gate or HTTP itself puts there, or what says how a request is read rather than whose it is.
+# Headers that Traefik, the gate or HTTP itself sets, or that describe the request rather than the user.
 _RESERVED_HEADERS = re.compile(
     r"x-*sk-.*|x-forwarded-(for|host|method|port|prefix|proto|server|uri)|x-real-ip|cookie|host|accept(-.*)?|origin|"
     r"sec-.*|access-control-.*|connection|content-.*|transfer-encoding|te|trailers?|upgrade|keep-alive|proxy-.*|range|"
@@ -39,7 +39,7 @@ _RESERVED_HEADERS = re.compile(
 )
 _MIDDLEWARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}@[a-z][a-z0-9-]{0,30}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-# What means something to the programs that read our files: Traefik's templates, compose, Traefik's rules.
+# Characters with a meaning to the programs that read our files: Traefik's templates, compose, Traefik's rules.
 _FORBIDDEN = {
     "{{": "{{ starts a template in Traefik's files",
     "`": "a back-tick ends a text in Traefik's rules",
@@ -66,7 +66,7 @@ def tier_id_problem(text: str) -> str | None:
 
 
 def ascii_host(text: str) -> str:
-    """The host lower-case and in ASCII (punycode). Raises `ValueError` with what is wrong with it."""
+    """The host lower-case and in ASCII (punycode). Raises `ValueError` with the reason."""
     problem = text_problem(text)
     if problem:
         raise ValueError(problem)
@@ -92,7 +92,7 @@ def host_problem(text: str) -> str | None:
 
 
 def suggested_host(text: str) -> tuple[str, str] | None:
-    """`("a host name without scheme and port", "chat.example.com")` for a URL or address with a good host in it."""
+    """`("a host name without scheme and port", "chat.example.com")` for a URL or address with a valid host in it."""
     parts = _split(text if "://" in text else f"//{text}")
     host = (parts.hostname or "").rstrip(".") if parts else ""
     if parts is None or "@" in text or host_problem(host):
@@ -114,7 +114,7 @@ def _ascii_label(label: str) -> str:
         result = label.lower()
     else:
         try:
-            # What browsers do (UTS 46, not transitional): the standard library's IDNA 2003 turns ß into ss.
+            # As browsers do (UTS 46, not transitional): the standard library's IDNA 2003 turns ß into ss.
             result = idna.encode(label.lower(), uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError, IndexError):
             raise ValueError("this does not encode as an internationalised name") from None
@@ -124,7 +124,7 @@ def _ascii_label(label: str) -> str:
 
 
 def url_problem(text: str) -> str | None:
-    """Why this is no http(s) URL that a browser can be sent to."""
+    """Why this is no http(s) URL that a browser can open."""
     problem = text_problem(text)
     if problem:
         return problem
@@ -143,7 +143,7 @@ def url_problem(text: str) -> str | None:
 
 
 def origin_problem(text: str) -> str | None:
-    """Why this is no http(s) URL of a service, which is scheme, host and port and nothing more."""
+    """Why this is no http(s) URL of a service: scheme, host and port only."""
     problem = url_problem(text)
     if problem:
         return problem
@@ -171,7 +171,7 @@ def web_origin_problem(text: str) -> str | None:
 
 
 def _split(text: str) -> SplitResult | None:
-    """None where it is no URL, or has no port from 1 to 65535 where it has one."""
+    """None if it is no URL, or has an invalid port."""
     try:
         parts = urlsplit(text)
         valid = parts.port != 0 and not parts.netloc.endswith(":")
@@ -181,7 +181,7 @@ def _split(text: str) -> SplitResult | None:
 
 
 def route_path_problem(text: str) -> str | None:
-    """Why the gate could not compare this with a request's path, or would be fooled by it."""
+    """Why the gate could not safely compare this with the path of a request."""
     problem = text_problem(text)
     if problem:
         return problem
@@ -215,7 +215,7 @@ def product_id_problem(text: str) -> str | None:
 
 
 def grace_seconds(text: str) -> int:
-    """`7d` as seconds. Raises `ValueError` with what is wrong with it."""
+    """`7d` as seconds. Raises `ValueError` with the reason."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("a whole number and s, m, h or d")
@@ -239,7 +239,7 @@ def grace_problem(text: str) -> str | None:
 
 
 def secret_ref_problem(text: str) -> str | None:
-    """Why this does not say where a secret is. Never quotes it: it may be the secret."""
+    """Why this is no reference to a secret. Never quotes it: it may be the secret."""
     prefix, _, name = text.partition(":")
     if prefix == "env":
         return None if _ENV_NAME.fullmatch(name) else "after env: stands a variable's name (A-Z a-z 0-9 and _)"
@@ -251,28 +251,28 @@ def secret_ref_problem(text: str) -> str | None:
 
 
 def header_name_problem(text: str) -> str | None:
-    """Why no credential can be looked for in this header."""
+    """Why this header cannot contain credentials."""
     if not _HEADER_NAME.fullmatch(text):
         return "only letters, digits and - are allowed, as backends read anything else in several ways"
     return "this header says something else" if _RESERVED_HEADERS.fullmatch(text) else None
 
 
 def trusted_header_problem(text: str) -> str | None:
-    """Why no middleware can hand over the user in this header."""
+    """Why this header cannot be a trusted header."""
     if text.lower() in ("authorization", "x-api-key"):
         return "clients send their own credentials in it"
     return header_name_problem(text)
 
 
 def middleware_problem(text: str) -> str | None:
-    """Why this is no name of a Traefik middleware that means the same in a file and in labels."""
+    """Why this is no middleware name that Traefik resolves alike from a file and from labels."""
     if not _MIDDLEWARE.fullmatch(text):
         return "its name, @ and the provider that defines it"
     return "sk-… are ours, and none of them knows a user" if text.startswith("sk-") else None
 
 
 def traefik_version_problem(text: str) -> str | None:
-    """Why routes for this Traefik would be unsafe, or not what it reads."""
+    """Why routes for this version of Traefik would be unsafe or unreadable."""
     parts = text.split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         return "three numbers with dots between them"
@@ -282,7 +282,7 @@ def traefik_version_problem(text: str) -> str | None:
 
 
 def network_problem(text: str) -> str | None:
-    """Why this is no address or network whose word about the visitor could be taken."""
+    """Why this is no address or network to trust about client addresses."""
     try:
         network = ip_network(text)
     except ValueError:

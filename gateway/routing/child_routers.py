@@ -1,6 +1,6 @@
-"""The tiers of an app that have limits or an upstream of their own → routers below its routers. Pure.
+"""The tiers of an app that have limits or an upstream of their own → child routers below the app's. Pure.
 
-Traefik looks at the gate's tags there, after it has taken the client's away: nobody chooses a lane.
+A child router is selected by the gate's tags; the client's were removed before, so no client can choose one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gateway.routing.model import ChildRouter, InFlight, Middleware, RateLimit, 
 
 @dataclass(frozen=True, slots=True)
 class ChildRouters:
-    """What one app needs besides its routers and its own service; all empty for an app without lanes."""
+    """What one app needs besides its routers and its own service; all empty for an app without child routers."""
 
     children: tuple[ChildRouter, ...]
     middlewares: tuple[Middleware, ...]
@@ -21,7 +21,7 @@ class ChildRouters:
 
 
 def child_routers_of(app: App, parents: tuple[str, ...], service: str, address: SourceCriterion) -> ChildRouters:
-    """`service` is where every other tier goes; `address` is by what those without a sign-in are told apart."""
+    """`service` is where all other tiers go; `address` is the criterion for requests without a user."""
     urls = dict(app.tier_upstreams)
     special = [tier for tier in app.tiers if tier.traffic is not None or tier.tier_id in urls]
     if not special:
@@ -30,7 +30,7 @@ def child_routers_of(app: App, parents: tuple[str, ...], service: str, address: 
     middlewares: list[Middleware] = []
     services: list[Service] = []
     for tier in special:
-        # No app id has an underscore, so no other app's names can be the same.
+        # No app id has an underscore, so the names of other apps cannot be the same.
         suffix = f"{app.app_id}_{tier.tier_id}"
         target = service
         if tier.tier_id in urls:
@@ -44,14 +44,14 @@ def child_routers_of(app: App, parents: tuple[str, ...], service: str, address: 
                 ChildRouter(f"{prefix}-lane-{suffix}", app.app_id, parents, tier.tier_id, (), signed_in, names, target)
             )
     others = tuple(tier.tier_id for tier in special)
-    # Also a tier that Traefik has not heard of yet: nobody who pays is cut off for that.
+    # Also for a tier that Traefik does not know yet: its users are not cut off.
     children.append(ChildRouter(f"sk-rest-{app.app_id}", app.app_id, parents, None, others, None, (), service))
     return ChildRouters(tuple(children), tuple(middlewares), tuple(services))
 
 
 def _rate_limit_keys(app: App, tier: Tier, address: SourceCriterion) -> list[tuple[str, bool | None, SourceCriterion]]:
-    """(name's prefix, who, by what they are told apart). Whoever is not signed in has the first tier and no user: all
-    of them together would share one count."""
+    """(prefix of the name, signed in, criterion). Requests without a user are on the first tier and need another
+    criterion: by user, all of them would share one count."""
     if tier is app.default_tier and tier.traffic is not None:
         return [("sk", True, "user"), ("sk-nobody", False, address)]
     return [("sk", None, "user")]

@@ -1,6 +1,6 @@
-"""Plan → files: every format that we write, by the word that `--format` takes. Pure.
+"""Plan → files: every output format, by its name for `--format`. Pure.
 
-A format is a set of texts, each with its place under the output folder.
+A format is a set of texts, each with its path under the output folder.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ TUNNEL_ID_PLACEHOLDER = "TUNNEL-ID"
 
 
 def files_of(plan: Plan, name: str, tunnel_id: str | None = None) -> Files:
-    """The texts of a format, by place. `tunnel_id` is for those that name the tunnel.
+    """The texts of a format, by path. `tunnel_id` is for formats that name the tunnel.
 
-    Raises `ConfigError` where the format cannot say what apps.json wants.
+    Raises `ConfigError` if the format cannot express the routes of apps.json.
     """
     return _RENDERED[name](plan, tunnel_id)
 
 
 def default_formats(provider: Provider) -> tuple[str, ...]:
-    """What is written where nothing else is asked for."""
+    """The default format."""
     return ("file", "compose", "cloudflared") if provider == "file" else ("compose", "cloudflared")
 
 
@@ -39,7 +39,7 @@ def _file(plan: Plan, _: str | None) -> Files:
 
 
 def _http(plan: Plan, _: str | None) -> Files:
-    """To look at: Traefik gets it from the gate's port, with the secret in it."""
+    """For reading only: Traefik gets it from the gate's port, with the secret in it."""
     return {"http/skpayments.json": _json(traefik_document(plan, REDACTED))}
 
 
@@ -80,7 +80,7 @@ def _static(plan: Plan, _: str | None) -> Files:
 
 
 def _fragment_path(folder: str, app_id: str | None) -> str:
-    # No app id has an underscore, so no app's file is ours.
+    # No app id has an underscore, so no app's file has this name.
     return f"{folder}/{app_id or '_skpayments'}.yml"
 
 

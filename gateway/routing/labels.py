@@ -1,6 +1,6 @@
 """Plan → Docker labels, Swarm labels and a compose fragment for one app, or for our own service. Pure.
 
-The labels are the same configuration as the file's, flattened. Values are as a compose file needs them: `$` doubled,
+The labels are the same configuration as the file's, flattened. Values are escaped for a compose file: `$` doubled,
 except in the reference to the secret.
 """
 
@@ -25,8 +25,8 @@ _OFF = {"traefik.enable": "false"}
 def docker_labels(plan: Plan, app_id: str | None) -> dict[str, str]:
     """Labels of an app's container; `app_id` None: of our own.
 
-    Each app has a `sk-in` of its own, into which compose puts GATE_SECRET when it starts the container (empty: the gate
-    refuses everything). Raises `ConfigError` for an app whose tiers take different lanes.
+    Each app has its own `sk-in`, into which compose puts GATE_SECRET when it starts the container (empty: the gate
+    refuses every request). Raises `ConfigError` for an app that needs child routers.
     """
     return {
         "traefik.enable": "true",
@@ -47,9 +47,9 @@ def swarm_labels(plan: Plan, app_id: str | None) -> dict[str, str]:
 def compose_fragment(plan: Plan, app_id: str | None, provider: Provider) -> str:
     """YAML to paste over an app's services, named as the hosts of its upstreams.
 
-    `docker` has labels, `swarm` deploy.labels. For `file` and `http`, which bring the routes by themselves, both say
-    that Traefik must not make a router of its own for the container (T39). DockFlare's labels are in all of them, as it
-    alone reads them; they lead to Traefik, never to the app.
+    `docker` has labels, `swarm` deploy.labels. With `file` and `http`, which have the routes, both only disable
+    Traefik's default router for the container (T39). DockFlare's labels are in all of them; they lead to Traefik, never
+    to the app.
     """
     tunnel = dockflare_labels(plan, app_id)
     if provider == "docker":
@@ -60,7 +60,7 @@ def compose_fragment(plan: Plan, app_id: str | None, provider: Provider) -> str:
         options = {"labels": {**_OFF, **tunnel}, "deploy": {"labels": {**_OFF, **tunnel}}}
     services: Tree = {}
     for service in plan.services_of(app_id):
-        # The app's first container has told the tunnel everything.
+        # The labels of the app's first container are enough for the tunnel.
         more = {"labels": _OFF, "deploy": {"labels": _OFF}} if services else options
         services.setdefault(_container(service), {**more, "networks": [plan.routing.network]})
     return as_yaml({"services": services, "networks": {plan.routing.network: {"external": True}}})
@@ -73,14 +73,14 @@ def compose_labels(plan: Plan, app_id: str | None, labels: Mapping[str, str]) ->
 
 
 def _container(service: Service) -> str:
-    """What compose calls it: the host of its URL."""
+    """Its name in compose: the host of its URL."""
     return urlsplit(service.url).hostname or ""
 
 
 def _http_labels(plan: Plan, app_id: str | None) -> Iterator[tuple[str, str]]:
     routers = plan.of(app_id)
     if plan.child_routers_of(app_id):
-        # Seen: Traefik overlooks a label's parentRefs, and the lane would be an open router of its own.
+        # Tested: Traefik ignores parentRefs in labels, so a child router would be a root router without the gate.
         raise ConfigError(
             [
                 f'{app_id}: labels cannot tell tiers apart; set routing.provider to "file" or "http", or take '

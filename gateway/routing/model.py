@@ -1,4 +1,4 @@
-"""What a plan is made of: routers, what each request goes through, and where it ends. Pure."""
+"""The plan: routers, middlewares and services. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PUBLIC = "sk-public"
 RELAY = "sk-gate"
 RELAY_ADDRESS = "127.0.0.1:8083"
 RELAY_URL = f"http://{RELAY_ADDRESS}"
-"""The entry point on Traefik's own loopback through which ForwardAuth asks the gate (docs/adr, `gate_relay`)."""
+"""The entry point on Traefik's loopback through which ForwardAuth calls the gate (docs/adr, `gate_relay`)."""
 PLUGIN = "skpayments"
-"""What Traefik's static configuration calls our plugin."""
+"""The name of our plugin in Traefik's static configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientHeaders:
-    """First on every gated router: takes away what a client says about its request and, unless the gate's own
-    middleware does, proves Traefik to the gate."""
+    """First on every gated router: removes headers that clients must not set and, unless the gate's own middleware
+    does, adds the secret that authenticates Traefik to the gate."""
 
     name: str
     sets_gate_secret: bool = True
@@ -31,7 +31,7 @@ class ClientHeaders:
 
 @dataclass(frozen=True, slots=True)
 class StripHeaders:
-    """Takes away what a client sends under the name of a header that a middleware of the operator's will set (T30)."""
+    """Removes the client's values of trusted headers before the operator's middleware sets them (T30)."""
 
     name: str
     headers: tuple[str, ...]
@@ -39,7 +39,7 @@ class StripHeaders:
 
 @dataclass(frozen=True, slots=True)
 class HostHeader:
-    """Sets X-Forwarded-Host to the router's one host: behind a trusted tunnel the client's own would get through."""
+    """Sets X-Forwarded-Host to the router's host: behind a trusted tunnel the client's value would be passed on."""
 
     name: str
     host: str
@@ -59,7 +59,7 @@ class ForwardAuth:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The gate by our plugin, which asks at `gate_url` and caches answers by these request headers.
+    """The gate through our plugin, which calls it at `gate_url` and caches answers by these request headers.
     `strip_pattern` as in `ForwardAuth`."""
 
     name: str
@@ -70,13 +70,13 @@ class Plugin:
 
 
 SourceCriterion = Literal["user", "peer", "forwarded"]
-"""Whose requests are counted together: the user's whom the gate has found; the address's that connected; or the
-address's that a trusted tunnel says has connected to it."""
+"""By what requests are counted: the user that the gate authenticated; the address that connected; or the address that a
+trusted tunnel reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Requests per period, and how many at once above that, for each of what `criterion` tells apart."""
+    """Requests per period and the burst above that, for each value of `criterion`."""
 
     name: str
     average: int
@@ -87,7 +87,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Requests at the same time, for each of what `criterion` tells apart."""
+    """Concurrent requests, for each value of `criterion`."""
 
     name: str
     amount: int
@@ -107,8 +107,8 @@ Middleware = ClientHeaders | StripHeaders | HostHeader | ForwardAuth | Plugin | 
 class Router:
     """`app_id` None is our own public router, the one without a gate. `middlewares` are names, in order.
 
-    `service` None: its requests go on to the lanes of its app, after the gate has said who it is.
-    `preflights` is the rule of those that we answer, "" for none.
+    `service` None: its requests continue to the child routers of the app, after the gate.
+    `preflights` is the rule of the preflights that we answer, "" for none.
     """
 
     name: str
@@ -121,10 +121,10 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class ChildRouter:
-    """A router below the routers of an app, for some of its tiers; Traefik looks for it with the gate's own tags.
+    """A router below the routers of an app, for some of its tiers, selected by the gate's tags.
 
     `tier_id` None: any tier that is not in `excluded_tier_ids`. `signed_in` None: either. No request matches two child
-    routers of an app, so a broken one leads nowhere, not to another.
+    routers of an app, so the requests of a broken one do not reach another.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything in the order of apps.json, our own last. Its names, hosts and URLs are safe in any rendering."""
+    """Everything in the order of apps.json, our own parts last. Names, hosts and URLs are safe in any format."""
 
     routers: tuple[Router, ...]
     children: tuple[ChildRouter, ...]
@@ -154,11 +154,11 @@ class Plan:
     routing: Routing
 
     def app_ids(self) -> tuple[str | None, ...]:
-        """Every app, and None for ourselves."""
+        """Every app, and None for our own listener."""
         return tuple(self._routers_of)
 
     def of(self, app_id: str | None) -> Sequence[Router]:
-        """The routers of one app, or our own for None. Raises `ConfigError` for an app that is not there."""
+        """The routers of one app, or our own for None. Raises `ConfigError` for an unknown app."""
         if app_id not in self._routers_of:
             raise ConfigError([f"no app {app_id!r} in apps.json"])
         return self._routers_of[app_id]
@@ -167,11 +167,11 @@ class Plan:
         return self._child_routers_of.get(app_id, [])
 
     def middleware(self, name: str) -> Middleware | None:
-        """None for one that somebody else has made."""
+        """None for one that the operator defines."""
         return self._middlewares.get(name)
 
     def services_of(self, app_id: str | None) -> tuple[Service, ...]:
-        """Where the requests of an app end, the service of most of them first."""
+        """The services of an app, the default one first."""
         names = [router.service for router in self.of(app_id)] + [
             child.service for child in self.child_routers_of(app_id)[::-1]
         ]

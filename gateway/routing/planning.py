@@ -1,7 +1,7 @@
-"""Catalog → Plan: which host goes where through what, said once for all renderings. Pure.
+"""Catalog → Plan: the routers, middlewares and services of each host, for all formats. Pure.
 
-One router per host, each with the gate: path rules live in the gate, because Traefik drops a router whose middleware
-is broken and the request falls through to the next one that matches.
+One router per host, each with the gate: path rules are applied by the gate, because Traefik drops a router whose
+middleware is broken and the request falls through to the next one that matches.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from gateway.routing.preflights import allows_preflights_of_refused_requests, pr
 from gateway.routing.safety import public_host_conflicts, unsafe_values
 from gateway.routing.spellings import any_of, every_spelling, other_spellings
 
-# What the gate reads of every request; all else a client sends stays away from it, except what identity kinds read.
+# The headers that the gate reads of every request. It gets no others, except those that identity kinds read.
 _ALWAYS_FORWARDED_HEADERS = ("Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "X-SK-Gate")
 _METHOD_OVERRIDES = ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
-# In which LiteLLM looks for a key, too, and the gate does not: it would be another one's than the gate has seen.
+# LiteLLM reads keys from these as well, and the gate does not: the key could be another user's.
 _LITELLM_ONLY_KEY_HEADERS = (
     "X-Litellm-Api-Key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "Litellm-User-Api-Key",
 )  # fmt: skip
@@ -48,7 +48,7 @@ _LITELLM_ONLY_KEY_HEADERS = (
 
 @dataclass(slots=True)
 class _Parts:
-    """A plan as it grows."""
+    """A plan under construction."""
 
     routers: list[Router] = field(default_factory=list)
     children: list[ChildRouter] = field(default_factory=list)
@@ -59,8 +59,8 @@ class _Parts:
 def plan(catalog: Catalog, public_url: str, gate: GateKind | None = None) -> Plan:
     """The routes of every app and of our own public listener at `public_url`'s host; `gate` instead of `routing.gate`.
 
-    Raises `ConfigError` with everything that must not reach another program's configuration; a catalog from `parse`
-    has none of it, except an app that claims our own host.
+    Raises `ConfigError` for values that would be unsafe in another program's configuration; a catalog from `parse` has
+    none, except an app with our own host.
     """
     public_host = _public_host(public_url)
     routing = catalog.routing if gate is None else replace(catalog.routing, gate=gate)
@@ -83,10 +83,10 @@ def plan(catalog: Catalog, public_url: str, gate: GateKind | None = None) -> Pla
 
 
 def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
-    """A router for each host of the app, and the lanes below all of them."""
+    """A router for each host of the app, and the child routers below all of them."""
     gate = _gate(app, routing)
     service = Service(f"sk-app-{app.app_id}", app.upstream)
-    # No app id has an underscore, so a second host's name is no other app's.
+    # No app id has an underscore, so the name for a second host is not another app's.
     suffixes = [app.app_id if number == 1 else f"{app.app_id}_{number}" for number in range(1, len(app.hosts) + 1)]
     names = tuple(f"sk-app-{suffix}" for suffix in suffixes)
     below = child_routers_of(app, names, service.name, _client_address_criterion(routing))
@@ -105,7 +105,7 @@ def _add_app(parts: _Parts, app: App, routing: Routing) -> None:
 
 
 def _add_public(parts: _Parts, host: str, routing: Routing) -> None:
-    """Our own router, the one without a gate."""
+    """Our own router, the only one without a gate."""
     rate = RateLimit(f"{PUBLIC}-rate", average=100, burst=200, criterion=_client_address_criterion(routing))
     body = BodyLimit(f"{PUBLIC}-body", 2 * 1024 * 1024)
     parts.middlewares += (rate, body)
@@ -128,10 +128,9 @@ def _gate(app: App, routing: Routing) -> ForwardAuth | Plugin:
 
 
 def _strip_pattern(app: App) -> str:
-    """What the gate takes from the client for this app, beside what it takes for all: how else a header may be spelled
-    in which it finds credentials, and where the method decides, what says that it is another one (Rails, Laravel,
-    Express, Flask and ASP.NET can be told so by a header). It decides about a preflight, too, which passes a paid path
-    without a credential."""
+    """The headers that the gate removes from client requests for this app, besides those for all apps: other spellings
+    of the headers with credentials and, if access depends on the method, headers that override it (Rails, Laravel,
+    Express, Flask and ASP.NET have such). It also does for preflights, which pass a paid path without a credential."""
     alone = (AUTHORIZATION, COOKIE)  # of one word, and no backend reads them from anything else
     patterns = [other_spellings(name) for name in request_headers(app.identity) if name not in alone]
     if any(route.methods for route in app.routes) or allows_preflights_of_refused_requests(app):
@@ -144,12 +143,12 @@ def _strip_pattern(app: App) -> str:
 
 
 def _trusted_headers(app: App) -> tuple[tuple[StripHeaders, ...], tuple[str, ...]]:
-    """What stands before everything else where an app trusts headers: first they are taken from the client, then the
-    operator's own middlewares set them."""
+    """The first middlewares of an app with trusted headers: ours removes them from the client's request, then the
+    operator's set them."""
     headers = app.trusted_headers
     if not headers:
         return (), ()
-    # Its other spellings, which no middleware of the operator's sets, the gate takes.
+    # The gate removes their other spellings, which no middleware of the operator sets.
     names = dict.fromkeys(canonical_header(header.name) for header in headers)
     return (StripHeaders(f"sk-strip-{app.app_id}", tuple(names)),), tuple(
         dict.fromkeys(header.after for header in headers)

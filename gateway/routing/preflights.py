@@ -1,8 +1,8 @@
-"""Which preflights (CORS) are answered by us instead of the app: those of routes that the gate refuses to nobody. Pure.
+"""Which CORS preflights we answer instead of the app: those for paths that the gate refuses to anonymous users. Pure.
 
-A browser sends them without credentials, and Traefik's ForwardAuth cannot answer one: what the gate allows goes on to
-the app, and any other status is a refusal to the browser. So they have a router of their own, through the same chain,
-to our public listener.
+Browsers send preflights without credentials, and Traefik's ForwardAuth cannot answer them: what the gate allows is
+forwarded to the app, and any other status is a refusal to the browser. So they have a separate router with the same
+middlewares to our public listener.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ _REQUESTED_METHOD = "Access-Control-Request-Method"
 
 
 def preflight_rule(app: App) -> str:
-    """Traefik's rule for them, without the host; "" where the app allows no origin or refuses nobody.
+    """Traefik's rule for them, without the host; "" if the app allows no origin or refuses no request.
 
-    Paths, methods and origins of a catalog hold no back-tick.
+    Paths, methods and origins of a catalog contain no back-tick.
     """
     if not app.cors or not app.enforce:
         return ""
@@ -40,7 +40,7 @@ def allows_preflights_of_refused_requests(app: App) -> bool:
 
 
 def _is_refused_to_default_tier(app: App, route: Route) -> bool:
-    """Whether the first tier, and so whoever is not signed in, is refused here."""
+    """Whether the first tier, and so every anonymous request, is refused here."""
     lowest = app.tier(route.min_tier) if route.min_tier else None
     short = not set(route.features) <= set(app.default_tier.features)
     return not route.public and (short or (lowest is not None and lowest.rank > 0))

@@ -1,6 +1,6 @@
-"""What must not reach another program's configuration, whoever made the catalog. Pure.
+"""Values that would be unsafe in another program's configuration. Pure.
 
-`parse` has refused all of it already, except an app that claims our own host; it is asked again where it matters.
+`parse` refuses all of them, except an app with our own host. A plan checks them itself, for catalogs made otherwise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PERIOD = re.compile(r"[1-9][0-9]{0,3}[smh]")
 
 
 def public_host_conflicts(catalog: Catalog, public_host: str) -> Iterator[str]:
-    """Hosts of apps that are ours alone."""
+    """Hosts of apps that equal PUBLIC_URL's host."""
     for number, app in enumerate(catalog.apps.values()):
         for place, host in enumerate(app.hosts):
             if host == public_host:
@@ -34,7 +34,7 @@ def public_host_conflicts(catalog: Catalog, public_host: str) -> Iterator[str]:
 
 
 def unsafe_values(catalog: Catalog) -> Iterator[str]:
-    """What `parse` has refused already, asked again: a plan must be safe whoever made the catalog."""
+    """Values that `parse` would refuse."""
     checks: list[tuple[str, str, Callable[[str], str | None]]] = []
     hosts: set[str] = set()
     for number, app in enumerate(catalog.apps.values()):

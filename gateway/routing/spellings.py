@@ -1,8 +1,8 @@
-"""From a header's name to every other name that some backend takes for it: one pattern for each header we take. Pure.
+"""Patterns for every spelling that some backend may read as a given header. Pure.
 
-To CGI and WSGI X_Remote-User is X-Remote-User, others take dots; which separators a backend folds is not ours to know.
-So a name's class is its words with anything that is no letter or digit between and after them, in any case. The
-patterns are Go's (RE2: nothing looks ahead), begin at the start of a name, and are matched without regard to case.
+CGI and WSGI read X_Remote-User as X-Remote-User, others accept dots; which separators a backend folds is unknown here.
+So a pattern matches the words of the name with any characters but letters and digits between and after them. The
+patterns are Go's (RE2: no lookahead), anchored at the start of a name, and matched case-insensitively.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _ONE_OR_MORE_SEPARATORS = "[^a-z0-9]+"
 
 
 def every_spelling(name: str) -> str:
-    """The name itself and all that reads like it."""
+    """Matches the name and all its other spellings."""
     words, _ = _words_and_separators(name)
     return f"{_ANY_SEPARATORS.join(words)}{_ANY_SEPARATORS}$"
 
 
 def other_spellings(name: str) -> str:
-    """All that reads like the name, but for the name itself as Go spells it."""
+    """Matches all spellings of the name except the canonical one of Go."""
     words, separators = _words_and_separators(name)
     found: list[str] = []
     so_far = words[0]
@@ -39,7 +39,7 @@ def any_of(patterns: Iterable[str]) -> str:
 
 
 def _words_and_separators(name: str) -> tuple[list[str], list[str]]:
-    """The words of a name of letters, digits and dashes, and what stands between them."""
+    """The words of a name of letters, digits and dashes, and the separators between them."""
     lower = name.lower()
     return re.findall(r"[a-z0-9]+", lower), re.findall(r"(?<=[a-z0-9])-+(?=[a-z0-9])", lower)
 

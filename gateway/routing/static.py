@@ -1,6 +1,6 @@
-"""`routing` → Traefik's static configuration, every line with its reason: a start for the operator's own. Pure.
+"""`routing` → a commented static configuration of Traefik, as a start for the operator's own. Pure.
 
-Traefik reads it once, when it starts, and refuses to start over a key that it does not know.
+Traefik reads it once, when it starts, and refuses to start if a key is unknown.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ http:
 """
 
 
-# Two seconds: the gate itself gives every answer within one. Only errors of the connection open the breaker: the gate's
-# own 503 is about one person.
+# Two seconds: the gate itself answers within one. Only connection errors open the breaker: a 503 of the gate concerns
+# one user.
 _RELAY_FILE = """\
     sk-gate-breaker:
       circuitBreaker:
@@ -69,11 +69,11 @@ _RELAY_FILE = """\
 
 
 def static_files(routing: Routing, *, docker: bool = True) -> dict[str, str]:
-    """The texts by place: traefik.yml, or for the HTTP provider the command of Traefik's container.
+    """The texts by path: traefik.yml, or for the HTTP provider the command of Traefik's container.
 
-    `docker` False leaves out the Docker provider, for a Traefik without the engine's socket.
+    `docker` False omits the Docker provider, for a Traefik without the engine's socket.
 
-    The HTTP provider sends the gate's secret, and Traefik fills nothing into its file; compose does, into a command.
+    The HTTP provider sends the gate's secret. Traefik replaces no variables in its file, but compose does in a command.
     """
     lines = list(_lines(routing, docker))
     relay = _RELAY_FILE.format(relay=RELAY, gate_url=json.dumps(routing.gate_url)) if routing.gate_relay else ""

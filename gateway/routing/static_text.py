@@ -18,7 +18,7 @@ _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One option by its path, and why it is there. `commented_out` ones stand in a comment."""
+    """One option by its path, with its reason. `commented_out` ones are written as comments."""
 
     path: tuple[str, ...]
     value: Value
@@ -61,7 +61,7 @@ def _option(line: Line, shared: int) -> str:
 
 
 def _commented_option(line: Line, shared: int) -> str:
-    """The same in a comment, sections too: an empty one would mean something."""
+    """The option as a comment, including its sections: an empty section would have a meaning."""
     option = _option(replace(line, path=line.path[shared:], why=""), 0)
     indent = "  " * shared
     return _comment(line.why, indent) + "".join(f"{indent}# {text}\n" for text in option.splitlines())
@@ -96,7 +96,7 @@ def _comment(why: str, indent: str) -> str:
 
 
 def _key(key: str) -> str:
-    """Names are of A-Z, a-z, 0-9, _ . and -; a number or a word that means something else in YAML wants quotes."""
+    """Names are of A-Z, a-z, 0-9, _ . and -; numbers and words with another meaning in YAML need quotes."""
     return key if key[:1].isalpha() and key.lower() not in _YAML_WORDS else f'"{key}"'
 
 

@@ -28,18 +28,18 @@ from gateway.routing.model import (
 )
 
 HEADER = "# Written by skpay routes write from apps.json: edit that instead.\n"
-# Taken from the client before the gate's own are copied: our headers in every spelling that a backend might read as
+# Removed from client requests before the gate's are added: our headers in every spelling that a backend might read as
 # ours (X_SK_Tier, X.SK.Tier, X-SK_Tier, …; X-Skate stays); X-Original-Url and X-Rewrite-Url, from which IIS and older
-# Symfony and Zend take another path than the gate decided about; and X_Forwarded_For, X-Forwarded--Host and the like,
+# Symfony and Zend read another path than the gate checked; and X_Forwarded_For, X-Forwarded--Host and the like,
 # which Traefik passes on. Those with single dashes are Traefik's own. The plugin has the same.
 STRIPPED_HEADERS = (
     "(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]"
     "|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))"
 )
-# Over any default rule of Traefik's (their priority is the rule's length).
+# Above Traefik's default priorities, which are the length of the rule.
 PRIORITY = 1000
 MAX_GATE_ANSWER_BYTES = 64 * 1024
-# What a visitor could say of a request instead of making it.
+# Headers by which a client could claim another method.
 _SPOOFABLE_HEADERS = ("X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix")
 _FROM_ENVIRONMENT = '{{ env "GATE_SECRET" }}'
 _LITERAL_BRACES = "{{`{{`}}"
@@ -47,15 +47,15 @@ Tree = dict[str, Any]
 
 
 class _SecretReference(str):
-    """A text that the reader replaces by the secret; the one text that is not escaped."""
+    """A text that the provider replaces by the secret; the only text that is not escaped."""
 
     __slots__ = ()
 
 
 def traefik_document(plan: Plan, gate_secret: str) -> Tree:
-    """The whole dynamic configuration, as the HTTP provider takes it; `gate_secret` stands in it as it is.
+    """The whole dynamic configuration for the HTTP provider, with `gate_secret` in plain text.
 
-    Never without a router: Traefik takes an empty document for "no routes".
+    It always has a router: Traefik would read an empty document as "no routes".
     """
     return {
         "http": {
@@ -72,8 +72,8 @@ def traefik_document(plan: Plan, gate_secret: str) -> Tree:
 
 
 def traefik_json(plan: Plan, gate_secret: str) -> bytes:
-    """The same as the HTTP provider gets it. Encoded piece by piece: one call over all of it would hold every other
-    thread for as long as it takes."""
+    """The dynamic configuration as JSON. Encoded in pieces: one call for the whole document would block all other
+    threads meanwhile."""
     document = traefik_document(plan, gate_secret)["http"]
     return _joined({"http": _joined({kind: _joined(_encoded(items)) for kind, items in document.items()})}).encode()
 
@@ -83,18 +83,18 @@ def _encoded(items: Tree) -> dict[str, str]:
 
 
 def _joined(encoded: Mapping[str, str]) -> str:
-    """A JSON object of values that are JSON already."""
+    """A JSON object from values that are already encoded."""
     return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in encoded.items()) + "}"
 
 
 def traefik_file(plan: Plan) -> str:
-    """The same as YAML for the file provider, which runs Go templates over it: the secret is read from Traefik's own
-    environment, and any other `{{` stays what it is. An empty GATE_SECRET is a header that the gate refuses."""
+    """The dynamic configuration as YAML for the file provider, a Go template: the secret is read from Traefik's own
+    environment, and any other `{{` is escaped. With an empty GATE_SECRET the gate refuses every request."""
     return as_yaml(traefik_document(plan, _SecretReference(_FROM_ENVIRONMENT)))
 
 
 def routers_of(plan: Plan, routers: Iterable[Router]) -> Tree:
-    """The root routers, each with a gate or ours; without lanes, which labels cannot say."""
+    """The root routers: the apps', each with the gate, and our own. No child routers, which labels cannot express."""
     return {name: options for router in routers for name, options in _routers(plan, router)}
 
 
@@ -109,12 +109,12 @@ def as_yaml(tree: Tree) -> str:
 
 
 def _routers(plan: Plan, router: Router) -> Iterator[tuple[str, Tree]]:
-    # Plan holds hosts of a-z, 0-9, - and . only, so no back-tick can end the text.
+    # Hosts in a plan consist of a-z, 0-9, - and ., so no back-tick can end the text.
     rule = f"Host(`{router.host}`)"
     yield router.name, _router(plan, router, rule, router.service, PRIORITY)
     if router.app_id is not None:
-        # Through the same chain to ourselves, who say to doctor what came out of it. Should Traefik drop this one, the
-        # request falls to the one above, which is no less strict. The path first: it tells most requests apart sooner.
+        # With the app's middlewares to our own listener, which reports the headers to doctor. If Traefik drops this
+        # router, the one above matches, which is as strict. The path first: it decides most requests sooner.
         name = router.name.replace("sk-app-", "sk-arrived-", 1)
         yield name, _router(plan, router, f"Path(`{HEADER_ECHO_PATH}`) && {rule}", PUBLIC, PRIORITY + 1)
     if router.preflights:
@@ -136,7 +136,7 @@ def _router(plan: Plan, router: Router, rule: str, service: str | None, priority
 
 
 def _child_router(child: ChildRouter) -> Tree:
-    """Traefik takes neither entry points nor TLS on it; without `parentRefs` it would be a router of its own."""
+    """Traefik allows neither entry points nor TLS on it; without `parentRefs` it would be a root router."""
     return {
         "rule": _child_router_rule(child),
         "parentRefs": list(child.parents),
@@ -147,7 +147,7 @@ def _child_router(child: ChildRouter) -> Tree:
 
 
 def _child_router_rule(child: ChildRouter) -> str:
-    """Tier ids are of a-z, 0-9, _ and - only."""
+    """Tier ids consist of a-z, 0-9, _ and -."""
     if child.tier_id is None:
         terms = [
             "HeaderRegexp(`X-SK-Tier`, `.`)",
@@ -161,12 +161,12 @@ def _child_router_rule(child: ChildRouter) -> str:
 
 
 def _client_headers(middleware: ClientHeaders, gate_secret: str) -> Tree:
-    """Traefik takes an empty text for "delete this header"."""
+    """An empty text deletes the header in Traefik."""
     secret = {"X-SK-Gate": gate_secret} if middleware.sets_gate_secret else {}
     return {
         "headers": {
             "customRequestHeaders": {**secret, **dict.fromkeys(_SPOOFABLE_HEADERS, "")},
-            # Cloudflare caches by file extension before Traefik is asked: a paid file would be everybody's.
+            # Cloudflare caches by file extension, before Traefik: a paid file would be served to everybody.
             "customResponseHeaders": {"Cloudflare-CDN-Cache-Control": "no-store"},
         }
     }
@@ -224,10 +224,10 @@ def _in_flight(middleware: InFlight, _: str) -> Tree:
 
 
 def _criterion(by: SourceCriterion) -> Tree:
-    """Of addresses in IPv6 the first 64 bits: the rest is the visitor's to choose."""
+    """Of IPv6 addresses the first 64 bits: clients can choose the rest."""
     if by == "user":
         return {"requestHeaderName": "X-SK-User"}
-    # The last address in X-Forwarded-For is what the tunnel's edge has seen; before it stand the client's own words.
+    # The last address in X-Forwarded-For is the one that the tunnel's edge added; the client may have sent the others.
     return {"ipStrategy": {"ipv6Subnet": 64, **({"depth": 1} if by == "forwarded" else {})}}
 
 
@@ -248,7 +248,7 @@ _RENDERED: dict[type, Callable[[Any, str], Tree]] = {
 
 
 def _escaped(value: Any) -> Any:
-    """Every text but the reference with `{{` as Traefik's template engine prints it; back-ticks survive YAML quotes."""
+    """Every text but the reference with `{{` escaped for Traefik's template engine; back-ticks survive YAML quotes."""
     if isinstance(value, dict):
         return {_escaped(key): _escaped(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -259,7 +259,7 @@ def _escaped(value: Any) -> Any:
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # the fast one where it is built
-    """Without anchors: every middleware is readable by itself."""
+    """Writes no anchors, so that every middleware can be read by itself."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -1,6 +1,6 @@
-"""Plan → Cloudflare Tunnel: cloudflared's ingress, DockFlare's labels; and what cloudflared itself would refuse. Pure.
+"""Plan → Cloudflare Tunnel: cloudflared's ingress, DockFlare's labels; and what cloudflared would refuse. Pure.
 
-The tunnel always leads to Traefik, never to an app: that would be a way around the gate.
+The tunnel always leads to Traefik, never to an app: that would bypass the gate.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ _STATUS = re.compile(r"http_status:([1-9][0-9]{2})")
 
 
 def ingress(plan: Plan) -> list[dict[str, Any]]:
-    """One rule for each host, then the catch-all that cloudflared wants last. No paths: the gate knows those."""
+    """One rule per host, then the catch-all that cloudflared requires last. No paths: the gate checks those."""
     rules: list[dict[str, Any]] = []
     for router in plan.routers:
         rule: dict[str, Any] = {"hostname": router.host, "service": plan.routing.traefik_url}
         if plan.routing.traefik_url.startswith("https:"):
-            # Traefik shows the certificate of the name that is asked for.
+            # Traefik selects the certificate by this name.
             rule["originRequest"] = {"matchSNItoHost": True}
         rules.append(rule)
     return [*rules, dict(_CATCH_ALL)]
 
 
 def cloudflared(plan: Plan, tunnel_id: str | None = None) -> str:
-    """cloudflared's config.yml; without `tunnel_id` only its ingress, to put into one that has a tunnel."""
+    """cloudflared's config.yml; without `tunnel_id` only its ingress, to be copied into an existing one."""
     tunnel = {"tunnel": tunnel_id, "credentials-file": f"/etc/cloudflared/{tunnel_id}.json"} if tunnel_id else {}
     return as_yaml({**tunnel, "ingress": ingress(plan)})
 
 
 def remote_configuration(plan: Plan) -> dict[str, Any]:
-    """What Cloudflare's API takes for a remotely managed tunnel. It replaces everything there: merge it first."""
+    """The configuration of a remotely managed tunnel for Cloudflare's API. It replaces the existing one: merge
+    first."""
     return {"config": {"ingress": ingress(plan)}}
 
 
 def dns_records(plan: Plan, tunnel_id: str) -> list[dict[str, Any]]:
-    """The records that lead each host to the tunnel, as Cloudflare's API takes them."""
+    """The DNS records that lead each host to the tunnel, for Cloudflare's API."""
     return [
         {"type": "CNAME", "name": router.host, "content": f"{tunnel_id}.cfargotunnel.com", "proxied": True}
         for router in plan.routers
@@ -65,7 +66,7 @@ def dockflare_labels(plan: Plan, app_id: str | None, prefix: str = "dockflare") 
 
 
 def ingress_problems(rules: object) -> list[str]:
-    """What cloudflared 2026.8 would refuse in an ingress, each line with the rule's number; empty where it would not.
+    """What cloudflared 2026.8 would refuse in an ingress, one line per problem with the rule's number.
 
     Source: validateIngress and validateHostname in cloudflared's ingress/ingress.go, and a comparison with the program
     itself (tests/routing/test_routing_cloudflared.py).
@@ -105,7 +106,7 @@ def _rule_problems(rule: object, *, last: bool) -> Iterator[str]:
 
 
 def _is_go_expression(text: str) -> bool:
-    """Python's expressions without what Go has not, and with what it has besides: \\p{L}, \\z and [[:alpha:]]."""
+    """Python's syntax without what Go lacks, and with what only Go has: \\p{L}, \\z and [[:alpha:]]."""
     bare = text.replace("\\\\", "-")
     counts = [int(count) for pair in re.findall(r"\{([0-9]+),?([0-9]*)\}", bare) for count in pair if count]
     if _PYTHON_ONLY_SYNTAX.search(bare) or max(counts, default=0) > _MAX_REPETITIONS:
