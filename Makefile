@@ -1,5 +1,5 @@
 # make demo            the whole product on loopback: pretend Stripe and LiteLLM, the real Traefik. Ctrl-C stops it.
-# make demo STORY=1    the same, playing one buyer's story by itself; exit 0 only if every step was seen
+# make demo STORY=1    the same, playing one buyer's story by itself; exit 0 only if every step succeeded
 # make test            every check and test; says what it skipped and how to get it
 # make test-quick      a minute's worth of the tests, for the inner loop; tests/conftest.py says what it leaves out
 # make coverage        the tests once more at half the speed, and which lines they do not reach

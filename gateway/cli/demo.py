@@ -19,7 +19,7 @@ from gateway.sandbox.demo.story import Story, StoryFailedError
 
 
 @click.command()
-@click.option("--story", is_flag=True, help="Play the whole story and exit; 0 only if every step was seen.")
+@click.option("--story", is_flag=True, help="Play the story of one buyer and exit; 0 only if every step succeeded.")
 @click.pass_context
 def demo(context: click.Context, story: bool) -> None:
     """Try everything: no account, no key, no Docker, no network. Ctrl-C stops it and leaves nothing behind."""
@@ -59,7 +59,7 @@ async def _play(folder: Path, story: bool) -> int:
             bad(str(exc))
             _print_log_path(folder / "skpayments.log")
             return 1
-        say(f"\nEvery step was seen. {time.monotonic() - started:.1f} s in all.", "green")
+        say(f"\nEvery step succeeded. {time.monotonic() - started:.1f} s in all.", "green")
         return 0
 
 

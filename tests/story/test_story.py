@@ -18,16 +18,16 @@ from servers.found import require
 pytestmark = pytest.mark.needs_traefik
 
 LINES = (
-    "Ada signed in; the app was told X-SK-User: ",
+    "Ada signed in; the app got X-SK-User: ",
     "forged headers in as many spellings were sent; none reached the app",
     "/reports was refused: 402 tier_required, needs pro",
     "LiteLLM refused Ada the model gpt-big: 403, not among the models of free",
-    "the app was told X-SK-Tier: pro, ",
+    "the app got X-SK-Tier: pro, ",
     "LiteLLM let Ada use the model gpt-big",
-    "the app was told X-SK-Tier: enterprise, ",
-    "a renewal failed: Ada is told, and keeps enterprise while grace lasts",
-    "the app was told X-SK-Tier: free, ",
-    "Every step was seen.",
+    "the app got X-SK-Tier: enterprise, ",
+    "a renewal failed: Ada's page shows it, and she keeps enterprise during grace",
+    "the app got X-SK-Tier: free, ",
+    "Every step succeeded.",
 )
 
 
@@ -107,7 +107,7 @@ def test_a_gate_with_another_secret_fails_the_story(tmp_path: Path) -> None:
         [sys.executable, "-c", script], env=environ(tmp_path), capture_output=True, text=True, timeout=120
     )
     assert done.returncode != 0
-    assert "Every step was seen" not in done.stdout
+    assert "Every step succeeded" not in done.stdout
     assert "The end of" in done.stderr + done.stdout
     assert processes_of(str(tmp_path)) == []
 

@@ -1,7 +1,7 @@
-"""The sandbox Cloudflare as an aiohttp application: who calls, what fails, what is kept.
+"""The fake Cloudflare as an aiohttp application: authentication, ordered failures, routes.
 
 From Cloudflare's documents: the routes, the envelope, that PUT replaces the whole document and wants a catch-all last,
-6003 for a malformed Authorization header, and the words of 1056. The other numbers are plausible, not seen.
+6003 for a malformed Authorization header, and the message of 1056. The other numbers are plausible, not recorded.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CloudflareSandbox:
     def add_tunnel(
         self, account_id: str, tunnel_id: str, config: dict[str, Any] | None = None, *, source: str = "cloudflare"
     ) -> None:
-        """A tunnel as somebody left it; `config` None is one that never had any."""
+        """A tunnel; `config` None: it never had one."""
         self._tunnels[account_id, tunnel_id] = Tunnel(account_id, tunnel_id, copy.deepcopy(config), source)
 
     def config(self, account_id: str, tunnel_id: str) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ class CloudflareSandbox:
         return self._tunnels[account_id, tunnel_id].version
 
     def application(self) -> web.Application:
-        """The application; serve it wherever it is wanted."""
+        """The application."""
         app = web.Application(client_max_size=4 * 1024 * 1024)
         path = BASE_PATH + "/accounts/{account_id}/cfd_tunnel/{tunnel_id}/configurations"
         app.router.add_get("/_sandbox/requests", self._list_requests)

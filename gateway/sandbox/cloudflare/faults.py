@@ -14,7 +14,7 @@ KINDS = ("status", "slow", "rubbish", "reset", "lost")
 
 @dataclass
 class Fault:
-    """The next `times` calls with `method` and with `path` in their path ("" is any) fail so.
+    """The next `times` calls with `method` and with `path` in their path ("" is any) fail.
 
     `status` answers `status` with an error of `code` and `message`; `slow` waits `seconds` and goes on; `rubbish` is
     the HTML of a broken edge; `reset` cuts the connection before the work is done, `lost` after it.

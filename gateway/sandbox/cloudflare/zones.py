@@ -1,7 +1,7 @@
-"""The zones of the sandbox and their DNS records, as the API gives and takes them.
+"""The zones of the sandbox and their DNS records, in the API's format.
 
-From Cloudflare's documents: names are in Punycode, a CNAME stands alone with A and AAAA, lists come in pages. 81053 and
-81057 with their words were seen in other people's logs.
+From Cloudflare's documents: names are in Punycode, a CNAME excludes A and AAAA, lists come in pages. 81053 and 81057
+with their messages are from published logs.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Zone:
 
 
 class Zones:
-    """`page` gives one page of a list and says where it stands in it."""
+    """`page` gives one page of a list and its number."""
 
     def __init__(self) -> None:
         self._zones: dict[str, Zone] = {}
         self._numbers = itertools.count(1)
 
     def add(self, zone_id: str, name: str, *records: Record) -> None:
-        """A zone with records that somebody has made."""
+        """A zone with existing records."""
         zone = self._zones[zone_id] = Zone(zone_id, name)
         zone.records += [self._numbered(zone, record) for record in records]
 
     def records(self, zone_id: str) -> list[Record]:
-        """What stands in it: type, name, content and proxied of each."""
+        """Type, name, content and proxied of each record."""
         keys = ("type", "name", "content", "proxied")
         return [{key: record.get(key) for key in keys} for record in self._zones[zone_id].records]
 

@@ -1,7 +1,7 @@
-"""A small app for the demo: sign in by name, see who you are and which headers the gate added.
+"""A small app for the demo: sign in by name, see your user id and the headers that the gate added.
 
-Its sign-in cookie is what Open WebUI 0.12.4 sets, so it stands in for one. It trusts nothing and shows everything:
-whatever the gate wrote in the headers is what it prints.
+Its sign-in cookie has the format of Open WebUI 0.12.4's, so that it can replace one. It prints the headers that the
+gate wrote and does not check them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _HOME = """<p>Hello, <strong>{user}</strong>. Your tier here is</p><p class="tie
 <nav aria-label="What you can do"><a class="button" href="{upgrade}">Upgrade</a>
 <a class="button plain" href="{paid}">A paid page</a>
 <form method="post" action="/sign-out"><button class="plain">Sign out</button></form></nav>
-<h2>What the gate told this app</h2>{tags}"""
+<h2>The gate's headers</h2>{tags}"""
 
 
 def session_token(secret: str, user_id: str, now: int) -> str:
@@ -102,13 +102,13 @@ class _Pages:
         self._names: dict[str, str] = {}
 
     async def home(self, request: web.Request) -> web.StreamResponse:
-        """Who the cookie says you are, and what the gate says about you."""
+        """The user of the cookie, and the headers of the gate."""
         if not _wants_html(request):
             return _echo(request)
         user_id = _signed_in(request.cookies.get(COOKIE, ""), self._secret)
         if user_id is None:
             return _see_other("/sign-in")
-        tier = request.headers.get("X-SK-Tier", "not known: no gate stands before this app")
+        tier = request.headers.get("X-SK-Tier", "not known: there is no gate before this app")
         return self._page(
             _HOME.format(
                 user=escape(self._names.get(user_id, user_id)),

@@ -1,7 +1,7 @@
-"""The whole story of one buyer, played over HTTP as a person and a browser would, from free to paid and back.
+"""The story of one buyer, played over HTTP as with a browser, from free to paid and back.
 
-Every step is believed only when it is seen in the bytes that reached the sample app through Traefik, in what a person
-is shown, or in what LiteLLM answers; never in the service's own store.
+A step counts only if it shows in the request that reached the sample app through Traefik, in a page, or in LiteLLM's
+answers; never in the service's own store.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Response:
 
 
 class StoryFailedError(Exception):
-    """A step was not seen."""
+    """A step did not have its effect."""
 
 
 class Person:
-    """A browser's worth of HTTP: cookies per host, no redirect followed unasked, `*.localhost` on loopback."""
+    """An HTTP client like a browser: cookies per host, `*.localhost` on loopback; follows no redirect."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -76,7 +76,7 @@ class Person:
 
 
 class Story:
-    """Plays the story on a stage that is up. `say(line)` tells each step once it has been seen."""
+    """Plays the story on a running stage. `say(line)` reports each step."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Story:
         self._user_id = ""
 
     async def play(self) -> None:
-        """Every chapter in order. Raises `StoryFailedError` at the first step that is not seen."""
+        """Every chapter in order. Raises `StoryFailedError` at the first step without its effect."""
         for chapter in (
             self._free,
             self._forged,
@@ -109,17 +109,17 @@ class Story:
             await chapter()
 
     async def _free(self) -> None:
-        stranger = await self._at_the_app()
+        anonymous = await self._at_the_app()
         _check(
-            "a stranger is tagged with the first tier and no user",
-            stranger == {"X-SK-App": "skai", "X-SK-Tier": "free"},
+            "an anonymous request is tagged with the default tier and no user",
+            anonymous == {"X-SK-App": "skai", "X-SK-Tier": "free"},
         )
         signed_in = await self._person.post(f"{self._app}/sign-in", form={"name": "Ada"})
         _check("signing in works through Traefik", signed_in.status == 303)
         tags = await self._at_the_app()
         self._user_id = tags.get("X-SK-User", "")
         _check("Ada is known and on the free tier", bool(self._user_id) and tags.get("X-SK-Tier") == "free")
-        self._say(f"Ada signed in; the app was told X-SK-User: {self._user_id}, X-SK-Tier: free")
+        self._say(f"Ada signed in; the app got X-SK-User: {self._user_id}, X-SK-Tier: free")
         await self._litellm_has("free", 60)
 
     async def _forged(self) -> None:
@@ -131,10 +131,10 @@ class Story:
 
     async def _refused(self) -> None:
         refused = await self._person.get(f"{self._app}{PAID_PATH}", {"Accept": "application/json"})
-        told = refused.json()
+        body = refused.json()
         _check(
             "a paid path is refused with what it takes",
-            refused.status == 402 and (told["error"], told["required_tier"]) == ("tier_required", "pro"),
+            refused.status == 402 and (body["error"], body["required_tier"]) == ("tier_required", "pro"),
         )
         as_page = await self._person.get(
             f"{self._app}{PAID_PATH}", {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
@@ -148,7 +148,7 @@ class Story:
         await self._model_refused()
 
     async def _model_refused(self) -> None:
-        """What rides inside a chat call is held by the tier's models at LiteLLM: no path rule could see it."""
+        """The model is in the body of a chat call, which no path rule can see: LiteLLM enforces the tier's models."""
         refused = await self._chat(PAID_MODEL)
         message = refused.json().get("error", {}).get("message", "")
         _check(
@@ -165,12 +165,12 @@ class Story:
         names = [tier["id"] for tier in offer["tiers"]]
         _check("it offers what is for sale and nothing internal", names == ["free", "pro", "enterprise"])
         bought = await self._ask(link, "checkout", {"tier": "pro", "interval": "month"})
-        again = await self._ask(link, "checkout", {"tier": "pro", "interval": "month"})
-        _check("asking twice opens one checkout", bought == again and bought["kind"] == "checkout")
+        repeated = await self._ask(link, "checkout", {"tier": "pro", "interval": "month"})
+        _check("a repeated request opens no second checkout", bought == repeated and bought["kind"] == "checkout")
         url = bought["checkout_url"]
         declined = await self._person.post(url, form={"action": "pay_fail"})
         _check("a declined card pays nothing", declined.status == 402)
-        _check("and lifts nobody", (await self._at_the_app())["X-SK-Tier"] == "free")
+        _check("a declined card changes no tier", (await self._at_the_app())["X-SK-Tier"] == "free")
         paid = await self._person.post(url, form={"action": "pay"})
         # The page waits there until the tier has changed, and then leads back to the app.
         back = paid.headers.get("Location", "")
@@ -186,7 +186,7 @@ class Story:
     async def _upgrades(self) -> None:
         link = await self._upgrade_link()
         change = await self._ask(link, "checkout", {"tier": "enterprise"})
-        _check("who has a subscription is sent to the portal, not to a second checkout", change["kind"] == "portal")
+        _check("a subscriber is sent to the portal, not to a second checkout", change["kind"] == "portal")
         page = await self._person.get(change["checkout_url"])
         changed = await self._person.post(change["checkout_url"], form=_form(page.text, "change_plan"))
         _check("the portal takes the change", changed.status == 303)
@@ -197,13 +197,13 @@ class Story:
         subscription = (await self._subscriptions())[0]["id"]
         await self._person.post_json(f"{self._stripe}/_sandbox/fail_renewal", {"subscription": subscription}, {})
 
-        async def told() -> bool:
+        async def is_past_due() -> bool:
             offer = await self._offer(await self._upgrade_link())
             return bool(offer["current"]["status"] == "past_due")
 
-        await self._until("Ada is told that her payment failed", told)
+        await self._until("Ada's page shows that her payment failed", is_past_due)
         _check("grace keeps the tier", (await self._at_the_app())["X-SK-Tier"] == "enterprise")
-        self._say("a renewal failed: Ada is told, and keeps enterprise while grace lasts")
+        self._say("a renewal failed: Ada's page shows it, and she keeps enterprise during grace")
 
     async def _cancels(self) -> None:
         link = await self._upgrade_link()
@@ -230,11 +230,11 @@ class Story:
     async def _tagged(self, tier: str) -> None:
         started = time.monotonic()
 
-        async def there() -> bool:
+        async def is_tagged() -> bool:
             return (await self._at_the_app()).get("X-SK-Tier") == tier
 
-        await self._until(f"the app is told X-SK-Tier: {tier}", there)
-        self._say(f"the app was told X-SK-Tier: {tier}, {time.monotonic() - started:.2f} s after Stripe was")
+        await self._until(f"the app gets X-SK-Tier: {tier}", is_tagged)
+        self._say(f"the app got X-SK-Tier: {tier}, {time.monotonic() - started:.2f} s after the change at Stripe")
 
     async def _litellm_has(self, tier: str, rpm_limit: int) -> None:
         """LiteLLM's own answer: the customer is on the tier's budget, with the tier's rate limit."""
@@ -246,7 +246,7 @@ class Story:
             budget = answer.json().get("litellm_budget_table") or {} if answer.status == 200 else {}
             return (budget.get("budget_id"), budget.get("rpm_limit")) == (f"skai.{tier}", rpm_limit)
 
-        await self._until(f"LiteLLM holds the limits of {tier}", there)
+        await self._until(f"LiteLLM has the limits of {tier}", there)
         self._say(f"LiteLLM answers that Ada is on the budget skai.{tier}, {rpm_limit} requests a minute")
 
     async def _chat(self, model: str) -> Response:
@@ -284,7 +284,7 @@ class Story:
 
 def _check(what: str, seen: bool) -> None:
     if not seen:
-        raise StoryFailedError(f"not seen: {what}")
+        raise StoryFailedError(f"failed: {what}")
 
 
 def _signed(link: str) -> dict[str, str]:

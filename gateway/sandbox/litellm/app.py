@@ -1,4 +1,4 @@
-"""The sandbox LiteLLM as an aiohttp application: who calls, what fails, which handler."""
+"""The fake LiteLLM as an aiohttp application: authentication, ordered failures, routes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class LiteLLMSandbox:
         self.requests: list[dict[str, object]] = []
 
     def application(self) -> web.Application:
-        """The application; serve it wherever it is wanted."""
+        """The application."""
         app = web.Application(client_max_size=4 * 1024 * 1024)
         app.router.add_get("/health/liveliness", _alive)
         app.router.add_get("/health/liveness", _alive)

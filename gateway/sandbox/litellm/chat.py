@@ -25,7 +25,7 @@ def complete(state: State, key: Key | None, headers: Mapping[str, str], body: Bo
     customer_id = _customer_id(state, headers, body)
     customer, budget = _customer(state, key, customer_id) if customer_id else (None, None)
     _check_models(state, model, user, customer)
-    if state.prices.get(model) != 0:  # no budget is looked at for a model that costs nothing
+    if state.prices.get(model) != 0:  # the budget is not checked for a model that costs nothing
         _check_budgets(state, user, customer, budget)
     _check_rates(state, user, customer, budget)
     if body.get("messages") is None:
@@ -128,7 +128,7 @@ def _charge(
         state.window(f"user:{user.user_id}").tokens += tokens
     mapped = state.users.get(headers.get(_MAPPED_HEADER, "")) if state.header_role == "internal_user" else None
     if mapped is not None and mapped is not user:
-        # Mapped to internal_user the header only says whose spend it is; no limit of theirs was looked at.
+        # Mapped to internal_user, the header only attributes spend; the user's limits are not checked.
         mapped.spend += cost
     if customer_id is not None:
         # A first call makes the row, without a budget.

@@ -14,11 +14,11 @@ KINDS = ("status", "slow", "rubbish", "truncated", "huge", "reset", "lost", "dat
 
 @dataclass
 class Fault:
-    """The next `times` calls whose path starts with `path` fail so.
+    """The next `times` calls whose path starts with `path` fail.
 
     `status` answers `status` with `message`; `slow` waits `seconds` and goes on; `rubbish` is a proxy's HTML,
     `truncated` half a JSON, `huge` 2 MiB of it; `reset` cuts the connection before, `lost` after the work is done;
-    `database` is what an outage of LiteLLM's database looks like.
+    `database` answers as LiteLLM does during an outage of its database.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Which fields a route takes and of which kind; unknown ones are dropped, wrong ones refused as pydantic does. Pure."""
+"""The fields of each route and their types; unknown ones are dropped, wrong ones refused as pydantic does. Pure."""
 
 from __future__ import annotations
 

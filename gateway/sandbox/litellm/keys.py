@@ -1,4 +1,4 @@
-"""/key/*: virtual keys, which LiteLLM finds by their hash too."""
+"""/key/*: virtual keys, found by key or by hash."""
 
 from __future__ import annotations
 

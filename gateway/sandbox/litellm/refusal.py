@@ -1,4 +1,4 @@
-"""LiteLLM's refusals in their two shapes, as 1.106.2 was seen to send them."""
+"""LiteLLM's error answers in their two shapes, as recorded from 1.106.2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Refusal(Exception):
 
 
 def proxy_error(status: int, message: str, kind: str, param: str | None = None) -> Refusal:
-    """The proxy's own shape; the status stands in it once more, as text."""
+    """The proxy's own shape; it repeats the status as text."""
     return Refusal(status, {"error": {"message": message, "type": kind, "param": param, "code": str(status)}})
 
 
@@ -28,7 +28,7 @@ def invalid(kind: str, loc: list[str | int], message: str) -> Refusal:
 
 
 def database_down(path: str) -> Refusal:
-    """What an outage of LiteLLM's database looks like: 400 on /user/update, 500 elsewhere (1.106.2)."""
+    """The answer during an outage of LiteLLM's database: 400 on /user/update, 500 elsewhere (1.106.2)."""
     message = "Authentication Error, Can't reach database server at `127.0.0.1`:`5432`"
     if path == "/user/update":
         return proxy_error(400, message, "auth_error", "None")

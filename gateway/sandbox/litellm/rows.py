@@ -25,7 +25,7 @@ class Budget:
     budget_reset_at: float | None = None
 
     def shared(self) -> Json:
-        """As it stands in a customer's answer."""
+        """The form in a customer's answer."""
         return {
             "budget_id": self.budget_id, "soft_budget": self.soft_budget, "max_budget": self.max_budget,
             "max_parallel_requests": self.max_parallel_requests, "tpm_limit": self.tpm_limit,
@@ -52,7 +52,7 @@ class Budget:
 
 @dataclass
 class Customer:
-    """An end user: somebody behind a shared key."""
+    """An end user of a shared key."""
 
     user_id: str
     budget_id: str | None = None
@@ -75,7 +75,7 @@ class Customer:
 
 @dataclass
 class User:
-    """An internal user: somebody with keys of their own."""
+    """An internal user, with keys of their own."""
 
     user_id: str
     created_at: float
@@ -126,7 +126,7 @@ class User:
 
 @dataclass
 class Key:
-    """A virtual key: whose it is and what it may call."""
+    """A virtual key: its owner and what it may call."""
 
     token: str
     user_id: str | None = None
@@ -174,7 +174,7 @@ def key_answer(key: Key) -> Json:
 
 
 def key_info(key: Key, now: float) -> Json:
-    """As the `info` of /key/info, as far as anybody has looked."""
+    """The `info` of /key/info, with the fields that are known."""
     status = "revoked" if key.blocked else "active" if key.works(now) else "expired"
     deleted = {} if key.deleted_at is None else {"deleted_at": text(key.deleted_at), "deleted_by": "default_user_id"}
     return {

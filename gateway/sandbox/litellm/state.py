@@ -21,7 +21,7 @@ _NULL_RESETS_SINCE = {
 
 @dataclass(frozen=True)
 class Version:
-    """What a version of LiteLLM does, as far as it was seen."""
+    """The behaviour of a version of LiteLLM, as far as recorded."""
 
     number: tuple[int, ...]
 
@@ -73,7 +73,7 @@ class State:
         self._cached.pop(user_id, None)
 
     def customer_as_cached(self, user_id: str) -> tuple[Customer, Budget | None] | None:
-        """The customer and its budget as a chat call sees them: up to 60 s old."""
+        """The customer and its budget from the cache of chat calls: up to 60 s old."""
         now = self.clock()
         kept = self._cached.get(user_id)
         if kept and kept[0] > now:

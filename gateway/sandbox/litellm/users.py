@@ -15,7 +15,7 @@ _LIMITS = ("max_budget", "tpm_limit", "rpm_limit", "max_parallel_requests", "use
 
 
 def new(state: State, body: Body) -> Json:
-    """409 for a known id or e-mail; before 1.82 200 and the row untouched. Makes a key unless told not to."""
+    """409 for a known id or e-mail; before 1.82 200 and the row untouched. Creates a key unless disabled."""
     sent = fields.read(body, fields.USER_NEW)
     _check_role(sent)
     user_id = str(sent.get("user_id") or secrets.token_hex(16))
@@ -56,7 +56,7 @@ def update(state: State, body: Body) -> Json:
 
 
 def delete(state: State, body: Body) -> int:
-    """How many; 404 if one of them is unknown, and then none is deleted. Their keys go too."""
+    """The number of deleted users; 404 if one is unknown, and then none is deleted. Their keys are deleted too."""
     user_ids = fields.user_ids(body)
     for user_id in user_ids:
         if user_id not in state.users:

@@ -1,7 +1,7 @@
-"""The stories of buyers, as data: what happens, and what must then be true.
+"""Buyers' stories as data: what happens, and the expected results.
 
-An act is `{"do": name, …}` or `{"expect": {…}}`. Tiers are named by their part in any app: `first` (what everybody
-has), `paid` (the lowest that is sold), `higher` (the highest that is sold), `given` (the highest there is).
+An act is `{"do": name, …}` or `{"expect": {…}}`. Tiers are named by their part in any app: `first` (the default
+tier), `paid` and `higher` (two tiers for sale), `given` (the highest tier).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """`acts` in order. `needs` names what an app must have for it: the parts besides `first` and `paid`, and
-    "holds disputes".
+    """`acts` in order. `needs`: what an app must have for it, of the parts `higher` and `given` and of "holds disputes"
+    (`on_dispute` is `hold`).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How a story is told: the order of its events, the tiers that play its parts, and whether an app has them."""
+"""How a story is played: the order of its events, the tiers that play its parts, and whether an app has them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Events = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOrder:
-    """How the events of each chapter are handed over: the `number`-th order of them, each `copies` times."""
+    """How events are delivered: in their `number`-th order, each `copies` times."""
 
     number: int
     copies: int = 1
 
     def ordered(self, events: Sequence[dict[str, Any]]) -> Events:
-        """The order itself: as they came, backwards, then every other one; long lists are shuffled by number."""
+        """`events` in this order: 0 as they came, 1 reversed, then other permutations; long lists are shuffled."""
         if self.number == 0 or len(events) < 2:
             order = list(events)
         elif self.number == 1:
@@ -39,13 +39,13 @@ class DeliveryOrder:
 
 
 class StoryFailedError(AssertionError):
-    """What must be true is not."""
+    """A result is not as expected."""
 
 
 def tiers_by_part(app: App, turn: int = 0) -> dict[str, Tier]:
-    """The parts that the tiers of an app can play; `higher` only where two tiers are sold.
+    """The parts that the tiers of an app can play; `higher` only if two tiers are for sale.
 
-    At each `turn` another pair of the tiers for sale, so that every one of them is bought at some turn.
+    Each `turn` takes another pair of the tiers for sale, so that every one of them is bought at some turn.
     """
     sold = [tier for tier in app.tiers if tier.for_sale]
     parts = {"first": app.default_tier, "given": app.tiers[-1]}
@@ -58,7 +58,7 @@ def tiers_by_part(app: App, turn: int = 0) -> dict[str, Tier]:
 
 
 def can_play(app: App, story: Story) -> bool:
-    """Whether the app has every tier that the story needs, and holds disputes where it is about that."""
+    """Whether the app has what the story needs."""
     parts = tiers_by_part(app)
     has = parts.keys() | ({"holds disputes"} if app.on_dispute == "hold" else set())
     return "paid" in parts and story.needs <= has

@@ -1,4 +1,4 @@
-"""Plays a story on a rehearsal's stage, for one new user, and says where what happened is not what must be true."""
+"""Plays a story in a simulation, for one new user, and checks its results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Act = dict[str, Any]
 
 
 class StoryPlayer:
-    """One telling of one story by one user."""
+    """One run of one story by one user."""
 
     def __init__(
         self, stage: Simulation, app: App, delivery_order: DeliveryOrder, session: aiohttp.ClientSession, turn: int = 0
@@ -45,7 +45,7 @@ class StoryPlayer:
 
     async def play(self, story: Story) -> None:
         """Every act in order. Raises `StoryFailedError` naming the act."""
-        self._stage.take_new_events()  # what another story left behind is nobody's
+        self._stage.take_new_events()  # events of an earlier story
         try:
             for number, act in enumerate(story.acts):
                 try:
@@ -56,7 +56,7 @@ class StoryPlayer:
             await self.leave()
 
     async def do(self, act: Act) -> None:
-        """One act. Raises `StoryFailedError` where it is not possible, or where what is expected is not so."""
+        """One act. Raises `StoryFailedError` if it is impossible, or if a result is not as expected."""
         if "expect" in act:
             await self.deliver_pending()
             await self.expect(act["expect"])
@@ -64,15 +64,15 @@ class StoryPlayer:
             await _ACTS[act["do"]](self, act)
 
     async def deliver_pending(self) -> None:
-        """All that Stripe has to say since, in the order of this telling; then all the work it makes."""
+        """Deliver Stripe's new events in the order of this run, then do all work that results."""
         events = self._delivery_order.ordered(self._stage.take_new_events())
         self.events_delivered += len(events)
         await self._stage.deliver_events(events)
         await self._stage.settle()
-        self._end_faults()  # one that struck nobody would strike whoever looks at the outcome
+        self._end_faults()  # an unused fault would break the checks
 
     async def expect(self, wanted: dict[str, Any]) -> None:
-        """The tier as our status, the gate and LiteLLM have it, and what else is wanted."""
+        """Check the tier in status, gate and LiteLLM, and the other results of `wanted`."""
         found = await status(self._stage.billing, self._app.app_id, self.user_id)
         tier = self._parts[wanted["tier"]]
         _same("tier", tier.tier_id, found["tier"])
@@ -81,21 +81,21 @@ class StoryPlayer:
         if "ends" in wanted:
             _same("whether it ends", wanted["ends"], found["ends_at"] is not None)
         if "concerns" in wanted:
-            _same("what a person must look at", wanted["concerns"], await self._concerns())
+            _same("the concerns", wanted["concerns"], await self._concerns())
         told = self._stage.gate.get((self._app.app_id, self.user_id), self._app.default_tier.tier_id)
-        _same("what the gate was told", tier.tier_id, told)
+        _same("the gate's tier", tier.tier_id, told)
         self._expect_notices(tier)
         if self._app.litellm is not None and (self._app.app_id, self.user_id) in self._stage.gate:
             _same("LiteLLM's limits", _comparable(limits(tier)), _comparable(await self._litellm_limits()))
 
     def _expect_notices(self, tier: Tier) -> None:
-        """The app was told of every change, each from where the one before had led, and the last of this tier."""
+        """The app got a notice of every change: each starts at the tier of the one before, the last ends at `tier`."""
         data = (notice["data"] for notice in self._stage.received_notices.values())
         own = [each for each in data if (each["app_id"], each["user_id"]) == (self._app.app_id, self.user_id)]
         default = self._app.default_tier.tier_id
-        _same("the tier the app was told last", tier.tier_id, own[-1]["to"] if own else default)
+        _same("the tier of the last notice", tier.tier_id, own[-1]["to"] if own else default)
         for before, after in itertools.pairwise(own):
-            _same("where a notice starts from", before["to"], after["from"])
+            _same("the former tier of a notice", before["to"], after["from"])
 
     async def _concerns(self) -> list[str]:
         app_id, user_id = self._app.app_id, self.user_id
@@ -128,7 +128,7 @@ class StoryPlayer:
         self._last = link
 
     async def _lose_a_checkout(self, act: Act) -> None:
-        """Stripe opens the session, but its answer never arrives: whoever asked must ask again."""
+        """Stripe opens the session, but its answer is lost: the request must be repeated."""
         self._stage.stripe.fault("lost_reply", "/v1/checkout/sessions", "POST")
         try:
             await self.open_checkout(act)
@@ -199,7 +199,7 @@ class StoryPlayer:
         self._stage.stripe.dispute(self._subscription_id(), act["status"])
 
     async def second_subscription(self, act: Act) -> None:
-        """What a race at Stripe leaves, which no checkout of ours could have stopped."""
+        """The result of a race at Stripe that no checkout of ours can prevent."""
         first = self._newest("subscription")
         price_id = first["items"]["data"][0]["price"]["id"]
         await self.wait({"days": 1})
@@ -273,7 +273,7 @@ class StoryPlayer:
         return self._stage.stripe.with_metadata(kind, "user_id", self.user_id)
 
     def customer_ids(self) -> set[str]:
-        """Every customer that this user ever was."""
+        """Every customer of this user, past and present."""
         subscribed = {each["customer"] for each in self._own("subscription")}
         return subscribed | {each["id"] for each in self._own("customer")}
 
@@ -308,6 +308,6 @@ def _same(what: str, wanted: object, found: object) -> None:
 
 
 def _comparable(values: dict[str, Any]) -> dict[str, Any]:
-    """Limits as one can compare them: unlimited is null here and may be a very large number at LiteLLM."""
+    """Limits in comparable form: unlimited is null here and may be a very large number at LiteLLM."""
     told = {name: values.get(name) for name in ("max_budget", "tpm_limit", "rpm_limit")}
     return {name: None if value is not None and value >= 1_000_000_000 else value for name, value in told.items()}

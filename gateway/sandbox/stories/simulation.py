@@ -1,7 +1,7 @@
-"""A rehearsal: an operator's own catalog played against pretend vendors, in memory and on loopback.
+"""A simulation: an operator's own catalog run against fake vendors, in memory and on loopback.
 
-Stripe's events are held back and handed over in an order of the player's choice, so that a story can be told in every
-order, twice over, and in either shape of Stripe's objects. The clock is the sandbox's and moves only when told.
+Stripe's events are retained and delivered in the player's order, so that a story can be played in every order, with
+duplicates, and in either shape of Stripe's objects. The clock is the sandbox's and moves only on request.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STEP_SECONDS = 5
 
 
 class Simulation:
-    """The stage of stories: the use cases wired as in the service, without its ports."""
+    """The use cases, assembled as in the service, without its ports."""
 
     def __init__(
         self, billing: Billing, stripe: StripeSandbox, litellm: LiteLLMSandbox, litellm_at: tuple[str, str]
@@ -64,7 +64,7 @@ class Simulation:
         self.gate[app_id, user_id] = tier_id
 
     def take_new_events(self) -> list[dict[str, Any]]:
-        """The events since the last call, oldest first; whoever asks must hand them over, or they are lost."""
+        """The events since the last call, oldest first. The caller must deliver them, or they are lost."""
         events = self.stripe.state.all("event")
         new, self._events_taken = events[self._events_taken :], len(events)
         return list(new)
@@ -77,7 +77,7 @@ class Simulation:
             await receive(self.billing, body, signature(secret, body, self.billing.now()))
 
     async def settle(self) -> None:
-        """Do all the work there is, and let time pass for what is put off, until nothing waits."""
+        """Do all work that is due and advance the clock to deferred work, until none waits."""
         for _ in range(_SETTLE_ROUNDS):
             if await self.work_once():
                 continue
@@ -87,7 +87,7 @@ class Simulation:
         raise AssertionError(f"work still waits after {_SETTLE_ROUNDS} rounds")
 
     async def work_once(self) -> int:
-        """One round of whatever is due now; how much there was."""
+        """Do the work that is due now; returns the number of jobs."""
         billing = self.billing
         done = await route_events(billing)
         leases = await billing.store.write(lambda conn: refreshes.lease(conn, _OWNER, billing.now(), LEASE_SECONDS, 8))
@@ -107,13 +107,13 @@ class Simulation:
         return bool(jobs["waiting"] or news["waiting"] or await read(refreshes.count_waiting))
 
     async def install(self, catalog: Catalog) -> None:
-        """Go on with this catalog, its apps told of each change at our own address."""
+        """Continue with this catalog; its apps get their notices at the simulation's own address."""
         apps = {app_id: replace(app, notify=self.notify_at) for app_id, app in catalog.apps.items()}
         self.billing.catalog = replace(catalog, apps=apps)
         await load_known_prices(self.billing)
 
     def application(self) -> web.Application:
-        """The apps' backends: each takes its notices, and keeps every one by its id."""
+        """The apps' backend: takes notices and keeps each by its id."""
         backends = web.Application()
         backends.router.add_post("/notices", self._receive_notice)
         return backends
@@ -121,7 +121,7 @@ class Simulation:
     async def _receive_notice(self, request: web.Request) -> web.Response:
         notice = await request.json()
         earlier = self.received_notices.setdefault(request.headers["webhook-id"], notice)
-        # A resend is the same to the byte; anything else under a known id would be a lie.
+        # A resend must be identical.
         return web.Response(status=200 if earlier == notice else 409)
 
 
@@ -129,9 +129,9 @@ class Simulation:
 async def open_simulation(
     catalog: Catalog, *, public_url: str = "https://pay.example.com", litellm_at: tuple[str, str] | None = None
 ) -> AsyncIterator[Simulation]:
-    """A stage for `catalog`: its prices exist at the pretend Stripe, its LiteLLM is empty. Nothing outlives it.
+    """A simulation of `catalog`: its prices exist at the fake Stripe, its LiteLLM is empty. It leaves nothing behind.
 
-    `litellm_at` (URL, key) tells a LiteLLM that is there already instead of the pretend one.
+    `litellm_at`: URL and key of an existing LiteLLM to use instead of the fake one.
     """
     key, master, webhook = (prefix + secrets.token_hex(24) for prefix in ("sk_test_", "sk-", "whsec_"))
     stripe = StripeSandbox(secret_key=key)
@@ -148,7 +148,7 @@ async def open_simulation(
         secret = SecretRef("env", "REHEARSAL")
         billing = Billing(
             store=store,
-            # One attempt: an ordered failure is for the worker to mend, and nobody waits for it.
+            # One attempt: the worker must retry an ordered failure, without a delay.
             stripe=Stripe(Transport(session, (Secret(key),), api_base=stripe.public_url, attempts=1)),
             litellm=LiteLLM(session, litellm_url, (Secret(litellm_key),), clock=lambda: float(stripe.state.time())),
             catalog=catalog,
@@ -176,7 +176,7 @@ async def _serve(stack: contextlib.AsyncExitStack, application: web.Application)
 
 
 def _seed(stripe: StripeSandbox, app: App) -> None:
-    """The prices that apps.json names; an amount it does not state is made up, higher for a higher tier."""
+    """Create the prices of apps.json; an amount that it does not state is invented, higher for a higher tier."""
     for tier in app.tiers:
         if not tier.prices:
             continue

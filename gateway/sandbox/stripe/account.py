@@ -51,7 +51,7 @@ def retrieve(state: AccountState, call: Call) -> Json:
 
 
 def make_endpoint(state: AccountState, params: Json, secret: str | None = None) -> Json:
-    """Add a webhook endpoint; its version and secret never change, and it is not told of its own birth."""
+    """Add a webhook endpoint; its version and secret never change, and it gets no event of its own creation."""
     if len(state.objects["webhook_endpoint"]) >= _MOST_ENDPOINTS:
         raise invalid(f"You have reached the maximum of {_MOST_ENDPOINTS} test webhook endpoints.")
     return state.add(
@@ -98,7 +98,7 @@ def make_destination(state: AccountState, url: str, enabled_events: list[str]) -
 
 
 def list_destinations(state: AccountState, call: Call) -> Json:
-    """GET /v2/core/event_destinations; the URL only for whoever asks for it."""
+    """GET /v2/core/event_destinations; with the URL only if requested."""
     shown = "webhook_endpoint.url" in call.params.get("include", [])
     hidden = {} if shown else {"webhook_endpoint": {"signing_secret": None, "url": None}}
     found = [{**each, **hidden} for each in reversed(state.all("v2.core.event_destination"))]
@@ -187,7 +187,7 @@ def _of_types(event_type: str, params: Json) -> bool:
 
 
 def list_entitlements(state: AccountState, call: Call) -> Json:
-    """GET /v1/entitlements/active_entitlements: the sandbox attaches no features, so nobody has any."""
+    """GET /v1/entitlements/active_entitlements: the sandbox attaches no features, so the list is empty."""
     state.active_customer(call.params["customer"])
     return whole_list([], "/v1/entitlements/active_entitlements")
 

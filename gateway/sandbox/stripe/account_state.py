@@ -1,7 +1,7 @@
-"""One account's whole state in memory: its objects, its clock, its cards, and the events that changes leave behind.
+"""One account's state in memory: its objects, its clock, its cards, and the events of changes.
 
-Objects are the dicts that Stripe would answer, with two liberties: keys that start with `_` are ours and never leave,
-and a subscription item holds the id of its price (`snapshots` puts the price itself in its place).
+Objects are the dicts that Stripe answers, with two differences: keys that start with `_` are internal and never
+rendered, and a subscription item has the id of its price (`snapshots` replaces it by the price).
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Settings:
 
 @dataclass
 class AccountState:
-    """Holds everything; knows no HTTP.
+    """All state, without HTTP.
 
-    `cards` says how a customer's card behaves: `action` fails until the customer confirms it (3D Secure).
-    `next_change_at` is the next instant at which the clock alone changes something, 0 when that is not known.
+    `cards`: how each customer's card behaves; `action` fails until the customer confirms it (3D Secure).
+    `next_change_at`: the next instant at which time alone changes something, 0 if unknown.
     """
 
     wall: Callable[[], float]
@@ -112,7 +112,7 @@ class AccountState:
         return customer
 
     def emit(self, event_type: str, obj: Json, previous: Json | None = None) -> Json:
-        """Record an event with a snapshot of the object as it is now, and tell whoever delivers."""
+        """Record an event with a snapshot of the object as it is now, and pass it to `on_event`."""
         data: Json = {"object": rendered(self, obj)}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -133,7 +133,7 @@ class AccountState:
 
     @contextmanager
     def emit_if_changed(self, obj: Json, event_type: str) -> Iterator[Json]:
-        """Emit `event_type` with previous_attributes if the block changed what a reader of the object can see."""
+        """Emit `event_type` with previous_attributes if the block changed what the API shows of the object."""
         before = rendered(self, obj)
         yield obj
         previous = changed_from(before, rendered(self, obj))

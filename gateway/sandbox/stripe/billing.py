@@ -41,7 +41,7 @@ def new_item(state: AccountState, subscription: Json, wanted: Json, now: int, en
 
 
 def build(state: AccountState, customer_id: str, wanted: list[Json], options: Json) -> Json:
-    """A subscription that nobody has seen yet. `options`: metadata, trial_end, billing_mode, trial_settings, …"""
+    """A new subscription, not stored yet. `options`: metadata, trial_end, billing_mode, trial_settings, …"""
     now = state.time()
     trial_end = options.get("trial_end")
     payment_method = new_id("pm") if customer_id in state.cards else None
@@ -115,7 +115,7 @@ def start(state: AccountState, customer_id: str, wanted: list[Json], options: Js
     """Create and bill: a trial with an invoice of 0, else charged at once.
 
     With option `unpaid` nothing is charged (incomplete); with `processing` the payment is under way (active). An
-    invoice that is sent is charged by nobody, and the subscription is active.
+    invoice that is sent is not charged, and the subscription is active.
     """
     subscription = state.add(build(state, customer_id, wanted, options))
     state.objects["customer"][customer_id]["currency"] = subscription["currency"]
@@ -151,7 +151,7 @@ def period_line(state: AccountState, item: Json, *, free: bool = False) -> Json:
 def renew(state: AccountState, subscription: Json, *, at_once: bool = False) -> Json | None:
     """Begin the next period of the items that are due and draft their invoice; `at_once` also charges it.
 
-    `at_once` renews whatever comes next even if its time has not come.
+    `at_once` renews the next period even before its time.
     """
     now = state.time()
     items = subscription["items"]["data"]

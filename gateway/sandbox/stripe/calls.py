@@ -30,7 +30,7 @@ Handler = Callable[[AccountState, Call], Json]
 
 @dataclass(frozen=True)
 class Route:
-    """`path` has `{}` where an id stands. Handlers answer live objects; the caller renders and expands them."""
+    """`path` has `{}` for an id. Handlers return stored objects; the caller renders and expands them."""
 
     method: str
     path: str

@@ -139,7 +139,7 @@ def apply(
     invoicing.finalize(state, invoice)
     if invoicing.attempt(state, invoice):
         if subscription["status"] == "past_due":
-            subscription["status"] = "active"  # Stripe looks at the latest invoice only, older open ones or not.
+            subscription["status"] = "active"  # Stripe checks the latest invoice only, even if older ones are open.
     elif behavior != "pending_if_incomplete":
         subscription["status"] = "past_due"
 

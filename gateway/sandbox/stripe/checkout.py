@@ -231,7 +231,7 @@ def pay(state: AccountState, session: Json, *, card_works: bool = True, delayed:
 
 
 def end(state: AccountState, session: Json) -> None:
-    """Nobody can pay it any more."""
+    """Expire it: it can no longer be paid."""
     session.update(status="expired", url=None)
     state.emit("checkout.session.expired", session)
 

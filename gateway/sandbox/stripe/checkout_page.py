@@ -19,7 +19,7 @@ _BUTTONS = [
 
 
 def show(state: AccountState, session_id: str, error: str | None = None) -> web.Response:
-    """The page in whatever state its session is."""
+    """The page, by the state of its session."""
     session = state.objects["checkout.session"].get(session_id)
     if session is None:
         return document("Not found", paragraph("There is no such checkout session.", "error"), 404)
@@ -36,7 +36,7 @@ def show(state: AccountState, session_id: str, error: str | None = None) -> web.
 
 
 def act(state: AccountState, session_id: str, action: str) -> web.Response:
-    """What a button does; a second click on Pay finds the session complete and pays nothing twice."""
+    """Handle a button; a second click on Pay finds the session complete and charges nothing."""
     session = state.objects["checkout.session"].get(session_id)
     if session is None or session["status"] != "open":
         return show(state, session_id)

@@ -17,7 +17,7 @@ _MOST_STEPS = 100_000
 
 
 def settle(state: AccountState) -> None:
-    """Do everything that is due by now, each thing at its own instant. Nothing is due twice."""
+    """Do everything that is due by now, each at its own instant. Idempotent."""
     until = state.time()
     if state.transition_at is not None or until < state.next_change_at:
         return
@@ -35,7 +35,7 @@ def settle(state: AccountState) -> None:
 
 
 def _coming(state: AccountState) -> Iterator[Due]:
-    """Everything with its instant; at the same instant the lower rank goes first: an end beats a renewal."""
+    """Everything with its instant; at the same instant the lower rank comes first: an end precedes a renewal."""
     for session in state.all("checkout.session"):
         if session["status"] == "open":
             yield session["expires_at"], 0, partial(checkout.end, state, session)
@@ -97,7 +97,7 @@ def renew_now(state: AccountState, subscription: Json, *, card: Card | None = No
 
 
 def pay_open(state: AccountState, subscription: Json) -> Json | None:
-    """For the demo: the subscription's newest open invoice is paid, by whatever means; None if there is none."""
+    """For the demo: the subscription's newest open invoice is paid; None if there is none."""
     for invoice in reversed(state.all("invoice")):
         if invoicing.subscription_of(invoice) == subscription["id"] and invoice["status"] == "open":
             invoicing.settle_outside(state, invoice)

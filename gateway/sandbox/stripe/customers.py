@@ -30,7 +30,7 @@ _WRITABLE: dict[str, Kind] = {
 
 
 def make(state: AccountState, params: Json) -> Json:
-    """Add a customer and say so."""
+    """Add a customer and emit its event."""
     customer_id = new_id("cus", 14)
     customer: Json = {
         "id": customer_id,

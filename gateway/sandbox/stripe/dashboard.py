@@ -23,7 +23,7 @@ _VERSIONS: dict[Shape, str] = {"endive": API_VERSION, "2024": OLD_VERSION}
 class Dashboard:
     """One Stripe account in test mode, all in memory.
 
-    `webhook_url` with `webhook_secret` makes a first webhook endpoint that hears every event. `shape="2024"` renders
+    `webhook_url` with `webhook_secret` makes a first webhook endpoint for every event. `shape="2024"` renders
     events as before basil. `public_url` is where the sandbox itself is reached; set it once the port is known.
     """
 
@@ -80,7 +80,7 @@ class Dashboard:
 
     @property
     def shape(self) -> Shape:
-        """In which shape new events are born; those that exist keep theirs."""
+        """The shape of new events; existing ones keep theirs."""
         return "endive" if self.state.event_version == API_VERSION else "2024"
 
     @shape.setter
@@ -129,7 +129,7 @@ class Dashboard:
         clock.settle(self.state)
 
     def set_card(self, customer_id: str, card: Card | Literal["none"]) -> None:
-        """Which card a customer has from now on."""
+        """Set the card of a customer."""
         self.state.active_customer(customer_id, param=None)
         if card == "none":
             self.state.cards.pop(customer_id, None)

@@ -44,7 +44,7 @@ class _Resolver(ThreadedResolver):
 
 @dataclass
 class Delivery:
-    """One attempt to tell one endpoint of one event; `status` None: no answer, see `error`."""
+    """One attempt to deliver an event to an endpoint; `status` None: no answer, see `error`."""
 
     event_id: str
     event_type: str
@@ -62,7 +62,7 @@ class Delivery:
 
 
 class Deliverer:
-    """Knows the account's endpoints; `start` it on a running loop, `stop` it there."""
+    """Delivers events to the account's endpoints; `start` and `stop` it on a running loop."""
 
     def __init__(
         self, state: AccountState, *, retry_seconds: Sequence[float], timeout_seconds: float, wall: Callable[[], float]
@@ -79,7 +79,7 @@ class Deliverer:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Send what was said before, and everything from now on."""
+        """Deliver the events of before, and every new one."""
         connector = aiohttp.TCPConnector(resolver=_Resolver())
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
@@ -88,7 +88,7 @@ class Deliverer:
             self.resume()
 
     async def stop(self) -> None:
-        """Drop what is under way."""
+        """Cancel deliveries in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -97,7 +97,7 @@ class Deliverer:
             self._session = None
 
     def announce(self, event: Json) -> None:
-        """Every enabled endpoint that wants this type hears of the event."""
+        """Deliver the event to every enabled endpoint for its type."""
         for endpoint in self._world.all("webhook_endpoint"):
             if endpoint["status"] == "enabled" and {event["type"], "*"} & set(endpoint["enabled_events"]):
                 event["pending_webhooks"] += 1
@@ -124,7 +124,7 @@ class Deliverer:
         self._spawn(self._one_by_one(waiting))
 
     def resend(self, event_id: str) -> int:
-        """Send one event again to every enabled endpoint that wants it; how many those are."""
+        """Resend one event to every enabled endpoint for its type; returns their number."""
         event = self._world.find("event", event_id)
         wanting = [
             endpoint
@@ -137,7 +137,7 @@ class Deliverer:
 
     @property
     def idle(self) -> bool:
-        """Nothing under way and nothing waiting."""
+        """Whether no delivery is in progress or waiting."""
         return not self._tasks and not self._waiting
 
     def shown(self) -> Json:

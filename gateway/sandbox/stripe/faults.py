@@ -17,10 +17,10 @@ _CODES = {429: "rate_limit", 409: "lock_timeout"}
 class Fault:
     """One failure to order.
 
-    `status`: answer so without doing anything; 500 and above are saved under the idempotency key. With `done` it is
-    done all the same, as an error 500 of the real one does not say that nothing has happened.
-    `lost_reply`: do it, then hang up without a word. `slow`: wait `seconds`, then do it. `truncated`: do it, send half
-    of the body. `reset`: hang up at once. `rubbish`: answer 200 with HTML, nothing done.
+    `status`: answer with it, without doing anything; 500 and above are saved under the idempotency key. With `done` it
+    is done all the same, as an error 500 of the real one does not mean that nothing has happened.
+    `lost_reply`: do it, then close the connection. `slow`: wait `seconds`, then do it. `truncated`: do it, send half
+    of the body. `reset`: close the connection at once. `rubbish`: answer 200 with HTML, nothing done.
     """
 
     effect: Effect
@@ -40,7 +40,7 @@ class Fault:
         return self.times > 0 and bool(re.fullmatch(self.method, method) and re.fullmatch(self.path, path))
 
     def headers(self) -> dict[str, str]:
-        """What a status answer says about trying again."""
+        """The headers of a status answer about retries."""
         headers: dict[str, str] = {}
         if self.should_retry is not None:
             headers["Stripe-Should-Retry"] = "true" if self.should_retry else "false"

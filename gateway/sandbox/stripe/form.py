@@ -15,7 +15,7 @@ _MAX_FIELDS = 2000
 def decode(raw: bytes) -> Tree:
     """The tree of a form body or a query string; `x[]=…` counts up as 0, 1, …; the last of equal names wins.
 
-    Lists stay dicts with the keys "0", "1", …: only the parameter's own kind says which it is meant to be.
+    Lists stay dicts with the keys "0", "1", …: only the parameter's type distinguishes them.
     """
     tree: Tree = {}
     pairs = [pair for pair in raw.split(b"&") if pair]

@@ -1,4 +1,4 @@
-"""The frame of every page, and the few pieces they are made of. Whatever came from outside is escaped here."""
+"""The frame of every page, and the parts that they are made of. Values are escaped here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def document(title: str, body: str, status: int = 200) -> web.Response:
 
 
 def see_other(url: str) -> web.Response:
-    """Go there with GET."""
+    """Redirect to a page with GET."""
     return web.Response(status=303, headers={"Location": url, "Cache-Control": "no-store"})
 
 

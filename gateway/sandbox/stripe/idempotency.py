@@ -30,7 +30,7 @@ class Keys:
         self._saved: dict[str, Saved] = {}
 
     def begin(self, key: str, method: str, path: str, fingerprint: str, now: int) -> Saved:
-        """The entry of a key: with a status, replay it; without, go on and `finish` or `forget` it.
+        """The entry of a key. With a status: replay it. Without: do the request, then `finish` or `forget` it.
 
         400 idempotency_error for other parameters under the key, 409 while its first request is running.
         """
@@ -58,7 +58,7 @@ class Keys:
         self._saved[key] = saved
 
     def forget(self, key: str) -> None:
-        """Nothing was saved: the key is free again."""
+        """Release the key: nothing is saved."""
         self._saved.pop(key, None)
 
 

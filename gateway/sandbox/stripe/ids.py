@@ -1,4 +1,4 @@
-"""Ids and secrets as Stripe's look: a prefix and random letters and digits."""
+"""Ids and secrets in Stripe's format: a prefix and random letters and digits."""
 
 from __future__ import annotations
 

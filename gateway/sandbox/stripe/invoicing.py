@@ -63,7 +63,7 @@ def line(
 
 
 def built(state: AccountState, subscription: Json, reason: str, lines: list[Json]) -> Json:
-    """A draft that nobody has seen yet: neither kept nor announced."""
+    """A new draft, not stored yet and without events."""
     invoice_id = new_id("in")
     now = state.time()
     customer = state.objects["customer"][subscription["customer"]]
@@ -271,7 +271,7 @@ def _announce_paid(state: AccountState, invoice: Json) -> None:
 
 
 def void(state: AccountState, invoice: Json) -> None:
-    """Nobody owes it any more."""
+    """Void it: it is no longer owed."""
     with state.emit_if_changed(invoice, "invoice.updated"):
         invoice.update(status="void", amount_remaining=0, auto_advance=False, next_payment_attempt=None)
         invoice["status_transitions"]["voided_at"] = state.time()
@@ -279,7 +279,7 @@ def void(state: AccountState, invoice: Json) -> None:
 
 
 def give_up(state: AccountState, invoice: Json) -> None:
-    """Owed, but nobody will collect it."""
+    """Mark it uncollectible: still owed, but not collected."""
     with state.emit_if_changed(invoice, "invoice.updated"):
         invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
         invoice["status_transitions"]["marked_uncollectible_at"] = state.time()

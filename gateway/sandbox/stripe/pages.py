@@ -1,4 +1,4 @@
-"""The pages a person sees: index, checkout, portal, hosted invoice; and their forms."""
+"""The pages for a browser: index, checkout, portal, hosted invoice; and their forms."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _index(state: AccountState) -> web.Response:
                     ]
                     body += form("/", buttons, {"subscription": subscription["id"]})
         body += "</section>"
-    return document("A pretend Stripe account", body)
+    return document("A fake Stripe account", body)
 
 
 def _demo(dashboard: Dashboard, sent: dict[str, str]) -> web.Response:

@@ -1,4 +1,4 @@
-"""Which parameters a call takes, and of which kind: unknown, missing and malformed ones are refused in Stripe's words.
+"""The parameters of a call and their types: unknown, missing and malformed ones are refused with Stripe's messages.
 
 Pure. A table per call is written beside its handler; tests compare each with Stripe's published schema.
 """

@@ -260,7 +260,7 @@ def offered(configuration: Json) -> list[str]:
 
 
 def switch(state: AccountState, configuration: Json, subscription: Json, price_id: str) -> bool:
-    """What "change plan" does. True when it happened now, False when it waits for the period's end.
+    """Change the plan. True if it changed now, False if it changes at the period's end.
 
     A declined card leaves everything as it was, unless the account's settings say otherwise.
     """

@@ -28,7 +28,7 @@ _USAGE = OneOf("licensed", "metered")
 
 
 def make_product(state: AccountState, params: Json) -> Json:
-    """Add a product and say so."""
+    """Add a product and emit its event."""
     product: Json = {
         "id": params.get("id") or new_id("prod", 14),
         "object": "product",
@@ -58,7 +58,7 @@ def make_product(state: AccountState, params: Json) -> Json:
 
 
 def make_price(state: AccountState, params: Json, price_id: str | None = None) -> Json:
-    """Add a price and say so; `price_id` is for seeding only."""
+    """Add a price and emit its event; `price_id` is for seeding only."""
     recurring = params.get("recurring")
     if "unit_amount" not in params:
         raise invalid("Missing required param: unit_amount.", param="unit_amount", code="parameter_missing")

@@ -45,7 +45,7 @@ def invalid(message: str, *, param: str | None = None, code: str | None = None) 
 
 
 def missing(kind: str, wanted_id: str, *, param: str | None = None) -> ApiError:
-    """No such object: 404 when it stood in the path (`param` is None, Stripe then says `id`), else 400."""
+    """No such object: 404 if its id was in the path (`param` is None, Stripe then answers `id`), else 400."""
     status = 404 if param is None else 400
     return ApiError(status, f"No such {kind}: '{wanted_id}'", code="resource_missing", param=param or "id")
 

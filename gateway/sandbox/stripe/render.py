@@ -11,7 +11,7 @@ from gateway.sandbox.stripe.snapshots import rendered
 
 Json = dict[str, Any]
 _DEEPEST = 4
-# Fields that hold an id and may be expanded, with the kind they point at, and the objects where they may not.
+# Fields with an id that can be expanded, with the type of the object, and the objects in which they cannot.
 _POINTS_AT = {
     "customer": "customer",
     "subscription": "subscription",
@@ -111,7 +111,7 @@ def _truncate(value: Any, length: int) -> None:
 
 
 def page(state: AccountState, newest_first: list[Json], params: Mapping[str, Any], url: str) -> Json:
-    """One page of a list: `limit` (10), after or before a given id; `has_more` looks the way the caller walks."""
+    """One page of a list: `limit` (10), after or before a given id; `has_more` is about the caller's direction."""
     limit = params.get("limit", 10)
     ids = [obj["id"] for obj in newest_first]
     if "starting_after" in params:

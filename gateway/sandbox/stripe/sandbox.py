@@ -15,7 +15,7 @@ class StripeSandbox(Dashboard):
     """The account, served over HTTP."""
 
     def application(self) -> web.Application:
-        """The API, the pages and the control routes; webhooks go out while it runs."""
+        """The API, the pages and the control routes; it delivers webhooks while it runs."""
         application = web.Application(client_max_size=1 << 20)
         for version in ("v1", "v2"):
             application.router.add_route("*", f"/{version}/{{rest:.*}}", self.api.handle)

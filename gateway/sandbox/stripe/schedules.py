@@ -113,7 +113,7 @@ def turn(state: AccountState, schedule: Json) -> None:
 
 
 def release_schedule(state: AccountState, schedule: Json) -> None:
-    """Release: the subscription stays as it is and belongs to itself again."""
+    """Release: the subscription stays as it is, without a schedule."""
     subscription = state.objects["subscription"][schedule["subscription"]]
     schedule.update(
         status="released",

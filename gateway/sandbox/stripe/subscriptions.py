@@ -174,7 +174,7 @@ def _move_trial(subscription: Json, trial_end: int) -> None:
 
 
 def _cancellation(state: AccountState, subscription: Json, params: Json) -> None:
-    """Both ways to say when it ends; `cancel_at` may be a word that is resolved to a timestamp at once."""
+    """Both ways to set its end; `cancel_at` may be a keyword that is resolved to a timestamp at once."""
     ends = [item["current_period_end"] for item in subscription["items"]["data"]]
     at = params.get("cancel_at")
     if at in ("min_period_end", "max_period_end"):
