@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from doctor.demo_patient import Installation
+from doctor.demo_installation import Installation
 from servers.traefik import until
 
 Break = Callable[[Installation], Any]

@@ -28,7 +28,7 @@ from doctor.demo_breaks import (
     router,
     sold_out,
 )
-from doctor.demo_patient import CliResult, Installation
+from doctor.demo_installation import CliResult, Installation
 
 from gateway.sandbox.demo import stage as demo_stage
 from gateway.stripe.event_types import NEEDED, USEFUL
