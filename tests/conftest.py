@@ -41,12 +41,13 @@ _LONGEST = ("test_stories.py", "test_openwebui.py", "test_hostile_matrix.py", "t
 _SLOW = (
     "app", "billing", "cli", "crash", "doctor", "gate/test_gate_crowds.py", "gate/test_gate_fuzz.py",
     "gate/test_gate_hostile.py", "gate/test_gate_request_cache.py", "gate/test_gate_request_cache_hits.py", "hostile",
-    "parsers", "routing/test_routing_plan.py", "scenarios", "store/test_store_opening.py", "story",
-    "test_sop_commands.py", "test_wheel.py", "web",
+    "parsers", "plugin", "routing/test_routing_plan.py", "scenarios", "store/test_store_backup.py",
+    "store/test_store_opening.py", "store/test_store_upgrades.py", "story", "test_sop_commands.py", "test_wheel.py",
+    "web",
 )  # fmt: skip
 # … and what it runs of these all the same: what a change in their folders breaks first.
 _QUICK = (
-    "app/test_app_key_sets.py", "billing/test_billing_receive.py", "billing/test_billing_refresh.py",
+    "app/test_app_key_sets.py", "billing/test_billing_receive.py", "billing/test_billing_worker.py",
     "cli/test_cli_files.py", "web/test_web_callers.py", "web/test_web_errors.py",
 )  # fmt: skip
 
