@@ -129,7 +129,10 @@ async def test_the_api_may_ask_for_the_gates_secret(tmp_path: Path) -> None:
                 async with session.get(f"http://{ops}/api/http/middlewares", headers=headers) as answer:
                     return answer.status
 
-            assert await status(**{"X-SK-Gate": SECRET}) == 200
+            async def served() -> bool:
+                return await status(**{"X-SK-Gate": SECRET}) == 200
+
+            await until(served, "the API on its own entry point")
             for wrong in ({}, {"X-SK-Gate": ""}, {"X-SK-Gate": "x"}, {"Host": HOST}):
                 assert await status(**wrong) == 404
             async with check_context(tmp_path, stage.document(), f"http://{ops}") as context:
