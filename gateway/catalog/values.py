@@ -1,7 +1,7 @@
-"""What a single value of apps.json may look like: hosts, URLs, paths, durations, secret references. Pure.
+"""The rules for single values of apps.json: hosts, URLs, paths, durations, secret references. Pure.
 
-Each `…_problem` gives a few words on what is wrong, or None. Routing asks the same questions again before anything
-gets into another program's configuration.
+Each `…_problem` returns a short reason, or None for a valid value. Routing repeats the checks before
+it writes another program's configuration.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ http:
     sk-entry-point:
       headers:
         customRequestHeaders:
-          # Empty: taken away.
+          # Empty: removed.
           X-SK-Tier: ""
 """
 
@@ -39,14 +39,14 @@ http:
 _RELAY_FILE = """\
     sk-gate-breaker:
       circuitBreaker:
-        # Once most questions find no gate, the others do not wait for it: 503, until one is answered again.
+        # Once most calls do not reach the gate, the others do not wait: 503, until one is answered.
         expression: NetworkErrorRatio() > 0.5
         checkPeriod: 100ms
         fallbackDuration: 1s
         recoveryDuration: 1s
         responseCode: 503
   routers:
-    # What ForwardAuth asks of the gate, on Traefik's own loopback; the gate wants GATE_SECRET all the same.
+    # ForwardAuth's calls to the gate, on Traefik's own loopback; the gate still requires GATE_SECRET.
     sk-gate-relay:
       rule: Path(`/gate`)
       entryPoints: [{relay}]
@@ -62,7 +62,7 @@ _RELAY_FILE = """\
     sk-gate-relay:
       maxIdleConnsPerHost: 256
       forwardingTimeouts:
-        # ForwardAuth itself would wait 30 seconds for a gate that is frozen.
+        # ForwardAuth itself would wait 30 seconds for a gate that does not answer.
         dialTimeout: 1s
         responseHeaderTimeout: 2s
 """
@@ -87,7 +87,7 @@ def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
     ops = "ops" if "ops" not in routing.entry_points else "sk-ops"
     for number, name in enumerate(routing.entry_points):
         for line in _entry_point(routing, number, name):
-            yield line if number == 0 else replace(line, why="")  # said above
+            yield line if number == 0 else replace(line, why="")  # already explained
     why = "/ping and /metrics. Never publish this port."
     yield Line(("entryPoints", ops, "address"), f":{_OPS_PORT}", why)
     if routing.gate_relay:
@@ -102,46 +102,46 @@ def _lines(routing: Routing, docker: bool) -> Iterator[Line]:
     yield Line(
         ("experimental", "localPlugins", PLUGIN, "moduleName"),
         "github.com/skpayments/gate",
-        'For `"gate": "plugin"` of routing in apps.json. Wants ./traefik/plugins-local mounted at /plugins-local: '
-        "Traefik looks for it where it is started, and does not start without it.",
+        'For `"gate": "plugin"` of routing in apps.json. Needs ./traefik/plugins-local mounted at /plugins-local: '
+        "Traefik searches its working directory for it, and does not start without it.",
         commented_out=routing.gate != "plugin",
     )
     yield from _access_log()
     yield from _metrics(ops)
     yield Line(("ping", "entryPoint"), ops, "For the container's health check: traefik healthcheck.")
-    yield Line(("log", "level"), "INFO", "A router that is broken and left out is told as an error.")
+    yield Line(("log", "level"), "INFO", "A broken router, which Traefik leaves out, is logged as an error.")
     yield Line(("log", "format"), "json", "One object a line.")
-    yield Line(("global", "checkNewVersion"), False, "It would ask Traefik's makers.")
-    yield Line(("global", "sendAnonymousUsage"), False, "It would tell them.")
+    yield Line(("global", "checkNewVersion"), False, "It would send a request to Traefik's makers.")
+    yield Line(("global", "sendAnonymousUsage"), False, "It would send usage data to them.")
 
 
 def _relay() -> Iterator[Line]:
     here = ("entryPoints", RELAY)
-    why = "For `gate_relay` of routing in apps.json: Traefik asks the gate through itself, see dynamic/entry-point.yml."
+    why = "For `gate_relay` of routing in apps.json: the calls to the gate, see dynamic/entry-point.yml."
     yield Line((*here, "address"), RELAY_ADDRESS, why)
-    why = "Its only peer is Traefik, which says there what request it asks about."
+    why = "Its only client is Traefik, which describes the client's request in these headers."
     yield Line((*here, "forwardedHeaders", "trustedIPs"), ("127.0.0.1/32",), why)
 
 
 def _entry_point(routing: Routing, number: int, name: str) -> Iterator[Line]:
     here = ("entryPoints", name)
     yield Line((*here, "address"), f":{_port(routing, number, name)}", _why_address(routing))
-    why = "Routers that name no entry point get this one, and stay away from the others."
+    why = "Routers without entryPoints use this one, and no other."
     yield Line((*here, "asDefault"), True, why)
     yield Line((*here, "forwardedHeaders", "trustedIPs"), routing.trusted_ips, _why_trusted(routing))
     yield Line(
         (*here, "http", "middlewares"),
         ("sk-entry-point@file",),
-        "Takes X-SK-Tier from every request before anything else looks at it: see dynamic/entry-point.yml.",
+        "Removes X-SK-Tier from every request before anything else reads it: see dynamic/entry-point.yml.",
     )
     yield Line(
         (*here, "http", "maxHeaderBytes"),
         _MAX_HEADER_BYTES,
-        "Longer headers are answered with 431. By default anybody may send 1 MiB of them with each request.",
+        "Longer headers are answered with 431. The default allows 1 MiB of them per request.",
     )
     why = (
-        "%2F, %5C, %00 and the like in a path: a backend may read another path in them than Traefik and the gate did. "
-        "Answered with 400. Allow one by one what an app of yours really sends."
+        "%2F, %5C, %00 and the like in a path: a backend may decode another path than Traefik and the gate. "
+        "Answered with 400. Allow only those that an app of yours needs."
     )
     for kind in ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash"):
         yield Line((*here, "http", "encodedCharacters", f"allowEncoded{kind}"), False, why)
@@ -149,8 +149,8 @@ def _entry_point(routing: Routing, number: int, name: str) -> Iterator[Line]:
     yield Line(
         (*here, "http", "aliasHeadersStrategy"),
         "delete",
-        "Our own headers are taken in every spelling (X_SK_Tier, X.SK.Tier) by the generated routes. `delete` does it "
-        "for all headers that Traefik manages, X_Forwarded_For among them, but takes api_key: and access_token: too.",
+        "The generated routes remove our own headers in every spelling (X_SK_Tier, X.SK.Tier). `delete` does so for "
+        "all headers that Traefik manages, such as X_Forwarded_For, but also removes api_key: and access_token:.",
         commented_out=True,
     )
 
@@ -165,7 +165,7 @@ def _why_address(routing: Routing) -> str:
     if routing.cert_resolver is not None:
         return "Our routers have TLS here, with certificates of the resolver below."
     return (
-        "A Cloudflare Tunnel brings TLS to Cloudflare's edge and ends here in plain HTTP, so one of them is enough. "
+        "A Cloudflare Tunnel terminates TLS at Cloudflare's edge and connects here in plain HTTP, so one is enough. "
         "Without a tunnel, set routing.entry_points and routing.cert_resolver in apps.json."
     )
 
@@ -173,12 +173,12 @@ def _why_address(routing: Routing) -> str:
 def _why_trusted(routing: Routing) -> str:
     if routing.trusted_ips:
         return (
-            "routing.trusted_ips of apps.json: the tunnel's addresses. Whoever is in this list may say who the visitor "
-            "is, so nobody else may be. Limits by address count whoever comes another way as one."
+            "routing.trusted_ips of apps.json: the tunnel's addresses. Their X-Forwarded-For is trusted, so list no "
+            "others. Limits by address count all requests that come another way as one client."
         )
     return (
-        "Empty, nobody may say who the visitor is: behind a tunnel every visitor then has cloudflared's address, and a "
-        'limit by address is one for all of them. Put the tunnel\'s in apps.json: "trusted_ips": ["172.20.0.5/32"]. '
+        "Empty: no X-Forwarded-For is trusted. Behind a tunnel every visitor then has cloudflared's address, and all "
+        'share one limit by address. Add the tunnel\'s address in apps.json: "trusted_ips": ["172.20.0.5/32"]. '
         "Never a whole private network, and never `insecure`."
     )
 
@@ -186,20 +186,20 @@ def _why_trusted(routing: Routing) -> str:
 def _providers(routing: Routing, docker: bool) -> Iterator[Line]:
     folder = "/etc/traefik/dynamic"
     if routing.provider == "file":
-        why = "skpay routes write puts skpayments.yml here. One broken file in it holds up the changes of all."
+        why = "skpay routes write puts skpayments.yml here. One invalid file in it blocks changes of all files."
     else:
-        why = "Holds entry-point.yml, which the entry points name."
+        why = "For entry-point.yml, which the entry points name."
     yield Line(("providers", "file", "directory"), folder, why)
-    yield Line(("providers", "file", "watch"), True, "A change of the folder is live at once.")
+    yield Line(("providers", "file", "watch"), True, "Changes take effect at once.")
     if routing.provider == "http":
         here = ("providers", "http")
         why = (
-            "The routes, from the gate's port: an edit of apps.json is live within seconds. Until it has answered once "
-            "after Traefik's start no route works; after that Traefik keeps what it had."
+            "The routes, from the gate's port: an edit of apps.json takes effect within seconds. Until the first "
+            "answer after Traefik's start no route works; later Traefik keeps the last answer."
         )
         yield Line((*here, "endpoint"), f"{routing.gate_url}/traefik", why)
-        yield Line((*here, "pollInterval"), "5s", "How often it asks.")
-        yield Line((*here, "headers", "X-SK-Gate"), "${GATE_SECRET}", "Nobody else may read the routes.")
+        yield Line((*here, "pollInterval"), "5s", "How often it is requested.")
+        yield Line((*here, "headers", "X-SK-Gate"), "${GATE_SECRET}", "Only Traefik may read the routes.")
     if docker:
         yield from _docker_provider(routing)
 
@@ -209,10 +209,10 @@ def _docker_provider(routing: Routing) -> Iterator[Line]:
     yield Line(
         ("providers", kind, "exposedByDefault"),
         False,
-        "Without this, every container on the network gets a router of its own, Host(`its name`), past the gate.",
+        "Without this, every container on the network gets a default router, Host(`its name`), without the gate.",
     )
     if routing.provider == kind:
-        why = "Where Traefik and the apps meet: routing.network of apps.json."
+        why = "The network of Traefik and the apps: routing.network of apps.json."
         yield Line(("providers", kind, "network"), routing.network, why)
 
 
@@ -220,21 +220,21 @@ def _certificates(resolver: str | None) -> Iterator[Line]:
     if resolver is None:
         return
     acme = ("certificatesResolvers", resolver, "acme")
-    yield Line((*acme, "email"), "you@example.com", "Your address: where the certificate authority writes to.")
-    yield Line((*acme, "storage"), "/acme/acme.json", "On a volume: who asks for too many new ones is refused.")
-    why = "Wants port 443 to be reached from outside. Behind a tunnel it is not: use dnsChallenge there."
+    yield Line((*acme, "email"), "you@example.com", "Your e-mail address, for the certificate authority.")
+    yield Line((*acme, "storage"), "/acme/acme.json", "On a volume: the number of new certificates is limited.")
+    why = "Requires that port 443 is reachable from outside. Behind a tunnel it is not: use dnsChallenge there."
     yield Line((*acme, "tlsChallenge"), True, why)
 
 
 def _access_log() -> Iterator[Line]:
-    yield Line(("accessLog", "format"), "json", "One object for each request, refused ones too.")
+    yield Line(("accessLog", "format"), "json", "One object per request, including refused ones.")
     yield Line(
         ("accessLog", "fields", "queryParameters", "defaultMode"),
         "drop",
-        "Links that the gate has signed carry who is buying in their query: it is in no log.",
+        "Links that the gate signed contain the buyer's id in their query.",
     )
     headers = ("accessLog", "fields", "headers")
-    yield Line((*headers, "defaultMode"), "drop", "Cookies and keys are in the others.")
+    yield Line((*headers, "defaultMode"), "drop", "The others contain cookies and keys.")
     why = "The tier after the gate, as request_X-Sk-Tier; of refusals, as downstream_X-Sk-Tier."
     yield Line((*headers, "names", "X-SK-Tier"), "keep", why)
 
@@ -246,7 +246,7 @@ def _metrics(ops: str) -> Iterator[Line]:
     yield Line(
         (*here, "headerLabels", "tier"),
         "X-SK-Tier",
-        "Requests by tier, after the gate. A label that a visitor could choose would make a new series for each value, "
-        "so entry points, which count before any router has run, must not have it.",
+        "Requests by tier, after the gate. A label that clients could choose would create a series for each value, so "
+        "entry points, which count before any router runs, must not have it.",
     )
     yield Line((*here, "addEntryPointsLabels"), False, "See the label above.")

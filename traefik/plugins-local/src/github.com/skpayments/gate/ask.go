@@ -14,16 +14,16 @@ const (
 	maxBody    = 64 << 10
 )
 
-// Of no use to the next hop, by RFC 9110 and by custom.
+// Hop-by-hop headers, by RFC 9110 and by convention.
 var hopByHop = named(
 	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
 	"Trailers", "Transfer-Encoding", "Upgrade",
 )
 
-// What the gate reads of every request besides what identifies its user.
+// The headers that the gate reads of every request besides credentials.
 var alwaysAsked = []string{"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method"}
 
-// What stays the same in all questions of one instance.
+// The constant parts of all calls of one instance.
 type question struct {
 	url     string
 	secret  []string
@@ -38,7 +38,7 @@ func newQuestion(c *Config, headers []string) *question {
 	}
 }
 
-// What the gate said.
+// The gate's response.
 type reply struct {
 	status int
 	header http.Header
@@ -52,8 +52,8 @@ var (
 	schemeOfNone = []string{"http"}
 )
 
-// ask asks the gate about a request. Everything about it is taken from the connection and the request line: what a
-// client says of these in headers is no evidence.
+// ask calls the gate for a request. The request is described by the connection and the request line: headers of the
+// client about these are not trusted.
 func ask(s *shared, q *question, r *http.Request) (*reply, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), deadline)
 	defer cancel()

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// One route rule of an app as the gate sends it, in the gate's normal form: a slash before and after every part.
+// One route rule of an app as the gate sends it, in the gate's normal form: a slash before and after every segment.
 type rule struct {
 	Path    string   `json:"path"`
 	Folded  string   `json:"folded"`
 	Methods []string `json:"methods"`
-	// It covers only paths that hold this, too, in any case.
+	// It covers only paths that also contain this, in any case.
 	Within string `json:"within"`
 }
 
-// What the gate's answers for an app depend on besides who is asking. Guarded by shared.mu.
+// What the gate's answers for an app depend on besides the credentials. Guarded by shared.mu.
 type app struct {
 	id    string
 	rules []rule
-	// No rules are known: nothing can be kept.
+	// No rules are known: no answer can be cached.
 	unknown bool
-	// The class of each "GET/a/b blog.example.com" seen, in this generation; only of those that have one.
+	// The class of each "GET/a/b blog.example.com" of this generation that has one.
 	classes map[string]string
 }
 
@@ -28,16 +28,17 @@ const (
 	maxClasses    = 10000
 	maxClassBytes = 256
 	maxPlainBytes = 2048
-	// The gate's own: the way to the buyer's page, and what doctor asks.
+	// The gate's own paths: the redirect to the buyer's page, and doctor's requests.
 	ownPaths   = "/.skpayments/"
 	plainBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~!$&'()*+,=:@./-"
 )
 
-// OPTIONS is missing: the gate's answer to it depends on more headers. So are the methods that few apps know.
+// Without OPTIONS, since the gate's answer to it depends on more headers, and without uncommon methods.
 var keepable = named("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
-// classOf says which answers go for a request: to two requests of one class the gate gives the same. It is the app, the
-// host, and which rules hold for the method and cover the path, literally and with its case folded. "": ask each time.
+// classOf returns the class of a request: the gate gives the same answer to all requests of one class. It consists of
+// the app, the host, and the rules that apply to the method and cover the path, literally and case-folded. "": not
+// cached.
 func classOf(appID string, rules []rule, method, path, host string) string {
 	if !keepable[method] || !plain(path) {
 		return ""
@@ -65,12 +66,12 @@ func classOf(appID string, rules []rule, method, path, host string) string {
 	return class + "\x00" + host + "\x00"
 }
 
-// ofGeneration: a class is found among the answers of one generation only.
+// ofGeneration limits a class to the answers of one generation.
 func ofGeneration(generation int64, class string) string {
 	return strconv.FormatInt(generation, 10) + "\x00" + class
 }
 
-// remember keeps the class of a request for ServeHTTP. shared.mu is held.
+// remember stores the class of a request for ServeHTTP. shared.mu is locked.
 func remember(a *app, name, class string) {
 	if len(name) > maxClassBytes {
 		return
@@ -81,7 +82,7 @@ func remember(a *app, name, class string) {
 	a.classes[name] = class
 }
 
-// plain says that a path can be read in one way only. A part that ends in a dot is another one to Windows.
+// plain reports whether a path has one interpretation. Windows ignores a dot at the end of a segment.
 func plain(path string) bool {
 	if len(path) > maxPlainBytes || !strings.HasPrefix(path, "/") || strings.TrimLeft(path, plainBytes) != "" {
 		return false
@@ -89,7 +90,7 @@ func plain(path string) bool {
 	return !strings.Contains(path, "//") && !strings.Contains(path+"/", "./")
 }
 
-// holds says that a rule for these methods is one for this method; the gate adds HEAD to GET.
+// holds reports whether a rule for these methods applies to this method; the gate adds HEAD to GET.
 func holds(methods []string, method string) bool {
 	if len(methods) == 0 {
 		return true

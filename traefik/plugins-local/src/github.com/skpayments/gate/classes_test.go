@@ -10,7 +10,7 @@ func class(method, path string, rules ...rule) string {
 	return classOf("blog", rules, method, path, "blog.test")
 }
 
-func TestWhatIsAskedEachTime(t *testing.T) {
+func TestRequestsWithoutAClass(t *testing.T) {
 	for _, path := range []string{
 		"", "a", "/a%20b", "/%61", "/a\\b", "/a;b", "//a", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a/..", "/a/.",
 		"/a?b", "/a#b", "/a b", "/é", "/a\x00b", "/a|b", "/a^b", "/[a]", "http://blog.test/a", "*",
@@ -28,7 +28,7 @@ func TestWhatIsAskedEachTime(t *testing.T) {
 	}
 }
 
-func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
+func TestRequestsWithTheSameAnswerShareAClass(t *testing.T) {
 	rules := []rule{
 		rule{Path: "/Paid/", Folded: "/paid/"},
 		rule{Path: "/paid/free/", Folded: "/paid/free/"},
@@ -74,7 +74,7 @@ func TestOneClassForWhatOneAnswerHoldsFor(t *testing.T) {
 	}
 }
 
-func TestHostsAndAppsAndGenerationsAreClassesOfTheirOwn(t *testing.T) {
+func TestHostsAppsAndGenerationsHaveSeparateClasses(t *testing.T) {
 	classes := map[string]bool{
 		ofGeneration(1, classOf("blog", nil, "GET", "/a", "blog.test")):     true,
 		ofGeneration(1, classOf("blog", nil, "GET", "/a", "www.blog.test")): true,
@@ -86,7 +86,7 @@ func TestHostsAndAppsAndGenerationsAreClassesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestPathsWithoutEndTakeNoMemory(t *testing.T) {
+func TestMemoryForPathsIsBounded(t *testing.T) {
 	a := &app{classes: map[string]string{}}
 	for i := 0; i < 2*maxClasses; i++ {
 		remember(a, fmt.Sprintf("GET/%d blog.test", i), "class")

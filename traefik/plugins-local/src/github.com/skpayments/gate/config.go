@@ -12,30 +12,30 @@ import (
 	"time"
 )
 
-// Config is what a middleware of Traefik's dynamic configuration says.
+// Config is the configuration of the middleware in Traefik's dynamic configuration.
 type Config struct {
-	// Where the gate listens: http://skpayments:8081.
+	// The URL of the gate's port: http://skpayments:8081.
 	Address string `json:"address,omitempty"`
 	App     string `json:"app,omitempty"`
-	// Proves Traefik to the gate. Without it, GATE_SECRET of Traefik's own environment.
+	// Authenticates Traefik to the gate. Default: GATE_SECRET of Traefik's environment.
 	Secret string `json:"secret,omitempty"`
-	// The headers in which users of this app identify themselves.
+	// The headers with this app's credentials.
 	Headers []string `json:"headers,omitempty"`
-	// A pattern of the header names that are taken from this app's visitors, beside ours.
+	// A pattern of the header names that are removed from this app's requests, besides ours.
 	Taken string `json:"taken,omitempty"`
-	// For how many seconds answers that the gate gave before hold while it is gone.
+	// For how many seconds cached answers are used while the gate is down.
 	StaleFor int `json:"staleFor,omitempty"`
-	// How many answers are kept at most.
+	// The maximum number of cached answers.
 	MaxEntries int `json:"maxEntries,omitempty"`
 }
 
-// CreateConfig gives the values of what a configuration leaves out.
+// CreateConfig returns the default values.
 func CreateConfig() *Config {
 	return &Config{StaleFor: 60, MaxEntries: 100000}
 }
 
-// New makes one instance. It never fails: Traefik drops a router whose middleware does, and the request would fall
-// through to whatever matches next. An instance that cannot work refuses everything instead.
+// New makes one instance. It never fails: Traefik drops a router whose middleware fails, and the request would fall
+// through to the next match. A misconfigured instance refuses every request instead.
 func New(ctx context.Context, next http.Handler, c *Config, name string) (http.Handler, error) {
 	given := *c
 	given.Address = strings.TrimRight(given.Address, "/")
@@ -91,7 +91,7 @@ func compiles(pattern string) bool {
 	return err == nil
 }
 
-// headersOf: each once, as Go spells it; none that is ours, or that is about one connection only.
+// headersOf returns canonical names without duplicates, our own headers and hop-by-hop headers.
 func headersOf(names []string) []string {
 	headers := []string{}
 	seen := named("Host")

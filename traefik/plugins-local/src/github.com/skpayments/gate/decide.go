@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// What the client of a request that it has given up is told, which nobody reads: Traefik's own status for it.
+	// The status for a request that its client cancelled, as Traefik uses it; no client reads it.
 	clientGone   = 499
 	longestFresh = time.Minute
 )
 
-// What is known about a request before the gate is asked.
+// What is known about a request before the gate is called.
 type look struct {
-	// Where its answer is kept, and by which rules; "": nowhere. And where the generation before kept it.
+	// The cache key of its answer and the rules it depends on; "": not cached. And its key in the previous generation.
 	key     string
 	before  string
 	version string
 	kept    *answer
 	fresh   bool
-	// Whether to ask the gate, and whether this is the one question that a gate which is down is asked.
+	// Whether to call the gate, and whether this is the one probe of a gate that is down.
 	mayAsk bool
 	probe  bool
 	at     time.Duration
 }
 
-// decide lets a request pass or refuses it, by what is kept or by what the gate says now.
+// decide lets a request pass or refuses it, by a cached answer or by calling the gate.
 func decide(m *Middleware, w http.ResponseWriter, r *http.Request) {
 	if r.Trailer != nil {
 		scrub(r.Trailer, m.taken)
@@ -66,7 +66,7 @@ func decide(m *Middleware, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// lookUp works out the class of a request without holding the lock: that takes a while where there are many rules.
+// lookUp computes the class of a request without the lock, since that takes long with many rules.
 func lookUp(m *Middleware, r *http.Request, who string) look {
 	s := m.shared
 	path := pathOf(r.RequestURI)
@@ -93,7 +93,7 @@ func lookUp(m *Middleware, r *http.Request, who string) look {
 			seen.kept = find(s, seen.before)
 		}
 	}
-	// While the gate is gone, whoever has an answer does not wait for one more proof of it.
+	// While the gate is down, requests with a cached answer do not wait for another failed call.
 	if !seen.fresh && !(s.down && usable(m, seen.kept, seen.at)) {
 		seen.probe = s.down && !s.probing
 		seen.mayAsk = !s.down || seen.probe
@@ -102,7 +102,7 @@ func lookUp(m *Middleware, r *http.Request, who string) look {
 	return seen
 }
 
-// usable says whether an answer may stand in for a gate that does not answer.
+// usable reports whether a cached answer may be used while the gate does not answer.
 func usable(m *Middleware, kept *answer, at time.Duration) bool {
 	if kept == nil || kept.person.gone || kept.neverAfter != 0 && kept.neverAfter <= at {
 		return false
@@ -114,7 +114,7 @@ func usable(m *Middleware, kept *answer, at time.Duration) bool {
 	return at < since+m.staleFor
 }
 
-// settle notes that a question is over.
+// settle records that a call has ended.
 func settle(s *shared, seen look, givenUp, failed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +133,7 @@ func forgetAnswer(s *shared, seen look) {
 	drop(s, seen.before)
 }
 
-// keep makes the gate's 200 an answer, and keeps it where that is safe.
+// keep makes an answer from the gate's 200, and caches it where that is safe.
 func keep(m *Middleware, seen look, header http.Header) *answer {
 	made := &answer{}
 	for name, values := range header {
@@ -148,7 +148,7 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 	s := m.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// An answer that was not to be kept, or that other rules gave, replaces what was kept by nothing.
+	// An answer that must not be cached, or that other rules gave, removes the cached one.
 	said := strings.Split(header.Get(keepHeader), " ")
 	if len(said) != 5 || said[2] != seen.version || said[2] != s.version {
 		drop(s, seen.key)
@@ -172,7 +172,7 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 	if made.epoch != s.epoch {
 		store(s, seen, made)
 	} else if made.number >= s.number {
-		// With a smaller number it was decided before a change that is known by now: the change may be about it.
+		// With a smaller number it was decided before a change that is already known and may concern it.
 		if s.liveUntil > made.keptAt {
 			made.freshUntil = made.goodUntil
 		}
@@ -181,7 +181,7 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 	return made
 }
 
-// store keeps an answer, unless what is kept there was decided later.
+// store caches an answer, unless the cached one was decided later.
 func store(s *shared, seen look, made *answer) {
 	kept := find(s, seen.key)
 	if kept == nil || seen.at >= kept.keptAt || made.epoch == kept.epoch && made.number >= kept.number {
@@ -190,7 +190,7 @@ func store(s *shared, seen look, made *answer) {
 	}
 }
 
-// number is -1 for what is none: an instant that has passed, and less than the number of any change.
+// number is -1 for an invalid value: an instant in the past, and less than the number of any change.
 func number(text string) int64 {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package gate is a Traefik middleware that lets a request through only after SKPayments' gate has said so.
+// Package gate is a Traefik middleware that lets a request pass only if SKPayments' gate allows it.
 //
-// It asks the gate as ForwardAuth would, but follows the gate's stream of changes and so knows for how long an answer
-// still holds: most requests cost no question at all.
+// It calls the gate as ForwardAuth does, but caches answers and follows the gate's stream of changes to invalidate
+// them: most requests need no call at all.
 //
-// Traefik interprets this code (Yaegi). A statement costs some twenty times what it does compiled, a call of an
-// interpreted method as much as thirty statements, and every expression of a function costs a little in each call of
-// it, run or not. So what runs for every request is one short function, ServeHTTP, that leaves the work to the standard
-// library, and nearly all else is functions rather than methods.
+// Traefik interprets this code (Yaegi). A statement takes about twenty times as long as compiled, a call of an
+// interpreted method as long as thirty statements, and every expression of a function takes a little in each call,
+// executed or not. So the code for every request is one short function, ServeHTTP, that leaves the work to the standard
+// library, and nearly all other code is functions rather than methods.
 package gate
 
 import (
@@ -17,27 +17,27 @@ import (
 	"time"
 )
 
-// Middleware is one use of the gate for one app. What it learns is in shared, together with all others of that gate.
+// Middleware is one instance for one app. Its state is in shared, which all instances for the same gate use.
 type Middleware struct {
 	next     http.Handler
 	shared   *shared
 	app      *app
 	question *question
 	ignored  *ignored
-	// The names that are taken from visitors of this app alone; nil for none.
+	// The header names that are removed from requests for this app; nil for none.
 	taken *regexp.Regexp
-	// The headers in which the app's users may identify themselves.
+	// The headers with the app's credentials.
 	headers []string
-	// For how long an answer stands in for a gate that is gone.
+	// For how long cached answers are used while the gate is down.
 	staleFor time.Duration
-	// shared.mu for reading: as an interface it costs half of what its methods do.
+	// shared.mu for reading: a call through the interface takes half the time.
 	reading sync.Locker
 }
 
-// ServeHTTP tags a request whose answer is kept, and hands every other one to decide.
+// ServeHTTP tags a request whose answer is cached, and passes every other one to decide.
 //
-// Who is asking is the text of all headers but the ignored ones. No answer is kept under a text with a header that is
-// unknown, let alone ours; so what passes here needs no scrubbing.
+// The key is the text of all headers but the ignored ones. No answer is cached under a text with an unknown header or
+// one of ours, so a request that passes here needs no scrubbing.
 func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := r.Header
 	path := r.RequestURI

@@ -9,7 +9,7 @@ import (
 const unavailable = `{"error":"gate_unavailable","message":"the sign-in cannot be verified now; try again in a moment",` +
 	`"detail":"Your sign-in cannot be verified now. Try again in a moment."}`
 
-// pass tags a request and hands it on.
+// pass tags a request and forwards it.
 func pass(m *Middleware, w http.ResponseWriter, r *http.Request, given *answer) {
 	for i, name := range given.names {
 		r.Header[name] = given.values[i]
@@ -17,8 +17,8 @@ func pass(m *Middleware, w http.ResponseWriter, r *http.Request, given *answer) 
 	m.next.ServeHTTP(w, r)
 }
 
-// failed serves a request that the gate could not be asked about: by an answer it gave before, else by what it said
-// (nil: nothing), else by 503.
+// failed answers a request for which calling the gate failed: by a cached answer, else by the gate's response (nil:
+// none), else by 503.
 func failed(m *Middleware, w http.ResponseWriter, r *http.Request, seen look, said *reply) {
 	m.shared.mu.RLock()
 	stale := usable(m, seen.kept, now())
@@ -33,7 +33,7 @@ func failed(m *Middleware, w http.ResponseWriter, r *http.Request, seen look, sa
 	refuse(w, r, said)
 }
 
-// gone is the answer while the gate gives none.
+// gone answers while the gate does not.
 func gone() *reply {
 	return &reply{status: http.StatusServiceUnavailable, body: []byte(unavailable), header: http.Header{
 		"Content-Type":                 {"application/json"},
@@ -43,7 +43,7 @@ func gone() *reply {
 	}}
 }
 
-// refuse gives the client the gate's answer as it is.
+// refuse sends the gate's response to the client unchanged.
 func refuse(w http.ResponseWriter, r *http.Request, said *reply) {
 	listed := named()
 	for _, value := range said.header["Connection"] {

@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// X_SK_Tier, X.SK.Tier, X-SK_Tier … are all X-SK-Tier to some backend.
+// Some backend reads each of X_SK_Tier, X.SK.Tier, X-SK_Tier … as X-SK-Tier.
 var ours = regexp.MustCompile(`(?i)^x[^a-z0-9]*sk[^a-z0-9]`)
 
-// In the generated ForwardAuth routes too: what is ours, another path than the gate decides about, and what Traefik
-// takes from strangers in one spelling only.
+// The same as in the generated ForwardAuth routes: our headers, headers that name another path than the gate checks,
+// and headers of which Traefik removes one spelling only.
 var taken = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))`)
 
-// scrub deletes every header that a backend might read as one of ours, or as Traefik's, and what else is taken for this
-// app (nil: nothing).
+// scrub deletes every header that a backend might read as one of ours or of Traefik's, and those that match the app's
+// own pattern (nil: none).
 func scrub(h http.Header, also *regexp.Regexp) {
 	for name := range h {
-		// The comparison spares most names the call: it holds for all that begin with X or x.
+		// A cheap check that avoids the call for most names: all matches begin with X or x.
 		if name >= "X" && taken.MatchString(name) || also != nil && also.MatchString(name) {
 			delete(h, name)
 		}
 	}
 }
 
-// Headers that clients and Traefik usually send. None of them is ours.
+// Headers that clients and Traefik commonly send. None of them is ours.
 var usual = named(
 	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Access-Control-Request-Headers",
 	"Access-Control-Request-Method", "Authorization", "Cache-Control", "Cdn-Loop", "Cf-Connecting-Ip", "Cf-Ipcountry",
@@ -41,8 +41,8 @@ const (
 	maxLearntBytes = 64
 )
 
-// The headers that no answer depends on: the usual ones, and those that requests were seen to have, without the ones
-// that this app's users identify themselves by. names is replaced, never changed, with shared.mu held.
+// The headers on which no answer depends: the common ones and those learnt from requests, except those with this app's
+// credentials. names is replaced, never changed, with shared.mu locked.
 type ignored struct {
 	names  map[string]bool
 	not    map[string]bool
@@ -59,8 +59,8 @@ func newIgnored(headers []string, also *regexp.Regexp) *ignored {
 	return made
 }
 
-// learn adds the names of these headers, which have been scrubbed: the next request with them is served by ServeHTTP
-// alone. Only so many are learnt; to miss one costs time, no more.
+// learn adds the names of these headers, which have been scrubbed: ServeHTTP can then answer a request with them from
+// the cache. The number is limited; a name that is not learnt only takes more time.
 func learn(s *shared, known *ignored, h http.Header) {
 	s.mu.RLock()
 	names := known.names
@@ -87,7 +87,7 @@ func learn(s *shared, known *ignored, h http.Header) {
 	known.learnt += len(unknown)
 }
 
-// notIgnored is the text by which ServeHTTP looks for an answer.
+// notIgnored is the text by which ServeHTTP looks up an answer.
 func notIgnored(s *shared, known *ignored, h http.Header) string {
 	s.mu.RLock()
 	names := known.names
@@ -97,7 +97,7 @@ func notIgnored(s *shared, known *ignored, h http.Header) string {
 	return text.String()
 }
 
-// whoAsks is the text of the headers that identify somebody: what the gate is asked by, and nothing else.
+// whoAsks is the text of the headers with credentials, which are the ones sent to the gate.
 func whoAsks(headers []string, h http.Header) string {
 	identity := http.Header{}
 	for _, name := range headers {

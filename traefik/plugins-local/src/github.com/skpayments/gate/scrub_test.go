@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// As the generated ForwardAuth routes have it.
+// As in the generated ForwardAuth routes.
 var pattern = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9](original|rewrite)[^a-z0-9]ur[il]|[^a-z0-9-]forwarded[^a-z0-9]|-forwarded[^a-z0-9-])`)
 
 func TestEverySpellingOfOurHeadersIsScrubbed(t *testing.T) {
@@ -29,12 +29,12 @@ func TestEverySpellingOfOurHeadersIsScrubbed(t *testing.T) {
 			t.Errorf("%q: still there: %v", name, there)
 		}
 		if h["Cookie"] == nil {
-			t.Errorf("%q took the cookie along", name)
+			t.Errorf("%q removed the cookie as well", name)
 		}
 	}
 }
 
-func TestScrubbingIsThePatternForWhateverNames(t *testing.T) {
+func TestScrubbingMatchesThePatternForAllNames(t *testing.T) {
 	random := rand.New(rand.NewSource(1))
 	pieces := []string{"x", "X", "-", "_", ".", "!", "sk", "SK", "sK", "s", "k", "tier", "1", "a", " ", "\x80", "\xff", "é", "\x00", "\u017f", "\u212a"}
 	for i := 0; i < 20000; i++ {
@@ -60,7 +60,7 @@ func TestNoIgnoredHeaderIsOurs(t *testing.T) {
 	}
 }
 
-func TestAnUnknownHeaderIsLearntAndOneThatIdentifiesNever(t *testing.T) {
+func TestAnUnknownHeaderIsLearntAndACredentialHeaderNever(t *testing.T) {
 	s := &shared{}
 	headers := []string{"Cookie", "X-Who"}
 	known := newIgnored(headers, nil)
@@ -73,11 +73,11 @@ func TestAnUnknownHeaderIsLearntAndOneThatIdentifiesNever(t *testing.T) {
 		t.Fatalf("not learnt: %q", notIgnored(s, known, h))
 	}
 	if known.names["Cookie"] || known.names["X-Who"] {
-		t.Fatal("a header that identifies somebody is ignored")
+		t.Fatal("a header with credentials is ignored")
 	}
 }
 
-func TestNoMoreIsLearntThanTheLimit(t *testing.T) {
+func TestTheNumberOfLearntHeadersIsLimited(t *testing.T) {
 	s := &shared{}
 	known := newIgnored(nil, nil)
 	before := len(known.names)
@@ -90,7 +90,7 @@ func TestNoMoreIsLearntThanTheLimit(t *testing.T) {
 	}
 }
 
-func TestNoTwoCredentialsHaveOneText(t *testing.T) {
+func TestDifferentCredentialsHaveDifferentTexts(t *testing.T) {
 	headers := []string{"Authorization", "Cookie", "X-Api-Key"}
 	seen := map[string]int{}
 	for i, h := range []http.Header{
@@ -121,7 +121,7 @@ func TestNoTwoCredentialsHaveOneText(t *testing.T) {
 	}
 }
 
-func TestWhatIsTakenForOneAppIsNeitherIgnoredNorLearnt(t *testing.T) {
+func TestHeadersRemovedForOneAppAreNeitherIgnoredNorLearnt(t *testing.T) {
 	also := regexp.MustCompile(`(?i)^(?:x[^a-z0-9]*http[^a-z0-9]*method[^a-z0-9]*$|referer$)`)
 	h := http.Header{"X-Http_method": {"PUT"}, "Referer": {"x"}, "X-Other": {"x"}}
 	scrub(h, also)
@@ -129,10 +129,10 @@ func TestWhatIsTakenForOneAppIsNeitherIgnoredNorLearnt(t *testing.T) {
 		t.Errorf("left: %v", h)
 	}
 	if known := newIgnored(nil, also); known.names["Referer"] || !known.names["Accept"] {
-		t.Error("a name that is taken is ignored")
+		t.Error("a name that is removed is ignored")
 	}
 	s := &shared{ignored: map[string]*ignored{}}
 	if ignoredFor(s, nil, "", nil) == ignoredFor(s, nil, also.String(), also) {
-		t.Error("two apps that take different names learn from each other")
+		t.Error("two apps that remove different names share what they learn")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A gate whose one user, alice, is on the tier that `change` last said.
+// A gate whose one user, alice, is on the tier that `change` last set.
 type aGate struct {
 	*httptest.Server
 	mu      sync.Mutex
@@ -86,7 +86,7 @@ func (g *aGate) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// change gives alice another tier and says so.
+// change gives alice another tier and publishes it.
 func (g *aGate) change() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,7 +95,7 @@ func (g *aGate) change() int {
 	return g.number
 }
 
-// during is over when the test is.
+// during ends with the test.
 func during(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -142,7 +142,7 @@ func heard(s *shared, number int) func() bool {
 	}
 }
 
-func TestNoRequestAfterAChangeWasHeardHasTheOldTier(t *testing.T) {
+func TestNoRequestAfterAReceivedChangeHasTheOldTier(t *testing.T) {
 	g := newGate(t)
 	var lowest atomic.Int64
 	m := middleware(t, during(t), g.URL, func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +190,7 @@ func TestNoRequestAfterAChangeWasHeardHasTheOldTier(t *testing.T) {
 	}
 }
 
-func TestAKeptAnswerCostsNoQuestion(t *testing.T) {
+func TestACachedAnswerNeedsNoCall(t *testing.T) {
 	g := newGate(t)
 	m := middleware(t, during(t), g.URL, func(w http.ResponseWriter, r *http.Request) {})
 	eventually(t, "a stream", heard(m.shared, 0))
@@ -203,7 +203,7 @@ func TestAKeptAnswerCostsNoQuestion(t *testing.T) {
 	}
 }
 
-func TestAClientThatGivesUpIsNoFailureOfTheGate(t *testing.T) {
+func TestACancelledRequestIsNoFailureOfTheGate(t *testing.T) {
 	asked := make(chan bool, 1)
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/gate" {
@@ -225,7 +225,7 @@ func TestAClientThatGivesUpIsNoFailureOfTheGate(t *testing.T) {
 	}
 }
 
-func TestARefusalReachesTheClientAsItIs(t *testing.T) {
+func TestARefusalReachesTheClientUnchanged(t *testing.T) {
 	g := newGate(t)
 	m := middleware(t, during(t), g.URL, func(w http.ResponseWriter, r *http.Request) { t.Error("let through") })
 	for _, status := range []int{401, 402, 403, 303, 404, 429, 503, 204} {
@@ -275,7 +275,7 @@ func TestAMisconfiguredInstanceRefusesEverything(t *testing.T) {
 	}
 }
 
-func TestTheSecretComesFromTheEnvironmentWhereNoneIsGiven(t *testing.T) {
+func TestTheDefaultSecretIsThatOfTheEnvironment(t *testing.T) {
 	t.Setenv("GATE_SECRET", "from the environment")
 	c := CreateConfig()
 	c.Address, c.App = "http://127.0.0.1:1", "blog"
@@ -285,21 +285,21 @@ func TestTheSecretComesFromTheEnvironmentWhereNoneIsGiven(t *testing.T) {
 	}
 }
 
-func TestTheHeadersThatIdentifyAreTheConfiguredOnesButOurs(t *testing.T) {
+func TestOurOwnHeadersAreNeverCredentials(t *testing.T) {
 	found := headersOf([]string{"cookie", " X-API-key", "Cookie", "X-SK-Tier", "X_SK_Gate", "Connection", "Host", ""})
 	if len(found) != 2 || found[0] != "Cookie" || found[1] != "X-Api-Key" {
 		t.Error(found)
 	}
 }
 
-func TestNoProxyIsAskedAndConnectionsAreKept(t *testing.T) {
+func TestNoProxyIsUsedAndConnectionsAreReused(t *testing.T) {
 	transport := newTransport()
 	if transport.Proxy != nil || transport.MaxIdleConnsPerHost != 256 || transport.MaxIdleConns != 256 {
 		t.Error(transport)
 	}
 }
 
-func TestOneStreamForAllInstancesAndNoneWhenNoneIsLeft(t *testing.T) {
+func TestOneStreamForAllInstancesAndNoneAfterTheLast(t *testing.T) {
 	g := newGate(t)
 	ctx, cancel := context.WithCancel(during(t))
 	first := middleware(t, ctx, g.URL, nil)

@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// Instants are durations since the epoch, by the wall clock: the monotonic one stands still while the machine sleeps.
+// Instants are durations since the epoch, by the wall clock: the monotonic one stops while the machine sleeps.
 var origin = time.Unix(0, 0)
 
 const (
 	deadline = time.Second
-	// A gate that was heard of more recently is no dead gate, whatever became of one question.
+	// A gate with a sign of life within this time is not down, even if one call failed.
 	silence    = 1200 * time.Millisecond
 	lastSecond = 8600000000
-	// For how long nobody must use a gate before its stream is let go: a reload replaces the instances one by one.
+	// How long a gate must be unused before its stream is closed: a reload replaces the instances one by one.
 	linger = 2 * time.Second
 )
 
-// What all instances for one gate share: Traefik makes an instance for each router, and all anew for each reload.
+// The state that all instances for one gate share: Traefik makes an instance per router, and new ones at each reload.
 type shared struct {
 	address   string
 	secret    string
 	transport *http.Transport
 
 	mu sync.RWMutex
-	// Kept answers: see table.go.
+	// Cached answers: see table.go.
 	young      half
 	old        half
 	turnedAt   time.Duration
@@ -38,7 +38,7 @@ type shared struct {
 	staleFor   time.Duration
 	apps       map[string]*app
 	ignored    map[string]*ignored
-	// What the stream said: see stream.go.
+	// The state of the stream: see stream.go.
 	epoch      string
 	number     int64
 	version    string
@@ -46,7 +46,7 @@ type shared struct {
 	generation int64
 	liveUntil  time.Duration
 	heardAt    time.Duration
-	// When the gate was last known to work, and whether asking it has failed since.
+	// When the gate last worked, and whether a call has failed since.
 	aliveAt time.Duration
 	down    bool
 	probing bool
@@ -64,7 +64,7 @@ func now() time.Duration {
 	return time.Since(origin)
 }
 
-// at is the instant of an epoch second; none is later than the year 2242.
+// at returns the instant of an epoch second, at most the year 2242.
 func at(epochSeconds int64) time.Duration {
 	if epochSeconds > lastSecond {
 		epochSeconds = lastSecond
@@ -72,11 +72,11 @@ func at(epochSeconds int64) time.Duration {
 	return time.Duration(epochSeconds) * time.Second
 }
 
-// join gives the shared state of a gate until ctx is over. The first to join begins to follow the gate's stream.
+// join returns the shared state of a gate until ctx ends. The first call starts to follow the gate's stream.
 func join(ctx context.Context, c *Config) *shared {
 	gatesMu.Lock()
 	defer gatesMu.Unlock()
-	// A secret that was rolled is another gate: with a wrong one nothing that a right one has learnt is to be had.
+	// Another secret is another gate: an instance with a wrong one must not use answers cached with the right one.
 	name := c.Address + "\x00" + c.Secret
 	s := gates[name]
 	if s == nil {
@@ -103,7 +103,7 @@ func leave(ctx context.Context, s *shared) {
 	s.instances--
 }
 
-// inUse says whether anybody has needed this gate lately; if not, it is forgotten.
+// inUse reports whether an instance used this gate recently; if not, its state is dropped.
 func inUse(s *shared) bool {
 	gatesMu.Lock()
 	defer gatesMu.Unlock()
@@ -122,8 +122,8 @@ func inUse(s *shared) bool {
 	return false
 }
 
-// newTransport: by default Go keeps two idle connections to a host, and under load opens a new one for most requests.
-// Without Proxy, an HTTP_PROXY in Traefik's environment has no say.
+// newTransport: by default Go keeps two idle connections per host, and under load opens a new one for most requests.
+// Without Proxy, an HTTP_PROXY in Traefik's environment is not used.
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: deadline}
 	return &http.Transport{
@@ -138,7 +138,7 @@ func newTransport() *http.Transport {
 	}
 }
 
-// appOf gives what is known about an app of this gate.
+// appOf returns the state of an app of this gate.
 func appOf(s *shared, id string) *app {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,11 +151,11 @@ func appOf(s *shared, id string) *app {
 	return known
 }
 
-// ignoredFor gives the headers to ignore where these identify somebody and those are taken.
+// ignoredFor returns the headers to ignore, given those with credentials and those that are removed.
 func ignoredFor(s *shared, headers []string, taken string, also *regexp.Regexp) *ignored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What one app takes from its visitors, another may let through and learn.
+	// Headers that are removed for one app may be passed on and learnt for another.
 	name := strings.Join(headers, ",") + "\x00" + taken
 	known := s.ignored[name]
 	if known == nil {
@@ -165,8 +165,8 @@ func ignoredFor(s *shared, headers []string, taken string, also *regexp.Regexp) 
 	return known
 }
 
-// asked notes what became of a question. While nothing has been heard of the gate either, it is down: then one question
-// is asked at a time, since the rest would only wait.
+// asked records the result of a call. After a failure without another sign of life, the gate is down: then one call
+// is made at a time, since the others would only wait.
 func asked(s *shared, failed bool) {
 	if !failed {
 		alive(s)

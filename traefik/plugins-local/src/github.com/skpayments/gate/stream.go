@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// A heartbeat comes each second. Without one for this long nobody knows what has changed meanwhile.
+	// A heartbeat is sent each second. Without one for this long, changes may have been missed.
 	heartbeats   = 3 * time.Second
 	retryAfter   = 250 * time.Millisecond
 	maxLineBytes = 64 << 20
@@ -20,8 +20,8 @@ type rules struct {
 	Routes []rule `json:"routes"`
 }
 
-// One line of the gate's stream of changes. The first one has an epoch, which is another after each start of the gate;
-// one with All forgets everything; one with a user is a change; all others are heartbeats.
+// One line of the gate's stream of changes. The first one has an epoch, which differs after each start of the gate; one
+// with All invalidates everything; one with a user is a change; all others are heartbeats.
 type line struct {
 	Epoch   string           `json:"epoch"`
 	Number  int64            `json:"n"`
@@ -32,7 +32,7 @@ type line struct {
 	Version string           `json:"version"`
 }
 
-// follow keeps a stream open for as long as anybody uses this gate.
+// follow keeps a stream open while any instance uses this gate.
 func follow(s *shared) {
 	for inUse(s) {
 		listen(s)
@@ -40,7 +40,7 @@ func follow(s *shared) {
 	}
 }
 
-// listen follows one stream until it ends, falls silent, or says what makes no sense.
+// listen reads one stream until it ends, its heartbeats stop, or a line is invalid.
 func listen(s *shared) {
 	defer lost(s)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -70,7 +70,7 @@ func listen(s *shared) {
 	}
 }
 
-// reached: the gate has answered, whatever it was, so asking is worth it.
+// reached records that the gate has answered in any way, so it can be called.
 func reached(s *shared) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func reached(s *shared) {
 	}
 }
 
-// lost: from now on every request is asked about, until a stream lives again.
+// lost records that the stream is gone: the gate is called for every request until one is connected.
 func lost(s *shared) {
 	if problem := recover(); problem != nil {
 		log.Printf("the stream of the gate at %s: %v", s.address, problem)
@@ -93,7 +93,7 @@ func lost(s *shared) {
 	s.heardAt = 0
 }
 
-// hear takes one line; false if it makes no sense, and then nothing after it can be trusted.
+// hear processes one line; false if it is invalid, and then no later line can be trusted.
 func hear(s *shared, text []byte, begun bool) bool {
 	var l line
 	if json.Unmarshal(text, &l) != nil || begun == (l.Epoch != "") {
@@ -119,13 +119,13 @@ func hear(s *shared, text []byte, begun bool) bool {
 	s.liveUntil = s.heardAt + heartbeats
 	alive(s)
 	if s.heardAt-s.turnedAt > longestFresh+s.staleFor {
-		turn(s) // so that what nobody asks for any more does not stay
+		turn(s) // so that unused answers do not stay
 	}
 	return true
 }
 
-// begin takes a stream's first line. What was kept before is fresh again only if nothing has happened meanwhile;
-// else it is of use only where asking fails, and not even there if the rules are others.
+// begin processes a stream's first line. Cached answers become fresh again only if nothing changed meanwhile; else they
+// are used only where calling the gate fails, and not even there if the rules have changed.
 func begin(s *shared, l *line) {
 	missed := l.Epoch != s.epoch || l.Number != s.number
 	s.epoch = l.Epoch
@@ -136,7 +136,7 @@ func begin(s *shared, l *line) {
 	}
 }
 
-// age makes what is kept a thing of the past: of use only where asking fails.
+// age makes all cached answers stale: they are used only where calling the gate fails.
 func age(s *shared) {
 	s.generation++
 	for _, known := range s.apps {
@@ -144,7 +144,7 @@ func age(s *shared) {
 	}
 }
 
-// renew forgets everything and goes by these rules.
+// renew drops everything and installs these rules.
 func renew(s *shared, l *line) {
 	forgetAll(s)
 	s.generation++

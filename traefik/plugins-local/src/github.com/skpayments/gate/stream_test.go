@@ -9,7 +9,7 @@ import (
 
 const first = `{"epoch":"e1","n":10,"rules":{"blog":{"routes":[{"path":"/paid/","folded":"/paid/","methods":[]}]}},"version":"v1"}`
 
-// A middleware that no gate is behind: its stream is what the test says.
+// A middleware without a gate: the test supplies its stream.
 func staged(t *testing.T) *Middleware {
 	t.Helper()
 	s := emptyShared(1000)
@@ -52,7 +52,7 @@ func stands(m *Middleware, who string) bool {
 	return usable(m, seen.kept, now())
 }
 
-func TestWhichAnswersAreKept(t *testing.T) {
+func TestWhichAnswersAreCached(t *testing.T) {
 	minute := time.Minute
 	for _, row := range []struct {
 		name          string
@@ -108,7 +108,7 @@ func TestOnlyOurHeadersOfAnAnswerAreTags(t *testing.T) {
 	}
 }
 
-func TestAnAnswerAskedForBeforeAChangeIsNotKeptAfterIt(t *testing.T) {
+func TestAnAnswerRequestedBeforeAChangeIsNotCachedAfterIt(t *testing.T) {
 	m := staged(t)
 	seen := lookAt(m, "alice")
 	say(t, m.shared, true, `{"n":11,"app":"blog","user":"alice"}`)
@@ -118,7 +118,7 @@ func TestAnAnswerAskedForBeforeAChangeIsNotKeptAfterIt(t *testing.T) {
 	}
 }
 
-func TestAnAnswerAskedForBeforeARestartIsNotFreshAfterIt(t *testing.T) {
+func TestAnAnswerRequestedBeforeARestartIsNotFreshAfterIt(t *testing.T) {
 	m := staged(t)
 	seen := lookAt(m, "alice")
 	say(t, m.shared, false, `{"epoch":"e2","n":3,"version":"v1"}`)
@@ -132,7 +132,7 @@ func TestAnAnswerAskedForBeforeARestartIsNotFreshAfterIt(t *testing.T) {
 	}
 }
 
-func TestWhatALineDoesToWhatIsKept(t *testing.T) {
+func TestEffectOfEachLineOnCachedAnswers(t *testing.T) {
 	for _, row := range []struct {
 		name, line    string
 		begun         bool
@@ -162,7 +162,7 @@ func TestWhatALineDoesToWhatIsKept(t *testing.T) {
 	}
 }
 
-func TestNonsenseEndsAStream(t *testing.T) {
+func TestAnInvalidLineEndsAStream(t *testing.T) {
 	for _, row := range []struct {
 		text  string
 		begun bool
@@ -205,7 +205,7 @@ func TestAStreamWithoutAHeartbeatIsLostAfterThreeSeconds(t *testing.T) {
 	}
 }
 
-func TestAnAnswerStandsInForAGateThatIsGoneOnlySoLong(t *testing.T) {
+func TestACachedAnswerReplacesAGateThatIsDownForALimitedTime(t *testing.T) {
 	m := staged(t)
 	keep(m, lookAt(m, "alice"), keptHeader("e1", 10, "v1", time.Minute, 0))
 	m.shared.aliveAt = now() - 59*time.Second
@@ -218,7 +218,7 @@ func TestAnAnswerStandsInForAGateThatIsGoneOnlySoLong(t *testing.T) {
 	}
 }
 
-func TestOneQuestionWithoutAnAnswerIsNoDeadGateWhileItsStreamLives(t *testing.T) {
+func TestOneFailedCallDoesNotMarkTheGateDownWhileItsStreamLives(t *testing.T) {
 	s := staged(t).shared
 	asked(s, true)
 	if s.down {
@@ -240,7 +240,7 @@ func TestOneQuestionWithoutAnAnswerIsNoDeadGateWhileItsStreamLives(t *testing.T)
 	}
 }
 
-func TestARefusalTakesWhatWasKept(t *testing.T) {
+func TestARefusalRemovesTheCachedAnswer(t *testing.T) {
 	m := staged(t)
 	keep(m, lookAt(m, "alice"), keptHeader("e1", 10, "v1", time.Minute, 0))
 	say(t, m.shared, false, `{"epoch":"e2","n":1,"version":"v1"}`)
@@ -265,7 +265,7 @@ func TestAnEarlierAnswerNeverReplacesALaterOne(t *testing.T) {
 	}
 }
 
-func TestNothingIsKeptWhereNoRulesAreKnown(t *testing.T) {
+func TestNothingIsCachedWithoutRules(t *testing.T) {
 	for _, m := range []*Middleware{
 		{shared: emptyShared(100)},
 		{shared: staged(t).shared},
@@ -278,7 +278,7 @@ func TestNothingIsKeptWhereNoRulesAreKnown(t *testing.T) {
 	}
 }
 
-func TestAnAnswerWhoseRulesWereReplacedWhileItWasAskedForIsNotKept(t *testing.T) {
+func TestAnAnswerIsNotCachedIfTheRulesChangedDuringTheCall(t *testing.T) {
 	for _, version := range []string{"v1", "v2"} {
 		m := staged(t)
 		seen := lookAt(m, "alice")

@@ -2,48 +2,48 @@ package gate
 
 import "time"
 
-// An answer that let somebody through. Nothing in it changes while it is kept.
+// An answer that let a request pass. It is never changed while it is cached.
 type answer struct {
 	names  []string
 	values [][]string
 	person *person
-	// Which memory of the gate it came from.
+	// The epoch of the gate that gave it.
 	epoch  string
 	number int64
-	// Until when it needs no asking, as long as the stream lives; 0: it always needs it.
+	// Until when it is used without calling the gate, while the stream is connected; 0: never.
 	freshUntil time.Duration
-	// Until when it would be fresh by itself, and the instant from which on it is never used (0: none).
+	// Until when it would be fresh without a stream, and the instant from which it is never used (0: none).
 	goodUntil  time.Duration
 	neverAfter time.Duration
 	keptAt     time.Duration
 }
 
-// Who an answer is about. All answers about somebody are dropped at once, by being gone.
+// The user of an answer. Setting gone invalidates all answers about the user at once.
 type person struct {
 	key  string
 	gone bool
 }
 
-// Kept answers are in two halves. A young half that is full, or has had its time, becomes the old one; what was old
-// goes, whatever it held; and what is used moves to the young half. So nothing is ever searched for what to throw out.
+// Cached answers are in two halves. When the young half is full, or after a time, it becomes the old one and the
+// previous old one is dropped; an answer that is used moves to the young half. So nothing searches for entries to evict.
 type half struct {
-	// By the class of the request and who asks.
+	// By the class and the credentials of the request.
 	answers map[string]*answer
 	people  map[string]*person
 	bytes   int
 }
 
-// What a kept answer may take on average, most of which is who asks.
+// The average size of a cached answer, most of which is the credentials.
 const averageBytes = 1024
 
-// The one person of all answers without a user: no change is ever about them.
+// The person of all anonymous answers: no change concerns it.
 var nobody = &person{}
 
 func newHalf() half {
 	return half{answers: map[string]*answer{}, people: map[string]*person{}}
 }
 
-// find gives the answer kept for a key, nil if there is none. Here and below shared.mu is held.
+// find returns the cached answer for a key, nil if there is none. Here and below shared.mu is locked.
 func find(s *shared, key string) *answer {
 	kept := s.young.answers[key]
 	if kept != nil && !kept.person.gone {
@@ -84,7 +84,7 @@ func forgetAll(s *shared) {
 	s.young = newHalf()
 }
 
-// personOf gives the one person whom all kept answers about a user share.
+// personOf returns the person that all cached answers about a user share.
 func personOf(s *shared, appID, user string) *person {
 	if user == "" {
 		return nobody
@@ -100,7 +100,7 @@ func personOf(s *shared, appID, user string) *person {
 	return known
 }
 
-// forget drops every answer about one user, and no other.
+// forget drops the answers about one user only.
 func forget(s *shared, appID, user string) {
 	known := personOf(s, appID, user)
 	if known == nobody {

@@ -17,7 +17,7 @@ func keepFor(s *shared, key, user string) {
 	put(s, key, kept)
 }
 
-func TestAChangeDropsEveryAnswerOfItsUserAndNoOther(t *testing.T) {
+func TestAChangeDropsTheAnswersOfItsUserOnly(t *testing.T) {
 	s := emptyShared(100)
 	keepFor(s, "a1", "alice")
 	turn(s)
@@ -42,7 +42,7 @@ func TestAChangeDropsEveryAnswerOfItsUserAndNoOther(t *testing.T) {
 	}
 }
 
-func TestAnAnswerFoundInTheOldHalfIsStillItsUsers(t *testing.T) {
+func TestAnAnswerFoundInTheOldHalfBelongsToItsUser(t *testing.T) {
 	s := emptyShared(100)
 	keepFor(s, "a", "alice")
 	for i := 0; i < 5; i++ {
@@ -57,7 +57,7 @@ func TestAnAnswerFoundInTheOldHalfIsStillItsUsers(t *testing.T) {
 	}
 }
 
-func TestTheTableIsBoundedAndWhatIsUsedStays(t *testing.T) {
+func TestTheTableIsBoundedAndUsedAnswersStay(t *testing.T) {
 	s := emptyShared(1000)
 	keepFor(s, "in use", "alice")
 	for i := 0; i < 10000; i++ {
