@@ -28,7 +28,7 @@ class WebhookEndpoints:
         return [_endpoint(raw) async for raw in self._transport.list_all("/v1/webhook_endpoints")]
 
     async def destinations(self, url: str) -> list[WebhookEndpoint]:
-        """Event destinations with this URL, which get thin events. None if Stripe does not answer."""
+        """Event destinations with this URL, which get thin events. Empty if Stripe does not answer."""
         query = {"include": ["webhook_endpoint.url"], "limit": 100}
         try:
             page = await self._transport.get("/v2/core/event_destinations", query)

@@ -55,5 +55,5 @@ async def test_a_key_that_may_not_list_customers_is_a_problem_of_the_report_and_
     await harness.subscribed("u1", "pro")
     harness.litellm.faults.add(Fault("status", path="/customer/list", status=403, message="not allowed"))
     report = await reconcile(harness.billing, ReconcileOptions(apply=True))
-    assert [problem.startswith("who spends at LiteLLM could not be asked") for problem in report.problems] == [True]
+    assert [problem.startswith("spend at LiteLLM could not be read") for problem in report.problems] == [True]
     assert report.unknown_spenders == []

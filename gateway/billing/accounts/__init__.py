@@ -1,1 +1,1 @@
-"""Whose customers they are: the Stripe account, adoption, signatures, API keys, moving and forgetting users."""
+"""Ownership of customers: the Stripe account, adoption, signatures, API keys, moving and forgetting users."""

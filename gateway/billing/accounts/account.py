@@ -26,7 +26,7 @@ _REMEDY = "put the right key back, or, to start anew in that account, stop the s
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What the store remembers. `account` '': never told, as to a restricted key; `mode` '': not bound yet.
+    """What the store is bound to. `account` '': unknown, as with a restricted key; `mode` '': not bound yet.
 
     `newest` is the customer recorded last, None in a store that has none that is not deleted.
     """
@@ -45,9 +45,9 @@ def mode_of(livemode: bool) -> str:
 
 
 class AccountCheck:
-    """Asked at start, and again until Stripe has answered.
+    """Compares the account of our key with the store: at start, retried until Stripe answers.
 
-    The binding is the one found at start: a customer that was made since then with a wrong key must prove nothing.
+    The binding is the one found at start: a customer created since then with a wrong key proves nothing.
     """
 
     def __init__(self, billing: Billing, bound: Binding) -> None:
@@ -56,10 +56,10 @@ class AccountCheck:
         billing.account = bound.account
 
     async def ask(self) -> None:
-        """Bind the store, or see that it is bound to this account. Afterwards it is known, one way or the other.
+        """Bind the store to the account of our key, or confirm that it is bound to it.
 
         Raises `ConfigError` for a key of another account or mode, or one that Stripe does not know; `UpstreamFailed`
-        if Stripe cannot be asked, and nothing is known.
+        if Stripe does not answer: the result is still unknown then.
         """
         billing, bound = self._billing, self._bound
         mode = mode_of(billing.stripe.livemode)
@@ -92,7 +92,7 @@ class AccountCheck:
             ) from exc
 
     async def _account(self) -> str:
-        """The account's id; '' for a restricted key, which may not be told."""
+        """The account's id; '' for a restricted key, which may not read it."""
         try:
             return await self._billing.stripe.account_id()
         except PermissionDenied:
@@ -117,14 +117,14 @@ class AccountCheck:
 
 
 async def refuse_wrong_account(billing: Billing, problem: str) -> None:
-    """Found out while serving: nobody's tier is touched and nothing is created there; a person must put it right."""
+    """A mismatch found while serving: no tier is changed and nothing is created there until an operator corrects it."""
     billing.wrong_account = True
     message = f"{problem}; until then nothing can be bought, and the next start is refused"
     await open_alert(billing, MISMATCH, "key", message)
 
 
 def event_concern(billing: Billing, event_id: str, livemode: bool, account: str) -> Concern | None:
-    """Why an event is none of ours, None if it is: another mode, or the account of a Connect event."""
+    """Why an event is not ours (another mode, or a Connect account); None if it is."""
     if livemode != billing.stripe.livemode:
         mode = mode_of(livemode)
         message = f"{event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
@@ -136,5 +136,5 @@ def event_concern(billing: Billing, event_id: str, livemode: bool, account: str)
 
 
 def unanswered(exc: UpstreamFailed) -> str:
-    """What /ready says while Stripe has not said whose key it is."""
+    """What /ready reports while the account of the key is unknown."""
     return f"not compared with the store yet: {exc.message}"

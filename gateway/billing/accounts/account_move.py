@@ -1,4 +1,4 @@
-"""Leaving one Stripe account for another, as from a sandbox to live: what the old one gave is forgotten, on purpose."""
+"""Moves the store to another Stripe account, as from a sandbox to live; the old account's data is removed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ALERTS = (
 
 @dataclass(frozen=True, slots=True)
 class AccountMoveResult:
-    """What was, or in a dry run would be, forgotten. `users` lose what the old account gave them."""
+    """What was removed, or would be in a dry run. `users` lose the tiers of the old account."""
 
     bound: Binding
     users: int
@@ -53,8 +53,8 @@ class AccountMoveResult:
 def move_account(tx: Transaction) -> AccountMoveResult:
     """Forget the Stripe account: the next start binds the store to the account of its key.
 
-    Grants, keys, tombstones and LiteLLM ids stay. Whoever had a tier by a subscription is refreshed by the next
-    server: they get what their grants give, or the first tier, and LiteLLM is told.
+    Grants, keys, tombstones and LiteLLM ids stay. Users with a tier by subscription are refreshed at the next
+    start: they get the tier of their grants, or the first one, and LiteLLM is updated.
     """
     bound, affected = binding(tx.conn), forgetting.subscribers(tx.conn)
     forgotten = forgetting.remove_account(tx.conn, _FACTS, _ALERTS)

@@ -1,6 +1,6 @@
-"""Customers that exist at Stripe and not in our store: found again by the metadata that we signed, or by an operator.
+"""Adopts customers that exist at Stripe but not in our store.
 
-Only the signature makes a customer ours by itself; whose an unsigned one is, an operator says (`skpay users adopt`).
+A customer with our signature is adopted automatically; an unsigned one by an operator (`skpay users adopt`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ State = Literal["new", "known", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """An operator says: this customer is that user of the app."""
+    """An operator's statement that this customer is that user of the app."""
 
     customer_id: str
     user_id: str
@@ -49,7 +49,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionResult:
-    """What becomes of a assignment. `why` is of a refused one."""
+    """The result of an assignment. `why` is the reason for refusing it."""
 
     customer_id: str
     user_id: str
@@ -60,11 +60,10 @@ class AdoptionResult:
 async def adopt_unknown(
     billing: Billing, customer_ids: Iterable[str], *, subscribing: Collection[str] = ()
 ) -> dict[str, str]:
-    """Look customers up that events name and nobody knows; who carries our signature is ours from now on.
+    """Look up unknown customers that events name, and adopt those with our signature.
 
-    Others are alerted if they pay for a tier, and are not asked about again for an hour, unless they have just
-    subscribed to something (`subscribing`) or have such an alert. Returns, by customer id, why it could not be found
-    out.
+    Others are alerted if they pay for a tier, and are not looked up again for an hour, unless they have just
+    subscribed to something (`subscribing`) or have such an alert. Returns the failed look-ups: customer id → reason.
     """
     now = billing.now()
     named = list(dict.fromkeys(customer_ids))
@@ -92,7 +91,7 @@ async def adopt_unknown(
 
 
 async def _look_up(billing: Billing, customer_id: str) -> StripeCustomer | str | None:
-    """The customer; None if Stripe has none of this id, a text why it could not be asked."""
+    """The customer; None if Stripe has none of this id; a text if the look-up failed."""
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
             return await billing.stripe.customers.get(customer_id)
@@ -103,7 +102,7 @@ async def _look_up(billing: Billing, customer_id: str) -> StripeCustomer | str |
 
 
 async def _check_foreign(billing: Billing, customer_ids: list[str]) -> dict[str, str]:
-    """Alert those of these customers who pay for a tier; why, of those that Stripe could not be asked about."""
+    """Alert those of these customers that pay for a tier; returns the failed look-ups."""
     try:
         return await unadopted.check_payers(billing, customer_ids)
     except UpstreamFailed as exc:
@@ -123,7 +122,7 @@ def _remember_unknown_customer(billing: Billing, customer_id: str) -> None:
 
 
 async def adopt_signed(billing: Billing, found: Sequence[StripeCustomer]) -> int:
-    """Store those of these customers that carry our signature and ask for their owners' refreshes; how many are new."""
+    """Store those of these customers that we signed, and refresh their owners; returns how many are new."""
     owners = [(each.customer_id, signed_owner(billing.signing_keys, each.metadata)) for each in found]
     ours = [(cid, *owner) for cid, owner in owners if owner is not None and billing.catalog.app(owner[0]) is not None]
     if not ours:
@@ -144,7 +143,7 @@ async def adopt_signed(billing: Billing, found: Sequence[StripeCustomer]) -> int
 
 
 async def adopt_listed(billing: Billing) -> int:
-    """Go through the account's customers, newest first, and adopt what we signed; how many were. `UpstreamFailed`."""
+    """Adopt all customers of the account that we signed; returns how many were new. Raises `UpstreamFailed`."""
     adopted, listed, page = 0, 0, list[StripeCustomer]()
     async for customer in billing.stripe.customers.list_all():
         listed += 1
@@ -153,7 +152,7 @@ async def adopt_listed(billing: Billing) -> int:
             adopted += await adopt_signed(billing, page)
             page.clear()
         if listed >= MAX_LISTED:
-            # The others are adopted one by one, by their next event.
+            # The others are adopted by their next event.
             log.warning("adoption_stopped", extra=fields(customers=listed))
             break
     adopted += await adopt_signed(billing, page)
@@ -164,9 +163,9 @@ async def adopt_listed(billing: Billing) -> int:
 async def adopt_assigned(
     billing: Billing, app_id: str, assignments: Sequence[Assignment], *, apply: bool
 ) -> list[AdoptionResult]:
-    """Judge an operator's assignments, in their order; with `apply`, sign those that hold at Stripe and store them.
+    """Check an operator's assignments, in their order; with `apply`, sign the valid ones at Stripe and store them.
 
-    Repeating it changes nothing. Raises `NotFound` for the app, `UpstreamFailed`; what was applied before stays.
+    Idempotent. Raises `NotFound` for the app, `UpstreamFailed`; what was applied before stays.
     """
     billing.app(app_id)
     if billing.wrong_account:

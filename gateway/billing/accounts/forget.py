@@ -1,4 +1,4 @@
-"""Forgetting a person everywhere, and letting old payloads go."""
+"""Forgets a user everywhere, and purges old payloads."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ BODIES_KEPT_SECONDS = 35 * 86_400
 """Longer than the 30 days for which Stripe's API has an event, and than the 28 of a month's dispute about it."""
 PURGE_BATCH = 500
 SESSIONS_LAST_SECONDS = 3600
-"""For so long a session of somebody forgotten may still be open: being seen with it does not bring them back."""
+"""A login of a forgotten user may stay valid for this long; using it does not create the user anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What there is of one person, by kind."""
+    """What exists of one user, by kind."""
 
     subscriptions: tuple[str, ...]
     customers: tuple[str, ...]
@@ -42,7 +42,7 @@ class Traces:
 
 
 async def traces(billing: Billing, app_id: str, user_id: str) -> Traces:
-    """What forgetting this user would end and delete. Changes nothing. Raises `NotFound` (app), `UpstreamFailed`."""
+    """What forgetting this user would cancel and delete. Changes nothing. Raises `NotFound` (app), `UpstreamFailed`."""
     app = billing.app(app_id)
     check_user_id(user_id)
     known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
@@ -53,10 +53,10 @@ async def traces(billing: Billing, app_id: str, user_id: str) -> Traces:
 
 
 async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
-    """End the user's subscriptions, delete them at Stripe, here and in LiteLLM, and leave a tombstone.
+    """Cancel the user's subscriptions, delete the user at Stripe, here and in LiteLLM, and leave a tombstone.
 
-    In this order, so that whatever fails can be repeated: nothing is removed here while Stripe could still charge, and
-    the ids at LiteLLM are kept until it has let them go. Raises `NotFound` (app), `UpstreamFailed`.
+    The order makes it repeatable after a failure: nothing is removed here while Stripe could still charge, and the ids
+    at LiteLLM are kept until it has deleted them. Raises `NotFound` (app), `UpstreamFailed`.
     """
     app = billing.app(app_id)
     check_user_id(user_id)
@@ -75,12 +75,12 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
 
 
 async def _running(billing: Billing, known: list[Customer]) -> list[str]:
-    held = (await fetch_holdings(billing, known)).subscriptions
-    return [each.subscription_id for each in held if not each.has_ended]
+    subscriptions = (await fetch_holdings(billing, known)).subscriptions
+    return [each.subscription_id for each in subscriptions if not each.has_ended]
 
 
 async def _cancel(billing: Billing, subscription_id: str) -> None:
-    with suppress(StripeNotFound):  # canceled in this very moment
+    with suppress(StripeNotFound):  # canceled in this moment
         await billing.stripe.subscriptions.cancel(subscription_id)
 
 
@@ -107,7 +107,7 @@ def _remove(tx: Transaction, app: App, user_id: str) -> None:
 
 
 def _own_litellm_ids(conn: Connection, app: App, user_id: str) -> dict[str, str]:
-    """Mode → the id under which LiteLLM knows this user and nobody else: one that apps share is left to the others."""
+    """Mode → the user's id at LiteLLM; without ids that several apps share."""
     if app.litellm is not None and app.litellm.shared_users:
         return {}
     return dict(forgetting.litellm_ids_of(conn, app.app_id, user_id))
@@ -115,21 +115,21 @@ def _own_litellm_ids(conn: Connection, app: App, user_id: str) -> dict[str, str]
 
 async def _delete_in_litellm(billing: Billing, own_ids: Mapping[str, str]) -> None:
     if own_ids and billing.litellm is None:
-        raise UpstreamFailed("LITELLM_URL is not set, but LiteLLM was told of this user.", retryable=False)
+        raise UpstreamFailed("LITELLM_URL is not set, but LiteLLM has this user.", retryable=False)
     for mode, own_id in own_ids.items():
         if billing.litellm is not None:
             await billing.litellm.delete_user(mode, own_id)
 
 
 async def purge(billing: Billing) -> int:
-    """Empty the bodies of old events and remove old notices that were taken; how many were looked at."""
-    before, looked_at = billing.now() - BODIES_KEPT_SECONDS, 0
+    """Empty the bodies of old events and remove old delivered notices; returns how many rows were examined."""
+    before, examined = billing.now() - BODIES_KEPT_SECONDS, 0
     after: tuple[int, str] | None = (0, "")
     while after is not None:
         after = await billing.store.write(
             partial(forgetting.empty_events, received_before=before, after=after, limit=PURGE_BATCH)
         )
-        looked_at += PURGE_BATCH if after is not None else 0
+        examined += PURGE_BATCH if after is not None else 0
     while removed := await billing.store.write(lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)):
-        looked_at += removed
-    return looked_at
+        examined += removed
+    return examined

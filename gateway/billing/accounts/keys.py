@@ -1,4 +1,4 @@
-"""API keys of apps and of users: shown once, kept as a hash. Several are valid at once while one is replaced."""
+"""API keys of apps and users: shown once, stored as a hash. Several may be valid at once, for rotation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shown_key(key: Key) -> dict[str, object]:
 def check_app_key(billing: Billing, app_id: str, text: str) -> None:
     """Return if `text` is a key of this app. Compared in constant time. Raises `NotAuthenticated`.
 
-    An unknown app is refused in the same words: who has no key learns nothing about which apps there are.
+    An unknown app gets the same message, so that the answer does not reveal which apps exist.
     """
     presented = key_hash(text)
     matched = False

@@ -1,4 +1,4 @@
-"""A user has another id in the app now: customer, keys, grants, tier and limits go to the new id."""
+"""Moves a user to another id of the same app: customers, keys, grants, tier and limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OF_A_USER = ("refresh_failing", "checkout_refused", "portal_refused", "currency
 
 @dataclass(frozen=True, slots=True)
 class UserMoveResult:
-    """What the new id has now."""
+    """What the new id has after the move."""
 
     tier: str
     customers: tuple[str, ...]
@@ -40,9 +40,9 @@ class UserMoveResult:
 
 
 async def move(billing: Billing, app_id: str, from_user_id: str, to_user_id: str) -> UserMoveResult:
-    """Give everything of one user to another id of the same app. The new id has the tier at once.
+    """Move everything of one user to another id of the same app. The new id has the tier at once.
 
-    If it fails half way, run it again. LiteLLM renames nobody: the new id gets the tier's limits, the old one those of
+    Repeatable after a failure. LiteLLM cannot rename users: the new id gets the tier's limits, the old one those of
     the first tier. Raises `NotFound`, `InvalidInput`, `Conflict` when both pay, `UpstreamFailed`.
     """
     app = billing.app(app_id)
@@ -85,7 +85,7 @@ async def _customers(billing: Billing, app_id: str, user_id: str) -> list[Custom
 
 
 async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[Customer]) -> None:
-    """Say at Stripe whose the customers are from now on, so that a lost database is restored that way."""
+    """Sign the customers at Stripe for the new id, so that a lost database is rebuilt with it."""
     metadata = signed_metadata(billing.signing_keys, app_id, to_user_id)
     for customer in known:
         try:

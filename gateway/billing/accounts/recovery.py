@@ -1,4 +1,4 @@
-"""After a database was restored, or lost: nothing old is carried out, and Stripe is asked about everybody again."""
+"""After a database was restored or lost: pending jobs are dropped, and every user is refreshed from Stripe."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gateway.store import alerts, customers, forgetting, instance, refreshes
 log = logging.getLogger(__name__)
 
 RECOVERY = "recovery"
-"""In `instance`: why Stripe must be asked about everybody ("restored", "empty"), or "done"."""
+"""In `instance`: why every user must be refreshed ("restored", "empty"), or "done"."""
 POLL_SECONDS = 0.5
 
 _VOID = (
     text("DELETE FROM provisioning"),
     text("DELETE FROM notices WHERE state <> 'done'"),
-    # LiteLLM holds what was written after the backup was made: everybody's limits are written anew.
+    # LiteLLM has values from after the backup: all limits are written anew.
     text("UPDATE litellm_ids SET digest = ''"),
     text("DELETE FROM alerts WHERE kind = 'refresh_failing'"),
     text("UPDATE checkouts SET open = false, session_id = NULL, url = NULL, expires_at = NULL"),
@@ -37,17 +37,17 @@ def mark_restored(tx: Transaction) -> int:
     """
     for statement in _VOID:
         tx.conn.execute(statement)
-    everybody = forgetting.subscribers(tx.conn)
-    for app_id, user_id in everybody:
+    users = forgetting.subscribers(tx.conn)
+    for app_id, user_id in users:
         tx.want_refresh(app_id, user_id)
     instance.put(tx.conn, RECOVERY, "restored")
-    return len(everybody)
+    return len(users)
 
 
 def begin_recovery(conn: Connection) -> str:
-    """Why Stripe must be asked about everybody before we are ready; '' if it need not be.
+    """Why every user must be refreshed before we are ready; '' if that is not needed.
 
-    A store that never asked and has no customer may be the successor of one that was lost.
+    A new store without customers may replace one that was lost.
     """
     found = instance.get(conn, RECOVERY)
     if found is None:
@@ -57,9 +57,9 @@ def begin_recovery(conn: Connection) -> str:
 
 
 async def recover(billing: Billing) -> None:
-    """Adopt whom we signed, and return once everybody was looked up at Stripe. Raises `UpstreamFailed`.
+    """Adopt all customers that we signed, and return once every user was refreshed. Raises `UpstreamFailed`.
 
-    A user whom Stripe refuses to tell of has an alert, keeps the tier they had, and holds nobody else up.
+    A user whose refresh Stripe refuses has an alert, keeps the tier, and does not delay the others.
     """
     adopted = await adopt_listed(billing)
     wanted = await billing.store.read(refreshes.waiting)
@@ -76,7 +76,7 @@ def _end_recovery(tx: Transaction) -> None:
 
 
 def _unsettled(conn: Connection, at_first: Mapping[tuple[str, str], tuple[int, int]]) -> bool:
-    """Whether somebody who waited `at_first`, as (wanted, done), was not looked up since; who waits anew was."""
+    """Whether a user who waited `at_first`, as (wanted, done), has not been refreshed since."""
     given_up = {each.subject for each in alerts.live(conn) if each.kind == "refresh_failing"}
     return any(
         user in at_first and done < at_first[user][0] and f"{user[0]}/{user[1]}" not in given_up

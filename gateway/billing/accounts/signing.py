@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 SIGNED_WITH = "signed_with"
 _PAGE = 100
 _PER_SECOND = 5
-"""Far below Stripe's limit: nobody waits for it, and each write makes Stripe send an event."""
+"""Far below Stripe's limit: it is not urgent, and each write makes Stripe send an event."""
 
 
 async def sign_customers(billing: Billing) -> int:
-    """Sign every customer we know with the newest key, unless that was done already; how many were signed.
+    """Sign every known customer with the newest key, unless that was done already; returns how many were signed.
 
-    Needed once after an update from a version that did not sign, and after ADMIN_TOKEN was rolled. A kill in between
-    goes on where it stopped. Raises `UpstreamFailed`.
+    Needed once after an update from a version that did not sign, and after ADMIN_TOKEN was rolled. After a restart it
+    continues where it stopped. Raises `UpstreamFailed`.
     """
     fingerprint = hashlib.sha256(billing.signing_keys[0]).hexdigest()[:16]
-    told = (await billing.store.read(lambda conn: instance.get(conn, SIGNED_WITH)) or "").partition(" ")
-    after = told[2] if told[0] == fingerprint else ""
-    if told[0] == fingerprint and not after:
+    state = (await billing.store.read(lambda conn: instance.get(conn, SIGNED_WITH)) or "").partition(" ")
+    after = state[2] if state[0] == fingerprint else ""
+    if state[0] == fingerprint and not after:
         return 0
     pace, signed = RateLimiter(_PER_SECOND), 0
     while page := await billing.store.read(partial(customers.page, after=after, limit=_PAGE)):
@@ -52,7 +52,7 @@ async def _sign(billing: Billing, customer: customers.Customer) -> bool:
     try:
         await billing.stripe.customers.set_metadata(customer.customer_id, metadata)
     except StripeNotFound:
-        return False  # deleted there: nothing will ever have to be found again
+        return False  # deleted at Stripe: it never has to be found again
     return True
 
 

@@ -1,7 +1,7 @@
-"""Customers at Stripe who pay for a tier and belong to no user of ours, such as buyers by a Payment Link.
+"""Customers at Stripe that pay for a tier and belong to no user of ours, such as buyers by a Payment Link.
 
-They are alerted and never adopted by themselves: `client_reference_id` and an e-mail are what a buyer's browser said,
-and prove no identity.
+They are alerted and never adopted automatically: `client_reference_id` and the e-mail address come from the buyer's
+browser and prove no identity.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LOOK_UP_SECONDS = 10
 
 
 async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[str, str]:
-    """Ask Stripe what these unknown customers pay for; open an alert for each that pays for a tier, resolve the others.
+    """Check what these unknown customers pay for; open an alert for each that pays for a tier, resolve the others.
 
-    Returns, by customer id, why Stripe could not be asked. Raises `UpstreamFailed` if the prices cannot be resolved.
+    Returns the failed look-ups: customer id → reason. Raises `UpstreamFailed` if the prices cannot be resolved.
     """
     wanted = list(customer_ids)
-    if wanted and not billing.prices_resolved:  # or a price of a tier could look like one of something else
+    if wanted and not billing.prices_resolved:  # or a price of a tier would not be recognised
         await resolve_prices(billing)
     at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
     opened: list[Concern] = []
@@ -61,7 +61,7 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
 
 
 async def _running(billing: Billing, customer_id: str) -> list[Subscription]:
-    """What Stripe lists without those that are over; nothing for a customer that it does not know."""
+    """Subscriptions that have not ended; none for a customer that Stripe does not know."""
     try:
         return await billing.stripe.subscriptions.of_customer(customer_id, with_ended=False)
     except StripeNotFound:

@@ -1,1 +1,1 @@
-"""Selling: prices, checkout sessions, the customer portal, customers at Stripe."""
+"""Selling tiers: prices, checkout sessions, the customer portal, customers at Stripe."""

@@ -1,4 +1,4 @@
-"""Selling a tier: one open checkout session per (app, user), and the portal for whoever has a subscription already."""
+"""Checkout: one open session per (app, user), and the portal for users who already have a subscription."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from gateway.tiers.model import Subscription
 from gateway.user_ids import check_user_id
 
 REUSE_AT_LEAST_SECONDS = 300
-"""A session with less time left than this is replaced: nobody should lose their form while filling it in."""
+"""A session that expires sooner is replaced, so that it does not expire while the buyer fills in the form."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutLink:
-    """Where to send the person: a checkout page, or the portal (`kind`) if they have a subscription already."""
+    """Where to send the buyer: a checkout page, or the portal (`kind`) if they already have a subscription."""
 
     url: str
     kind: Literal["checkout", "portal"]
@@ -55,9 +55,9 @@ async def open_checkout(
     *,
     success_url: str | None = None,
 ) -> CheckoutLink:
-    """A link to buy `tier_id`. Asking again for the same returns the same session; for another, the old one is expired.
+    """A link to buy `tier_id`. Repeating the call returns the same session; another tier or price expires the old one.
 
-    `success_url` is where Stripe sends the person then; None: where apps.json says.
+    `success_url` is where Stripe redirects after the payment; None: the one in apps.json.
 
     Raises `NotFound` (app, tier), `InvalidInput` (not for sale, no or several such prices), `Conflict` (not at Stripe),
     `UpstreamFailed`, `StoreUnavailable`.
@@ -90,16 +90,16 @@ async def _checkout(
         )
         if link is not None:
             return link
-        # Paid a moment ago: the subscription is on its way to us.
+        # Paid a moment ago: Stripe does not list the subscription yet.
         return CheckoutLink(await portal_url(billing, app, user_id, customer_id=customer_id), "portal")
 
 
 async def running_subscription(billing: Billing, app: App, user_id: str, holdings: Holdings) -> Subscription | None:
-    """The newest subscription to a tier that is not over. One whose first payment never came does not count."""
+    """The newest subscription to a tier that has not ended. One whose first payment is missing does not count."""
     live = [each for each in holdings.subscriptions if not each.has_ended and each.status != "incomplete"]
     if not live:
         return None
-    if not billing.prices_resolved:  # or a subscription to a tier could look like one to something else
+    if not billing.prices_resolved:  # or a subscription to a tier would not be recognised
         await resolve_prices(billing)
     good = await billing.store.read(lambda conn: last_good.of_user(conn, app.app_id, user_id))
     known, invoices = billing.known_tiers(app.app_id), holdings.invoices
@@ -119,7 +119,7 @@ async def _open_session(
         each.customer_id for each in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
     }
     for session in await sessions_to_settle(billing, last, customer_id) if last is not None else ():
-        if session.customer_id not in living:  # nobody can pay for a customer that was deleted
+        if session.customer_id not in living:  # a deleted customer cannot pay
             await expire_of_deleted(billing, session)
             continue
         if session.is_open and last is not None and _is_reusable(session, last, purchase, billing.now()):
@@ -135,7 +135,7 @@ async def _open_session(
 
 
 async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
-    """A new session, recorded before and after Stripe makes it, so that a lost answer leaves a trace."""
+    """A new session, recorded before and after Stripe creates it, so that a lost answer can be recovered."""
     now, app_id, user_id = billing.now(), purchase.app.app_id, purchase.user_id
     begun = await billing.store.write(
         lambda conn: checkouts.begin(conn, app_id, user_id, purchase.tier.tier_id, purchase.price.price_id, now)
@@ -158,16 +158,16 @@ def _is_reusable(session: CheckoutSession, last: Checkout, purchase: Purchase, n
 
 
 async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
-    """Expire the open session of this user, if there is one, so that nobody can pay for it any more.
+    """Expire the open session of this user, if there is one.
 
-    Call it under the user's lock. Raises `Conflict` if it is paid in this very moment, `UpstreamFailed`.
+    Call it under the user's lock. Raises `Conflict` if it is being paid in this moment, `UpstreamFailed`.
     """
     last = await billing.store.read(lambda conn: checkouts.get(conn, app_id, user_id))
     if last is None:
         return
     known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
     living = [each.customer_id for each in known]
-    # A session whose answer was lost is looked for at each customer.
+    # A session whose answer was lost is searched for at each customer.
     for customer_id in living if last.session_id is None else [""]:
         for session in await sessions_to_settle(billing, last, customer_id):
             if session.customer_id not in living:
@@ -178,33 +178,32 @@ async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
 
 
 async def expire_withdrawn(billing: Billing) -> int:
-    """Take back every open session for what an edit took from sale, so that nobody pays for it any more; how many.
+    """Expire every open session for a price that apps.json no longer sells; returns how many.
 
-    Call it once the prices are resolved. A session that was paid in this very moment is a purchase like any other. One
-    that Stripe refuses to take back is alerted, and keeps no other on sale. Raises `UpstreamFailed` for what may be
-    well a moment later.
+    Call it once the prices are resolved. A session that is paid in this moment counts as a purchase. A refusal to
+    expire one is alerted and does not stop the others. Raises `UpstreamFailed` for transient failures.
     """
-    taken = 0
+    expired = 0
     for checkout in await billing.store.read(lambda conn: checkouts.live(conn, billing.now())):
         if checkout.session_id is None or _on_sale(billing, checkout):
             continue
         try:
             async with alert_refusals(billing, "checkout_refused", f"{checkout.app_id}/{checkout.user_id}"):
-                taken += await _take_back(billing, checkout, checkout.session_id)
+                expired += await _expire_one(billing, checkout, checkout.session_id)
         except UpstreamFailed as exc:
             if exc.retryable:
                 raise
-    return taken
+    return expired
 
 
-async def _take_back(billing: Billing, checkout: Checkout, session_id: str) -> bool:
-    """False where it was paid in this very moment."""
+async def _expire_one(billing: Billing, checkout: Checkout, session_id: str) -> bool:
+    """False if it was paid in this moment."""
     app_id, user_id = checkout.app_id, checkout.user_id
     async with billing.lock(app_id, user_id):
         try:
             unpaid = await billing.stripe.checkout_sessions.expire(session_id)
         except StripeNotFound:
-            unpaid = True  # Stripe does not know it any more: nobody can pay it
+            unpaid = True  # Stripe no longer has it: it cannot be paid
         if unpaid:
             await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
         else:

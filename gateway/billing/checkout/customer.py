@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: str | None) -> str:
     """The customer id of this user, created at Stripe if there is none yet. Raises `UpstreamFailed`.
 
-    Repeating it after a lost answer finds the same customer: the idempotency key is made of who it is for.
+    Idempotent, also after a lost answer: the idempotency key is derived from app and user.
     """
     for known in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id)):
         if not await billing.stripe.customers.is_deleted(known.customer_id):
@@ -40,11 +40,11 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 
 
 async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer:
-    # A deleted customer is followed by a new one: the count of all there ever were is part of the key.
+    # A deleted customer is replaced by a new one, so the key includes how many the user has ever had.
     ever = await billing.store.read(lambda conn: customers.count_ever(conn, app_id, user_id))
-    # Somebody who was forgotten and comes back must not be answered the customer that was deleted.
+    # A forgotten user who comes back must not get the replayed answer with the deleted customer.
     forgotten_at = await billing.store.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
-    # Nothing but the identity: Stripe refuses a key with other parameters than at its first use.
+    # Only the identity: Stripe refuses an idempotency key with other parameters than at its first use.
     metadata = signed_metadata(billing.signing_keys, app_id, user_id)
     since = [] if forgotten_at is None else [f"since {forgotten_at}"]
     created_since = max(billing.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
@@ -59,13 +59,13 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer
     created = await create_once(create, key_parts, find_leftover)
     if await billing.store.read(lambda conn: customers.owner(conn, created.customer_id)) is None:
         return created
-    # The answer of an hour ago, whose customer was moved to another user meanwhile.
+    # A replayed answer, whose customer was moved to another user meanwhile.
     key_parts += (f"after {created.customer_id}",)
     return await create_once(create, key_parts, find_leftover)
 
 
 async def _leftover(billing: Billing, app_id: str, user_id: str, created_since: int) -> StripeCustomer | None:
-    """The oldest customer since then that carries our signature for this user and is not stored yet."""
+    """The oldest customer since then that we signed for this user and that is not stored yet."""
     oldest: StripeCustomer | None = None
     async for found in billing.stripe.customers.list_all(created_since):
         if signed_owner(billing.signing_keys, found.metadata) == (app_id, user_id):
@@ -77,7 +77,7 @@ async def _leftover(billing: Billing, app_id: str, user_id: str, created_since: 
 
 
 async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
-    """Stripe's receipts go there; without it Checkout asks the person, so a refusal stops nobody."""
+    """For Stripe's receipts. A failure is only logged: without an address Checkout asks for one."""
     try:
         await billing.stripe.customers.set_email(customer_id, email)
     except UpstreamFailed as exc:
@@ -85,5 +85,5 @@ async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
 
 
 async def mark_deleted(billing: Billing, customer_id: str) -> None:
-    """Never use this customer again."""
+    """Record that this customer was deleted at Stripe; it is not used any more."""
     await billing.store.write(lambda conn: customers.mark_deleted(conn, customer_id, billing.now()))

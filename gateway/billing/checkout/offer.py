@@ -1,4 +1,4 @@
-"""What the buyer's page shows: the tiers for sale, their prices as Stripe has them, and where the person stands."""
+"""What the buyer's page shows: the tiers for sale, their prices as Stripe has them, and the user's current tier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.store import customers, refreshes
 
 
 async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
-    """Everything on the page for one person. Internal tiers are never shown. Raises `NotFound`."""
+    """Everything on the page for one user. Internal tiers are never shown. Raises `NotFound`."""
     app = billing.app(app_id)
     now = await status(billing, app_id, user_id)
     known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
@@ -30,9 +30,9 @@ async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object
 
 
 async def change(billing: Billing, app: App, user_id: str, tier_id: str) -> dict[str, object]:
-    """Whether the person has the tier that they chose at Stripe, or will have it at a time that is known (`pending`).
+    """Whether the user has the tier that they chose at Stripe, or will have it at a known time (`pending`).
 
-    Asks Stripe for news of them unless that is under way. Raises `StoreUnavailable`.
+    Otherwise a refresh is scheduled, unless one is under way. Raises `StoreUnavailable`.
     """
     now = await status(billing, app.app_id, user_id)
     chosen, current = app.tier(tier_id) or app.default_tier, app.tier(str(now["tier"])) or app.default_tier
@@ -51,7 +51,7 @@ async def change(billing: Billing, app: App, user_id: str, tier_id: str) -> dict
 
 
 async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
-    """Look at Stripe now, once: a refresh that is due, or waits after a failure, is left alone."""
+    """Schedule a refresh now; one that is due already, or waits for a retry, is left unchanged."""
 
     def job(tx: Transaction) -> None:
         before = refreshes.of_user(tx.conn, app_id, user_id)
@@ -88,6 +88,6 @@ def _tier(billing: Billing, tier: Tier) -> dict[str, object]:
 
 
 def _declared(tier: Tier) -> dict[str, object]:
-    """The limits that apps.json states, null for what it calls unlimited: nothing else is promised to a buyer."""
+    """The limits that apps.json declares, null for unlimited. Defaults are not shown to buyers."""
     stated = tier.declared_limits | ({"budget_duration"} if "max_budget" in tier.declared_limits else set())
     return {name: value for name, value in limits(tier).items() if name in stated}

@@ -1,4 +1,4 @@
-"""The Stripe portal of one app: its own configuration, so nobody sees another app's plans, and links into it."""
+"""The Stripe portal: a configuration for each app, so that it shows only that app's plans, and links into it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.tiers.model import Subscription
 
 
 async def open_portal(billing: Billing, app: App, user_id: str) -> str:
-    """The portal for a person who asks for it. Raises as `portal_url`; the alert for a refusal is opened here."""
+    """The portal for a user who asks for it. Raises as `portal_url`; a refusal opens an alert."""
     async with alert_refusals_to_buyer(billing, "portal_refused", f"{app.app_id}/{user_id}"):
         return await portal_url(billing, app, user_id)
 
@@ -38,8 +38,8 @@ async def portal_url(
 ) -> str:
     """A short-lived URL of the portal; never logged. Raises `NotFound` (`no_customer`) before the first checkout.
 
-    `customer_id` is whose portal it is, where a user has several customers; else the one the tier comes from.
-    `success_url` is where they come to after confirming `change`; None: where apps.json says.
+    `customer_id` selects one of several customers of the user; None: the one that the tier comes from.
+    `success_url` is where Stripe redirects after `change` is confirmed; None: the one in apps.json.
     """
     owner = customer_id or await _customer(billing, app, user_id)
 
@@ -70,9 +70,9 @@ async def _customer(billing: Billing, app: App, user_id: str) -> str:
 
 
 def change_to(subscription: Subscription, price_id: str) -> PlanChange | None:
-    """The change of plan that the portal can confirm, or None where only the whole portal helps.
+    """The change of plan that the portal can confirm in one step; None: the user changes it in the whole portal.
 
-    Stripe confirms changes of subscriptions with one item that is in good standing.
+    Stripe confirms changes only of active or trialing subscriptions with one item.
     """
     if subscription.status not in ("active", "trialing") or len(subscription.items) != 1:
         return None
@@ -102,15 +102,15 @@ def _key(app_id: str) -> str:
 
 
 async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchanged_too: bool = False) -> str:
-    """The id of this app's portal configuration; made or brought up to date when what it should say has changed."""
-    # "" is nobody's user id: one for all users of the app, or two at once would make two.
+    """The id of this app's portal configuration, created or updated at Stripe if its content has changed."""
+    # "" is no valid user id: one lock for all users of the app, or two requests at once would create two.
     async with billing.lock(app.app_id, ""):
         wanted = configuration(app, await _offered(billing, app))
         digest = wanted.digest
         kept_id, kept_digest = await billing.store.read(lambda conn: kept_configuration(conn, app.app_id))
         if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
             return kept_id
-        # The last one is part of the key: a configuration that follows it is not answered the one before it.
+        # The key includes the former id, so that a replacement does not get the replayed answer with that id.
         key_parts = ("portal configuration", app.app_id, digest, kept_id)
         made_id = await _write(billing, "" if made_anew else kept_id, wanted, key_parts)
 
@@ -122,7 +122,7 @@ async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchang
 
 
 async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
-    """The prices for sale that Stripe has. One that is missing has its alert, and keeps nobody from canceling."""
+    """The prices for sale that Stripe has. A missing price has its alert and is left out, so that the portal opens."""
     found: list[ResolvedPrice] = []
     for tier in app.tiers:
         for price in tier.prices if tier.for_sale else ():

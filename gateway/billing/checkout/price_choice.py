@@ -1,4 +1,4 @@
-"""Which of a tier's prices somebody means, and what each of them is: amount, currency, interval and count."""
+"""Chooses one of a tier's prices by price id, lookup key, interval, currency or amount."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gateway.stripe.prices import ResolvedPrice
 
 @dataclass(frozen=True, slots=True)
 class PriceChoice:
-    """What a caller says about the price; None is any. `price` is a `key` of the offer, a lookup key or a price id.
+    """What a caller specifies of the price; None is any. `price` is a `key` of the offer, a lookup key or a price id.
 
-    `unit_amount` is what the person was shown, who buys it at that or not at all.
+    `unit_amount` is the amount that the buyer was shown; another amount is refused.
     """
 
     price: str | None = None
@@ -29,10 +29,9 @@ class PriceChoice:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A price as it is shown: Stripe's own figures where they are known, for they are what will be charged.
+    """A price as it is shown: Stripe's figures where they are known, because those are charged.
 
-    `key` names exactly this price: its id at Stripe, which never changes its amount, or until it is known the name
-    that apps.json gives it.
+    `key` names exactly this price: its id at Stripe, whose amount never changes, or until that is known its lookup key.
     """
 
     key: str
@@ -53,7 +52,7 @@ class Offered:
 
 
 def offered(price: Price, resolved: ResolvedPrice | None) -> Offered:
-    """The price as Stripe has it, else as apps.json says it."""
+    """The price as Stripe has it, else as apps.json declares it."""
     if resolved is not None:
         return Offered(
             resolved.price_id, resolved.unit_amount, resolved.currency, resolved.interval, resolved.interval_count
@@ -64,10 +63,10 @@ def offered(price: Price, resolved: ResolvedPrice | None) -> Offered:
 
 
 async def choose(billing: Billing, app: App, tier: Tier, choice: PriceChoice) -> Price:
-    """The one price of the tier that fits `choice`; the first one if it says nothing.
+    """The one price of the tier that fits `choice`; the first one for an empty choice.
 
-    Raises `InvalidInput` if none fits, or more than one; `Conflict` (`price_changed`) for a key of this tier's that is
-    sold no more, or is not what was shown; `UpstreamFailed` if Stripe must be asked and cannot be.
+    Raises `InvalidInput` if none fits, or more than one; `Conflict` (`price_changed`) for a key of this tier
+    that is no longer sold, or has another amount than was shown; `UpstreamFailed` if Stripe does not answer.
     """
     if not tier.for_sale:
         raise InvalidInput(f"The tier {tier.tier_id!r} is not for sale.", code="tier_not_for_sale")
@@ -97,11 +96,11 @@ def check_unchanged(tier: Tier, choice: PriceChoice, resolved: ResolvedPrice) ->
 
 
 def _changed(tier: Tier) -> Conflict:
-    return Conflict(f"The price of {tier.name} has changed. Look at it again before you buy.", code="price_changed")
+    return Conflict(f"The price of {tier.name} has changed. Check the new price before you buy.", code="price_changed")
 
 
 async def _known(billing: Billing, app: App, tier: Tier, price: Price) -> Offered:
-    """As `offered`; Stripe is asked where nobody has yet."""
+    """As `offered`; resolved at Stripe if it has not been yet."""
     resolved = billing.resolved_prices.get(price)
     if resolved is None:
         try:

@@ -1,4 +1,4 @@
-"""Which Stripe price belongs to which tier: lookup keys are resolved at Stripe and what they resolved to is kept."""
+"""Which Stripe price belongs to which tier: lookup keys are resolved at Stripe, and every resolved id is stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def load_known_prices(billing: Billing) -> None:
         if price.price_id:
             known[app.app_id][price.price_id] = tier.tier_id
     for app_id, learned in billing.known_prices.items():
-        if app_id in known:  # what was learned while we read the store
+        if app_id in known:  # added while we read the store
             known[app_id] = {**learned, **known[app_id]}
     billing.known_prices = known
 
@@ -42,9 +42,9 @@ def add_known_prices(billing: Billing, app_id: str, learned: Mapping[str, str]) 
 
 
 async def resolve_prices(billing: Billing) -> None:
-    """Ask Stripe for every price of the catalog, keep their ids, and alert on what is missing or differs.
+    """Resolve every price of the catalog at Stripe, store the ids, and alert on prices that are missing or differ.
 
-    Raises `UpstreamFailed` when Stripe cannot be asked; nothing is lost then, a checkout asks again.
+    Raises `UpstreamFailed` when Stripe does not answer; a checkout then resolves its price itself.
     """
     right: set[tuple[str, str]] = set()
     catalog = billing.catalog
@@ -57,12 +57,12 @@ async def resolve_prices(billing: Billing) -> None:
     subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
 
     def conclude(tx: Transaction) -> None:
-        # A price that was unknown may be a tier's now, or one of `other_prices`: an edit, or Stripe's answer, named it.
+        # A price that was unknown may belong to a tier or to `other_prices` now.
         for concern in ("unknown_price", "duplicate_subscription"):
             for app_id, user_id in entitlements.with_concern(tx.conn, concern):
                 tx.want_refresh(app_id, user_id)
         raised = [(each.kind, each.subject) for each in alerts.live(tx.conn) if each.kind in (MISSING, DIFFERS)]
-        # A price that apps.json does not name any more is nobody's concern.
+        # The alert of a price that apps.json no longer names is resolved.
         tx.resolve_alerts(each for each in raised if each in right or each[1] not in subjects)
 
     await billing.write(conclude)
@@ -71,7 +71,7 @@ async def resolve_prices(billing: Billing) -> None:
 def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
     """App id → product id → tier id, where every price of the product that apps.json names is that one tier's.
 
-    What still tells the tier of an old price after its lookup key has moved on and the database was lost (T15).
+    So the tier of an old price is known after its lookup key was moved and the database was lost (T15).
     """
     owners: dict[str, set[tuple[str, str]]] = {}
     for app, tier, price in billing.catalog.prices():
@@ -86,7 +86,7 @@ def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
 
 
 async def _check_price(billing: Billing, app: App, tier: Tier, price: Price) -> set[tuple[str, str]]:
-    """Raise what is wrong with a price; returns the alerts, as (kind, subject), that have no cause any more."""
+    """Open alerts for what is wrong with a price; returns the alerts, as (kind, subject), to resolve."""
     subject = price_name(app, tier, price)
     try:
         resolved = await resolve(billing, app, tier, price)
@@ -105,7 +105,7 @@ async def _check_price(billing: Billing, app: App, tier: Tier, price: Price) -> 
 
 
 def differences(price: Price, resolved: ResolvedPrice) -> list[str]:
-    """Where apps.json says another price than Stripe has; a line for each. An interval alone is one of them."""
+    """Where apps.json declares another price than Stripe has; a line for each. An interval without a count means 1."""
     interval_count = price.interval_count or (1 if price.interval else None)
     return [
         f"{name} is {found!r} at Stripe, {wanted!r} in apps.json"
@@ -125,7 +125,7 @@ def price_name(app: App, tier: Tier, price: Price) -> str:
 
 
 async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> ResolvedPrice:
-    """This price at Stripe now; its id is kept for ever as one of this tier.
+    """This price at Stripe now; its id is stored for good as one of this tier.
 
     Raises `Conflict` if Stripe has no such price, with an alert for the operator; `UpstreamFailed`.
     """
@@ -142,14 +142,14 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
         prices.record(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
 
     await billing.store.write(remember)
-    # At once: who pays a checkout opened with this price must not find it unknown after its lookup key has moved on.
+    # At once: a checkout opened with this price may be paid after its lookup key has moved.
     add_known_prices(billing, app.app_id, {resolved.price_id: tier.tier_id})
     billing.resolved_prices[price] = resolved
     return resolved
 
 
 def _missing(app: App, tier: Tier, price: Price) -> Conflict:
-    """What the buyer reads, and as its detail what the operator does."""
+    """With a message for the buyer, and a detail for the operator."""
     name = price.lookup_key or price.price_id
     return Conflict(
         f"{tier.name} is not for sale right now.",

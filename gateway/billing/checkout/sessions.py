@@ -1,4 +1,4 @@
-"""Checkout sessions at Stripe: create and expire them, and find out what became of the last one."""
+"""Creates and expires checkout sessions, and finds out whether the last one was paid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.stripe.prices import ResolvedPrice
 from gateway.tiers.model import Subscription
 
 ARRIVES_WITHIN_SECONDS = 3600
-"""A session can be paid until it expires; the subscription is listed at once, or as soon as Stripe is well again."""
+"""A session can be paid until it expires; its subscription is listed at once, or after an outage of Stripe."""
 DELAYED_SECONDS = 14 * 86_400
 """The slowest delayed payment methods take this long."""
 _EVENTS_LOOKED_AT = 50
@@ -31,7 +31,7 @@ _EVENTS_LOOKED_AT = 50
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What a person wants to buy, and as which customer."""
+    """What a user buys, and as which customer."""
 
     app: App
     user_id: str
@@ -47,7 +47,7 @@ async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) 
     new = NewCheckoutSession(
         app.app_id, user_id, customer_id, begun.price_id, success_url=purchase.success_url, cancel_url=app.cancel_url
     )
-    # With customer and time: after a restore, or for somebody forgotten who comes back, attempts are counted anew.
+    # With customer and time: attempts are counted anew after a restore, and for a forgotten user who comes back.
     key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, billing.now())
     try:
         return await billing.stripe.checkout_sessions.create(new, idempotency_key(*key_parts))
@@ -78,7 +78,7 @@ async def _raise_if_currency_differs(billing: Billing, purchase: Purchase, refus
 
 
 async def sessions_to_settle(billing: Billing, last: Checkout, customer_id: str) -> list[CheckoutSession]:
-    """The session we opened last as Stripe has it, or, if its answer was lost, all that are open for the customer."""
+    """The session that was opened last, or, if its answer was lost, all open sessions of the customer."""
     if last.session_id is not None:
         try:
             return [await billing.stripe.checkout_sessions.get(last.session_id)]
@@ -88,7 +88,7 @@ async def sessions_to_settle(billing: Billing, last: Checkout, customer_id: str)
 
 
 async def expire_of_deleted(billing: Billing, session: CheckoutSession) -> None:
-    """Expire an open session of a deleted customer. Stripe refuses its payment anyway, so its refusal is no failure."""
+    """Expire an open session of a deleted customer. It cannot be paid anyway, so a refusal is ignored."""
     if session.is_open:
         with suppress(StripeError):
             await billing.stripe.checkout_sessions.expire(session.session_id)
@@ -97,10 +97,10 @@ async def expire_of_deleted(billing: Billing, session: CheckoutSession) -> None:
 async def just_paid(
     billing: Billing, app_id: str, user_id: str, session: CheckoutSession, subscriptions: Sequence[Subscription]
 ) -> bool:
-    """Whether a session was completed whose subscription is still on its way to us, or whose payment is.
+    """Whether a session was completed while its subscription is not listed yet, or its delayed payment is pending.
 
-    False for one whose subscription is listed: it is over, or it has to do with no tier; one that runs was found
-    before. One that is incomplete waits for a delayed payment. False as well where that failed.
+    False for one whose subscription is listed: a running one was found before, so it has ended or belongs to no tier.
+    An incomplete subscription waits for a delayed payment. False as well if that payment failed.
     """
     if not session.is_complete:
         return False
@@ -115,7 +115,7 @@ async def just_paid(
 
 
 async def _payment_failed(billing: Billing, app_id: str, user_id: str, session: CheckoutSession) -> bool:
-    """Whether Stripe has said that the delayed payment failed. The session itself does not show it."""
+    """Whether an event reports that the delayed payment failed. The session itself does not show it."""
 
     def received(conn: Any) -> list[Event]:
         return inbox.recent(conn, _EVENTS_LOOKED_AT, app_id, user_id)

@@ -1,6 +1,6 @@
-"""LiteLLM's side of a reconcile: what it holds of each user, beside the limits of the tier that is stored.
+"""LiteLLM's side of a reconcile: compares each user's limits there with those of the stored tier.
 
-Apps that share their users (`shared_users`) are left out: the last writer's limits stand there, and are right.
+Apps that share their users (`shared_users`) are left out: there the limits of the last writer are correct.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ User = tuple[str, str]
 
 
 async def compare_litellm(billing: Billing, report: Report, progress: Progress) -> None:
-    """Add a line for each user of whom LiteLLM holds other limits. Its outage is a problem of the report, no error."""
+    """Add a line for each user with other limits at LiteLLM. An outage is reported as a problem, not raised."""
     if billing.litellm is None:
         return
     progress.begin("LiteLLM", 0)
@@ -49,7 +49,7 @@ async def compare_litellm(billing: Billing, report: Report, progress: Progress) 
 
 
 async def _users(billing: Billing, app: App) -> AsyncIterator[Sequence[User]]:
-    """Pages of who has a tier stored, then of who was only named to LiteLLM: they have the first tier."""
+    """Pages of users with a stored tier, then of users that only LiteLLM has: they have the first tier."""
     after = ""
     while page := await billing.store.read(partial(drift.entitled_after, app_id=app.app_id, after=after, limit=PAGE)):
         after = page[-1][0]
@@ -79,14 +79,14 @@ class _Comparison:
         for start in range(0, len(users), MAX_CONCURRENT):
             if self.failures >= FAILURES_UNTIL_STOP:
                 return
-            looks = (self._compare_user(*user) for user in users[start : start + MAX_CONCURRENT])
-            for outcome in await asyncio.gather(*looks, return_exceptions=True):
+            comparisons = (self._compare_user(*user) for user in users[start : start + MAX_CONCURRENT])
+            for outcome in await asyncio.gather(*comparisons, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
 
     def report_failures(self) -> None:
         if self.failures:
-            stopped = ", so the others were not looked at" if self.failures >= FAILURES_UNTIL_STOP else ""
+            stopped = ", so the others were not checked" if self.failures >= FAILURES_UNTIL_STOP else ""
             self._report.problems.append(
                 f"LiteLLM could not be asked about {self.failures} users of {self._app.app_id}{stopped}: "
                 f"{self._last_failure}"
@@ -99,7 +99,7 @@ class _Comparison:
         own_id = self._app.litellm_id(user_id)
         try:
             check_litellm_id(own_id)
-            held = await self._fetch_limits(own_id, tier)
+            comparison = await self._fetch_limits(own_id, tier)
         except InvalidInput:
             return  # never provisioned; `litellm_refused` is open for it
         except UpstreamFailed as exc:
@@ -107,14 +107,16 @@ class _Comparison:
             self._last_failure = f"{exc.message} {exc.detail}".strip()
             return
         self._report.checked.litellm += 1
-        if held is not None and not held.differences:
+        if comparison is not None and not comparison.differences:
             if known is not None:
                 self._report.add(replace(known, litellm=f"{tier.tier_id}'s limits"))
         elif known is not None and known.due_tier is not None:
             # The refresh that brings the tier brings its limits too.
-            self._report.add(replace(known, kind=_worse(known.kind, _kind(tier, held)), litellm=_describe_limits(held)))
+            self._report.add(
+                replace(known, kind=_worse(known.kind, _kind(tier, comparison)), litellm=_describe_limits(comparison))
+            )
         else:
-            ask = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, held=held)
+            ask = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, comparison=comparison)
             line = await self._billing.store.read(ask)
             if line is not None:
                 self._report.add(_merged(known, line) if known else line)
@@ -125,7 +127,7 @@ class _Comparison:
         return await self._litellm.compare_internal_user(own_id, tier.limits)
 
     def _line(
-        self, conn: Connection, *, user_id: str, tier: Tier, own_id: str, held: LimitsComparison | None
+        self, conn: Connection, *, user_id: str, tier: Tier, own_id: str, comparison: LimitsComparison | None
     ) -> Line | None:
         """None while a job that has not failed yet is on its way, or the tier has changed since."""
         app = self._app
@@ -141,21 +143,28 @@ class _Comparison:
         if foreign and claimed is not None:
             repair = f"none: LiteLLM's id belongs to {claimed.owner.app_id}/{claimed.owner.user_id}"
         return Line(
-            _kind(tier, held), app.app_id, user_id, said, said, _describe_limits(held), repair, provision=not foreign
+            _kind(tier, comparison),
+            app.app_id,
+            user_id,
+            said,
+            said,
+            _describe_limits(comparison),
+            repair,
+            provision=not foreign,
         )
 
 
-def _kind(tier: Tier, held: LimitsComparison | None) -> Kind:
-    """Who has a tier above the first one is blocked by less. Somebody LiteLLM does not know is not limited at all,
-    unless its configuration has a budget for strangers: the first tier's, too little for whoever has more.
+def _kind(tier: Tier, comparison: LimitsComparison | None) -> Kind:
+    """A user above the first tier is blocked by lower limits. A user that LiteLLM does not know has no limits, unless
+    its configuration has a default budget: that is the first tier's, too little for a higher tier.
     """
-    if tier.rank and (held is None or held.allows_less):
+    if tier.rank and (comparison is None or comparison.allows_less):
         return Kind.PAID_BUT_BLOCKED
-    return Kind.UNPAID_BUT_ACTIVE if held is None or held.allows_more else Kind.OTHER
+    return Kind.UNPAID_BUT_ACTIVE if comparison is None or comparison.allows_more else Kind.OTHER
 
 
-def _describe_limits(held: LimitsComparison | None) -> str:
-    return "; ".join(held.differences) if held else "does not know the user"
+def _describe_limits(comparison: LimitsComparison | None) -> str:
+    return "; ".join(comparison.differences) if comparison else "does not know the user"
 
 
 def _merged(stripe: Line, litellm: Line) -> Line:

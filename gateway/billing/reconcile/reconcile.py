@@ -1,7 +1,7 @@
 """The full pass: every subscription at Stripe and every limit at LiteLLM, compared with what is stored.
 
-Nothing is decided or written here. Stripe's bulk list only raises a suspicion; whoever is suspect is looked up as a
-refresh would, and what differs is asked of the one writer: a refresh, or a wish to LiteLLM.
+Nothing is decided or written here. Stripe's bulk list only finds candidates; these are fetched one by one as a refresh
+does, and differences are repaired by a refresh or a provisioning job.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ User = tuple[str, str]
 
 
 async def reconcile(billing: Billing, asked: ReconcileOptions, progress: Progress | None = None) -> Report:
-    """Compare, and with `apply` ask for every repair. Raises `NotFound`, `UpstreamFailed`: then nothing was applied."""
+    """Compare, and with `apply` schedule the repairs. Raises `NotFound`, `UpstreamFailed`; nothing is applied then."""
     if asked.app_id is not None:
         billing.app(asked.app_id)
     report = Report(asked.app_id)
@@ -70,9 +70,9 @@ async def reconcile(billing: Billing, asked: ReconcileOptions, progress: Progres
 
 
 async def _settle_unadopted(billing: Billing, report: Report) -> None:
-    """Alert customers who pay for a tier and are no users of ours, but for those that carry our signature: they are.
+    """Alert customers that pay for a tier and are no users of ours; adopt those that we signed.
 
-    Those with an alert are asked about as well, for they may have ended.
+    Those with an alert are checked as well, because their subscriptions may have ended.
     """
     alerted = [each.subject for each in await billing.store.read(alerts.live) if each.kind == unadopted.KIND]
     for customer_id in report.unadopted:
@@ -113,13 +113,13 @@ class _Pass:
         self._billing = billing
         self._app_id = asked.app_id
         self._report = report
-        self._seen = IdSet()
+        self._listed = IdSet()
         self._looked_up: set[User] = set()
         self._unknown_to_stripe = 0
         self.progress = progress
 
     async def compare_stripe(self) -> None:
-        """Every subscription in bulk, the suspects one by one, then who has a tier but no subscription there."""
+        """Every subscription in bulk, the suspects one by one, then users with a tier but no subscription there."""
         billing = self._billing
         await check_account(billing)
         self._report.payers = await billing.store.read(partial(drift.count_payers, app_id=self._app_id))
@@ -137,7 +137,7 @@ class _Pass:
             await self._look_up(self._missing_from_stripe(known.values()))
 
     async def _suspects(self, rows: Sequence[Subscription]) -> list[User]:
-        """The owners of those rows of a page that do not fit what is stored; other products' rows are passed over."""
+        """The owners of those rows of a page that differ from the store; rows of other products are skipped."""
         billing, now = self._billing, self._billing.now()
         ids = list({row.customer_id for row in rows})
         known = await billing.store.read(partial(drift.of_customers, customer_ids=ids))
@@ -151,10 +151,10 @@ class _Pass:
                 self._record_unadopted(row)
             if owner is None or app is None:
                 continue
-            self._seen.add(row.customer_id)
-            self._seen.add(row.subscription_id)
+            self._listed.add(row.customer_id)
+            self._listed.add(row.subscription_id)
             known_prices = billing.known_tiers(app.app_id)
-            # What a concern is about may be over, and no row of its own would say so.
+            # The cause of a concern may be gone, which no row shows.
             if owner.concerned or is_suspect(app, row, owner.entitlement, known_prices, now):
                 found.append((owner.app_id, owner.user_id))
         return found
@@ -165,9 +165,9 @@ class _Pass:
             self._report.unadopted[row.customer_id] = concern.message
 
     def _missing_from_stripe(self, known: Iterable[StoredCustomer]) -> list[User]:
-        """Who has a tier by a subscription that the bulk list did not show.
+        """Users with a tier by a subscription that the bulk list did not contain.
 
-        It leaves the customers of test clocks out, so with a test key everybody whom it did not show is looked up.
+        It leaves out customers of test clocks, so with a test key every user that it did not contain is looked up.
         """
         found: list[User] = []
         for each in known:
@@ -175,14 +175,14 @@ class _Pass:
                 continue
             stored = each.entitlement
             mine = stored is not None and stored.customer_id == each.customer_id
-            shown = stored is None or stored.subscription_id is None or stored.subscription_id in self._seen
-            untold = not self._billing.stripe.livemode and each.customer_id not in self._seen
-            if (mine and not shown) or untold:
+            shown = stored is None or stored.subscription_id is None or stored.subscription_id in self._listed
+            unlisted = not self._billing.stripe.livemode and each.customer_id not in self._listed
+            if (mine and not shown) or unlisted:
                 found.append((each.app_id, each.user_id))
         return found
 
     def _app_of(self, known: StoredCustomer) -> App | None:
-        """The app to look at this customer for; None if apps.json has it no more, or it is not the one asked for."""
+        """The app of this customer; None if apps.json no longer has it, or the pass is for another app."""
         return self._billing.catalog.app(known.app_id) if self._app_id in (None, known.app_id) else None
 
     async def _look_up(self, users: Iterable[User]) -> None:
@@ -190,8 +190,8 @@ class _Pass:
         new = [user for user in dict.fromkeys(users) if user not in self._looked_up]
         self._looked_up.update(new)
         for start in range(0, len(new), MAX_CONCURRENT):
-            looks = (self._look_up_one(*user) for user in new[start : start + MAX_CONCURRENT])
-            for outcome in await asyncio.gather(*looks, return_exceptions=True):
+            lookups = (self._look_up_one(*user) for user in new[start : start + MAX_CONCURRENT])
+            for outcome in await asyncio.gather(*lookups, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
 
@@ -211,7 +211,7 @@ class _Pass:
         def ask(conn: Connection) -> Line | None:
             concluded = conclude(conn, billing, app, user_id, holdings, billing.now())
             if concluded.stored != before or _being_refreshed(conn, app_id, user_id, billing.now()):
-                return None  # somebody is at it; what we fetched may be older than what they write
+                return None  # being refreshed: what we fetched may be older than what the refresh writes
             return stripe_line(app, user_id, concluded.decided, before.entitlement if before else None)
 
         line = await billing.store.read(ask)
@@ -219,9 +219,9 @@ class _Pass:
             self._report.add(line)
 
     def _cannot_be_read(self, app_id: str, user_id: str, stored: Stored | None, exc: StripeNotFound) -> None:
-        """A customer whom Stripe does not know, while it knows others: a person must look. Nobody is lowered for it.
+        """A customer that Stripe does not know, while it knows others: an operator must check. The tier is kept.
 
-        So many of them, or any other refusal, is the key's fault, and ends the pass.
+        Many of them mean a wrong key, which ends the pass.
         """
         self._unknown_to_stripe += 1
         if self._unknown_to_stripe > wave_limit(self._report.payers):

@@ -20,7 +20,7 @@ _BUCKETS = 4_096
 
 
 class Kind(StrEnum):
-    """What is wrong, the worst first: the report is in this order."""
+    """Kinds of drift, the worst first: the order of the report."""
 
     PAID_BUT_BLOCKED = "paid_but_blocked"
     UNPAID_BUT_ACTIVE = "unpaid_but_active"
@@ -32,10 +32,10 @@ _ORDER = {kind: place for place, kind in enumerate(Kind)}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One user on whom the three do not agree: what each says, and what applying would do.
+    """One user on whom Stripe, the store and LiteLLM disagree: the state at each, and the repair.
 
-    `refresh` and `provision` are that doing; both False where only a person can help. `lowers`: the tier would fall.
-    `due_tier` is the tier that is right, where Stripe was asked and says another than the store.
+    `refresh` and `provision` are the repair; both False where only an operator can. `lowers`: the tier would fall.
+    `due_tier` is the correct tier, where Stripe was asked and the store has another.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(slots=True)
 class Checked:
-    """How much was looked at."""
+    """How much was checked."""
 
     customers: int = 0
     subscriptions: int = 0
@@ -63,10 +63,10 @@ class Checked:
 
 @dataclass(slots=True)
 class Report:
-    """What a pass found. `stopped` and `problems` are for a person; `lines` may be the first of many.
+    """What a pass found. `stopped` and `problems` are texts for the operator.
 
     `unknown_spenders`: customer ids with spend at LiteLLM that no user here has. `unadopted`: customer id → what to do
-    about a customer who pays for a tier and is no user here.
+    about a customer that pays for a tier and is no user here.
     """
 
     app_id: str | None
@@ -150,7 +150,7 @@ class IdSet:
 def is_suspect(
     app: App, row: Subscription, stored: Entitlement | None, known_prices: Mapping[str, str], now: int
 ) -> bool:
-    """Whether one row of Stripe's bulk list does not fit what is stored, so that its user must be looked up.
+    """Whether one row of Stripe's bulk list differs from the store, so that its user must be looked up.
 
     A suspicion costs a request and proves nothing: a row alone knows neither the user's other subscriptions nor the
     invoices that grace is counted from.
@@ -172,7 +172,7 @@ def _essence(entitlement: Entitlement) -> tuple[object, ...]:
 
 
 def stripe_line(app: App, user_id: str, decided: Entitlement, stored: Entitlement | None) -> Line | None:
-    """The line of a user for whom Stripe's API now decides other than what is stored; None if they agree."""
+    """The line of a user whose tier by Stripe differs from the stored one; None if they agree."""
     before = stored or Entitlement(app.default_tier.tier_id, decided.reason, "default")
     changed = [
         f"{name}: {old or 'none'} → {new or 'none'}"

@@ -23,14 +23,14 @@ FILL_SECONDS, FIRST_FILL_SECONDS = 300, 5
 PASS_SECONDS, FIRST_PASS_SECONDS = 86_400, 120
 JITTER = 0.1
 RETRY_DELAY_SECONDS = 900
-"""A daily pass that failed is tried again this much later."""
+"""A daily pass that failed is retried after this time."""
 EVENTS_KEPT_SECONDS = 30 * 86_400
 FAILURES_UNTIL_ALERT = 5
 RECONCILED_AT = "reconciled_at"
 
 
 async def fill_for_ever(billing: Billing) -> None:
-    """Fetch missed events again and again, the first time soon after the start."""
+    """Fetch missed events periodically, the first time soon after the start."""
     await asyncio.sleep(_jittered(FIRST_FILL_SECONDS))
     failures = 0
     while True:

@@ -35,7 +35,7 @@ class Progress:
 
 @dataclass(slots=True)
 class ReconcileState:
-    """`job_number` counts what was asked for, so that whoever asked can tell their report from an older one."""
+    """`job_number` counts the requests, so that a caller can tell its report from an older one."""
 
     pace: RateLimiter = field(default_factory=lambda: RateLimiter(CALLS_PER_SECOND))
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,7 +57,7 @@ class ReconcileState:
         return self.job_number
 
     def shown(self) -> dict[str, object]:
-        """For the operator who polls."""
+        """For the polling command."""
         return {
             "job_number": self.job_number,
             "under_way": self.under_way or self.asked is not None,

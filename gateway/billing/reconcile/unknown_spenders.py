@@ -1,6 +1,6 @@
-"""Spend at LiteLLM that no user here accounts for: a call that named nobody, or somebody we never provisioned (T23).
+"""Spend at LiteLLM that belongs to no user here: calls without a user id, or with one that was never provisioned (T23).
 
-Whoever holds the shared key of a `customer` app can send any id. A name of their own making has no limits at all.
+The holder of the shared key of a `customer` app can send any id, and an unknown id has no limits.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ NAMED = 10
 
 
 async def find_unknown_spenders(billing: Billing, report: Report) -> None:
-    """Put them into the report, where an app names its users to LiteLLM as customers. A refusal is a problem of it."""
+    """Add them to the report, if any app provisions its users as customers. A failure is reported as a problem."""
     modes = {app.litellm.mode for app in billing.catalog.apps.values() if app.litellm is not None}
     if billing.litellm is None or "customer" not in modes or report.app_id is not None:
         return
     try:
         spending = await billing.litellm.spending_customers()
     except UpstreamFailed as exc:
-        report.problems.append(f"who spends at LiteLLM could not be asked: {exc.message} {exc.detail}".strip())
+        report.problems.append(f"spend at LiteLLM could not be read: {exc.message} {exc.detail}".strip())
         return
     for start in range(0, len(spending), PAGE):
         ids = spending[start : start + PAGE]
