@@ -1,4 +1,4 @@
-"""A store belongs to one Stripe account and mode: another's key must not make everybody look deleted (T16)."""
+"""A store belongs to one Stripe account and mode: with another key no customer may count as deleted (T16)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_t16_the_key_of_another_account_is_refused(harness: Harness, other
     assert (await harness.query(binding)).mode == ""
 
 
-async def test_another_account_is_told_by_its_id_where_customers_have_the_same_id(
+async def test_another_account_is_recognised_by_its_id_where_customers_have_the_same_id(
     harness: Harness, other: tuple[StripeSandbox, str]
 ) -> None:
     await harness.subscribed("u1")
@@ -130,7 +130,7 @@ async def test_a_customer_made_after_the_start_proves_nothing(
         await at_start.ask()
 
 
-async def test_a_wrong_account_found_while_serving_sells_nothing_and_lowers_nobody(harness: Harness) -> None:
+async def test_a_wrong_account_found_while_serving_sells_nothing_and_keeps_all_tiers(harness: Harness) -> None:
     await harness.subscribed("u1")
     await refuse_wrong_account(harness.billing, "STRIPE_SECRET_KEY: is of another account")
     assert ("account_mismatch", "key") in await harness.alerts()
@@ -142,7 +142,7 @@ async def test_a_wrong_account_found_while_serving_sells_nothing_and_lowers_nobo
     assert (await harness.checkout("u2")).kind == "checkout"
 
 
-async def test_an_event_of_another_account_is_acknowledged_ignored_and_told(harness: Harness) -> None:
+async def test_an_event_of_another_account_is_acknowledged_ignored_and_alerted(harness: Harness) -> None:
     await harness.subscribed("u1")
     await check(harness)
     [event] = [each for each in harness.stripe.state.all("event") if each["type"] == "customer.subscription.created"]
@@ -217,7 +217,7 @@ async def settled(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_an_outage_at_the_start_stops_nothing_and_is_asked_again(
+async def test_an_outage_at_the_start_stops_nothing_and_the_check_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.app.startup_checks.RETRY_SECONDS", 0.05)

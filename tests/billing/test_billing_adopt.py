@@ -29,7 +29,7 @@ NEW_KEYS = signing_keys((Secret("admin-rolled"), Secret(ADMIN_TOKEN)))
 
 
 async def lose_everything(harness: Harness) -> None:
-    """The database is gone; Stripe holds what it held."""
+    """The database is lost; Stripe still has everything."""
     await harness.store.close()
     for path in harness.folder.glob("world.db*"):
         path.unlink()
@@ -38,7 +38,7 @@ async def lose_everything(harness: Harness) -> None:
 
 
 async def made_elsewhere(harness: Harness, **params: Any) -> str:
-    """A customer that somebody else made, with a running subscription."""
+    """A customer created outside this service, with a running subscription."""
     made = await harness.billing.stripe.transport.post("/v1/customers", params)
     harness.stripe.set_card(made["id"], "ok")
     await harness.billing.stripe.transport.post(
@@ -65,7 +65,7 @@ def test_a_signature_is_of_one_user_of_one_app_and_of_one_of_our_secrets() -> No
 @pytest.mark.parametrize("metadata", [None, [], {}, {"app_id": "skai", "user_id": "u1"},
                                       {"app_id": "skai", "user_id": "u1", "skpay_sig": "é"},
                                       {"app_id": 1, "user_id": "u1", "skpay_sig": "0"}])  # fmt: skip
-def test_what_is_not_signed_is_nobodys(metadata: object) -> None:
+def test_metadata_without_a_valid_signature_names_no_owner(metadata: object) -> None:
     assert signed_owner(KEYS, read_customer({"id": "cus_1", "metadata": metadata}).metadata) is None
 
 
@@ -74,7 +74,7 @@ async def test_our_customers_are_signed_when_they_are_made(harness: Harness) -> 
     assert signed_owner(KEYS, metadata_of(harness, await harness.customer_id("u1"))) == ("skai", "u1")
 
 
-async def test_t25_a_lost_database_is_found_again_from_what_we_signed(harness: Harness) -> None:
+async def test_t25_a_lost_database_is_rebuilt_from_signed_customers(harness: Harness) -> None:
     await harness.subscribed("u1")
     await harness.subscribed("u2", "enterprise")
     await made_elsewhere(harness, metadata={"app_id": "skai", "user_id": "forged"})
@@ -90,7 +90,7 @@ async def test_t25_a_lost_database_is_found_again_from_what_we_signed(harness: H
     assert await adopt_listed(harness.billing) == 0
 
 
-async def test_an_event_of_a_signed_customer_that_nobody_knows_is_enough(harness: Harness) -> None:
+async def test_an_event_of_an_unknown_signed_customer_adopts_it(harness: Harness) -> None:
     await harness.buy("u1")
     await lose_everything(harness)
     await harness.catch_up()
@@ -98,7 +98,7 @@ async def test_an_event_of_a_signed_customer_that_nobody_knows_is_enough(harness
     assert len(harness.asked("GET", "/v1/customers/")) == 1
 
 
-async def test_a_stranger_is_asked_about_once_an_hour(harness: Harness) -> None:
+async def test_an_unknown_customer_is_looked_up_once_an_hour(harness: Harness) -> None:
     stranger = await made_elsewhere(harness)
     events = harness.events()
     harness.forget_requests()
@@ -115,7 +115,7 @@ async def test_a_stranger_is_asked_about_once_an_hour(harness: Harness) -> None:
     assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 2
 
 
-async def test_events_that_change_nobodys_tier_ask_about_nobody(harness: Harness) -> None:
+async def test_events_that_change_no_tier_look_up_no_customer(harness: Harness) -> None:
     stranger = await made_elsewhere(harness)
     harness.events()
     harness.forget_requests()
@@ -125,7 +125,7 @@ async def test_events_that_change_nobodys_tier_ask_about_nobody(harness: Harness
     assert harness.asked("GET", f"/v1/customers/{stranger}") == []
 
 
-async def test_an_outage_keeps_an_unknown_customers_events_and_nobody_elses(harness: Harness) -> None:
+async def test_an_outage_delays_only_the_events_of_unknown_customers(harness: Harness) -> None:
     await harness.subscribed("u2")
     await harness.buy("u1")
     unheard = harness.events()
@@ -142,7 +142,7 @@ async def test_an_outage_keeps_an_unknown_customers_events_and_nobody_elses(harn
     assert await harness.tier("u1") == "pro"
 
 
-async def test_what_is_remembered_of_strangers_is_bounded(harness: Harness) -> None:
+async def test_the_cache_of_unknown_customers_is_bounded(harness: Harness) -> None:
     harness.billing.unknown_customers.update({f"cus_{number}": 2**40 for number in range(MAX_UNKNOWN_CUSTOMERS)})
     assert await adopt_unknown(harness.billing, ["cus_of_nobody"]) == {}
     assert len(harness.billing.unknown_customers) == MAX_UNKNOWN_CUSTOMERS
@@ -150,12 +150,12 @@ async def test_what_is_remembered_of_strangers_is_bounded(harness: Harness) -> N
     assert "cus_of_nobody" in harness.billing.unknown_customers
 
 
-async def test_a_signature_for_an_app_that_is_no_more_adopts_nobody(harness: Harness) -> None:
+async def test_a_signature_for_a_removed_app_adopts_no_customer(harness: Harness) -> None:
     await made_elsewhere(harness, metadata=signed_metadata(KEYS, "gone", "u1"))
     assert await adopt_listed(harness.billing) == 0
 
 
-async def test_rolling_the_token_signs_everybody_anew_and_once(harness: Harness) -> None:
+async def test_rolling_the_token_signs_all_customers_anew_once(harness: Harness) -> None:
     await harness.subscribed("u1")
     await harness.subscribed("u2")
     customer_id = await harness.customer_id("u1")
@@ -218,7 +218,7 @@ async def test_an_adopted_customer_is_signed_stored_and_refreshed(harness: Harne
     assert stored.email == "ada@example.com"
 
 
-async def test_adopting_again_changes_nothing(harness: Harness) -> None:
+async def test_adopting_is_idempotent(harness: Harness) -> None:
     customer_id = await made_elsewhere(harness)
     await judged(harness, (customer_id, "ada"))
     await harness.settle()
@@ -286,7 +286,7 @@ async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(har
     assert metadata_of(harness, theirs) == {"user_id": "another id"}
 
 
-async def test_nobody_is_adopted_into_an_unknown_app_or_with_the_key_of_another_account(harness: Harness) -> None:
+async def test_adoption_is_refused_for_an_unknown_app_or_the_key_of_another_account(harness: Harness) -> None:
     with pytest.raises(NotFound):
         await adopt_assigned(harness.billing, "nowhere", [Assignment("cus_1", "u1")], apply=True)
     harness.billing.wrong_account = True

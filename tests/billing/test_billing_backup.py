@@ -1,4 +1,4 @@
-"""After a restore or a loss: nothing old is carried out, and it is ready once everybody was looked up (T25)."""
+"""After a restore or a loss: pending jobs are dropped, and it is ready once every user was refreshed (T25)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ async def test_an_attempt_counted_twice_is_another_checkout(harness: Harness) ->
     assert again.url != first.url
 
 
-async def test_it_is_not_over_before_everybody_was_looked_up(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recovery_ends_only_after_every_user_was_refreshed(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gateway.billing.accounts.recovery.POLL_SECONDS", 0.01)
     await harness.subscribed("u1")
     await restored(harness, backup_of(harness))
@@ -106,7 +108,7 @@ async def test_it_is_not_over_before_everybody_was_looked_up(harness: Harness, m
     assert not harness.billing.recovering
 
 
-async def test_who_cannot_be_looked_up_has_an_alert_and_holds_nobody_up(
+async def test_a_user_who_cannot_be_refreshed_is_alerted_and_does_not_delay_recovery(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.billing.accounts.recovery.POLL_SECONDS", 0.01)
@@ -120,7 +122,7 @@ async def test_who_cannot_be_looked_up_has_an_alert_and_holds_nobody_up(
     assert await harness.alerts() == {("refresh_failing", "skai/u1")}
 
 
-async def test_while_stripe_is_away_recovery_is_tried_again(harness: Harness) -> None:
+async def test_recovery_is_retried_while_stripe_is_unreachable(harness: Harness) -> None:
     await harness.subscribed("u1")
     await restored(harness, backup_of(harness))
     harness.stripe.fault("status", "/v1/customers", "GET", status=500, times=3)

@@ -26,7 +26,7 @@ def people(harness: Harness) -> list[dict[str, Any]]:
     return harness.stripe.state.all("customer")
 
 
-async def test_the_same_wish_leads_to_the_same_session(harness: Harness) -> None:
+async def test_the_same_purchase_gets_the_same_session(harness: Harness) -> None:
     first = await harness.checkout("u1", "pro", "month")
     assert (first.kind, await harness.checkout("u1", "pro", "month")) == ("checkout", first)
     await harness.restart()
@@ -60,7 +60,7 @@ async def test_an_expired_session_is_followed_by_a_new_one(harness: Harness) -> 
     assert (second.kind, second.url != first.url) == ("checkout", True)
 
 
-async def test_the_session_names_who_buys_what_wherever_stripe_shows_it(harness: Harness) -> None:
+async def test_session_customer_and_subscription_name_app_and_user(harness: Harness) -> None:
     await harness.buy("u1", "pro", "year")
     [session] = sessions(harness, "complete")
     [subscription] = harness.stripe.state.all("subscription")
@@ -71,7 +71,9 @@ async def test_the_session_names_who_buys_what_wherever_stripe_shows_it(harness:
     assert subscription["items"]["data"][0]["price"] == "price_pro_year"
 
 
-async def test_who_paid_a_moment_ago_is_sent_to_the_portal(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_user_who_paid_a_moment_ago_is_sent_to_the_portal(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The session is complete, but the list of subscriptions does not have it yet."""
     await harness.buy("u1")
     real = harness.stripe.state.objects["subscription"]
@@ -128,7 +130,7 @@ async def test_the_change_goes_to_the_customer_that_has_the_subscription(harness
     assert harness.stripe.state.all("billing_portal.session")[-1]["customer"] == paying
 
 
-async def test_who_canceled_long_ago_can_buy_again(harness: Harness) -> None:
+async def test_a_user_who_canceled_long_ago_gets_a_checkout(harness: Harness) -> None:
     harness.stripe.cancel(await harness.subscribed("u1"))
     await harness.catch_up()
     harness.move(40 * DAY)
@@ -180,7 +182,7 @@ async def test_a_lost_answer_about_another_email_makes_no_second_customer(harnes
     assert [each["email"] for each in people(harness)] == ["new@example.com"]
 
 
-async def test_an_email_that_stripe_refuses_stops_nobody(harness: Harness) -> None:
+async def test_a_refused_email_does_not_stop_a_checkout(harness: Harness) -> None:
     assert (await harness.checkout("u1", email="no address")).kind == "checkout"
     assert [each["email"] for each in people(harness)] == [None]
 
@@ -205,7 +207,7 @@ async def test_two_requests_at_once_make_one_customer_and_one_session(harness: H
     assert (len(people(harness)), len(sessions(harness))) == (1, 1)
 
 
-async def test_two_different_wishes_at_once_leave_one_session_open(harness: Harness) -> None:
+async def test_two_different_purchases_at_once_leave_one_session_open(harness: Harness) -> None:
     links = await asyncio.gather(*(harness.checkout("u1", tier) for tier in ("pro", "enterprise", "pro")))
     assert [each["url"] for each in sessions(harness)] == [links[-1].url]
 
@@ -347,7 +349,7 @@ def take_from_sale(tree: Any) -> None:
     tree["apps"][0]["tiers"][1]["prices"] = [{"price_id": "price_pro_year"}]
 
 
-async def test_one_session_that_cannot_be_taken_back_keeps_no_other_on_sale(harness: Harness) -> None:
+async def test_a_session_that_cannot_be_expired_does_not_stop_the_others(harness: Harness) -> None:
     for user_id in ("u1", "u2", "u3"):
         await harness.checkout(user_id, "pro", "month")
     await harness.edit(take_from_sale)
@@ -360,7 +362,7 @@ async def test_one_session_that_cannot_be_taken_back_keeps_no_other_on_sale(harn
     assert {kind for kind, _ in await harness.alerts()} == {"checkout_refused"}
 
 
-async def test_a_session_that_stripe_has_lost_needs_not_be_taken_back(harness: Harness) -> None:
+async def test_a_session_that_stripe_no_longer_has_counts_as_expired(harness: Harness) -> None:
     for user_id in ("u1", "u2"):
         await harness.checkout(user_id, "pro", "month")
     del harness.stripe.state.objects["checkout.session"][harness.stripe.state.all("checkout.session")[0]["id"]]

@@ -103,7 +103,7 @@ async def test_a_price_that_moved_since_it_was_shown_is_not_sold(harness: Harnes
     assert await sold(harness, PriceChoice(price="skai_pro_month")) == "price_pro_2"
 
 
-async def test_a_price_that_is_gone_at_stripe_is_not_offered_and_tells_the_person_nothing_of_stripe(
+async def test_a_price_missing_at_stripe_is_not_offered_and_the_buyer_gets_no_details(
     harness: Harness,
 ) -> None:
     harness.stripe.state.find("price", "price_pro_month")["active"] = False

@@ -1,4 +1,4 @@
-"""T19 end to end: what Stripe says of a charge reaches the tier of whose charge it is, and only through the API."""
+"""T19 end to end: disputes and refunds of a charge change the tier of its customer, by what the API answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_dispute_holds_and_a_won_one_restores(harness: Harness) -> None:
     assert await harness.alerts() == set()
 
 
-async def test_a_lost_dispute_stays_held_after_a_restart_and_without_asking_again(harness: Harness) -> None:
+async def test_a_lost_dispute_keeps_its_effect_after_a_restart_without_a_fetch(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     dispute = harness.stripe.dispute(subscription_id, "lost")
     await harness.catch_up()
@@ -64,7 +64,7 @@ async def test_a_lost_dispute_stays_held_after_a_restart_and_without_asking_agai
 
 
 async def test_the_payload_of_a_dispute_is_not_believed(harness: Harness) -> None:
-    """Late and forged-looking news alike: what the API says now is what counts."""
+    """Late or odd events: only the present state from the API counts."""
     subscription_id = await harness.subscribed("u1")
     harness.stripe.dispute(subscription_id)
     harness.stripe.dispute(subscription_id, "won")
@@ -89,7 +89,7 @@ async def test_any_order_and_any_copies_end_the_same(harness: Harness, backwards
     assert (await harness.tier("u1"), await harness.alerts()) == ("pro", set())
 
 
-async def test_an_app_may_keep_the_tier_and_is_told_all_the_same(harness: Harness) -> None:
+async def test_with_on_dispute_keep_the_tier_stays_and_the_alert_opens(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     await harness.edit(lambda apps: apps["apps"][0].update(on_dispute="keep"))
     dispute = harness.stripe.dispute(subscription_id)
@@ -119,7 +119,7 @@ async def test_a_grant_outlasts_a_dispute(harness: Harness) -> None:
     assert (await harness.tier("u1"), await reason(harness)) == ("enterprise", "grant")
 
 
-async def test_a_dispute_of_somebody_elses_product_is_ignored(harness: Harness) -> None:
+async def test_a_dispute_of_another_product_is_ignored(harness: Harness) -> None:
     """Other products share the account: their customer is asked for, and nothing is remembered."""
     stranger = harness.stripe.api.state.add({"id": "ch_other", "object": "charge", "customer": "cus_other",
                                            "amount": 500, "amount_refunded": 0, "currency": "usd", "refunded": False,
@@ -133,7 +133,7 @@ async def test_a_dispute_of_somebody_elses_product_is_ignored(harness: Harness) 
     assert [seen.path for seen in harness.asked("GET", "/v1/disputes")] == ["/v1/disputes/du_other"]
 
 
-async def test_stripe_is_asked_once_for_whose_it_is_and_once_for_how_it_stands(harness: Harness) -> None:
+async def test_a_dispute_is_fetched_once_for_its_customer_and_once_for_its_state(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     harness.forget_requests()
     dispute = harness.stripe.dispute(subscription_id, "needs_response")
@@ -144,7 +144,7 @@ async def test_stripe_is_asked_once_for_whose_it_is_and_once_for_how_it_stands(h
     assert asked == [(path, {"expand": {"0": "charge"}}), (path, {})]
 
 
-async def test_a_closed_dispute_is_not_asked_about_until_stripe_speaks_of_it_again(harness: Harness) -> None:
+async def test_a_closed_dispute_is_fetched_only_after_a_new_event(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     dispute = harness.stripe.dispute(subscription_id, "lost")
     await harness.catch_up()
@@ -206,7 +206,7 @@ async def test_a_dispute_that_stripe_has_no_more_is_forgotten_without_a_fuss(har
     assert remembered.open is False
 
 
-async def test_an_inquiry_alerts_and_holds_nobody(harness: Harness) -> None:
+async def test_an_inquiry_is_alerted_and_keeps_the_tier(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     dispute = harness.stripe.dispute(subscription_id, "warning_needs_response")
     await harness.catch_up()

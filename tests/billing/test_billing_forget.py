@@ -69,7 +69,7 @@ async def test_an_internal_user_of_litellm_goes_too(harness: Harness) -> None:
     assert "ada" not in harness.litellm.state.users
 
 
-async def test_late_events_bring_nobody_back(harness: Harness) -> None:
+async def test_late_events_do_not_recreate_a_forgotten_user(harness: Harness) -> None:
     customer_id = await full_life(harness, "ada-17")
     late = [event for event in harness.stripe.state.all("event") if customer_id in json.dumps(event)]
     await forget(harness.billing, "skai", "ada-17")
@@ -81,7 +81,7 @@ async def test_late_events_bring_nobody_back(harness: Harness) -> None:
     assert "ada-17" not in harness.litellm.state.customers
 
 
-async def test_a_late_event_of_a_customer_that_could_not_be_deleted_brings_nobody_back(harness: Harness) -> None:
+async def test_a_late_event_of_a_customer_that_could_not_be_deleted_recreates_no_user(harness: Harness) -> None:
     customer_id = await full_life(harness, "ada-17")
     await forget(harness.billing, "skai", "ada-17")
     # As if Stripe still had it, signature and all.
@@ -108,7 +108,7 @@ async def seen(harness: Harness, user_id: str) -> None:
     task.cancel()
 
 
-async def test_a_session_that_is_still_open_brings_nobody_back_and_a_later_one_does(harness: Harness) -> None:
+async def test_a_login_from_before_forgetting_recreates_no_user_and_a_later_one_does(harness: Harness) -> None:
     await full_life(harness, "ada-17")
     await forget(harness.billing, "skai", "ada-17")
     await seen(harness, "ada-17")
@@ -118,7 +118,7 @@ async def test_a_session_that_is_still_open_brings_nobody_back_and_a_later_one_d
     assert await harness.provisioning_job("ada-17") is not None
 
 
-async def test_who_comes_back_to_buy_gets_a_customer_of_their_own(harness: Harness) -> None:
+async def test_a_forgotten_user_who_buys_gets_a_new_customer(harness: Harness) -> None:
     old = await full_life(harness, "ada-17")
     await forget(harness.billing, "skai", "ada-17")
     await harness.subscribed("ada-17")
@@ -146,7 +146,7 @@ async def test_while_stripe_cannot_be_asked_nothing_is_removed(harness: Harness)
     assert "ada-17" in harness.litellm.state.customers
 
 
-async def test_a_refresh_under_way_writes_nothing_of_who_was_forgotten(harness: Harness) -> None:
+async def test_a_refresh_under_way_writes_nothing_of_a_forgotten_user(harness: Harness) -> None:
     await full_life(harness, "ada-17")
     await harness.want("ada-17")
     [lease] = await harness.lease()
@@ -166,7 +166,7 @@ async def test_an_id_that_apps_share_stays_in_litellm(harness: Harness) -> None:
     assert "ada-17" in harness.litellm.state.customers
 
 
-async def test_nobody_is_forgotten_of_an_unknown_app(harness: Harness) -> None:
+async def test_forgetting_is_refused_for_an_unknown_app(harness: Harness) -> None:
     with pytest.raises(NotFound):
         await forget(harness.billing, "nowhere", "ada-17")
 

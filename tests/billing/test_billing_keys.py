@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as a hash, compared without telling how close one came."""
+"""API keys: shown once, stored as a hash, compared in constant time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_only_the_hash_of_a_key_is_at_rest(harness: Harness, tmp_path: Pat
     assert text[4:].encode() not in written
 
 
-async def test_a_users_key_says_what_it_is_and_whose(harness: Harness) -> None:
+async def test_a_users_key_has_a_kind_an_app_and_a_user(harness: Harness) -> None:
     key, text = await created(harness, user_id="u1")
     assert text.startswith("skp_")
     assert (key.kind, key.app_id, key.user_id) == ("user", "skai", "u1")
@@ -62,7 +62,7 @@ async def test_two_keys_of_an_app_are_valid_at_once_and_a_third_is_refused(harne
     ("app_id", "user_id", "error"),
     [("nobody", None, NotFound), ("skai", "", InvalidInput), ("skai", "a\r\nb", InvalidInput)],
 )
-async def test_a_key_of_nobody_is_not_made(
+async def test_a_key_without_a_valid_owner_is_refused(
     harness: Harness, app_id: str, user_id: str | None, error: type[Exception]
 ) -> None:
     with pytest.raises(error):

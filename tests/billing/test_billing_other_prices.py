@@ -35,7 +35,7 @@ def last_flow(harness: Harness) -> Any:
 
 
 @pytest.mark.parametrize("price_id", ["price_support", "price_seat"])
-async def test_a_payer_with_something_else_too_is_not_told_to_cancel_it(selling: Harness, price_id: str) -> None:
+async def test_a_subscription_to_other_prices_raises_no_duplicate_alert(selling: Harness, price_id: str) -> None:
     await selling.subscribed("u1", "pro")
     await pays(selling, "u1", price_id)
     await selling.catch_up()
@@ -44,7 +44,7 @@ async def test_a_payer_with_something_else_too_is_not_told_to_cancel_it(selling:
 
 
 @pytest.mark.parametrize("price_id", ["price_support", "price_seat"])
-async def test_who_has_only_something_else_buys_a_tier_at_a_checkout(selling: Harness, price_id: str) -> None:
+async def test_a_user_with_only_other_prices_buys_a_tier_at_a_checkout(selling: Harness, price_id: str) -> None:
     """And not at a portal link that would turn the support plan into the tier."""
     await selling.checkout("u1", "enterprise")
     other = await pays(selling, "u1", price_id)
@@ -76,7 +76,7 @@ async def test_a_plan_with_seats_beside_it_is_changed_in_the_whole_portal(sellin
     assert last_flow(selling) is None
 
 
-async def test_the_tier_ends_with_the_plans_item_and_can_be_bought_again(selling: Harness) -> None:
+async def test_the_tier_ends_with_its_item_and_a_checkout_opens(selling: Harness) -> None:
     await selling.checkout("u1", "pro")
     subscription_id = await pays(selling, "u1", "price_pro_month", "price_seat")
     await selling.catch_up()

@@ -1,4 +1,4 @@
-"""Stripe fails while somebody buys: the next click works, nothing is created twice, refusals for good are alerted."""
+"""Stripe fails during a purchase: the next click works, nothing is created twice, refusals for good are alerted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def portal(harness: Harness, user_id: str = "u1") -> str:
 
 
 async def click_until_faults_are_used_up(harness: Harness) -> int:
-    """How many clicks failed; each was told as an outage. The click that meets the last failure may well succeed."""
+    """How many clicks failed; each was answered as an outage. The click with the last failure may succeed."""
     return await until_faults_are_used_up(harness, lambda: harness.checkout("u1"))
 
 
@@ -114,7 +114,7 @@ async def test_an_answer_lost_after_an_outage_makes_no_second_customer(
     assert await harness.customer_id("u1") == customers_at_stripe(harness)[0]["id"]
 
 
-async def test_a_person_who_gives_up_and_comes_back_after_a_day_buys_as_anybody(harness: Harness) -> None:
+async def test_a_checkout_succeeds_after_a_day(harness: Harness) -> None:
     harness.stripe.fault("status", CUSTOMERS, "POST", times=12)
     await click_until_faults_are_used_up(harness)
     harness.move(2 * DAY)
@@ -154,9 +154,7 @@ async def test_configurations_are_pushed_after_an_outage(harness: Harness) -> No
     assert set(await push_configurations(harness.billing)) == {"skai", "studio"}
 
 
-async def test_a_store_that_cannot_record_is_told_to_the_buyer_as_an_outage(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failing_store_is_an_outage_for_the_buyer(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(job: Any) -> Any:
         raise StoreUnavailable("The disk is full.", detail="/data")
 
@@ -206,7 +204,7 @@ async def test_a_transient_failure_raises_no_alert(harness: Harness, status: int
     assert await harness.alerts() == set()
 
 
-async def test_a_customer_with_another_currency_is_told_so_and_the_operator_too(harness: Harness) -> None:
+async def test_another_currency_is_explained_to_the_buyer_and_alerted(harness: Harness) -> None:
     """T62: Stripe refuses a second currency for ever."""
     subscription_id = await harness.subscribed("u1", "pro")
     harness.stripe.cancel(subscription_id)

@@ -32,7 +32,7 @@ def offered(configuration: dict[str, Any]) -> dict[str, list[str]]:
     return {each["product"]: each["prices"] for each in products}
 
 
-async def test_who_has_never_been_to_a_checkout_has_no_portal(harness: Harness) -> None:
+async def test_a_user_without_a_checkout_has_no_portal(harness: Harness) -> None:
     with pytest.raises(NotFound) as refused:
         await portal(harness)
     assert refused.value.code == "no_customer"
@@ -117,7 +117,7 @@ async def test_it_follows_the_prices(harness: Harness) -> None:
     assert harness.asked("POST", CONFIGURATIONS) == []
 
 
-async def test_a_missing_price_keeps_nobody_from_canceling(harness: Harness) -> None:
+async def test_a_missing_price_does_not_stop_the_portal(harness: Harness) -> None:
     await harness.subscribed("u1")
     for price in harness.stripe.state.all("price"):
         price["active"] = price["id"] == "price_pro_month"
@@ -181,7 +181,7 @@ async def test_a_downgrade_waits_for_the_periods_end_and_an_upgrade_is_paid_at_o
     assert await harness.tier("u1") == "pro"
 
 
-async def test_too_many_products_are_told_to_the_operator_and_not_to_the_buyer(harness: Harness) -> None:
+async def test_too_many_products_are_alerted_and_the_buyer_gets_no_details(harness: Harness) -> None:
     await harness.checkout("u1")
 
     def edit(tree: Any) -> None:

@@ -83,7 +83,7 @@ async def test_one_wrong_price_hides_no_other(harness: Harness) -> None:
     }
 
 
-async def test_a_typo_that_was_mended_is_nobodys_concern_any_more(harness: Harness) -> None:
+async def test_the_alert_of_a_corrected_price_is_resolved(harness: Harness) -> None:
     def typo(apps: Any) -> None:
         apps["apps"][0]["tiers"][1]["prices"][0]["lookup_key"] = "skai_pro_mnth"
 

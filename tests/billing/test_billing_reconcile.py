@@ -1,4 +1,4 @@
-"""Each kind of drift, seeded one at a time: named right, repaired through the same path, gone at the second look."""
+"""Each kind of drift, seeded one at a time: named right, repaired through the same path, gone in the second pass."""
 
 import sqlite3
 from typing import Any
@@ -59,7 +59,7 @@ async def test_nothing_is_found_where_all_three_agree(harness: Harness) -> None:
     assert (report.checked.subscriptions, report.checked.customers, report.checked.litellm) == (2, 3, 2)
 
 
-async def test_who_paid_while_no_webhook_came_is_paid_but_blocked(harness: Harness) -> None:
+async def test_a_missed_purchase_is_paid_but_blocked(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     await harness.buy("u2", "enterprise")
     harness.events()  # lost
@@ -75,7 +75,7 @@ async def test_who_paid_while_no_webhook_came_is_paid_but_blocked(harness: Harne
     assert (await dry(harness)).found == {}
 
 
-async def test_who_canceled_while_no_webhook_came_is_unpaid_but_active(harness: Harness) -> None:
+async def test_a_missed_cancellation_is_unpaid_but_active(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1", "pro")
     harness.stripe.cancel(subscription_id)
     harness.events()
@@ -99,7 +99,7 @@ async def test_a_cancellation_to_come_is_another_difference(harness: Harness) ->
     assert (await dry(harness)).found == {}
 
 
-async def test_a_second_subscription_that_nobody_told_of_raises_its_alert(harness: Harness) -> None:
+async def test_a_missed_second_subscription_opens_its_alert(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     customer_id = await harness.customer_id("u1")
     items = [{"price": "price_pro_month"}]
@@ -130,7 +130,7 @@ async def test_a_switch_to_another_price_is_found(harness: Harness) -> None:
     assert await harness.tier("u1") == "enterprise"
 
 
-async def test_a_failed_renewal_that_nobody_told_of_is_found(harness: Harness) -> None:
+async def test_a_missed_failed_renewal_is_found(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1", "pro")
     harness.stripe.fail_next_renewal(subscription_id)
     harness.events()
@@ -151,7 +151,7 @@ async def test_a_tier_that_the_store_made_up_is_unpaid_but_active(harness: Harne
     assert (await dry(harness)).found == {}
 
 
-async def test_a_payer_whom_the_bulk_list_does_not_show_is_looked_up(
+async def test_a_payer_missing_from_the_bulk_list_is_looked_up(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody else: with a live key a customer without a subscription costs no request."""
@@ -191,7 +191,7 @@ def hide_from_bulk_lists(monkeypatch: pytest.MonkeyPatch, customer_id: str) -> N
     monkeypatch.setattr(Transport, "pages", without)
 
 
-async def test_limits_changed_by_hand_at_litellm_are_written_again(harness: Harness) -> None:
+async def test_limits_changed_by_hand_at_litellm_are_restored(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     await harness.subscribed("s1", "plus", app_id="studio")
     harness.litellm.state.budgets["skai.pro"].rpm_limit = 1
@@ -205,7 +205,7 @@ async def test_limits_changed_by_hand_at_litellm_are_written_again(harness: Harn
     assert (await dry(harness)).found == {}
 
 
-async def test_a_payer_whom_litellm_forgot_is_paid_but_blocked(harness: Harness) -> None:
+async def test_a_payer_missing_at_litellm_is_paid_but_blocked(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     del harness.litellm.state.customers["u1"]
     report = await dry(harness)
@@ -225,7 +225,7 @@ async def test_a_free_user_on_a_paid_budget_is_unpaid_but_active(harness: Harnes
     assert harness.limits("u1") == {"budget_id": "skai.free", "max_budget": 1, "rpm_limit": 10}
 
 
-async def test_less_than_the_first_tier_blocks_nobody_who_paid(harness: Harness) -> None:
+async def test_limits_below_the_first_tier_are_no_paid_but_blocked(harness: Harness) -> None:
     harness.stripe.cancel(await harness.subscribed("u1", "pro"))
     await harness.catch_up()
     harness.litellm.state.budgets["skai.free"].rpm_limit = 1
@@ -277,7 +277,7 @@ async def test_paid_but_blocked_comes_first_and_the_rest_last(harness: Harness) 
     assert shown["counts"] == {"paid_but_blocked": 1, "unpaid_but_active": 1, "other": 1}
 
 
-async def test_looking_writes_nothing(harness: Harness) -> None:
+async def test_a_dry_run_writes_nothing(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1", "pro")
     await harness.buy("u2", "pro")
     harness.stripe.cancel(subscription_id)
@@ -313,7 +313,7 @@ async def test_other_products_of_the_account_are_passed_over(harness: Harness) -
     assert report.checked.one_by_one == 0
 
 
-async def test_who_is_being_refreshed_is_not_reported(harness: Harness) -> None:
+async def test_a_user_being_refreshed_is_not_reported(harness: Harness) -> None:
     await harness.buy("u1", "pro")
     await harness.deliver()
     await harness.want("u1")
@@ -349,7 +349,7 @@ async def test_a_refresh_that_keeps_failing_does_not_hide_the_drift(harness: Har
     assert kinds(await dry(harness)) == {"u1": Kind.PAID_BUT_BLOCKED}
 
 
-async def test_a_wrong_key_lowers_nobody(harness: Harness) -> None:
+async def test_a_wrong_key_lowers_no_tier(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     before = dump(harness)
     harness.billing.stripe = Stripe(Transport(harness.http, (Secret("sk_test_nobodys"),), api_base=harness.stripe_url))
@@ -359,7 +359,7 @@ async def test_a_wrong_key_lowers_nobody(harness: Harness) -> None:
     assert dump(harness) == before
 
 
-async def test_another_accounts_key_lowers_nobody(harness: Harness) -> None:
+async def test_another_accounts_key_lowers_no_tier(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     before = dump(harness)
     # To that account all our customers are unknown, and it has no subscription at all.
@@ -385,7 +385,7 @@ async def test_another_accounts_key_is_known_by_more_than_the_newest_customer(ha
     assert await harness.tier("u0") == "pro"
 
 
-async def test_one_customer_whom_stripe_does_not_know_is_for_a_person(harness: Harness) -> None:
+async def test_one_customer_unknown_to_stripe_is_left_to_the_operator(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     harness.move(10)
     await harness.subscribed("u2", "pro")
@@ -401,7 +401,7 @@ async def test_one_customer_whom_stripe_does_not_know_is_for_a_person(harness: H
 
 
 async def leaving(harness: Harness, count: int) -> None:
-    """So many of seven payers leave, and nobody tells us."""
+    """So many of seven payers cancel without a webhook."""
     for number in range(7):
         await harness.subscribed(f"u{number}", "pro")
     for each in harness.stripe.state.all("subscription")[:count]:
@@ -427,7 +427,7 @@ async def test_a_wave_is_applied_when_the_operator_says_so(harness: Harness) -> 
     assert [await harness.tier(f"u{number}") for number in range(7)] == ["free"] * 6 + ["pro"]
 
 
-async def test_a_few_who_leave_are_no_wave(harness: Harness) -> None:
+async def test_a_few_cancellations_are_no_wave(harness: Harness) -> None:
     await leaving(harness, 5)
     assert (await applied(harness)).applied
     assert await harness.tier("u0") == "free"
@@ -471,7 +471,7 @@ async def test_a_page_that_stripe_promises_but_does_not_send_is_an_error(
         await dry(harness)
 
 
-async def test_a_litellm_that_is_away_is_a_problem_and_stripes_side_is_repaired(harness: Harness) -> None:
+async def test_an_unreachable_litellm_is_a_problem_and_stripes_side_is_repaired(harness: Harness) -> None:
     await harness.buy("u1", "pro")
     await harness.subscribed("u2", "pro")  # and delivers u1's purchase too
     await harness.buy("u3", "pro")

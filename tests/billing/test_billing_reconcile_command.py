@@ -37,7 +37,7 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 async def bought_unheard(running: Running, user_id: str) -> None:
-    """A purchase of which no webhook tells."""
+    """A purchase without a webhook."""
     for endpoint in running.stripe.state.all("webhook_endpoint"):
         endpoint["status"] = "disabled"
     status, answer = await running.json("POST", "/checkout/skai", json={"user_id": user_id, "tier": "pro"})
@@ -96,7 +96,7 @@ async def test_the_report_as_json_is_for_programs(running: Running) -> None:
     assert report["counts"]["paid_but_blocked"] == 1
 
 
-async def test_one_app_is_looked_at_alone(running: Running) -> None:
+async def test_one_app_is_reconciled_alone(running: Running) -> None:
     await bought_unheard(running, "u1")
     assert (await skpay(running, "--app", "blog")).code == 0
     unknown = await skpay(running, "--app", "nope")
@@ -111,7 +111,7 @@ async def test_yes_without_apply_is_refused(running: Running) -> None:
     assert (status, answer["error"]) == (400, "invalid_input")
 
 
-async def test_an_error_of_stripe_is_told_and_nothing_is_changed(running: Running) -> None:
+async def test_an_error_of_stripe_is_reported_and_nothing_is_changed(running: Running) -> None:
     running.stripe.fault("status", "/v1/subscriptions", "GET", times=9, status=403)
     ran = await skpay(running, "--apply", "--yes")
     assert ran.code == 3, ran
@@ -136,7 +136,7 @@ async def test_only_one_at_a_time(running: Running) -> None:
         reconciling.ask(ReconcileOptions())
 
 
-async def test_who_polls_sees_how_far_it_is_and_then_the_report(running: Running) -> None:
+async def test_polling_shows_the_progress_and_then_the_report(running: Running) -> None:
     async def over() -> bool:
         return not (await running.admin("GET", "/admin/reconcile"))[1]["under_way"]
 

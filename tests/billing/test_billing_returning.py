@@ -40,7 +40,7 @@ async def buys_again(harness: Harness, gone: str) -> None:
 @LISTED
 @pytest.mark.parametrize("portal_first", [False, True])
 @pytest.mark.parametrize("told", [False, True])
-async def test_whose_customer_was_deleted_can_buy_again(
+async def test_a_user_with_a_deleted_customer_gets_a_checkout(
     harness: Harness, listed: str, portal_first: bool, told: bool
 ) -> None:
     await harness.subscribed("u1", "pro")
@@ -67,7 +67,7 @@ async def test_a_deleted_customer_is_not_alerted_as_a_vanished_subscription(harn
 
 @LISTED
 @pytest.mark.parametrize("told", [False, True])
-async def test_a_deleted_customers_open_session_is_never_handed_out(harness: Harness, listed: str, told: bool) -> None:
+async def test_a_deleted_customers_open_session_is_never_reused(harness: Harness, listed: str, told: bool) -> None:
     first = await harness.checkout("u1", "pro")
     gone = await delete_customer(harness, listed)
     if told:
@@ -78,7 +78,7 @@ async def test_a_deleted_customers_open_session_is_never_handed_out(harness: Har
     assert sessions(harness, "open")[0]["customer"] != gone
 
 
-async def test_a_session_of_a_deleted_customer_that_cannot_be_expired_stops_nobody(harness: Harness) -> None:
+async def test_a_deleted_customers_session_that_cannot_be_expired_stops_no_checkout(harness: Harness) -> None:
     await harness.checkout("u1", "pro")
     gone = await delete_customer(harness, "canceled")
     harness.stripe.fault("status", "/v1/checkout/sessions/.*/expire", "POST", status=404)

@@ -1,4 +1,4 @@
-"""Customers who pay for a tier and are no users of ours: alerted with what to type, and never adopted by themselves."""
+"""Customers that pay for a tier and are no users of ours: alerted with the command, never adopted automatically."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_sale_in_the_dashboard_is_alerted_with_the_command_that_adopts(h
     assert (await harness.tier("u1"), await harness.alerts()) == ("pro", set())
 
 
-async def test_what_a_payment_links_buyer_says_adopts_nobody(harness: Harness) -> None:
+async def test_a_payment_links_client_reference_id_adopts_no_customer(harness: Harness) -> None:
     """`client_reference_id`, e-mail and unsigned metadata come from the buyer's browser."""
     mine = await harness.checkout("u1", email="ada@example.com")
     claimed = {"app_id": "skai", "user_id": "u1"}
@@ -85,7 +85,7 @@ async def test_the_alert_ends_with_the_subscription(harness: Harness) -> None:
     assert await alerted(harness) == {}
 
 
-async def test_a_customer_who_subscribes_later_is_alerted_at_once(harness: Harness) -> None:
+async def test_a_customer_that_subscribes_later_is_alerted_at_once(harness: Harness) -> None:
     """Looked at a minute before, as a customer of some other product."""
     customer_id = await customer(harness)
     await harness.billing.stripe.transport.post(f"/v1/customers/{customer_id}", {"name": "Ada"})

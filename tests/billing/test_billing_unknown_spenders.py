@@ -1,4 +1,4 @@
-"""T23: spend at LiteLLM under a name that nobody here has, or under none, is found and alerted."""
+"""T23: spend at LiteLLM under an unknown user id, or under none, is found and alerted."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ async def _alerts(harness: Harness) -> list[Any]:
     return [each for each in await harness.store.read(alerts.live) if each.kind == "unknown_spender"]
 
 
-async def test_t23_spend_of_a_stranger_is_found_alerted_once_and_over_when_gone(harness: Harness) -> None:
+async def test_t23_spend_of_an_unknown_id_is_alerted_once_and_resolved_when_gone(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     await _chat(harness, "u1")
     assert (await reconcile(harness.billing, ReconcileOptions(apply=True))).unknown_spenders == []

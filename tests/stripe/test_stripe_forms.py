@@ -1,4 +1,4 @@
-"""Form encoding, held against the official library's."""
+"""Form encoding, compared with the official library's."""
 
 from urllib.parse import parse_qsl
 

@@ -1,10 +1,16 @@
 """One value from both shapes of Stripe's objects."""
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.errors import UpstreamFailed
+from gateway.stripe.checkout_sessions import read_session
+from gateway.stripe.customers import read_customer
 from gateway.stripe.disputes import read_refund
+from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeError, StripeNotFound, stripe_error
 from gateway.stripe.invoices import read_invoice
+from gateway.stripe.prices import read_price
 from gateway.stripe.subscriptions import read_schedule, read_subscription
 from gateway.tiers.model import Phase, Schedule
 
@@ -75,7 +81,7 @@ def test_rubbish_inside_does_not_become_a_tier() -> None:
     assert [item.price_id for item in odd.items] == ["", "price_text"]
 
 
-def test_an_invoice_tells_when_it_is_due_what_it_cost_and_how_long_that_lasts() -> None:
+def test_an_invoice_has_a_due_date_a_total_and_a_period_end() -> None:
     lines = [
         {"amount": 2000, "period": {"start": 10, "end": 20}},
         {"amount": 0, "period": {"end": 900}},
@@ -102,3 +108,36 @@ def test_a_part_of_a_list_is_refused() -> None:
     ):
         with pytest.raises(UpstreamFailed, match="a part of a list"):
             read()
+
+
+@pytest.mark.parametrize("read", [read_customer, read_session, read_price])
+def test_an_object_without_an_id_is_the_vendors_failure(read: Callable[[dict[str, object]], object]) -> None:
+    with pytest.raises(UpstreamFailed, match="without id"):
+        read({"status": "open"})
+
+
+def test_a_session_is_open_complete_or_neither() -> None:
+    found = [read_session({"id": "cs_1", "status": status}) for status in ("open", "complete", "expired")]
+    assert [(each.is_open, each.is_complete) for each in found] == [(True, False), (False, True), (False, False)]
+
+
+def test_a_customer_without_a_currency_or_metadata_has_none() -> None:
+    found = read_customer({"id": "cus_1", "currency": "", "metadata": None, "deleted": True})
+    assert (found.currency, found.metadata, found.deleted) == (None, {}, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "resource_missing", StripeNotFound),
+        (400, "resource_missing", StripeNotFound),
+        (401, "resource_missing", AuthenticationFailed),
+        (401, "", AuthenticationFailed),
+        (403, "", PermissionDenied),
+        (404, "", StripeError),
+        (429, "rate_limit", StripeError),
+    ],
+)
+def test_an_error_has_the_class_of_its_status_or_code(status: int, code: str, kind: type[StripeError]) -> None:
+    found = stripe_error("no", status=status, stripe_code=code, param="", request_id="", retry_now=False)
+    assert type(found) is kind

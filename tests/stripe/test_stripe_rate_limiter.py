@@ -27,7 +27,7 @@ KEY = "sk_test_pacing_0f31"
 
 
 class Clock:
-    """Time that passes only where somebody sleeps."""
+    """Time that passes only during a sleep."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -72,7 +72,7 @@ async def harness() -> AsyncIterator[StripeHarness]:
 
 
 def test_no_second_ever_sees_more_than_stripe_allows() -> None:
-    """Reserved in virtual time, for ten seconds of constant demand: any window of one second is looked at."""
+    """Reserved in virtual time, for ten seconds of constant demand: any window of one second is checked."""
     clock = Clock()
     rate_limiter = RateLimiter(now=clock)
     at = [clock.now + rate_limiter.reserve("GET /v1/subscriptions") for _ in range(200)]
@@ -157,7 +157,7 @@ async def test_a_limit_or_a_lock_is_waited_out(
     assert sum(harness.clock.slept) >= 1
 
 
-async def test_where_stripe_says_not_to_it_is_not_tried_again(harness: StripeHarness) -> None:
+async def test_a_call_is_not_retried_where_stripe_forbids_it(harness: StripeHarness) -> None:
     harness.sandbox.fault("status", status=429, code="rate_limit", should_retry=False)
     with pytest.raises(StripeError) as refused:
         await harness.client().get("/v1/products")
@@ -193,7 +193,7 @@ async def test_after_a_limit_the_others_of_that_endpoint_wait_too(harness: Strip
     assert harness.clock.now - began == pytest.approx(7)
 
 
-async def test_who_is_told_to_wait_for_long_is_told_so_at_once(harness: StripeHarness) -> None:
+async def test_a_call_with_a_long_retry_after_fails_at_once(harness: StripeHarness) -> None:
     """The worker has a calendar of its own; a person must not wait for a minute."""
     harness.sandbox.fault("status", status=429, code="rate_limit", retry_after=60)
     with pytest.raises(StripeError) as refused:
@@ -213,7 +213,7 @@ async def test_a_retry_after_that_is_no_number_is_none(told: str) -> None:
 
 
 @pytest.mark.parametrize(("theirs", "ahead"), [(0, 0), (-3600, 3600), (90, -90)])
-async def test_how_far_our_clock_is_off_is_seen_in_stripes_date(theirs: int, ahead: int) -> None:
+async def test_clock_skew_is_read_from_stripes_date_header(theirs: int, ahead: int) -> None:
     clock = Clock()
     date = formatdate(clock.now + theirs, usegmt=True)
     async with answering(lambda: web.json_response({"object": "list"}, headers={"Date": date})) as (http, url):
@@ -223,7 +223,7 @@ async def test_how_far_our_clock_is_off_is_seen_in_stripes_date(theirs: int, ahe
         assert stripe.clock_ahead_seconds == ahead
 
 
-async def test_the_sandbox_tells_its_own_time(harness: StripeHarness) -> None:
+async def test_the_sandbox_sends_its_own_date(harness: StripeHarness) -> None:
     harness.clock.now += 5
     stripe = harness.client(clock=lambda: harness.clock.now + 3600)
     await stripe.get("/v1/products")

@@ -96,7 +96,7 @@ def test_a_body_that_is_not_utf_8_is_refused_not_crashed_on() -> None:
         verify(b"\xff\xfe", f"t={NOW},v1={GOOD}", [Secret(SECRET)], NOW)
 
 
-def test_stale_and_forged_are_told_apart() -> None:
+def test_stale_and_forged_signatures_have_different_codes() -> None:
     with pytest.raises(BadSignature) as caught:
         verify(BODY, f"t={NOW - 900},v1={signed(at=NOW - 900)}", [Secret(SECRET)], NOW)
     assert caught.value.code == "stale_signature"

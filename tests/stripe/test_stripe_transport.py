@@ -1,4 +1,4 @@
-"""Calls to Stripe: what is sent, what is tried again, and what each bad answer means."""
+"""Calls to Stripe: what is sent, what is retried, and what each bad answer means."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERROR = {"error": {"code": "some_code", "message": "some message", "param": "som
 
 @dataclass
 class Script:
-    """A Stripe that answers what it is told, the last answer for ever; `asked` is what came."""
+    """A Stripe with scripted answers, the last one repeated; `asked` are the requests."""
 
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
@@ -107,7 +107,7 @@ REPLAYED = {"Idempotent-Replayed": "true"}
         (503, {}, 3, True),
     ],
 )
-async def test_what_is_tried_again_at_once_and_what_may_be_later(
+async def test_what_is_retried_at_once_and_what_is_retryable_later(
     client: Client, status: int, headers: dict[str, str], tries: int, later: bool
 ) -> None:
     client.script.says((status, ERROR, {"Request-Id": "req_1", **headers}))

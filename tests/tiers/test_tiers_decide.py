@@ -92,7 +92,7 @@ def decided(
     return decide(APP, subscriptions, invoices, grants, KNOWN, last_good or {}, now)
 
 
-def test_nobody_has_less_than_the_first_tier() -> None:
+def test_the_first_tier_is_the_minimum() -> None:
     assert decided() == Entitlement(tier="free", reason=Reason.DEFAULT, source="default")
 
 
@@ -150,7 +150,7 @@ def test_another_subscriptions_payments_buy_no_grace() -> None:
     [{"cancel_at": NOW + 10 * DAY}, {"cancel_at_period_end": True}],
     ids=["cancel_at (flexible billing)", "cancel_at_period_end"],
 )
-def test_a_canceled_renewal_keeps_the_tier_and_tells_when_it_ends(ending: dict[str, int]) -> None:
+def test_a_canceled_renewal_keeps_the_tier_and_has_an_end(ending: dict[str, int]) -> None:
     entitlement = decided(replace(subscription(), **ending))
     assert (entitlement.tier, entitlement.ends_at) == ("pro", NOW + 10 * DAY)
     assert entitlement.upcoming_changes == ((NOW + 10 * DAY, "free"),)
@@ -253,14 +253,14 @@ def test_t15_a_moved_price_keeps_the_tier_to_the_periods_end_and_a_late_renewal_
 
 
 @pytest.mark.parametrize("odd", [subscription("frozen"), subscription("active", "price_unheard_of")])
-def test_nobody_is_raised_by_what_we_do_not_know(odd: Subscription) -> None:
+def test_an_unknown_price_or_status_raises_no_tier(odd: Subscription) -> None:
     before = good(subscription("active", "price_ent", subscription_id="sub_other"))
     entitlement = decided(odd, last_good=before)
     assert entitlement.tier == "free"
     assert entitlement.concerns
 
 
-def test_an_unknown_status_cuts_nobody_off() -> None:
+def test_an_unknown_status_keeps_the_tier() -> None:
     entitlement = decided(subscription("frozen"), last_good=good(subscription()))
     assert (entitlement.tier, entitlement.reason) == ("pro", Reason.KEPT)
     assert [concern.kind for concern in entitlement.concerns] == ["unknown_status"]
@@ -396,7 +396,7 @@ def test_past_due_at_a_tier_that_was_never_paid_says_so() -> None:
     assert (found.tier, found.reason) == ("free", Reason.NEVER_PAID)
 
 
-def test_a_paid_price_that_only_its_product_tells_is_known() -> None:
+def test_a_paid_price_is_known_by_its_product() -> None:
     paid = replace(PAID_BEFORE, charged=(("price_of_2023", "prod_1"),))
     late = replace(subscription("past_due"), items=(item("price_of_2023"),))
     invoices = (paid, invoice("open", at=NOW - DAY))
@@ -413,7 +413,7 @@ def test_what_was_paid_last_is_kept_at_an_unknown_price_though_nothing_is_rememb
     assert decided(unknown, invoices=(renewed,)).tier == "free"
 
 
-def test_a_schedule_tells_what_comes_and_when() -> None:
+def test_a_schedule_gives_the_pending_tier_and_its_instant() -> None:
     now, later = Phase(NOW - DAY, NOW + 10 * DAY, ("price_ent",)), Phase(NOW + 10 * DAY, NOW + 40 * DAY, ("price_pro",))
     scheduled = replace(subscription("active", "price_ent"), schedule=Schedule((now, later), cancels=False))
     found = decided(scheduled)
@@ -475,7 +475,7 @@ def test_no_tier_without_a_granting_status(subscriptions: list[Subscription]) ->
 
 
 @given(_SUBSCRIPTIONS)
-def test_deciding_again_from_what_was_remembered_changes_nothing(subscriptions: list[Subscription]) -> None:
+def test_deciding_is_idempotent_with_the_stored_last_good_tiers(subscriptions: list[Subscription]) -> None:
     once = decided(*subscriptions)
     assert decided(*subscriptions, last_good=good(*subscriptions)) == once
 

@@ -1,4 +1,4 @@
-"""T19: what disputes, refunds and fraud warnings do to a tier, and what a person is told of them."""
+"""T19: how disputes, refunds and fraud warnings affect the tier, and their alerts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_status_of_a_dispute_has_its_effect_and_its_alert(status: str) -> 
 
 
 @pytest.mark.parametrize("status", ["", "vanished", "needs_magic"])
-def test_a_status_that_stripe_has_added_cuts_nobody_off_and_is_shown(status: str) -> None:
+def test_an_unknown_dispute_status_keeps_the_tier_and_is_alerted(status: str) -> None:
     found = decided(subscription(), disputes=(replace(DISPUTE, status=status),))
     assert (found.tier, alerts(found)) == ("pro", [("dispute_open", "du_1")])
 
@@ -98,7 +98,7 @@ def test_all_subscriptions_of_the_customer_are_held_while_it_is_open() -> None:
     assert decided(subscription(), later, disputes=(DISPUTE,)).tier == "free"
 
 
-def test_what_was_bought_after_a_dispute_was_opened_outlives_its_loss() -> None:
+def test_a_subscription_created_after_a_dispute_is_not_affected_by_its_loss() -> None:
     lost = replace(DISPUTE, status="lost")
     later = replace(subscription("active", subscription_id="sub_2"), created_at=DISPUTE.created_at + 1)
     assert decided(subscription(), disputes=(lost,)).tier == "free"
@@ -106,7 +106,7 @@ def test_what_was_bought_after_a_dispute_was_opened_outlives_its_loss() -> None:
     assert decided(replace(later, created_at=DISPUTE.created_at), disputes=(lost,)).tier == "free"
 
 
-def test_a_lost_dispute_alerts_only_while_somebody_would_be_charged_again() -> None:
+def test_a_lost_dispute_alerts_only_while_a_subscription_would_renew() -> None:
     lost = replace(DISPUTE, status="lost")
     found = decided(subscription(), disputes=(lost,))
     assert "sub_1 is held at the first tier and will be charged again" in found.concerns[0].message
@@ -119,7 +119,7 @@ def test_a_dispute_without_any_subscription_is_alerted_all_the_same() -> None:
     assert (found.tier, alerts(found)) == ("free", [("dispute_open", "du_1")])
 
 
-def test_the_order_of_what_is_contested_does_not_matter() -> None:
+def test_the_order_of_disputes_does_not_matter() -> None:
     several = (DISPUTE, replace(DISPUTE, dispute_id="du_2", status="won"), REFUND, WARNING)
     forth = decided(subscription(), disputes=several, app=HOLDS_REFUNDS)
     back = decided(subscription(), disputes=several[::-1], app=HOLDS_REFUNDS)
@@ -155,7 +155,7 @@ def test_a_full_refund_can_hold_what_it_had_paid_for_until_that_is_over() -> Non
 
 
 def test_refunding_one_of_two_subscriptions_does_not_hold_the_other() -> None:
-    """Which is what an operator does who mends a double purchase."""
+    """An operator refunds so to fix a double purchase."""
     both = (subscription("canceled", subscription_id="sub_1"), subscription(subscription_id="sub_2"))
     found = decided(*both, disputes=(REFUND,), app=HOLDS_REFUNDS)
     assert (found.tier, alerts(found)) == ("pro", [])
@@ -167,7 +167,7 @@ def test_a_refund_in_part_does_nothing(app: App) -> None:
     assert (found.tier, alerts(found)) == ("pro", [])
 
 
-def test_a_refund_of_what_was_no_subscription_is_alerted_and_holds_nobody() -> None:
+def test_a_refund_without_a_subscription_is_alerted_and_keeps_the_tier() -> None:
     found = decided(subscription(), disputes=(replace(REFUND, subscription_id=None),), app=HOLDS_REFUNDS)
     assert (found.tier, alerts(found)) == ("pro", [("refunded", "ch_1")])
 
@@ -179,7 +179,7 @@ def test_a_fraud_warning_is_alerted_until_it_asks_for_nothing() -> None:
     assert alerts(decided(subscription(), disputes=(replace(WARNING, actionable=False),))) == []
 
 
-def test_what_is_over_is_not_asked_about_again() -> None:
+def test_closed_disputes_are_not_fetched() -> None:
     for status, over in {"needs_response": False, "warning_under_review": False, "new": False, "won": True,
                          "lost": True, "warning_closed": True, "prevented": True}.items():  # fmt: skip
         assert is_closed(replace(DISPUTE, status=status), NOW) is over

@@ -226,7 +226,7 @@ BETWEEN: dict[str, Callable[[Moment], Moment]] = {
 }
 
 
-def test_the_last_good_tier_outlives_whatever_comes_between() -> None:
+def test_the_last_good_tier_survives_grants_and_disputes() -> None:
     """Nothing was ever paid, so that only what is remembered of this subscription can tell."""
     good = Moment((subscription("trialing"),), (), (), (), NOW)
     unknown = replace(good, subscriptions=(subscription("active", UNKNOWN),))

@@ -56,7 +56,7 @@ def test_the_more_exact_word_decides_whether_a_price_gives_no_tier(one: Item, ex
 
 
 def test_a_declared_price_on_a_tiers_product_is_not_that_tier() -> None:
-    """Known products tell the tier of an old price (T15); a declared price is not such a one."""
+    """Known products give the tier of an old price (T15), but not of a declared other price."""
     seat = replace(SEAT, product_id="prod_pro")
     known = {**KNOWN, "prod_pro": "pro"}
     assert decide(SELLING, [subscription(seat)], (), (), known, {}, NOW).tier == "free"
@@ -81,7 +81,7 @@ def test_an_unknown_price_beside_a_declared_one_is_still_alerted_by_its_own_name
 @pytest.mark.parametrize("app", [APP, SELLING])
 @pytest.mark.parametrize("other", [SUPPORT, SEAT, EXTRA])
 def test_a_subscription_to_something_else_is_no_duplicate(app: App, other: Item) -> None:
-    """Declared or not: nobody is told to cancel and refund a support plan."""
+    """Declared or not, a support plan raises no alert to cancel and refund it."""
     both = [subscription(PLAN), replace(subscription(other, subscription_id="sub_2"), created_at=NOW)]
     paid = (invoice("paid", at=NOW, paid=900, subscription_id="sub_2"),)
     found = decide(app, both, paid, (), KNOWN, {}, NOW)
