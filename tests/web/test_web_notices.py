@@ -166,7 +166,7 @@ async def test_the_command_lists_and_replays(running: Running, app: Receiver) ->
     assert app.ids[0] in text
     assert "answered 410: we moved" in text
     code, text = await _skpay(running, "notices", "replay", "--dead")
-    assert (code, "1 notice(s) are sent again" in text) == (0, True)
+    assert (code, "1 notice(s) are resent" in text) == (0, True)
     await _in_state(running, "done")
     code, text = await _skpay(running, "users", "explain", "skai", "u1")
     assert (code, "notified of (UTC)" in text) == (0, True)
@@ -180,7 +180,7 @@ async def test_without_a_server_the_command_writes_itself(running: Running, app:
     await _in_state(running, "dead")
     await running.application.stop()
     code, text = await _skpay(running, "notices", "replay", app.ids[0], alone=True)
-    assert (code, "1 notice(s) are sent again" in text) == (0, True)
+    assert (code, "1 notice(s) are resent" in text) == (0, True)
     code, text = await _skpay(running, "notices", "list", alone=True)
     assert (code, "waiting" in text) == (0, True)
 
