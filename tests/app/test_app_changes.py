@@ -68,7 +68,7 @@ def test_only_a_tier_that_is_another_one_is_a_change() -> None:
     assert told == [("skai", "u1")] * 5
 
 
-async def test_a_tier_that_changes_is_told(running: Running) -> None:
+async def test_a_tier_change_is_announced(running: Running) -> None:
     async with stream(running) as (lines, first):
         await running.admin("POST", "/admin/grants", GRANT)
         line = await lines.next()
@@ -109,7 +109,7 @@ async def test_an_answer_is_kept_no_longer_than_the_tier_lasts(tmp_path: Path) -
             assert headers["X-SK-Keep"].split(" ")[4] == str(until_at)
 
 
-async def test_a_key_that_is_made_or_revoked_is_told_of_its_user(running: Running) -> None:
+async def test_creating_or_revoking_a_key_is_announced_for_its_user(running: Running) -> None:
     async with stream(running) as (lines, _):
         _, made = await running.admin("POST", "/admin/keys", {"app_id": "blog", "user_id": "u1"})
         line = await lines.next()
@@ -134,7 +134,7 @@ async def test_a_key_of_an_issuers_that_has_gone_forgets_all_and_changes_no_rule
         assert len(running.application.parts.gate.request_cache) == 0
 
 
-async def test_a_forgotten_user_is_told(running: Running) -> None:
+async def test_a_deleted_user_is_announced(running: Running) -> None:
     async with stream(running) as (lines, _):
         await running.admin("POST", "/admin/grants", GRANT)
         await lines.next()

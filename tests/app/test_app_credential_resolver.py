@@ -134,7 +134,7 @@ async def test_open_webui_is_shown_the_session_and_nothing_else(harness: Harness
         (API_KEY, {"id": "", "role": "user"}, "malformed_token"),
     ],
 )
-async def test_what_open_webui_says(harness: Harness, credential: bytes, row: Any, expected: str) -> None:
+async def test_open_webuis_answers(harness: Harness, credential: bytes, row: Any, expected: str) -> None:
     if row is not None:
         harness.open_webui.rows[credential.decode()] = row
     assert await harness.authenticate(credential) == expected
@@ -151,7 +151,7 @@ async def test_an_api_key_that_may_not_be_asked_about_is_refused(harness: Harnes
     assert await harness.authenticate(A) == "revoked"
 
 
-async def test_a_session_that_was_ended_is_seen_within_thirty_seconds_and_told_of(harness: Harness) -> None:
+async def test_an_ended_session_is_detected_within_thirty_seconds_and_announced(harness: Harness) -> None:
     harness.open_webui.signs_in(A, "alice")
     assert await harness.authenticate(A) == "alice"
     harness.open_webui.rows.clear()
@@ -191,7 +191,7 @@ async def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour
     assert (harness.counted("last_good"), harness.counted("unanswered")) == (1, 2)
 
 
-async def test_who_was_confirmed_waits_once_and_not_each_time_for_a_silent_open_webui(harness: Harness) -> None:
+async def test_a_confirmed_session_waits_only_once_for_an_unresponsive_open_webui(harness: Harness) -> None:
     people = [session(f"u{number}") for number in range(5)]
     for number, token in enumerate(people):
         harness.open_webui.signs_in(token, f"u{number}")
@@ -212,7 +212,7 @@ async def test_one_question_at_a_time_for_one_credential(harness: Harness) -> No
     assert len(harness.open_webui.asked) == 1
 
 
-async def test_who_gives_up_waiting_takes_the_answer_from_nobody(harness: Harness) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_shared_lookup(harness: Harness) -> None:
     harness.open_webui.signs_in(A, "alice")
     found = harness.sees("Authorization", b"Bearer " + A)
     assert isinstance(found, CredentialLookup)
@@ -224,7 +224,7 @@ async def test_who_gives_up_waiting_takes_the_answer_from_nobody(harness: Harnes
     assert len(harness.open_webui.asked) == 1
 
 
-async def test_a_flood_of_strangers_is_bounded_and_keeps_nobody_known_waiting(harness: Harness) -> None:
+async def test_a_flood_of_unknown_credentials_is_bounded_and_delays_no_known_one(harness: Harness) -> None:
     harness.open_webui.signs_in(A, "alice")
     assert await harness.authenticate(A) == "alice"
     harness.now += 30
@@ -249,7 +249,7 @@ async def test_a_flood_of_strangers_is_bounded_and_keeps_nobody_known_waiting(ha
     assert await harness.authenticate(junk[0]) == "unknown_key"
 
 
-async def test_whoever_was_confirmed_is_served_while_more_is_asked_than_may_be(
+async def test_confirmed_credentials_are_served_while_lookups_are_at_their_limit(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slow Open WebUI and many people: none of them is cut off by our own limit."""
@@ -271,7 +271,7 @@ async def test_whoever_was_confirmed_is_served_while_more_is_asked_than_may_be(
     assert await other == "unavailable"
 
 
-async def test_one_junk_key_sent_a_thousand_times_takes_no_more_than_its_share_of_those_who_wait(
+async def test_one_invalid_key_sent_a_thousand_times_fills_only_its_share_of_the_waiting_places(
     harness: Harness,
 ) -> None:
     harness.open_webui.fault = "slow"
@@ -298,7 +298,7 @@ async def test_an_edit_of_apps_json_meanwhile_is_no_answer(harness: Harness) -> 
             await harness.resolver.resolve(app_id, found)
 
 
-async def test_what_was_asked_before_an_edit_of_apps_json_is_nobodys_answer_after_it(harness: Harness) -> None:
+async def test_a_lookup_from_before_an_edit_of_apps_json_is_not_used_after_it(harness: Harness) -> None:
     """Else somebody would be named as the catalog before named them."""
     harness.open_webui.signs_in(API_KEY, "carol")
     first = asyncio.create_task(harness.authenticate(API_KEY))
@@ -318,7 +318,7 @@ def with_litellm(harness: Harness, template: str = "{user_id}") -> None:
     harness.apps["skai"] = app_access(app, SECRETS, {})
 
 
-async def test_a_litellm_key_is_its_users_and_never_leaves_in_the_open(harness: Harness) -> None:
+async def test_a_litellm_key_identifies_its_user_and_is_only_sent_hashed(harness: Harness) -> None:
     with_litellm(harness, "{app_id}:{user_id}")
     key, other = await harness.key_of("skai:alice"), await harness.key_of("blog:bob")
     harness.litellm.requests.clear()
@@ -330,7 +330,7 @@ async def test_a_litellm_key_is_its_users_and_never_leaves_in_the_open(harness: 
 
 
 @pytest.mark.parametrize("holder", [None, "default_user_id", "litellm-proxy-budget", "Default_User_Id "])
-async def test_a_key_of_nobody_or_of_litellm_itself_is_nobodys(harness: Harness, holder: str | None) -> None:
+async def test_a_key_without_owner_or_of_litellm_itself_is_refused(harness: Harness, holder: str | None) -> None:
     with_litellm(harness)
     assert await harness.authenticate(await harness.key_of(holder)) == "unknown_key"
     assert await harness.authenticate(MASTER_KEY.encode()) == "unknown_key"
@@ -338,7 +338,7 @@ async def test_a_key_of_nobody_or_of_litellm_itself_is_nobodys(harness: Harness,
 
 
 @pytest.mark.parametrize("ending", ["/key/block", "/key/delete"])
-async def test_a_litellm_key_that_was_ended_is_seen_within_thirty_seconds(harness: Harness, ending: str) -> None:
+async def test_a_deleted_litellm_key_is_detected_within_thirty_seconds(harness: Harness, ending: str) -> None:
     with_litellm(harness)
     key = await harness.key_of("alice")
     assert await harness.authenticate(key) == "alice"
@@ -349,7 +349,7 @@ async def test_a_litellm_key_that_was_ended_is_seen_within_thirty_seconds(harnes
     assert harness.changed == [("skai", "alice")]
 
 
-async def test_a_key_that_changed_hands_is_told_of(harness: Harness) -> None:
+async def test_a_key_that_changed_its_owner_is_announced(harness: Harness) -> None:
     with_litellm(harness)
     key = await harness.key_of("alice")
     assert await harness.authenticate(key) == "alice"
@@ -359,7 +359,7 @@ async def test_a_key_that_changed_hands_is_told_of(harness: Harness) -> None:
     assert harness.changed == [("skai", "alice")]
 
 
-async def test_while_litellm_does_not_answer_its_last_word_counts_for_an_hour(harness: Harness) -> None:
+async def test_while_litellm_is_down_its_last_answer_is_used_for_an_hour(harness: Harness) -> None:
     with_litellm(harness)
     key, other = await harness.key_of("alice"), await harness.key_of("bob")
     assert await harness.authenticate(key) == "alice"
@@ -370,7 +370,7 @@ async def test_while_litellm_does_not_answer_its_last_word_counts_for_an_hour(ha
     assert await harness.authenticate(key) == "unavailable"
 
 
-async def test_a_litellm_that_lets_us_ask_nothing_is_told_of_once(
+async def test_a_litellm_that_refuses_our_key_is_logged_once(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     with_litellm(harness)

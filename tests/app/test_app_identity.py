@@ -99,7 +99,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
             yield made
 
 
-async def test_a_session_counts_until_open_webui_ends_it_and_the_stream_tells_of_it(harness: Harness) -> None:
+async def test_a_session_is_valid_until_open_webui_ends_it_and_the_stream_announces_it(harness: Harness) -> None:
     token = session("alice", secret=SESSION_SECRET)
     harness.open_webui.signs_in(token, "alice")
     sent = {"Cookie": f"token={token.decode()}"}
@@ -115,7 +115,7 @@ async def test_a_session_counts_until_open_webui_ends_it_and_the_stream_tells_of
     assert await harness.user(path=PAID, **sent) == "401 sign_in_required"
 
 
-async def test_an_account_that_waits_is_nobody_until_it_is_activated(harness: Harness) -> None:
+async def test_a_pending_account_is_refused_until_it_is_activated(harness: Harness) -> None:
     """As a Bearer, too: Open WebUI's page sends one with every call."""
     token = session("ada", secret=SESSION_SECRET)
     harness.open_webui.signs_in(token, "ada", "pending")
@@ -163,7 +163,7 @@ async def test_most_sessions_failing_opens_an_alert_and_good_ones_resolve_it(har
     await until(is_over, "the alert is over", 15)
 
 
-async def test_while_open_webui_is_away_who_was_there_goes_on_and_who_is_new_waits(harness: Harness) -> None:
+async def test_while_open_webui_is_down_confirmed_users_continue_and_new_ones_wait(harness: Harness) -> None:
     old, new = session("alice", secret=SESSION_SECRET), session("bob", secret=SESSION_SECRET)
     harness.open_webui.signs_in(old, "alice")
     assert await harness.user(Cookie=f"token={old.decode()}") == "alice"
@@ -176,7 +176,7 @@ async def test_while_open_webui_is_away_who_was_there_goes_on_and_who_is_new_wai
     assert await harness.user() == "nobody"
 
 
-async def test_a_token_of_an_issuer_counts_until_its_key_goes_and_everybody_is_forgotten(harness: Harness) -> None:
+async def test_an_issuers_token_is_valid_until_its_key_is_removed_and_all_are_invalidated(harness: Harness) -> None:
     assert await harness.user(X_Token=harness.token()) == "sso:alice"
     old = harness.token()
     assert await harness.user(X_Token=old) == "sso:alice"
@@ -198,7 +198,7 @@ async def test_the_first_credential_in_the_apps_order_decides(harness: Harness) 
     assert await harness.user(path=PAID, **junk) == "401 sign_in_required"
 
 
-async def test_a_litellm_key_is_its_users_by_its_hash(harness: Harness) -> None:
+async def test_a_litellm_key_identifies_its_user_by_its_hash(harness: Harness) -> None:
     key = await harness.litellm_key("carol")
     assert await harness.user("blog", Authorization=f"Bearer {key}") == "carol"
     assert await harness.user("blog", X_Api_Key=key) == "carol"
@@ -208,7 +208,7 @@ async def test_a_litellm_key_is_its_users_by_its_hash(harness: Harness) -> None:
     assert key not in repr(asked)
 
 
-async def test_an_issuer_that_is_away_is_told_of_and_stops_no_start(tmp_path: Path) -> None:
+async def test_an_unavailable_issuer_is_reported_and_prevents_no_start(tmp_path: Path) -> None:
     def closed(apps: dict[str, Any]) -> None:
         apps["apps"][0]["identity"] = [
             {"kind": "jwt", "issuer": ISSUER, "audience": AUDIENCE, "jwks_url": "http://127.0.0.1:9/certs"}

@@ -77,7 +77,7 @@ async def harness(aiohttp_server: Any) -> AsyncIterator[Harness]:
         await made.resolver.stop()
 
 
-async def test_the_keys_are_read_before_anybody_asks(harness: Harness) -> None:
+async def test_the_keys_are_read_before_the_first_request(harness: Harness) -> None:
     harness.follow()
     await harness.until_read()
     assert await harness.authenticate(signed()) == "alice"
@@ -114,7 +114,7 @@ async def test_t32_a_flood_of_unknown_keys_is_one_request_a_minute(harness: Harn
     assert await harness.authenticate(signed()) == "alice"
 
 
-async def test_a_key_that_has_gone_takes_along_whom_it_verified(harness: Harness) -> None:
+async def test_removing_a_key_invalidates_the_tokens_that_it_verified(harness: Harness) -> None:
     harness.follow()
     await harness.until_read()
     assert await harness.authenticate(signed()) == "alice"
@@ -140,7 +140,7 @@ async def test_while_the_issuer_is_away_its_keys_still_verify(harness: Harness, 
     assert harness.changed == []
 
 
-async def test_a_slow_issuer_keeps_nobody_waiting_for_long(harness: Harness) -> None:
+async def test_a_slow_issuer_delays_a_request_only_briefly(harness: Harness) -> None:
     harness.issuer.fault = "slow"
     harness.follow()
     started = time.monotonic()
@@ -150,9 +150,7 @@ async def test_a_slow_issuer_keeps_nobody_waiting_for_long(harness: Harness) -> 
     assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "not read yet"}
 
 
-async def test_an_issuer_that_was_away_at_the_start_is_tried_again(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_issuer_unavailable_at_the_start_is_retried(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_sets, "backoff_seconds", lambda failures: 0.01)
     harness.issuer.fault = 500
     harness.follow()
@@ -168,7 +166,7 @@ async def test_an_issuer_that_was_away_at_the_start_is_tried_again(
     assert harness.resolver.key_sets.problems() == {}
 
 
-async def test_a_reading_for_a_strangers_token_that_fails_is_made_good_without_another(
+async def test_a_failed_read_for_an_unknown_key_is_retried_without_another_request(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else anybody could have an hour of "not ready" for a moment in which the issuer does not answer."""

@@ -85,7 +85,7 @@ def assert_short(found: list[float]) -> None:
     assert max(found) < LONGEST_STEP * sum(found)
 
 
-async def test_t35_a_load_holds_nobody_up(folder: Path) -> None:
+async def test_t35_a_load_does_not_block_the_event_loop(folder: Path) -> None:
     store = Store.open(f"sqlite:///{folder / 'skpayments.db'}")
     catalog = parse((folder / "apps.json").read_bytes())
     tiers = GateTable(lambda app_id, user_id: None)
@@ -101,7 +101,7 @@ async def test_t35_a_load_holds_nobody_up(folder: Path) -> None:
     assert tiers.table.changes_at("skai", "user-4") is None
 
 
-async def test_t35_a_reload_holds_nobody_up(folder: Path) -> None:
+async def test_t35_a_reload_does_not_block_the_event_loop(folder: Path) -> None:
     async with running_application(folder) as running:
         assert running.application.parts.tiers.table.count("skai") == USERS
         await asyncio.sleep(0.2)  # what a start still does

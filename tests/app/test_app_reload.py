@@ -70,7 +70,7 @@ async def test_t7_an_edit_by_rename_is_live_within_two_seconds(running: Running)
     assert (await running.json("GET", "/status/wiki/u1", made["key"]))[1]["tier"] == "all"
 
 
-async def test_an_edit_in_place_is_seen_too(running: Running) -> None:
+async def test_an_edit_in_place_is_detected_too(running: Running) -> None:
     text = (running.folder / "apps.json").read_text(encoding="utf-8")
     (running.folder / "apps.json").write_text(text.replace('"SKAI"', '"Sky"'), encoding="utf-8")
 
@@ -80,7 +80,7 @@ async def test_an_edit_in_place_is_seen_too(running: Running) -> None:
     await until(live, "the new name is shown", 2.5)
 
 
-async def test_a_bad_edit_keeps_the_old_catalog_is_told_and_healed_by_a_good_one(running: Running) -> None:
+async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one(running: Running) -> None:
     (running.folder / "apps.json").write_text('{"apps": [{"id": "x", "tiers": 7}], "surprise": 1}', encoding="utf-8")
 
     async def told() -> bool:
@@ -121,7 +121,7 @@ async def test_a_file_that_is_gone_for_a_moment_is_waited_for(running: Running) 
     await until(lambda: status(200), "healed", 3.0)
 
 
-async def test_a_tier_that_somebody_has_cannot_be_taken_away_by_an_edit(running: Running) -> None:
+async def test_a_tier_in_use_cannot_be_removed_by_an_edit(running: Running) -> None:
     await granted(running)
     write_apps(running.folder, without_pro)
     status, answer = await running.admin("POST", "/admin/reload")
@@ -147,9 +147,7 @@ async def test_was_gives_the_tier_a_new_name(running: Running) -> None:
     assert headers["X-SK-Tier"] == "plus"
 
 
-async def test_nobody_is_refused_while_their_tier_gets_another_name(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_request_is_refused_while_a_tier_is_renamed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reload is slow, the gate is asked all the time, and a refresh brings the new name meanwhile."""
     await granted(running)
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
@@ -184,12 +182,12 @@ async def test_nobody_is_refused_while_their_tier_gets_another_name(
     assert set(asked) == {200}
 
 
-async def test_a_tier_that_nobody_has_may_go(running: Running) -> None:
+async def test_an_unused_tier_can_be_removed(running: Running) -> None:
     write_apps(running.folder, without_pro)
     assert (await running.admin("POST", "/admin/reload"))[0] == 200
 
 
-async def test_an_app_that_somebody_pays_for_cannot_be_removed(running: Running) -> None:
+async def test_an_app_with_paying_users_cannot_be_removed(running: Running) -> None:
     await granted(running)
     write_apps(running.folder, lambda apps: apps["apps"].pop(0))
     status, answer = await running.admin("POST", "/admin/reload")
@@ -247,7 +245,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
         assert headers["X-SK-Tier"] == "enterprise"
 
 
-async def test_a_key_revoked_during_another_look_at_the_keys_stays_revoked(
+async def test_a_key_revoked_while_keys_are_loaded_stays_revoked(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first look has read the keys before the key is revoked, and is slow to install what it read."""
@@ -268,9 +266,7 @@ async def test_a_key_revoked_during_another_look_at_the_keys_stays_revoked(
     assert (await running.json("GET", "/status/skai/u1", made["key"]))[0] == 401
 
 
-async def test_a_reload_that_met_a_failing_store_is_tried_again_by_itself(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reload_is_retried_after_the_store_failed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     write_apps(running.folder, third_app)
 
     async def fails(*_: object) -> None:
@@ -286,7 +282,7 @@ async def test_a_reload_that_met_a_failing_store_is_tried_again_by_itself(
     await until(live, "the edit is live after all", 4.0)
 
 
-async def test_work_that_fails_is_logged_and_begun_again(
+async def test_a_failed_task_is_logged_and_restarted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("gateway.app.background.RETRY_SECONDS", 0.01)

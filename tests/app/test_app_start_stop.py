@@ -56,7 +56,7 @@ async def refused(folder: Path, env: dict[str, str]) -> tuple[int, str]:
         await served.stop()
 
 
-async def test_every_missing_variable_is_told_at_once_by_name(tmp_path: Path) -> None:
+async def test_all_missing_variables_are_reported_at_once_by_name(tmp_path: Path) -> None:
     write_apps(tmp_path)
     code, told = await refused(tmp_path, {"PORT": "0", "GATE_PORT": "0", "ADMIN_TOKEN": "changeme"})
     assert code == 2
@@ -81,7 +81,7 @@ async def test_a_bad_apps_json_is_refused_with_every_problem_of_it_and_of_its_se
     assert "sk_live_inline" not in told
 
 
-async def test_missing_secrets_of_the_catalog_are_told_all_at_once(tmp_path: Path) -> None:
+async def test_all_missing_secrets_of_the_catalog_are_reported_at_once(tmp_path: Path) -> None:
     write_apps(tmp_path)
     env = {**environ(tmp_path), "BLOG_KEY": "changeme"}
     del env["SKAI_KEY"], env["SESSION_SECRET"]
@@ -93,7 +93,7 @@ async def test_missing_secrets_of_the_catalog_are_told_all_at_once(tmp_path: Pat
     assert "changeme" not in raised.value.message
 
 
-async def test_no_apps_json_is_told_with_what_to_set(tmp_path: Path) -> None:
+async def test_a_missing_apps_json_is_reported_with_the_variable_to_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"apps\.json: cannot be read: No such file.*APPS_FILE"):
         Application(read_settings(environ(tmp_path)), {})
 
@@ -108,7 +108,7 @@ async def test_a_second_instance_on_the_same_database_is_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["PORT", "GATE_PORT"])
-async def test_a_port_that_is_taken_is_told_by_the_name_of_its_setting(tmp_path: Path, name: str) -> None:
+async def test_a_port_in_use_is_reported_by_the_name_of_its_setting(tmp_path: Path, name: str) -> None:
     write_apps(tmp_path)
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     async with server:
@@ -262,7 +262,7 @@ async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, mo
     assert retry_after
 
 
-async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
+async def test_stop_is_idempotent(tmp_path: Path) -> None:
     async with running_application(tmp_path) as running:
         await running.application.stop()
         await running.application.stop()

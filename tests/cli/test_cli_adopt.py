@@ -64,7 +64,9 @@ async def test_one_customer_is_adopted_by_the_command_that_the_alert_names(skpay
     "options",
     [(), ("--customer", "cus_1"), ("--user", "ada"), ("--metadata-key", "uid", "--customer", "cus_1", "--user", "a")],
 )
-async def test_it_takes_one_way_to_say_who_is_whom(skpay: Skpay, running: Running, options: tuple[str, ...]) -> None:
+async def test_exactly_one_source_of_claims_is_required(
+    skpay: Skpay, running: Running, options: tuple[str, ...]
+) -> None:
     said = await skpay("users", "adopt", "--app", "skai", *options, env=running.environ)
     assert (said.code, "Give either --metadata-key or --csv, or --customer with --user." in said.err) == (2, True)
 
@@ -104,7 +106,7 @@ async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running, tmp
         (("--app", "skai", "--csv", "{csv}"), "{csv}:2: expected customer_id,user_id"),
     ],
 )
-async def test_what_cannot_be_used_is_told(
+async def test_unusable_input_is_reported(
     skpay: Skpay, alone: dict[str, str], tmp_path: Path, words: tuple[str, ...], told: str
 ) -> None:
     file = tmp_path / "users.csv"
@@ -114,7 +116,7 @@ async def test_what_cannot_be_used_is_told(
     assert told.format(csv=file) in said.err
 
 
-async def test_an_unknown_app_is_told(skpay: Skpay, running: Running, tmp_path: Path) -> None:
+async def test_an_unknown_app_is_reported(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("cus_1,u1\n")
     said = await skpay("users", "adopt", "--app", "nowhere", "--csv", str(file), env=running.environ)

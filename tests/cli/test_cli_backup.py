@@ -53,7 +53,7 @@ async def test_a_restore_while_the_server_runs_is_refused(skpay: Skpay, running:
     assert "another instance" in said.err
 
 
-async def test_a_restore_brings_the_backup_back_and_voids_its_wishes(
+async def test_a_restore_drops_the_backups_provisioning_jobs(
     skpay: Skpay, alone: dict[str, str], tmp_path: Path
 ) -> None:
     url, target = alone["DATABASE_URL"], tmp_path / "kept.backup"
@@ -87,7 +87,7 @@ async def test_a_restore_brings_the_backup_back_and_voids_its_wishes(
         (("database", "backup", "nowhere/a.backup"), "no such folder"),
     ],
 )
-async def test_what_cannot_be_used_is_told(
+async def test_unusable_input_is_reported(
     skpay: Skpay, alone: dict[str, str], words: tuple[str, ...], told: str
 ) -> None:
     add(alone["DATABASE_URL"], "u1")

@@ -55,7 +55,7 @@ async def test_a_command_or_option_that_is_unknown_is_wrong_input(skpay: Skpay) 
         assert "Usage" in said.err
 
 
-async def test_without_an_environment_everything_missing_is_told(skpay: Skpay) -> None:
+async def test_without_an_environment_all_missing_variables_are_reported(skpay: Skpay) -> None:
     for words in (("serve",), ("check",), ("doctor",), ("alerts", "list"), ("events", "list"), ("keys", "list"), GRANT):
         said = await skpay(*words)
         assert said.code == 2
@@ -96,13 +96,13 @@ async def test_t4_a_grant_without_a_server_is_there_when_one_starts(skpay: Skpay
         await until(given, "u1 is pro")
 
 
-async def test_t4_while_a_server_holds_the_database_nobody_else_writes(skpay: Skpay, running: Running) -> None:
+async def test_t4_while_a_server_uses_the_database_no_command_writes(skpay: Skpay, running: Running) -> None:
     said = await skpay(*GRANT, env={**running.environ, "PORT": "9"})
     assert said.code == 2
     assert "a server runs on" in said.err
 
 
-async def test_what_a_grant_may_not_be_is_told_the_same_with_and_without_a_server(
+async def test_an_invalid_grant_is_refused_alike_with_and_without_a_server(
     skpay: Skpay, running: Running, alone: dict[str, str]
 ) -> None:
     from servers.traefik import free_port
@@ -188,7 +188,7 @@ async def test_events_and_refresh_and_retry(skpay: Skpay, running: Running) -> N
     ).out.strip() == "✓ 0 user(s) are provisioned again; see: skpay alerts list"
 
 
-async def test_what_needs_a_server_says_so_without_one(skpay: Skpay, alone: dict[str, str]) -> None:
+async def test_commands_that_need_a_server_report_that_none_runs(skpay: Skpay, alone: dict[str, str]) -> None:
     for words in (
         ("users", "show", "skai", "u1"),
         ("users", "explain", "skai", "u1"),
@@ -199,7 +199,7 @@ async def test_what_needs_a_server_says_so_without_one(skpay: Skpay, alone: dict
         assert "start it with: skpay serve" in said.err
 
 
-async def test_another_admin_token_than_the_servers_is_told(skpay: Skpay, running: Running) -> None:
+async def test_a_wrong_admin_token_is_reported(skpay: Skpay, running: Running) -> None:
     said = await skpay("keys", "list", env={**running.environ, "ADMIN_TOKEN": "another-1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c"})
     assert said.code == 2
     assert "The admin token is missing or wrong." in said.err
@@ -230,7 +230,7 @@ async def test_check_reads_what_serve_would_read(skpay: Skpay, alone: dict[str, 
     assert ADMIN_TOKEN not in said.err
 
 
-async def test_check_tells_every_problem_of_environment_apps_and_database_at_once(
+async def test_check_reports_all_problems_of_environment_apps_and_database_at_once(
     skpay: Skpay, alone: dict[str, str], tmp_path: Path
 ) -> None:
     wrong = {
@@ -294,7 +294,7 @@ async def test_a_replay_of_notices_names_its_two_ways(skpay: Skpay, alone: dict[
 @pytest.mark.parametrize("problems", [[], ["LiteLLM: away"]])
 @pytest.mark.parametrize("unadopted", [[], ["cus_1 pays a price of skai, and is nobody's"]])
 @pytest.mark.parametrize("stopped", [None, "too many would lose their tier"])
-def test_reconcile_never_says_agree_beside_a_fault(
+def test_reconcile_never_reports_agreement_with_a_problem(
     capsys: pytest.CaptureFixture[str],
     unknown_spenders: list[str],
     problems: list[str],

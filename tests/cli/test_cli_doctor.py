@@ -48,7 +48,7 @@ async def test_a_warning_fails_only_where_that_is_asked_for(skpay: Skpay, well: 
     assert (await skpay("doctor", "--strict", env=well.environ)).code == 1
 
 
-async def test_what_cannot_be_looked_at_at_all_ends_with_2(skpay: Skpay, well: Running) -> None:
+async def test_an_installation_that_cannot_be_checked_exits_2(skpay: Skpay, well: Running) -> None:
     said = await skpay("doctor", env={**well.environ, "PUBLIC_URL": ""})
     assert (said.code, said.out) == (2, "")
     assert "PUBLIC_URL" in said.err

@@ -52,7 +52,7 @@ def _raising(error: BaseException) -> Callable[[], None]:
         (KeyboardInterrupt(), 130, ""),
     ],
 )  # fmt: skip
-async def test_an_error_is_told_in_a_line_and_by_its_code(
+async def test_an_error_is_printed_in_a_line_with_its_exit_code(
     skpay: Skpay, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str
 ) -> None:
     monkeypatch.setattr(check, "configuration", _raising(error))
@@ -86,7 +86,7 @@ def test_a_terminal_of_another_encoding_stops_no_command(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (0, f"\\u2713 {tmp_path}/x.json written\n")
 
 
-def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
+def test_a_closed_pipe_causes_no_error_message() -> None:
     inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     with subprocess.Popen(
         [sys.executable, "-m", "gateway", "schema", "show"],

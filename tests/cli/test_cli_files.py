@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> tuple[str, ...]:
     return ("--apps", str(tmp_path / "apps.json"), *URL, "--out", str(tmp_path / "out"))
 
 
-async def test_every_routes_command_asks_the_gate_as_it_is_told(
+async def test_every_routes_command_takes_the_kind_of_gate(
     skpay: Skpay, place: tuple[str, ...], tmp_path: Path
 ) -> None:
     here = (*place, "--format", "file")
@@ -67,7 +67,7 @@ async def test_diff_shows_what_write_would_change_with_exit_1(
     assert "[red]evil" in file.read_text(encoding="utf-8")
 
 
-async def test_diff_hides_a_secret_that_somebody_wrote_into_a_file(
+async def test_diff_redacts_a_secret_that_was_written_into_a_file(
     skpay: Skpay, place: tuple[str, ...], tmp_path: Path
 ) -> None:
     """T41: ours hold references only, but what is found may be anything."""
@@ -91,7 +91,7 @@ async def test_diff_hides_a_secret_that_somebody_wrote_into_a_file(
     assert "X-SK-Gate: ${GATE_SECRET}" in said.out
 
 
-async def test_what_an_app_left_behind_is_told_and_removed(
+async def test_files_of_a_removed_app_are_reported_and_removed(
     skpay: Skpay, place: tuple[str, ...], tmp_path: Path
 ) -> None:
     await skpay("routes", "write", *place)
@@ -126,7 +126,7 @@ async def test_a_format_is_written_shown_and_checked_by_itself(
     assert (await skpay("routes", "show", *place[:4], "--format", "kubernetes")).code == 2
 
 
-async def test_the_tunnels_id_is_a_uuid_and_stands_where_it_is_wanted(skpay: Skpay, place: tuple[str, ...]) -> None:
+async def test_the_tunnels_id_is_a_uuid_and_is_written_where_needed(skpay: Skpay, place: tuple[str, ...]) -> None:
     uuid = "c1744f8b-faa1-48a4-9e5c-02ac921467fa"
     said = await skpay("routes", "show", *place[:4], "--tunnel-id", uuid, "--format", "dns")
     assert {record["content"] for record in json.loads(said.out)} == {f"{uuid}.cfargotunnel.com"}
@@ -166,7 +166,7 @@ async def test_labels_refuse_by_name_what_they_cannot_say(skpay: Skpay, place: t
     assert "skai: labels cannot tell tiers apart" in said.err
 
 
-async def test_writing_again_touches_nothing(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:
+async def test_a_second_write_changes_no_file(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:
     await skpay("routes", "write", *place)
     before = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.yml")}
     said = await skpay("routes", "write", *place)
@@ -196,9 +196,7 @@ async def test_routes_need_no_secret_but_the_public_url(skpay: Skpay, place: tup
     assert "cannot be read" in said.err
 
 
-async def test_a_place_that_cannot_be_written_is_told_in_a_line(
-    skpay: Skpay, place: tuple[str, ...], tmp_path: Path
-) -> None:
+async def test_an_unwritable_path_is_reported_in_a_line(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     said = await skpay("routes", "write", *place[:4], "--out", str(tmp_path / "file" / "below"))
     assert said.code == 2

@@ -73,7 +73,7 @@ async def test_it_says_what_is_wrong(skpay: Skpay, running: Running) -> None:
         assert part in said.out
 
 
-async def test_a_table_that_differs_from_the_store_is_told(skpay: Skpay, running: Running) -> None:
+async def test_a_table_that_differs_from_the_store_is_reported(skpay: Skpay, running: Running) -> None:
     await running.gate(Cookie=cookie("ada"))
     words = ("gate", "explain", "skai", "--url", IMAGES, "--cookie", cookie("ada"))
     await skpay("users", "grant", "skai", "ada", "pro", "--reason", "x", env=running.environ)

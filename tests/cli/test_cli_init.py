@@ -214,7 +214,7 @@ def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
         (("--host", "chat.acme.org", "--pay-host", "chat.acme.org"), "chat.acme.org"),
     ],
 )
-def test_a_wrong_answer_is_told_and_nothing_is_written(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_a_wrong_answer_is_reported_and_nothing_is_written(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     done = init(tmp_path / "live", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
@@ -272,7 +272,7 @@ def test_traefik_needs_no_engines_socket(tmp_path: Path) -> None:
     assert set(yaml.safe_load(read(project, "traefik/traefik.yml"))["providers"]) == {"file"}
 
 
-def test_a_wrong_answer_on_a_terminal_is_refused_at_once_and_asked_again(tmp_path: Path) -> None:
+def test_a_wrong_answer_on_a_terminal_repeats_the_question(tmp_path: Path) -> None:
     host, stripe = "as chat.example.com: ", "add it later): "
     typed = [
         ("[SKAI]: ", "SKAI"),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @given(orders=st.integers(1, 40), apps=st.integers(1, 60))
-def test_all_apps_together_play_every_telling_and_each_app_at_least_one(orders: int, apps: int) -> None:
+def test_all_apps_together_play_every_run_and_each_app_at_least_one(orders: int, apps: int) -> None:
     hands = [runs_of_app(orders, apps, place) for place in range(apps)]
     assert {telling for hand in hands for telling in hand} == {(shape, n) for shape in SHAPES for n in range(orders)}
     assert all(hands)

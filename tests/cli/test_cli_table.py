@@ -66,14 +66,14 @@ def test_a_command_is_a_noun_and_a_verb_or_concerns_the_installation() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-async def test_a_name_of_before_is_told_the_new_one(skpay: Skpay, old: str, new: str) -> None:
+async def test_a_former_command_name_prints_the_new_one(skpay: Skpay, old: str, new: str) -> None:
     said = await skpay(old, "skai", "u1")
     assert (said.code, said.out) == (2, "")
     assert f"It is now: skpay {new}" in said.err
     assert tuple(new.split()) in LEAVES
 
 
-async def test_a_misspelt_command_is_told_the_one_that_was_meant(skpay: Skpay) -> None:
+async def test_a_misspelt_command_gets_a_suggestion(skpay: Skpay) -> None:
     assert "Did you mean 'doctor'?" in (await skpay("docter")).err
     assert "Did you mean 'explain'?" in (await skpay("users", "explian")).err
 
@@ -199,7 +199,7 @@ LISTS = {
 }  # fmt: skip
 
 
-async def test_no_id_is_folded_in_a_pipe_and_json_says_the_same(skpay: Skpay, running: Running) -> None:
+async def test_no_id_is_folded_in_a_pipe_and_json_has_the_same(skpay: Skpay, running: Running) -> None:
     await _populate(running)
     for words, ids in LISTS.items():
         said = await skpay(*words, env=running.environ)

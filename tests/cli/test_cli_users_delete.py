@@ -86,11 +86,11 @@ async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running) -> 
     store.close_now()
 
 
-async def test_an_unknown_app_is_told(skpay: Skpay, running: Running) -> None:
+async def test_an_unknown_app_is_reported(skpay: Skpay, running: Running) -> None:
     said = await skpay("users", "delete", "nowhere", "ada", env=running.environ)
     assert (said.code, "nowhere" in said.err) == (2, True)
 
 
-async def test_an_apps_key_may_not_forget_anybody(running: Running) -> None:
+async def test_an_apps_key_cannot_delete_a_user(running: Running) -> None:
     status, _ = await running.json("DELETE", "/admin/users/skai/ada", SKAI_KEY)
     assert status == 401

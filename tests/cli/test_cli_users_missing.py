@@ -37,7 +37,7 @@ async def three_users(skpay: Skpay, running: Running) -> None:
         ),
     ],
 )
-async def test_who_is_not_in_the_file_is_listed(
+async def test_users_missing_from_the_file_are_listed(
     skpay: Skpay, running: Running, three_users: None, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "users"
@@ -59,7 +59,7 @@ async def test_who_is_not_in_the_file_is_listed(
         ("u1\n", (), "--missing-from: give --app too"),
     ],
 )
-async def test_a_file_that_is_no_list_of_users_makes_nobody_an_orphan(
+async def test_a_file_that_is_not_a_list_of_users_is_refused(
     skpay: Skpay, running: Running, tmp_path: Path, text: str, app: tuple[str, ...], problem: str
 ) -> None:
     file = tmp_path / "users"

@@ -30,7 +30,7 @@ async def test_two_payers_are_not_made_one(skpay: Skpay, running: Running) -> No
     assert (said.code, "Both pay" in said.err) == (2, True)
 
 
-async def test_somebody_unknown_is_told(skpay: Skpay, running: Running) -> None:
+async def test_an_unknown_user_is_reported(skpay: Skpay, running: Running) -> None:
     said = await skpay("users", "move", "skai", "nobody", "bob", env=running.environ)
     assert (said.code, "nothing to move" in said.err) == (2, True)
 

@@ -53,7 +53,7 @@ async def test_a_tunnel_of_a_local_file_is_left_alone() -> None:
             await _get(harness)
 
 
-async def test_an_unknown_tunnel_is_told_as_such(harness: CloudflareHarness) -> None:
+async def test_an_unknown_tunnel_is_reported(harness: CloudflareHarness) -> None:
     with pytest.raises(UpstreamFailed, match="no such tunnel") as caught:
         await harness.client().tunnel_configuration(ACCOUNT_ID, "00000000-0000-0000-0000-000000000000")
     assert (caught.value.retryable, caught.value.status) == (False, 404)
@@ -65,7 +65,7 @@ async def test_an_id_cannot_leave_its_place_in_the_path(harness: CloudflareHarne
     assert [entry["path"] for entry in harness.sandbox.requests if entry["status"] == 200] == []
 
 
-async def test_a_wrong_token_is_told_with_what_it_needs_and_without_itself(
+async def test_a_wrong_token_is_reported_with_its_required_rights_and_without_its_value(
     harness: CloudflareHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -76,7 +76,7 @@ async def test_a_wrong_token_is_told_with_what_it_needs_and_without_itself(
     assert "wrong-token" not in _told(caught.value) + caplog.text
 
 
-async def test_a_token_that_the_answer_repeats_is_not_told(harness: CloudflareHarness) -> None:
+async def test_a_token_that_the_answer_repeats_is_redacted(harness: CloudflareHarness) -> None:
     await harness.order(kind="status", status=400, message=f"bad token {TOKEN}!")
     with pytest.raises(UpstreamFailed) as caught:
         await _get(harness)
@@ -107,7 +107,7 @@ async def test_a_configuration_that_cloudflare_refuses_changes_nothing(harness: 
         ({"kind": "reset", "times": 2}, True),
     ],
 )
-async def test_each_failure_says_whether_to_try_again(
+async def test_each_failure_is_retryable_or_not(
     harness: CloudflareHarness, fault: dict[str, Any], retryable: bool
 ) -> None:
     await harness.order(**fault)
@@ -127,7 +127,7 @@ async def test_a_put_whose_answer_is_lost_may_be_repeated(harness: CloudflareHar
     assert await harness.client().put_tunnel_configuration(ACCOUNT_ID, TUNNEL_ID, config) == config
 
 
-async def test_nobody_at_the_address_may_be_tried_again() -> None:
+async def test_a_refused_connection_to_cloudflare_is_retryable() -> None:
     async with aiohttp.ClientSession() as session:
         client = Cloudflare(session, Secret(TOKEN), api_base=f"http://127.0.0.1:{unused_port()}")
         with pytest.raises(UpstreamFailed, match="cannot be reached") as caught:

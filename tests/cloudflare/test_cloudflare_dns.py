@@ -57,7 +57,7 @@ def test_records_are_told_apart_by_zone_and_name() -> None:
     assert (found.conflicts, found.hosts_without_zone) == ((), ("a.example.net",))
 
 
-def test_a_zones_name_servers_are_in_nobodys_way_and_a_delegation_is() -> None:
+def test_a_zones_name_servers_do_not_conflict_and_a_delegation_does() -> None:
     zones = {"example.com": "z1"}
     there = {
         "z1": [{"type": "NS", "name": name, "content": "ns.example.net"} for name in ("example.com", "a.example.com")]
@@ -67,7 +67,7 @@ def test_a_zones_name_servers_are_in_nobodys_way_and_a_delegation_is() -> None:
     assert found.conflicts == ("a.example.com NS → ns.example.net",)
 
 
-def test_ours_beside_anothers_is_in_the_way_too() -> None:
+def test_another_record_beside_ours_conflicts_too() -> None:
     there = {"z1": [*wanted("a.example.com"), {"type": "A", "name": "a.example.com", "content": "203.0.113.1"}]}
     found = dns_plan(wanted("a.example.com"), {"example.com": "z1"}, there)
     assert (found.record_changes, found.conflicts) == ((), ("a.example.com A → 203.0.113.1",))
@@ -88,7 +88,7 @@ RECORDS = st.lists(
 
 
 @given(RECORDS)
-def test_twice_is_once_and_no_record_of_others_is_ever_touched(there: list[dict[str, Any]]) -> None:
+def test_the_plan_is_idempotent_and_never_changes_records_of_others(there: list[dict[str, Any]]) -> None:
     hosts = wanted("a.example.com", "b.example.com")
     found = dns_plan(hosts, {"example.com": "z1"}, {"z1": there})
     after = [dict(record) for record in there]
@@ -125,14 +125,14 @@ async def test_lists_are_read_to_their_end(harness: CloudflareHarness, monkeypat
     ("status", "told"),
     [(403, "Zone > DNS > Edit"), (404, "no such zone"), (500, "trouble of its own"), (429, "fewer requests")],
 )
-async def test_a_failure_is_told_as_one_of_dns(harness: CloudflareHarness, status: int, told: str) -> None:
+async def test_a_failure_is_reported_as_one_of_dns(harness: CloudflareHarness, status: int, told: str) -> None:
     await harness.order(kind="status", status=status)
     with pytest.raises(UpstreamFailed, match=told) as caught:
         await harness.client().dns_records(ZONE_ID)
     assert caught.value.retryable is (status in (429, 500))
 
 
-async def test_what_cloudflare_refuses_is_told_in_its_words(harness: CloudflareHarness) -> None:
+async def test_a_refusal_is_reported_with_cloudflares_message(harness: CloudflareHarness) -> None:
     record = wanted("a.example.com")[0]
     await harness.client().create_dns_record(ZONE_ID, record)
     with pytest.raises(UpstreamFailed) as caught:

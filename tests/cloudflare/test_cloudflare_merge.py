@@ -69,7 +69,7 @@ def test_a_rule_that_leads_our_host_past_traefik_is_replaced(rule: dict[str, Any
 ACCESS = {"access": {"required": True, "teamName": "example", "audTag": ["aud"]}}
 
 
-def test_what_access_guards_it_guards_behind_our_rule() -> None:
+def test_access_still_protects_what_it_protected() -> None:
     options = {**ACCESS, "noTLSVerify": True}
     current = {
         "ingress": [{"hostname": CHAT, "service": "http://open-webui:8080", "originRequest": options}, CATCH_ALL]
@@ -104,7 +104,7 @@ def test_a_host_in_unicode_is_the_same_host() -> None:
     assert merged(current, [ours], ["xn--bcher-kva.example"])["ingress"] == [ours, CATCH_ALL]
 
 
-def test_a_host_that_is_ours_but_no_longer_wanted_goes() -> None:
+def test_a_host_that_is_no_longer_configured_is_removed() -> None:
     old = {"hostname": "old.example.com", "service": "http://traefik:80"}
     config = merged({"ingress": [old, CATCH_ALL]}, WANTED, [CHAT, PAY, "old.example.com"])
     assert config["ingress"] == [*OURS, CATCH_ALL]
@@ -146,14 +146,14 @@ _WANTED = st.lists(st.sampled_from(OURS), unique_by=lambda rule: rule["hostname"
 
 
 @given(_CONFIGS, _WANTED)
-def test_twice_is_once(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
+def test_the_merge_is_idempotent(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
     once = merged(current, wanted, [CHAT, PAY])
     assert merged(once, wanted, [CHAT, PAY]) == once
     assert changes(once, merged(once, wanted, [CHAT, PAY])) == []
 
 
 @given(_CONFIGS, _WANTED)
-def test_nobody_else_loses_anything(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
+def test_rules_of_others_lose_nothing(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
     config = merged(current, wanted, [CHAT, PAY])
     others = [rule for rule in current["ingress"] if rule["hostname"].lower() not in (CHAT, PAY)]
     found = [rule for rule in config["ingress"] if str(rule.get("hostname", "")).lower() not in (CHAT, PAY)]

@@ -169,7 +169,7 @@ async def test_a_record_that_is_there_is_left_and_one_past_cloudflare_is_led_thr
         {"type": "NS", "content": "ns.example.net", "proxied": False},
     ],
 )
-async def test_another_record_at_a_hosts_name_is_told_and_nothing_is_changed(
+async def test_another_record_of_a_hosts_name_is_reported_and_nothing_is_changed(
     record: dict[str, object], skpay: Skpay
 ) -> None:
     theirs = {"name": "chat.example.com", **record}
@@ -183,7 +183,7 @@ async def test_another_record_at_a_hosts_name_is_told_and_nothing_is_changed(
         assert harness.sandbox.zones.records(ZONE_ID) == [theirs]
 
 
-async def test_without_dns_only_the_rules_are_looked_at(harness: CloudflareHarness, skpay: Skpay) -> None:
+async def test_without_dns_only_the_rules_are_compared(harness: CloudflareHarness, skpay: Skpay) -> None:
     code, printed = await skpay("apply --no-dns", _environment(harness))
     assert (code, "CNAME" in printed) == (0, False)
     assert harness.sandbox.zones.records(ZONE_ID) == []
@@ -191,7 +191,7 @@ async def test_without_dns_only_the_rules_are_looked_at(harness: CloudflareHarne
     assert (await skpay("plan --no-dns", _environment(harness)))[0] == 0
 
 
-async def test_a_host_of_a_zone_elsewhere_is_told_and_is_nothing_to_do(
+async def test_a_host_in_an_unreadable_zone_is_reported_and_is_no_change(
     harness: CloudflareHarness, skpay: Skpay
 ) -> None:
     environment = {**_environment(harness), "PUBLIC_URL": "https://pay.example.org"}
@@ -201,7 +201,7 @@ async def test_a_host_of_a_zone_elsewhere_is_told_and_is_nothing_to_do(
     assert await skpay("plan", environment) == (0, f"{told}\n✓ the tunnel is up to date\n")
 
 
-async def test_a_token_that_may_not_see_dns_is_told_what_it_needs_and_changes_nothing(
+async def test_a_token_without_rights_to_dns_is_reported_and_changes_nothing(
     harness: CloudflareHarness, skpay: Skpay
 ) -> None:
     await harness.order(kind="status", path="/zones", status=403, code=10000, message="Authentication error")
@@ -219,14 +219,14 @@ async def test_what_was_done_by_half_is_finished_by_the_next_apply(harness: Clou
     assert harness.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com"), _record("pay.example.com")]
 
 
-async def test_a_refused_write_is_told_and_changes_nothing(harness: CloudflareHarness, skpay: Skpay) -> None:
+async def test_a_refused_write_is_reported_and_changes_nothing(harness: CloudflareHarness, skpay: Skpay) -> None:
     await harness.order(kind="status", method="PUT", status=403, code=10000, message="Authentication error")
     code, printed = await skpay("apply", _environment(harness))
     assert (code, "Cloudflare Tunnel > Edit" in printed, "changed" in printed) == (2, True, False)
     assert harness.config() == THEIRS
 
 
-async def test_everything_that_is_missing_is_told_at_once(skpay: Skpay, tmp_path: Path) -> None:
+async def test_all_missing_settings_are_reported_at_once(skpay: Skpay, tmp_path: Path) -> None:
     code, printed = await skpay("plan", {"APPS_FILE": str(tmp_path / "none.json")})
     assert code == 2
     assert [line.split(": ")[1] for line in printed.splitlines()] == [
@@ -238,7 +238,7 @@ async def test_everything_that_is_missing_is_told_at_once(skpay: Skpay, tmp_path
     ]
 
 
-async def test_what_is_wrong_is_told_without_a_value(harness: CloudflareHarness, skpay: Skpay) -> None:
+async def test_wrong_settings_are_reported_without_values(harness: CloudflareHarness, skpay: Skpay) -> None:
     wrong = {
         "CLOUDFLARE_API_TOKEN": f"{TOKEN}\x07",
         "CLOUDFLARE_ACCOUNT_ID": "zz-account",

@@ -74,7 +74,7 @@ def findings(found: Traefik) -> list[str]:
     return [each.message for each in find_bypasses(found, WANTED) if each.state != "ok"]
 
 
-def test_as_it_should_be_nothing_is_told() -> None:
+def test_a_correct_installation_has_no_findings() -> None:
     found = find_bypasses(traefik(), WANTED)
     assert [(each.state, each.message) for each in found] == [
         ("ok", "2, none with an error"),
@@ -101,7 +101,7 @@ ELSEWHERE = {"elsewhere": server("http://10.0.0.9:80")}
         ({"other-name": {**GATED, "rule": "Host(`www.test`)"}}, {}),
     ],
 )  # fmt: skip
-def test_what_is_no_way_past_is_not_told(routers: dict[str, Any], more: dict[str, Any]) -> None:
+def test_a_route_that_does_not_bypass_the_gate_is_not_reported(routers: dict[str, Any], more: dict[str, Any]) -> None:
     lines = findings(traefik(routers, **more))
     assert [line for line in lines if "off@file" not in line] == []
 
@@ -161,7 +161,7 @@ PAST = [
 
 
 @pytest.mark.parametrize(("routers", "more", "lines"), [each[1:] for each in PAST], ids=[each[0] for each in PAST])
-def test_a_way_past_the_gate_is_told(routers: dict[str, Any], more: dict[str, Any], lines: list[str]) -> None:
+def test_a_way_past_the_gate_is_reported(routers: dict[str, Any], more: dict[str, Any], lines: list[str]) -> None:
     assert findings(traefik(routers, **more)) == lines
 
 
@@ -221,12 +221,12 @@ def test_tcp_routers_come_first(router: dict[str, Any], lines: list[str]) -> Non
     assert findings(traefik(tcp={"t": router})) == lines
 
 
-def test_without_our_own_router_nobody_buys() -> None:
+def test_a_missing_router_of_the_service_is_reported() -> None:
     found = traefik({"sk-public": {"rule": "Host(`pay.test`) && Path(`/buy`)", "service": "sk-public"}})
     assert findings(found) == ["no router serves pay.test, so neither Stripe nor buyers reach SKPayments"]
 
 
-def test_a_host_without_any_router_is_told() -> None:
+def test_a_host_without_any_router_is_reported() -> None:
     assert findings(traefik(ours=False)) == [f"no router with the gate serves {HOST}"]
 
 
@@ -290,7 +290,7 @@ def test_the_callback_of_the_sign_in_proxy_is_no_way_past(url: str, middleware: 
         (f"Host(`{HOST}`)", "http://oauth2-proxy:4180"),  # the whole host
     ],
 )
-def test_a_router_that_only_looks_like_the_callback_is_told(rule: str, url: str) -> None:
+def test_a_router_that_only_resembles_the_callback_is_reported(rule: str, url: str) -> None:
     lines = behind_proxy(rule, url, PROXY)
     assert any(line.startswith(f"callback@file ({rule}) serves {HOST} without the gate") for line in lines)
 

@@ -248,7 +248,7 @@ async def running_demo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         yield Installation(stage, session)
 
 
-async def test_all_is_well_and_with_one_thing_broken_doctor_says_exactly_that(
+async def test_doctor_reports_exactly_the_one_thing_that_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_demo(tmp_path, monkeypatch) as demo:

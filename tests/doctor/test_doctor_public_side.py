@@ -88,7 +88,7 @@ async def test_the_webhooks_url_as_stripe_meets_it(
     assert ("POST", "/webhook/stripe", b"") in got
 
 
-async def test_a_public_address_that_nobody_answers_at(installation: Installation) -> None:
+async def test_a_public_address_without_a_server(installation: Installation) -> None:
     ((state, message),) = await findings(installation, "webhook URL", PUBLIC_URL="http://pay.localhost:9")
     assert (state, message) == ("bad", "http://pay.localhost:9/webhook/stripe cannot be connected to "
                                        "(ClientConnectorError)")  # fmt: skip
@@ -197,7 +197,9 @@ def test_what_stands_before_a_host(
         (302, "https://auth.example.com/", ("not checked", "https://auth.example.com/ answers before the gate does")),
     ],
 )
-def test_a_header_that_anybody_could_send_names_nobody(status: int, location: str, expected: tuple[str, str]) -> None:
+def test_a_header_that_any_client_can_send_identifies_no_user(
+    status: int, location: str, expected: tuple[str, str]
+) -> None:
     found = _before("gate x", Answer(status, {"Location": location}, ""), ["Remote-User"])
     assert found is not None
     assert (found.state, found.message) == expected
@@ -275,5 +277,5 @@ def test_what_arrives_is_judged(more: list[tuple[str, bool]], state: str, messag
     assert (found.state, found.message) == (state, message)
 
 
-def test_tags_that_do_not_arrive_are_told() -> None:
+def test_tags_that_do_not_arrive_are_reported() -> None:
     assert _judged("gate x", TAGS[2:], 9).message == "the app does not get X-SK-App and X-SK-Tier"

@@ -90,7 +90,7 @@ async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> Non
         ({"insecure": False}, ["172.20.0.5/32"], ["web: trusts nobody, apps.json 172.20.0.5/32"]),
     ],
 )  # fmt: skip
-async def test_whom_the_entry_points_believe(
+async def test_trusted_peers_of_the_entry_points(
     forwarded: dict[str, Any], said: list[str], expected: list[str], tmp_path: Path
 ) -> None:
     def trusting(tree: Any, stage: Stage) -> None:

@@ -78,9 +78,7 @@ _HELD = {"Host(`chat.example.com`)": True, "Host(`a.b`)": False, "HostRegexp(`ch
 
 
 @given(_RULE, st.booleans(), st.booleans())
-def test_a_rule_that_some_request_matches_is_never_said_not_to_serve_the_host(
-    rule: str, path: bool, header: bool
-) -> None:
+def test_a_rule_that_matches_some_request_always_serves_the_host(rule: str, path: bool, header: bool) -> None:
     """And one that is said to serve each of them does. Python reads the same expression beside it."""
     held = {**_HELD, "PathPrefix(`/`)": path, "Header(`a`, `b`)": header}
     text = rule

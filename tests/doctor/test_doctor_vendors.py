@@ -47,7 +47,7 @@ async def findings(
     return [(each.state, each.message) for each in found if each.subject.startswith(subject)]
 
 
-async def test_what_is_well_says_what_was_seen(installation: Running) -> None:
+async def test_findings_without_a_problem_state_what_was_checked(installation: Running) -> None:
     found = await examine(read_settings(installation.environ), Options())
     messages = {each.subject: each.message for each in found if each.state == "ok"}
     assert messages["stripe prices"] == "3, as apps.json has them"
@@ -81,7 +81,7 @@ async def test_prices(installation: Running, change: dict[str, Any], expected: t
     assert await findings(installation, "stripe prices") == [expected or ("ok", "3, as apps.json has them")]
 
 
-async def test_a_price_that_differs_is_a_warning_and_one_by_id_is_looked_up(installation: Running) -> None:
+async def test_a_price_that_differs_is_a_warning_also_by_id(installation: Running) -> None:
     text = (installation.folder / "apps.json").read_text()
     changed = text.replace('{"lookup_key": "skai_pro_month"}', '{"price_id": "price_9", "unit_amount": 5}')
     (installation.folder / "apps.json").write_text(changed)
@@ -154,7 +154,7 @@ async def test_events_that_were_not_taken_today(installation: Running, age: int,
     ]
 
 
-async def test_events_of_before_the_start_were_taken_by_nobody_and_are_no_warning(installation: Running) -> None:
+async def test_events_from_before_the_start_are_no_warning(installation: Running) -> None:
     event = installation.stripe.emit("product.updated", {"id": "prod_1", "object": "product"})
     stored = installation.stripe.state.find("event", event["id"])
     stored["created"], stored["pending_webhooks"] = int(time.time()) - 3000, 1
@@ -245,7 +245,7 @@ async def test_limits_are_read_back(installation: Running) -> None:
         ("/budget/info", 401, [("ok", "ready, with its database"), ("bad", "LiteLLM does not accept our key")]),
     ],
 )
-async def test_what_litellms_key_may_not(
+async def test_missing_rights_of_litellms_key_are_reported(
     installation: Running, path: str, status: int, expected: list[tuple[str, str]]
 ) -> None:
     fault = SimpleNamespace(kind="status", path=path, times=99, status=status, message="no", seconds=0.0)
@@ -253,7 +253,7 @@ async def test_what_litellms_key_may_not(
     assert await findings(installation, "litellm") == expected
 
 
-async def test_looking_changes_nothing_at_litellm(installation: Running) -> None:
+async def test_the_checks_change_nothing_at_litellm(installation: Running) -> None:
     state = installation.litellm.state
     await findings(installation, "litellm")  # the proof of enforcement makes its customer, once
     before = copy.deepcopy((state.users, state.customers, state.budgets))
@@ -290,14 +290,14 @@ async def test_a_mapping_that_litellm_lost_is_bad_although_every_limit_is_as_it_
     assert message.startswith("skai: LiteLLM does not enforce limits (customer)")
 
 
-async def test_without_the_apps_key_it_is_said_that_nothing_is_proved(installation: Running) -> None:
+async def test_without_the_apps_key_the_finding_is_not_proven(installation: Running) -> None:
     write_apps(installation.folder)
     await installation.application.reload()
     expected = ("warning", "skai: not proven that LiteLLM enforces its limits: no shared_key")
     assert await findings(installation, "litellm enforcement") == [expected]
 
 
-async def test_a_key_of_nobody_proves_nothing(installation: Running) -> None:
+async def test_a_key_without_owner_proves_nothing(installation: Running) -> None:
     change = {"shared_key": "env:SESSION_SECRET"}
     write_apps(installation.folder, lambda apps: apps["apps"][0]["litellm"].update(change))
     await installation.application.reload()
@@ -317,7 +317,7 @@ async def test_a_real_cookie_shows_that_the_secret_is_right(installation: Runnin
     ]
 
 
-async def test_a_cookie_of_another_secret_or_time_is_told(installation: Running) -> None:
+async def test_a_cookie_with_a_wrong_secret_or_expired_is_reported(installation: Running) -> None:
     now = int(time.time())
     foreign = session_token("another-secret-of-32-bytes-or-more", "ada", now)
     ((state, message),) = await findings(installation, "open webui", foreign)
@@ -396,7 +396,7 @@ async def test_a_database_that_takes_no_write(installation: Running) -> None:
     assert ("bad", "database", "cannot be written") in wrong
 
 
-async def test_only_the_operator_is_told(installation: Running) -> None:
+async def test_only_the_operator_gets_the_report(installation: Running) -> None:
     for path in ("/admin/examine", "/admin/portals/push"):
         assert (await installation.json("POST", path, "wrong"))[0] == 401
     status, answer = await installation.json("POST", "/admin/examine", ADMIN_TOKEN)

@@ -214,7 +214,7 @@ async def test_what_a_key_may_not_is_found_out_without_a_write(proxy: Proxy) -> 
         assert (await proxy.call("GET", f"{path}skpayments-doctor"))[0] == 404
 
 
-async def test_what_is_held_is_told_without_a_write(proxy: Proxy) -> None:
+async def test_current_values_are_compared_without_a_write(proxy: Proxy) -> None:
     litellm, budget = proxy.litellm, f"pro-{proxy.mark}"
     for limits in (PRO, FREE, SOVEREIGN):
         user, customer, own = (f"{kind}-{proxy.mark}-{limits.rpm_limit}" for kind in ("u", "c", "b"))
@@ -237,7 +237,7 @@ async def test_what_is_held_is_told_without_a_write(proxy: Proxy) -> None:
             assert (held.allows_less, held.allows_more) == (less, more), held
 
 
-async def test_nothing_is_held_of_whom_litellm_does_not_know(proxy: Proxy) -> None:
+async def test_an_unknown_user_has_no_current_values(proxy: Proxy) -> None:
     assert await proxy.litellm.compare_internal_user(f"nobody-{proxy.mark}", PRO) is None
     assert await proxy.litellm.compare_customer(f"nobody-{proxy.mark}", f"pro-{proxy.mark}", PRO) is None
 
@@ -273,7 +273,7 @@ async def test_any_id_arrives_unchanged(proxy: Proxy, user_id: str) -> None:
         assert (status, row["user_id"]) == (200, user_id)
 
 
-async def test_t3_the_shared_keys_own_budget_catches_customers_nobody_told_litellm_about(proxy: Proxy) -> None:
+async def test_t3_the_shared_keys_own_budget_limits_customers_that_were_never_provisioned(proxy: Proxy) -> None:
     customer, net = f"c-{proxy.mark}", f"net-{proxy.mark}"
     await proxy.call("POST", "/budget/new", {"budget_id": net, "rpm_limit": 1})
     key = await proxy.key_of(f"shared-{proxy.mark}", end_user_budget_id=net)
@@ -287,7 +287,7 @@ async def _blocked(proxy: Proxy, customer: str) -> bool:
     return await proxy.chat(customer) == (422, "budget_exceeded")
 
 
-async def test_who_is_deleted_is_gone_and_a_second_time_changes_nothing(proxy: Proxy) -> None:
+async def test_deletion_is_idempotent(proxy: Proxy) -> None:
     customer, user = f"{proxy.mark}-gone", f"{proxy.mark}-gone-too"
     await proxy.litellm.provision_customer(customer, f"{proxy.mark}-budget", FREE)
     await proxy.litellm.provision_internal_user(user, FREE)
@@ -299,7 +299,7 @@ async def test_who_is_deleted_is_gone_and_a_second_time_changes_nothing(proxy: P
     assert (await proxy.call("GET", f"/v2/user/info?user_id={user}"))[0] == 404
 
 
-async def test_who_has_spent_is_listed_and_who_has_not_is_not(proxy: Proxy) -> None:
+async def test_only_customers_with_spend_are_listed(proxy: Proxy) -> None:
     quiet, spender = f"quiet-{proxy.mark}", f"spender-{proxy.mark}"
     for customer in (quiet, spender):
         await proxy.litellm.provision_customer(customer, f"b-{proxy.mark}", PRO)
@@ -324,7 +324,7 @@ async def test_a_virtual_key_is_known_by_its_hash_for_as_long_as_it_works(proxy:
     assert await proxy.litellm.key_holder(_hash(other)) is None
 
 
-async def test_a_key_that_ends_says_when(proxy: Proxy) -> None:
+async def test_a_key_that_expires_has_its_time(proxy: Proxy) -> None:
     key = await proxy.key_of(f"u-{proxy.mark}", duration="1h")
     found = await proxy.litellm.key_holder(_hash(key))
     assert found is not None
@@ -332,7 +332,7 @@ async def test_a_key_that_ends_says_when(proxy: Proxy) -> None:
     assert abs(found.expires_at - time.time() - 3600) < 60
 
 
-async def test_nobodys_and_unknown_keys_have_no_holder(proxy: Proxy) -> None:
+async def test_keys_without_owner_and_unknown_keys_have_no_owner(proxy: Proxy) -> None:
     _, answer = await proxy.call("POST", "/key/generate", {})
     assert await proxy.litellm.key_holder(_hash(answer["key"])) is None
     assert await proxy.litellm.key_holder(_hash("sk-" + proxy.mark)) is None
@@ -444,7 +444,7 @@ async def test_the_limits_of_internal_users_are_proved_with_a_key_of_their_own_o
     assert (await proxy.litellm.prove_enforcement(proxy.mark, "internal_user", own, HEADER)).state == "enforced"
 
 
-async def test_a_key_that_litellm_does_not_know_proves_nothing(proxy: Proxy) -> None:
+async def test_an_unknown_key_proves_nothing(proxy: Proxy) -> None:
     proof = await proxy.litellm.prove_enforcement(proxy.mark, "customer", (Secret("sk-of-nobody-4d1e"),), HEADER)
     assert proof.state == "unproven"
     assert "sk-of-nobody" not in proof.detail

@@ -49,7 +49,7 @@ async def test_a_customer_is_never_sent_a_limit_of_its_own(harness: LiteLLMHarne
     assert {name for body in sent for name in body} == {"user_id", "budget_id", "models"}
 
 
-async def test_a_changed_tier_corrects_the_budget_and_says_so(harness: LiteLLMHarness) -> None:
+async def test_a_changed_tier_corrects_the_budget_and_reports_it(harness: LiteLLMHarness) -> None:
     await harness.litellm.provision_customer("c1", "skai-pro", PRO)
     await harness.litellm.provision_customer("c2", "skai-pro", PRO)
     assert await harness.chat("c1") == await harness.chat("c2") == 200
@@ -114,7 +114,7 @@ async def test_a_customer_created_in_between_is_updated(harness: LiteLLMHarness)
     assert harness.sandbox.state.customers["c1"].budget_id == "skai-pro"
 
 
-async def test_a_refused_budget_is_told(harness: LiteLLMHarness) -> None:
+async def test_a_refused_budget_is_reported(harness: LiteLLMHarness) -> None:
     with pytest.raises(UpstreamFailed) as caught:
         await harness.litellm.provision_customer("c1", "skai-pro", Limits(max_budget_usd=1, budget_duration="1 day"))
     assert (caught.value.status, caught.value.retryable) == (400, False)

@@ -104,7 +104,7 @@ async def test_a_redirect_is_a_wrong_address_and_is_not_followed(
     assert followed == ["/user/update"]
 
 
-async def test_a_slow_litellm_is_given_up(harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_litellm_times_out(harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_TIMEOUT", aiohttp.ClientTimeout(total=0.2))
     harness.sandbox.faults.add(Fault("slow", "/v2/user/info", seconds=1.0))
     began = time.monotonic()
@@ -114,7 +114,7 @@ async def test_a_slow_litellm_is_given_up(harness: LiteLLMHarness, monkeypatch: 
     assert time.monotonic() - began < 0.9
 
 
-async def test_nobody_listening_is_retryable(session: aiohttp.ClientSession, unused_tcp_port: int) -> None:
+async def test_a_refused_connection_is_retryable(session: aiohttp.ClientSession, unused_tcp_port: int) -> None:
     litellm = LiteLLM(session, f"http://127.0.0.1:{unused_tcp_port}", (Secret("sk-key-of-nobody"),))
     for call in (litellm.ping(), litellm.provision_customer("c1", "skai-pro", PRO)):
         with pytest.raises(UpstreamFailed) as caught:
@@ -122,7 +122,7 @@ async def test_nobody_listening_is_retryable(session: aiohttp.ClientSession, unu
         assert caught.value.retryable
 
 
-async def test_an_answer_about_somebody_else_is_not_believed(
+async def test_an_answer_about_another_user_is_refused(
     harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(User, "row", lambda self: {"user_id": "u2", "max_budget": 10.0})
@@ -142,7 +142,7 @@ async def test_enforcement_is_proved_with_whichever_key_litellm_knows(harness: L
     assert proof.state == "enforced", proof.detail
 
 
-async def test_a_wrong_key_is_told_without_the_key(harness: LiteLLMHarness) -> None:
+async def test_a_wrong_key_is_reported_without_the_key(harness: LiteLLMHarness) -> None:
     litellm = harness.client("sk-wrong-000111222")
     with pytest.raises(UpstreamFailed) as caught:
         await litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
@@ -170,7 +170,7 @@ async def test_ping_needs_no_key_and_wants_the_database(harness: LiteLLMHarness)
     assert caught.value.retryable
 
 
-async def test_many_at_once_all_arrive(harness: LiteLLMHarness) -> None:
+async def test_concurrent_writes_all_arrive(harness: LiteLLMHarness) -> None:
     done = await asyncio.gather(*(harness.litellm.provision_customer(f"c{n}", "skai-pro", PRO) for n in range(50)))
     assert all(one.matches for one in done)
     assert len(harness.sandbox.state.customers) == 50

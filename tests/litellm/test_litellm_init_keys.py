@@ -64,7 +64,7 @@ async def test_the_real_litellm_makes_them(
     await makes_two_keys(tmp_path, session, real_litellm.url, real_litellm.master_key)
 
 
-async def test_a_refusal_is_said_and_ends_it(tmp_path: Path, serve: Serve) -> None:
+async def test_a_refusal_is_printed_and_ends_the_script(tmp_path: Path, serve: Serve) -> None:
     harness = await serve()
     code, said = await run(tmp_path, harness.url, "sk-not-the-master-key", ("sk-" + "a" * 20, "sk-" + "b" * 20))
     assert code == 1

@@ -107,7 +107,9 @@ async def test_spend_of_a_running_period_is_kept(harness: LiteLLMHarness) -> Non
     assert harness.sandbox.state.users["u1"].spend == 0.5
 
 
-async def test_what_litellm_does_not_take_is_told(harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_value_that_litellm_does_not_take_is_reported(
+    harness: LiteLLMHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(type(harness.sandbox.state.version), "null_resets", lambda self, name: False)
     monkeypatch.setattr("gateway.sandbox.litellm.users._LIMITS", ("max_budget",))
     done = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
@@ -128,7 +130,7 @@ _PRINTABLE = st.characters(exclude_categories=("C", "Zl", "Zp", "Zs"), include_c
 _IDS = st.text(_PRINTABLE | st.sampled_from(" +%&#?/;="), min_size=1, max_size=40)
 
 
-async def test_any_id_is_found_again_with_its_metadata(harness: LiteLLMHarness) -> None:
+async def test_any_id_can_be_read_back_with_its_metadata(harness: LiteLLMHarness) -> None:
     """A law: whatever characters an id has, what was written to it is what is read back, by every question."""
 
     @settings(max_examples=40, deadline=None)

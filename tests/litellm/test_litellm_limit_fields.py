@@ -69,13 +69,13 @@ def test_when_a_reset_is_due(reset_at: object, due: bool) -> None:
 
 
 @given(LIMITS)
-def test_an_answer_that_is_the_wish_holds_it(limits: Limits) -> None:
+def test_an_answer_with_the_expected_fields_has_no_difference(limits: Limits) -> None:
     wanted = limit_fields.user_fields(limits)
     assert limit_fields.mismatches(wanted, wanted) == {}
 
 
 @given(LIMITS)
-def test_the_wish_without_nulls_is_as_good_and_has_none(limits: Limits) -> None:
+def test_the_fields_without_nulls_are_equivalent(limits: Limits) -> None:
     wanted = limit_fields.user_fields(limits)
     large = limit_fields.without_nulls(wanted)
     assert None not in large.values()

@@ -58,7 +58,7 @@ async def test_without_a_session_the_home_page_asks_to_sign_in(client: Any) -> N
         session_token(SECRET, "u1", 1_000_000_000),
     ],
 )
-async def test_a_session_that_is_not_ours_or_over_is_none(client: Any, token: str) -> None:
+async def test_a_foreign_or_expired_session_is_refused(client: Any, token: str) -> None:
     response = await client.get("/", headers={**HTML, "Cookie": f"token={token}"}, allow_redirects=False)
     assert response.status == 303
 

@@ -46,7 +46,7 @@ async def _move_lookup_key(stage: Simulation) -> None:
     )  # fmt: skip
 
 
-async def test_t15_who_pays_the_old_price_keeps_the_tier(stage: Simulation, person: StoryPlayer) -> None:
+async def test_t15_subscribers_of_the_old_price_keep_the_tier(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     await _move_lookup_key(stage)
@@ -74,7 +74,7 @@ async def test_t15_even_with_the_database_empty(stage: Simulation, person: Story
     await person.do({"expect": {"tier": "paid", "status": "active"}})
 
 
-async def test_t20_the_clock_alone_cuts_nobody_off_while_stripe_is_away(stage: Simulation, person: StoryPlayer) -> None:
+async def test_t20_time_alone_ends_no_tier_while_stripe_is_down(stage: Simulation, person: StoryPlayer) -> None:
     """They canceled, then changed their mind; the news is lost and Stripe cannot be asked for two days."""
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"do": "portal", "action": "cancel"})
@@ -101,7 +101,7 @@ async def test_t20_but_not_for_longer_than_72_hours(stage: Simulation, person: S
     await person.expect({"tier": "first"})
 
 
-async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Simulation, person: StoryPlayer) -> None:
+async def test_t20_a_grant_ends_on_time_during_any_outage(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "open_checkout", "tier": "paid"})
     await person.do({"do": "grant", "tier": "given", "days": 3})
     await person.do({"expect": {"tier": "given"}})
@@ -111,7 +111,7 @@ async def test_t20_a_grant_ends_on_time_whoever_is_away(stage: Simulation, perso
     await person.expect({"tier": "first"})
 
 
-async def test_explain_says_when_stripe_is_asked_again_and_what_is_odd(stage: Simulation, person: StoryPlayer) -> None:
+async def test_explain_shows_the_next_refresh_and_concerns(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     told = await explain(stage.billing, "skai", person.user_id)

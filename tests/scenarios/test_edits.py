@@ -50,7 +50,7 @@ async def _install(stage: Simulation, catalog: Catalog) -> int:
     return wanted
 
 
-async def test_a_longer_grace_lets_in_again_whom_the_shorter_had_put_out(
+async def test_a_longer_grace_restores_the_tier_that_a_shorter_one_ended(
     stage: Simulation, person: StoryPlayer
 ) -> None:
     await _install(stage, SHIPPED)
@@ -77,7 +77,7 @@ async def test_a_tier_renamed_with_was_keeps_its_payers(stage: Simulation, perso
     assert stage.gate["skai", person.user_id] == "plus"
 
 
-async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Simulation, person: StoryPlayer) -> None:
+async def test_an_edit_without_effect_on_tiers_refreshes_no_user(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     assert await _install(stage, SHIPPED) == 1  # the first time everybody is looked at once
@@ -86,7 +86,7 @@ async def test_an_edit_that_decides_nothing_asks_for_nobody(stage: Simulation, p
     assert await _install(stage, _edited(grace="1d")) == 1
 
 
-async def test_an_edit_of_other_prices_reaches_whoever_has_one(stage: Simulation, person: StoryPlayer) -> None:
+async def test_an_edit_of_other_prices_reaches_users_with_one(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
     tiers = json.loads(json.dumps(RAW["apps"][0]["tiers"]))
@@ -110,7 +110,7 @@ def test_the_digest_sees_each_rule_and_nothing_else() -> None:
     assert len({rules_digest(catalog.apps["skai"]) for catalog in other} | {rules_digest(APP)}) == 7
 
 
-def test_a_version_that_decides_by_other_rules_looks_everybody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_with_other_rules_refreshes_every_user(monkeypatch: pytest.MonkeyPatch) -> None:
     before = rules_digest(APP)
     monkeypatch.setattr(rederive_module, "RULES_VERSION", rederive_module.RULES_VERSION + 1)
     assert rules_digest(APP) != before

@@ -110,7 +110,7 @@ async def test_limits_edited_in_apps_json_reach_every_user_of_the_tier(
             assert [await chat("gpt-small") for _ in range(5)] == [200] * 5
 
 
-async def test_a_database_outage_of_litellm_is_outlived(
+async def test_provisioning_survives_a_database_outage_of_litellm(
     real_litellm: RealLiteLLM, session: aiohttp.ClientSession
 ) -> None:
     catalog = _catalog("internal_user", "outage")
@@ -138,7 +138,7 @@ async def _due(stage: Simulation) -> list[provisioning.ProvisioningJob]:
     return await stage.billing.store.read(lambda conn: provisioning.due(conn, stage.billing.now(), 8))
 
 
-async def test_t3_a_user_nobody_has_seen_is_limited_from_the_first_call_on(
+async def test_t3_a_first_seen_user_is_limited_from_the_first_call_on(
     real_litellm: RealLiteLLM, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the gate first, as every request of a browser goes; the calls to LiteLLM come right behind it."""
@@ -165,7 +165,7 @@ async def test_t3_a_user_nobody_has_seen_is_limited_from_the_first_call_on(
             assert sorted(statuses) == [200] * 2 + [429] * 6
 
 
-async def test_the_budget_that_unknown_customers_fall_into_is_there_before_anybody_comes(
+async def test_the_default_budget_exists_before_the_first_customer(
     real_litellm: RealLiteLLM, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     def change(apps: dict[str, Any]) -> None:

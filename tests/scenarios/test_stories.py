@@ -44,7 +44,7 @@ async def test_a_story_ends_the_same_where_every_list_inside_an_object_shows_one
             await StoryPlayer(stage, SHIPPED.apps["skai"], DeliveryOrder(number), session).play(story)
 
 
-async def test_a_story_that_ends_wrong_is_told(stage: Simulation) -> None:
+async def test_a_failed_story_is_reported(stage: Simulation) -> None:
     """The player must be able to fail: the same purchase with a false end, seen by each of its witnesses."""
     wrong = Story("a lie", ({"do": "buy", "tier": "paid"}, {"expect": {"tier": "first"}}), frozenset())
     async with aiohttp.ClientSession() as session:
@@ -52,7 +52,7 @@ async def test_a_story_that_ends_wrong_is_told(stage: Simulation) -> None:
             await StoryPlayer(stage, SHIPPED.apps["skai"], DeliveryOrder(0), session).play(wrong)
 
 
-def test_every_order_of_few_events_is_told() -> None:
+def test_every_order_of_few_events_is_played() -> None:
     events = [{"id": name} for name in "abcd"]
     told = {tuple(event["id"] for event in DeliveryOrder(number).ordered(events)) for number in range(ORDERS + 2)}
     assert len(told) == ORDERS

@@ -103,7 +103,7 @@ async def test_the_link_leaves_the_address_bar_and_the_page_can_be_loaded_again(
 
 
 @pytest.mark.parametrize("query", ["", "?t=1.bm90aGluZw.bm90aGluZw"])
-async def test_a_link_that_is_over_says_what_to_do_and_leads_back(browser: Browser, stage: Stage, query: str) -> None:
+async def test_an_expired_link_explains_what_to_do_and_leads_back(browser: Browser, stage: Stage, query: str) -> None:
     await browser.go(f"{stage.pay_url}/buy/skai{query}")
     text = await browser.until_text("not valid any more")
     assert "open “Upgrade” again" in text
@@ -132,7 +132,7 @@ async def until_url(browser: Browser, url: str, seconds: float = 40) -> None:
         assert time.monotonic() < deadline, f"{url} not reached, but {await browser.url()}: {await browser.text()}"
 
 
-async def test_who_is_refused_at_a_page_reads_why_pays_and_is_led_back_there(browser: Browser, stage: Stage) -> None:
+async def test_a_refused_user_sees_why_pays_and_returns_to_the_page(browser: Browser, stage: Stage) -> None:
     await sign_in(browser, stage, "Dan")
     paid_page = f"{stage.app_url}/reports/2026?part=b%2Fc&x=1"
     await browser.go(paid_page)
@@ -210,7 +210,7 @@ STANDINGS: list[tuple[dict[str, Any], object, str]] = [
 ]
 
 
-async def test_the_page_says_where_the_person_stands(browser: Browser, stage: Stage) -> None:
+async def test_the_page_shows_the_users_tier(browser: Browser, stage: Stage) -> None:
     await browser.go(f"{stage.pay_url}/buy/skai")
     script = "return import('/assets/words.js').then(words => words.standing(arguments[0]))"
     for current, pending, said in STANDINGS:

@@ -67,7 +67,7 @@ async def test_prices_are_found_by_lookup_key_product_and_activity(box: Box) -> 
     assert expanded["data"][0]["product"]["name"] == "Pro"
 
 
-async def test_a_lookup_key_moves_only_when_told_to(box: Box) -> None:
+async def test_a_lookup_key_moves_only_on_request(box: Box) -> None:
     """T15: the old price loses it, and its subscribers stay where they are."""
     subscription = await box.subscribed()
     new = {
@@ -133,7 +133,7 @@ async def test_a_customer_carries_subscriptions_only_when_asked(box: Box) -> Non
     assert [each["id"] for each in held["data"]] == [subscription["id"]]
 
 
-async def test_nobody_has_entitlements(box: Box) -> None:
+async def test_the_list_of_entitlements_is_empty(box: Box) -> None:
     customer = await box.customer()
     listed = await box.ok("GET", "/v1/entitlements/active_entitlements", {"customer": customer["id"]})
     assert listed["data"] == []

@@ -66,7 +66,7 @@ async def test_leaving_goes_back_and_changes_nothing(box: Box) -> None:
     assert (await box.ok("GET", f"/v1/checkout/sessions/{session['id']}"))["status"] == "open"
 
 
-async def test_a_second_click_pays_nothing_twice(box: Box) -> None:
+async def test_a_second_click_does_not_pay_twice(box: Box) -> None:
     customer = await box.customer()
     session = await box.checkout(customer["id"], "price_pro")
     await box.click(session["url"], action="pay")

@@ -124,7 +124,7 @@ async def test_paying_the_open_invoice_brings_it_back_at_once(box: Box) -> None:
     assert box.sandbox.pay_open_invoice(subscription["id"]) is None
 
 
-async def test_a_card_that_wants_confirmation_says_so(box: Box) -> None:
+async def test_a_card_that_requires_confirmation_is_reported(box: Box) -> None:
     """3D Secure on a renewal: the hosted invoice is where it is confirmed."""
     subscription = await box.subscribed()
     box.sandbox.renew(subscription["id"], "action")
@@ -159,7 +159,7 @@ async def test_a_trial_is_warned_of_and_then_billed(box: Box) -> None:
 
 
 @pytest.mark.parametrize(("behavior", "status"), [("cancel", "canceled"), ("pause", "paused")])
-async def test_a_trial_without_a_card_ends_as_it_was_told_to(box: Box, behavior: str, status: str) -> None:
+async def test_a_trial_without_a_card_ends_by_its_settings(box: Box, behavior: str, status: str) -> None:
     subscription = await box.subscribed(
         payment_method_collection="if_required",
         **{

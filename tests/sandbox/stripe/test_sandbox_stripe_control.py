@@ -141,7 +141,7 @@ async def test_the_index_lists_and_drives_the_account(box: Box) -> None:
     assert (await box.click(home, action="renew", subscription="sub_x"))[0] == 404
 
 
-async def test_pages_say_who_may_frame_and_remember_them(box: Box) -> None:
+async def test_pages_forbid_framing_and_caching(box: Box) -> None:
     async with box.http.get(f"{box.url}/") as response:
         assert response.headers["Referrer-Policy"] == "no-referrer"
         assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]

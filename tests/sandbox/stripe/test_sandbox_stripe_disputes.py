@@ -100,7 +100,7 @@ async def test_an_inquiry_takes_no_money(box: Box) -> None:
     assert [event["type"] for event in since(box, before)] == ["charge.dispute.created", "charge.dispute.closed"]
 
 
-async def test_giving_in_loses_a_dispute_once(box: Box) -> None:
+async def test_accepting_a_dispute_loses_it_once(box: Box) -> None:
     dispute = box.sandbox.dispute((await box.subscribed())["id"])
     assert (await box.ok("POST", f"/v1/disputes/{dispute['id']}/close"))["status"] == "lost"
     status, answer = await box.call("POST", f"/v1/disputes/{dispute['id']}/close")

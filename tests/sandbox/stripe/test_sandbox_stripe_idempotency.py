@@ -71,7 +71,7 @@ async def test_a_key_in_use_is_409(box: Box) -> None:
     assert (status, headers["Idempotent-Replayed"]) == (200, "true")
 
 
-async def test_a_reply_lost_after_the_commit_is_found_again_under_its_key(box: Box) -> None:
+async def test_a_reply_lost_after_the_commit_is_replayed_under_its_key(box: Box) -> None:
     box.sandbox.fault("lost_reply", "/v1/customers")
     with pytest.raises(aiohttp.ClientConnectionError):
         await _create(box, "k1", email="a@b.c")

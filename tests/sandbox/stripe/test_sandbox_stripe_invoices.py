@@ -167,7 +167,7 @@ async def test_a_renewal_in_the_old_shape_names_the_former_period(start: Start) 
     assert events["data"][0]["data"]["object"]["current_period_start"] == period["current_period_end"]
 
 
-async def test_an_invoice_that_is_sent_is_due_and_charged_by_nobody(box: Box) -> None:
+async def test_a_sent_invoice_is_due_and_not_charged(box: Box) -> None:
     subscription = await box.subscribed()
     path = f"/v1/subscriptions/{subscription['id']}"
     assert (await box.call("POST", path, {"collection_method": "send_invoice"}))[0] == 400

@@ -81,7 +81,7 @@ async def test_the_guard_sees_a_strange_parameter_and_a_strange_property(box: Bo
     assert object_problems({**subscription, "items": {**subscription["items"], "data": [{}]}}) != []
 
 
-async def test_the_guard_counts_what_it_has_seen(box: Box) -> None:
+async def test_the_guard_counts_requests(box: Box) -> None:
     before = box.watch.checked
     await box.customer()
     assert box.watch.checked == before + 2

@@ -135,7 +135,7 @@ async def test_a_rate_limit_is_a_rate_limit_error(box: Box, sdk: Sdk) -> None:
         await sdk(lambda c: c.v1.prices.list())
 
 
-async def test_the_library_retries_what_it_is_told_to_with_one_key(box: Box) -> None:
+async def test_the_library_retries_under_one_idempotency_key(box: Box) -> None:
     client = stripe.StripeClient(KEY, base_addresses={"api": box.url}, max_network_retries=2)
     box.sandbox.fault("status", "/v1/customers", status=409)
     box.sandbox.fault("lost_reply", "/v1/customers")

@@ -149,7 +149,7 @@ async def test_deliveries_wait_while_paused_and_come_reversed_and_twice(box: Box
     assert got == [customer["id"] for customer in reversed(made) for _ in range(2)]
 
 
-async def test_every_event_can_be_told_twice(box: Box) -> None:
+async def test_every_event_can_be_delivered_twice(box: Box) -> None:
     await until(lambda: box.sandbox.deliveries.idle, "the seed delivered")
     box.receiver.got.clear()
     box.sandbox.deliveries.copies = 2
@@ -218,7 +218,7 @@ async def test_endpoints_are_limited_and_checked(box: Box) -> None:
     assert got == [200] * 15 + [400]
 
 
-async def test_what_the_sandbox_does_not_act_out_can_be_said(box: Box) -> None:
+async def test_events_of_any_type_can_be_emitted(box: Box) -> None:
     dispute = {"id": "dp_1", "object": "dispute", "charge": "ch_1", "status": "needs_response"}
     event = box.sandbox.emit("charge.dispute.created", dispute)
     await until(lambda: box.sandbox.deliveries.idle, "delivered")
