@@ -112,8 +112,8 @@ async def _adopt(
 
     async def through_server(chunk: list[Assignment]) -> list[dict[str, Any]]:
         body = {"app_id": app_id, "apply": apply, "claims": [asdict(each) for each in chunk]}
-        told = await ask_async(found, "POST", "/admin/adopt", body, seconds=_SECONDS)
-        return list(told["verdicts"])
+        answer = await ask_async(found, "POST", "/admin/adopt", body, seconds=_SECONDS)
+        return list(answer["verdicts"])
 
     try:
         await ask_async(found, "GET", "/admin/account")
@@ -161,8 +161,8 @@ async def _from_metadata(found: Settings, key: str) -> list[Assignment]:
         try:
             return await _claims_of(stripe, key)
         except AuthenticationFailed as exc:
-            told = "STRIPE_SECRET_KEY: Stripe does not know this key; Dashboard > Developers > API keys shows it"
-            raise ConfigError([told]) from exc
+            problem = "STRIPE_SECRET_KEY: Stripe does not know this key; Dashboard > Developers > API keys shows it"
+            raise ConfigError([problem]) from exc
 
 
 async def _claims_of(stripe: Stripe, key: str) -> list[Assignment]:

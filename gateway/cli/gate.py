@@ -91,9 +91,9 @@ def _step(line: str, well: bool | None = None) -> None:
 
 
 def _special(app: Any) -> str:
-    told = [] if app["enforce"] else ["tags only (enforce: false)"]
-    told += ["sign-in needed everywhere (anonymous: refuse)"] if app["anonymous"] == "refuse" else []
-    return f"; {', '.join(told)}" if told else ""
+    notes = [] if app["enforce"] else ["tags only (enforce: false)"]
+    notes += ["sign-in needed everywhere (anonymous: refuse)"] if app["anonymous"] == "refuse" else []
+    return f"; {', '.join(notes)}" if notes else ""
 
 
 def _read_as(path: Any) -> str:

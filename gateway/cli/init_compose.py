@@ -178,7 +178,7 @@ general_settings:
     - {header_name: X-OpenWebUI-User-Id, litellm_user_role: customer}
 
 litellm_settings:
-  # The net under users that SKPayments has not told LiteLLM about yet.
+  # Limits users that LiteLLM does not know yet.
   max_end_user_budget_id: @APP@.free
   drop_params: true
 """

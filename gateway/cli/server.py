@@ -53,11 +53,11 @@ async def ask_async(
             answer = await response.json(content_type=None)
             if response.status < 400:
                 return answer
-            told = answer if isinstance(answer, dict) else {}
+            details = answer if isinstance(answer, dict) else {}
             error = _ERROR_OF.get(response.status, errors.SkpayError)
-            if told.get("problems"):
-                raise errors.ConfigError(told["problems"])
-            raise error(str(told.get("message") or f"the server answered {response.status}"))
+            if details.get("problems"):
+                raise errors.ConfigError(details["problems"])
+            raise error(str(details.get("message") or f"the server answered {response.status}"))
     except aiohttp.ClientConnectorError as exc:
         raise NoServerError from exc
     except (aiohttp.ClientError, TimeoutError, ValueError) as exc:

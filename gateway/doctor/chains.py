@@ -96,7 +96,7 @@ def gate_of(middleware: Middleware) -> tuple[str, str] | None:
 
 def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets: Sequence[str]) -> list[str]:
     """The expected middlewares that the chain lacks or has out of order; others may be in between."""
-    told: list[str] = []
+    problems: list[str] = []
     after = 0
     for wanted in expected:
         place = next((at for at, has in enumerate(chain) if at >= after and not _differs(wanted, has, secrets)), None)
@@ -106,8 +106,8 @@ def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets
         # In labels, the secret's middleware is named after its app.
         alike = [has for has in chain if has.kind == wanted.kind and has.name.startswith(wanted.name)]
         differs = _differs(wanted, alike[0], secrets) if alike else []
-        told += differs or [f"{wanted.name} is not among its middlewares, or not in its place"]
-    return told
+        problems += differs or [f"{wanted.name} is not among its middlewares, or not in its place"]
+    return problems
 
 
 def _differs(wanted: Middleware, has: Middleware, secrets: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """`told` is what the running server says of itself (`/admin/examine`), or the code of its refusal."""
+    """`server_report` is the running server's report (`/admin/examine`), or the code of its refusal."""
 
     settings: Settings
     catalog: Catalog

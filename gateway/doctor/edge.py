@@ -62,15 +62,17 @@ async def _host(context: CheckContext, app: App, host: str) -> Finding:
     public = urlsplit(context.origin(app, host))
     target = Target(public.geturl(), public.netloc, direct=False)
     path = f"/skpayments-doctor-{secrets.token_hex(4)}.js"
-    told = ""
+    cache_status = ""
     for _ in range(2):
         answer = await ask(context, target, path, {})
         if isinstance(answer, str):
             return not_checked(subject, f"{target.base} {answer}")
-        told = answer.headers.get("CF-Cache-Status", "").upper()
-    if told in _KEPT or told == "MISS":
+        cache_status = answer.headers.get("CF-Cache-Status", "").upper()
+    if cache_status in _KEPT or cache_status == "MISS":
         remedy = f"in Cloudflare's Cache Rules let {host} bypass the cache; which rule keeps it now?"
-        if told == "MISS":
+        if cache_status == "MISS":
             return warning(subject, "Cloudflare asks its cache first (CF-Cache-Status: MISS)", remedy)
-        return bad(subject, f"Cloudflare answers without asking the gate (CF-Cache-Status: {told})", remedy)
-    return ok(subject, f"Cloudflare keeps nothing ({told})" if told else "no Cloudflare cache before it")
+        return bad(subject, f"Cloudflare answers without asking the gate (CF-Cache-Status: {cache_status})", remedy)
+    return ok(
+        subject, f"Cloudflare keeps nothing ({cache_status})" if cache_status else "no Cloudflare cache before it"
+    )

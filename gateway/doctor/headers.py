@@ -129,8 +129,8 @@ def _before(subject: str, answer: Answer, claimed: Sequence[str] = (), sign_in: 
         # oauth2-proxy redirects browsers to its sign-in page, and answers 401 to requests for JSON.
         return not_checked(subject, f"{' and '.join(sign_in)} answers {answer.status} before the gate does", _CHAIN)
     if not code and answer.status in (401, 403):
-        told = f"answers {answer.status}, which is not the gate: something else asks people to sign in there"
-        return bad(subject, told, _NAME_IT)
+        message = f"answers {answer.status}, which is not the gate: something else asks people to sign in there"
+        return bad(subject, message, _NAME_IT)
     return bad(subject, f"answers {answer.status}, which is not the gate: it does not stand before it", _WRITE)
 
 
@@ -160,8 +160,8 @@ async def _received_headers(
 
 def _shown(answer: Answer) -> list[tuple[str, bool]] | None:
     try:
-        told: Any = json.loads(answer.text)
-        return [(str(each["name"]), bool(each["forged"])) for each in told["headers"]]
+        body: Any = json.loads(answer.text)
+        return [(str(each["name"]), bool(each["forged"])) for each in body["headers"]]
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -87,12 +87,12 @@ async def _enforced(context: CheckContext) -> list[Finding]:
     headers = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
     try:
         async with context.session.post(url, headers=headers) as response:
-            told = await response.json(content_type=None)
+            body = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        told = None
-    if not isinstance(told, dict) or not isinstance(told.get("apps"), list):
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("apps"), list):
         return [not_checked(ENFORCED, "the server did not say whether LiteLLM enforces limits")]
-    return [_enforcement(each) for each in told["apps"]]
+    return [_enforcement(each) for each in body["apps"]]
 
 
 def _enforcement(verdict: Mapping[str, str]) -> Finding:

@@ -29,12 +29,12 @@ async def _introspected(context: CheckContext, app: App, base: str) -> Finding:
     subject = f"{SUBJECT} {app.app_id} introspect"
     try:
         async with context.session.get(f"{base}/health", allow_redirects=False) as response:
-            told, status = json.loads(await response.text()), str(response.status)
+            body, status = json.loads(await response.text()), str(response.status)
     except ValueError:
-        told, status = None, "no JSON"
+        body, status = None, "no JSON"
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-        told, status = None, f"nothing ({type(exc).__name__})"
-    if isinstance(told, dict) and told.get("status") is True:
+        body, status = None, f"nothing ({type(exc).__name__})"
+    if isinstance(body, dict) and body.get("status") is True:
         return ok(subject, f"{base} answers")
     remedy = "introspect in apps.json is where Open WebUI is reached from here, past Traefik: http://open-webui:8080"
     return bad(subject, f"{base} answers {status}, and not as Open WebUI", remedy)
@@ -85,8 +85,8 @@ async def _why(context: CheckContext, app: App, cookie: str) -> str:
     url = f"http://{settings.own_host}:{settings.port}/admin/gate/explain"
     operator = {"Authorization": f"Bearer {settings.admin_token[0].reveal()}"}
     async with context.session.post(url, json=body, headers=operator) as response:
-        told = await response.json(content_type=None)
-    identity = told.get("identity") if isinstance(told, dict) else None
+        answer = await response.json(content_type=None)
+    identity = answer.get("identity") if isinstance(answer, dict) else None
     return str(identity.get("reason") or "") if isinstance(identity, dict) else ""
 
 
@@ -98,10 +98,10 @@ def _as_header(cookie: str) -> str:
 
 def _reason(text: str) -> str:
     try:
-        told = json.loads(text)
+        body = json.loads(text)
     except ValueError:
         return ""
-    return str(told.get("message", "")) if isinstance(told, dict) else ""
+    return str(body.get("message", "")) if isinstance(body, dict) else ""
 
 
 def _remedy(text: str) -> str:

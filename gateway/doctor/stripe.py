@@ -49,11 +49,11 @@ async def _key(context: CheckContext) -> list[Finding]:
                 return [warning(KEY, "the older of the two keys is no longer valid", "take it out and restart")]
             remedy = "Stripe's Dashboard > Developers > API keys: put the key into STRIPE_SECRET_KEY and restart"
             return [bad(KEY, "Stripe does not know it", remedy)]
-    told = context.server_report
-    if isinstance(told, dict) and (told["wrong_account"] or told["mode"] not in ("", told["key_mode"])):
-        return [bad(KEY, f"is of another account or mode than the database ({told['mode']})", "skpay account show")]
+    report = context.server_report
+    if isinstance(report, dict) and (report["wrong_account"] or report["mode"] not in ("", report["key_mode"])):
+        return [bad(KEY, f"is of another account or mode than the database ({report['mode']})", "skpay account show")]
     at = "" if settings.stripe_api_base == STRIPE_API_BASE else f", at {settings.stripe_api_base}"
-    account = f", {told['account']}" if isinstance(told, dict) and told["account"] else ""
+    account = f", {report['account']}" if isinstance(report, dict) and report["account"] else ""
     return [ok(KEY, f"{mode} mode{account}{at}")]
 
 
@@ -125,8 +125,8 @@ def _endpoint(endpoint: WebhookEndpoint, events: set[str]) -> Iterator[Finding]:
             yield finding(ENDPOINT, f"misses {', '.join(lacking)}", remedy)
     version = endpoint.api_version
     if version != API_VERSION:
-        told = f"its events are of the API version {version or 'of the account'}"
-        yield warning(ENDPOINT, told, f"make a new endpoint with {API_VERSION}, then delete this one")
+        message = f"its events are of the API version {version or 'of the account'}"
+        yield warning(ENDPOINT, message, f"make a new endpoint with {API_VERSION}, then delete this one")
 
 
 async def _deliveries(context: CheckContext) -> list[Finding]:
@@ -149,14 +149,14 @@ async def _deliveries(context: CheckContext) -> list[Finding]:
 
 
 async def _portals(context: CheckContext) -> list[Finding]:
-    told = context.server_report
-    if not isinstance(told, dict):
+    report = context.server_report
+    if not isinstance(report, dict):
         return [not_checked(PORTAL, "the server did not say which is its own")]
     selling = [app for app in context.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
     return [
         finding
         for app in selling
-        for finding in await _portal(context, app, *told["portals"].get(app.app_id, ("", "")))
+        for finding in await _portal(context, app, *report["portals"].get(app.app_id, ("", "")))
     ]
 
 

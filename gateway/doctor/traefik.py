@@ -118,8 +118,8 @@ def _version(text: str) -> Finding:
 def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
     """The peers whose X-Forwarded headers an entry point trusts."""
     routing = catalog.routing
-    told = [finding for name in routing.entry_points for finding in _entry_point(found, name, routing.trusted_ips)]
-    return told or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: no peer is trusted without need")]
+    findings = [finding for name in routing.entry_points for finding in _entry_point(found, name, routing.trusted_ips)]
+    return findings or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: no peer is trusted without need")]
 
 
 def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Finding]:

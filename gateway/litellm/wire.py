@@ -168,8 +168,8 @@ async def _read(response: aiohttp.ClientResponse, path: str, max_bytes: int) -> 
     async for chunk in response.content.iter_any():
         data += chunk
         if len(data) > max_bytes:
-            told = f"LiteLLM's answer is larger than {max_bytes >> 20} MiB."
-            raise UpstreamFailed(told, status=response.status, detail=path)
+            message = f"LiteLLM's answer is larger than {max_bytes >> 20} MiB."
+            raise UpstreamFailed(message, status=response.status, detail=path)
     try:
         body: object = json.loads(data)
     except (ValueError, RecursionError) as exc:
