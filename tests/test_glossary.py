@@ -20,6 +20,9 @@ RETIRED = {
     "newcomer": "first-seen user", "newcomers": "first-seen users", "sight": "first-seen user",
     "usual": "request cache", "teller": "notice sender", "hear": "receive", "heard": "received",
     "mend": "fix", "mended": "fixed", "vanished": "missing",
+    "contested": "dispute or refund", "twin": "duplicate", "twins": "duplicates", "stranger": "unknown user",
+    "strangers": "unknown users", "who": "identity", "whom": "user", "whose": "owner", "whoever": "user",
+    "tell": "notify", "telling": "notifying",
 }  # fmt: skip
 
 
