@@ -1,4 +1,4 @@
-"""An Open WebUI and an OpenID provider on real sockets, which do what they are told."""
+"""An Open WebUI and an OpenID provider on real sockets, controlled by the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What raises the gate's number, seen on the stream of a whole SKPayments."""
+"""The changes that the gate announces, read from the stream of a complete SKPayments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Lines:
                 return line
 
     async def nothing_before(self, running: Running) -> None:
-        """Whatever was done raised no number: the next line is of the marker."""
+        """No change was announced: the next line is the marker's."""
         running.application.parts.gate.changes.user_changed("blog", "marker")
         line = await self.next()
         assert (line.get("app"), line.get("user")) == ("blog", "marker"), line
@@ -122,7 +122,9 @@ async def test_creating_or_revoking_a_key_is_announced_for_its_user(running: Run
         await running.admin("DELETE", f"/admin/keys/{made['key_id']}")
         line = await lines.next()
         assert (line["app"], line["user"], line["n"]) == ("blog", "u1", int(number) + 1)
-        await running.admin("POST", "/admin/keys", {"app_id": "blog"})  # an app's own key is nobody's at the gate
+        await running.admin(
+            "POST", "/admin/keys", {"app_id": "blog"}
+        )  # an app's own key identifies no user at the gate
         await lines.nothing_before(running)
 
 

@@ -1,4 +1,4 @@
-"""T35: loading and reloading 200 000 users holds nobody up."""
+"""T35: loading and reloading 200 000 users does not block the event loop."""
 
 from __future__ import annotations
 

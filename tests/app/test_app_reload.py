@@ -1,4 +1,4 @@
-"""Editing apps.json while it runs: good edits are live within two seconds, bad ones change nothing and are told."""
+"""Editing apps.json while it runs: good edits are live within two seconds, bad ones change nothing and are reported."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ async def test_an_app_with_paying_users_cannot_be_removed(running: Running) -> N
 async def test_reloads_at_the_same_time_end_with_the_newest_file(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first reload is held up while it asks the store; it must not install its old text over the newer one."""
+    """The first reload is delayed by the store; it must not install its old text over the newer one."""
     original = module.refuse_removed_tiers
     held = asyncio.Event()
     first = True
@@ -248,7 +248,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
 async def test_a_key_revoked_while_keys_are_loaded_stays_revoked(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first look has read the keys before the key is revoked, and is slow to install what it read."""
+    """The first load has read the keys before the key is revoked, and is slow to install them."""
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai"})
     store, read, slow = running.application.parts.store, running.application.parts.store.read, [True]
 

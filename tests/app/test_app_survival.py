@@ -1,4 +1,4 @@
-"""The gate answers from memory: whatever else is dead, whoever pays is let in, and nobody else."""
+"""The gate answers from memory: during any outage paying users are let in, and no others."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_the_gate_answers_while_database_stripe_and_litellm_are_dead(tmp_p
 
 
 async def test_the_gate_is_ready_while_stripe_keeps_a_start_waiting(tmp_path: Path) -> None:
-    """Stripe takes the connection and says nothing: the start waits for it, the gate does not."""
+    """Stripe accepts the connection and does not answer: the start waits for it, the gate does not."""
     async with running_application(tmp_path) as running:
         await grant(running)
         environ = running.environ

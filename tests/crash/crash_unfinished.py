@@ -47,7 +47,7 @@ def unfinished_work(stage: CrashStage, buying: Collection[str]) -> Unfinished:
 
 
 def waiting(stage: CrashStage) -> dict[str, int]:
-    """What is not finished yet, of whatever kind; empty when everything is settled."""
+    """All unfinished work, of any kind."""
     queries = {
         "events": "SELECT count(*) FROM inbox WHERE state = 'waiting'",
         "refreshes": "SELECT count(*) FROM refreshes WHERE wanted > done",

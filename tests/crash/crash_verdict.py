@@ -1,4 +1,4 @@
-"""What must be true when everything has settled, worked out from what Stripe holds by a rule of a few lines."""
+"""The expected state once all work is done, derived from Stripe's objects by a rule of a few lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RANKS = {None: "free", "skai_pro_month": "pro", "skai_enterprise_month": "enter
 
 
 def tiers_by_stripe(stage: CrashStage, user_ids: list[str]) -> dict[str, str]:
-    """Whoever has a subscription that is active, or past due for minutes, has its price's tier; all others are free."""
+    """A user with a subscription that is active, or past due for minutes, has its price's tier; all others are free."""
     state = stage.stripe.snapshot()
     owners = {each["id"]: each["metadata"].get("user_id") for each in state["customer"]}
     tiers = dict.fromkeys(user_ids, "free")
@@ -47,7 +47,7 @@ async def tags(stage: CrashStage, session: aiohttp.ClientSession, user_ids: list
 
 
 async def problems(stage: CrashStage, session: aiohttp.ClientSession, user_ids: list[str]) -> list[str]:
-    """Everything that is not as it must be; empty is well. Everybody was seen at the gate, and nothing waits."""
+    """Every difference from the expected state. Every user has been at the gate, and no work waits."""
     found: list[str] = []
     for user_id, tier in tiers_by_stripe(stage, user_ids).items():
         for where, told in (
@@ -113,7 +113,7 @@ async def _tag(stage: CrashStage, session: aiohttp.ClientSession, user_id: str) 
 
 
 async def _budget(stage: CrashStage, session: aiohttp.ClientSession, user_id: str) -> float | None:
-    """What LiteLLM itself answers that this customer may spend."""
+    """The customer's budget by LiteLLM's own answer."""
     url = f"{stage.environ['LITELLM_URL']}/customer/info"
     headers = {"Authorization": f"Bearer {LITELLM_KEY}"}
     async with session.get(url, params={"end_user_id": user_id}, headers=headers) as answer:

@@ -56,7 +56,7 @@ def everybody_leaves(stage: CrashStage) -> None:
 
 
 async def heals(stage: CrashStage, people: People) -> None:
-    """Without a restart all is as Stripe says."""
+    """Without a restart, every tier is as at Stripe."""
     life = stage.pid
     await until(lambda: not waiting(stage), "everything settles")
     assert await problems(stage, people.session, people.user_ids) == []

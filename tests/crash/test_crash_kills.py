@@ -1,4 +1,4 @@
-"""kill -9 again and again under a stream of purchases and failing vendors: nothing is lost, nothing told twice."""
+"""Repeated kill -9 under a stream of purchases and failing vendors: nothing is lost, nothing is duplicated."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def settled(stage: CrashStage, seconds: float) -> None:
 
 
 async def verdict(stage: CrashStage, people: People) -> list[str]:
-    """Mend everything, start the service once more, let it settle, and look; empty is well."""
+    """End all faults, start the service, wait until no work is left, and check; returns the differences."""
     people.clear_faults()
     await stage.start(cold=True)
     await people.leave_checkout()
@@ -133,7 +133,7 @@ async def test_an_answer_before_the_commit_is_found_out(tmp_path: Path) -> None:
 
 
 async def test_publishing_outside_the_transaction_is_detected(tmp_path: Path) -> None:
-    """The crash test can fail: with provisioning job and notice written after the commit some change is never told."""
+    """The crash test can fail: with provisioning job and notice written after the commit, some change is lost."""
     broken_guarantee = "tell outside the transaction"
     async with opened_crash_stage(tmp_path, 1, broken_guarantee) as stage, crowd(stage) as people:
         for _ in range(BROKEN_LIVES):

@@ -1,6 +1,6 @@
-"""The whole stack as an operator runs it: Open WebUI and LiteLLM themselves, the real Traefik, SKPayments, Chromium.
+"""The whole stack as an operator runs it: the real Open WebUI, LiteLLM and Traefik, SKPayments, Chromium.
 
-Only Stripe and the models' provider are made up. Traefik's access log shows which tags reached Open WebUI.
+Only Stripe and the models' provider are fakes. Traefik's access log shows which tags reached Open WebUI.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What time alone, a moved lookup key or a lost database must not do to somebody who pays."""
+"""Neither time alone nor a moved lookup key nor a lost database ends a paying user's tier."""
 
 from __future__ import annotations
 

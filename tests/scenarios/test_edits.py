@@ -1,4 +1,4 @@
-"""An edit of apps.json reaches whoever it moves, without any news from Stripe."""
+"""An edit of apps.json reaches every user whose tier it changes, without an event from Stripe."""
 
 from __future__ import annotations
 

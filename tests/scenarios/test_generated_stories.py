@@ -1,4 +1,4 @@
-"""Stories that nobody thought of: random acts and random orders, against a model that is a few lines of plain rules."""
+"""Random acts in random orders, compared with a model of a few lines of plain rules."""
 
 from __future__ import annotations
 

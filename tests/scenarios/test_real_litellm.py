@@ -1,4 +1,4 @@
-"""From the purchase to the next chat call, on the real LiteLLM: what the tier says is what the model's proxy does."""
+"""From the purchase to the next chat call, on the real LiteLLM: it enforces the limits of the tier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stories of the package, told in every order that is feasible, twice over, and in both shapes of events."""
+"""The stories of the package, played in every feasible order, with duplicates, and in both shapes of events."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,7 +45,7 @@ async def test_a_story_ends_the_same_where_every_list_inside_an_object_shows_one
 
 
 async def test_a_failed_story_is_reported(stage: Simulation) -> None:
-    """The player must be able to fail: the same purchase with a false end, seen by each of its witnesses."""
+    """The player must be able to fail: the same purchase with a wrong expectation of each kind."""
     wrong = Story("a lie", ({"do": "buy", "tier": "paid"}, {"expect": {"tier": "first"}}), frozenset())
     async with aiohttp.ClientSession() as session:
         with pytest.raises(StoryFailedError, match="tier should be 'free', is 'pro'"):

@@ -1,4 +1,4 @@
-"""The service with one of its promises broken, so that the crash test can be seen to notice."""
+"""The service with one guarantee broken, to prove that the crash test detects it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _later(work: Any) -> None:
 
 
 def answer_before_the_commit() -> None:
-    """Stripe hears 200 while the event is still on its way to the disk."""
+    """Stripe gets 200 before the event is on disk."""
     receive = stripe_webhook.receive
 
     async def hurried(*arguments: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A copy of what a clone holds and a wheel or an image is made of, for tests that write beside it."""
+"""A copy of the repository's files, for tests that write beside them."""
 
 from __future__ import annotations
 

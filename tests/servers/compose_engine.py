@@ -1,4 +1,4 @@
-"""`docker` as far as SOP.md needs it, without an engine: each container is a process with that container's view.
+"""The part of `docker` that SOP.md uses, without an engine: each container is a process with that container's paths.
 
 Paths of a container are mapped to the host's by its mounts, addresses of services to ports of ours. What is ours runs:
 SKPayments, the real Traefik, LiteLLM's script. The vendors are the sandboxes, and Open WebUI is a stand-in.

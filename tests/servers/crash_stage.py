@@ -176,7 +176,7 @@ class CrashStage:
         return await self.dead(seconds)
 
     def aim(self, stage: str) -> None:
-        """Kill it at the next moment at which this stage is passed."""
+        """Kill it the next time that it reaches this stage."""
         self._changes_before = self._changes()
         self._aimed_at = stage
         if stage == "committed":

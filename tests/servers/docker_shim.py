@@ -1,4 +1,4 @@
-"""What stands for `docker` on the PATH of a test: it asks the test what to do, and does it in the caller's terminal."""
+"""Replaces `docker` on the PATH of a test: it asks the test what to do, and does it in the caller's terminal."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which real servers and tools this machine has: skipped loudly where not, failed where CI demands them.
+"""The real servers and tools of this machine: a missing one is a counted skip, or a failure if CI requires it.
 
 SKPAY_TESTS_REQUIRE_ALL=1 turns each skip into a failure.
 """

@@ -37,7 +37,7 @@ _ATTEMPTS = 3
 
 
 def free_port() -> int:
-    """A port that nobody listens on now; somebody may take it before we do, so whoever starts on it tries again."""
+    """A port that is free now; another process may take it first, so a caller must retry."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -133,7 +133,7 @@ class Traefik:
         return sum(int(overview["http"][kind]["errors"]) for kind in ("routers", "services", "middlewares"))
 
     async def until_routers(self, *names: str) -> dict[str, dict[str, Any]]:
-        """Wait until it has all these routers, in whatever state, and give all its routers."""
+        """Wait until it has all these routers, in any state; returns all its routers."""
 
         async def there() -> dict[str, dict[str, Any]]:
             routers = await self.routers()
@@ -157,7 +157,7 @@ class Traefik:
         await until(served, f"{host} on the entry point web, log:\n{self.log()[-2000:]}")
 
     async def stop(self) -> None:
-        """End the process, by its own id; stopping twice is stopping once."""
+        """End the process, by its own id. Idempotent."""
         process, self._process = self._process, None
         if process is None:
             return

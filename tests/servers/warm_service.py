@@ -1,6 +1,6 @@
-"""`python -m gateway serve` again and again, each time in a fresh process, with the imports done once.
+"""Runs `python -m gateway serve` repeatedly, each time in a forked process, with the imports done once.
 
-Run as a program; an argument names the promise to break, see `broken_service`. Each line on standard input starts one;
+Run as a program; an argument names a guarantee to break, see `broken_service`. Each line on standard input starts one;
 answered with `started PID`, and when it ended with `ended STATUS` (negative: the signal). The environment is this
 program's; the service's log goes to standard error.
 """

@@ -1,4 +1,4 @@
-"""An app's backend that takes notices: it checks each with the official Standard Webhooks library and answers as told.
+"""An app's backend that takes notices: it checks each with the official Standard Webhooks library.
 
 async with receiver() as app:
     app.answer_next(500)
@@ -44,7 +44,7 @@ class Seen:
         return found
 
     def signed_with(self, secret: str) -> bool:
-        """Whether one of its signatures is the library's own over this id, timestamp and body, whatever the time."""
+        """Whether one of its signatures is the library's own over this id, timestamp and body, at any time."""
         at = datetime.fromtimestamp(int(self.headers["webhook-timestamp"]), UTC)
         own = Webhook(secret).sign(self.webhook_id, at, self.body.decode())
         return own in self.headers["webhook-signature"].split(" ")

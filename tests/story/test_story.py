@@ -89,7 +89,7 @@ def _without_seconds(lines: str) -> str:
 
 
 def test_a_gate_with_another_secret_fails_the_story(tmp_path: Path) -> None:
-    """Traefik is given a wrong GATE_SECRET: then nothing may pass, and the demo must not say that all is well."""
+    """Traefik is given a wrong GATE_SECRET: then nothing may pass, and the demo must not report success."""
     wrapper = tmp_path / "bin" / "traefik"
     wrapper.parent.mkdir()
     wrapper.write_text(f'#!/bin/sh\nGATE_SECRET=wrong exec {require("traefik")} "$@"\n', encoding="utf-8")
