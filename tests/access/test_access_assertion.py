@@ -32,7 +32,7 @@ def read(token: bytes, audience: str = "skai", *, by: Signer = SIGNER, issuer: s
     return claims
 
 
-def test_it_says_what_the_tags_say() -> None:
+def test_the_assertion_has_the_content_of_the_tags() -> None:
     assert read(SIGNER.sign("skai", PRO, "alice", NOW)) == {
         "iss": URL, "aud": "skai", "sub": "alice", "tier": "pro", "features": ["images"], "iat": NOW, "exp": NOW + 60,
     }  # fmt: skip

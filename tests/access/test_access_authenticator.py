@@ -1,4 +1,4 @@
-"""Who is asking."""
+"""Authenticating requests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ A, B = session("alice"), session("bob")
 BAD = token({"id": "mallory"}, secret="not the app's secret at all, no no")
 
 
-def test_nobody_without_a_credential() -> None:
+def test_a_request_without_a_credential_is_anonymous() -> None:
     assert who() == Anonymous()
     assert who(cookies=b"theme=dark; oauth_id_token=x; csrftoken=y; token_type=z; Token=q") == Anonymous()
 
@@ -290,7 +290,7 @@ def test_while_a_secret_is_rolled_both_verify() -> None:
     assert code(who(cookies=old)) == "wrong_signature"
 
 
-def test_t32_a_remembered_token_is_seen_anew_after_an_hour_at_most() -> None:
+def test_t32_a_cached_token_is_verified_anew_after_an_hour_at_most() -> None:
     by = identity()
     never_expires = b"token=" + token({"id": "alice"})
     assert asked(by, cookies=never_expires) == AuthenticatedUser("alice", NOW + 3600)
@@ -319,7 +319,7 @@ def test_t36_the_memory_of_tokens_is_bounded_and_forgets_the_unused_first() -> N
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_are_somebody_by_chance(data: bytes) -> None:
+def test_random_bytes_never_authenticate(data: bytes) -> None:
     for answer in (who(authorization=b"Bearer " + data), who(cookies=b"token=" + data), who(api_key=data)):
         assert not isinstance(answer, AuthenticatedUser)
 

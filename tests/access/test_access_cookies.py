@@ -52,13 +52,13 @@ def test_a_cookie_of_an_unknown_backend(lines: bytes, expected: bytes | None) ->
 
 
 @pytest.mark.parametrize("lines", [b"a=1; a=2", b"a=1; a=1", b"a=1\na=2", b"a=; a=2", b"a=1; \xa0a=2"])
-def test_two_cookies_are_refused_where_nobody_knows_which_the_backend_takes(lines: bytes) -> None:
+def test_two_cookies_of_one_name_are_refused_where_backends_differ(lines: bytes) -> None:
     with pytest.raises(NotAuthenticated) as refused:
         cookie_finder("a")(lines)
     assert refused.value.code == "duplicate_cookie"
 
 
-def test_a_longer_cookie_with_escapes_than_browsers_keep_is_refused_and_not_taken_for_signed_out() -> None:
+def test_a_cookie_with_escapes_longer_than_browsers_store_is_refused_and_not_signed_out() -> None:
     find = cookie_finder("token", last_counts=True)
     escaped = b'token="' + b"\\101" * 1022 + b'"'
     assert find(escaped) == b"A" * 1022

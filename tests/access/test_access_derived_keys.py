@@ -67,7 +67,7 @@ REVEALED_TO_HMAC = {
 }
 
 
-def test_no_module_signs_with_a_secret_as_it_stands() -> None:
+def test_no_module_signs_with_an_underived_secret() -> None:
     room = Path(gateway.__file__).parent
     found = set()
     for path in room.rglob("*.py"):

@@ -78,12 +78,12 @@ _ALGORITHMS = (
         ({**RSAAlgorithm.to_jwk(private("rsa"), as_dict=True), "kid": "rsa"}, False),
     ],
 )
-def test_which_keys_are_taken(key: dict[str, Any], taken: bool) -> None:
+def test_which_keys_are_accepted(key: dict[str, Any], taken: bool) -> None:
     assert len(names(key)) == taken
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "expected"),
     [
         (b"", "Expecting value"),
         (b"<html>", "Expecting value"),
@@ -102,8 +102,8 @@ def test_which_keys_are_taken(key: dict[str, Any], taken: bool) -> None:
     ],
     ids=lambda item: item if isinstance(item, str) else "document",  # some hold keys made for this run
 )
-def test_what_is_no_key_set(document: bytes, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_invalid_key_set_is_refused(document: bytes, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         read_keys(document)
 
 
@@ -125,14 +125,14 @@ def test_no_key_however_strange_is_an_error_of_ours(key: dict[str, Any], kty: st
     assert len(names({"kty": kty, "crv": curve, **key})) <= 1
 
 
-def test_a_ring_is_read_again_no_sooner_than_after_a_minute() -> None:
+def test_a_key_ring_is_reread_after_a_minute_at_the_earliest() -> None:
     ring = KeyRing(JWKS_URL)
     assert ring.may_refetch(NOW)
     ring.tried(NOW)
     assert [ring.may_refetch(NOW + seconds) for seconds in (0, 59, 60, -1)] == [False, False, True, True]
 
 
-def test_a_ring_says_whether_a_key_has_gone() -> None:
+def test_a_key_ring_reports_whether_a_key_was_removed() -> None:
     ring = KeyRing(JWKS_URL)
     assert ring.replace(read_keys(key_set(jwk("rsa")))) is False
     assert (ring.current, ring.generation) == (True, 0)

@@ -1,4 +1,4 @@
-"""Several identity kinds in one app: which credential decides, whose ids are whose; and the kinds that others know."""
+"""Several identity kinds in one app: which credential decides, how ids are kept apart; and kinds with introspection."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour() -> 
     assert kind.introspection_cache.last_known_good(digest, NOW + 3600) is None
 
 
-def test_an_account_that_waits_is_asked_about_again_after_five_seconds() -> None:
+def test_an_account_that_waits_for_activation_is_looked_up_anew_after_five_seconds() -> None:
     found, kind = openwebui_asked()
     digest, sent = hashlib.sha256(A).digest(), {b"Authorization": b"Bearer " + A}
     kind.introspection_cache.refuse(digest, "not_activated", NOW)
@@ -358,7 +358,7 @@ def test_a_refusal_counts_for_thirty_seconds_and_ends_what_was_confirmed() -> No
         ("{user_id}", 7, "unknown_key"),
     ],
 )
-def test_litellms_id_read_backwards(template: str, litellm_id: object, expected: str) -> None:
+def test_litellm_user_ids_are_mapped_to_the_apps(template: str, litellm_id: object, expected: str) -> None:
     found = access(LITELLM, litellm=LiteLLMMode("internal_user", template))
     kind = found.identity.verifiers[0]
     assert isinstance(kind, LiteLLMKeyVerifier)

@@ -112,16 +112,16 @@ def test_rules_for_two_paths_of_one_call_add_up() -> None:
         assert passes(app, path, "max")
 
 
-def test_each_route_is_named_once_where_somebody_asks_why() -> None:
+def test_explain_names_each_route_once() -> None:
     app = litellm(Route("/v1/images", min_tier="pro"), Route("/v1/models", public=True))
     policy = Policy(app)
 
-    def told(path: str) -> list[tuple[str, str]]:
+    def verdicts(path: str) -> list[tuple[str, str]]:
         return [(route.path, verdict) for route, verdict in policy.explain_routes("free", "POST", read_path(path))]
 
-    assert told("/openai/deployments/a/images/generations") == [("/v1/images", "fails")]
-    assert told("/models/x") == [("/v1/models", "opens")]
-    assert told("/health") == []
+    assert verdicts("/openai/deployments/a/images/generations") == [("/v1/images", "fails")]
+    assert verdicts("/models/x") == [("/v1/models", "opens")]
+    assert verdicts("/health") == []
 
 
 PARTS = ("v1", "openai", "engines", "deployments", "images", "Images", "x", "azure", "v2")

@@ -1,4 +1,4 @@
-"""Tokens of an OpenID provider: who they are, and every known way to forge one."""
+"""Tokens of an OpenID provider: their users, and every known way to forge one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ _EMBEDDED = jwk("rsa-2", kid=None, use=None)
 
 
 def _with_key_of_its_own(**header: object) -> bytes:
-    """Signed by the attacker, who tells where his key is."""
+    """Signed by the attacker, with a header that points to their own key."""
     attacker = private("rsa-2")
     return by_hand(
         {"alg": "RS256", "kid": "rsa", **header},
@@ -295,7 +295,7 @@ def test_before_the_keys_were_read_once_nothing_is_refused_for_want_of_them() ->
     assert outcome(who(signed(aud="other"), identity(empty))) == "wrong_audience"
 
 
-def test_what_is_not_for_us_makes_nobody_ask_for_keys() -> None:
+def test_a_token_for_another_app_causes_no_lookup_of_keys() -> None:
     by = identity(KeyRing(JWKS_URL))
     for changes in ({"iss": "https://evil.example"}, {"aud": "x"}, {"exp": NOW - 100}, {"exp": None}):
         assert outcome(who(signed("rsa-2", **changes), by)) != "ask"
@@ -347,7 +347,7 @@ def test_a_remembered_token_still_ends() -> None:
         ({}, {b"Authorization": b"Bearer " + signed() + b"\nBearer " + signed()}, "duplicate_authorization"),
     ],
 )  # fmt: skip
-def test_where_it_stands(changes: dict[str, Any], headers: dict[bytes, bytes], expected: str) -> None:
+def test_where_the_token_is_read(changes: dict[str, Any], headers: dict[bytes, bytes], expected: str) -> None:
     assert outcome(identity(**changes).authenticate(headers, NOW)) == expected
 
 

@@ -49,7 +49,7 @@ def word(decision: Decision) -> str:
 
 
 @pytest.mark.parametrize(
-    # what a person on free, pro, staff and max, somebody anonymous and a refused Bearer are told
+    # what a person on free, pro, staff and max, somebody anonymous and a refused Bearer are outcomes
     ("method", "path", "free", "pro", "staff", "top", "anonymous", "refused"),
     [
         ("GET", "/", "free", "pro", "staff", "max", "free unnamed", "401"),
@@ -81,8 +81,8 @@ def word(decision: Decision) -> str:
 def test_the_table(
     method: str, path: str, free: str, pro: str, staff: str, top: str, anonymous: str, refused: str
 ) -> None:
-    told = {tier: word(decide(path, ALICE, tier, method)) for tier in ("free", "pro", "staff", "max")}
-    assert told == {"free": free, "pro": pro, "staff": staff, "max": top}
+    outcomes = {tier: word(decide(path, ALICE, tier, method)) for tier in ("free", "pro", "staff", "max")}
+    assert outcomes == {"free": free, "pro": pro, "staff": staff, "max": top}
     assert word(decide(path, ANONYMOUS, "", method)) == anonymous
     assert word(decide(path, REFUSED, "", method)) == refused
     # A cookie that does not verify is no cookie: the app must be able to show its sign-in page.
@@ -117,8 +117,8 @@ def test_an_app_may_refuse_the_anonymous(path: str, anonymous: str, refused: str
 )  # fmt: skip
 def test_without_enforce_all_are_tagged_and_none_refused(path: str, known: str, anonymous: str, refused: str) -> None:
     app = with_app(enforce=False)
-    told = [word(decide(path, who, "free", app=app)) for who in (ALICE, ANONYMOUS, STALE, REFUSED)]
-    assert told == [known, anonymous, anonymous, refused]
+    outcomes = [word(decide(path, who, "free", app=app)) for who in (ALICE, ANONYMOUS, STALE, REFUSED)]
+    assert outcomes == [known, anonymous, anonymous, refused]
     assert decide("/", method="TRACE", app=app) == MethodRefused()
 
 
@@ -128,14 +128,14 @@ UNSURE = RejectedCredential(
 )
 
 
-def test_an_account_that_waits_for_its_activation_is_nobody() -> None:
+def test_an_account_that_waits_for_its_activation_is_anonymous() -> None:
     """Its page says so, and needs the app's unpaid paths; it sends its session as a Bearer as well."""
     assert word(decide("/", WAITING)) == "free unnamed"
     assert word(decide("/pro", WAITING)) == "401"
     assert word(decide("/", WAITING, app=with_app(anonymous="refuse"))) == "401"
 
 
-def test_what_the_app_may_accept_all_the_same_is_not_served_as_nobody() -> None:
+def test_a_credential_that_the_app_may_accept_is_not_served_as_anonymous() -> None:
     assert word(decide("/", UNSURE)) == "401"
     assert word(decide("/static/x", UNSURE)) == "free unnamed"
 
@@ -150,7 +150,7 @@ def test_administrators_pass_every_rule_with_their_own_tier(path: str, tier: str
     assert decide(path, ADMIN, tier, "TRACE") == MethodRefused()
 
 
-def test_a_preflight_passes_as_nobody() -> None:
+def test_a_preflight_passes_as_anonymous() -> None:
     app = with_app(anonymous="refuse")
     assert decide("/pro", ANONYMOUS, "", "OPTIONS", app, preflight=True) == Allow(FREE, named=False)
     assert word(decide("/pro", ANONYMOUS, "", "GET", app, preflight=True)) == "401"
@@ -211,7 +211,7 @@ def test_a_rule_for_a_tier_that_is_not_there_is_refused() -> None:
         ("/static/x", "GET", "free", [("/static", "opens")]),
     ],
 )
-def test_what_each_route_says_of_a_request(path: str, method: str, tier: str, verdicts: list[tuple[str, str]]) -> None:
+def test_the_verdict_of_each_route(path: str, method: str, tier: str, verdicts: list[tuple[str, str]]) -> None:
     judged = Policy(APP).explain_routes(tier, method, read_path(path))
     assert [(route.path, verdict) for route, verdict in judged] == verdicts
 
@@ -226,7 +226,7 @@ PATHS = st.text("/.%25cfFprostaic;\\_-", max_size=20).map(lambda text: "/" + tex
 
 
 @given(PATHS, st.sampled_from(["GET", "POST", "OPTIONS"]), st.booleans())
-def test_nobody_unknown_is_ever_let_into_what_is_paid(path: str, method: str, preflight: bool) -> None:
+def test_no_unauthenticated_request_passes_a_paid_path(path: str, method: str, preflight: bool) -> None:
     paid = with_app(routes=(Route("/", min_tier="pro"), Route("/static", public=True)))
     for who in (ANONYMOUS, STALE, REFUSED, WAITING):
         decision = decide(path, who, "max", method, paid, preflight)
@@ -274,7 +274,7 @@ def test_browser_or_program(method: str, accept: str, mode: str, page: bool) -> 
         ("GET", "free"),
     ],
 )
-def test_a_method_that_nobody_knows_needs_what_any_method_needs(method: str, expected: str) -> None:
+def test_an_unknown_method_requires_what_every_method_requires(method: str, expected: str) -> None:
     """A rule for PURGE makes that a known method; no rule for POST lets FOO pass where POST would not."""
     app = with_app(routes=(
         Route("/upload", min_tier="pro", methods=("POST",)), Route("/cache", min_tier="max", methods=("PURGE",)),
@@ -284,7 +284,7 @@ def test_a_method_that_nobody_knows_needs_what_any_method_needs(method: str, exp
     assert word(decide("/", tier="free", method=method, app=app)) == "free"
 
 
-def test_a_method_that_nobody_knows_opens_nothing() -> None:
+def test_an_unknown_method_opens_nothing() -> None:
     app = with_app(routes=(Route("/a", min_tier="pro"), Route("/a/b", public=True, methods=("GET",))))
     assert word(decide("/a/b", tier="free", method="GET", app=app)) == "free"
     assert word(decide("/a/b", tier="free", method="FOO", app=app)) == "402 free->pro"

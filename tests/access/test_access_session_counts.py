@@ -40,7 +40,7 @@ def test_a_few_foreign_cookies_among_good_ones_are_no_fault() -> None:
     assert verdict(access) == "fine"
 
 
-def test_what_has_ended_or_is_no_token_says_nothing_about_the_secret() -> None:
+def test_expired_sessions_and_non_tokens_are_not_counted() -> None:
     access = app_access(with_app(), SECRETS, {})
     for number in range(9):
         visit(access, session(f"u{number}", expires_at=NOW - 30))

@@ -15,7 +15,7 @@ from gateway.access.table import Row, TierTable
 from gateway.app.gate_table import ROWS_A_CHUNK
 
 
-def test_a_user_of_one_app_is_nobody_to_another() -> None:
+def test_a_user_of_one_app_is_unknown_to_another() -> None:
     table = TierTable()
     table.set("skai", "alice", "pro")
     assert table.tier_of("skai", "alice", "free") == "pro"
@@ -32,7 +32,7 @@ def test_a_user_of_one_app_is_nobody_to_another() -> None:
     assert not table.contains("skai", "alice")
 
 
-def test_replace_forgets_who_is_not_in_the_new_rows() -> None:
+def test_replace_removes_users_that_are_not_in_the_new_rows() -> None:
     table = TierTable()
     table.replace("skai", [("alice", "pro", None), ("bob", "max", None)])
     table.replace("skai", [("bob", "pro", None)])
@@ -86,7 +86,7 @@ _STEPS = st.tuples(
 
 
 @given(st.lists(_STEPS))
-def test_it_is_a_dict_to_whoever_looks(steps: list[tuple[str, str, str, int | None]]) -> None:
+def test_it_behaves_like_a_dict(steps: list[tuple[str, str, str, int | None]]) -> None:
     table, model = TierTable(), dict[str, tuple[str, int | None]]()
     for step, user_id, tier_id, changes_at in steps:
         if step == "set":
@@ -110,7 +110,7 @@ def seconds(step: Callable[[], object]) -> float:
     return time.thread_time() - started
 
 
-def test_t35_a_large_load_holds_nobody_up_and_costs_little_memory() -> None:
+def test_t35_a_large_load_blocks_no_request_and_needs_little_memory() -> None:
     """200 000 users: no step near the 5 ms that the loop is given, under 250 bytes each, unseen by the collector."""
     rows: list[Row] = [(str(uuid.UUID(int=number)), "".join(["p", "ro"]), None) for number in range(200_000)]
     chunks = [rows[start : start + ROWS_A_CHUNK] for start in range(0, len(rows), ROWS_A_CHUNK)]

@@ -85,7 +85,7 @@ def test_hosts(host: str, name: str | None) -> None:
 KEY, OLD = b"k" * 32, b"o" * 32
 
 
-def test_a_link_says_who_for_ten_minutes() -> None:
+def test_a_link_names_its_user_for_ten_minutes() -> None:
     token = links.sign(KEY, "skai", "Zo\u00eb 1", NOW)
     assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
     assert links.verify([KEY], token, "skai", NOW + 599) == "Zo\u00eb 1"

@@ -21,14 +21,14 @@ def with_keys(**keys: object) -> dict[str, Any]:
     return {**DOCUMENT, "apps": [{**first, **keys}, *others]}
 
 
-def test_a_dispute_holds_and_a_refund_changes_nothing_unless_said_otherwise() -> None:
+def test_by_default_a_dispute_holds_and_a_refund_changes_nothing() -> None:
     app = next(iter(parse(json.dumps(DOCUMENT).encode()).apps.values()))
     assert (app.on_dispute, app.on_full_refund) == ("hold", "keep")
 
 
 @pytest.mark.parametrize("on_dispute", ["hold", "keep"])
 @pytest.mark.parametrize("on_full_refund", ["hold", "keep"])
-def test_each_app_says_it_for_itself(on_dispute: str, on_full_refund: str) -> None:
+def test_each_app_has_its_own_setting(on_dispute: str, on_full_refund: str) -> None:
     document = with_keys(on_dispute=on_dispute, on_full_refund=on_full_refund)
     jsonschema.validate(document, json_schema())
     app = next(iter(parse(json.dumps(document).encode()).apps.values()))

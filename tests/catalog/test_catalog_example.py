@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "apps.json").read_bytes()
 
 
-def test_the_example_says_the_tiers_of_the_product() -> None:
+def test_the_example_has_the_tiers_of_the_product() -> None:
     app = parse(EXAMPLE).app("skai")
     assert app is not None
     assert [(tier.tier_id, tier.rank, tier.for_sale, tier.internal) for tier in app.tiers] == [

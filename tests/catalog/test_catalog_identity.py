@@ -46,7 +46,7 @@ def app(*kinds: Kind) -> App:
     return parse(json.dumps(document(*kinds)).encode()).apps["skai"]
 
 
-def told(*kinds: Kind) -> list[str]:
+def problems(*kinds: Kind) -> list[str]:
     """The problems, from `identity` on."""
     with pytest.raises(ConfigError) as caught:
         app(*kinds)
@@ -57,7 +57,7 @@ def without(kind: Kind, *keys: str) -> Kind:
     return {key: value for key, value in kind.items() if key not in keys}
 
 
-def test_every_kind_is_read() -> None:
+def test_every_kind_is_parsed() -> None:
     assert app(ASKED).identity == (OpenWebUIIdentity(SecretRef("env", "A"), "http://open-webui:8080"),)
     assert app({**ASKED, "admins": "pass"}).identity == (
         OpenWebUIIdentity(SecretRef("env", "A"), "http://open-webui:8080", admins="pass"),
@@ -91,7 +91,7 @@ def test_every_kind_is_read() -> None:
         ),
     ],
 )
-def test_the_headers_that_hold_a_credential_in_the_spelling_of_go(kinds: list[Kind], headers: tuple[str, ...]) -> None:
+def test_request_headers_are_canonical_names_of_go(kinds: list[Kind], headers: tuple[str, ...]) -> None:
     assert request_headers(app(*kinds).identity) == headers
 
 
@@ -145,8 +145,8 @@ ONE_KIND: list[tuple[Kind, list[str]]] = [
 
 
 @pytest.mark.parametrize(("kind", "lines"), ONE_KIND, ids=lambda item: repr(item)[:60])
-def test_what_is_wrong_with_one_kind(kind: Kind, lines: list[str]) -> None:
-    assert told(kind) == lines
+def test_problems_of_one_kind(kind: Kind, lines: list[str]) -> None:
+    assert problems(kind) == lines
 
 
 MAPPED = (
@@ -183,8 +183,8 @@ SEVERAL: list[tuple[list[Kind], list[str]]] = [
 
 
 @pytest.mark.parametrize(("kinds", "lines"), SEVERAL, ids=lambda item: repr(item)[:60])
-def test_what_is_wrong_with_several_kinds(kinds: list[Kind], lines: list[str]) -> None:
-    assert told(*kinds) == lines
+def test_problems_between_kinds(kinds: list[Kind], lines: list[str]) -> None:
+    assert problems(*kinds) == lines
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_is_wrong_with_several_kinds(kinds: list[Kind], lines: list[str]) -
         [JWT, USER_KEY],
     ],
 )
-def test_kinds_that_stand_together(kinds: list[Kind]) -> None:
+def test_valid_combinations_of_kinds(kinds: list[Kind]) -> None:
     assert len(app(*kinds).identity) == len(kinds)
     validator = jsonschema.Draft202012Validator(json_schema())
     assert not list(validator.iter_errors(document(*kinds)))

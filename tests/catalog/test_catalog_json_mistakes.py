@@ -19,7 +19,7 @@ DOUBLE = 'write it in "double quotes"'
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "told"),
+    ("text", "place", "message"),
     [
         ('{\n  "apps": [],\n}', "line 2, column 13", TAKE_OUT),
         ('{"apps": [1,\n 2, ]}', "line 2, column 3", TAKE_OUT),
@@ -47,18 +47,18 @@ DOUBLE = 'write it in "double quotes"'
         ('{"apps": }', "line 1, column 10", "a value or key is missing before }"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_called_what_it_is_and_has_its_place(text: str, place: str, told: str) -> None:
+def test_each_mistake_is_named_with_its_position(text: str, place: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text.encode(), "apps.json")
-    assert caught.value.problems == (f"apps.json: is not JSON: {place}: {told}",)
+    assert caught.value.problems == (f"apps.json: is not JSON: {place}: {message}",)
 
 
 def test_each_repeated_key_has_its_path_and_the_place_of_its_repetition() -> None:
     text = '{"apps": [\n  {"id": "a", "tiers": [{"id": "x", "id": "y"}],\n   "id": "b"}\n]}'
     with pytest.raises(ConfigError) as caught:
         parse(text.encode(), "apps.json")
-    told = [line for line in caught.value.problems if "more than once" in line]
-    assert told == [
+    message = [line for line in caught.value.problems if "more than once" in line]
+    assert message == [
         "apps.json: apps[0].id: this key stands here more than once: again at line 3, column 4",
         "apps.json: apps[0].tiers[0].id: this key stands here more than once: again at line 2, column 37",
     ]
@@ -66,8 +66,8 @@ def test_each_repeated_key_has_its_path_and_the_place_of_its_repetition() -> Non
 
 def test_utf_8_with_a_byte_order_mark_is_read_and_other_encodings_are_named() -> None:
     assert parse(b'\xef\xbb\xbf{"apps": []}').apps == {}
-    for encoding, told in (("utf-16", "is UTF-16, expected UTF-8"), ("utf-32", "is UTF-32, expected UTF-8")):
-        with pytest.raises(ConfigError, match=told):
+    for encoding, message in (("utf-16", "is UTF-16, expected UTF-8"), ("utf-32", "is UTF-32, expected UTF-8")):
+        with pytest.raises(ConfigError, match=message):
             parse('{"apps": []}'.encode(encoding))
     with pytest.raises(ConfigError, match=r"line 2 is not UTF-8 \(byte 0xfc; Windows-1252\?\)"):
         parse('{"apps":\n "f\u00fcr"}'.encode("cp1252"))
@@ -82,9 +82,7 @@ JSON = st.recursive(
 
 @settings(deadline=None, max_examples=400)
 @given(st.dictionaries(st.text("ab", max_size=2), JSON, max_size=3), st.data())
-def test_any_broken_document_is_told_without_a_bug_and_without_its_values(
-    tree: dict[str, Any], data: st.DataObject
-) -> None:
+def test_any_invalid_document_is_reported_without_its_values(tree: dict[str, Any], data: st.DataObject) -> None:
     text = json.dumps(tree, ensure_ascii=False)
     place = data.draw(st.integers(0, len(text)))
     broken = (
@@ -92,18 +90,18 @@ def test_any_broken_document_is_told_without_a_bug_and_without_its_values(
         + data.draw(st.sampled_from(["", ",", "}", "]", '"', "'", "//", "\n", "\\", "hunter2", ":"]))
         + text[place + 1 :]
     )
-    told = ""
+    message = ""
     try:
         document.read(broken.encode())
     except document.NotJsonObject as exc:
-        told = str(exc)
-    assert "hunter2" not in told
-    assert told == "" or told.startswith(("is not JSON: line ", "expected an object", "is empty"))
+        message = str(exc)
+    assert "hunter2" not in message
+    assert message == "" or message.startswith(("is not JSON: line ", "expected an object", "is empty"))
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=1), st.integers(0, 9)), max_size=6))
-def test_a_key_is_told_once_for_each_repetition(pairs: list[tuple[str, int]]) -> None:
+def test_a_key_is_reported_once_for_each_repetition(pairs: list[tuple[str, int]]) -> None:
     text = "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in pairs) + "}"
     _, found = document.read(text.encode())
     assert len(found) == len(pairs) - len({key for key, _ in pairs})

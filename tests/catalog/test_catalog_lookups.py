@@ -45,7 +45,7 @@ def test_a_tier_is_found_by_its_id_and_by_a_former_one() -> None:
 
 
 def test_a_tier_that_is_no_longer_sold_keeps_its_price() -> None:
-    """Whoever still pays it stays on it; nobody new can buy it."""
+    """Users who pay it stay on it; it is not for sale any more."""
     prices = two_apps().prices()
     assert [(app.app_id, tier.tier_id, price.lookup_key or price.price_id) for app, tier, price in prices] == [
         ("blog", "pro", "blog_pro"),
@@ -56,7 +56,7 @@ def test_a_tier_that_is_no_longer_sold_keeps_its_price() -> None:
     assert [tier.for_sale for _, tier, _ in prices] == [True, False, True, False]
 
 
-def test_each_secret_is_told_with_its_place() -> None:
+def test_each_secret_is_listed_with_its_path() -> None:
     assert two_apps().secret_refs() == (
         ("apps[0].api_key", SecretRef("env", "BLOG_KEY")),
         ("apps[0].identity[1].secret", SecretRef("file", "/run/secrets/blog")),

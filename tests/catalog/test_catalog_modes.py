@@ -1,4 +1,4 @@
-"""T23: both ways of telling LiteLLM on one LiteLLM are dangerous together, and taken only from who says so."""
+"""T23: both modes on one LiteLLM are dangerous together, and valid only if each app accepts them."""
 
 import json
 from pathlib import Path
@@ -42,5 +42,5 @@ def test_t23_one_apps_word_is_not_enough(first: bool) -> None:
         parse(_two_apps({**CUSTOMER, "mixed_modes": first}, {**OWN_KEYS, "mixed_modes": not first}))
 
 
-def test_t23_both_modes_are_taken_where_each_app_accepts_them() -> None:
+def test_t23_both_modes_are_valid_where_each_app_accepts_them() -> None:
     assert len(parse(_two_apps({**CUSTOMER, "mixed_modes": True}, {**OWN_KEYS, "mixed_modes": True})).apps) == 2

@@ -1,4 +1,4 @@
-"""`notify`: where an app is told of changes of tier, and what its secret must be."""
+"""`notify`: the URL for notices of tier changes, and its secret."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def problems(*notify: object) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_an_app_says_where_it_is_told_and_where_the_secret_is() -> None:
+def test_notify_has_a_url_and_a_secret() -> None:
     catalog = parse(json.dumps(document(None, {"url": URL, "secret": "file:/run/secrets/hook"})).encode())
     assert catalog.apps["app0"].notify is None
     assert catalog.apps["app1"].notify == Notify(URL, SecretRef("file", "/run/secrets/hook"))
@@ -70,13 +70,13 @@ def test_an_app_says_where_it_is_told_and_where_the_secret_is() -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name_and_never_shown(notify: object, problem: str) -> None:
-    [told] = problems(notify)
-    assert problem in told
-    assert "hunter2" not in told
-    assert SECRET[6:20] not in told
+    [message] = problems(notify)
+    assert problem in message
+    assert "hunter2" not in message
+    assert SECRET[6:20] not in message
 
 
-def test_an_inline_secret_is_told_to_be_one() -> None:
+def test_an_inline_secret_is_refused_as_such() -> None:
     assert problems({"url": URL, "secret": SECRET}) == [
         'apps.json: apps[0].notify.secret: expected "env:NAME" or "file:/path" where the secret is, '
         "got another text, not shown here: a secret is never written here"
@@ -84,9 +84,9 @@ def test_an_inline_secret_is_told_to_be_one() -> None:
 
 
 def test_two_apps_cannot_sign_each_others_notices() -> None:
-    [told] = problems({"url": URL, "secret": "env:HOOK"}, {"url": URL, "secret": "env:HOOK"})
-    assert told.startswith("apps.json: apps[1].notify.secret: the same secret, ")
-    assert "apps[0].notify.secret" in told
+    [message] = problems({"url": URL, "secret": "env:HOOK"}, {"url": URL, "secret": "env:HOOK"})
+    assert message.startswith("apps.json: apps[1].notify.secret: the same secret, ")
+    assert "apps[0].notify.secret" in message
 
 
 def test_the_schema_knows_notify() -> None:
@@ -113,7 +113,7 @@ def read_file(folder: Path, secret: str | None) -> dict[SecretRef, tuple[Secret,
 
 
 @pytest.mark.parametrize("text", [SECRET, SECRET.rstrip("="), SECRET_OF_24, f" {SECRET_OF_24} , {SECRET} "])
-def test_a_standard_webhooks_secret_is_taken(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_standard_webhooks_secret_is_valid(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         found = read_file(tmp_path, text)[SecretRef("env", "HOOK")]
     assert [secret.reveal() for secret in found] == [part.strip() for part in text.split(",")]
@@ -141,6 +141,6 @@ def test_any_other_secret_is_refused_with_the_command_that_makes_one(tmp_path: P
     assert not any(part[8:20] in problem for part in text.split(","))
 
 
-def test_a_secret_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_secret_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"apps\[0\]\.notify\.secret: env:HOOK is not set in the environment"):
         read_file(tmp_path, None)

@@ -91,7 +91,7 @@ GRACE = 'expected a duration, such as "7d", "12h" or "0d"'
 COUNT = "expected a whole number >= 0 or null"
 USER_ID = 'expected a template such as "{app_id}:{user_id}"'
 
-# (where, what is put there, what is told about it)
+# (where, what is put there, the message)
 ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.id", "A", f'{APP_ID}, got "A"'),
     ("apps.0.id", "-a", f'{APP_ID}, got "-a"'),
@@ -247,10 +247,10 @@ ONE_VALUE: list[tuple[str, object, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("where", "value", "told"), ONE_VALUE, ids=lambda item: repr(item)[:40])
-def test_one_wrong_value_is_one_line(where: str, value: object, told: str) -> None:
+@pytest.mark.parametrize(("where", "value", "message"), ONE_VALUE, ids=lambda item: repr(item)[:40])
+def test_one_wrong_value_is_one_line(where: str, value: object, message: str) -> None:
     lines = put(where, value)
-    assert any(line.endswith(f": {told}") for line in lines), lines
+    assert any(line.endswith(f": {message}") for line in lines), lines
     place = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in where.split(".")).lstrip(".")
     assert all(line.startswith(f"apps.json: {place}") for line in lines), lines
     assert len(lines) == 1, lines
@@ -262,7 +262,7 @@ def test_the_line_is_as_the_manual_shows_it() -> None:
     ]
 
 
-# (two apps, changed by this, what is told where)
+# (two apps, changed by this, the message)
 def _same_price(tree: Tree) -> None:
     tree["apps"][1]["tiers"][1]["prices"].append({"price_id": "price_a"})
 
@@ -321,11 +321,11 @@ TWO_APPS: list[tuple[Callable[[Tree], None], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "told"), TWO_APPS, ids=lambda item: getattr(item, "__name__", ""))
-def test_two_apps_must_not_claim_the_same(change: Callable[[Tree], None], told: str) -> None:
+@pytest.mark.parametrize(("change", "message"), TWO_APPS, ids=lambda item: getattr(item, "__name__", ""))
+def test_two_apps_must_not_claim_the_same(change: Callable[[Tree], None], message: str) -> None:
     tree = document("a", "b")
     change(tree)
-    assert problems(tree) == [f"apps.json: {told}"]
+    assert problems(tree) == [f"apps.json: {message}"]
 
 
 @pytest.mark.parametrize(
@@ -412,12 +412,12 @@ BYTES: list[tuple[bytes, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("raw", "told"), BYTES, ids=lambda item: repr(item[:20]))
-def test_what_is_no_document_is_told_in_one_line(raw: bytes, told: str) -> None:
-    assert f"apps.json: {told}" in problems(raw)
+@pytest.mark.parametrize(("raw", "message"), BYTES, ids=lambda item: repr(item[:20]))
+def test_an_invalid_document_is_reported_in_one_line(raw: bytes, message: str) -> None:
+    assert f"apps.json: {message}" in problems(raw)
 
 
-def test_a_secret_is_never_told_wherever_it_was_put() -> None:
+def test_a_secret_is_never_quoted_in_any_key() -> None:
     secret = "skp_live_0123456789abcdefSECRET"
     word = "correct horse battery staple"
     for where, value in [
@@ -434,9 +434,9 @@ def test_a_secret_is_never_told_wherever_it_was_put() -> None:
         ("apps.0.upstream", f"http://user:{word.replace(' ', '/')}@host"),
         (f"apps.0.{secret}", 1),
     ]:
-        told = "\n".join(put(where, value))
-        assert secret not in told
-        assert "battery" not in told
+        message = "\n".join(put(where, value))
+        assert secret not in message
+        assert "battery" not in message
 
 
 def test_a_file_that_is_something_else_ends_its_problems() -> None:

@@ -83,11 +83,11 @@ REFUSED: list[tuple[str, object, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("where", "value", "told"), REFUSED, ids=lambda item: repr(item)[:40])
-def test_one_wrong_value_is_one_line(where: str, value: object, told: str) -> None:
+@pytest.mark.parametrize(("where", "value", "message"), REFUSED, ids=lambda item: repr(item)[:40])
+def test_one_wrong_value_is_one_line(where: str, value: object, message: str) -> None:
     lines = put(where, value)
     assert len(lines) == 1, lines
-    assert lines[0].endswith(f": {told}"), lines
+    assert lines[0].endswith(f": {message}"), lines
 
 
 @pytest.mark.parametrize("version", ["3.7.13", "3.7.15", "3.10.0", "3.8.2"])

@@ -71,7 +71,7 @@ def test_a_host_that_passes_is_safe_anywhere(text: str) -> None:
     assert ascii_host(host) == host
 
 
-def told(raw: bytes) -> tuple[str, ...]:
+def problems(raw: bytes) -> tuple[str, ...]:
     """Every problem; any other error than ConfigError comes through."""
     try:
         parse(raw)
@@ -85,7 +85,7 @@ def told(raw: bytes) -> tuple[str, ...]:
 @example(b'{"apps":[{"id":1}]}')
 @example(b'{"apps":[[[]]],"routing":[]}')
 def test_any_bytes_give_a_catalog_or_a_config_error(raw: bytes) -> None:
-    assert all(line.isprintable() for line in told(raw))
+    assert all(line.isprintable() for line in problems(raw))
 
 
 _JSON = st.recursive(
@@ -109,4 +109,4 @@ _KEYS = st.sampled_from(
 )
 def test_any_tree_of_our_words_gives_a_catalog_or_a_config_error(tree: object) -> None:
     for document in ({"apps": [tree]}, {"apps": tree}, {"apps": [], "routing": tree}):
-        assert all(line.isprintable() for line in told(json.dumps(document).encode()))
+        assert all(line.isprintable() for line in problems(json.dumps(document).encode()))

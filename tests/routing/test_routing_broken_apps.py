@@ -30,7 +30,7 @@ def two_apps(tree: Any, stage: Stage) -> None:
 
 
 async def blog_is_closed(stage: Stage) -> None:
-    """Whoever asks, and whatever they claim to be."""
+    """Requests with every kind of claimed identity."""
     asked, reached = len(stage.gate_got), len(stage.app_got)
     for host in (HOST, SECOND_HOST):
         for path in ("/", "/paid", "/static/x", "/.skpayments/arrived"):

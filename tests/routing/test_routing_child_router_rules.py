@@ -1,4 +1,4 @@
-"""Laws of the lanes: each request that the gate has let through takes exactly one, and is counted as who it is."""
+"""Laws of child routers: each request that the gate allows matches exactly one, and is counted for its own user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traffic by tier through the real Traefik: each has its own upstream and limits, and nobody chooses a lane."""
+"""Traffic by tier through the real Traefik: each has its own upstream and limits, and no client chooses one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def a_limit_is_one_users_on_one_tier(stage: Stage) -> None:
     assert await times(stage, 2, by("free", "alice"), SECOND_HOST) == {429: 2}
     assert await times(stage, 3, by("free", "bob")) == {200: 3}
     assert await times(stage, 9, by("pro", "carol")) == {200: 9}
-    # Whoever is not signed in has no user: they are told apart by address, and take nothing from those who are.
+    # Anonymous requests have no user: they are counted by address, and separately from those of users.
     assert await times(stage, 5, by("free")) == {200: 3, 429: 2}
     assert await times(stage, 3, by("free", "dave")) == {200: 3}
     # The very same person on a better tier.
@@ -130,7 +130,7 @@ async def test_two_entry_points_are_no_second_helping_either(tmp_path: Path) -> 
         assert await times(stage, 1, by("free", "alice")) == {429: 1}
 
 
-async def test_behind_a_tunnel_strangers_are_told_apart_by_the_address_that_its_edge_has_seen(tmp_path: Path) -> None:
+async def test_behind_a_tunnel_anonymous_requests_are_counted_by_the_address_that_its_edge_adds(tmp_path: Path) -> None:
     async with staged("file", tmp_path, behind_tunnel=True, edit=behind_tunnel) as stage:
         one, two = [("X-Forwarded-For", "203.0.113.1")], [("X-Forwarded-For", "203.0.113.2")]
         assert await times(stage, 4, one) == {200: 3, 429: 1}
@@ -165,7 +165,7 @@ async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Pa
 
 
 @pytest.mark.parametrize("web", [{}, WITH_MIDDLEWARES])
-async def test_a_lane_whose_gate_is_broken_is_reached_by_nobody(web: Any, tmp_path: Path) -> None:
+async def test_no_request_reaches_a_child_router_whose_gate_is_broken(web: Any, tmp_path: Path) -> None:
     """A lane has no gate of its own: all depends on Traefik asking at its parent first. With middlewares on the entry
     point, Traefik forgets of a lane without parents that it ever had some."""
     async with staged("file", tmp_path, edit=tiers, entry_points={"web": web}) as stage:

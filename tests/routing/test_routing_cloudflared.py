@@ -53,7 +53,7 @@ def test_cloudflared_takes_what_we_find_nothing_wrong_with_and_nothing_else(tmp_
 
 
 @pytest.mark.parametrize("path", GOOD_PATHS)
-def test_a_path_of_gos_is_taken(path: str) -> None:
+def test_a_path_in_gos_syntax_is_accepted(path: str) -> None:
     assert ingress_problems([{"hostname": "a.b", "path": path, "service": "http://x"}, CATCH_ALL]) == []
 
 

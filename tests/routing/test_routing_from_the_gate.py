@@ -114,10 +114,10 @@ async def a_bad_edit_changes_nothing(place: Installation) -> None:
     good = (place.running.folder / "apps.json").read_text(encoding="utf-8")
     (place.running.folder / "apps.json").write_text(good.replace("news.example.com", "pay.example.com`"))
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "catalog" in place.running.application.problems()
 
-    await until(told, "the bad edit is told")
+    await until(reported, "the bad edit is reported")
     assert await place.traefiks_document() == before
     assert before[0] == 200
     assert (await place.ask("news.example.com"))[0] == 200

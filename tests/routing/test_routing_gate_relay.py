@@ -1,4 +1,5 @@
-"""A frozen gate behind the real Traefik: with `gate_relay` nobody waits longer than two seconds, and nobody gets in."""
+"""A frozen gate behind the real Traefik: with `gate_relay` no request waits longer than two seconds, and none
+passes."""
 
 from __future__ import annotations
 
@@ -71,7 +72,7 @@ async def timed(port: int) -> tuple[int, float]:
 
 
 @pytest.mark.needs_traefik
-async def test_a_frozen_gate_is_a_wait_of_seconds_and_then_none_and_lets_nobody_in(tmp_path: Path) -> None:
+async def test_a_frozen_gate_refuses_every_request_after_seconds_and_then_at_once(tmp_path: Path) -> None:
     gate_port = free_port()
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(echo_backend())

@@ -37,7 +37,7 @@ Route = tuple[str | None, frozenset[str]]
 
 
 def base(lanes: bool) -> Catalog:
-    """Two apps: `blog`, with lanes or without, and `shop`, whose users come in a header."""
+    """Two apps: `blog`, with or without child routers, and `shop`, with a trusted header."""
     tree = json.loads(apps_json([("blog", ["blog.example.com", "b.example.com"]), ("shop", ["shop.example.com"])]))
     blog, shop = tree["apps"]
     blog["tiers"] = [{"id": "free", "name": "Free"}, {"id": "pro", "name": "Pro"}]
@@ -244,7 +244,7 @@ def _routes(document: Any) -> dict[str, Route]:
 
 
 def _address(gate: Any) -> str:
-    """Whom ForwardAuth asks; the plugin makes the same address of its two options."""
+    """The address that ForwardAuth calls; the plugin makes the same one from its two options."""
     if "forwardAuth" in gate:
         return str(gate["forwardAuth"]["address"])
     options = gate["plugin"]["skpayments"]
@@ -261,7 +261,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _as_compose(value: str) -> str:
-    """What compose makes of it. A variable that is not the secret is something that somebody has brought in."""
+    """The text after compose. A variable other than the secret was injected."""
 
     def parts() -> Iterator[str]:
         for part in value.split("$$"):

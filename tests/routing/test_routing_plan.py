@@ -93,7 +93,7 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
 
 
 @pytest.mark.parametrize("render", [docker_labels, swarm_labels])
-def test_t42_labels_refuse_an_app_whose_tiers_take_lanes_by_its_name(render: Callable[[Plan, str], object]) -> None:
+def test_t42_labels_refuse_an_app_that_needs_child_routers_by_its_name(render: Callable[[Plan, str], object]) -> None:
     """Traefik would leave such labels out without a word, and every tier would take one lane."""
     tree = json.loads(apps_json([("fast", ["a.example.com"]), ("plain", ["b.example.com"])]))
     tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 1}
@@ -105,7 +105,7 @@ def test_t42_labels_refuse_an_app_whose_tiers_take_lanes_by_its_name(render: Cal
 
 @UNHURRIED
 @given(catalogs())
-def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> None:
+def test_file_labels_and_tunnel_match_the_document(catalog: Catalog) -> None:
     routes = plan(catalog, PUBLIC_URL)
     text = traefik_file(routes)
     assert yaml.safe_load(text) == traefik_document(routes, '{{ env "GATE_SECRET" }}')
@@ -133,8 +133,8 @@ def test_file_labels_and_tunnel_say_what_the_document_says(catalog: Catalog) -> 
 
 
 def test_an_app_must_not_claim_our_own_host() -> None:
-    told = re.escape("apps.json: apps[0].hosts[1]: pay.example.com is PUBLIC_URL's host, which is ours alone")
-    with pytest.raises(ConfigError, match=told):
+    problems = re.escape("apps.json: apps[0].hosts[1]: pay.example.com is PUBLIC_URL's host, which is ours alone")
+    with pytest.raises(ConfigError, match=problems):
         plan(catalog("a.example.com", "PAY.example.com"), "https://Pay.Example.com:443/base")
 
 
@@ -178,7 +178,7 @@ def test_the_gate_is_shown_what_the_identity_kinds_read_and_no_more(kinds: list[
     assert len(gates[0].request_headers) == len(headers | always)
 
 
-def test_t30_a_trusted_header_is_taken_from_the_client_then_set_then_shown_to_the_gate() -> None:
+def test_t30_a_trusted_header_is_removed_from_the_client_then_set_then_sent_to_the_gate() -> None:
     tree = json.loads(apps_json([("blog", ["a.example", "b.example"]), ("shop", ["c.example"])]))
     tree["apps"][0]["identity"] = [IDENTITIES[2], IDENTITIES[3]]
     routes = plan(parse(json.dumps(tree).encode()), PUBLIC_URL)
@@ -195,14 +195,14 @@ def test_t30_a_trusted_header_is_taken_from_the_client_then_set_then_shown_to_th
 
 
 @pytest.mark.parametrize(("name", "after"), [("Remote_User", "a@file"), ("X-SK-User", "a@file"), ("Remote-User", "a")])
-def test_a_trusted_header_is_looked_at_again_whoever_made_the_catalog(name: str, after: str) -> None:
+def test_a_plan_checks_trusted_headers_itself(name: str, after: str) -> None:
     good = catalog()
     app = replace(good.apps["blog"], identity=(HeaderIdentity(name, after),))
     with pytest.raises(ConfigError, match=re.escape("apps[0].identity[0].")):
         plan(replace(good, apps=MappingProxyType({"blog": app})), PUBLIC_URL)
 
 
-def test_where_the_method_decides_nobody_says_that_it_is_another_one() -> None:
+def test_method_overrides_are_removed_where_the_method_decides() -> None:
     tree = json.loads(apps_json([("blog", ["blog.example.com"]), ("shop", ["shop.example.com"])]))
     tree["apps"][1]["routes"] = [{"path": "/items", "min_tier": "free", "methods": ["DELETE"]}]
     http = traefik_document(plan(parse(json.dumps(tree).encode()), PUBLIC_URL), "secret")["http"]
@@ -230,9 +230,7 @@ PRO_TIER: dict[str, object] = {"id": "pro", "name": "Pro", "features": ["pro"], 
         ({"routes": [{"path": "/", "min_tier": "free"}, {"path": "/x", "public": True}]}, False),
     ],
 )
-def test_a_preflight_that_passes_a_paid_path_says_of_no_other_method(
-    changes: dict[str, object], expected: bool
-) -> None:
+def test_method_overrides_are_removed_from_preflights_of_paid_paths(changes: dict[str, object], expected: bool) -> None:
     """It passes without a credential, and there are apps that take an OPTIONS for the GET that it says it is."""
     tree = json.loads(apps_json([("shop", ["shop.example.com"])]))
     tree["apps"][0] |= {"anonymous": "tag"} | changes
@@ -241,7 +239,7 @@ def test_a_preflight_that_passes_a_paid_path_says_of_no_other_method(
     assert bool(taken.search("X_HTTP-Method-Override")) is expected
 
 
-def test_names_never_meet_though_ids_and_numbers_look_alike() -> None:
+def test_generated_names_are_unique_for_similar_ids() -> None:
     apps = [("a", ["a.example", "b.example"]), ("a-2", ["c.example"]), ("in", ["d.example"]), ("public", ["e.example"])]
     routes = plan(parse(apps_json(apps)), PUBLIC_URL)
     names = [router.name for router in routes.routers]

@@ -82,7 +82,7 @@ def test_traefiks_static_configuration_loads_the_plugin_or_offers_it() -> None:
     assert "--experimental.localPlugins.skpayments.moduleName=github.com/skpayments/gate" in flags
 
 
-def test_the_plugin_is_where_traefik_will_look_for_it() -> None:
+def test_the_plugin_is_in_the_folder_that_traefik_searches() -> None:
     (module,) = WITH_PLUGIN["experimental"]["localPlugins"].values()  # type: ignore[attr-defined]  # it is a dict
     manifest = PLUGINS_DIR / "plugins-local/src" / module["moduleName"] / ".traefik.yml"
     assert yaml.safe_load(manifest.read_text())["import"] == module["moduleName"]

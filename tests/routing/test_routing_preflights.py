@@ -1,4 +1,4 @@
-"""Which preflights get a router of their own: those of routes that the gate refuses to nobody."""
+"""Which preflights get a router: those for paths that the gate refuses to anonymous requests."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ PRO = Route("/pro", min_tier="pro")
         (replace(CORS, anonymous="refuse"), START.removesuffix(" && ")),
     ],
 )
-def test_the_rule_covers_what_is_refused_to_nobody_and_no_more(app: App, rule: str) -> None:
+def test_the_rule_covers_only_paths_refused_to_anonymous_requests(app: App, rule: str) -> None:
     assert preflight_rule(app) == rule

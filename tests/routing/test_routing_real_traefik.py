@@ -146,7 +146,7 @@ async def test_the_file_gives_the_same_answers_without_a_tunnel(tmp_path: Path) 
 @pytest.mark.parametrize("rendering", ["file", "docker"])
 @pytest.mark.parametrize("traefik_secret", ["", "not the secret"])
 @pytest.mark.parametrize("gate_kind", get_args(GateKind))
-async def test_without_the_right_secret_nobody_gets_in(
+async def test_without_the_right_secret_every_request_is_refused(
     rendering: str, traefik_secret: str, gate_kind: GateKind, tmp_path: Path
 ) -> None:
     async with staged(rendering, tmp_path, traefik_secret=traefik_secret, gate_kind=gate_kind) as stage:
@@ -157,7 +157,7 @@ async def test_without_the_right_secret_nobody_gets_in(
         assert stage.app_got == []
 
 
-async def test_without_the_gate_nobody_gets_in(tmp_path: Path) -> None:
+async def test_without_the_gate_every_request_is_refused(tmp_path: Path) -> None:
     async with staged("file", tmp_path) as stage:
         routes = stage.plan()
         dead = [replace(each, address="http://127.0.0.1:9/gate") if hasattr(each, "address") else each

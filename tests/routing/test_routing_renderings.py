@@ -154,7 +154,7 @@ def test_our_own_labels_hold_nothing_of_the_apps() -> None:
     assert not any("blog" in text or "SECRET" in text for pair in labels.items() for text in pair)
 
 
-def test_a_fragment_says_what_the_provider_wants_of_the_container() -> None:
+def test_a_fragment_has_the_labels_that_the_provider_needs() -> None:
     routes = plan(catalog(), PUBLIC_URL)
     tunnel = {
         "dockflare.enable": "true",
@@ -176,7 +176,7 @@ def test_a_fragment_says_what_the_provider_wants_of_the_container() -> None:
         assert document["networks"] == {"proxy": {"external": True}}
 
 
-def test_every_container_of_an_app_whose_tiers_have_upstreams_of_their_own_is_kept_from_traefik() -> None:
+def test_no_container_of_an_app_with_tier_upstreams_gets_a_default_router() -> None:
     tree = json.loads(apps_json([("blog", ["blog.example.com"])]))
     tree["apps"][0]["upstream"] = {"default": "http://blog:3000", "pro": "http://fast:3000", "vip": "http://fast:3001"}
     tree["apps"][0]["tiers"] = [{"id": tier, "name": tier} for tier in ("free", "pro", "vip")]
@@ -240,7 +240,7 @@ def test_dockflare_has_the_words_of_both_its_ages() -> None:
         assert yaml.safe_load(text) == {"services": {"blog": {"labels": labels, "deploy": {"labels": labels}}}}
 
 
-def test_cloudflared_names_its_tunnel_where_it_is_known() -> None:
+def test_cloudflareds_configuration_names_the_tunnel_if_given() -> None:
     document = yaml.safe_load(cloudflared(plan(catalog(), PUBLIC_URL), "8b6c"))
     assert document["tunnel"] == "8b6c"
     assert document["credentials-file"] == "/etc/cloudflared/8b6c.json"
@@ -251,7 +251,7 @@ FINE = {"hostname": "a.example", "service": "http://traefik:80"}
 
 
 @pytest.mark.parametrize(
-    ("rules", "told"),
+    ("rules", "problems"),
     [
         ([LAST], []),
         ([FINE, LAST], []),
@@ -277,8 +277,8 @@ FINE = {"hostname": "a.example", "service": "http://traefik:80"}
         ),
     ],
 )
-def test_what_cloudflared_would_refuse(rules: object, told: list[str]) -> None:
-    assert ingress_problems(rules) == told
+def test_what_cloudflared_would_refuse(rules: object, problems: list[str]) -> None:
+    assert ingress_problems(rules) == problems
 
 
 def test_cloudflared_itself_takes_our_rules(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ async def test_two_run_at_once_and_end_by_their_own_id(tmp_path: Path) -> None:
             os.kill(pid, 0)
 
 
-async def test_a_static_configuration_it_refuses_is_told_with_its_log() -> None:
+async def test_a_refused_static_configuration_is_reported_with_the_log() -> None:
     with pytest.raises(AssertionError, match="noSuchOption"):
         await Traefik({"entryPoints": {"web": {"noSuchOption": "1"}}}).__aenter__()
 

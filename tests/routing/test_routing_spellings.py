@@ -31,7 +31,7 @@ def spelled(draw: st.DrawFn) -> tuple[str, str]:
 
 
 @given(spelled())
-def test_every_spelling_of_a_name_is_taken_and_the_name_itself_only_where_it_should(pair: tuple[str, str]) -> None:
+def test_every_spelling_of_a_name_matches_and_the_name_itself_only_where_intended(pair: tuple[str, str]) -> None:
     name, other = pair
     assert re.search(any_of([every_spelling(name)]), other)
     assert bool(re.search(any_of([other_spellings(name)]), other)) is (other.lower() != name.lower())
@@ -39,7 +39,7 @@ def test_every_spelling_of_a_name_is_taken_and_the_name_itself_only_where_it_sho
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("change", ["x{}", "{}x", "{}-x", "x-{}"])
-def test_another_name_is_not_taken(name: str, change: str) -> None:
+def test_another_name_does_not_match(name: str, change: str) -> None:
     for pattern in (every_spelling(name), other_spellings(name)):
         assert not re.search(any_of([pattern]), change.format(name))
 
@@ -59,7 +59,7 @@ def test_of_the_forwarded_family_only_the_spelling_of_traefik_stays(last: str) -
         assert re.search(STRIPPED_HEADERS, odd), odd
 
 
-def test_a_header_of_an_identity_kind_is_taken_in_other_spellings_by_both_gates_and_all_providers() -> None:
+def test_other_spellings_of_credential_headers_are_removed_by_both_gates_and_all_providers() -> None:
     tree = json.loads(apps_json([("blog", ["blog.example.com"])]))
     tree["apps"][0]["identity"] = [{"kind": "header", "name": "x-remote-user", "after": "sso@file"}]
     catalog = parse(json.dumps(tree).encode())

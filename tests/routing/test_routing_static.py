@@ -41,7 +41,7 @@ def test_every_option_has_its_reason() -> None:
                 assert above.lstrip().startswith("#") or "allowEncoded" in line, line
 
 
-def test_what_routing_says_is_in_it() -> None:
+def test_it_contains_the_values_of_routing() -> None:
     routes = planned(
         entry_points=["web", "websecure"], cert_resolver="le", trusted_ips=["172.20.0.5/32"], network="edge",
         provider="docker", traefik_version="3.8.1", traefik_url="http://traefik:80",

@@ -39,8 +39,8 @@ FORGED = [
 
 @dataclass
 class SignIn:
-    """Authelia's part: the cookie `session` is the user's name; without one everybody passes as nobody, as its policy
-    `bypass` has it, and /private leads to its page."""
+    """Authelia's part: the cookie `session` is the user's name; without one everybody passes as anonymous, as its
+    policy `bypass` has it, and /private leads to its page."""
 
     asked: list[str] = field(default_factory=list)
 
@@ -98,7 +98,7 @@ def sent(headers: Headers, *names: str) -> list[tuple[str, str]]:
     return [(key.lower(), value) for key, value in headers if key.lower() in names]
 
 
-async def test_the_operators_sign_in_says_who_it_is(tmp_path: Path) -> None:
+async def test_the_operators_middleware_sets_the_user(tmp_path: Path) -> None:
     async with staged(tmp_path, authResponseHeaders=["Remote-User"]) as (stage, sign_in):
         assert stage.traefik is not None
         assert await stage.traefik.errors() == 0
@@ -113,7 +113,7 @@ async def test_the_operators_sign_in_says_who_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"authResponseHeaders": ["Remote-User"]}, {"maxResponseBodySize": 65536}])
-async def test_nobody_is_who_their_own_header_says(tmp_path: Path, options: dict[str, object]) -> None:
+async def test_a_clients_own_trusted_header_has_no_effect(tmp_path: Path, options: dict[str, object]) -> None:
     """Not even where the operator's middleware forgot to hand the header on, and so leaves the visitor's alone."""
     async with staged(tmp_path, **options) as (stage, _):
         for forged in FORGED:

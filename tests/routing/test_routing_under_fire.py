@@ -176,10 +176,10 @@ async def test_a_bad_edit_changes_nothing_and_a_good_one_is_live(tmp_path: Path)
     async with place(tmp_path) as here:
         here.write(BLOG, f"{NEWS}`")
 
-        async def told() -> bool:
+        async def reported() -> bool:
             return "catalog_refused" in here.service.log
 
-        await until(told, "the bad edit is told")
+        await until(reported, "the bad edit is reported")
         await here.until_asked()
         assert [await here.status(host) for host in (CHAT, BLOG, NEWS)] == [200, 200, 404]
         here.write(NEWS)
