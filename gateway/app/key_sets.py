@@ -11,7 +11,7 @@ from yarl import URL
 
 from gateway.access.jwks import MAX_DOCUMENT_BYTES, KeyRing, PublicKey, read_keys
 from gateway.app.bounded_body import read_at_most
-from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.retry import backoff_seconds
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 

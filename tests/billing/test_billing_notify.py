@@ -24,6 +24,7 @@ from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver
 
 from gateway.billing.notify import notices as notifying
 from gateway.billing.notify.notices import notify
+from gateway.billing.work import retry
 from gateway.errors import StoreUnavailable
 from gateway.settings import Secret
 from gateway.store import entitlements
@@ -314,7 +315,7 @@ async def test_a_store_that_is_out_sends_nothing_twice(
             raise StoreUnavailable("The disk is full.")
         return await write(job)
 
-    monkeypatch.setattr(notifying, "RETRY_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "STORE_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(harness.store, "write", flaky)
     await notify(harness.billing, notice)
     assert (len(app.seen), refusals, (await only(harness)).state) == (1, [], "done")

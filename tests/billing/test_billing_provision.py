@@ -91,7 +91,7 @@ async def test_t3_the_queue_is_bounded_and_says_so(harness: Harness, monkeypatch
 async def test_t3_a_full_disk_delays_first_sights_and_loses_none(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.billing.provision.first_seen_users.RETRY_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.billing.work.retry.STORE_RETRY_SECONDS", 0.01)
     real, failures = harness.store.write, [StoreUnavailable("full"), StoreUnavailable("full")]
 
     async def write(job: Any) -> Any:

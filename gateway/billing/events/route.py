@@ -14,7 +14,7 @@ from gateway.billing.accounts.account import event_concern
 from gateway.billing.accounts.adopt import adopt_unknown
 from gateway.billing.context import Billing
 from gateway.billing.refresh.disputes import UNREADABLE, is_dispute_event
-from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.retry import ROUTE_EVENTS, Failure, NextStep, classify, next_step
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 OwnerOf = Callable[[str], Customer | None]
 BATCH = 100
 LOOK_UP_SECONDS = 10
-FAILURES_UNTIL_ALERT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class _RoutedEvent:
     meaning: EventContent | None = None
     failed: str = ""
     asked: bool = False
-    refused: bool = False
+    failure: Failure = Failure.UNAVAILABLE
     duplicate_of: Event | None = None
 
     @property
@@ -138,8 +137,7 @@ async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
         return replace(found, customer_id=customer_id, asked=True)
     except (UpstreamFailed, TimeoutError) as exc:
         detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
-        refused = isinstance(exc, UpstreamFailed) and not exc.retryable
-        return replace(found, failed=detail or "Stripe cannot be asked", asked=True, refused=refused)
+        return replace(found, failed=detail or "Stripe cannot be asked", asked=True, failure=classify(exc))
 
 
 async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
@@ -154,7 +152,7 @@ def _end_all(tx: Transaction, billing: Billing, found: Sequence[_RoutedEvent], o
     for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
         tx.want_refresh(app_id, user_id)
     readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
-    tx.open_alerts(concern for each in found if (concern := _concern(each)) is not None)
+    tx.open_alerts(concern for each in found if (concern := _concern(each, tx.now)) is not None)
     tx.resolve_alerts(sorted(readable))
     return _RoutingResult(routed, [each for each in found if each.failed])
 
@@ -170,12 +168,16 @@ def _log(ended: _RoutingResult) -> None:
         log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
 
 
-def _concern(found: _RoutedEvent) -> Concern | None:
-    """A question that Stripe will not answer, or has not for a while, needs a person."""
-    if not found.asked or not (found.refused or found.event.attempts + 1 >= FAILURES_UNTIL_ALERT):
+def _next_step(found: _RoutedEvent, now: int) -> NextStep:
+    return next_step(ROUTE_EVENTS, found.failure, found.event.attempts + 1, now)
+
+
+def _concern(found: _RoutedEvent, now: int) -> Concern | None:
+    """The alert of an event whose object Stripe refuses to show, or has failed to show for a while."""
+    if not found.asked or not found.failed or not _next_step(found, now).alert:
         return None
     message = f"{found.event.event_id} ({found.event.type}): whose it is cannot be asked of Stripe: {found.failed}"
-    return Concern("event_unreadable", _kind(found), message) if found.failed else None
+    return Concern("event_unreadable", _kind(found), message)
 
 
 def _kind(found: _RoutedEvent) -> str:
@@ -189,7 +191,7 @@ def _end(tx: Transaction, found: _RoutedEvent, billing: Billing, owner_of: Owner
     """
     conn, now, event = tx.conn, tx.now, found.event
     if found.failed:
-        inbox.retry(conn, event.account, event.event_id, now + backoff_seconds(event.attempts + 1), found.failed)
+        inbox.retry(conn, event.account, event.event_id, _next_step(found, now).retry_at, found.failed)
         return None
     if found.duplicate_of is not None:
         inbox.finish(

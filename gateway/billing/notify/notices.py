@@ -20,7 +20,8 @@ import gateway
 from gateway.billing.context import Billing
 from gateway.billing.notify.signature import PREFIX, signed_headers
 from gateway.billing.refresh.status import limits
-from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work import retry
+from gateway.billing.work.retry import Failure
 from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable
@@ -33,9 +34,6 @@ from gateway.store.notices import Notice
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10.0
-RETRY_DELAY_SECONDS = 1.0
-FAILURES_UNTIL_ALERT = 5
-GIVE_UP_AFTER_SECONDS = 3 * 86_400
 MAX_ANSWER_BYTES = 4096
 MAX_ERROR_CHARACTERS = 300
 GONE = 410
@@ -50,7 +48,7 @@ class Attempt:
 
     status: int | None
     error: str = ""
-    final: bool = False
+    failure: Failure = Failure.UNAVAILABLE
     wanted: bool = True
 
 
@@ -92,7 +90,7 @@ async def notify(billing: Billing, notice: Notice) -> None:
             break
         except StoreUnavailable:
             # It is sent already. Giving up here would send it anew in each second that the store is out.
-            await asyncio.sleep(RETRY_DELAY_SECONDS)
+            await asyncio.sleep(retry.STORE_RETRY_SECONDS)
     ids = {"app_id": notice.app_id, "user_id": notice.user_id, "change_id": notice.change_id}
     if attempt.error:
         log.warning("notice_not_taken", extra=fields(**ids, attempts=notice.attempts + 1, detail=attempt.error))
@@ -104,31 +102,31 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
     """Record the result of the attempt, and the alerts that follow from it."""
     conn, now = tx.conn, tx.now
     subject, attempts = f"{notice.app_id}/{notice.user_id}", notice.attempts + 1
-    given_up = notice.first_failed_at is not None and now - notice.first_failed_at >= GIVE_UP_AFTER_SECONDS
+    step = retry.next_step(retry.NOTIFY, attempt.failure, attempts, now, notice.first_failed_at)
     if not attempt.error and attempt.status is not None:
         notices.done(conn, notice, attempt.status, now)
         if not notices.dead_after(conn, notice):
             tx.resolve_alert("notice_dead", subject)
-    elif attempt.final or given_up:
+    elif step.dead:
         notices.dead(conn, notice, attempt.status, attempt.error, now)
         if attempt.wanted:
             message = f"{notice.change_id} was not taken and is not sent again: {attempt.error}"
             tx.open_alert("notice_dead", subject, message)
     else:
-        notices.retry(conn, notice, now + backoff_seconds(attempts), attempt.status, attempt.error, now)
-        if attempts >= FAILURES_UNTIL_ALERT:
+        notices.retry(conn, notice, step.retry_at, attempt.status, attempt.error, now)
+        if step.alert:
             message = f"the app has not taken {notice.change_id} in {attempts} attempts: {attempt.error}"
             tx.open_alert("notice_failing", notice.app_id, message)
     # One alert for the app and not one for each user: it is one address that does not answer.
     failing = alerts.is_open(conn, "notice_failing", notice.app_id)
-    if failing and not notices.failing(conn, notice.app_id, FAILURES_UNTIL_ALERT):
+    if failing and not notices.failing(conn, notice.app_id, retry.FAILURES_UNTIL_ALERT):
         tx.resolve_alert("notice_failing", notice.app_id)
 
 
 async def _attempt(billing: Billing, notice: Notice) -> Attempt:
     app = billing.catalog.app(notice.app_id)
     if app is None or app.notify is None:
-        return Attempt(None, "apps.json has no notify for this app any more", final=True, wanted=False)
+        return Attempt(None, "apps.json has no notify for this app any more", Failure.REFUSED, wanted=False)
     secrets = billing.catalog_secrets.get(app.notify.secret, ())
     if not secrets:
         return Attempt(None, f"the secret {app.notify.secret} is not there")
@@ -146,7 +144,8 @@ async def _attempt(billing: Billing, notice: Notice) -> Attempt:
         return Attempt(status)
     if 300 <= status < 400:
         return Attempt(status, f"answered {status}, a redirect, which is not followed: put its target into apps.json")
-    return Attempt(status, _response_summary(status, answer, secrets), final=status == GONE)
+    failure = Failure.REFUSED if status == GONE else Failure.UNAVAILABLE
+    return Attempt(status, _response_summary(status, answer, secrets), failure)
 
 
 def _connection_error(exc: Exception) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert, resolve_alert
+from gateway.billing.work.retry import CHECK_ENFORCEMENT
 from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable, UpstreamFailed
 from gateway.litellm import LiteLLM
@@ -18,7 +19,6 @@ log = logging.getLogger(__name__)
 CHECK_SECONDS = 86_400.0
 RECHECK_SECONDS = 90.0
 """A worker of LiteLLM's may not know a customer for a minute who was made in another one."""
-RETRY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def check_for_ever(billing: Billing) -> None:
     """At start and once a day; while something is not as it should be, every hour."""
     while True:
         passed = await check_and_alert(billing)
-        await asyncio.sleep(CHECK_SECONDS if passed else RETRY_SECONDS)
+        await asyncio.sleep(CHECK_SECONDS if passed else CHECK_ENFORCEMENT.delay(1))
 
 
 async def check_and_alert(billing: Billing) -> bool:

@@ -8,6 +8,7 @@ import logging
 
 from gateway.billing.accounts.forget import SESSIONS_LAST_SECONDS
 from gateway.billing.context import Billing
+from gateway.billing.work import retry
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
@@ -17,7 +18,6 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
 BATCH = 200
-RETRY_DELAY_SECONDS = 1.0
 
 User = tuple[str, str]
 
@@ -68,7 +68,7 @@ class FirstSeenUserQueue:
                 due = await billing.write(record)
                 break
             except StoreUnavailable:
-                await asyncio.sleep(RETRY_DELAY_SECONDS)
+                await asyncio.sleep(retry.STORE_RETRY_SECONDS)
             except Exception:  # a bug: these wait for the next start, all who come after them do not
                 log.exception("first_seen_users_failed", extra=fields(users=len(seen)))
                 due = []

@@ -12,10 +12,10 @@ from functools import partial
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
-from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.retry import PROVISION, classify, describe, next_step, traceback_of
 from gateway.billing.work.transaction import Loop, Transaction
 from gateway.catalog.model import App, Catalog, Tier
-from gateway.errors import Conflict, InvalidInput, SkpayError, StoreUnavailable, UpstreamFailed
+from gateway.errors import Conflict, InvalidInput, StoreUnavailable
 from gateway.litellm import LiteLLM, Provisioned, check_litellm_id, enforceable_limits
 from gateway.log import fields
 from gateway.store import entitlements, litellm_ids, provisioning
@@ -24,8 +24,6 @@ from gateway.store.provisioning import ProvisioningJob
 
 log = logging.getLogger(__name__)
 
-FAILURES_UNTIL_ALERT = 5
-BUGS_UNTIL_DEAD = 10
 RENEW_PAGE = 500
 MODES = ("customer", "internal_user")
 
@@ -224,24 +222,21 @@ def revive_dead_jobs(tx: Transaction) -> int:
 
 
 async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exception) -> None:
-    attempts = job.attempts + 1
-    detail = exc.detail or exc.message if isinstance(exc, SkpayError) else type(exc).__name__
-    refused = isinstance(exc, SkpayError) and not (isinstance(exc, UpstreamFailed) and exc.retryable)
-    for_good = refused or (not isinstance(exc, SkpayError) and attempts >= BUGS_UNTIL_DEAD)
-    retry_at = billing.now() + backoff_seconds(attempts)
+    attempts, detail = job.attempts + 1, describe(exc)
 
     def record_failure(tx: Transaction) -> None:
-        if for_good:
+        step = next_step(PROVISION, classify(exc), attempts, tx.now)
+        if step.dead:
             provisioning.dead(tx.conn, job.job_id, job.version, detail, tx.now)
             tx.open_alert("litellm_refused", subject, f"limits were not set and are not tried again: {detail}")
             return
-        provisioning.retry(tx.conn, job.job_id, job.version, retry_at, detail)
-        if attempts >= FAILURES_UNTIL_ALERT:
+        provisioning.retry(tx.conn, job.job_id, job.version, step.retry_at, detail)
+        if step.alert:
             tx.open_alert("litellm_failing", subject, f"limits are not set yet: {detail}")
 
     await billing.write(record_failure)
     log.warning(
         "provisioning_put_off",
         extra=fields(app_id=job.app_id, user_id=job.user_id, attempts=attempts, detail=detail),
-        exc_info=None if isinstance(exc, SkpayError) else exc,
+        exc_info=traceback_of(exc),
     )

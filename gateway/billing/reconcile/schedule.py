@@ -13,7 +13,8 @@ from gateway.billing.reconcile.reconcile import reconcile
 from gateway.billing.reconcile.report import Report
 from gateway.billing.reconcile.state import ReconcileOptions
 from gateway.billing.work.alerting import open_alert, resolve_alert
-from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
+from gateway.billing.work.retry import RECONCILE, Failure, classify, describe, next_step
+from gateway.errors import SkpayError, StoreUnavailable
 from gateway.log import fields
 from gateway.store import instance
 
@@ -22,10 +23,7 @@ log = logging.getLogger(__name__)
 FILL_SECONDS, FIRST_FILL_SECONDS = 300, 5
 PASS_SECONDS, FIRST_PASS_SECONDS = 86_400, 120
 JITTER = 0.1
-RETRY_DELAY_SECONDS = 900
-"""A daily pass that failed is retried after this time."""
 EVENTS_KEPT_SECONDS = 30 * 86_400
-FAILURES_UNTIL_ALERT = 5
 RECONCILED_AT = "reconciled_at"
 
 
@@ -57,7 +55,7 @@ async def pass_for_ever(billing: Billing) -> None:
             await run_requested(billing)
         else:
             failures = 0 if await try_pass(billing, failures) else failures + 1
-            not_before = billing.monotonic() + (_jittered(RETRY_DELAY_SECONDS) if failures else 0)
+            not_before = billing.monotonic() + (_jittered(RECONCILE.delay(failures)) if failures else 0)
         reconciling.wanted.clear()
 
 
@@ -69,7 +67,7 @@ async def _next_pass_at(billing: Billing, pass_seconds: float = PASS_SECONDS) ->
         cursor = await billing.store.read(lambda conn: instance.get(conn, CURSOR))
         last = await billing.store.read(lambda conn: instance.get(conn, RECONCILED_AT))
     except StoreUnavailable:
-        return billing.now() + RETRY_DELAY_SECONDS
+        return billing.now() + RECONCILE.delay(1)
     now = billing.now()
     events_kept_until = int(cursor) + EVENTS_KEPT_SECONDS if cursor is not None else now
     if last is None or int(last) > now or int(last) <= events_kept_until < now:
@@ -146,17 +144,15 @@ async def _tried(billing: Billing, subject: str, once: Callable[[], Awaitable[No
     try:
         await once()
         await resolve_alert(billing, "reconcile_failing", subject)
-    except StoreUnavailable as exc:
-        log.warning("reconcile_put_off", extra=fields(subject=subject, detail=exc.detail))
-    except UpstreamFailed as exc:
-        log.warning("reconcile_put_off", extra=fields(subject=subject, detail=exc.detail or exc.message))
-        if not exc.retryable or failures + 1 >= FAILURES_UNTIL_ALERT:
-            await _alert_failing(billing, subject, exc.detail or exc.message)
-    except Exception:
-        log.exception("worker_loop_failed", extra=fields(loop=subject))
-    else:
-        return True
-    return False
+    except Exception as exc:
+        if classify(exc) is Failure.INTERNAL:
+            log.exception("worker_loop_failed", extra=fields(loop=subject))
+        else:
+            log.warning("reconcile_put_off", extra=fields(subject=subject, detail=describe(exc)))
+        if next_step(RECONCILE, classify(exc), failures + 1, billing.now()).alert:
+            await _alert_failing(billing, subject, describe(exc))
+        return False
+    return True
 
 
 async def _alert_failing(billing: Billing, subject: str, detail: str) -> None:

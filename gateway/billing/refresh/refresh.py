@@ -19,11 +19,10 @@ from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh.disputes import fetch_answers, record_answers
 from gateway.billing.refresh.disputes import known as known_disputes
 from gateway.billing.refresh.holdings import Holdings, fetch_holdings
-from gateway.billing.work.alerting import open_alert
-from gateway.billing.work.backoff import backoff_seconds
+from gateway.billing.work.retry import REFRESH, classify, describe, next_step, traceback_of
 from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import App
-from gateway.errors import SkpayError, StoreUnavailable, UpstreamFailed
+from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.store import customers, entitlements, grants, last_good, prices, refreshes
 from gateway.store.entitlements import Change, Stored
@@ -37,7 +36,6 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60
 FETCH_SECONDS = 45
-FAILURES_UNTIL_ALERT = 5
 KEPT_SECONDS = 72 * 3600
 LATE_SECONDS = 600
 MAX_TIMER_SECONDS = 30 * 86_400
@@ -78,7 +76,7 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
     """
     try:
         app = billing.app(lease.app_id)
-        # Only the fetch is cut off: a commit that was under way would go on without the gate hearing of it.
+        # Only the fetch has a deadline: a commit could not be stopped.
         async with asyncio.timeout(FETCH_SECONDS):
             holdings = await _fetch(billing, lease)
         outcome = await billing.write(lambda tx: _commit(tx, billing, app, lease, owner, holdings))
@@ -204,28 +202,25 @@ def _timer_at(decided: Entitlement, now: int) -> int | None:
 
 
 async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exception) -> None:
-    attempts = lease.attempts + 1
-    expected = isinstance(exc, SkpayError | TimeoutError)
-    detail = exc.detail or exc.message if isinstance(exc, SkpayError) else type(exc).__name__
-    retry_at = billing.now() + backoff_seconds(attempts)
+    attempts, detail = lease.attempts + 1, describe(exc)
     log.warning(
         "refresh_put_off",
         extra=fields(app_id=lease.app_id, user_id=lease.user_id, attempts=attempts, detail=detail),
-        exc_info=None if expected else exc,
+        exc_info=traceback_of(exc),
     )
 
     def job(tx: Transaction) -> _Outcome | None:
         outcome = _overdue(tx, billing, lease, owner)
-        refreshes.fail(tx.conn, lease, owner, retry_at, detail)
+        step = next_step(REFRESH, classify(exc), attempts, tx.now)
+        refreshes.fail(tx.conn, lease, owner, step.retry_at, detail)
+        if step.alert:
+            message = f"cannot be refreshed from Stripe, keeps the last tier: {detail}"
+            tx.open_alert("refresh_failing", f"{lease.app_id}/{lease.user_id}", message)
         return outcome
 
     outcome = await billing.write(job)
     if outcome is not None:
         _publish(billing, lease, outcome)
-    refused = isinstance(exc, UpstreamFailed) and not exc.retryable
-    if refused or attempts >= FAILURES_UNTIL_ALERT:
-        message = f"cannot be refreshed from Stripe, keeps the last tier: {detail}"
-        await open_alert(billing, "refresh_failing", f"{lease.app_id}/{lease.user_id}", message)
 
 
 def _overdue(tx: Transaction, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:

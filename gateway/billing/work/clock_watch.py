@@ -7,7 +7,7 @@ from functools import partial
 
 from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert, resolve_alert
-from gateway.billing.work.backoff import MAX_SECONDS
+from gateway.billing.work.retry import MAX_SECONDS
 from gateway.billing.work.transaction import Loop, Transaction
 from gateway.log import fields
 from gateway.store import clock, entitlements
