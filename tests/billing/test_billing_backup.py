@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 from gateway.app.application import Application
 from gateway.billing.accounts.recovery import begin_recovery, mark_restored, recover
 from gateway.billing.work.transaction import Transaction
-from gateway.billing.work.worker import Worker
 from gateway.errors import UpstreamFailed
 from gateway.settings import read_settings
 from gateway.store import instance, provisioning
@@ -239,10 +238,9 @@ async def test_nothing_is_written_to_litellm_before_a_restore_is_over(harness: H
     await harness.subscribed("u1")
     await harness.store.write(lambda conn: provisioning.put(conn, "skai", "u1", harness.billing.now()))
     harness.forget_requests()
-    worker = Worker(harness.billing)
     harness.billing.recovering = True
-    assert await worker._provision() == 0
+    assert await harness.due.provision() == 0
     assert harness.litellm_calls() == {}
     harness.billing.recovering = False
-    assert await worker._provision() == 1
+    assert await harness.due.provision() == 1
     assert harness.litellm_calls()["/customer/update"] == 1

@@ -13,7 +13,7 @@ import pytest
 from servers.harness import Harness, until
 
 from gateway.billing.refresh import refresh
-from gateway.billing.work import worker
+from gateway.billing.work import due_work, worker
 from gateway.billing.work.worker import Worker
 from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable
@@ -89,14 +89,14 @@ async def test_a_job_that_fails_stops_no_other(harness: Harness, monkeypatch: py
 
 
 async def test_a_loop_that_crashes_goes_on(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, failures = worker.route_events, [ZeroDivisionError(), ZeroDivisionError()]
+    real, failures = due_work.route_events, [ZeroDivisionError(), ZeroDivisionError()]
 
     async def crashing(billing: Any) -> int:
         if failures:
             raise failures.pop()
         return await real(billing)
 
-    monkeypatch.setattr(worker, "route_events", crashing)
+    monkeypatch.setattr(due_work, "route_events", crashing)
     async with at_work(harness):
         await harness.buy("u1")
         await harness.deliver()

@@ -30,10 +30,9 @@ from gateway.billing.checkout.price_choice import PriceChoice
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import receive
-from gateway.billing.events.route import route_events
-from gateway.billing.provision.provision import provision
-from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
+from gateway.billing.refresh.refresh import LEASE_SECONDS
 from gateway.billing.refresh.status import status
+from gateway.billing.work.due_work import DueWork
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
 from gateway.sandbox.litellm import LiteLLMSandbox
@@ -127,6 +126,7 @@ class Harness:
     apps: Json
     store: Store = field(init=False)
     billing: Billing = field(init=False)
+    due: DueWork = field(init=False)
     told: list[tuple[str, str, str]] = field(default_factory=list)
     _delivered: int = 0
 
@@ -146,6 +146,7 @@ class Harness:
             update_gate=lambda app_id, user_id, tier_id, changes_at: self.told.append((app_id, user_id, tier_id)),
             signing_keys=signing_keys((Secret(ADMIN_TOKEN),)),
         )
+        self.due = DueWork(self.billing)
         await load_known_prices(self.billing)
         await self.store.write(refreshes.release_all)
 
@@ -189,26 +190,19 @@ class Harness:
     async def settle(self) -> None:
         """Do all the work that is due now, until none is."""
         for _ in range(50):
-            worked = await route_events(self.billing) + await self.refresh() + await self.provision()
-            if not worked:
+            if not await self.due.run_due():
                 return
-        raise AssertionError("the work does not come to rest")
+        raise AssertionError("work is still due after 50 rounds")
 
     async def lease(self, owner: str = OWNER) -> list[Lease]:
         now = self.billing.now()
         return await self.store.write(lambda conn: refreshes.lease(conn, owner, now, LEASE_SECONDS, 8))
 
     async def refresh(self) -> int:
-        leases = await self.lease()
-        for lease in leases:
-            await refresh(self.billing, lease, OWNER)
-        return len(leases)
+        return await self.due.refresh()
 
     async def provision(self) -> int:
-        jobs = await self.store.read(lambda conn: provisioning.due(conn, self.billing.now(), 8))
-        for job in jobs:
-            await provision(self.billing, job)
-        return len(jobs)
+        return await self.due.provision()
 
     async def want(self, user_id: str, app_id: str = "skai") -> None:
         """Request a refresh."""

@@ -1,1 +1,1 @@
-"""The worker and what every job uses: alerts, backoff, rate limits, the clock."""
+"""The worker and what every job uses: transactions, alerts, retries, rate limits, the clock."""

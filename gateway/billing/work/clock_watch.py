@@ -1,4 +1,4 @@
-"""Notices that this machine's clock was set, or differs from Stripe's, and puts right what hangs on the time."""
+"""Detect that this machine's clock was set or differs from Stripe's, and correct what depends on it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gateway.store import clock, entitlements
 log = logging.getLogger(__name__)
 
 JUMP_SECONDS = 2
-"""The wall clock and the monotonic one differ by less where nobody set the clock: NTP slews both alike."""
+"""A larger change between wall clock and monotonic clock means that the clock was set: NTP slews both alike."""
 MAX_SKEW_SECONDS = 60
 SETTLED_SECONDS = 600
-"""So long after a jump, if none has followed, its alert is over."""
+"""The alert is resolved this long after the last jump."""
 USERS_A_WRITE = 500
 
 
 class ClockWatch:
-    """Compares the clocks with each `check`, once a second. Work that failed with the store is done by the next one."""
+    """Compares the clocks in each `check`, once a second. After `StoreUnavailable` the next check repeats the work."""
 
     def __init__(self, billing: Billing) -> None:
         self._billing = billing
@@ -33,7 +33,7 @@ class ClockWatch:
         self._differs: bool | None = None
 
     async def check(self) -> int:
-        """Always 0: there is nothing to go on with at once. Raises `StoreUnavailable`."""
+        """Return 0: the worker's loop need not continue at once. Raises `StoreUnavailable`."""
         if not self._begun:
             await self._begin()
         jump_seconds = round(self._ahead_now() - self._ahead)
@@ -46,11 +46,11 @@ class ClockWatch:
         return 0
 
     def _ahead_now(self) -> float:
-        """Of the wall clock over the monotonic one: it changes only when somebody sets the clock."""
+        """Seconds from the monotonic clock to the wall clock; constant unless the clock is set."""
         return self._billing.clock() - self._billing.monotonic()
 
     async def _begin(self) -> None:
-        """The clock may have been set while nothing ran, or after it had been wrong all the time."""
+        """Correct what was stored by a clock that was wrong before the start."""
         billing = self._billing
         await self._refresh_decided_in_future()
         await billing.write(lambda tx: clock.end_impossible_waits(tx.conn, tx.now, MAX_SECONDS))
@@ -67,9 +67,9 @@ class ClockWatch:
         self._settled_at = billing.monotonic() + SETTLED_SECONDS
 
     async def _refresh_decided_in_future(self) -> None:
-        """Look up everybody whose tier was decided at an instant that has not come yet: it may have been cut too early.
+        """Refresh every user whose tier was decided at a time in the future: it may have ended too early.
 
-        A jump forward needs no such thing: timers come due by themselves.
+        After a jump forward nothing is needed: timers come due.
         """
         billing = self._billing
         users = await billing.store.read(partial(entitlements.decided_after, now=billing.now()))
@@ -92,8 +92,8 @@ class ClockWatch:
         known = "" if before is None else f"; it is {_apart(before + jump_seconds)} now"
         way = "forward" if jump_seconds > 0 else "back"
         return (
-            f"this machine's clock was set {abs(jump_seconds)} s {way}, or the machine slept{known}; what hangs on the "
-            "time was looked at again; keep the clock by NTP"
+            f"this machine's clock was set {abs(jump_seconds)} s {way}, or the machine slept{known}; everything that "
+            "depends on the time was checked; keep the clock by NTP"
         )
 
 

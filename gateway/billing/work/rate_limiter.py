@@ -1,4 +1,4 @@
-"""How fast we ask a vendor who counts: Stripe allows 25 requests a second for each kind of request."""
+"""Limit the rate of our own requests: Stripe allows 25 a second for each kind of request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class RateLimiter:
-    """At most `per_second` turns a second, evenly spread; whoever comes too early waits for theirs."""
+    """At most `per_second` calls of `wait` return in a second, evenly spaced."""
 
     def __init__(self, per_second: float) -> None:
         self._interval_seconds = 1 / per_second

@@ -1,7 +1,6 @@
-"""What happens when a vendor fails a call that somebody waits for: the words for the buyer, the alert for the operator.
+"""A vendor failed a call that a person waits for: the buyer gets a message, the operator an alert.
 
-A transient failure is told as one. A refusal that no repetition can change opens an alert, which is resolved once the
-same call succeeds.
+A refusal for good opens an alert, which is resolved when the same call succeeds. A transient failure opens none.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 CURRENCY_MISMATCH = "currency_mismatch"
 UNAVAILABLE = "Payments are unavailable for a moment. You have not been charged."
-REFUSED = "This is not possible at the moment, and trying again does not help. You have not been charged."
+REFUSED = "This is not possible at the moment, and a retry does not help. You have not been charged."
 KEY_SUBJECT = "Stripe key"
 _REMEDIES = {
     400: "find the request in the Dashboard (Developers > Logs) and correct the price, the customer or the app's urls",
@@ -33,7 +32,7 @@ _REMEDIES = {
 async def alert_refusals(billing: Billing, kind: str, subject: str) -> AsyncIterator[None]:
     """Open an alert of this kind when the block is refused for good; resolve it when the block succeeds.
 
-    What is wrong with the key is one alert for everybody. An alert that cannot be stored hides no refusal.
+    All refusals of the key share one alert. If the alert cannot be stored, the refusal is raised all the same.
     """
     try:
         yield
@@ -63,7 +62,7 @@ async def _open(billing: Billing, kind: str, subject: str, exc: UpstreamFailed) 
 
 @asynccontextmanager
 async def alert_refusals_to_buyer(billing: Billing, kind: str, subject: str) -> AsyncIterator[None]:
-    """The same for a call that a buyer waits for: they read their own words and never an operator's error."""
+    """The same for a call that a buyer waits for, who gets a buyer's message and never the operator's error."""
     try:
         async with alert_refusals(billing, kind, subject):
             yield

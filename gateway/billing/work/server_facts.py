@@ -1,4 +1,4 @@
-"""What a running server can say of itself that nobody sees from outside: for `skpay doctor`."""
+"""Facts about the running server for `skpay doctor`, which cannot measure them from outside."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KEY = "examined_at"
 
 
 async def server_facts(billing: Billing) -> dict[str, Any]:
-    """Write once to the database, and tell. Raises `StoreUnavailable` if that cannot be done.
+    """Write once to the database and return what is known. Raises `StoreUnavailable` if the write fails.
 
-    `clock_ahead_seconds`: our clock less Stripe's, None before Stripe was asked. `portals`: app id → (id, digest) of
-    its portal configuration. `provisioned`: of each app the user whom LiteLLM was told about last.
+    `clock_ahead_seconds`: our clock minus Stripe's, None before the first call to Stripe. `portals`: app id → (id,
+    digest) of its portal configuration. `provisioned`: for each app the user provisioned last.
     """
     started = time.monotonic()
     await billing.store.write(lambda conn: instance.put(conn, _KEY, str(billing.now())))
@@ -54,7 +54,7 @@ def _stored_facts(conn: Connection, billing: Billing) -> dict[str, Any]:
 
 
 def _provisioned(conn: Connection, app: App) -> dict[str, str] | None:
-    """None also while a job is on its way: then LiteLLM may rightly hold other limits."""
+    """None also while a job is waiting: LiteLLM may still have the former limits."""
     if app.litellm is None or app.litellm.shared_users:
         return None
     user_id = litellm_ids.newest(conn, app.app_id, app.litellm.mode)

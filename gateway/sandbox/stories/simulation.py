@@ -22,10 +22,7 @@ from aiohttp import web
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import receive
-from gateway.billing.events.route import route_events
-from gateway.billing.notify.notices import notify
-from gateway.billing.provision.provision import provision
-from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
+from gateway.billing.work.due_work import DueWork
 from gateway.catalog.model import App, Catalog, Notify
 from gateway.catalog.secret_ref import SecretRef
 from gateway.litellm import LiteLLM
@@ -39,7 +36,6 @@ from gateway.stripe.client import Stripe
 from gateway.stripe.ownership import signing_keys
 from gateway.stripe.transport import Transport
 
-_OWNER = "rehearsal"
 _SETTLE_ROUNDS = 200
 _STEP_SECONDS = 5
 
@@ -57,6 +53,7 @@ class Simulation:
         self.gate: dict[tuple[str, str], str] = {}
         self.notify_at: Notify | None = None
         self.received_notices: dict[str, dict[str, Any]] = {}
+        self._due = DueWork(billing)
         billing.update_gate = self._publish_tier
         self._events_taken = len(stripe.state.all("event"))
 
@@ -88,18 +85,7 @@ class Simulation:
 
     async def work_once(self) -> int:
         """Do the work that is due now; returns the number of jobs."""
-        billing = self.billing
-        done = await route_events(billing)
-        leases = await billing.store.write(lambda conn: refreshes.lease(conn, _OWNER, billing.now(), LEASE_SECONDS, 8))
-        for lease in leases:
-            await refresh(billing, lease, _OWNER)
-        jobs = await billing.store.read(lambda conn: provisioning.due(conn, billing.now(), 8))
-        for job in jobs:
-            await provision(billing, job)
-        news = await billing.store.read(lambda conn: notices.due(conn, billing.now(), 8))
-        for notice in news:
-            await notify(billing, notice)
-        return done + len(leases) + len(jobs) + len(news)
+        return await self._due.run_due()
 
     async def _waits(self) -> bool:
         read = self.billing.store.read
