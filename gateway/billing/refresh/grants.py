@@ -1,4 +1,4 @@
-"""Tiers that an operator gives without a subscription, and takes back. They go through the same refresh as all else."""
+"""Tiers granted by an operator without a subscription. A refresh puts them into effect."""
 
 from __future__ import annotations
 

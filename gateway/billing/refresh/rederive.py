@@ -1,4 +1,4 @@
-"""After an edit of apps.json: whoever it may have moved is looked up again, without waiting for news."""
+"""After an edit of apps.json, refresh the users whose tier it may change."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from gateway.store import entitlements, instance
 
 PAGE = 500
 RULES_VERSION = 2
-"""Raised by one where this program decides by other rules than before, so that an upgrade reaches everybody."""
+"""Incremented when a release decides by other rules, so that an upgrade refreshes every user."""
 
 
 async def rederive(billing: Billing) -> int:
-    """Ask for a refresh of every user whose app decides by other rules than when this was last done; how many.
+    """Request a refresh of every user of each app whose rules have changed since the last call; returns how many.
 
-    Done at start too, for edits made while nothing ran. The rules count as followed once everybody is asked for.
+    Called at start too, for edits made while no server ran. The new rules are recorded after the last request, so an
+    interrupted call is repeated.
     """
     wanted = 0
     for app in billing.catalog.apps.values():
@@ -38,7 +39,7 @@ async def rederive(billing: Billing) -> int:
 
 
 def rules_digest(app: App) -> str:
-    """Changes with whatever of an app a decision depends on: not with limits, hosts or routes."""
+    """A digest of everything in an app that a decision depends on: not of limits, hosts or routes."""
     tiers = [[tier.tier_id, tier.was, [asdict(price) for price in tier.prices]] for tier in app.tiers]
     others = [asdict(price) for price in app.other_prices]
     rules = [RULES_VERSION, tiers, others, app.grace_seconds, app.on_dispute, app.on_full_refund]

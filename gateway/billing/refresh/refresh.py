@@ -1,7 +1,7 @@
-"""Ask Stripe what one user has now, decide, and commit it: the only writer of entitlements.
+"""Read one user from Stripe, decide the entitlement and commit it: the only writer of entitlements but `move_user`.
 
-The lease was taken and committed before any fetch and is checked again at the write, so two refreshes of one user can
-never be written in the wrong order.
+The lease is committed before the fetch and checked at the write, so two refreshes of one user cannot be committed in
+the wrong order.
 """
 
 from __future__ import annotations
@@ -40,18 +40,17 @@ KEPT_SECONDS = 72 * 3600
 LATE_SECONDS = 600
 MAX_TIMER_SECONDS = 30 * 86_400
 TIMER_LEAD_SECONDS = 5
-"""A payer whom the clock alone would cut off is looked up at Stripe again this long before."""
+"""Before the clock alone would lower a payer, Stripe is asked again, this long before."""
 
 
 class LeaseLostError(Exception):
-    """Somebody else refreshes this user now; what we fetched may be older than what they will write."""
+    """Another refresh of this user has begun: what we fetched may be older than what it will commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What Stripe's holdings mean now. `new_prices`: price id → (tier id, lookup key) of prices not known before.
-
-    `last_good`: subscription id → the last good tier of each that is not over.
+    """The decision from a user's holdings, and what is stored. `new_prices`: price id → (tier id, lookup key) of prices
+    not stored before. `last_good`: subscription id → the last good tier of each that has not ended.
     """
 
     decided: Entitlement
@@ -69,10 +68,10 @@ class _Outcome:
 
 
 async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
-    """Bring one user's entitlement up to date, or leave it as it is and try again later.
+    """Bring one user's entitlement up to date, or keep it and retry later.
 
-    A payer is never cut off because Stripe cannot be asked: the last good tier stays until an answer comes. After
-    `StoreUnavailable` the entitlement may be written without anybody having been told: the caller must want it again.
+    While Stripe cannot be asked, a payer keeps the last tier. After `StoreUnavailable` the entitlement may be committed
+    without its effects: the caller must request the refresh again.
     """
     try:
         app = billing.app(lease.app_id)
@@ -85,7 +84,7 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
         return
     except StoreUnavailable:
         raise
-    except Exception as exc:  # a bug too: this user waits, the others go on
+    except Exception as exc:  # also an internal error: the other users are refreshed all the same
         await _retry_later(billing, lease, owner, exc)
         return
     _publish(billing, lease, outcome)
@@ -97,12 +96,12 @@ async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     prices_known = billing.known_prices.get(lease.app_id, {})
     items = [item for subscription in holdings.subscriptions for item in subscription.items]
     if not billing.prices_resolved and any(item.price_id not in prices_known for item in items):
-        await resolve_prices(billing)  # or somebody who pays would look like somebody who does not
+        await resolve_prices(billing)  # otherwise a paid price could look unknown
     return replace(holdings, disputes=await fetch_answers(billing, lease.app_id, lease.user_id))
 
 
 def _commit(tx: Transaction, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
-    """Decide and write it all, or nothing: raises `LeaseLostError` if the lease is not ours any more."""
+    """Decide and write everything. Raises `LeaseLostError`, which rolls it back, if the lease is lost."""
     conn, now = tx.conn, tx.now
     for customer_id in holdings.deleted_customers:
         customers.mark_deleted(conn, customer_id, now)
@@ -135,7 +134,7 @@ def _save(tx: Transaction, app: App, lease: Lease, stored: Stored | None, decide
 
 
 def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
-    """Decide, and write nothing: what a refresh would store of this user, beside what is stored."""
+    """What a refresh would store for this user, beside what is stored. Writes nothing."""
     known = billing.known_tiers(app.app_id)
     new_prices = _new_prices(app, known, holdings.subscriptions)
     known |= {price_id: tier_id for price_id, (tier_id, _) in new_prices.items()}
@@ -175,9 +174,9 @@ def _publish(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
 def _new_prices(
     app: App, known: Mapping[str, str], subscriptions: Sequence[Subscription]
 ) -> dict[str, tuple[str, str | None]]:
-    """Prices of these subscriptions, as price id → (tier id, lookup key), that are a tier's and were not stored yet.
+    """Prices of these subscriptions that belong to a tier and are not stored: price id → (tier id, lookup key).
 
-    Stored because a lookup key can move to another price, and who pays the old price keeps the tier.
+    They are stored because a lookup key can move to another price, and subscribers of the old price keep the tier.
     """
     by_lookup_key = {price.lookup_key: tier.tier_id for tier in app.tiers for price in tier.prices if price.lookup_key}
     by_id = {price.price_id: tier.tier_id for tier in app.tiers for price in tier.prices if price.price_id}
@@ -190,13 +189,13 @@ def _new_prices(
 
 
 def _timer_at(decided: Entitlement, now: int) -> int | None:
-    """When to look again although no event came: just before the clock alone would change the tier."""
+    """When to refresh without an event: just before the clock alone would change the tier."""
     if decided.until is None:
-        # It should have ended by now, and Stripe does not say so yet.
+        # It should have ended, and Stripe does not report it yet.
         late = decided.ends_at is not None and decided.ends_at <= now and decided.status not in ENDED_STATUSES
         return now + LATE_SECONDS if late else None
     soon = decided.until - TIMER_LEAD_SECONDS
-    # Inside the last seconds: look again right after the instant itself.
+    # In the last seconds: right after the change.
     at = soon if soon > now else decided.until + 1
     return min(at, now + MAX_TIMER_SECONDS)
 
@@ -224,10 +223,9 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
 
 
 def _overdue(tx: Transaction, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:
-    """What the clock alone would have changed long ago, while Stripe could not be asked whether it should.
+    """Apply the changes of tier that became due while Stripe could not be asked.
 
-    A payer keeps the tier for 72 h past that instant (T20): the payment may be there, only its news is not. A grant
-    needs nobody's word.
+    A payer keeps the tier for 72 h longer (T20): the renewal may be paid at Stripe. A grant ends at its date.
     """
     app, now = billing.catalog.app(lease.app_id), tx.now
     stored = entitlements.get(tx.conn, lease.app_id, lease.user_id)

@@ -1,4 +1,4 @@
-"""What an app may know about one of its users: the tier, why, until when, and what it allows."""
+"""The status of a user as an app sees it: the tier, the reason, its end, limits and features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.user_ids import check_user_id
 
 
 async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
-    """The user's tier; somebody we never heard of has the default tier and nulls. Raises `NotFound` for the app."""
+    """The user's tier; an unknown user has the default tier and nulls. Raises `NotFound` for the app."""
     app = billing.app(app_id)
     check_user_id(user_id)
     stored = await billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
@@ -48,8 +48,9 @@ def _pending(entitlement: Entitlement) -> dict[str, object] | None:
 
 
 async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict[str, object]:
-    """What was last decided about this user (`in_store`; None: nothing, or nobody), since when and why, for whoever
-    compares it with what the gate has; `store_failed` if the store cannot tell, which the gate can do without."""
+    """The stored tier of this user with its reason, to compare with the gate's table. `in_store` is None for an unknown
+    user or without one; `store_failed`: the store could not be read, which the gate does not depend on.
+    """
     found: dict[str, object] = {"in_store": None, "store_failed": False}
     if user_id is None:
         return found
@@ -66,7 +67,7 @@ async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict
 
 
 def default_entitlement(app: App) -> Entitlement:
-    """What everybody has."""
+    """What a user has without a subscription or grant."""
     return Entitlement(tier=app.default_tier.tier_id, reason=Reason.DEFAULT, source="default")
 
 
@@ -79,7 +80,7 @@ def limits(tier: Tier) -> dict[str, object]:
 
 
 async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
-    """The status, and the events, changes, provisioning, notices and timers behind it, newest first."""
+    """The status, and the events, changes, provisioning, notices and timers behind it, the newest first."""
     answer = await status(billing, app_id, user_id)
     changes = await billing.store.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
     events = await billing.store.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
@@ -94,13 +95,13 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
     ]
     answer["provisioning"] = [_provisioning(job)] if job else []
     pending = await billing.store.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
-    # When Stripe is asked again although no event came, and what keeps it from being asked now.
+    # When Stripe is asked without an event, and why the last attempt failed.
     timers = ("due_at", "timer_at", "attempts", "last_error")
     answer["refresh"] = {name: getattr(pending, name) for name in timers} if pending else None
     answer["concerns"] = await _concerns(billing, app_id, user_id)
-    told = await billing.store.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
+    sent = await billing.store.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
     shown = ("change_id", "state", "attempts", "last_status", "error", "due_at", "created_at", "done_at")
-    answer["notices"] = [{name: getattr(each, name) for name in shown} for each in told]
+    answer["notices"] = [{name: getattr(each, name) for name in shown} for each in sent]
     return answer
 
 
@@ -109,7 +110,7 @@ def _provisioning(job: provisioning.ProvisioningJob) -> dict[str, object]:
 
 
 async def _concerns(billing: Billing, app_id: str, user_id: str) -> list[dict[str, str]]:
-    """What the last decision found that a person must look at."""
+    """What the last decision found that needs an operator."""
     stored = await billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
     found = stored.entitlement.concerns if stored else ()
     return [{"kind": each.kind, "message": each.message} for each in found]
