@@ -1,1 +1,1 @@
-"""Wires the rooms, starts, reloads, stops. The only room that knows all the others."""
+"""Assembles the service from the rooms below, starts, reloads and stops it."""

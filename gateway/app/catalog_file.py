@@ -1,4 +1,4 @@
-"""apps.json on disk: read with the secrets it names, and looked at for changes."""
+"""apps.json on disk: read with the secrets it names, and checked for changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CatalogSettings(Protocol):
 
 
 class CatalogFile:
-    """The file of `Settings.apps_file`. `read` may be called again and again; `changed` is one stat."""
+    """The file of `Settings.apps_file`. `read` can be repeated; `changed` is one stat."""
 
     def __init__(self, settings: CatalogSettings, environ: Mapping[str, str]) -> None:
         self._path = settings.apps_file
@@ -46,7 +46,7 @@ class CatalogFile:
         return self._stat() != self._last_stat
 
     def forget(self) -> None:
-        """Let `changed` be True again: what was read could not be put to use for a reason that will pass."""
+        """Make `changed` True: what was read could not be installed because of a temporary failure."""
         self._last_stat = (-1, -1, -1)
 
     def read(self) -> tuple[Catalog, dict[SecretRef, Secrets]]:

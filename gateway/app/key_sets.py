@@ -24,7 +24,7 @@ LOOK_SECONDS = 60
 
 
 class KeySets:
-    """One `KeyRing` for each address. `gone(url)` is called in the step of the loop in which a key leaves a ring."""
+    """One `KeyRing` for each address. `gone(url)` is called synchronously when a key is removed from a ring."""
 
     def __init__(self, session: aiohttp.ClientSession, clock: Callable[[], float], gone: Callable[[str], None]) -> None:
         self._session = session
@@ -49,7 +49,7 @@ class KeySets:
             self._refresh_tasks[url] = asyncio.create_task(self._refresh_loop(self.ring(url)), name=f"keys of {url}")
 
     async def stop(self) -> None:
-        """Read no more. Twice is once."""
+        """Stop reading. Idempotent."""
         tasks = [*self._refresh_tasks.values(), *self._reads.values()]
         self._refresh_tasks.clear()
         for task in tasks:
@@ -65,8 +65,8 @@ class KeySets:
         }
 
     async def read(self, ring: KeyRing) -> None:
-        """Read the address now, or wait for the reading that is under way. Raises `UpstreamFailed`, and at once if it
-        was read less than a minute ago."""
+        """Read the address now, or wait for the read in progress. Raises `UpstreamFailed`, and at once if it was read
+        less than a minute ago."""
         if ring.url not in self._reads and not ring.may_refetch(int(self._clock())):
             raise UpstreamFailed("The issuer's keys were read a moment ago.", detail=ring.url)
         await asyncio.shield(self._shared_read(ring))
@@ -82,7 +82,7 @@ class KeySets:
     def _done(self, url: str, reading: asyncio.Task[None]) -> None:
         del self._reads[url]
         if not reading.cancelled():
-            reading.exception()  # whoever waits has it; perhaps nobody does any more
+            reading.exception()  # marks it as retrieved: every waiting request may be gone
 
     async def _refresh_loop(self, ring: KeyRing) -> None:
         failures = 0
@@ -125,7 +125,7 @@ class KeySets:
 
 
 async def _wait_for_refresh(ring: KeyRing) -> None:
-    """An hour, or less if a token of somebody's has the keys read meanwhile and that fails: nobody else may ask."""
+    """Wait an hour, or less if a read for a token fails meanwhile: another token could not start one soon."""
     rested = 0.0
     while rested < AGAIN_SECONDS and ring.current:
         await asyncio.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""The values of the secrets that apps.json names, as they are meant and as they stand."""
+"""Reads the secrets that apps.json names: split into new and old ones, or taken verbatim."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ MIN_PART_BYTES = 16
 
 
 def is_external(path: str) -> bool:
-    """Whether the secret at this place of apps.json is defined by another program, which takes the value as it stands:
+    """Whether the secret at this place of apps.json is defined by another program, which takes the value verbatim:
     those of identity kinds (WEBUI_SECRET_KEY)."""
     return path.endswith("].secret")
 
 
 def is_foreign_key(path: str) -> bool:
-    """Whether the secret at this place of apps.json is a key that we send to the program which made it."""
+    """Whether the secret at this place of apps.json is a key that is sent to the program that issued it."""
     return path.endswith(".litellm.shared_key")
 
 
 def read_secret_ref(
     ref: SecretRef, environ: Mapping[str, str], *, external: bool = False, foreign_key: bool = False
 ) -> Secrets:
-    """The secret behind a reference, newest first. With `external` first the value as it stands, then the parts of
-    `new,old`; with `foreign_key` the other way round. Raises `ValueError` saying what is wrong, never the value."""
+    """The secret behind a reference, newest first. With `external` first the verbatim value, then the parts of
+    `new,old`; with `foreign_key` the other way round. Raises `ValueError` with the problem, never the value."""
     text = _text(ref, environ)
     if external:
         found = _as_it_stands(text, ref)
@@ -43,8 +43,8 @@ def read_secret_ref(
 
 
 def ambiguous_secrets(catalog: Catalog, environ: Mapping[str, str]) -> list[tuple[str, SecretRef]]:
-    """Where apps.json names an external secret whose value can be read in more than one way; nothing where it cannot
-    be read at all."""
+    """The places in apps.json of external secrets whose value can be read in more than one way; unreadable ones are
+    skipped."""
     found: list[tuple[str, SecretRef]] = []
     for path, ref in catalog.secret_refs():
         try:
@@ -75,8 +75,8 @@ def _text(ref: SecretRef, environ: Mapping[str, str]) -> str:
 
 
 def _as_it_stands(text: str, ref: SecretRef) -> Secrets:
-    """A file's one closing line break is not part of its value, as Docker and shells have it; but a program that reads
-    the file may keep it."""
+    """A file's last line break is not part of its value, as in Docker and shells; but the other program may keep it, so
+    both forms are accepted."""
     parts = [
         part
         for part in split_secret(text)

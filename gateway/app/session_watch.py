@@ -12,8 +12,8 @@ from gateway.store import alerts
 KIND = "sessions_not_verified"
 LOOK_SECONDS = 5.0
 _MESSAGE = (
-    "most of this app's sessions are not signed with the secret or the keys that apps.json names, so their users are "
-    "served as nobody: give the app and its entry in apps.json the same secret, and restart or reload"
+    "most of this app's sessions are not signed with the secret or the keys that apps.json names, so their users "
+    "count as signed out: give the app and its entry in apps.json the same secret, and restart or reload"
 )
 
 

@@ -21,8 +21,8 @@ START_SECONDS = 4.0
 RETRY_SECONDS = 5.0
 PURGE_SECONDS = 86_400.0
 _RECOVERY = {
-    "restored": "a backup was restored: everybody is being looked up at Stripe",
-    "empty": "the database is new: Stripe is being asked whether it holds customers of ours",
+    "restored": "a backup was restored: every user is being looked up at Stripe",
+    "empty": "the database is new: looking for customers of this service at Stripe",
 }
 
 

@@ -104,7 +104,7 @@ _LITELLM = """\
   litellm:
     image: ghcr.io/berriai/litellm:${LITELLM_TAG:-main-stable}
     command: ["--config", "/etc/litellm/config.yaml", "--port", "4000"]
-    # No port is published: whoever reaches LiteLLM with the shared key can say to be any user.
+    # No port is published: a client with the shared key can act as any user.
     environment:
       DATABASE_URL: postgresql://litellm:${POSTGRES_PASSWORD:?see .env}@postgres:5432/litellm
       LITELLM_MASTER_KEY: ${LITELLM_MASTER_KEY:?see .env}

@@ -12,7 +12,7 @@ _RESERVED = frozenset(
     {"default_user_id", "litellm-cli", "litellm-internal-health-check", "litellm_internal_jobs", "litellm-dashboard"}
 )
 PROBE_ID_PREFIX = "skpay-doctor-"
-"""Ids of our own: whoever has one is denied every call, to see that LiteLLM enforces limits."""
+"""Ids of doctor's users: every call of theirs must be refused, which proves that LiteLLM enforces limits."""
 _RESERVED_PREFIXES = ("litellm-proxy-", "litellm_proxy_")
 
 

@@ -82,8 +82,8 @@ class StoryPlayer:
             _same("whether it ends", wanted["ends"], found["ends_at"] is not None)
         if "concerns" in wanted:
             _same("the concerns", wanted["concerns"], await self._concerns())
-        told = self._stage.gate.get((self._app.app_id, self.user_id), self._app.default_tier.tier_id)
-        _same("the gate's tier", tier.tier_id, told)
+        in_gate = self._stage.gate.get((self._app.app_id, self.user_id), self._app.default_tier.tier_id)
+        _same("the gate's tier", tier.tier_id, in_gate)
         self._expect_notices(tier)
         if self._app.litellm is not None and (self._app.app_id, self.user_id) in self._stage.gate:
             _same("LiteLLM's limits", _comparable(limits(tier)), _comparable(await self._litellm_limits()))
@@ -309,5 +309,5 @@ def _same(what: str, wanted: object, found: object) -> None:
 
 def _comparable(values: dict[str, Any]) -> dict[str, Any]:
     """Limits in comparable form: unlimited is null here and may be a very large number at LiteLLM."""
-    told = {name: values.get(name) for name in ("max_budget", "tpm_limit", "rpm_limit")}
-    return {name: None if value is not None and value >= 1_000_000_000 else value for name, value in told.items()}
+    found = {name: values.get(name) for name in ("max_budget", "tpm_limit", "rpm_limit")}
+    return {name: None if value is not None and value >= 1_000_000_000 else value for name, value in found.items()}

@@ -177,8 +177,8 @@ class Deliverer:
 
     async def _send(self, event: Json, endpoint: Json, attempt: int) -> Delivery:
         assert self._session is not None  # noqa: S101  (only started deliverers spawn tasks)
-        told = as_version(event, endpoint["api_version"] or event["api_version"])
-        body = json.dumps(told, indent=2, ensure_ascii=False).encode()
+        rendered = as_version(event, endpoint["api_version"] or event["api_version"])
+        body = json.dumps(rendered, indent=2, ensure_ascii=False).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "Stripe-Signature": signature(endpoint["_secret"], body, int(self._wall())),
