@@ -1,8 +1,8 @@
-"""What the gate costs, each figure as a ratio to something in the same run.
+"""The gate's cost, each figure as a ratio to another one of the same run.
 
     python bench/gate.py [--only alone,traefik] [--seconds 3] [--rounds 3]
 
-Wants two cores that nobody else uses, nginx and wrk (Debian: nginx-light, wrk) and the Traefik of `make demo`. A ratio
+Needs two idle cores, nginx and wrk (Debian: nginx-light, wrk) and the Traefik of `make demo`. A ratio
 means something only within one run on a quiet machine.
 """
 

@@ -1,4 +1,4 @@
-"""How long the slowest of a million random inputs takes each parser that unauthenticated bytes reach.
+"""Time of each parser of unauthenticated bytes for the slowest of a million random inputs.
 
     bench/parsers.py [--inputs 1000000] [--only NAME]
 
@@ -13,7 +13,7 @@ import random
 import sys
 from pathlib import Path
 
-# Instead of this folder, where this file itself would hide tests/parsers.
+# Replaces this folder, where this file would hide tests/parsers.
 sys.path[0] = str(Path(__file__).parents[1] / "tests")
 
 from parsers.untrusted_input import PARSERS, Parser, built, patterns, random_input, seconds  # noqa: E402
@@ -23,7 +23,7 @@ BEST_OF = 9
 
 
 def slowest(parser: Parser, inputs: int) -> tuple[float, bytes]:
-    """Seconds and the input, of `inputs` random ones and of every pattern that found quadratic work before."""
+    """Seconds and input of the slowest, of `inputs` random ones and every pattern that has found quadratic work."""
     rng = random.Random(parser.name)  # noqa: S311  # the same inputs each time
     kept: list[tuple[float, bytes]] = []
     for data in [built(parser, middle, parser.max_bytes) for middle in patterns(parser)]:

@@ -1,4 +1,4 @@
-"""How much a full reconcile costs: 100 000 customers compared in bulk, one in a hundred of them differing.
+"""The cost of a full reconcile: 100 000 customers compared in bulk, one in a hundred of them different.
 
     python bench/reconcile.py [--customers 100000] [--differing 100]
 
@@ -54,7 +54,7 @@ APPS = {
 
 
 class MadeUpTransport(Transport):
-    """One active subscription for each customer; every `differing`th of them was canceled unheard."""
+    """One active subscription for each customer; every `differing`th of them was canceled without an event."""
 
     def __init__(self, count: int, differing: int) -> None:
         super().__init__(None, (Secret("sk_live_bench"),), api_base="")  # type: ignore[arg-type]  # never connects
@@ -74,7 +74,7 @@ class MadeUpTransport(Transport):
             first = int(params["starting_after"][4:]) + 1 if params.get("starting_after") else 0
             numbers = list(range(first, min(first + PAGE, self._count)))
             more = first + PAGE < self._count
-        # Through JSON, as from the wire.
+        # Through JSON, as over HTTP.
         answer: dict[str, Any] = json.loads(json.dumps({"data": [self._row(n) for n in numbers], "has_more": more}))
         return answer
 
@@ -94,7 +94,7 @@ class MadeUpTransport(Transport):
 
 
 class MadeUpWire(Wire):
-    """Every customer has the tier's budget as it should be."""
+    """Every customer has the budget of their tier."""
 
     def __init__(self) -> None:
         super().__init__(None, "", ())  # type: ignore[arg-type]  # never connects
@@ -115,7 +115,7 @@ class MadeUpWire(Wire):
 
 
 def fill(conn: Connection, first: int, last: int) -> None:
-    """Payers as our own refreshes would have left them."""
+    """Paying users, as our own refreshes store them."""
     numbers = range(first, last)
     conn.execute(
         insert(customers),
@@ -188,7 +188,7 @@ def main() -> None:
     for count, found in ((chosen.customers // 10, small), (chosen.customers, large)):
         print(
             f"{count:>7} customers: {found['seconds']:6.1f} s, {found['bulk']:.0f} pages in bulk,"
-            f" {found['one_by_one']:.0f} looked up one by one, {found['litellm']:.0f} asked of LiteLLM,"
+            f" {found['one_by_one']:.0f} looked up one by one, {found['litellm']:.0f} read from LiteLLM,"
             f" peak {found['peak_mb']:.1f} MB ({found['before_mb']:.1f} MB before)"
         )
     print(f"memory at ten times the customers: {large['peak_mb'] / small['peak_mb']:.2f} x")

@@ -1,8 +1,8 @@
-"""Does the gate's request cache ever answer otherwise than reading the request would?
+"""Compares the gate's request cache with the full parser over mutated requests.
 
     bench/request_cache.py [--requests 500000] [--seed 1]
 
-Prints every mutated request that it answers differently; exit 1 if there is any.
+Prints every request with different answers; exit 1 if there is any.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-# Instead of this folder, whose gate.py would hide tests/gate.
+# Replaces this folder, whose gate.py would hide tests/gate.
 sys.path[0] = str(Path(__file__).parents[1] / "tests")
 
 from access.access_samples import APP, with_app  # noqa: E402  # after the path
@@ -29,7 +29,7 @@ async def main() -> int:
     async with stage(APP, with_app(app_id="blog", hosts=("blog.example.com",))) as on:
         for request, cached, read in differences(on, chosen.requests, chosen.seed):
             found += 1
-            print(f"{request!r}\n  cached: {cached!r}\n  read:   {read!r}")
+            print(f"{request!r}\n  cached: {cached!r}\n  parsed: {read!r}")
     print(f"{chosen.requests} mutated requests, {found} differences")
     return 1 if found else 0
 

@@ -1,4 +1,4 @@
-"""How long 1 000 apps take from apps.json to each rendering, beside writing the same configuration down as JSON.
+"""Time from apps.json with 1 000 apps to each rendering, compared with `json.dumps` of the same configuration.
 
     python bench/routes.py [--apps 1000]
 
@@ -63,14 +63,14 @@ def main() -> None:
         print(f"{count} apps, {kind}: {len(document['http']['routers'])} routers, {len(text) / 1e6:.1f} MB as JSON")
         print(f"  {'apps.json read':26}{parsing:8.3f} s")
         print(f"  {'plan':26}{planning:8.3f} s")
-        print(f"  {'yardstick: json.dumps':26}{as_json:8.3f} s")
+        print(f"  {'baseline: json.dumps':26}{as_json:8.3f} s")
         _, spent = timed(partial(traefik_json, routes, SECRET))
         print(f"  {'GET /traefik':26}{spent:8.3f} s{spent / as_json:8.1f} x")
         for name in FORMATS:
             try:
                 _, spent = timed(partial(files_of, routes, name))
             except ConfigError:
-                print(f"  {'--format ' + name:26}  refused: labels cannot tell tiers apart")
+                print(f"  {'--format ' + name:26}  refused: labels cannot distinguish tiers")
                 continue
             print(f"  {'--format ' + name:26}{spent:8.3f} s{spent / as_json:8.1f} x")
 

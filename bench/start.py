@@ -1,4 +1,4 @@
-"""How long a start takes: `python -m gateway serve` over a database of paying users, until the gate knows one of them.
+"""Start-up time: `python -m gateway serve` with a database of paying users, until the gate serves one of them.
 
     python bench/start.py [--users 100000] [--rounds 3]
 
@@ -61,7 +61,7 @@ def user_id(number: int) -> str:
 
 
 def fill(store: Store, users: int) -> None:
-    """`users` payers, with the rows that they have after their first month, but for their customers at Stripe."""
+    """`users` paying users with the rows of their first month, except their customers at Stripe."""
     now = int(time.time())
 
     def chunk(start: int, conn: Connection) -> None:
@@ -88,7 +88,7 @@ def fill(store: Store, users: int) -> None:
         store.write_now(partial(chunk, start))
     app = parse(json.dumps(APPS).encode()).apps["skai"]
     store.write_now(lambda conn: instance.put(conn, "rules:skai", rules_digest(app)))
-    # The sandbox has none of these customers, so the store must not want to see the newest, or to find any.
+    # The sandbox has none of these customers, so the store must not look for them at the start.
     store.write_now(lambda conn: instance.put(conn, RECOVERY, "done"))
     users = max(users, 1)
     digest = hashlib.sha256(USER_KEY.encode()).digest()
@@ -115,7 +115,7 @@ def get(port: int, path: str, headers: dict[str, str]) -> tuple[int, str]:
 
 
 def seconds_until(wanted: tuple[int, str], started: float, port: int, path: str, headers: dict[str, str]) -> float:
-    """Seconds since `started`; fails on an answer that is wrong rather than not there yet."""
+    """Seconds since `started`; fails on a wrong answer, but not on a missing one."""
     while (found := get(port, path, headers)) != wanted:
         assert found[0] in (0, 503), found
         assert time.monotonic() < started + 60, found
@@ -125,7 +125,7 @@ def seconds_until(wanted: tuple[int, str], started: float, port: int, path: str,
 
 @contextmanager
 def sandbox() -> Iterator[str]:
-    """A Stripe that answers, in a thread of its own."""
+    """A sandbox Stripe in its own thread."""
     loop, address = asyncio.new_event_loop(), free_port()
     runner = web.AppRunner(StripeSandbox(secret_key=STRIPE_KEY, webhook_secret=WEBHOOK_SECRET).application())
     loop.run_until_complete(runner.setup())
@@ -183,8 +183,8 @@ def main() -> None:
         store.close_now()
         with sandbox() as stripe_url:
             report("Stripe answers", options, [start_once(folder, stripe_url) for _ in range(options.rounds)])
-        nobody = f"http://127.0.0.1:{free_port()}"
-        report("nobody answers", options, [start_once(folder, nobody) for _ in range(options.rounds)])
+        unused = f"http://127.0.0.1:{free_port()}"
+        report("no vendor answers", options, [start_once(folder, unused) for _ in range(options.rounds)])
 
 
 def report(what: str, options: argparse.Namespace, found: list[tuple[float, float, float, int]]) -> None:

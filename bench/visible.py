@@ -1,4 +1,4 @@
-"""How soon the gate knows of a tier: from the commit, as another process sees it in the database, to the gate's answer.
+"""Delay of a tier change: from its commit, as another process reads it, to the gate's answer.
 
     python bench/visible.py [--changes 200] [--load 16]
 
@@ -53,7 +53,7 @@ def request(key: str) -> bytes:
 
 
 def watch(database: str, gate_port: int) -> None:
-    """For each "user key" line: when the tier was first in the database and when at the gate, and the longest turn."""
+    """For each "user key" line: when the tier was first in the database, when at the gate, and the longest poll."""
     gate = socket.create_connection(("127.0.0.1", gate_port))
     store = sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
     for line in sys.stdin:
@@ -178,7 +178,7 @@ def main() -> None:
     turns = statistics.median(turn * 1000 for _, turn in found)
     print(
         f"{len(delays)} changes: {statistics.median(delays):.2f} ms (median), {delays[len(delays) * 99 // 100]:.2f} ms"
-        f" (99th percentile), {delays[-1]:.2f} ms (worst); the longest look took {turns:.1f} ms (median)"
+        f" (99th percentile), {delays[-1]:.2f} ms (worst); the longest poll took {turns:.1f} ms (median)"
     )
 
 

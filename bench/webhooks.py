@@ -1,4 +1,4 @@
-"""How fast a webhook is on disk: the whole service against an aiohttp handler that only appends and fsyncs one line.
+"""Time until a webhook is on disk: the whole service against an aiohttp handler that only appends and fsyncs a line.
 
     python bench/webhooks.py [--seconds 4] [--rounds 3] [--folder DIR]
 
@@ -35,7 +35,7 @@ MARK_P99_MS = 50.0
 
 
 async def serve_bare(port_file: Path, log: Path) -> None:
-    """What no receiver of webhooks can do without: read the body, append it, fsync, answer."""
+    """The least that a receiver of webhooks does: read the body, append it, fsync, answer."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def handle(request: web.Request) -> web.Response:
@@ -67,7 +67,7 @@ async def load(
 
 
 async def measure(stage: Stage, servers: dict[str, Server], options: argparse.Namespace) -> bool:
-    """Alternate between the two, so that a busy moment of the machine hits both; print medians. True: marks kept."""
+    """Alternate between the two, so that other load affects both; print medians. True: within the limits."""
     print(
         f"{'connections':>12} {'server':>8} {'events/s':>9} {'p50 ms':>7} {'p99 ms':>7} {'CPU us':>7} {'of bare':>8} "
         f"{'mark':>5}"
@@ -85,15 +85,15 @@ async def measure(stage: Stage, servers: dict[str, Server], options: argparse.Na
         }
         for name, found in medians.items():
             ratio = found["rate"] / medians["bare"]["rate"]
-            told = f"{ratio:>8.2f} {MARKS[connections]:>5.2f}" if name == "service" else ""
+            cell = f"{ratio:>8.2f} {MARKS[connections]:>5.2f}" if name == "service" else ""
             times = f"{found['p50']:>7.2f} {found['p99']:>7.2f} {found['cpu']:>7.0f}"
-            print(f"{connections:>12} {name:>8} {found['rate']:>9.0f} {times} {told}", flush=True)
+            print(f"{connections:>12} {name:>8} {found['rate']:>9.0f} {times} {cell}", flush=True)
         kept &= ratio >= MARKS[connections] and medians["service"]["p99"] < MARK_P99_MS
     return kept
 
 
 async def measure_effect(stage: Stage) -> None:
-    """From the moment Stripe sends the event: until the gate tags with the new tier, until LiteLLM has its budget."""
+    """Time from Stripe's event to the gate's new tier, and to LiteLLM's new budget."""
     took: dict[str, list[float]] = {"the tag at the gate": [], "LiteLLM's answer": []}
     subscription, user_id = a_subscriber(stage)
     for number in range(CHANGES):

@@ -1,4 +1,4 @@
-"""Sends what no friend sends to the public port, a new connection for each, and meanwhile holds slow ones open.
+"""Sends junk to the public port, each on a new connection, and keeps slow connections open.
 
     python junk_sender.py '[PORT, SECONDS, RATE, SLOW]'
 

@@ -1,4 +1,4 @@
-"""Sends signed events as fast as they are answered, over raw sockets: no HTTP client is quick enough to measure with.
+"""Sends signed events as fast as they are answered, over raw sockets: HTTP clients are too slow for it.
 
     python stripe_sender.py '[PORT, CONNECTIONS, SECONDS, NAME, [CUSTOMER_ID, …], RATE]'
 
@@ -41,7 +41,7 @@ def signed(event_id: str, customer_id: str) -> bytes:
 
 @dataclass
 class Load:
-    """What the connections share: when to stop, and how long each answer took."""
+    """Shared by the connections: when to stop, and the time of each answer."""
 
     name: str
     customer_ids: list[str]

@@ -1,1 +1,1 @@
-"""What the benches share: servers, load, vendors, tables."""
+"""Shared parts of the benchmarks: servers, load, vendors, tables."""

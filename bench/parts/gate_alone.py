@@ -1,4 +1,4 @@
-"""The gate's listener by itself: against nginx, with many users, with tokens never seen before."""
+"""The gate's listener alone: against nginx, with many users, with uncached tokens."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from parts.tables import Report
 CONNECTIONS = (1, 16, 64)
 USERS = (1_000, 100_000, 1_000_000)
 _ALONE, _MANY, _BYTES = 0.65, 0.95, 250.0
-_TOKENS = 4_000  # people who are there at one time
-_FIRST_SIGHTS_A_SECOND = 40_000  # more than can be
+_TOKENS = 4_000  # sessions in use at one time
+_NEW_TOKENS_PER_SECOND = 40_000  # more than the gate can serve
 
 
 def alone(report: Report, folder: Path, rounds: int, seconds: int) -> None:
@@ -37,15 +37,15 @@ def alone(report: Report, folder: Path, rounds: int, seconds: int) -> None:
             )  # fmt: skip
             for name, run in found.items():
                 ratio = run.rate / found["nginx"].rate
-                told = report.mark(f"alone, {connections} connections", ratio, least=_ALONE) if name == "gate" else ""
-                report.row(connections, name, round(run.rate), run.p99_ms, run.cpu_us[0], told)
+                cell = report.mark(f"alone, {connections} connections", ratio, least=_ALONE) if name == "gate" else ""
+                report.row(connections, name, round(run.rate), run.p99_ms, run.cpu_us[0], cell)
 
 
 def users(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Many users",
-        f"{_TOKENS} sessions of some of them, whom the gate has seen, ask at random; 16 connections. "
-        "Bytes for each user in the table: by the process's size, and by the gauge.",
+        f"Requests of {_TOKENS} cached sessions at random; 16 connections. "
+        "Bytes per user in the table: by the size of the process, and by the gauge.",
     )
     report.head("users", "req/s", "CPU us", "p99 ms", "of 1 000", "bytes each", "by gauge")
     with ExitStack() as stack:
@@ -72,18 +72,18 @@ def users(report: Report, folder: Path, rounds: int, seconds: int) -> None:
 
 def cold(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
-        "First sights",
-        "Every request of another one of 1 000 000 users, with a token that the gate has to verify and an assertion "
-        "that it has to sign; 16 connections. Beside it 1 000 users whom it has seen.",
+        "Uncached tokens",
+        "Every request is of another one of 1 000 000 users, so the gate verifies its token and signs an assertion; "
+        "16 connections. Compared with 1 000 cached users.",
     )
-    report.head("tokens", "req/s", "CPU us", "p99 ms", "remembered", "bytes each")
+    report.head("tokens", "req/s", "CPU us", "p99 ms", "cached", "bytes each")
     count = USERS[-1]
-    seen = people.write_cookies(folder / "seen", people.some_of(1000, 1000))
+    cached = people.write_cookies(folder / "cached", people.some_of(1000, 1000))
     with gate_running(0, count) as gate:
-        wrk.show(gate, seen)
-        warm = wrk.alternate({"seen": _load(gate, wrk.to_gate(folder, seen), 16)}, rounds, seconds)["seen"]
-        report.row("seen", round(warm.rate), warm.cpu_us[0], warm.p99_ms, "", "")
-        new = people.some_of(count, int(_FIRST_SIGHTS_A_SECOND * seconds))
+        wrk.show(gate, cached)
+        warm = wrk.alternate({"cached": _load(gate, wrk.to_gate(folder, cached), 16)}, rounds, seconds)["cached"]
+        report.row("cached", round(warm.rate), warm.cpu_us[0], warm.p99_ms, "", "")
+        new = people.some_of(count, int(_NEW_TOKENS_PER_SECOND * seconds))
         script = wrk.to_gate(folder, people.write_cookies(folder / "new", new), "once")
         run = _load(gate, script, 16).run(seconds)
         tokens = _gauge(gate, "skpay_cached_credentials")

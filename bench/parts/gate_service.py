@@ -1,4 +1,4 @@
-"""The gate of the whole service: while webhooks or junk come in, and how soon it knows of a change."""
+"""The gate of the whole service: while webhooks or junk arrive, and the delay of a tier change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _Disturb = Callable[[Stage, float], tuple[str, list[Any]]]
 
 
 def webhooks(report: Report, folder: Path, rounds: int, seconds: int) -> None:
-    report.section("While webhooks come in", f"{_CORES}; {_RATE} signed events of 3 kB a second about 20 customers.")
+    report.section("While webhooks arrive", f"{_CORES}; {_RATE} signed events of 3 kB a second about 20 customers.")
     numbers = count()
 
     def disturb(stage: Stage, long: float) -> tuple[str, list[Any]]:
@@ -47,8 +47,8 @@ def webhooks(report: Report, folder: Path, rounds: int, seconds: int) -> None:
 def junk(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "While junk comes in",
-        f"{_CORES}; {_RATE} requests a second that are refused, which is what five addresses get through the router's "
-        f"limit, each on a new connection, and {_SLOW} bodies that trickle.",
+        f"{_CORES}; {_RATE} refused requests a second, which is what the router's limit allows five addresses, "
+        f"each on a new connection, and {_SLOW} slow bodies.",
     )
     _run(
         _beside(
@@ -59,7 +59,7 @@ def junk(report: Report, folder: Path, rounds: int, seconds: int) -> None:
 
 
 async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds: int, disturb: _Disturb) -> None:
-    """The gate as fast as it goes, alone and disturbed in turns."""
+    """The gate at full load, alternately alone and with other traffic."""
     report.head("beside", "req/s", "p99 ms", "CPU us", "of quiet", "sent /s")
     async with service_running(folder) as stage:
         buyers = [f"user-{number % len(stage.customer_ids)}" for number in range(1000)]
@@ -78,7 +78,7 @@ async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds:
             sent = json.loads((await sender.communicate())[0])
             assert not sent.get("refused"), sent
             rates.append(sent["rate"])
-            await asyncio.sleep(1)  # what came in is worked off
+            await asyncio.sleep(1)  # the worker finishes what has arrived
     before, beside = wrk.median(quiet), wrk.median(disturbed)
     report.row("nothing", round(before.rate), before.p99_ms, before.cpu_us[0], "", "")
     report.row(
@@ -89,9 +89,9 @@ async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds:
 
 def visible(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
-        "How soon a change is seen",
-        "From the commit of a new tier, as another reader of the database sees it, to the gate's first answer with "
-        f"it; {_CHANGES} changes, looked for all the time.",
+        "Delay of a tier change",
+        "From the commit of a new tier, as another process reads it, to the gate's first answer with it; "
+        f"{_CHANGES} changes, polled continuously.",
     )
     report.head("changes", "median ms", "p99 ms", "worst ms")
     found = sorted(_run(_changes(folder)))
@@ -100,7 +100,7 @@ def visible(report: Report, folder: Path, rounds: int, seconds: int) -> None:
 
 
 async def _changes(folder: Path) -> list[float]:
-    """Milliseconds of each."""
+    """Milliseconds for each change."""
     async with service_running(folder) as stage:
         subscription, user_id = a_subscriber(stage)
         request = wrk.asked(f"token={people.token(user_id, 'x')}")
@@ -123,13 +123,13 @@ async def _changes(folder: Path) -> list[float]:
 
 
 def _stored(database: sqlite3.Connection, user_id: str) -> str:
-    """The tier that is committed."""
+    """The committed tier."""
     (tier,) = database.execute("SELECT tier FROM entitlements WHERE user_id = ?", (user_id,)).fetchone()
     return str(tier)
 
 
 def _run(measuring: Coroutine[Any, Any, T]) -> T:
-    """With the vendors, which live in this process, on the second core."""
+    """On the second core, together with the vendors in this process."""
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
     return uvloop.run(measuring)

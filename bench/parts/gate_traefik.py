@@ -1,4 +1,4 @@
-"""What the gate costs behind the real Traefik: as ForwardAuth, and as the plugin."""
+"""The gate's cost behind the real Traefik: as ForwardAuth and as the plugin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def traefik(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Through Traefik",
         f"ForwardAuth as `skpay routes write` has it. {_CORES}; 1 000 users with a JWT cookie. "
-        "Beside it an nginx `return 200` with the same tags as auth server, and no auth server at all.",
+        "Compared with an nginx `return 200` with the same tags as auth server, and with no auth server.",
     )
     report.head("connections", "auth", "req/s", "p99 ms", "auth CPU us", "Traefik CPU us", "of no auth", "of nginx")
     cookies = people.write_cookies(folder / "thousand", people.some_of(1000, 1000))
@@ -50,7 +50,7 @@ def traefik(report: Report, folder: Path, rounds: int, seconds: int) -> None:
 def plugin(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     report.section(
         "Through Traefik with the plugin",
-        f"{_CORES}; 1 000 users with a JWT cookie, whose answers the plugin keeps. Beside it no gate at all.",
+        f"{_CORES}; 1 000 users with a JWT cookie and kept answers. Compared with no gate.",
     )
     report.head("connections", "gate", "req/s", "p99 ms", "gate CPU us", "Traefik CPU us", "of no gate")
     cookies = people.write_cookies(folder / "thousand", people.some_of(1000, 1000))

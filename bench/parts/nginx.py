@@ -1,4 +1,4 @@
-"""nginx `return 200`: what a server costs that decides nothing."""
+"""nginx `return 200`: the cost of a server that decides nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from parts.processes import Server, free_port, running
 
 _PROGRAM = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-# What the gate answers for a user of the bench's app; the last is as long as an assertion.
+# The gate's headers for a user of the benchmark's app; the last is as long as an assertion.
 _TAGS = {
     "X-SK-App": "skai", "X-SK-Tier": "pro", "X-SK-Features": "images,voice",
     "X-SK-User": "chat:00000000-0000-4000-a000-000000000000", "X-SK-Assertion": "e" * 420,
@@ -32,7 +32,7 @@ http {{
 
 @contextmanager
 def nginx_running(core: int, folder: Path, *, tags: bool) -> Iterator[Server]:
-    """One worker. With `tags` it answers what the gate does, empty; without them it is an app that says ok."""
+    """One worker. With `tags` it answers as the gate does; without them it is an app."""
     assert _PROGRAM is not None, "nginx is not installed (Debian: apt install nginx-light)"
     folder.mkdir()
     port = free_port()

@@ -1,4 +1,4 @@
-"""The app of the gate's bench, with every feature of the gate switched on, and its people."""
+"""The app of the gate's benchmarks, with every feature of the gate, and its users."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def session_id(number: int) -> str:
 
 
 def user_ids(count: int) -> Iterator[str]:
-    """The same people as we name them."""
+    """Our ids of the same users."""
     return (f"{NAMESPACE}:{session_id(number)}" for number in range(count))
 
 
@@ -66,7 +66,7 @@ _HEAD = _b64(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def token(user: str, jti: str) -> str:
-    """A session token with the claims of a real one of Open WebUI 0.12; made by hand, a bench wants many."""
+    """A session token with the claims of a real one of Open WebUI 0.12; made by hand, because benchmarks need many."""
     now = int(time.time())
     claims = {
         "id": user, "typ": "session", "auth_method": "password", "auth_time": now, "session_stamp": user,
@@ -77,13 +77,13 @@ def token(user: str, jti: str) -> str:
 
 
 def write_cookies(path: Path, users: Iterable[str]) -> Path:
-    """A cookie a line, one for each of these users of Open WebUI, none like another."""
+    """A cookie per line, one for each of these users of Open WebUI, all different."""
     path.write_text("".join(f"token={token(user, f'{at}-{user}')}\n" for at, user in enumerate(users)))
     return path
 
 
 def some_of(count: int, sessions: int) -> list[str]:
-    """So many ids at Open WebUI of `count` users, picked at random, the same each time. Nobody is picked twice unless
+    """So many ids at Open WebUI of `count` users, picked at random, the same each time. No id is picked twice unless
     there are fewer of them; then each has several sessions."""
     chosen = random.Random(count)  # noqa: S311  # no secret
     rounds = [chosen.sample(range(count), min(count, sessions)) for _ in range(-(-sessions // count))]

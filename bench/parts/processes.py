@@ -1,4 +1,4 @@
-"""Servers of a bench, each on a core of its own where there are two."""
+"""Servers of a benchmark, each on its own core if there are two."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Server:
     port: int
 
     def _pids(self) -> list[int]:
-        """Its own and those of its children that still run, such as nginx's worker."""
+        """Its own pid and those of its running children, such as nginx's worker."""
         pids = [self.pid]
         for pid in pids:
             pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

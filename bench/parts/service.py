@@ -1,4 +1,4 @@
-"""The whole service over SQLite, with a sandbox Stripe and LiteLLM, and twenty people who have bought from it."""
+"""The whole service over SQLite, with a sandbox Stripe and LiteLLM, and twenty subscribers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ APPS: dict[str, Any] = {
 
 @contextlib.contextmanager
 def telling(command: list[str], says: Path, log: Path, env: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Start a server on the first core; the first line in `says` that tells its port, and its pid. Stopped by that."""
+    """Start a server on the first core; the first line in `says` with its port, and its pid. Stopped by that."""
     with log.open("wb") as file:
         process = subprocess.Popen(pinned(0, [sys.executable, *command]), env={**os.environ, **env}, stderr=file)
     try:
@@ -74,7 +74,7 @@ def telling(command: list[str], says: Path, log: Path, env: Mapping[str, str]) -
 
 @dataclass
 class Stage:
-    """The vendors in this process, the service by its two ports, and those who have bought from it."""
+    """The vendors in this process, the service's two ports, and its subscribers."""
 
     stripe: StripeSandbox
     litellm: LiteLLMSandbox
@@ -107,7 +107,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def vendors() -> AsyncIterator[tuple[Stage, dict[str, str]]]:
-    """A stage without its service, and the environment that leads to the vendors."""
+    """A stage without its service, and an environment with the vendors' addresses."""
     stripe = StripeSandbox(secret_key=KEYS["STRIPE_SECRET_KEY"], webhook_secret=WEBHOOK_SECRET)
     for lookup_key, unit_amount in (("pro", 2000), ("top", 10000)):
         stripe.add_price(stripe.add_product(lookup_key), unit_amount, lookup_key=lookup_key, price_id=lookup_key)
@@ -149,7 +149,7 @@ def database(folder: Path) -> Path:
 
 
 async def until(true: Callable[[], Awaitable[bool]], what: str) -> float:
-    """Poll each millisecond; the instant at which it was seen to be true."""
+    """Poll every millisecond; return the instant at which it was true."""
     deadline = time.perf_counter() + 20
     while not await true():
         assert time.perf_counter() < deadline, f"never happened: {what}"
@@ -158,7 +158,7 @@ async def until(true: Callable[[], Awaitable[bool]], what: str) -> float:
 
 
 async def change(stage: Stage, subscription: dict[str, Any], tier: str) -> None:
-    """The customer has another price from now on; Stripe says so at once."""
+    """Give the customer another price; Stripe sends the event at once."""
     form = {"items[0][id]": subscription["items"]["data"][0]["id"], "items[0][price]": tier}
     headers = {"Authorization": f"Bearer {KEYS['STRIPE_SECRET_KEY']}"}
     url = f"{stage.stripe.public_url}/v1/subscriptions/{subscription['id']}"
@@ -167,7 +167,7 @@ async def change(stage: Stage, subscription: dict[str, Any], tier: str) -> None:
 
 
 def a_subscriber(stage: Stage) -> tuple[dict[str, Any], str]:
-    """A subscription, and the user id of whose it is."""
+    """A subscription and its user id."""
     state = stage.stripe.state()
     subscription = state["subscription"][0]
     owner = next(each for each in state["customer"] if each["id"] == subscription["customer"])

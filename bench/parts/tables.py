@@ -1,4 +1,4 @@
-"""Figures as tables in Markdown, and marks that are kept or missed."""
+"""Results as Markdown tables, with limits that are met or missed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """What is printed, and every mark that was missed."""
+    """The printed report, and every missed limit."""
 
     missed: list[str] = field(default_factory=list)
 
@@ -28,19 +28,19 @@ class Report:
         print(f"| {line} |", flush=True)
 
     def mark(self, what: str, value: float, *, least: float | None = None, most: float | None = None) -> str:
-        """`value` beside its mark, for a cell."""
+        """`value` with its limit, for a cell."""
         kept = (least is None or value >= least) and (most is None or value <= most)
         sign = f">= {least:g}" if least is not None else f"<= {most:g}"
         if not kept:
-            self.missed.append(f"{what}: {value:.3g}, the mark is {sign}")
-        return f"{value:.2f} {'kept' if kept else 'MISSED'} ({sign})"
+            self.missed.append(f"{what}: {value:.3g}, the limit is {sign}")
+        return f"{value:.2f} {'met' if kept else 'MISSED'} ({sign})"
 
     def verdict(self) -> str:
-        return "\n".join(["", "marks missed:", *self.missed]) if self.missed else "\nevery mark was kept"
+        return "\n".join(["", "limits missed:", *self.missed]) if self.missed else "\nevery limit was met"
 
 
 def machine() -> str:
-    """What the figures were measured on; they mean nothing on a busy machine."""
+    """The machine of the measurement; results on a busy one mean nothing."""
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     load = os.getloadavg()[0]
     return (

@@ -28,7 +28,7 @@ UNGATED, OTHER_GATE = "ungated.example.com", "other.example.com"
 
 @dataclass(frozen=True)
 class Routes:
-    """Where Traefik sends people and whom it asks: `gate`, and on the host OTHER_GATE `other_gate`."""
+    """The app and the auth server of each host: `gate`, and on the host OTHER_GATE `other_gate`."""
 
     app: Server
     gate: Server
@@ -43,11 +43,11 @@ def traefik_running(core: int, folder: Path, routes: Routes) -> Iterator[Server]
     dynamic = folder / "traefik" / "dynamic"
     _write_routes(folder, routes)
     generated = dynamic / "skpayments.yml"
-    # Not JSON: Traefik runs its templates over the text, and its escapes are none of theirs.
+    # Not JSON: Traefik expands templates in the text, and JSON's escapes differ from theirs.
     generated.write_text(yaml.safe_dump(_with_peers(yaml.safe_load(generated.read_text()), routes)))
     static = folder / "traefik" / "traefik.yml"
     static.write_text(json.dumps(_on_loopback(yaml.safe_load(static.read_text()), dynamic, port := free_port())))
-    (folder / "plugins-local").symlink_to(_PLUGINS)  # Traefik looks for it where it is started
+    (folder / "plugins-local").symlink_to(_PLUGINS)  # Traefik reads it from its working folder
     command, env = [_PROGRAM, f"--configFile={static}"], {"GATE_SECRET": people.GATE_SECRET, "GOMAXPROCS": "1"}
     with running(core, command, port, env, folder) as server:
         _until_routed(port)
@@ -67,7 +67,7 @@ def _until_routed(port: int) -> None:
 
 
 def _write_routes(folder: Path, routes: Routes) -> None:
-    """`skpay routes write`, for the app of the bench."""
+    """`skpay routes write` for the app of the benchmark."""
     routing = {"gate_url": f"http://127.0.0.1:{routes.gate.port}", **({"gate": "plugin"} if routes.plugin else {})}
     document = people.apps(f"http://127.0.0.1:{routes.app.port}", routing)
     (folder / "apps.json").write_text(json.dumps(document))
@@ -95,7 +95,7 @@ def _with_peers(document: Mapping[str, Any], routes: Routes) -> dict[str, Any]:
 
 
 def _on_loopback(static: dict[str, Any], dynamic: Path, port: int) -> dict[str, Any]:
-    """The static configuration that we recommend, on ports of our own and without Docker."""
+    """The recommended static configuration, on other ports and without Docker."""
     static["entryPoints"]["web"]["address"] = f"127.0.0.1:{port}"
     static["entryPoints"]["ops"]["address"] = f"127.0.0.1:{free_port()}"
     static["providers"] = {"file": {"directory": str(dynamic)}}

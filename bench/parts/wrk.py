@@ -1,4 +1,4 @@
-"""Load by wrk: on each connection one request after the other, as many as are answered."""
+"""Load by wrk: on each connection one request after the other at full speed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parts.processes import Server, pinned
 _PICK = {
     "in turn": "at = at % n + 1",
     "at random": "at = math.random(n)",
-    # Nobody twice: the file must last for the run.
+    # No user twice: the file must suffice for the run.
     "once": "at = at + 1; if at > n then os.exit(7) end",
 }
 _SCRIPT = """
@@ -29,7 +29,7 @@ request = function()
   return {request}
 end
 """
-# What Traefik 3.7 asks the gate, in the order in which it writes it.
+# The call of Traefik 3.7, in its order of headers.
 _TO_GATE = (
     "GET /gate?app=skai HTTP/1.1\r\nHost: skpayments:8081\r\nUser-Agent: Go-http-client/1.1\r\n"
     "Accept: application/json\r\nCookie: ",
@@ -42,12 +42,12 @@ _TO_GATE = (
 
 
 def to_gate(folder: Path, cookies: Path, pick: str = "in turn") -> Path:
-    """A script that asks the gate as Traefik does, for a path of each user's own."""
+    """A script that calls the gate as Traefik does, for a different path of each user."""
     return _script(folder / f"{cookies.stem} {pick}.lua", cookies, pick, _TO_GATE)
 
 
 def to_app(folder: Path, cookies: Path, host: str) -> Path:
-    """A script that asks for the same as these users' browsers do."""
+    """A script that sends the same requests as these users' browsers."""
     return _script(folder / f"{host}.lua", cookies, "in turn", _to_app(host))
 
 
@@ -71,7 +71,7 @@ def asked(cookie: str, at: int = 0, host: str | None = None) -> bytes:
 
 
 def show(server: Server, cookies: Path, host: str | None = None) -> None:
-    """Ask once for each user, so that nobody is new any more."""
+    """Send one request for each user, so that all are cached."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection, cookies.open() as lines:
         for at, line in enumerate(lines, 1):
             connection.sendall(asked(line.strip(), at, host))
@@ -90,7 +90,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk is to do; `watched` are the servers whose processor time is taken."""
+    """A run of wrk; `watched` are the servers whose processor time is measured."""
 
     url: str
     script: Path
@@ -113,7 +113,7 @@ class Load:
 
 
 def alternate(loads: Mapping[str, Load], rounds: int, seconds: int) -> dict[str, Run]:
-    """The medians. In turns, so that a busy moment of the machine hits all of them."""
+    """The medians. Runs alternate, so that other load affects all."""
     runs: dict[str, list[Run]] = {name: [] for name in loads}
     for _ in range(rounds):
         for name, load in loads.items():
@@ -122,7 +122,7 @@ def alternate(loads: Mapping[str, Load], rounds: int, seconds: int) -> dict[str,
 
 
 def median(runs: Sequence[Run]) -> Run:
-    """Of each figure by itself."""
+    """The median of each figure."""
     return Run(
         statistics.median(run.rate for run in runs),
         statistics.median(run.p99_ms for run in runs),

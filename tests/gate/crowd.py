@@ -1,4 +1,4 @@
-"""A crowd at a port, in a process of its own, since two thirds of a file limit would be ours otherwise.
+"""A crowd of clients in its own process, so that its sockets do not count towards this one's file limit.
 
     python crowd.py PORT COUNT MANNER     stays until its standard input ends
 
@@ -53,13 +53,13 @@ async def main(port: int, count: int, manner: str) -> None:
                 if not writer.is_closing():
                     writer.write(b"a")
     before = -1
-    while sum(ends.values()) > before:  # what has arrived already is read first
+    while sum(ends.values()) > before:  # first read what has arrived
         before = sum(ends.values())
         await asyncio.sleep(0.3)
     for task in watching:
         if not task.done():
             task.cancel()
-            ends["held"] += 1
+            ends["open"] += 1
     sys.stdout.write(" ".join(f"{end.replace(' ', '_')}={number}" for end, number in sorted(ends.items())))
 
 

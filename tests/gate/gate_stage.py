@@ -34,7 +34,7 @@ USER_KEYS = {key_hash("skp_alice"): KeyOwner("skai", "alice")}
 
 @dataclass
 class Stage:
-    """A running gate and what its callbacks saw."""
+    """A running gate and the users that it reported."""
 
     gate: GateHandler
     listener: Listener
@@ -70,25 +70,25 @@ async def stage(
     """A gate for these apps (the sample app) with alice on pro."""
     table = TierTable()
     table.set("skai", "alice", "pro")
-    held: list[Stage] = []
+    started: list[Stage] = []
     gate = GateHandler(
         secrets=(Secret(GATE_SECRET), Secret(OLD_GATE_SECRET)),
         public_url="https://pay.example.com",
         table=table,
         sign_link=partial(links.sign, LINK_KEY),
         registry=Registry(),
-        on_first_seen=lambda app_id, user_id: held[0].seen.append((app_id, user_id)),
-        traefik_document=lambda: held[0].document,
+        on_first_seen=lambda app_id, user_id: started[0].seen.append((app_id, user_id)),
+        traefik_document=lambda: started[0].document,
         resolve=resolve,
         echo_token_keys=ARRIVAL_KEYS,
-        clock=lambda: held[0].now,
+        clock=lambda: started[0].now,
     )
     gate.install({app.app_id: app_access(app, SECRETS, USER_KEYS) for app in apps or (APP,)}, SIGNER)
     gate.ready = ready
     listener = await listen(gate, "127.0.0.1", 0, max_connections=max_connections, tick_seconds=tick_seconds)
-    held.append(Stage(gate, listener, table))
+    started.append(Stage(gate, listener, table))
     try:
-        yield held[0]
+        yield started[0]
     finally:
         await listener.close(0.2)
 
@@ -128,7 +128,7 @@ class Answer:
     complete: bool = False
 
     def header(self, name: str) -> str | None:
-        """The value of a header that stands at most once."""
+        """The value of a header that occurs at most once."""
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         assert len(values) <= 1, (name, values)
         return values[0] if values else None
@@ -195,7 +195,7 @@ async def ask(port: int, target: str = "/gate?app=skai", **changes: object) -> A
 
 
 class Written:
-    """A transport that only keeps what is written: for reading many requests without sockets."""
+    """A transport that only records what is written, to test many requests without sockets."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -210,7 +210,7 @@ class Written:
 
 
 def read(on: Stage, pieces: list[bytes]) -> bytes:
-    """What one connection answers to these pieces."""
+    """The answers of one connection to these pieces."""
     transport = Written()
     connection = Connection(on.listener)
     connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it

@@ -1,4 +1,4 @@
-"""Recorded calls of Traefik, mutated in every way that a parser may take differently; and both answers to each."""
+"""Recorded calls of Traefik, mutated in ways that parsers may read differently, with both answers to each."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
 
 
 class CarefulConnection(Connection):
-    """Reads every request, whatever the request cache holds."""
+    """Parses every request and never uses the request cache."""
 
     def data_received(self, data: bytes) -> None:
         self._read(data)
 
 
 def answered(on: Stage, data: bytes, kind: type[Connection]) -> bytes:
-    """All that one connection answers to these bytes at once."""
+    """The answers of one connection to these bytes in one read."""
     transport = Written()
     connection = kind(on.listener)
     connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
@@ -138,8 +138,8 @@ def answered(on: Stage, data: bytes, kind: type[Connection]) -> bytes:
 
 
 def differences(on: Stage, requests: int, seed: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """The requests, of so many mutated ones, that the cache answers otherwise than reading does. Each is sent twice:
-    the second time it is one that the cache may hold."""
+    """The mutated requests to which the cache and the full parser give different answers. Each is sent twice: the
+    second time the cache may have it."""
     rng = random.Random(seed)  # noqa: S311  # the same requests each time
     for number in range(requests):
         if number % 5000 == 0:

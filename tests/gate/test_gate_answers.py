@@ -1,4 +1,4 @@
-"""What the gate answers."""
+"""The gate's answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAVIGATE = ("Sec-Fetch-Mode", "navigate")
 
 
 def refused(answer: Answer) -> tuple[int, object]:
-    """Status and code of a refusal, after what every refusal must have."""
+    """Status and code of a refusal; checks what every refusal must have."""
     assert answer.header("Cache-Control") == "no-store"
     assert answer.header("Cloudflare-CDN-Cache-Control") == "no-store"
     assert answer.header("Content-Type") == "application/json"
@@ -33,7 +33,7 @@ def refused(answer: Answer) -> tuple[int, object]:
     return answer.status, answer.json["error"]
 
 
-async def test_everybody_is_tagged() -> None:
+async def test_every_request_that_passes_is_tagged() -> None:
     async with stage() as on:
         assert (await ask(on.port, user="alice")).tags == ("skai", "alice", "pro", "images")
         assert (await ask(on.port, user="bob")).tags == ("skai", "bob", "free", "")
@@ -59,8 +59,8 @@ async def test_a_paid_path_asks_for_a_tier() -> None:
         answer = await ask(on.port, uri="/pro/x", user="bob")
         assert refused(answer) == (402, "tier_required")
         assert answer.header("X-SK-Tier") == "free"
-        told = {key: value for key, value in answer.json.items() if key not in ("upgrade_url", "detail")}
-        assert told == {
+        result = {key: value for key, value in answer.json.items() if key not in ("upgrade_url", "detail")}
+        assert result == {
             "error": "tier_required", "message": "this needs the tier Pro", "required_tier": "pro",
             "current_tier": "free",
         }  # fmt: skip
@@ -70,7 +70,7 @@ async def test_a_paid_path_asks_for_a_tier() -> None:
 
 
 @pytest.mark.parametrize("more", [[HTML], [NAVIGATE], [HTML, NAVIGATE]])
-async def test_a_browser_is_sent_to_the_buyers_page(more: list[tuple[str, str]]) -> None:
+async def test_a_browser_is_redirected_to_the_plans_page(more: list[tuple[str, str]]) -> None:
     async with stage() as on:
         answer = await ask(on.port, uri="/pro/x", user="bob", more=more)
         assert (answer.status, answer.body, answer.header("X-SK-Tier")) == (303, b"", "free")
@@ -91,7 +91,7 @@ def _said(answer: Answer) -> links.Link:
     return links.read([LINK_KEY], link, "skai", NOW)
 
 
-async def test_a_browser_is_led_back_to_the_page_that_it_was_refused() -> None:
+async def test_the_plans_link_returns_to_the_refused_page() -> None:
     async with stage() as on:
         said = _said(await ask(on.port, uri="/pro/x?a=1&b=%2F%20", user="bob", more=[NAVIGATE]))
         assert (said.return_url, said.tier) == ("https://chat.example.com/pro/x?a=1&b=%2F%20", "pro")
@@ -114,14 +114,14 @@ async def test_a_browser_is_led_back_to_the_page_that_it_was_refused() -> None:
         ("?back=" + "/" * 2000, "", ""),
     ],
 )
-async def test_the_upgrade_path_leads_back_on_the_same_host_only(query: str, back: str, tier: str) -> None:
+async def test_the_upgrade_path_returns_to_the_same_host_only(query: str, back: str, tier: str) -> None:
     async with stage() as on:
         said = _said(await ask(on.port, uri=f"/.skpayments/upgrade{query}", user="bob"))
         assert (said.user_id, said.return_url, said.tier) == ("bob", back, tier)
 
 
 @pytest.mark.parametrize("uri", ["/.skpayments/upgrade", "/.skpayments/upgrade/", "/.skpayments/upgrade?from=menu"])
-async def test_the_upgrade_path_leads_to_the_buyers_page(uri: str) -> None:
+async def test_the_upgrade_path_redirects_to_the_plans_page(uri: str) -> None:
     async with stage(with_app(sign_in_url="https://chat.example.com/auth")) as on:
         answer = await ask(on.port, uri=uri, user="alice")
         assert answer.status == 303
@@ -140,12 +140,12 @@ async def test_signing_in() -> None:
         assert answer.header("Set-Cookie") is None
         page = await ask(on.port, more=[NAVIGATE])
         assert (page.status, page.header("Location")) == (303, "https://chat.example.com/auth?x=1")
-        # the sign-in page itself would be sent to itself for ever
+        # a redirect from the sign-in page to itself would never end
         assert refused(await ask(on.port, uri="/auth", more=[NAVIGATE])) == (401, "sign_in_required")
         assert on.count("skai", "", "sign_in_required") == 3
 
 
-async def test_a_browser_reads_a_page_where_no_sign_in_page_is_named() -> None:
+async def test_a_browser_gets_a_page_without_a_sign_in_url() -> None:
     async with stage(with_app(anonymous="refuse")) as on:
         assert refused(await ask(on.port)) == (401, "sign_in_required")
         page = await ask(on.port, more=[NAVIGATE])
@@ -173,9 +173,7 @@ GOOD = session("alice").decode()
     "cookie", [f"token={STALE}", f"token={FOREIGN}", "token=x", "token=", f"token={GOOD}; token=x"]
 )
 @pytest.mark.parametrize("more", [[], [("X-Api-Key", FOREIGN)], [("Authorization", "Bearer undefined")]])
-async def test_a_cookie_that_does_not_verify_locks_nobody_out_of_the_sign_in_page(
-    cookie: str, more: list[tuple[str, str]]
-) -> None:
+async def test_an_invalid_cookie_does_not_block_the_sign_in_page(cookie: str, more: list[tuple[str, str]]) -> None:
     sent = [("Cookie", cookie), *more] if cookie != "token=" else [("Cookie", cookie), *more[1:]]
     async with stage() as on:
         for uri in ("/", "/auth", "/api/config", "/static/x"):
@@ -185,7 +183,7 @@ async def test_a_cookie_that_does_not_verify_locks_nobody_out_of_the_sign_in_pag
             assert refused(await ask(on.port, uri=uri, more=sent)) == (401, "sign_in_required")
 
 
-async def test_a_cookie_that_does_not_verify_never_falls_through_to_a_good_credential() -> None:
+async def test_an_invalid_cookie_never_falls_through_to_a_valid_credential() -> None:
     async with stage() as on:
         for cookie in (STALE, FOREIGN, "x"):
             sent = [("Cookie", f"token={cookie}"), ("X-Api-Key", GOOD)]
@@ -193,14 +191,14 @@ async def test_a_cookie_that_does_not_verify_never_falls_through_to_a_good_crede
             assert refused(await ask(on.port, uri="/pro", more=sent)) == (401, "sign_in_required")
 
 
-async def test_a_session_behind_a_thousand_cookies_is_no_visitor_who_is_signed_out() -> None:
-    """Open WebUI finds it there, and would serve a user whom nobody has tagged and LiteLLM was never told of."""
+async def test_a_session_behind_a_thousand_cookies_is_not_signed_out() -> None:
+    """Open WebUI finds it there, and would serve a user without tags and without limits in LiteLLM."""
     async with stage() as on:
         answer = await ask(on.port, more=[("Cookie", "a=" + ";" * 1001 + f"token={GOOD}")])
         assert refused(answer) == (401, "sign_in_required")
 
 
-async def test_sessions_that_do_not_verify_are_counted() -> None:
+async def test_invalid_sessions_are_counted() -> None:
     def counted(code: str) -> float:
         return on.gate.registry.counter(*NOT_VERIFIED).of("skai", code).value
 
@@ -212,7 +210,7 @@ async def test_sessions_that_do_not_verify_are_counted() -> None:
         assert (counted("expired_token"), counted("wrong_signature")) == (2, 4)
 
 
-async def test_a_stale_cookie_is_cleared_where_it_is_refused() -> None:
+async def test_an_invalid_cookie_is_cleared_where_it_is_refused() -> None:
     stale = STALE
     async with stage() as on:
         answer = await ask(on.port, uri="/pro", more=[("Cookie", f"token={stale}")])
@@ -241,7 +239,7 @@ async def test_a_stale_cookie_is_cleared_where_it_is_refused() -> None:
         [("X_Sk_Gate", GATE_SECRET)],
     ],
 )
-async def test_without_the_secret_nothing_is_said(target: str, more: list[tuple[str, str]]) -> None:
+async def test_without_the_secret_every_answer_is_403(target: str, more: list[tuple[str, str]]) -> None:
     async with stage() as on:
         on.document = b"{}"
         lines = head(secret=None, user="alice", more=more)
@@ -258,7 +256,7 @@ async def test_the_secret_in_any_spelling_while_it_is_rolled_or_as_bearer() -> N
             assert answer.tags == ("skai", "alice", "pro", "images")
         lines = head(secret=None, user="alice", more=[("Authorization", f"Bearer {GATE_SECRET}")])
         (answer,) = await exchange(on.port, raw(lines))
-        assert answer.tags == ("skai", "alice", "pro", "images")  # the Bearer was ours: the cookie decides
+        assert answer.tags == ("skai", "alice", "pro", "images")  # the Bearer was the gate secret: the cookie decides
 
 
 @pytest.mark.parametrize(
@@ -272,7 +270,7 @@ async def test_hosts_of_the_app(host: str) -> None:
 @pytest.mark.parametrize(
     "host", [None, "", "evil.example", "sk.test:", "sk.test:x", "xsk.test", "sk.test.evil.example"]
 )
-async def test_hosts_of_others(host: str | None) -> None:
+async def test_other_hosts_are_refused(host: str | None) -> None:
     async with stage() as on:
         assert refused(await ask(on.port, host=host, user="alice")) == (403, "forbidden")
         assert on.count("skai", "", "wrong_host") == 1
@@ -293,20 +291,20 @@ async def test_hosts_of_others(host: str | None) -> None:
         ({"method": "M-SEARCH"}, 200),
     ],
 )
-async def test_what_traefik_must_say(changes: dict[str, str | None], status: int) -> None:
+async def test_requests_without_traefiks_headers_are_refused(changes: dict[str, str | None], status: int) -> None:
     async with stage() as on:
         assert (await ask(on.port, **changes)).status == status
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Uri", "X-Forwarded-Host", "X-Forwarded-Method", "x-forwarded-uri"])
-async def test_what_traefik_says_twice_is_not_believed(name: str) -> None:
+async def test_repeated_headers_of_traefik_are_refused(name: str) -> None:
     async with stage() as on:
         values = {"x-forwarded-host": "chat.example.com", "x-forwarded-uri": "/", "x-forwarded-method": "GET"}
         answer = await ask(on.port, uri="/pro", more=[(name, values[name.lower()])])
         assert answer.status in (400, 403)
 
 
-async def test_our_own_names_on_input_are_nothing() -> None:
+async def test_tags_in_a_request_are_ignored() -> None:
     async with stage() as on:
         more = [("X-SK-Tier", "max"), ("X-SK-User", "root"), ("X_SK_Tier", "max"), ("X-SK-Features", "video")]
         assert (await ask(on.port, user="bob", more=more)).tags == ("skai", "bob", "free", "")
@@ -319,7 +317,7 @@ async def test_our_own_names_on_input_are_nothing() -> None:
      "/gate?App=skai", "/gate?x=1", "/gate?app=%ff", "/gate?app=skai%00", "/gate/?app=skai", "/Gate?app=skai", "/",
      "/gate/x"],
 )  # fmt: skip
-async def test_addresses_that_are_not_there(target: str) -> None:
+async def test_unknown_addresses_are_not_found(target: str) -> None:
     async with stage() as on:
         assert refused(await ask(on.port, target)) == (404, "not_found")
 
@@ -329,7 +327,7 @@ async def test_an_app_id_may_be_percent_encoded() -> None:
         assert (await ask(on.port, "/gate?app=%73kai", user="alice")).tags == ("skai", "alice", "pro", "images")
 
 
-async def test_while_not_ready_it_says_when_to_come_back() -> None:
+async def test_while_not_ready_it_answers_503_with_retry_after() -> None:
     async with stage(ready=False) as on:
         for target in ("/gate?app=skai", "/traefik"):
             answer = await ask(on.port, target)
@@ -340,7 +338,7 @@ async def test_while_not_ready_it_says_when_to_come_back() -> None:
         assert (await ask(on.port)).status == 200
 
 
-async def test_t43_the_dynamic_configuration_is_whole_or_not_there() -> None:
+async def test_t43_the_dynamic_configuration_is_complete_or_503() -> None:
     async with stage() as on:
         assert refused(await ask(on.port, "/traefik")) == (503, "not_ready")
         on.document = b'{"http": {}}'
@@ -352,8 +350,8 @@ async def test_t43_the_dynamic_configuration_is_whole_or_not_there() -> None:
         assert answer.header("ETag") is None
 
 
-async def test_metrics_as_prometheus_reads_them() -> None:
-    """T36: the memory of tokens apart from the table's."""
+async def test_metrics_are_readable_by_prometheus() -> None:
+    """T36: the memory of credentials is separate from the table's."""
     async with stage() as on:
         for _ in range(2):
             await ask(on.port, user="alice")
@@ -376,7 +374,7 @@ async def test_metrics_as_prometheus_reads_them() -> None:
         assert count == 3
 
 
-async def test_t3_somebody_new_is_told_of_once() -> None:
+async def test_t3_a_first_seen_user_is_reported_once() -> None:
     async with stage() as on:
         for _ in range(3):
             await ask(on.port, user="bob")
@@ -385,36 +383,36 @@ async def test_t3_somebody_new_is_told_of_once() -> None:
         assert on.seen == [("skai", "bob")]
 
 
-async def test_t3_a_first_sight_that_could_not_be_taken_is_told_again() -> None:
+async def test_t3_a_report_that_was_not_accepted_is_repeated() -> None:
     async with stage() as on:
-        told: list[str] = []
+        result: list[str] = []
 
         def on_first_seen(app_id: str, user_id: str) -> bool:
-            told.append(user_id)
-            return len(told) > 2
+            result.append(user_id)
+            return len(result) > 2
 
         on.gate._first_seen._report = on_first_seen
         for _ in range(5):
             await ask(on.port, user="bob")
-        assert told == ["bob"] * 3
+        assert result == ["bob"] * 3
 
 
-async def test_a_first_sight_that_fails_is_tried_again_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_report_that_fails_is_retried_and_the_request_passes(caplog: pytest.LogCaptureFixture) -> None:
     async with stage() as on:
-        told = []
+        result = []
 
         def on_first_seen(app_id: str, user_id: str) -> None:
-            told.append(user_id)
+            result.append(user_id)
             raise RuntimeError("queue is full")
 
         on.gate._first_seen._report = on_first_seen
         for _ in range(2):
             assert (await ask(on.port, user="bob")).status == 200
-        assert told == ["bob", "bob"]
+        assert result == ["bob", "bob"]
         assert "first_seen_users_failed" in caplog.text
 
 
-async def test_a_tier_change_is_seen_by_the_next_request() -> None:
+async def test_a_tier_change_applies_to_the_next_request() -> None:
     async with stage() as on:
         assert (await ask(on.port, uri="/pro", user="bob")).status == 402
         on.table.set("skai", "bob", "max")
@@ -445,8 +443,8 @@ async def test_without_enforce_what_would_be_refused_is_counted() -> None:
         assert (on.count("skai", "free", "allowed"), on.count("skai", "free", "anonymous")) == (0, 1)
 
 
-async def test_a_method_in_lower_case_slips_past_no_rule() -> None:
-    """`/upload` asks for a tier with POST and PUT; many frameworks take `post` for POST."""
+async def test_a_method_in_lower_case_bypasses_no_rule() -> None:
+    """`/upload` needs a tier for POST and PUT; many frameworks read `post` as POST."""
     async with stage() as on:
         for method in ("post", "Post", "pUT", "patch", "propfind"):
             assert (await ask(on.port, uri="/upload", user="bob", method=method)).status == 400
@@ -478,7 +476,7 @@ async def test_a_preflight_is_only_what_a_browser_sends(method: str, more: list[
             assert answer.tags == ("skai", None, "free", "")
 
 
-async def test_a_real_http_client_gets_along_with_it() -> None:
+async def test_a_real_http_client_works_with_it() -> None:
     async with stage() as on, aiohttp.ClientSession() as client:
         for user, tier in [("alice", "pro"), ("bob", "free")] * 5:
             headers = dict(head(user=user))

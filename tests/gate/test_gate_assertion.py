@@ -1,4 +1,4 @@
-"""The signed assertion in the gate's answers: whose it is, how long it is served, and when a new one is made."""
+"""The signed assertion in the gate's answers: its user, how long it is served, when a new one is signed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def claims(answer: Answer) -> dict[str, object]:
     return found
 
 
-async def test_an_app_without_it_is_never_told() -> None:
+async def test_an_app_without_it_gets_none() -> None:
     async with stage() as on:
         for uri, user in (("/", "alice"), ("/", None), ("/static/x", "bob"), ("/pro", "bob")):
             assert (await ask(on.port, uri=uri, user=user)).header("X-SK-Assertion") is None
 
 
-async def test_it_says_what_the_tags_beside_it_say() -> None:
+async def test_it_agrees_with_the_tags() -> None:
     async with stage(SIGNING) as on:
         for uri, user in (("/", "alice"), ("/", "bob"), ("/", None), ("/static/x", None), ("/", "Zo\u00eb 100%")):
             answer = await ask(on.port, uri=uri, user=user)
@@ -41,7 +41,7 @@ async def test_it_says_what_the_tags_beside_it_say() -> None:
             assert (said["iat"], said["exp"]) == (NOW, NOW + 60)
 
 
-async def test_a_refused_credential_on_a_public_path_is_nobody_in_it_either() -> None:
+async def test_a_rejected_credential_on_a_public_path_is_anonymous_in_it() -> None:
     async with stage(SIGNING) as on:
         answer = await ask(on.port, uri="/static/x", more=[("Cookie", "token=forged")])
         assert answer.status == 200
@@ -56,7 +56,7 @@ async def test_no_refusal_carries_one() -> None:
             assert answer.header("X-SK-Assertion") is None
 
 
-async def test_a_downgraded_user_never_gets_the_old_one_again() -> None:
+async def test_a_downgraded_user_never_gets_the_old_one() -> None:
     async with stage(SIGNING) as on:
         assert claims(await ask(on.port, user="alice"))["tier"] == "pro"
         for tier in ("free", "max", "free"):
@@ -67,7 +67,7 @@ async def test_a_downgraded_user_never_gets_the_old_one_again() -> None:
             on.now = NOW
 
 
-async def test_a_reload_signs_anew_with_what_the_tiers_are_now() -> None:
+async def test_a_reload_signs_with_the_new_tiers() -> None:
     async with stage(SIGNING) as on:
         assert claims(await ask(on.port, user="bob"))["features"] == []
         changed = with_app(assertion=True, tiers=(replace(FREE, features=("beta",)), *APP.tiers[1:]))
@@ -75,10 +75,10 @@ async def test_a_reload_signs_anew_with_what_the_tiers_are_now() -> None:
         assert claims(await ask(on.port, user="bob"))["features"] == ["beta"]
 
 
-def issued_at(held: tuple[bytes, int]) -> int:
-    token = held[0].partition(b": ")[2].strip()
+def issued_at(cache: tuple[bytes, int]) -> int:
+    token = cache[0].partition(b": ")[2].strip()
     issued: int = jwt.decode(token, options={"verify_signature": False})["iat"]
-    assert held[1] == issued + 60
+    assert cache[1] == issued + 60
     return issued
 
 
@@ -87,39 +87,39 @@ def issued_at(held: tuple[bytes, int]) -> int:
     [(0, 0, 0), (29, 0, 0), (30, 0, 0), (31, 0, 31), (40, 0, 40), (41, 41, 41), (3600, 3600, 3600), (-1, -1, -1)],
 )
 async def test_it_is_served_with_20_s_left_and_renewed_after_30(seconds: int, served: int, next_served: int) -> None:
-    held = Assertions(SIGNER, "skai")
-    held.current(PRO, "alice", NOW)
-    assert issued_at(held.current(PRO, "alice", NOW + seconds)) == NOW + served
+    cache = Assertions(SIGNER, "skai")
+    cache.current(PRO, "alice", NOW)
+    assert issued_at(cache.current(PRO, "alice", NOW + seconds)) == NOW + served
     await asyncio.sleep(0)
-    assert issued_at(held.current(PRO, "alice", NOW + seconds)) == NOW + next_served
+    assert issued_at(cache.current(PRO, "alice", NOW + seconds)) == NOW + next_served
 
 
 async def test_many_requests_at_once_renew_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Assertions(SIGNER, "skai")
-    held.current(PRO, "alice", NOW)
+    cache = Assertions(SIGNER, "skai")
+    cache.current(PRO, "alice", NOW)
     signed = []
     sign = SIGNER.sign
-    monkeypatch.setattr(SIGNER, "sign", lambda *told: signed.append(told) or sign(*told))
+    monkeypatch.setattr(SIGNER, "sign", lambda *result: signed.append(result) or sign(*result))
     for _ in range(50):
-        held.current(PRO, "alice", NOW + 31)
+        cache.current(PRO, "alice", NOW + 31)
     assert signed == []
     await asyncio.sleep(0)
-    held.current(PRO, "alice", NOW + 31)
+    cache.current(PRO, "alice", NOW + 31)
     assert len(signed) == 1
 
 
-async def test_however_many_people_come_it_holds_a_bounded_number() -> None:
-    held = Assertions(SIGNER, "skai", max_half=8)
+async def test_its_cache_is_bounded() -> None:
+    cache = Assertions(SIGNER, "skai", max_half=8)
     for number in range(100):
-        held.current(PRO, f"user {number}", NOW)
-        assert len(held) <= 16
-    # who was among the last is still held
-    first = held.current(PRO, "user 99", NOW)
-    assert held.current(PRO, "user 99", NOW + 1) is first
+        cache.current(PRO, f"user {number}", NOW)
+        assert len(cache) <= 16
+    # the last ones are still cached
+    first = cache.current(PRO, "user 99", NOW)
+    assert cache.current(PRO, "user 99", NOW + 1) is first
 
 
-async def test_an_app_that_wants_it_and_nothing_to_sign_with_is_a_bug_told_at_once() -> None:
+async def test_an_app_that_needs_a_signer_cannot_be_installed_without_one() -> None:
     async with stage() as on:
         with pytest.raises(ValueError, match="skai"):
             on.gate.install({"skai": app_access(SIGNING, SECRETS, {})})
-        assert (await ask(on.port, user="alice")).status == 200  # and what was installed serves on
+        assert (await ask(on.port, user="alice")).status == 200  # and the installed apps still serve

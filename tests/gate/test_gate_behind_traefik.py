@@ -1,4 +1,4 @@
-"""The gate behind the real Traefik, which logs as we say: what arrives at the app, at the client and in the log."""
+"""The gate behind the real Traefik: what reaches the app, the client and Traefik's access log."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_the_assertion_arrives_and_a_forged_one_does_not_in_any_spelling(t
             assert assertions(on.stage.app_got[-1][2]) == []
 
 
-async def test_refusals_reach_the_client_whole_and_the_log_with_their_tier(tmp_path: Path) -> None:
+async def test_refusals_reach_the_client_unchanged_and_the_log_with_their_tier(tmp_path: Path) -> None:
     async with place(tmp_path) as on:
         paid = await on.stage.ask(SKAI, "/api/v1/images", [session("bob")])
         assert (paid.status, paid.headers["x-sk-tier"]) == (402, "free")
@@ -136,9 +136,7 @@ async def test_refusals_reach_the_client_whole_and_the_log_with_their_tier(tmp_p
 
 
 @pytest.mark.parametrize("gate", ["forward_auth", "plugin"])
-async def test_a_page_of_an_allowed_origin_reads_refusals_and_what_passes_is_the_apps(
-    tmp_path: Path, gate: GateKind
-) -> None:
+async def test_cors_headers_are_on_refusals_and_the_app_sets_its_own(tmp_path: Path, gate: GateKind) -> None:
     names = ("access-control-allow-origin", "access-control-allow-credentials", "vary")
     async with place(tmp_path, gate) as on:
         for more, status in ((session("bob"), 402), (("X-Nothing", "1"), 401)):
@@ -175,4 +173,4 @@ async def test_the_preflight_of_a_refused_route_is_answered_for_an_allowed_origi
         ):  # fmt: skip
             theirs = await on.stage.ask(SKAI, path, asked, method="OPTIONS")
             assert "access-control-allow-methods" not in theirs.headers, path
-        assert len(on.stage.app_got) == 3  # the app's own business, as without the key; the last is no preflight
+        assert len(on.stage.app_got) == 3  # passed to the app, as without `cors`; the last is no preflight

@@ -1,4 +1,4 @@
-"""The stream of changes, and the answers that may be kept while it lives."""
+"""The stream of changes, and the answers that may be kept while it is open."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Follower:
             return (await self.reader.readuntil(b"\r\n\r\n")).decode("ascii")
 
     async def line(self) -> dict[str, Any]:
-        """The next line; each is a chunk of its own."""
+        """The next line; each is its own chunk."""
         async with asyncio.timeout(5):
             size = int(await self.reader.readline(), 16)
             chunk = await self.reader.readexactly(size + 2)
@@ -46,7 +46,7 @@ class Follower:
         return found
 
     async def change(self) -> dict[str, Any]:
-        """The next line that is no heartbeat."""
+        """The next line that is not a heartbeat."""
         while len(line := await self.line()) == 1:
             pass
         return line
@@ -54,7 +54,7 @@ class Follower:
 
 @asynccontextmanager
 async def following(on: Stage) -> AsyncIterator[tuple[Follower, dict[str, Any]]]:
-    """A reader of the stream, and its first line."""
+    """A consumer of the stream, and its first line."""
     follower = Follower(*await asyncio.open_connection("127.0.0.1", on.port))
     try:
         follower.writer.write(ASK)
@@ -112,7 +112,7 @@ async def test_every_change_is_a_numbered_line_that_names_the_user_as_the_tag_do
         assert total == 3  # the first install is one
 
 
-async def test_a_heartbeat_each_tick_tells_the_number() -> None:
+async def test_a_heartbeat_each_tick_has_the_number() -> None:
     async with stage(tick_seconds=0.02) as on, following(on) as (follower, _):
         assert [await follower.line() for _ in range(3)] == [{"n": 1}] * 3
         on.gate.changes.user_changed("skai", "alice")
@@ -130,7 +130,7 @@ async def test_a_reload_forgets_all_and_brings_the_new_rules() -> None:
         assert line["version"] != first["version"]
 
 
-async def test_keys_that_came_or_went_name_their_owners_only() -> None:
+async def test_changed_keys_name_their_owners_only() -> None:
     async with stage() as on, following(on) as (follower, _):
         access = {"skai": app_access(APP, SECRETS, {})}
         on.gate.install(access, changed_owners=[KeyOwner("skai", "alice")])
@@ -141,7 +141,7 @@ async def test_keys_that_came_or_went_name_their_owners_only() -> None:
         assert (line["n"], line.get("all")) == (3, True)
 
 
-async def test_each_start_has_an_epoch_of_its_own() -> None:
+async def test_each_start_has_its_own_epoch() -> None:
     async with stage() as one, stage() as other, following(one) as (_, first), following(other) as (_, second):
         assert first["epoch"] != second["epoch"]
 
@@ -153,7 +153,7 @@ async def test_an_answer_says_how_long_it_may_be_kept() -> None:
     async with stage() as on, following(on) as (_, first):
         answer = await ask(on.port, user="alice", more=PLUGIN)
         assert answer.tags == ("skai", "alice", "pro", "images")
-        # The sample's token lives for a day, and is looked at again after an hour.
+        # The sample's token is valid for a day, and verified again after an hour.
         assert keep(answer) == (first["epoch"], 1, first["version"], NOW + 60, NOW + 3600)
         on.gate.changes.user_changed("skai", "bob")
         assert keep(await ask(on.port, user="alice", more=PLUGIN))[1] == 2
@@ -171,8 +171,8 @@ BEARER = ("Authorization", "Bearer not-a-token")
 PREFLIGHT = [("Origin", "https://other.example"), ("Access-Control-Request-Method", "GET")]
 
 
-async def test_a_kept_answer_is_told_to_a_usual_request_too() -> None:
-    """The second request is recognised by its bytes. A logout elsewhere is seen by the next request all the same."""
+async def test_an_answer_from_the_request_cache_may_be_kept_too() -> None:
+    """The second request is answered from the request cache; a logout elsewhere still applies to the next request."""
     async with stage() as on:
         asked = raw(head(user="alice", more=PLUGIN))
         (first, second) = [(await exchange(on.port, asked))[0] for _ in range(2)]
@@ -198,13 +198,13 @@ async def test_a_kept_answer_is_told_to_a_usual_request_too() -> None:
         ("a preflight", {"uri": "/pro", "method": "OPTIONS", "more": [*PLUGIN, *PREFLIGHT]}, 200),
     ],
 )
-async def test_what_is_not_kept(what: str, changes_: dict[str, Any], status: int) -> None:
+async def test_which_answers_are_not_kept(what: str, changes_: dict[str, Any], status: int) -> None:
     async with stage() as on:
         answer = await ask(on.port, **changes_)
         assert (answer.status, answer.header("X-SK-Keep")) == (status, None), what
 
 
-async def test_an_answer_is_kept_no_longer_than_its_assertion_is_of_use() -> None:
+async def test_an_answer_is_kept_no_longer_than_its_assertion_is_valid() -> None:
     async with stage(with_app(assertion=True)) as on:
         for later, fresh_until in ((0, NOW + 30), (29, NOW + 30), (35, NOW + 30), (36, NOW + 65)):
             on.now = NOW + later
@@ -213,7 +213,7 @@ async def test_an_answer_is_kept_no_longer_than_its_assertion_is_of_use() -> Non
             assert keep(answer)[3:] == (fresh_until, fresh_until + 30), later
 
 
-async def test_a_refusal_that_is_not_enforced_is_asked_for_each_time() -> None:
+async def test_a_refusal_that_is_not_enforced_is_never_kept() -> None:
     async with stage(with_app(enforce=False)) as on:
         for _ in range(2):
             answer = await ask(on.port, user="bob", uri="/pro", more=PLUGIN)
@@ -234,7 +234,7 @@ async def test_the_stream_is_for_traefik_only() -> None:
 
 
 async def test_a_stream_after_other_requests_on_one_connection_comes_last() -> None:
-    """Whatever is sent behind it is dropped: the answer to it never ends."""
+    """Requests behind it are dropped, since its answer never ends."""
     async with stage(tick_seconds=0.05) as on:
         for pieces in ([raw(head(user="alice")) + ASK + raw(head())], [raw(head(user="alice")), ASK, raw(head())]):
             reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
@@ -265,7 +265,7 @@ async def test_no_more_than_64_streams() -> None:
             assert streams(on) == 1
 
 
-async def test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing() -> None:
+async def test_a_slow_consumer_is_disconnected_and_the_others_lose_nothing() -> None:
     async with stage(tick_seconds=60) as on, following(on) as (follower, _):
         slow = socket.create_connection(("127.0.0.1", on.port))
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -283,7 +283,7 @@ async def test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing
         slow.close()
 
 
-async def test_rules_that_are_longer_than_what_may_be_unsent_cut_nobody_off() -> None:
+async def test_rules_larger_than_the_write_buffer_disconnect_no_consumer() -> None:
     long = "x" * 450
     routes = tuple(Route(f"/{number}{long}", min_tier="pro") for number in range(9000))
     async with stage(with_app(routes=routes)) as on, following(on) as (follower, first):
@@ -294,7 +294,7 @@ async def test_rules_that_are_longer_than_what_may_be_unsent_cut_nobody_off() ->
         assert (await follower.change())["user"] == "alice"
 
 
-async def test_a_reader_who_makes_no_progress_is_cut_off() -> None:
+async def test_a_consumer_without_progress_is_disconnected() -> None:
     async with stage(tick_seconds=0.02) as on:
         slow = socket.create_connection(("127.0.0.1", on.port))
         slow.sendall(ASK)
@@ -311,7 +311,7 @@ async def test_a_reader_who_makes_no_progress_is_cut_off() -> None:
         slow.close()
 
 
-async def test_a_stream_lives_on_where_an_idle_connection_would_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_outlives_the_idle_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.gate.listener.IDLE_SECONDS", 2)
     async with stage(tick_seconds=0.01) as on, following(on) as (follower, _):
         for _ in range(10):
@@ -338,11 +338,11 @@ async def test_tiers_with_the_same_rules_have_the_same_version() -> None:
     "test",
     [
         test_the_stream_as_bytes,
-        test_a_reader_who_does_not_read_is_cut_off_and_the_others_lose_nothing,
-        test_a_reader_who_makes_no_progress_is_cut_off,
+        test_a_slow_consumer_is_disconnected_and_the_others_lose_nothing,
+        test_a_consumer_without_progress_is_disconnected,
         test_the_stream_ends_when_the_gate_is_closed,
     ],
 )
 def test_it_is_the_same_on_uvloop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Which buffers in ways of its own, and is what production runs on."""
+    """uvloop buffers differently, and production uses it."""
     uvloop.run(test())

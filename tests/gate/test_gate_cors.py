@@ -43,9 +43,9 @@ async def test_a_page_of_an_allowed_origin_reads_every_refusal(origin: str) -> N
 
 
 async def test_503_of_an_identity_that_cannot_be_checked_is_readable_too() -> None:
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         on.gate.install({"skai": app_access(replace(INTROSPECTED, cors=(FRONT,)), SECRETS, USER_KEYS)}, SIGNER)
-        await other.tell("sk-key-of-x", UpstreamFailed("gone"))
+        await provider.answer("sk-key-of-x", UpstreamFailed("gone"))
         answer = await ask(on.port, uri="/pro", more=[("Origin", FRONT), ("X-Api-Key", "sk-key-of-x")])
         assert (answer.status, cors(answer)) == (503, (FRONT, *READABLE))
         assert answer.json["detail"] == "Your sign-in cannot be verified now. Try again in a moment."
@@ -64,7 +64,7 @@ async def test_no_other_origin_reads_any(origin: str) -> None:
         assert cors(answer) == (None, None, None, "Origin")
 
 
-async def test_what_passes_is_the_apps_business_and_without_the_key_all_is_as_before() -> None:
+async def test_allowed_requests_and_apps_without_cors_have_no_cors_headers() -> None:
     async with stage(CORS) as on:
         answer = await ask(on.port, uri="/pro", user="alice", more=[("Origin", FRONT)])
         assert (answer.status, cors(answer)) == (200, (None,) * 4)

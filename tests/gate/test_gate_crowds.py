@@ -1,4 +1,4 @@
-"""Thousands at the gate's port, who say nothing, or too slowly, or are too many: the others are served all the same.
+"""Thousands of idle, slow or excess connections to the gate: all others are still served.
 
 On uvloop, as in production.
 """
@@ -26,7 +26,7 @@ CROWD = Path(__file__).with_name("crowd.py")
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Room for a socket for each of the crowd."""
+    """Raises the file limit for the sockets of the crowd."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < NEEDED_FILES:
         pytest.skip(f"at most {hard} open files are allowed here, {NEEDED_FILES} are needed; raise `ulimit -Hn`")
@@ -36,7 +36,7 @@ def many_files() -> Iterator[None]:
 
 
 class Crowd:
-    """A crowd that is there. `leave` sends it away, and says how each of them fared."""
+    """A connected crowd. `leave` disconnects it and returns how many connections ended in each way."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -75,7 +75,7 @@ def connections(on: Stage) -> float:
 
 
 async def slowest_answer(on: Stage, times: int = 20) -> float:
-    """Seconds; each on a connection of its own, of people who must not be mixed up."""
+    """Seconds of each request; each on its own connection, from users who must not be mixed up."""
     slowest = 0.0
     for number in range(times):
         user = ("alice", "bob", None)[number % 3]
@@ -87,7 +87,7 @@ async def slowest_answer(on: Stage, times: int = 20) -> float:
 
 
 def memory_bytes() -> int:
-    """What this process has in memory."""
+    """The resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
@@ -99,7 +99,7 @@ async def _there(holds: Callable[[], bool], what: str) -> None:
 
 
 def test_ten_thousand_idle_connections(many_files: None) -> None:
-    """Each has asked once, as Traefik's have, and is kept."""
+    """Each has sent one request, as Traefik's connections have, and stays open."""
 
     async def play() -> None:
         async with stage(max_connections=16_384) as on:
@@ -113,7 +113,7 @@ def test_ten_thousand_idle_connections(many_files: None) -> None:
                 sys.stdout.write(f"{each:.0f} bytes for each idle connection, slowest answer {slowest * 1000:.1f} ms")
                 assert slowest < 1
                 assert each < 16_384
-                assert await idle.leave() == {"held": 10_000}
+                assert await idle.leave() == {"open": 10_000}
             await _there(lambda: connections(on) == 0, "all gone")
             assert on.listener.failed.value == 0
 
@@ -121,8 +121,8 @@ def test_ten_thousand_idle_connections(many_files: None) -> None:
 
 
 @pytest.mark.parametrize("manner", ["stay", "drip"])
-def test_thousands_who_never_finish_their_request(many_files: None, manner: str) -> None:
-    """Slowloris: half a head each, and then nothing, or a byte now and then. All are told when their time is over."""
+def test_thousands_of_unfinished_requests(many_files: None, manner: str) -> None:
+    """Slowloris: half a head each, then nothing or a byte at intervals. All get 408 after the timeout."""
 
     async def play() -> None:
         async with stage(max_connections=16_384) as on:
@@ -140,8 +140,8 @@ def test_thousands_who_never_finish_their_request(many_files: None, manner: str)
     run(play)
 
 
-def test_more_than_it_takes(many_files: None) -> None:
-    """Those over the limit are told so, those far over it are dropped; who was there before is served throughout."""
+def test_more_connections_than_the_limit(many_files: None) -> None:
+    """Those over the limit get 503, those far over it are dropped; existing connections are served throughout."""
 
     async def play() -> None:
         async with stage(max_connections=500) as on:
@@ -155,7 +155,7 @@ def test_more_than_it_takes(many_files: None) -> None:
             async with crowd(on, 3_000, "stay") as flood:
                 assert await served()
                 fared = await flood.leave()
-            assert fared.pop("held") == 499
+            assert fared.pop("open") == 499
             assert set(fared) == {"answered_503", "dropped"}
             await _there(lambda: connections(on) == 1, "all gone")
             assert await served()

@@ -1,4 +1,4 @@
-"""`explain` says what the gate answers, whatever is asked, and leaves no trace."""
+"""`explain` gives the gate's answer to any request, without side effects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALICE, BOB = session("alice").decode(), session("bob").decode()
 
 
 class Place:
-    """A gate for one app, and what it met."""
+    """A gate for one app, and the first-seen users that it reported."""
 
     def __init__(self, app: App) -> None:
         self.met: list[str] = []
@@ -55,7 +55,7 @@ class Place:
         self.gate.ready = True
 
     def answer(self, method: str, host: str, target: str, sent: Sent) -> tuple[int, list[tuple[str, str]]]:
-        """Status and headers of the gate itself, told what Traefik would tell it."""
+        """Status and headers of the gate's own answer to the call that Traefik would make."""
         headers = {
             b"X-Sk-Gate": GATE_SECRET.encode(), b"X-Forwarded-Host": host.encode(), b"X-Forwarded-Uri": target.encode(),
             b"X-Forwarded-Method": method.encode(),
@@ -68,7 +68,7 @@ class Place:
         return int(start.split()[1]), pairs
 
     def counted(self) -> list[str]:
-        """All that was counted; a verified token is cached, as after any request."""
+        """All metrics except those of the caches: a verified credential is cached, as after any request."""
         return [line for line in self.gate.registry.render().splitlines() if "skpay_cached_credentials" not in line]
 
     async def explain(self, method: str, url: str, sent: Sent) -> dict[str, Any]:
@@ -77,11 +77,11 @@ class Place:
 
 
 def at_once(explaining: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """What it gives; where nobody has to be asked nothing is waited for."""
+    """The explanation; without a lookup nothing waits."""
     with pytest.raises(StopIteration) as done:
         explaining.send(None)
-    told: dict[str, Any] = done.value.value
-    return told
+    result: dict[str, Any] = done.value.value
+    return result
 
 
 SIGNED = ("Content-Length", "X-SK-Assertion", "Location", "Link")
@@ -104,8 +104,8 @@ HINTS = st.sampled_from([
 REQUESTS = st.tuples(METHODS, HOSTS, PATHS, st.lists(CREDENTIALS, max_size=2), st.lists(HINTS, max_size=2))
 
 
-@pytest.mark.parametrize("app", APPS, ids=["usual", "not enforced", "sign-in needed", "with assertions"])
-async def test_it_says_what_the_gate_answers_and_leaves_no_trace(app: App) -> None:
+@pytest.mark.parametrize("app", APPS, ids=["default", "not enforced", "sign-in needed", "with assertions"])
+async def test_it_explains_the_gates_answer_without_side_effects(app: App) -> None:
     place = Place(app)
     statuses = set()
 
@@ -116,14 +116,14 @@ async def test_it_says_what_the_gate_answers_and_leaves_no_trace(app: App) -> No
         sent = [*credentials, *hints]
         status, headers = place.answer(method, host, target or "/", sent)
         counted, met = place.counted(), len(place.met)
-        told = at_once(place.explain(method, f"https://{host}{target}", sent))
-        assert told["answer"]["status"] == status
+        result = at_once(place.explain(method, f"https://{host}{target}", sent))
+        assert result["answer"]["status"] == status
         same = [[name, value] for name, value in headers if name not in SIGNED]
-        assert [pair for pair in told["answer"]["headers"] if pair[0] not in SIGNED] == same
-        assert [name for name, _ in told["answer"]["headers"]] == [name for name, _ in headers]
+        assert [pair for pair in result["answer"]["headers"] if pair[0] not in SIGNED] == same
+        assert [name for name, _ in result["answer"]["headers"]] == [name for name, _ in headers]
         assert place.counted() == counted
         assert len(place.met) == met
-        assert not any(secret in str(told) for secret in (ALICE, BOB, EXPIRED, "skp_alice", "t=1."))
+        assert not any(secret in str(result) for secret in (ALICE, BOB, EXPIRED, "skp_alice", "t=1."))
         statuses.add(status)
 
     check()
@@ -132,12 +132,12 @@ async def test_it_says_what_the_gate_answers_and_leaves_no_trace(app: App) -> No
     assert len(statuses) >= 4
 
 
-async def test_nobody_is_met_and_nothing_is_counted_by_it_alone() -> None:
+async def test_an_explained_request_is_neither_reported_nor_counted() -> None:
     place = Place(APP)
     before = place.counted()
-    told = await place.explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={BOB}")])
+    result = await place.explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={BOB}")])
     await asyncio.sleep(0)
-    assert (told["answer"]["status"], place.met) == (402, [])
+    assert (result["answer"]["status"], place.met) == (402, [])
     assert place.counted() == before
 
 
@@ -162,7 +162,7 @@ async def test_nobody_is_met_and_nothing_is_counted_by_it_alone() -> None:
         ([("Authorization", "Bearer undefined"), ("Cookie", f"token={ALICE}")], "cookie:token", "alice", None),
     ],
 )
-async def test_it_finds_where_the_credential_stands_that_decides(
+async def test_it_finds_the_deciding_credential(
     sent: Sent, source: str | None, user_id: str | None, code: str | None
 ) -> None:
     identity = (await Place(APP).explain("GET", "https://chat.example.com/", sent))["identity"]
@@ -171,44 +171,44 @@ async def test_it_finds_where_the_credential_stands_that_decides(
 
 
 async def test_a_refusal_that_is_a_page_has_no_json_body() -> None:
-    told = await Place(APP).explain("GET", "https://chat.example.com/pro", [("Sec-Fetch-Mode", "navigate")])
-    assert (told["answer"]["status"], told["answer"]["body"]) == (401, None)
+    result = await Place(APP).explain("GET", "https://chat.example.com/pro", [("Sec-Fetch-Mode", "navigate")])
+    assert (result["answer"]["status"], result["answer"]["body"]) == (401, None)
 
 
 async def test_each_step_of_a_refusal() -> None:
-    told = await Place(APP).explain("POST", "https://CHAT.example.com:443/pro/x?a=1", [("Cookie", f"token={BOB}")])
-    assert told["host"] == {"asked": "CHAT.example.com:443", "read_as": "chat.example.com", "ours": True}
-    assert told["path"] == {"asked": "/pro/x", "literal": "/pro/x/", "readings": ["/pro/x/"]}
-    assert told["tier"] == {"in_table": None, "used": "free", "changes_at": None}
-    assert [(rule["path"], rule["min_tier"], rule["verdict"]) for rule in told["rules"]] == [("/pro", "pro", "fails")]
-    assert told["outcome"] == "tier_required"
-    assert told["answer"]["body"] == {
+    result = await Place(APP).explain("POST", "https://CHAT.example.com:443/pro/x?a=1", [("Cookie", f"token={BOB}")])
+    assert result["host"] == {"asked": "CHAT.example.com:443", "read_as": "chat.example.com", "ours": True}
+    assert result["path"] == {"asked": "/pro/x", "literal": "/pro/x/", "readings": ["/pro/x/"]}
+    assert result["tier"] == {"in_table": None, "used": "free", "changes_at": None}
+    assert [(rule["path"], rule["min_tier"], rule["verdict"]) for rule in result["rules"]] == [("/pro", "pro", "fails")]
+    assert result["outcome"] == "tier_required"
+    assert result["answer"]["body"] == {
         "error": "tier_required", "message": "this needs the tier Pro", "required_tier": "pro", "current_tier": "free",
         "upgrade_url": "https://pay.example.com/buy/skai?t=not-shown",
         "detail": "This needs the tier Pro. [Upgrade to Pro](https://pay.example.com/buy/skai?t=not-shown)",
     }  # fmt: skip
 
 
-async def test_it_tells_when_the_clock_alone_changes_the_tier() -> None:
+async def test_it_shows_when_the_clock_changes_the_tier() -> None:
     place = Place(APP)
     place.table.set("skai", "alice", "plus", NOW + 60)  # a former id of pro
-    told = await place.explain("GET", "https://chat.example.com/", [("Cookie", f"token={ALICE}")])
-    assert told["tier"] == {"in_table": "plus", "used": "pro", "changes_at": NOW + 60}
+    result = await place.explain("GET", "https://chat.example.com/", [("Cookie", f"token={ALICE}")])
+    assert result["tier"] == {"in_table": "plus", "used": "pro", "changes_at": NOW + 60}
 
 
-async def test_what_traefik_makes_or_takes_away_is_not_the_visitors_to_say() -> None:
+async def test_headers_that_traefik_sets_or_removes_are_ignored() -> None:
     lies = [("X-Forwarded-Uri", "/static"), ("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Method", "TRACE"),
             ("X-SK-Gate", "wrong"), ("X_SK_Tier", "max"), ("X-Original-Url", "/static")]  # fmt: skip
-    told = await Place(APP).explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={ALICE}"), *lies])
-    assert (told["answer"]["status"], told["outcome"]) == (200, "allowed")
-    assert ["X-SK-Tier", "pro"] in told["answer"]["headers"]
+    result = await Place(APP).explain("GET", "https://chat.example.com/pro", [("Cookie", f"token={ALICE}"), *lies])
+    assert (result["answer"]["status"], result["outcome"]) == (200, "allowed")
+    assert ["X-SK-Tier", "pro"] in result["answer"]["headers"]
 
 
-async def test_while_the_gate_is_not_ready_so_says_it() -> None:
+async def test_it_explains_a_gate_that_is_not_ready() -> None:
     place = Place(APP)
     place.gate.ready = False
-    told = await place.explain("GET", "https://chat.example.com/", [])
-    assert (told["answer"]["status"], told["outcome"]) == (503, "not_ready")
+    result = await place.explain("GET", "https://chat.example.com/", [])
+    assert (result["answer"]["status"], result["outcome"]) == (503, "not_ready")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,6 @@ async def test_while_the_gate_is_not_ready_so_says_it() -> None:
      "https://user:pw@chat.example.com/", "https://chat.example.com/a b", "https://chat.example.com/\u00e9",
      "https://chat.example.com/\x00"],
 )  # fmt: skip
-async def test_what_is_no_address_is_told(url: str) -> None:
+async def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="url"):
         await Place(APP).explain("GET", url, [])

@@ -1,4 +1,4 @@
-"""T3: a user whom nobody has seen before waits until LiteLLM holds the limits, for a moment at most."""
+"""T3: a first-seen user waits until LiteLLM has the limits, for less than a second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def provisioned_by(on: Stage) -> dict[str, asyncio.Future[None]]:
-    """What the gate waits for, by user; each is for the test to end."""
+    """The futures that the gate waits for, by user; the test completes them."""
     pending: dict[str, asyncio.Future[None]] = {}
 
     def report(app_id: str, user_id: str) -> asyncio.Future[None]:
@@ -44,18 +44,18 @@ async def test_the_first_requests_of_a_user_wait_until_the_limits_are_set() -> N
 
 
 @pytest.mark.usefixtures("on_time")
-async def test_nobody_else_waits() -> None:
+async def test_other_users_do_not_wait() -> None:
     async with stage() as on:
         pending = provisioned_by(on)
-        held = asyncio.create_task(ask(on.port, user="bob"))
+        pending_call = asyncio.create_task(ask(on.port, user="bob"))
         assert (await ask(on.port, user="alice")).status == 200
         assert (await ask(on.port)).status == 200
-        assert not held.done()
+        assert not pending_call.done()
         pending["bob"].set_result(None)
-        assert (await held).status == 200
+        assert (await pending_call).status == 200
 
 
-async def test_an_outage_of_litellm_holds_a_user_once_and_for_no_longer_than_that(
+async def test_an_outage_of_litellm_delays_a_user_once_and_not_beyond_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(first_seen, "MAX_WAIT_SECONDS", 1.0)
@@ -74,19 +74,19 @@ async def test_beyond_the_bound_first_seen_users_pass_at_once(monkeypatch: pytes
     monkeypatch.setattr(first_seen, "MAX_WAITING_REQUESTS", 3)
     async with stage() as on:
         pending = provisioned_by(on)
-        held = [asyncio.create_task(ask(on.port, user=f"u{number}")) for number in range(3)]
+        pending_call = [asyncio.create_task(ask(on.port, user=f"u{number}")) for number in range(3)]
         await asyncio.sleep(0.2)
         more = [await ask(on.port, user=f"v{number}") for number in range(20)]
         assert {answer.status for answer in more} == {200}
-        assert [call.done() for call in held] == [False] * 3
+        assert [call.done() for call in pending_call] == [False] * 3
         for future in pending.values():
             future.set_result(None)
-        assert {(await call).status for call in held} == {200}
+        assert {(await call).status for call in pending_call} == {200}
         assert on.gate._first_seen._waiting_users == {}
 
 
 @pytest.mark.usefixtures("on_time")
-async def test_a_request_that_the_request_cache_knows_waits_as_any_other() -> None:
+async def test_a_cached_request_waits_like_any_other() -> None:
     async with stage() as on:
         assert (await ask(on.port, user="bob")).status == 200
         data = raw(head(user="bob"))
@@ -94,37 +94,37 @@ async def test_a_request_that_the_request_cache_knows_waits_as_any_other() -> No
         pending = provisioned_by(on)
         on.gate.reset_first_seen("skai", "bob")
         assert on.gate.request_cache.answer(data) is None
-        held = asyncio.create_task(ask(on.port, user="bob"))
+        pending_call = asyncio.create_task(ask(on.port, user="bob"))
         await asyncio.sleep(0.1)
-        assert not held.done()
+        assert not pending_call.done()
         pending["bob"].set_result(None)
-        assert (await held).status == 200
+        assert (await pending_call).status == 200
 
 
 @pytest.mark.usefixtures("on_time")
 async def test_a_reload_while_a_user_waits_answers_by_the_new_apps() -> None:
     async with stage() as on:
         pending = provisioned_by(on)
-        held = asyncio.create_task(ask(on.port, user="bob"))
+        pending_call = asyncio.create_task(ask(on.port, user="bob"))
         await asyncio.sleep(0.1)
         on.gate.install({})
         pending["bob"].set_result(None)
-        assert (await held).status == 404
+        assert (await pending_call).status == 404
 
 
 @pytest.mark.usefixtures("on_time")
-async def test_the_plugins_first_question_about_a_user_waits_as_well() -> None:
+async def test_the_plugins_first_request_for_a_user_waits_as_well() -> None:
     async with stage() as on:
         pending = provisioned_by(on)
         plugin = [("X-Sk-Plugin", "1")]
-        held = asyncio.create_task(ask(on.port, user="bob", more=plugin))
+        pending_call = asyncio.create_task(ask(on.port, user="bob", more=plugin))
         await asyncio.sleep(0.1)
-        assert not held.done()
+        assert not pending_call.done()
         pending["bob"].set_result(None)
-        assert (await held).status == 200
+        assert (await pending_call).status == 200
 
 
-async def test_a_user_whom_others_must_name_is_answered_in_time_whatever_litellm_does() -> None:
+async def test_a_looked_up_user_is_answered_in_time_despite_litellm() -> None:
     async def resolve(app_id: str, asked: CredentialLookup) -> AuthenticatedUser:
         await asyncio.sleep(0.3)
         return AuthenticatedUser("bob", int(time.time()) + 3600)

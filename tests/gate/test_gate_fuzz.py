@@ -1,4 +1,4 @@
-"""Raw bytes at the listener: whatever they are and however they are cut, nobody is somebody else and nothing breaks."""
+"""Raw bytes at the listener: no content and no cut yields another user's answer or a crash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USERS = {session(user): user for user in TIERS}
 ALICE, BOB, CAROL = (token.decode() for token in USERS)
 EXPIRED = session("alice", NOW - 100).decode()
 
-# Every way in which a request may say who it is, good and bad.
+# Every way to send a credential, valid and invalid.
 CREDENTIALS: list[list[tuple[str, str]]] = [
     [], [("Cookie", f"token={ALICE}")], [("Cookie", f"token={BOB}")], [("Authorization", f"Bearer {CAROL}")],
     [("X-Api-Key", ALICE)], [("Cookie", f"a=b; token={BOB}"), ("Authorization", f"Bearer {ALICE}")],
@@ -35,12 +35,12 @@ CREDENTIALS: list[list[tuple[str, str]]] = [
     [("X-Sk-User", "alice"), ("X_Sk_Tier", "pro")], [("Accept", "a"), ("Accept", "b")],
     [("Cookie", f"token={ALICE}"), ("Accept", "a"), ("Accept", "b")],
 ]  # fmt: skip
-# Who that is, in the same order: "" for nobody, None for one to be refused.
+# The user of each: "" if anonymous, None if the request is refused.
 EXPECTED = [
     "", "alice", "bob", "carol", "alice", "alice", "alice", "alice", "alice", "bob", "", None, "", "", "", "alice",
 ]  # fmt: skip
 PATHS = ("/", "/static/x", "/pro", "/x?y")
-# What breaks a parser apart, or glues two requests together.
+# Bytes that may confuse a parser or join two requests.
 SPLINTERS = [
     b"\r\n", b"\n", b"\r", b"\0", b" ", b": ", b"\r\n\r\n", b"\n\n", b"\xff", b"\r\n ", b"0\r\n\r\n", b"Cookie: ",
     b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
@@ -50,7 +50,7 @@ SPLINTERS = [
 
 
 def mutated(stream: bytes, edits: Sequence[tuple[int, int, int]]) -> bytes:
-    """`edits`: where, how much, what: something inserted, a byte changed, a piece cut out, doubled or moved."""
+    """`edits`: where, how much, what: bytes inserted, changed, removed, doubled or moved."""
     data = bytearray(stream)
     for where, much, what in edits:
         at = where % (len(data) + 1)
@@ -76,14 +76,14 @@ def cut(stream: bytes, places: Sequence[int]) -> list[bytes]:
 
 
 class _Careful(protocol.Connection):
-    """Never answers a request by what others like it were answered."""
+    """Never uses the request cache."""
 
     def data_received(self, data: bytes) -> None:
         self._read(data)
 
 
 def answered(on: Stage, pieces: Sequence[bytes], kind: type[protocol.Connection] = protocol.Connection) -> bytes:
-    """Everything that a connection fed with these pieces answers."""
+    """All answers of a connection to these pieces."""
     transport = Written()
     connection = kind(on.listener)
     connection.connection_made(transport)  # type: ignore[arg-type]  # a transport as far as a connection needs it
@@ -95,7 +95,7 @@ def answered(on: Stage, pieces: Sequence[bytes], kind: type[protocol.Connection]
 
 @asynccontextmanager
 async def primed() -> AsyncIterator[Stage]:
-    """A gate that has met everybody, and knows such requests again."""
+    """A gate whose request cache has the requests of every user."""
     async with stage() as on:
         for sent, as_go in itertools.product(CREDENTIALS, (True, False)):
             request = written(sent, "/", as_go)
@@ -105,7 +105,7 @@ async def primed() -> AsyncIterator[Stage]:
 
 
 def who_asks(request: bytes) -> str | None:
-    """Whose request this is by the rules of apps.json, read by hand: "" for nobody, None for one to be refused."""
+    """The user of this request by a hand-written oracle: "" if anonymous, None if it is refused."""
     fields: dict[bytes, list[bytes]] = {}
     for line in request.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
@@ -131,7 +131,7 @@ def who_asks(request: bytes) -> str | None:
 
 
 def check(stream: bytes, answer: bytes) -> None:
-    """Every 200 names exactly the one whose credential is in that very request."""
+    """Every 200 names exactly the user of the credential in its own request."""
     requests = [piece for piece in stream.split(b"\r\n\r\n")[:-1] if piece.strip(b"\r\n")]
     answers = re.split(rb"(?=HTTP/1\.1 )", answer)[1:]
     assert answer == b"".join(answers)
@@ -146,7 +146,7 @@ def check(stream: bytes, answer: bytes) -> None:
             assert [name.decode() for name in user] == [who]
             assert [name.decode() for name in tier] == [TIERS[who or ""]]
         else:
-            # Nobody, or a credential that does not verify where everybody may come.
+            # Anonymous, or an invalid credential on a public path.
             assert tier == [b"free"]
             assert not who
 
@@ -165,7 +165,7 @@ def written(credential: list[tuple[str, str]], path: str, as_go: bool) -> bytes:
 
 @given(REQUESTS, EDITS, CUTS)
 @UNHURRIED
-def test_nobody_is_named_but_by_the_request_itself(
+def test_each_answer_names_the_user_of_its_own_request(
     requests: list[Request], edits: list[tuple[int, int, int]], cuts: list[int]
 ) -> None:
     async def play() -> None:
@@ -212,8 +212,8 @@ def test_the_same_bytes_get_the_same_answer_however_they_are_cut_and_read(
     asyncio.run(play())
 
 
-def test_what_is_written_by_hand_is_what_the_gate_answers() -> None:
-    """The oracle above is no oracle if it says "nobody" to everything."""
+def test_the_hand_written_oracle_agrees_with_the_gate() -> None:
+    """The oracle must not find every request anonymous."""
 
     async def play() -> None:
         async with stage() as on:
@@ -227,7 +227,7 @@ def test_what_is_written_by_hand_is_what_the_gate_answers() -> None:
     asyncio.run(play())
 
 
-async def test_garbage_over_real_sockets_neither_hangs_nor_breaks_it() -> None:
+async def test_garbage_over_real_sockets_neither_hangs_nor_crashes_it() -> None:
     """Mutated and random streams, many at once, each cut off in the end; the gate closes every one of them."""
     chance = random.Random(20)  # noqa: S311  # to break things, not to keep them
 
@@ -258,7 +258,7 @@ async def test_garbage_over_real_sockets_neither_hangs_nor_breaks_it() -> None:
         assert (await ask(on.port, user="alice")).tags == ("skai", "alice", "pro", "images")
 
 
-async def test_what_never_ends_takes_no_memory() -> None:
+async def test_endless_input_takes_no_memory() -> None:
     """64 MiB each of a URL, a header's name, its value, many headers, empty lines, and of more after the refusal."""
     start = b"GET /gate?app=skai HTTP/1.1\r\n"
     async with stage() as on:

@@ -1,4 +1,4 @@
-"""`/.skpayments/arrived` at the gate: doctor with a good pass goes through as nobody, everybody else finds nothing."""
+"""`/.skpayments/arrived` at the gate: doctor's token passes anonymously, every other request is not found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def target(key: bytes = ARRIVAL_KEYS[0], app_id: str = "skai", now: int = NOW) -
     return f"{PATH}?app={app_id}&pass={make_echo_token(key, app_id, 'nonce', now)}"
 
 
-async def test_a_good_pass_goes_through_as_nobody_on_the_first_tier() -> None:
+async def test_a_valid_token_passes_anonymously_on_the_first_tier() -> None:
     """Where the app refuses the anonymous too: behind this path is our own listener, never the app."""
     async with stage(replace(APP, anonymous="refuse")) as place:
         for key in ARRIVAL_KEYS:
@@ -42,7 +42,7 @@ async def test_a_good_pass_goes_through_as_nobody_on_the_first_tier() -> None:
         PATH + "/" + target().removeprefix(PATH) + "x",
     ],
 )
-async def test_anything_else_is_nothing(uri: str) -> None:
+async def test_anything_else_is_not_found(uri: str) -> None:
     """It must not reach the app either, should the router for it be missing: 404 where `/` would pass."""
     async with stage() as place:
         for user in (None, "alice"):

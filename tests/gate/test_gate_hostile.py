@@ -62,7 +62,7 @@ async def test_t33_pipelined_users_each_get_their_own_tags_in_order() -> None:
 
 
 async def test_nothing_of_one_request_is_left_for_the_next() -> None:
-    """A payer's request, then one without a credential, secret, host or path of its own, read in either way."""
+    """A paying user's request, then one without a credential, secret, host or path, in one read or several."""
     bare = b"GET /gate?app=skai HTTP/1.1\r\nHost: x\r\n\r\n"
     anonymous = raw(head())
     for odd in (b"", b"X-Odd: 1\r\n"):
@@ -100,7 +100,7 @@ async def test_t33_oversized_headers(change: bytes, status: int) -> None:
         assert (await ask(on.port)).status == 200
 
 
-async def test_a_header_that_never_ends_is_cut_off_by_its_bytes() -> None:
+async def test_an_endless_header_is_refused_by_size() -> None:
     async with stage() as on:
         (answer,) = await exchange(on.port, ALICE[:-2] + b"X-Endless: ", *[b"a" * 10_000] * 10, until_closed=True)
         assert (answer.status, answer.header("Connection")) == (431, "close")
@@ -132,7 +132,7 @@ async def test_urls() -> None:
         b"GET / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-async def test_what_is_not_http_is_refused_and_the_connection_closed(text: bytes) -> None:
+async def test_malformed_requests_are_refused_and_the_connection_closed(text: bytes) -> None:
     async with stage() as on:
         answers = await exchange(on.port, text, until_closed=True)
         assert [(answer.status, answer.header("Connection")) for answer in answers] == [(400, "close")]
@@ -234,7 +234,7 @@ async def test_a_half_closed_peer_still_gets_its_answer() -> None:
         await eventually(lambda: connections(on) == 0)
 
 
-async def test_a_reset_in_the_middle_harms_nobody() -> None:
+async def test_a_reset_in_the_middle_affects_no_other_connection() -> None:
     async with stage() as on:
         for part in (ALICE, ALICE[:50], b""):
             with socket.create_connection(("127.0.0.1", on.port)) as peer:
@@ -244,13 +244,13 @@ async def test_a_reset_in_the_middle_harms_nobody() -> None:
         assert (await ask(on.port)).status == 200
 
 
-async def test_slow_headers_are_given_up() -> None:
+async def test_slow_headers_time_out() -> None:
     async with stage(tick_seconds=0.005) as on:
         (answer,) = await exchange(on.port, ALICE[:200], until_closed=True)
         assert (answer.status, answer.header("Connection")) == (408, "close")
 
 
-async def test_slow_headers_are_given_up_even_while_they_drip() -> None:
+async def test_headers_that_drip_time_out() -> None:
     async with stage(tick_seconds=0.005) as on:
         stream, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(ALICE[:-4])
@@ -263,7 +263,7 @@ async def test_slow_headers_are_given_up_even_while_they_drip() -> None:
         writer.close()
 
 
-async def test_a_refused_peer_cannot_stay_by_sending_more() -> None:
+async def test_a_refused_peer_cannot_keep_the_connection_by_sending_more() -> None:
     async with stage(tick_seconds=0.02) as on:
         stream, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(b"no request\r\n\r\n")
@@ -287,31 +287,31 @@ async def test_an_idle_connection_is_closed_after_traefiks_own_limit_not_before(
         writer.close()
 
 
-async def test_too_many_connections_are_told_so() -> None:
+async def test_too_many_connections_get_503() -> None:
     async with stage(max_connections=3) as on:
-        held = [await asyncio.open_connection("127.0.0.1", on.port) for _ in range(3)]
+        opened = [await asyncio.open_connection("127.0.0.1", on.port) for _ in range(3)]
         await eventually(lambda: connections(on) == 3)
         (answer,) = await exchange(on.port, until_closed=True)
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
-        held.pop()[1].close()
+        opened.pop()[1].close()
         await eventually(lambda: connections(on) < 3)
         assert (await ask(on.port)).status == 200
-        for _, writer in held:
+        for _, writer in opened:
             writer.close()
 
 
 async def test_far_too_many_connections_are_dropped_at_once() -> None:
     async with stage(max_connections=2) as on:
-        held = [await asyncio.open_connection("127.0.0.1", on.port) for _ in range(8)]
+        opened = [await asyncio.open_connection("127.0.0.1", on.port) for _ in range(8)]
         await eventually(lambda: connections(on) == 4)
-        for _, writer in held:
+        for _, writer in opened:
             writer.close()
         await eventually(lambda: connections(on) == 0)
         assert (await ask(on.port)).status == 200
 
 
 async def test_a_peer_that_does_not_read_is_not_read_from() -> None:
-    """Answers pile up in the sockets' buffers first; then the gate stops reading, and at last gives up."""
+    """Answers fill the sockets' buffers; then the gate stops reading, and at last disconnects."""
     async with stage(tick_seconds=0.01) as on:
         on.document = b"x" * 200_000
         lines = [("Host", "x"), ("X-Sk-Gate", GATE_SECRET)]
@@ -323,24 +323,24 @@ async def test_a_peer_that_does_not_read_is_not_read_from() -> None:
                 except BlockingIOError:
                     break
                 await asyncio.sleep(0)
-            held = list(on.listener._connections)
-            await eventually(lambda: any(one.stalled_at is not None for one in held))
+            opened = list(on.listener._connections)
+            await eventually(lambda: any(one.stalled_at is not None for one in opened))
             await eventually(lambda: connections(on) == 0)
         assert (await ask(on.port)).status == 200
 
 
-async def test_a_bug_is_answered_logged_and_survived(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with stage() as on:
         whole = on.gate.answer
 
         def broken(method: bytes, url: bytes, headers: Headers, data: bytes | None = None) -> bytes:
-            if b"bug" in url:
-                raise RuntimeError("a bug")
+            if b"failing" in url:
+                raise RuntimeError("an internal error")
             return whole(method, url, headers, data)
 
         on.gate.answer = broken  # type: ignore[method-assign]  # a bug, on purpose
         for odd in ([], [("X-Odd", "1")]):
-            answers = await exchange(on.port, raw(head(more=odd), "/bug"), ALICE, until_closed=True)
+            answers = await exchange(on.port, raw(head(more=odd), "/failing"), ALICE, until_closed=True)
             assert [(answer.status, answer.header("Connection")) for answer in answers] == [(500, "close")]
             assert answers[0].json["error"] == "internal"
         assert (await ask(on.port)).status == 200
@@ -380,7 +380,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
 
 
 def test_it_is_the_same_on_uvloop() -> None:
-    """Production's loop: its transports are another class and close in another way."""
+    """Production's loop: its transports are another class and close differently."""
 
     async def play() -> None:
         async with stage(tick_seconds=0.005) as on:
@@ -413,10 +413,10 @@ LINES = st.lists(st.sampled_from(head(user="alice") + head(user="bob", uri="/pro
     st.data(),
 )
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=200)
-def test_the_quick_way_and_the_careful_one_answer_alike(
+def test_requests_in_pieces_get_the_same_answers_as_whole_ones(
     requests: list[tuple[str, list[tuple[str, str]], bytes]], data: st.DataObject
 ) -> None:
-    """Whole requests may be read quickly; the same bytes cut anywhere are read carefully. No answer may differ."""
+    """A whole request may be answered from the cache; in pieces it is parsed. No answer may differ."""
 
     async def play() -> None:
         async with stage() as on:
@@ -432,7 +432,7 @@ def test_the_quick_way_and_the_careful_one_answer_alike(
 
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([ALICE, BOB, ALICE[:300], b"\r\n\r\n", b"GET "]), max_size=6))
 @settings(deadline=None)
-def test_no_bytes_make_it_fall_over_or_name_somebody_by_chance(pieces: list[bytes]) -> None:
+def test_random_bytes_neither_crash_it_nor_yield_a_user(pieces: list[bytes]) -> None:
     async def play() -> None:
         async with stage() as on:
             written = read(on, pieces)

@@ -1,4 +1,4 @@
-"""/metrics after everything that can happen to a request, as Prometheus' own parser reads it."""
+"""/metrics after every outcome of a request, read by Prometheus' own parser."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ OUTCOMES = {
     ("trial", "free", "would_sign_in_required"): 1, ("", "", "forbidden"): 1, ("", "", "not_ready"): 1,
     ("", "", "unknown_app"): 1,
 }  # fmt: skip
-"""(app, tier, outcome) → how often `everything_happens` makes it happen."""
+"""(app, tier, outcome) → how often `everything_happens` causes it."""
 
 
 async def everything_happens(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each outcome there is."""
+    """Every possible outcome."""
     arrived = f"/.skpayments/arrived?pass={make_echo_token(ARRIVAL_KEYS[0], 'skai', 'once', NOW)}"
     for _ in range(2):
         await ask(on.port, user="alice")
@@ -84,8 +84,8 @@ async def test_every_outcome_is_counted_once_under_its_app_and_tier(monkeypatch:
         assert seconds.samples[-1].value == buckets[-1] == sum(OUTCOMES.values())
 
 
-async def test_the_text_is_what_the_format_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each family once, its HELP and TYPE before its samples, counters and they alone ending in _total."""
+async def test_the_text_follows_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each family once, HELP and TYPE before its samples, `_total` at the end of counters only."""
     async with stage(APP, TRIAL) as on:
         await everything_happens(on, monkeypatch)
         text = await scrape(on)
@@ -114,8 +114,8 @@ async def test_the_text_is_what_the_format_asks_for(monkeypatch: pytest.MonkeyPa
 ODD = st.one_of(st.none(), st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30))
 
 
-async def test_no_visitor_can_make_a_label() -> None:
-    """Whatever hosts, paths, methods, people, apps and tags are sent: every label is of the catalog or of our code."""
+async def test_no_visitor_can_create_a_label() -> None:
+    """For any hosts, paths, methods, users, apps and tags, every label comes from the catalog or the code."""
     async with stage(APP, TRIAL) as on:
 
         @settings(
@@ -141,11 +141,11 @@ async def test_no_visitor_can_make_a_label() -> None:
 
 async def test_every_metric_is_documented_with_its_labels_and_its_help(tmp_path: Path) -> None:
     section = (DOCS / "monitoring.md").read_text(encoding="utf-8").split("## Metrics")[1].split("\n#")[0]
-    told = re.findall(r"^- `(\w+)(?:\{([\w,]+)\})?`: (.+)$", section, re.MULTILINE)
+    result = re.findall(r"^- `(\w+)(?:\{([\w,]+)\})?`: (.+)$", section, re.MULTILINE)
     async with running_application(tmp_path) as running:
         metrics = running.application.parts.registry._metrics.values()
         served = [(metric.name, ",".join(metric.label_names), metric.text) for metric in metrics]
-    assert sorted(told) == sorted(served)
+    assert sorted(result) == sorted(served)
 
 
 def test_every_outcome_that_the_gate_may_count_is_in_the_table() -> None:
@@ -159,5 +159,7 @@ def test_every_outcome_that_the_gate_may_count_is_in_the_table() -> None:
 
 def test_every_outcome_is_documented() -> None:
     section = (DOCS / "gate.md").read_text(encoding="utf-8").split("## Outcomes")[1].split("\n#")[0]
-    told = [name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(told) == sorted({outcome for _, _, outcome in OUTCOMES})
+    result = [
+        name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(result) == sorted({outcome for _, _, outcome in OUTCOMES})

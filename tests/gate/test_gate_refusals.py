@@ -1,4 +1,4 @@
-"""What a refusal tells a program, a browser and a proxy besides its status."""
+"""What a refusal has besides its status, for a program, a browser and a proxy."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def link(answer: Answer) -> tuple[str, str]:
     return found[1], found[2]
 
 
-async def test_402_links_to_where_it_is_paid() -> None:
+async def test_402_links_to_the_plans_page() -> None:
     async with stage() as on:
         answer = await ask(on.port, uri="/pro", user="bob")
         assert (answer.status, link(answer)) == (402, (answer.json["upgrade_url"], "payment"))
         assert (answer.header("X-SK-Tier"), answer.header("WWW-Authenticate")) == ("free", None)
 
 
-async def test_a_browsers_way_to_the_buyers_page_has_the_link_and_the_tier_too() -> None:
+async def test_a_browsers_redirect_has_the_link_and_the_tier_too() -> None:
     async with stage() as on:
         answer = await ask(on.port, uri="/pro", user="bob", more=[NAVIGATE])
         assert (answer.status, link(answer)) == (303, (answer.header("Location"), "payment"))
@@ -39,7 +39,7 @@ async def test_a_browsers_way_to_the_buyers_page_has_the_link_and_the_tier_too()
 
 
 @pytest.mark.parametrize(("user", "tier"), [("alice", "pro"), ("bob", "free")])
-async def test_the_upgrade_path_tells_the_tier_for_the_log(user: str, tier: str) -> None:
+async def test_the_upgrade_path_has_the_tier_header_for_the_log(user: str, tier: str) -> None:
     async with stage() as on:
         answer = await ask(on.port, uri="/.skpayments/upgrade", user=user)
         assert (answer.status, answer.header("X-SK-Tier")) == (303, tier)
@@ -52,7 +52,7 @@ async def test_401_says_how_to_sign_in_and_where() -> None:
             assert (answer.status, answer.json["error"]) == (401, "sign_in_required")
             assert answer.header("WWW-Authenticate") == 'Bearer realm="skai"'
             assert link(answer) == (SIGN_IN, "login")
-            assert answer.header("X-SK-Tier") is None  # nobody's
+            assert answer.header("X-SK-Tier") is None  # anonymous
         page = await ask(on.port, more=[NAVIGATE])
         assert (page.status, page.header("Location"), link(page)) == (303, SIGN_IN, (SIGN_IN, "login"))
         assert page.header("WWW-Authenticate") is None
@@ -125,7 +125,7 @@ async def test_401_and_503_have_a_sentence_too() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, value in vars(answers).items() if isinstance(value, bytes)])
-def test_every_refusal_made_beforehand_has_a_sentence(name: str) -> None:
+def test_every_constant_refusal_has_a_sentence(name: str) -> None:
     body = vars(answers)[name].partition(b"\r\n\r\n")[2]
     if body:
         assert re.fullmatch(r"[A-Z].*\.", json.loads(body)["detail"]), name

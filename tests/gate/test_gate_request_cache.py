@@ -1,4 +1,4 @@
-"""Law: the request cache answers byte for byte what reading the request answers, or it does not answer."""
+"""Law: the request cache gives byte for byte the full parser's answer, or none."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gateway.gate.request_cache import SUFFIX_HEADERS
 REQUESTS = 20_000
 
 
-async def test_mutated_requests_are_answered_as_if_they_were_read() -> None:
+async def test_mutated_requests_get_the_full_parsers_answer() -> None:
     async with stage(APP, with_app(app_id="blog", hosts=("blog.example.com",))) as on:
         found = next(differences(on, REQUESTS, 1), None)
         assert found is None
-        assert len(on.gate.request_cache) > 20  # it did take part
+        assert len(on.gate.request_cache) > 20  # the cache was used
 
 
 async def same(remembered: list[bytes], asked: bytes) -> None:
-    """After these requests the cache answers this one as reading does."""
+    """After these requests the cache gives the full parser's answer to this one."""
     async with stage() as on:
         for data in remembered:
             answered(on, data, Connection)
@@ -41,8 +41,8 @@ def test_a_path_header_without_a_blank_does_not_make_the_host_the_path() -> None
     asyncio.run(same([raw(head(user="alice")), odd], odd.replace(b"Host: chat.example.com", b"Host: /x")))
 
 
-def test_a_head_with_too_many_headers_is_refused_though_both_its_parts_are_known() -> None:
-    many = [("A", "b")] * 190  # and ten of Traefik's: as many as are read
+def test_a_head_with_too_many_headers_is_refused_though_both_its_parts_are_cached() -> None:
+    many = [("A", "b")] * 190  # and ten of Traefik's: the limit
     short = raw(head(more=many))
     long = raw([*head(more=many), ("X-Forwarded-Server", "t")])
     last = raw([*head(), ("X-Forwarded-Server", "t")])

@@ -1,4 +1,4 @@
-"""Requests that are recognised by their bytes: fast, and never another answer than reading them would give."""
+"""Requests that are answered from the request cache, which never differs from the full parser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAGS = b"X-SK-App: skai\r\nX-SK-Tier: %s\r\nX-SK-Features: %s\r\n"
 
 
 def known(on: Stage, data: bytes) -> bytes | None:
-    """What a request is answered with, unread; None if it has to be read."""
+    """The cached answer to a request; None if it must be parsed."""
     return on.gate.request_cache.answer(data)
 
 
@@ -37,7 +37,7 @@ def known(on: Stage, data: bytes) -> bytes | None:
         (raw(head(user="alice", method="PROPFIND")), TAGS % (b"pro", b"images") + b"X-SK-User: alice\r\n"),
     ],
 )  # fmt: skip
-async def test_a_request_like_one_before_is_not_read_again(data: bytes, tags: bytes) -> None:
+async def test_a_repeated_request_is_answered_from_the_cache(data: bytes, tags: bytes) -> None:
     async with stage() as on:
         assert known(on, data) is None
         first = read(on, [data])
@@ -60,7 +60,7 @@ async def test_only_the_path_differs_from_one_request_to_the_next() -> None:
             assert known(on, raw(head(user="alice", uri=uri)))
             assert b"X-SK-User: bob" in (known(on, raw(head(user="bob", uri=uri))) or b"")
         assert known(on, raw(head(user="alice", uri="/pro/x")))
-        # Refusals are read with care, and so is whatever could be read in two ways.
+        # Refusals and ambiguous paths go to the full parser.
         for uri in (
             "/pro",
             "/PRO/x",
@@ -107,7 +107,7 @@ async def test_only_the_path_differs_from_one_request_to_the_next() -> None:
         ALICE + b"\r\n",
     ],
 )  # fmt: skip
-async def test_what_is_read_each_time(data: bytes) -> None:
+async def test_which_requests_are_never_cached(data: bytes) -> None:
     async with stage() as on:
         assert read(on, [data, data])
         assert known(on, data) is None
@@ -115,7 +115,7 @@ async def test_what_is_read_each_time(data: bytes) -> None:
         assert known(on, data) is None
 
 
-async def test_long_requests_are_read_each_time() -> None:
+async def test_long_requests_are_never_cached() -> None:
     async with stage() as on:
         long = raw(head(user="alice", more=[("Accept", "a" * 8000)]))
         read(on, [long])
@@ -126,14 +126,14 @@ async def test_long_requests_are_read_each_time() -> None:
         assert read(on, [endless]).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_request_in_pieces_is_not_remembered() -> None:
+async def test_a_request_in_pieces_is_not_cached() -> None:
     async with stage() as on:
         read(on, [ALICE[:400], ALICE[400:]])
         assert known(on, ALICE) is None
 
 
-async def test_a_part_counts_only_with_a_part_of_the_same_app() -> None:
-    """Every app has its own hosts: who is known to one is nobody to the other."""
+async def test_a_prefix_and_a_suffix_of_different_apps_never_match() -> None:
+    """Every app has its own hosts and users."""
     async with stage(APP, with_app(app_id="blog", hosts=("blog.example.com",))) as on:
         blog = raw(head(user="bob", host="blog.example.com"), "/gate?app=blog")
         read(on, [ALICE])
@@ -144,7 +144,7 @@ async def test_a_part_counts_only_with_a_part_of_the_same_app() -> None:
         assert known(on, raw(head(user="bob"), "/gate?app=blog")) is None
 
 
-async def test_a_change_is_seen_by_the_very_next_request() -> None:
+async def test_a_tier_change_applies_to_the_very_next_request() -> None:
     async with stage() as on:
         read(on, [ALICE])
         for tier, tags in (("free", (b"free", b"")), ("staff", (b"staff", b"images,video")), ("gone", (b"free", b""))):
@@ -167,7 +167,7 @@ async def test_an_assertion_is_renewed_in_time_whatever_the_clock_does() -> None
             on.now = NOW + later
             assert known(on, ALICE) == first
         on.now = NOW + 31
-        assert known(on, ALICE) == first  # and after it, it is signed anew
+        assert known(on, ALICE) == first  # after this one it is signed anew
         await asyncio.sleep(0)
         second = known(on, ALICE)
         assert second != first
@@ -176,7 +176,7 @@ async def test_an_assertion_is_renewed_in_time_whatever_the_clock_does() -> None
         assert known(on, ALICE) not in (first, second)
 
 
-async def test_who_is_not_in_the_table_is_told_of_until_somebody_listens() -> None:
+async def test_a_user_who_is_not_in_the_table_is_reported_until_accepted() -> None:
     async with stage() as on:
         read(on, [BOB])
         await asyncio.sleep(0)
@@ -186,7 +186,7 @@ async def test_who_is_not_in_the_table_is_told_of_until_somebody_listens() -> No
         assert on.seen == [("skai", "bob")] * 2
 
 
-async def test_a_credential_is_seen_anew_when_it_expires() -> None:
+async def test_a_credential_is_verified_anew_when_it_expires() -> None:
     async with stage() as on:
         short = raw(head(more=[("Cookie", "token=" + session("alice", NOW + 100).decode())]))
         read(on, [short])
@@ -194,7 +194,7 @@ async def test_a_credential_is_seen_anew_when_it_expires() -> None:
             on.now = NOW + later
             assert bool(known(on, short)) is holds
         assert b"X-SK-User" not in read(on, [short])
-        read(on, [ALICE])  # good for days, but no memory is longer than an hour
+        read(on, [ALICE])  # valid for days, but cached for an hour at most
         on.now += 3600
         assert known(on, ALICE) is None
 
@@ -212,14 +212,14 @@ async def test_a_reload_forgets_everything() -> None:
         assert read(on, [key]).startswith(b"HTTP/1.1 401 ")
 
 
-async def test_a_gate_that_is_not_ready_any_more_knows_nobody() -> None:
+async def test_a_gate_that_stops_being_ready_clears_the_cache() -> None:
     async with stage() as on:
         read(on, [ALICE])
         on.gate.ready = False
         assert read(on, [ALICE]).startswith(b"HTTP/1.1 503 ")
 
 
-async def test_requests_are_counted_and_people_met_as_if_they_were_read() -> None:
+async def test_cached_requests_are_counted_and_their_users_reported() -> None:
     async with stage(replace(APP, enforce=False)) as on:
         paid = raw(head(user="bob", uri="/pro"))
         read(on, [paid, paid, BOB, BOB, NOBODY, NOBODY, NOBODY])
@@ -247,7 +247,7 @@ async def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(on.gate.request_cache) <= 11
 
 
-async def test_a_bug_there_is_logged_and_the_request_read_with_care(
+async def test_an_error_of_the_cache_is_logged_and_the_request_parsed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with stage() as on:
@@ -297,20 +297,20 @@ CUTS = [
     st.lists(st.tuples(REQUESTS, st.integers(0, 900), st.integers(0, 3), st.sampled_from(CUTS)), max_size=6), st.data()
 )
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=200)
-def test_no_bytes_are_answered_otherwise_than_by_reading_them(
-    spoilt: list[tuple[bytes, int, int, bytes]], data: st.DataObject
+def test_the_cache_answers_as_the_full_parser_does(
+    damaged: list[tuple[bytes, int, int, bytes]], data: st.DataObject
 ) -> None:
-    """Sound requests and spoilt ones, in any order and mixed of each other's halves, at a gate that recognises and at
+    """Valid and damaged requests, in any order and combined of each other's parts, at a gate that uses the cache and at
     one that never does."""
 
     async def play() -> None:
         apps = APP, with_app(app_id="blog", hosts=("blog.example.com",))
-        async with stage(*apps) as on, stage(*apps) as careful:
-            sound = [data for data, *_ in spoilt]
-            halves = [data.partition(b"\r\nX-Forwarded-Host") for data in sound]
+        async with stage(*apps) as on, stage(*apps) as parsing:
+            valid = [data for data, *_ in damaged]
+            halves = [data.partition(b"\r\nX-Forwarded-Host") for data in valid]
             mixed = [a[0] + b[1] + b[2] for a, b in zip(halves, reversed(halves), strict=True)]
-            broken = [data[:at] + more + data[at + gone :] for data, at, gone, more in spoilt]
-            for request in data.draw(st.permutations([*sound, *sound, *mixed, *broken])):
-                assert read(on, [request]) == read(careful, [request[:1], request[1:]])
+            broken = [data[:at] + more + data[at + gone :] for data, at, gone, more in damaged]
+            for request in data.draw(st.permutations([*valid, *valid, *mixed, *broken])):
+                assert read(on, [request]) == read(parsing, [request[:1], request[1:]])
 
     asyncio.run(play())

@@ -1,4 +1,4 @@
-"""Answers that wait for somebody else's word."""
+"""Answers that wait for a credential lookup."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ INTROSPECTED = with_app(identity=(OpenWebUIIdentity(SESSION_REF, introspect="htt
 
 
 @dataclass
-class Other:
-    """Who is asked: tells of everybody whose word is there, and of the others when it comes."""
+class FakeProvider:
+    """An identity provider: answers a lookup at once if the result is known, else when it is set."""
 
     known: dict[bytes, AuthenticatedUser | RejectedCredential | Exception] = field(default_factory=dict)
     asked: list[bytes] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Other:
             raise found
         return found
 
-    async def tell(self, key: str, found: AuthenticatedUser | RejectedCredential | Exception) -> None:
+    async def answer(self, key: str, found: AuthenticatedUser | RejectedCredential | Exception) -> None:
         async with self.news:
             self.known[key.encode()] = found
             self.news.notify_all()
@@ -57,12 +57,12 @@ class Other:
 
 
 @contextlib.asynccontextmanager
-async def lookup_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, Other]]:
-    other = Other()
-    async with stage(INTROSPECTED, resolve=other.resolve, tick_seconds=tick_seconds) as on:
-        yield on, other
-        for key in set(other.asked):
-            await other.tell(key.decode(), UpstreamFailed("the test is over"))
+async def lookup_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, FakeProvider]]:
+    provider = FakeProvider()
+    async with stage(INTROSPECTED, resolve=provider.resolve, tick_seconds=tick_seconds) as on:
+        yield on, provider
+        for key in set(provider.asked):
+            await provider.answer(key.decode(), UpstreamFailed("the test is over"))
 
 
 def key(name: str, **more: object) -> bytes:
@@ -78,20 +78,20 @@ def known(user_id: str) -> AuthenticatedUser:
     return AuthenticatedUser(user_id, NOW + 30)
 
 
-async def test_an_answer_comes_when_the_word_comes() -> None:
-    async with lookup_stage() as (on, other):
+async def test_an_answer_comes_when_the_lookup_ends() -> None:
+    async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("alice")))
-        await other.until_asked(1)
-        assert (await ask(on.port, user=None)).status == 200  # nobody else waits
-        await other.tell("sk-key-of-alice", known("alice"))
+        await provider.until_asked(1)
+        assert (await ask(on.port, user=None)).status == 200  # other requests do not wait
+        await provider.answer("sk-key-of-alice", known("alice"))
         (answer,) = await asking_
         assert answer.tags == ("skai", "alice", "pro", "images")
         assert on.count("skai", "pro", "allowed") == 1
 
 
-async def test_somebody_refused_is_answered_as_ever() -> None:
-    async with lookup_stage() as (on, other):
-        await other.tell(
+async def test_a_looked_up_credential_that_is_rejected_is_refused() -> None:
+    async with lookup_stage() as (on, provider):
+        await provider.answer(
             "sk-key-of-x", RejectedCredential("unknown_key", "this key is unknown or was revoked", "x-api-key")
         )
         (answer,) = await exchange(on.port, key("x", uri="/pro"))
@@ -100,47 +100,47 @@ async def test_somebody_refused_is_answered_as_ever() -> None:
 
 @pytest.mark.parametrize("first_waits", [True, False])
 async def test_answers_stay_in_order(first_waits: bool) -> None:
-    """Pipelined: those who know answer the last question first."""
+    """Pipelined: the lookup of the last request ends first."""
     people = ["one", None, "two", "alice", "three", None]
     requests = [raw(head(user=user)) if user is None else key(user) for user in people]
     if not first_waits:
         people, requests = [None, *people], [raw(head()), *requests]
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, b"".join(requests), answers=len(requests)))
-        await other.until_asked(4)
+        await provider.until_asked(4)
         for name in ("three", "alice", "two", "one"):
             assert not asking_.done()
-            await other.tell(f"sk-key-of-{name}", known(name))
+            await provider.answer(f"sk-key-of-{name}", known(name))
             await asyncio.sleep(0)
         assert users(await asking_) == people
 
 
-async def test_answers_go_out_as_far_as_none_waits() -> None:
-    async with lookup_stage() as (on, other):
+async def test_answers_are_written_up_to_the_first_that_waits() -> None:
+    async with lookup_stage() as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(raw(head()) + key("one") + raw(head()) + key("two") + raw(head()))
         async with asyncio.timeout(5):
             assert b"X-SK-Tier: free" in await reader.readuntil(b"\r\n\r\n")
-            await other.tell("sk-key-of-one", known("one"))
+            await provider.answer("sk-key-of-one", known("one"))
             assert b"X-SK-User: one" in await reader.readuntil(b"\r\n\r\n")
             assert b"X-SK-User" not in await reader.readuntil(b"\r\n\r\n")
-            await other.tell("sk-key-of-two", known("two"))
+            await provider.answer("sk-key-of-two", known("two"))
             assert b"X-SK-User: two" in await reader.readuntil(b"\r\n\r\n")
             assert b"X-SK-User" not in await reader.readuntil(b"\r\n\r\n")
         writer.close()
 
 
 async def test_a_peer_that_waits_is_not_read() -> None:
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one"))
-        await other.until_asked(1)
+        await provider.until_asked(1)
         for _ in range(50):
             writer.write(key("two"))
             await asyncio.sleep(0.001)
-        assert other.asked == [b"sk-key-of-one"]
-        await other.tell("sk-key-of-two", known("two"))
-        await other.tell("sk-key-of-one", known("one"))
+        assert provider.asked == [b"sk-key-of-one"]
+        await provider.answer("sk-key-of-two", known("two"))
+        await provider.answer("sk-key-of-one", known("one"))
         async with asyncio.timeout(5):
             for name in (b"one", *[b"two"] * 50):
                 assert b"X-SK-User: " + name in await reader.readuntil(b"\r\n\r\n")
@@ -148,16 +148,16 @@ async def test_a_peer_that_waits_is_not_read() -> None:
 
 
 async def test_what_ends_the_connection_comes_after_what_waits() -> None:
-    """A request that asks to close, garbage, a request that is closed on, and a stream; each behind one that waits."""
-    async with lookup_stage() as (on, other):
+    """A request with Connection: close, garbage, a truncated request and a stream; each behind one that waits."""
+    async with lookup_stage() as (on, provider):
         close = raw(head(more=[("Connection", "close")]))
         for number, (behind, statuses) in enumerate(
             [(close, [200, 200]), (b"GARBAGE\r\n\r\n", [200, 400]), (close + raw(head()), [200, 200])]
         ):
             name = f"user{number}"
             asking_ = asyncio.create_task(exchange(on.port, key(name) + behind, until_closed=True))
-            await other.until_asked(number + 1)
-            await other.tell(f"sk-key-of-{name}", known(name))
+            await provider.until_asked(number + 1)
+            await provider.answer(f"sk-key-of-{name}", known(name))
             answers = await asking_
             assert [answer.status for answer in answers] == statuses, behind
             assert users(answers)[0] == name
@@ -168,24 +168,24 @@ async def test_what_ends_the_connection_comes_after_what_waits() -> None:
 
 
 async def test_only_the_last_answer_says_that_it_is_the_last() -> None:
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         last = raw(head(more=[("X-Api-Key", "sk-key-of-two"), ("Connection", "close")]))
         asking_ = asyncio.create_task(exchange(on.port, key("one") + last, until_closed=True))
-        await other.until_asked(2)
-        await other.tell("sk-key-of-one", known("one"))
+        await provider.until_asked(2)
+        await provider.answer("sk-key-of-one", known("one"))
         await asyncio.sleep(0.01)
-        await other.tell("sk-key-of-two", known("two"))
+        await provider.answer("sk-key-of-two", known("two"))
         answers = await asking_
         assert users(answers) == ["one", "two"]
         assert [answer.header("Connection") for answer in answers] == [None, "close"]
 
 
 async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
-    async with lookup_stage(tick_seconds=0.05) as (on, other):
+    async with lookup_stage(tick_seconds=0.05) as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one") + raw(head(), "/gate/changes") + raw(head()))
-        await other.until_asked(1)
-        await other.tell("sk-key-of-one", known("one"))
+        await provider.until_asked(1)
+        await provider.answer("sk-key-of-one", known("one"))
         async with asyncio.timeout(5):
             assert b"X-SK-User: one" in await reader.readuntil(b"\r\n\r\n")
             assert b"jsonl" in await reader.readuntil(b"\r\n\r\n")
@@ -195,8 +195,8 @@ async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
 
 
 async def test_a_head_that_waited_has_no_body() -> None:
-    async with lookup_stage() as (on, other):
-        await other.tell("sk-key-of-x", RejectedCredential("unknown_key", "unknown", "x-api-key"))
+    async with lookup_stage() as (on, provider):
+        await provider.answer("sk-key-of-x", RejectedCredential("unknown_key", "unknown", "x-api-key"))
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         lines = head(uri="/pro", more=[("X-Api-Key", "sk-key-of-x"), ("Connection", "close")])
         writer.write(raw(lines, method="HEAD"))
@@ -207,64 +207,64 @@ async def test_a_head_that_waited_has_no_body() -> None:
         writer.close()
 
 
-async def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_request_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert credential_lookups.LOOKUP_TIMEOUT_SECONDS == 1.0
     monkeypatch.setattr("gateway.gate.forward_auth.LOOKUP_TIMEOUT_SECONDS", 0.05)
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         started = asyncio.get_running_loop().time()
         answers = await exchange(on.port, key("one") + key("two") + key("three"), answers=3)
         assert asyncio.get_running_loop().time() - started < 0.9
         assert [(answer.status, answer.header("Retry-After")) for answer in answers] == [(503, "1")] * 3
         assert [answer.json["error"] for answer in answers] == ["identity_unavailable"] * 3
         assert on.count("skai", "", "identity_unavailable") == 3
-        assert other.cancelled == []
-        await other.tell("sk-key-of-one", known("one"))
+        assert provider.cancelled == []
+        await provider.answer("sk-key-of-one", known("one"))
         assert users(await exchange(on.port, key("one"))) == ["one"]
 
 
-async def test_who_cannot_be_asked_is_told_at_once() -> None:
-    async with lookup_stage() as (on, other):
-        await other.tell("sk-key-of-one", UpstreamFailed("no answer"))
+async def test_a_provider_that_cannot_be_reached_is_503_at_once() -> None:
+    async with lookup_stage() as (on, provider):
+        await provider.answer("sk-key-of-one", UpstreamFailed("no answer"))
         (answer,) = await exchange(on.port, key("one"))
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
-    async with stage(INTROSPECTED) as on:  # nobody was given to ask
+    async with stage(INTROSPECTED) as on:  # without a resolver
         (answer,) = await exchange(on.port, key("one"))
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
 
 
-async def test_no_more_are_asked_than_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pending_lookups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credential_lookups, "_MAX_PENDING_LOOKUPS", 3)
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         waiting = [asyncio.create_task(exchange(on.port, key(f"u{number}"))) for number in range(3)]
-        await other.until_asked(3)
+        await provider.until_asked(3)
         (answer,) = await exchange(on.port, key("one-too-many"))
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
         for number in range(3):
-            await other.tell(f"sk-key-of-u{number}", known(f"u{number}"))
+            await provider.answer(f"sk-key-of-u{number}", known(f"u{number}"))
         assert [users(await each) for each in waiting] == [["u0"], ["u1"], ["u2"]]
-        assert len(other.asked) == 3
+        assert len(provider.asked) == 3
 
 
-async def test_a_peer_that_hangs_up_takes_nothing_from_others() -> None:
-    async with lookup_stage() as (on, other):
+async def test_a_peer_that_disconnects_does_not_cancel_a_shared_lookup() -> None:
+    async with lookup_stage() as (on, provider):
         for abort in (False, True):
             _, writer = await asyncio.open_connection("127.0.0.1", on.port)
             writer.write(key("gone"))
-            await other.until_asked(len(other.asked) + 1)
+            await provider.until_asked(len(provider.asked) + 1)
             if abort:
                 writer.transport.abort()
             else:
                 writer.close()
             await asyncio.sleep(0.01)
-        assert other.cancelled == []
-        await other.tell("sk-key-of-gone", known("gone"))
+        assert provider.cancelled == []
+        await provider.answer("sk-key-of-gone", known("gone"))
         assert users(await exchange(on.port, key("gone"))) == ["gone"]
         assert on.gate.registry.counter("skpay_gate_failures_total", "").of().value == 0
 
 
-async def test_a_bug_of_those_who_ask_is_answered_and_ends_the_connection() -> None:
-    async with lookup_stage() as (on, other):
-        await other.tell("sk-key-of-one", RuntimeError("a bug"))
+async def test_an_internal_error_of_a_lookup_is_answered_and_ends_the_connection() -> None:
+    async with lookup_stage() as (on, provider):
+        await provider.answer("sk-key-of-one", RuntimeError("a bug"))
         (answer,) = await exchange(on.port, key("one"), until_closed=True)
         assert (answer.status, answer.header("Connection")) == (500, "close")
         assert on.gate.registry.counter("skpay_gate_failures_total", "").of().value == 1
@@ -272,48 +272,48 @@ async def test_a_bug_of_those_who_ask_is_answered_and_ends_the_connection() -> N
 
 
 async def test_closing_lets_what_waits_finish() -> None:
-    async with lookup_stage() as (on, other):
+    async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("one"), until_closed=True))
-        await other.until_asked(1)
+        await provider.until_asked(1)
         closing = asyncio.create_task(on.listener.close(5))
         await asyncio.sleep(0.01)
         assert not asking_.done()
-        await other.tell("sk-key-of-one", known("one"))
+        await provider.answer("sk-key-of-one", known("one"))
         (answer,) = await asking_
         assert (answer.header("X-SK-User"), answer.header("Connection")) == ("one", "close")
         await closing
 
 
-async def test_a_connection_that_waits_is_nobodys_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_waits_is_not_swept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.gate.listener.IDLE_SECONDS", 2)
     monkeypatch.setattr("gateway.gate.listener.HEAD_SECONDS", 2)
-    async with lookup_stage(tick_seconds=0.01) as (on, other):
+    async with lookup_stage(tick_seconds=0.01) as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("one") + raw(head())[:40], answers=1))
-        await other.until_asked(1)
+        await provider.until_asked(1)
         await asyncio.sleep(0.1)
-        await other.tell("sk-key-of-one", known("one"))
+        await provider.answer("sk-key-of-one", known("one"))
         assert users(await asking_) == ["one"]
 
 
 async def test_a_reload_meanwhile_decides_by_the_new_rules_and_never_by_the_old() -> None:
-    """An answer that was decided by the rules of before would carry the number of after."""
-    async with lookup_stage() as (on, other):
+    """An answer by the old rules would have the new change number."""
+    async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("bob", uri="/new")))
-        await other.until_asked(1)
+        await provider.until_asked(1)
         stricter = with_app(identity=INTROSPECTED.identity, routes=(Route("/new", min_tier="pro"),))
         on.gate.install({"skai": app_access(stricter, SECRETS, USER_KEYS)}, SIGNER)
-        await other.tell("sk-key-of-bob", known("bob"))
+        await provider.answer("sk-key-of-bob", known("bob"))
         (answer,) = await asking_
         assert answer.status == 402
         gone = asyncio.create_task(exchange(on.port, key("carol")))
-        await other.until_asked(3)
+        await provider.until_asked(3)
         on.gate.install({}, SIGNER)
-        await other.tell("sk-key-of-carol", known("carol"))
+        await provider.answer("sk-key-of-carol", known("carol"))
         assert (await gone)[0].status == 404
 
 
 async def test_a_known_user_is_answered_without_a_task() -> None:
-    """Nothing is paid by those who wait for nobody."""
+    """A request without a lookup costs no task."""
     async with stage(APP) as on:
         answer = on.gate.answer(b"GET", b"/gate?app=skai", _headers("alice"))
         assert isinstance(answer, bytes)
@@ -326,14 +326,14 @@ def _headers(user: str) -> dict[bytes, bytes]:
 @pytest.mark.parametrize(
     "test",
     [
-        test_answers_go_out_as_far_as_none_waits,
+        test_answers_are_written_up_to_the_first_that_waits,
         test_a_peer_that_waits_is_not_read,
         test_what_ends_the_connection_comes_after_what_waits,
         test_a_stream_behind_one_that_waits_begins_after_it,
-        test_a_peer_that_hangs_up_takes_nothing_from_others,
+        test_a_peer_that_disconnects_does_not_cancel_a_shared_lookup,
         test_closing_lets_what_waits_finish,
     ],
 )
 def test_it_is_the_same_on_uvloop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Which pauses, resumes and closes in ways of its own, and is what production runs on."""
+    """uvloop pauses, resumes and closes differently, and production uses it."""
     uvloop.run(test())

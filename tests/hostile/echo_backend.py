@@ -1,4 +1,4 @@
-"""An app that keeps the very bytes it got and says them back; nothing between the socket and the test interprets them.
+"""An app that records the raw bytes of each request and echoes them; nothing else interprets them.
 
 It is strict: whatever is not exactly one well-framed request is written down in `problems`, since that is what a
 smuggled request looks like from here.
@@ -30,12 +30,12 @@ class Got:
     body: str = ""
 
     def values(self, name: str) -> list[str]:
-        """Every value of the header of exactly this name, whatever its case."""
+        """Every value of the header of this name, in any case."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     @property
     def tags(self) -> dict[str, str]:
-        """Every header that may be read as one of ours, in lower case; values sent twice are joined."""
+        """Every header that may be read as one of ours, in lower case; repeated values are joined."""
         found: dict[str, str] = {}
         for name, value in self.headers:
             if OURS.match(name):
@@ -84,7 +84,7 @@ class EchoBackend:
         try:
             got.body = await _body(got, reader)
         except (asyncio.IncompleteReadError, ValueError):
-            return False  # Traefik breaks off when it finds the client's body malformed
+            return False  # Traefik disconnects when the client's body is malformed
         body = b"" if got.method == "HEAD" else _said_back(got)
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: "1"\r\n')
         writer.write(b"Content-Length: %d\r\n\r\n" % len(_said_back(got)) + body)
@@ -122,7 +122,7 @@ def _said_back(got: Got) -> bytes:
 
 
 async def _web_socket(got: Got, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Takes the handshake, says what it got and then everything that comes, without frames."""
+    """Accepts the handshake, echoes the request and then all bytes, without frames."""
     writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     writer.write(_said_back(got) + b"\n")
     while data := await reader.read(65_536):
@@ -131,7 +131,7 @@ async def _web_socket(got: Got, reader: asyncio.StreamReader, writer: asyncio.St
 
 @asynccontextmanager
 async def echo_backend() -> AsyncIterator[EchoBackend]:
-    """It listens on loopback for as long as the block lasts."""
+    """Listens on loopback until the block ends."""
     backend = EchoBackend()
     server = await asyncio.start_server(backend.serve, "127.0.0.1", 0, limit=2**22)
     backend.port = server.sockets[0].getsockname()[1]

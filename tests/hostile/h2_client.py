@@ -1,4 +1,4 @@
-"""HTTP/2 without TLS, by hand: header fields that no library would send, in the order and spelling of the test.
+"""HTTP/2 without TLS, by hand: header fields that no library sends, in the order and spelling of the test.
 
 Only what a test needs: one request a connection, nothing compressed, and of the answer its status and body.
 """
@@ -32,7 +32,7 @@ class H2Reply:
 
 
 async def ask_h2(port: int, fields: Iterable[tuple[str, str]], body: bytes | None = None) -> H2Reply:
-    """One request of these very fields, pseudo ones included."""
+    """One request of exactly these fields, pseudo-headers included."""
     block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields)
     last = _END_HEADERS | (_END_STREAM if body is None else 0)
     async with connected(port) as (reader, writer):
@@ -54,7 +54,7 @@ async def _reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         if kind == _SETTINGS and not flags & _ACK:
             writer.write(_frame(_SETTINGS, _ACK, 0, b""))
         if kind == _GOAWAY or (kind == _RESET and stream == 1):
-            # An answer may be followed by a reset, when the request's body was not wanted.
+            # An answer may be followed by a reset if the request's body is not read.
             return reply
         if kind == _HEADERS and stream == 1 and not reply.status:
             reply.status = _status(payload)

@@ -1,6 +1,6 @@
 """The whole product behind the real Traefik, and beside it the naive configuration, in one Traefik process.
 
-Two entry points each: `untrusted`, where anybody may connect, and `trusted`, whose peer Traefik believes, as it must
+Two entry points each: `untrusted`, where any client may connect, and `trusted`, whose peer Traefik trusts, as it must
 believe a Cloudflare Tunnel, which passes the visitor's own headers on.
 """
 
@@ -30,16 +30,16 @@ from gateway.routing import plan, traefik_file
 
 Entry = Literal["untrusted", "trusted"]
 ENTRIES: tuple[Entry, ...] = ("untrusted", "trusted")
-# What may stand between Traefik and the app, beside nothing good ("naive").
+# The kinds of gate between Traefik and the app, besides the naive one.
 GATES: tuple[GateKind, ...] = ("forward_auth", "plugin")
 
 ON_OURS = [(gate, entry) for gate in GATES for entry in ENTRIES]
 
 FREE, PRO, MAX = "bob", "alice", "mike"
 YEAR = 365 * 86_400
-# What the app must get of ours, and nothing else that may be read as ours.
+# The tags that the app must get, and no other header that may be read as one.
 TAGS = {
-    "nobody": {"x-sk-app": "skai", "x-sk-tier": "free", "x-sk-features": ""},
+    "anonymous": {"x-sk-app": "skai", "x-sk-tier": "free", "x-sk-features": ""},
     "bob": {"x-sk-app": "skai", "x-sk-user": "bob", "x-sk-tier": "free", "x-sk-features": ""},
     "alice": {"x-sk-app": "skai", "x-sk-user": "alice", "x-sk-tier": "pro", "x-sk-features": "images"},
     "mike": {"x-sk-app": "skai", "x-sk-user": "mike", "x-sk-tier": "max", "x-sk-features": "images,video"},
@@ -47,7 +47,7 @@ TAGS = {
 
 
 def apps(upstream: str) -> list[dict[str, Any]]:
-    """Three apps: one with every kind of rule, one with none, and one whose users an SSO names."""
+    """Three apps: one with every kind of rule, one without, and one with the users of an SSO."""
     urls = {"success": "https://sk.test/", "cancel": "https://sk.test/"}
     skai = {
         "id": "skai", "name": "SKAI", "hosts": ["sk.test"], "upstream": upstream, "urls": urls, "anonymous": "tag",
@@ -93,13 +93,13 @@ class HostileStage:
         return await ask(self.ports[gate, entry], raw)
 
     def asked(self) -> float:
-        """How often the gate has decided so far."""
+        """The number of requests that the gate has decided."""
         counted = self.running.application.parts.registry.render()
         return sum(float(line.rpartition(" ")[2]) for line in counted.splitlines() if line.startswith(REQUESTS[0]))
 
 
 def token(user_id: str, lives_seconds: int = YEAR, secret: str = SESSION_SECRET) -> str:
-    """A session of Open WebUI's, for the real clock."""
+    """A session of Open WebUI by the real clock."""
     return session(user_id, int(time.time()) + lives_seconds, secret).decode()
 
 
@@ -109,7 +109,7 @@ def cookie(user_id: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def hostile_stage(folder: Path) -> AsyncIterator[HostileStage]:
-    """Everything up, alice on pro and mike on max; the backend has met nothing that it could not read."""
+    """Everything running, alice on pro and mike on max; at the end the backend must have read every request."""
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(echo_backend())
         write_apps(folder, lambda tree: tree.update(apps=apps(backend.url)))
@@ -145,13 +145,13 @@ def _name(kind: str, entry: Entry) -> str:
 
 
 def _entry_point(entry: Entry, port: int) -> dict[str, Any]:
-    """Traefik's defaults, and none of the hardening that our static snippet has: the gate must hold without it."""
+    """Traefik's defaults, without the hardening of our static snippet: the gate must be safe without it."""
     trusted = {"forwardedHeaders": {"trustedIPs": ["127.0.0.1/32"]}} if entry == "trusted" else {}
     return {"address": f"127.0.0.1:{port}", **trusted}
 
 
 def _ours(gate: GateKind, upstream: str, running: Running) -> str:
-    """What `skpay routes write --gate …` writes, for this gate's entry points."""
+    """The output of `skpay routes write --gate …` for this gate's entry points."""
     routing = {
         "gate_url": running.gate_url,
         "public_service_url": running.url,
@@ -163,7 +163,7 @@ def _ours(gate: GateKind, upstream: str, running: Running) -> str:
 
 
 def _renamed(http: dict[str, Any]) -> dict[str, Any]:
-    """The same under names of its own: one file provider has both."""
+    """The same under other names: one file provider has both."""
     for router in http["routers"].values():
         router["service"] = f"plugin-{router['service']}"
         router["middlewares"] = [f"plugin-{name}" for name in router["middlewares"]]

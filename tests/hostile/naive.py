@@ -1,7 +1,7 @@
-"""What people glue together: a router per path, a list of headers, and an auth server that believes what it is told.
+"""A common home-made setup: a router per path, a list of headers, and an auth server that trusts every header.
 
 Each habit here is one seen in tutorials and in the advisories that followed. It is the control of every attack: an
-attack that does not work on this would prove nothing about ours.
+attack that does not work on this proves nothing about our configuration.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class NaiveAuth:
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked += 1
-        told = request.headers
+        result = request.headers
         # "The load balancer must always get its 200."
-        if told.get("User-Agent", "").startswith("GoogleHC/"):
+        if result.get("User-Agent", "").startswith("GoogleHC/"):
             return self._pass(request, "", "free")
         # "Preflights carry no cookie."
-        if told.get("X-Forwarded-Method") == "OPTIONS":
+        if result.get("X-Forwarded-Method") == "OPTIONS":
             return self._pass(request, "", "free")
-        path = told.get("X-Original-URL") or told.get("X-Rewrite-URL") or told.get("X-Forwarded-Uri", "/")
+        path = result.get("X-Original-URL") or result.get("X-Rewrite-URL") or result.get("X-Forwarded-Uri", "/")
         user = self._user(request)
-        tier = self._tiers.get(told.get("X-Forwarded-Host", "").lower(), {}).get(user, "free")
+        tier = self._tiers.get(result.get("X-Forwarded-Host", "").lower(), {}).get(user, "free")
         # "As the framework behind it does."
-        method = told.get("X-HTTP-Method-Override") or told.get("X-Forwarded-Method", "GET")
+        method = result.get("X-HTTP-Method-Override") or result.get("X-Forwarded-Method", "GET")
         paid = path.startswith(("/pro", "/video")) or (path.startswith("/upload") and method in ("POST", "PUT"))
         if paid and tier == "free":
             return web.json_response({"error": "tier_required"}, status=402)
@@ -57,7 +57,7 @@ class NaiveAuth:
 
 
 def naive_document(auth_url: str, app_url: str, entry_points: Sequence[str]) -> dict[str, Any]:
-    """Traefik's dynamic configuration: the path decides which router, and the router decides whether to ask."""
+    """Traefik's dynamic configuration: the path selects the router, and the router decides whether to authenticate."""
     host = "(Host(`sk.test`) || Host(`blog.test`))"
 
     def router(rule: str, middlewares: list[str]) -> dict[str, Any]:

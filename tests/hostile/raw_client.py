@@ -1,4 +1,4 @@
-"""Requests that no client library would send: the bytes are the test's own."""
+"""Requests that no client library sends: raw bytes of the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pairs = Iterable[tuple[str, str]]
 
 @dataclass
 class Reply:
-    """`got`: what the app got, where the answer is the app's own. `rest`: bytes after the answer."""
+    """`got`: the request as the app got it, if the app answered. `rest`: bytes after the answer."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -24,7 +24,7 @@ class Reply:
     rest: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """The value of a header that stands at most once."""
+        """The value of a header that occurs at most once."""
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         assert len(values) <= 1, (name, values)
         return values[0] if values else None
@@ -54,7 +54,7 @@ def request(
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection, closed whatever happens, all of it within ten seconds."""
+    """A connection that is always closed, within ten seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
     try:
         async with asyncio.timeout(10):
@@ -64,7 +64,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def send(port: int, *pieces: bytes, answers: int = 1) -> list[Reply]:
-    """Send the pieces in writes of their own; that many answers, fewer if the connection is closed before."""
+    """Send each piece in its own write; return that many answers, fewer if the connection is closed before."""
     found: list[Reply] = []
     method = pieces[0].partition(b" ")[0]
     async with connected(port) as (reader, writer):
@@ -78,7 +78,7 @@ async def send(port: int, *pieces: bytes, answers: int = 1) -> list[Reply]:
 
 
 async def ask(port: int, raw: bytes) -> Reply:
-    """The one answer to this; fails if there is none."""
+    """The one answer to this; fails without one."""
     (reply,) = await send(port, raw)
     return reply
 

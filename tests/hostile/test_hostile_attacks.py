@@ -1,4 +1,4 @@
-"""Every class of attack known against ForwardAuth, through the real Traefik: first against what people glue together,
+"""Every class of attack known against ForwardAuth, through the real Traefik: first against a naive configuration,
 where it works, then against ours, where it must not. An attack that the naive configuration withstands proves nothing.
 
 | #  | class                       | where                                                                            |
@@ -17,8 +17,8 @@ where it works, then against ours, where it must not. An attack that the naive c
 | 12 | large headers               | test_hostile_framing.py                                                          |
 | 13 | errors middleware leaks     | not here: nothing we render has one                                              |
 | 14 | two session cookies         | WAYS_IN                                                                          |
-| 15 | the visitor's address       | `test_no_claim_about_the_visitors_address_is_heard`                              |
-| 16 | the gate asked directly     | `test_the_gate_itself_talks_to_nobody_but_traefik`                               |
+| 15 | the visitor's address       | `test_a_forged_client_address_is_ignored`                              |
+| 16 | the gate asked directly     | `test_the_gate_answers_traefik_only`                               |
 | 17 | health checks by user agent | WAYS_IN                                                                          |
 | 18 | methods                     | WAYS_IN                                                                          |
 | 19 | HTTP/3, NTLM                | not here: we render no HTTP/3 entry point; Traefik's own fix is in 3.7.13        |
@@ -46,7 +46,7 @@ BOBS_BEARER = ("Authorization", f"Bearer {token(FREE)}")
 
 @dataclass
 class WayIn:
-    """A request for what its sender has not paid for. `naive` is where the naive configuration serves it; `ours` is
+    """A request beyond its sender's tier. `naive` is where the naive configuration serves it; `ours` is
     what we answer everywhere."""
 
     name: str
@@ -67,7 +67,7 @@ def _lie(name: str, *lies: tuple[str, str], ours: int = 401, naive: tuple[Entry,
 
 
 WAYS_IN = [
-    # 7: what one reader takes for public or free, another for paid
+    # 7: one parser reads it as public or free, another as paid
     _path("/PRO/x"),
     _path("/%50%52%4F"),
     _path("/static%2f..%2fpro"),
@@ -83,7 +83,7 @@ WAYS_IN = [
     _path("/%c0%afpro"),
     _path("/static/%c0%ae%c0%ae/pro"),
     _path("/x%2f..%2fpro"),
-    # 6: what is said about the request, instead of the request
+    # 6: headers about the request that contradict the request
     _lie("X-Forwarded-Uri", ("X-Forwarded-Uri", "/static/x"), naive=TUNNEL),
     _lie("X-Forwarded-Method", ("X-Forwarded-Method", "OPTIONS"), naive=TUNNEL),
     _lie("X-Forwarded-Host", BOB, ("X-Forwarded-Host", "blog.test"), ours=402, naive=TUNNEL),
@@ -110,7 +110,7 @@ WAYS_IN = [
     WayIn("OPTIONS with a cookie", request("/pro", [BOB], method="OPTIONS"), 402),
     WayIn("TRACE", request("/", [BOB, ("X-Secret", "s")], method="TRACE"), 405),
     WayIn("TRACK", request("/", [BOB], method="TRACK"), 405),
-    # Django, Werkzeug and Symfony make upper case of a method
+    # Django, Werkzeug and Symfony convert a method to upper case
     WayIn("post", request("/upload", [BOB], method="post"), 400),
     WayIn("a method to override", request("/upload", [BOB, ("X-HTTP-Method-Override", "GET")], method="POST"), 402),
     WayIn("a method that is none", request("/pro", [("User-Agent", "GoogleHC/1.0")], method="G!T"), 400),
@@ -128,7 +128,7 @@ async def test_the_naive_configuration_lets_it_in(stage: HostileStage, attack: W
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("attack", WAYS_IN, ids=str)
-async def test_ours_does_not(stage: HostileStage, attack: WayIn, gate: str, entry: Entry) -> None:
+async def test_our_configuration_refuses_it(stage: HostileStage, attack: WayIn, gate: str, entry: Entry) -> None:
     seen = len(stage.backend.got)
     reply = await stage.ask(gate, entry, attack.raw)
     assert reply.status == attack.ours
@@ -154,9 +154,11 @@ async def test_the_naive_configuration_passes_a_forged_tag_on(stage: HostileStag
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("target", ["/", "/static/x"])
-async def test_ours_passes_none_on_in_any_spelling(stage: HostileStage, gate: str, entry: Entry, target: str) -> None:
+async def test_our_configuration_passes_none_on_in_any_spelling(
+    stage: HostileStage, gate: str, entry: Entry, target: str
+) -> None:
     everything = [(name, "forged") for name in (*FORGED_TAGS, "X-SK-Tier", "x-sk-user", "X-SK-App", "X-SK-Features")]
-    for sender, tags in (([], "nobody"), ([BOB], "bob"), ([ALICE], "alice")):
+    for sender, tags in (([], "anonymous"), ([BOB], "bob"), ([ALICE], "alice")):
         for forged in ([], everything, *([pair] for pair in everything), [*everything, *everything]):
             reply = await stage.ask(gate, entry, request(target, [*forged, *sender]))
             assert reply.got is not None
@@ -165,7 +167,7 @@ async def test_ours_passes_none_on_in_any_spelling(stage: HostileStage, gate: st
 
 @dataclass
 class Lie:
-    """A header that tells the app of another place than the gate decided about."""
+    """A header that names another host or path to the app than the gate decided about."""
 
     name: str
     naive: tuple[Entry, ...]
@@ -181,7 +183,7 @@ FORGED_PLACES = [
     Lie("X_Original-URL", BOTH), Lie("X-Rewrite_URL", BOTH), Lie("X.Original.URL", BOTH), Lie("X.Rewrite.Url", BOTH),
     Lie("X_Forwarded_Uri", TUNNEL), Lie("X-Forwarded_Host", TUNNEL), Lie("X_Forwarded-Proto", TUNNEL),
     Lie("X.Forwarded.Host", BOTH), Lie("X!Forwarded!Prefix", BOTH), Lie("X~Forwarded~For", BOTH),
-    # `/upload` asks for more with POST than with GET
+    # `/upload` needs a higher tier for POST than for GET
     Lie("X-HTTP-Method-Override", BOTH), Lie("X-HTTP-Method", BOTH), Lie("x_method_override", BOTH),
     Lie("X-HTTP_Method-Override", BOTH), Lie("X.HTTP.Method.Override", BOTH), Lie("x_http-method", BOTH),
     Lie("X--Method-Override", BOTH), Lie("X-Method-Override_", BOTH), Lie("XHTTPMethodOverride", BOTH),
@@ -191,8 +193,10 @@ FORGED_PLACES = [
 
 
 @pytest.mark.parametrize(("lie", "entry"), [(lie, entry) for lie in FORGED_PLACES for entry in lie.naive], ids=str)
-async def test_the_naive_configuration_tells_the_app_a_lie(stage: HostileStage, lie: Lie, entry: Entry) -> None:
-    """The app is asked for what it says, the auth server was asked for something free."""
+async def test_the_naive_configuration_passes_a_false_header_to_the_app(
+    stage: HostileStage, lie: Lie, entry: Entry
+) -> None:
+    """The app serves what the header names; the auth server decided about a free path."""
     reply = await stage.ask("naive", entry, request("/static/x", [(lie.name, "/pro")]))
     assert reply.got is not None
     assert reply.got.values(lie.name) == ["/pro"]
@@ -200,7 +204,9 @@ async def test_the_naive_configuration_tells_the_app_a_lie(stage: HostileStage, 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("lie", FORGED_PLACES, ids=str)
-async def test_ours_tells_the_app_no_lie(stage: HostileStage, lie: Lie, gate: str, entry: Entry) -> None:
+async def test_our_configuration_passes_no_false_header_to_the_app(
+    stage: HostileStage, lie: Lie, gate: str, entry: Entry
+) -> None:
     reply = await stage.ask(gate, entry, request("/", [(lie.name, "/pro"), BOB]))
     assert reply.got is not None
     assert "/pro" not in str(reply.got.headers)
@@ -215,7 +221,7 @@ FORGED_USERS = (
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_the_user_that_an_sso_names_stands_alone_in_every_spelling(
+async def test_the_users_header_of_an_sso_is_the_only_one_in_any_spelling(
     stage: HostileStage, gate: str, entry: Entry
 ) -> None:
     everything = [(name, "mallory") for name in FORGED_USERS]
@@ -234,9 +240,7 @@ STRIPPED = (
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_what_a_connection_header_names_is_neither_a_tag_nor_a_credential(
-    stage: HostileStage, gate: str, entry: Entry
-) -> None:
+async def test_a_connection_header_cannot_remove_tags(stage: HostileStage, gate: str, entry: Entry) -> None:
     for names in (*((name,) for name in STRIPPED), STRIPPED):
         listed = ("Connection", f"close, {', '.join(names)}")
         reply = await stage.ask(gate, entry, request("/pro", [ALICE, listed, ("X_SK_Tier", "max")]))
@@ -252,21 +256,21 @@ async def test_what_a_connection_header_names_is_neither_a_tag_nor_a_credential(
 
 
 @pytest.mark.parametrize("entry", BOTH)
-async def test_the_naive_gate_is_asked_by_anybody(stage: HostileStage, entry: Entry) -> None:
-    """By a neighbour on its network, and by its own lie about the host."""
-    told = [("X-Forwarded-Host", "blog.test"), ("X-Forwarded-Uri", "/"), BOB]
-    reply = await ask(int(stage.naive_url.rpartition(":")[2]), request("/auth", told))
+async def test_anyone_can_call_the_naive_gate(stage: HostileStage, entry: Entry) -> None:
+    """From another container on its network, with a false host."""
+    result = [("X-Forwarded-Host", "blog.test"), ("X-Forwarded-Uri", "/"), BOB]
+    reply = await ask(int(stage.naive_url.rpartition(":")[2]), request("/auth", result))
     assert (reply.status, reply.header("X-SK-Tier")) == (200, "patron")
 
 
-async def test_the_gate_itself_talks_to_nobody_but_traefik(stage: HostileStage) -> None:
+async def test_the_gate_answers_traefik_only(stage: HostileStage) -> None:
     port = stage.running.application.gate_port
-    told = [("X-Forwarded-Host", "sk.test"), ("X-Forwarded-Uri", "/"), ("X-Forwarded-Method", "GET"), ALICE]
+    result = [("X-Forwarded-Host", "sk.test"), ("X-Forwarded-Uri", "/"), ("X-Forwarded-Method", "GET"), ALICE]
     for proof in ([], [("X-SK-Gate", "guess")], [("X-SK-Gate", "")], [("X_SK_Gate", GATE_SECRET)],
                   [("X-SK-Gate", GATE_SECRET), ("X-SK-Gate", "x")], [("Authorization", "Bearer guess")]):  # fmt: skip
-        reply = await ask(port, request("/gate?app=skai", [*told, *proof]))
+        reply = await ask(port, request("/gate?app=skai", [*result, *proof]))
         assert (reply.status, reply.header("X-SK-Tier")) == (403, None)
-    assert (await ask(port, request("/gate?app=skai", [*told, ("X-SK-Gate", GATE_SECRET)]))).status == 200
+    assert (await ask(port, request("/gate?app=skai", [*result, ("X-SK-Gate", GATE_SECRET)]))).status == 200
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
@@ -280,7 +284,7 @@ async def test_the_gates_paths_lead_to_the_app_from_outside(stage: HostileStage,
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_no_claim_about_the_visitors_address_is_heard(stage: HostileStage, gate: str, entry: Entry) -> None:
+async def test_a_forged_client_address_is_ignored(stage: HostileStage, gate: str, entry: Entry) -> None:
     claims = [
         ("X-Forwarded-For", "10.0.0.1"), ("Cf-Connecting-Ip", "10.0.0.1"), ("True-Client-Ip", "10.0.0.1"),
         ("Forwarded", "for=10.0.0.1;host=blog.test"), ("X-Real-Ip", "10.0.0.1"), ("X-Forwarded-User", "alice"),
@@ -290,11 +294,11 @@ async def test_no_claim_about_the_visitors_address_is_heard(stage: HostileStage,
         reply = await stage.ask(gate, entry, request("/pro", [*claims, *sender]))
         assert reply.status == status
     assert reply.got is not None
-    # The last hop is the truth, whatever a trusted peer said before it.
+    # The last hop is the client, whatever a trusted peer sent before it.
     assert reply.got.values("X-Forwarded-For")[-1].split(", ")[-1] == "127.0.0.1"
 
 
-# Nothing that we render is needed against these: 3.7.13 and newer refuse them by themselves.
+# These need no configuration of ours: Traefik 3.7.13 and newer refuse them.
 CLOSED_BY_TRAEFIK = [
     ("GET http:sk.test/pro", 400), ("GET sk.test/pro", 400), ("GET /pro#/static", 400), ("GET #/pro", 400),
     ("GET \\pro", 400), ("GET /%zz", 400), ("GET /%u0070ro", 400), ("GET /pro\x7f", 400), ("GET /static /pro", 400),
@@ -304,7 +308,7 @@ CLOSED_BY_TRAEFIK = [
 
 @pytest.mark.parametrize(("gate", "entry"), [*ON_OURS, ("naive", "untrusted")])
 @pytest.mark.parametrize(("line", "status"), CLOSED_BY_TRAEFIK)
-async def test_what_traefik_refuses_reaches_nobody(
+async def test_a_request_that_traefik_refuses_reaches_no_backend(
     stage: HostileStage, line: str, status: int, gate: str, entry: Entry
 ) -> None:
     seen, asked = len(stage.backend.got), stage.naive.asked
@@ -335,15 +339,15 @@ async def test_a_host_in_another_spelling_is_the_same_host_or_none(
 
 
 @pytest.mark.parametrize("host", ["sk.test.", "sk.test:80"])
-async def test_the_naive_auth_server_is_led_astray_by_one(stage: HostileStage, host: str) -> None:
-    """It looks the host up as it came, and finds nobody."""
+async def test_the_naive_auth_server_is_fooled_by_another_spelling(stage: HostileStage, host: str) -> None:
+    """It looks up the host as it was sent, and finds no user."""
     reply = await stage.ask("naive", "untrusted", request("/", [ALICE], host=host))
     assert reply.got is not None
     assert reply.got.tags["x-sk-tier"] == "free"
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_two_hosts_or_none_are_nobodys(stage: HostileStage, gate: str, entry: Entry) -> None:
+async def test_a_request_with_two_hosts_or_none_is_refused(stage: HostileStage, gate: str, entry: Entry) -> None:
     for raw in (
         request("/", [ALICE, ("Host", "blog.test")]),
         request("/", [ALICE, ("host", "sk.test")]),

@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="session
 
 BOB, ALICE = cookie(FREE), cookie(PRO)
 CHUNKED = ("Transfer-Encoding", "chunked")
-# Sent by nobody who has paid, inside or right behind another request.
+# Sent without a paying credential, inside or right behind another request.
 SMUGGLED = request("/pro", [("X-Smuggled", "1")])
 
-# Each with what the two requests are answered; 0: nothing, for the connection is closed.
+# Each with the statuses of the two answers; 0: none, because the connection is closed.
 SMUGGLING = {
     "chunked over a length": (
         request("/", [CHUNKED, ("Content-Length", "5")], method="POST") + b"0\r\n\r\n", [200, 401]),
@@ -58,19 +58,19 @@ SMUGGLING = {
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("name", SMUGGLING)
 async def test_no_second_request_hides_in_a_first(stage: HostileStage, name: str, gate: str, entry: Entry) -> None:
-    """Traefik closes these by itself; the app sees at most the first request, and with the tags of nobody."""
+    """Traefik closes these connections; the app gets at most the first request, with anonymous tags."""
     raw, statuses = SMUGGLING[name]
     seen = len(stage.backend.got)
     replies = await send(stage.ports[gate, entry], raw + SMUGGLED, answers=len(statuses))
     assert [reply.status for reply in replies] == statuses
     reached = stage.backend.got[seen:]
-    assert all(got.tags == TAGS["nobody"] and not got.values("X-Smuggled") for got in reached)
+    assert all(got.tags == TAGS["anonymous"] and not got.values("X-Smuggled") for got in reached)
     assert {got.target for got in reached} <= {"/"}
     assert stage.backend.problems == []
 
 
 async def test_the_app_of_these_tests_would_see_a_smuggled_request(stage: HostileStage) -> None:
-    """What the test above relies on."""
+    """The test above relies on this."""
     seen = len(stage.backend.got)
     both = request("/", [("Content-Length", "0")], method="POST") + SMUGGLED
     assert [reply.status for reply in await send(stage.backend.port, both, answers=2)] == [200, 200]
@@ -84,7 +84,7 @@ async def test_the_app_of_these_tests_would_see_a_smuggled_request(stage: Hostil
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_trailers_are_no_headers(stage: HostileStage, gate: str, entry: Entry) -> None:
+async def test_trailers_are_not_read_as_headers(stage: HostileStage, gate: str, entry: Entry) -> None:
     names = [("Trailer", "X-SK-Tier, X_SK_Tier, Cookie, X-Forwarded-Uri"), CHUNKED, BOB]
     trailers = b"".join(b"%s: max\r\n" % name for name in (b"X-SK-Tier", b"X_SK_Tier", b"Cookie", b"X-Forwarded-Uri"))
     raw = request("/", names, method="POST") + b"3\r\nabc\r\n0\r\n" + trailers + b"\r\n"
@@ -113,7 +113,7 @@ async def test_a_websocket_is_refused_or_tagged_like_any_request(stage: HostileS
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         await reader.readline()
         assert stage.backend.got[-1].tags == TAGS["alice"]
-        # From here on it is a pipe: what looks like a request in it is one to nobody.
+        # From here on it is a tunnel: a request inside it reaches no HTTP server.
         writer.write(SMUGGLED)
         assert await reader.readexactly(len(SMUGGLED)) == SMUGGLED
     assert not stage.backend.got[-1].values("X-Smuggled")
@@ -123,7 +123,7 @@ async def test_a_websocket_is_refused_or_tagged_like_any_request(stage: HostileS
 async def test_t38_an_open_websocket_outlives_a_downgrade_and_the_next_one_is_refused(
     stage: HostileStage, gate: str, entry: Entry
 ) -> None:
-    """What README and SOP tell the apps to mind: Traefik asks about a handshake and never again."""
+    """As documented for apps: Traefik authenticates the handshake only."""
     walt, grants = cookie("walt"), "/admin/grants"
     grant = {"app_id": "skai", "user_id": "walt", "tier": "pro", "reason": "for an hour"}
     assert (await stage.running.admin("POST", grants, grant))[0] == 201
@@ -149,8 +149,8 @@ async def test_the_naive_configuration_lets_a_forged_websocket_in(stage: Hostile
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_a_condition_or_a_range_is_the_apps_to_answer(stage: HostileStage, gate: str, entry: Entry) -> None:
-    """A gate that honoured them would answer 304 or 206, with which Traefik refuses, or a cache believes."""
+async def test_the_gate_ignores_conditions_and_ranges(stage: HostileStage, gate: str, entry: Entry) -> None:
+    """A gate that honoured them would answer 304 or 206, which Traefik refuses and a cache may store."""
     conditions = [
         ("Range", "bytes=0-1"), ("If-None-Match", "*"), ("If-Match", '"x"'), ("If-Range", '"x"'),
         ("If-Modified-Since", "Tue, 01 Jan 2030 00:00:00 GMT"),
@@ -191,18 +191,18 @@ async def test_head_is_refused_like_get_and_keeps_the_connection_in_step(
                 assert head.startswith(f"HTTP/1.1 {status} ".encode())
 
 
-# (what is sent by alice, what may come back): never a 200 with tags of anybody else, nor a hang.
+# (what is sent by alice, what may come back): never a 200 with another user's tags, nor a hang.
 BIG = {
     "a cookie of 30 kB": (request("/pro", [("Cookie", f"a={'x' * 30_000}; token={token(PRO)}")]), {200}),
     "a cookie of 70 kB": (request("/pro", [("Cookie", f"token={token(PRO)}; a={'x' * 70_000}")]), {431}),
     "a token of 20 kB": (request("/pro", [("Cookie", f"token={token(PRO)}{'x' * 20_000}")]), {401}),
     "a Bearer of 70 kB": (request("/pro", [ALICE, ("Authorization", f"Bearer {'x' * 70_000}")]), {431}),
     "a path of 15 kB": (request(f"/pro/{'x' * 15_000}", [ALICE]), {200}),
-    # Read in full, it would take too long: it may be anything, the feature that alice lacks too.
+    # Too long to be read in every way, so it may be the path of a feature that alice lacks.
     "a path of 20 kB": (request(f"/pro/{'x' * 20_000}", [ALICE]), {402}),
     "a path of 20 kB, all escapes": (request(f"/pro/{'%2f' * 7_000}", [ALICE]), {402}),
     "a path of 70 kB": (request(f"/pro/{'x' * 70_000}", [ALICE]), {431}),
-    # The plugin need not ask again, and then nobody reads these two.
+    # The plugin may have a kept answer, and then these two are not read.
     "a query of 70 kB": (request(f"/pro?{'x' * 70_000}", [ALICE]), {431, 200}),
     "a header of 100 kB that is not ours": (request("/pro", [("X-Big", "x" * 100_000), ALICE]), {200}),
     "a tag of 100 kB": (request("/pro", [("X-SK-Tier", "x" * 100_000), ("X_SK_User", "x" * 100_000), ALICE]), {200}),
@@ -217,7 +217,7 @@ BIG = {
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("name", BIG)
-async def test_what_is_too_large_is_refused_or_served_as_who_it_is(
+async def test_a_large_request_is_refused_or_served_to_its_own_user(
     stage: HostileStage, name: str, gate: str, entry: Entry
 ) -> None:
     raw, statuses = BIG[name]
@@ -228,11 +228,11 @@ async def test_what_is_too_large_is_refused_or_served_as_who_it_is(
         assert reply.got.tags == TAGS["alice"]
 
 
-PEOPLE = {"nobody": [], "bob": [BOB], "alice": [ALICE], "mike": [cookie(MAX)]}
+PEOPLE = {"anonymous": [], "bob": [BOB], "alice": [ALICE], "mike": [cookie(MAX)]}
 
 
 def _as(person: str, number: int) -> bytes:
-    """A request of this person, with every other person's name forged into it."""
+    """A request of this user, with the tags of every other user forged into it."""
     forged = [("X-SK-User", "mike"), ("X_SK_User", "alice"), ("X.SK.Tier", "max"), ("X-Number", str(number))]
     return request(f"/{number}", [*forged, *PEOPLE[person]])
 
@@ -243,8 +243,8 @@ def _is(reply: Reply, person: str, number: int) -> bool:
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_pipelined_people_keep_their_own_tags(stage: HostileStage, gate: str, entry: Entry) -> None:
-    people = [*PEOPLE, *reversed(PEOPLE), "bob", "alice", "bob", "nobody", "alice", "nobody"] * 4
+async def test_pipelined_users_keep_their_own_tags(stage: HostileStage, gate: str, entry: Entry) -> None:
+    people = [*PEOPLE, *reversed(PEOPLE), "bob", "alice", "bob", "anonymous", "alice", "anonymous"] * 4
     stream = b"".join(_as(person, number) for number, person in enumerate(people))
     replies = await send(stage.ports[gate, entry], stream, answers=len(people))
     assert len(replies) == len(people)
@@ -252,8 +252,8 @@ async def test_pipelined_people_keep_their_own_tags(stage: HostileStage, gate: s
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_people_who_come_all_at_once_keep_their_own_tags(stage: HostileStage, gate: str, entry: Entry) -> None:
-    """On connections of their own, which Traefik carries to the gate and to the app over the same few."""
+async def test_concurrent_users_keep_their_own_tags(stage: HostileStage, gate: str, entry: Entry) -> None:
+    """On separate connections, which Traefik multiplexes over a few to the gate and to the app."""
     chance = random.Random(7)  # noqa: S311  # which person comes when
 
     async def visitor(number: int) -> list[str]:

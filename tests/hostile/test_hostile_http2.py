@@ -26,7 +26,7 @@ def got(reply: H2Reply) -> Got:
     return Got(method, target, [(name, value) for name, value in headers])
 
 
-# (what is sent, whether the naive configuration serves it, what ours answers; 0: the stream is reset)
+# (request, whether the naive configuration serves it, our status; 0: the stream is reset)
 WAYS_IN = {
     "an encoded slash": (fields("/static%2f..%2fpro"), True, 401),
     "a backslash": (fields("/static/..\\pro"), True, 401),
@@ -37,7 +37,7 @@ WAYS_IN = {
     "TRACE": (fields("/", [BOB], method="TRACE"), True, 405),
     "post": (fields("/upload", [BOB], method="post"), True, 400),
     "star": (fields("*", [BOB]), True, 400),
-    # What would be another request in HTTP/1.1 is none in HTTP/2: Traefik refuses these, whatever is configured.
+    # These would smuggle a request in HTTP/1.1; Traefik refuses them in HTTP/2 in any configuration.
     "a line break in a value": (fields("/", [("x-a", "b\r\nx-sk-tier: max")]), False, 0),
     "a line break in a name": (fields("/", [("x-a: b\r\nx-sk-tier", "max")]), False, 0),
     "a line break in a path": (fields("/ HTTP/1.1\r\nX-SK-Tier: max\r\n\r\n"), False, 0),
@@ -66,7 +66,7 @@ async def test_what_the_naive_configuration_serves(stage: HostileStage, name: st
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("name", WAYS_IN)
-async def test_ours_serves_none_of_it(stage: HostileStage, name: str, gate: str, entry: Entry) -> None:
+async def test_our_configuration_serves_none_of_it(stage: HostileStage, name: str, gate: str, entry: Entry) -> None:
     sent, _, status = WAYS_IN[name]
     seen = len(stage.backend.got)
     assert (await ask_h2(stage.ports[gate, entry], sent)).status == status
@@ -77,7 +77,7 @@ async def test_ours_serves_none_of_it(stage: HostileStage, name: str, gate: str,
 async def test_tags_are_the_gates_alone(stage: HostileStage, gate: str, entry: Entry) -> None:
     port = stage.ports[gate, entry]
     forged = [("x_sk_tier", "max"), ("x.sk.tier", "max"), ("x-sk-tier", "max"), ("x-sk-user", "mike"), ("x~sk~a", "b")]
-    for sender, tags in ([], "nobody"), ([BOB], "bob"), ([ALICE], "alice"), ([("cookie", "a=b"), ALICE], "alice"):
+    for sender, tags in ([], "anonymous"), ([BOB], "bob"), ([ALICE], "alice"), ([("cookie", "a=b"), ALICE], "alice"):
         assert got(await ask_h2(port, fields("/", [*forged, *sender]))).tags == TAGS[tags]
     other = got(await ask_h2(port, fields("/", [("host", "blog.test"), *forged, ALICE])))
     assert (other.tags, other.values("Host")) == (TAGS["alice"], ["sk.test"])
@@ -86,7 +86,7 @@ async def test_tags_are_the_gates_alone(stage: HostileStage, gate: str, entry: E
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_a_refusal_is_whole(stage: HostileStage, gate: str, entry: Entry) -> None:
+async def test_a_refusal_is_complete(stage: HostileStage, gate: str, entry: Entry) -> None:
     reply = await ask_h2(stage.ports[gate, entry], fields("/pro", [BOB]))
     assert (reply.status, json.loads(reply.body)["error"]) == (402, "tier_required")
     reply = await ask_h2(stage.ports[gate, entry], fields("/upload", [BOB], method="POST"), b"a body nobody reads")

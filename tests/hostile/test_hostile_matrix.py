@@ -1,4 +1,4 @@
-"""Everybody, every kind of rule, every spelling, both entry points and each gate, against tables written by hand.
+"""Every credential, kind of rule, spelling of a path, entry point and gate, against hand-written tables.
 
 The tables say what an operator would say of apps.json; nothing in them is computed by what they test.
 """
@@ -16,9 +16,9 @@ from hostile.raw_client import Reply, request, send
 
 pytestmark = [pytest.mark.needs_traefik, pytest.mark.asyncio(loop_scope="session")]
 
-# What a rule answers to whom: nobody, a credential that does not verify and is no cookie or that the app may take,
-# free (bob), pro (alice), max (mike). A cookie that does not verify is nobody's.
-WHO = ("nobody", "refused", "bob", "alice", "mike")
+# The status of each rule: anonymous, a rejected credential that is no cookie or that the app may accept, free (bob),
+# pro (alice), max (mike). An invalid cookie is anonymous.
+WHO = ("anonymous", "refused", "bob", "alice", "mike")
 ANSWERS = {
     "none":   (200, 401, 200, 200, 200),
     "public": (200, 200, 200, 200, 200),
@@ -26,7 +26,7 @@ ANSWERS = {
     "video":  (401, 401, 402, 402, 200),
 }  # fmt: skip
 
-# method, path, its rule, and its rule where the path could be read in another way too: then nothing is public.
+# method, path, its rule, and its rule if the path is ambiguous: then no path is public.
 ROUTES = {
     "free":           ("GET", "/x/y", "none", "none"),
     "public":         ("GET", "/static/y", "public", "none"),
@@ -38,7 +38,7 @@ ROUTES = {
     "not a preflight": ("OPTIONS", "/video/y", "video", "video"),
 }  # fmt: skip
 
-# Spelling of a path → can it be read in one way only? Traefik itself resolves the first ones before anybody is asked.
+# Spelling of a path → is it unambiguous? Traefik itself normalises the first ones.
 SPELLINGS: dict[str, tuple[Callable[[str], str], bool]] = {
     "plain": (lambda path: path, True),
     "a slash behind": (lambda path: f"{path}/", True),
@@ -75,7 +75,7 @@ SPELLINGS: dict[str, tuple[Callable[[str], str], bool]] = {
     "full-width letters": (lambda path: f"/{chr(ord(path[1]) + 0xFEE0)}{path[2:]}".encode().decode("latin-1"), False),
 }
 
-# A forged tag of each sort goes with every request.
+# Every request has a forged tag of each sort.
 FORGED = [("X-SK-Tier", "max"), ("X_SK_Tier", "max"), ("X.SK.User", "mike"), ("x-sk-features", "video")]
 _ALG_NONE = b'{"alg": "none"}'
 EXPIRED, FOREIGN = token(PRO, -3600), token(PRO, secret="another-secret-of-32-bytes-at-least!")
@@ -91,12 +91,12 @@ def _session(*values: str) -> tuple[str, str]:
 
 
 def everybody(stage: HostileStage) -> dict[str, tuple[list[tuple[str, str]], str]]:
-    """What is sent, and who that is."""
+    """Credential headers, and the user that they authenticate."""
     bob, alice, mike = token(FREE), token(PRO), token(MAX)
     return {
-        "no credential": ([], "nobody"),
-        "a cookie of the app's own": ([("Cookie", "theme=dark; tokens=x; Token=y")], "nobody"),
-        "another scheme": ([("Authorization", "Basic YWxpY2U6cHc=")], "nobody"),
+        "no credential": ([], "anonymous"),
+        "a cookie of the app's own": ([("Cookie", "theme=dark; tokens=x; Token=y")], "anonymous"),
+        "another scheme": ([("Authorization", "Basic YWxpY2U6cHc=")], "anonymous"),
         "free": ([_session(bob)], "bob"),
         "pro": ([_session(alice)], "alice"),
         "max": ([_session(mike)], "mike"),
@@ -105,14 +105,14 @@ def everybody(stage: HostileStage) -> dict[str, tuple[list[tuple[str, str]], str
         "an x-api-key": ([("X-Api-Key", alice)], "alice"),
         "a user key": ([_bearer(stage.keys[PRO])], "alice"),
         "a free user's key": ([_bearer(stage.keys[FREE])], "bob"),
-        "expired": ([_session(EXPIRED)], "nobody"),
-        "another secret": ([_session(FOREIGN)], "nobody"),
-        "unsigned": ([_session(UNSIGNED)], "nobody"),
-        "signature cut short": ([_session(alice[:-1])], "nobody"),
+        "expired": ([_session(EXPIRED)], "anonymous"),
+        "another secret": ([_session(FOREIGN)], "anonymous"),
+        "unsigned": ([_session(UNSIGNED)], "anonymous"),
+        "signature cut short": ([_session(alice[:-1])], "anonymous"),
         "a signature in another spelling": ([_session(f"{alice}!!!!")], "refused"),
-        "an empty cookie": ([_session("")], "nobody"),
+        "an empty cookie": ([_session("")], "anonymous"),
         "an empty cookie, a good x-api-key": ([_session(""), ("X-Api-Key", alice)], "alice"),
-        "an empty Bearer": ([("Authorization", "Bearer ")], "nobody"),
+        "an empty Bearer": ([("Authorization", "Bearer ")], "anonymous"),
         "an empty Bearer, a cookie": ([("Authorization", "Bearer"), _session(alice)], "alice"),
         "undefined": ([_bearer("undefined"), _session(bob)], "bob"),
         "null": ([("authorization", "bEARER null"), ("X-Api-Key", mike)], "mike"),
@@ -121,7 +121,7 @@ def everybody(stage: HostileStage) -> dict[str, tuple[list[tuple[str, str]], str
         "a key nobody has": ([_bearer("skp_" + "A" * 43)], "refused"),
         "a key of another app": ([_bearer(stage.keys["erin at blog"])], "refused"),
         "two cookies": ([_session(bob, alice)], "alice"),
-        "two cookies, the last one bad": ([_session(alice, FOREIGN)], "nobody"),
+        "two cookies, the last one bad": ([_session(alice, FOREIGN)], "anonymous"),
         "two cookies, the first one bad": ([_session(FOREIGN, mike)], "mike"),
         "two lines of cookies": ([_session(alice), _session(bob)], "bob"),
         "a quoted cookie": ([_session(f'"{alice}"')], "alice"),
@@ -131,15 +131,15 @@ def everybody(stage: HostileStage) -> dict[str, tuple[list[tuple[str, str]], str
         "a cookie before an x-api-key": ([_session(bob), ("X-Api-Key", mike)], "bob"),
         "a Basic beside a cookie": ([("Authorization", "Basic YTpi"), _session(alice)], "alice"),
         "a bad Bearer, a good cookie": ([_bearer("x.y.z"), _session(alice)], "refused"),
-        "a bad cookie, a good x-api-key": ([_session(EXPIRED), ("X-Api-Key", alice)], "nobody"),
+        "a bad cookie, a good x-api-key": ([_session(EXPIRED), ("X-Api-Key", alice)], "anonymous"),
     }  # fmt: skip
 
 
 def _expected(route: str, one_way: bool, who: str) -> tuple[int, dict[str, str] | None]:
     rule = ROUTES[route][2 if one_way else 3]
     status = ANSWERS[rule][WHO.index(who)]
-    # Where a bad credential is let through, nobody is named.
-    return status, TAGS["nobody" if who == "refused" else who] if status == 200 else None
+    # A rejected credential that passes is anonymous.
+    return status, TAGS["anonymous" if who == "refused" else who] if status == 200 else None
 
 
 def _raw(route: str, spelling: str, sent: Iterable[tuple[str, str]]) -> bytes:
@@ -153,7 +153,7 @@ def _got(reply: Reply) -> tuple[int, dict[str, str] | None]:
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_everybody_everywhere(stage: HostileStage, gate: str, entry: Entry, spelling: str) -> None:
+async def test_every_credential_on_every_path(stage: HostileStage, gate: str, entry: Entry, spelling: str) -> None:
     one_way, wrong = SPELLINGS[spelling][1], []
     for name, (sent, who) in everybody(stage).items():
         stream = b"".join(_raw(route, spelling, sent) for route in ROUTES)
@@ -166,8 +166,8 @@ async def test_everybody_everywhere(stage: HostileStage, gate: str, entry: Entry
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
-async def test_everybody_everywhere_in_any_order(stage: HostileStage, gate: str, entry: Entry) -> None:
-    """What was kept of one request, by the gate or by the plugin, must not answer another; a few come at once."""
+async def test_every_credential_on_every_path_in_any_order(stage: HostileStage, gate: str, entry: Entry) -> None:
+    """A cached answer of the gate or plugin must not serve another user; several requests are concurrent."""
     chance = random.Random(5)  # noqa: S311  # who comes when
     people = everybody(stage)
     todo = [(chance.choice([*people]), chance.choice([*ROUTES]), chance.choice([*SPELLINGS])) for _ in range(600)]
@@ -186,15 +186,15 @@ async def test_everybody_everywhere_in_any_order(stage: HostileStage, gate: str,
 
 
 async def test_the_plugin_answers_most_of_these_by_what_it_keeps(stage: HostileStage) -> None:
-    """Or the tests above would be about the gate alone."""
+    """Otherwise the tests above would test the gate alone."""
     asked = []
-    people = everybody(stage).values()  # once: a token is another one in the next second
+    people = everybody(stage).values()  # once: a token differs in the next second
     for _ in range(2):
         before = stage.asked()
         for sent, _ in people:
             stream = b"".join(_raw(route, "plain", sent) for route in ROUTES)
             await send(stage.ports["plugin", "untrusted"], stream, answers=len(ROUTES))
         asked.append(stage.asked() - before)
-    # Refusals and OPTIONS are asked for each time, and so is all that comes with a credential that does not verify: of
-    # the 8 requests of each of 5 nobodies 4, of 13 with such a credential 8, of 7 bobs 4, of 9 alices 2, of 4 mikes 1.
+    # Refusals, OPTIONS and rejected credentials call the gate each time: of the 8 requests of each of 5 anonymous
+    # senders 4, of 13 with such a credential 8, of 7 of bob 4, of 9 of alice 2, of 4 of mike 1.
     assert asked[1] == 5 * 4 + 13 * 8 + 7 * 4 + 9 * 2 + 4 * 1

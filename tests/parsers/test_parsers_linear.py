@@ -1,4 +1,4 @@
-"""Law: whatever unauthenticated bytes reach takes processor time in proportion to their length, and at most 1 ms."""
+"""Law: every parser of unauthenticated bytes takes time in proportion to their length, and at most 1 ms."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BEST_OF = 9
 RANDOM_INPUTS = 200
 QUARTER, GROWTH = 4, 2.0
 SMALL_SECONDS = 0.0003
-"""Below it a limit that only the whole length passes looks like growth."""
+"""Below it, a limit that only the full length exceeds would look like growth."""
 
 
 def worst_patterns(parser: Parser, count: int = 3) -> list[bytes]:
-    """The middles that took longest at full length; the times of one run each only choose what is measured well."""
+    """The middles that took longest at full length; this one run only selects which are measured precisely."""
     timed = [(seconds(parser, built(parser, middle, parser.max_bytes)), middle) for middle in patterns(parser)]
     return [middle for _, middle in sorted(timed, key=lambda each: each[0], reverse=True)[:count]]
 
@@ -55,7 +55,7 @@ def test_no_random_input_takes_more_than_a_millisecond(parser: Parser) -> None:
             assert slow(parser, data) is None, data[:200]
 
 
-def test_a_quadratic_parser_would_be_seen() -> None:
+def test_a_quadratic_parser_is_detected() -> None:
     quadratic = Parser("spaces", re.compile(rb" +(?=/|$)").search, (b" ", b"a"), 8192)
     taken = [seconds(quadratic, built(quadratic, middle, 8192), 3) for middle in patterns(quadratic)]
     assert max(taken) > 10 * BUDGET_SECONDS

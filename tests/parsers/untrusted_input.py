@@ -1,4 +1,4 @@
-"""Every parser that unauthenticated bytes reach, what such bytes are made of, and what each costs."""
+"""Every parser of unauthenticated bytes, its inputs, and the measurement of its time."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ _DOTS, _SIGNS = [b".", b"-", b"_", b"a", b"1"], [b" ", b"\t", b"\xa0", b"\n", b"
 
 @dataclass(frozen=True)
 class Parser:
-    """`run` takes bytes; a refusal is as good as a result. Its inputs are built from `parts`, between `before` and
-    `after`, at most `max_bytes` long. `wrap`: what becomes of the built bytes before the clock starts."""
+    """`run` takes bytes and may refuse them. Its inputs are built from `parts` between `before` and `after`, at most
+    `max_bytes` long. `wrap` is applied to them before the clock starts."""
 
     name: str
     run: Callable[[bytes], object]
@@ -70,7 +70,7 @@ def _b64(data: bytes) -> bytes:
 
 
 def _token(payload: bytes) -> bytes:
-    """A JWT whose header and payload are these bytes, with a signature that does not verify."""
+    """A JWT whose header and payload are these bytes, with an invalid signature."""
     return b".".join((_b64(b'{"alg":"HS256"}'), _b64(payload), b"A" * 43))
 
 
@@ -109,7 +109,7 @@ _FRAME = (
 
 
 def _ask_gate(data: bytes) -> None:
-    """The whole way of a request at the gate: request cache, reader, identity, policy, answer."""
+    """A whole request at the gate: request cache, reader, identity, policy, answer."""
     gate = _gate()
     if gate.request_cache.answer(data) is not None:
         return
@@ -129,7 +129,7 @@ def _plain(data: bytes) -> object:
 
 
 def _web_bearer(data: bytes) -> object:
-    # The only thing that `bearer` looks at.
+    # All that `bearer` reads.
     return auth.bearer(SimpleNamespace(headers=CIMultiDict({"Authorization": data.decode("latin-1")})))  # type: ignore[arg-type]
 
 
@@ -155,8 +155,8 @@ def _oidc_cookies(data: bytes) -> object:
 @cache
 def _oidc_identity() -> Authenticator:
     kind = replace(KIND, header=None, cookie="token")
-    held = ring()
-    return app_access(replace(APP, identity=(kind,)), {}, {}, key_ring=lambda url: held).identity
+    keys = ring()
+    return app_access(replace(APP, identity=(kind,)), {}, {}, key_ring=lambda url: keys).identity
 
 
 def _text(run: Callable[[str], object]) -> Callable[[bytes], object]:
@@ -290,7 +290,7 @@ PARSERS = (
 
 
 def built(parser: Parser, middle: bytes, length: int) -> bytes:
-    """`middle`, repeated, cut to a length and put in its place."""
+    """`middle` repeated and cut to a length, between `before` and `after`."""
     room = max(1, min(length, parser.max_bytes) - len(parser.before) - len(parser.after))
     cut = (middle * (room // max(1, len(middle)) + 1))[:room]
     return parser.wrap(parser.before + cut + parser.after)
@@ -306,14 +306,14 @@ def patterns(parser: Parser) -> Iterator[bytes]:
 
 
 def random_input(parser: Parser, rng: random.Random) -> bytes:
-    """Some parts, in runs, at a random length up to the whole of it."""
+    """Some parts in runs, of a random length up to the maximum."""
     chosen = rng.sample(parser.parts, min(len(parser.parts), rng.randint(1, 4)))
     middle = b"".join(rng.choice(chosen) * rng.randint(1, 30) for _ in range(rng.randint(1, 12)))
     return built(parser, middle, int(parser.max_bytes * rng.random() ** 2) + 1)
 
 
 def seconds(parser: Parser, data: bytes, best_of: int = 1) -> float:
-    """Processor time of one run, the best of several: what else the machine does only adds to it."""
+    """The least processor time of several runs, since other load only adds to it."""
     best = float("inf")
     for _ in range(best_of):
         read_path.__globals__["_read_cached"].cache_clear()

@@ -1,4 +1,4 @@
-"""A gate that does what a test says: it decides by a table, tells of changes, falls silent, freezes, restarts."""
+"""A scripted gate: decides by a table, publishes changes, stops its heartbeat, freezes, restarts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def route(path: str, *methods: str) -> dict[str, Any]:
 
 @dataclass
 class Question:
-    """What the plugin asked: `headers` raw, in order."""
+    """One call of the plugin: `headers` raw, in order."""
 
     target: str
     headers: Pairs
@@ -74,7 +74,7 @@ class FakeGate:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """A new process: another epoch, the numbers from nought."""
+        """A new process: another epoch, the numbers from zero."""
         self.epoch, self.number = secrets.token_hex(8), 0
         self.answers_on.set()
         self.heartbeats_on.set()
@@ -147,7 +147,7 @@ class FakeGate:
 
     async def _beat(self, queue: asyncio.Queue[bytes]) -> None:
         while True:
-            await asyncio.sleep(0.2)  # a heartbeat is a matter of time
+            await asyncio.sleep(0.2)  # a heartbeat needs time to pass
             await self.heartbeats_on.wait()
             queue.put_nowait(json.dumps({"n": self.number}).encode() + b"\n")
 
@@ -155,7 +155,7 @@ class FakeGate:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
         question = Question(request.path_qs, pairs)
         self.asked.append(question)
-        answer = self._decided(question)  # what it says is of now, however long it is on its way
+        answer = self._decided(question)  # decided now, even if it is delivered later
         await self.answers_on.wait()
         hold = self.blocked.get(question.cookie)
         if hold is not None:

@@ -1,4 +1,4 @@
-"""The real Traefik with the plugin, between a gate that a test scripts and an app that says what it got."""
+"""The real Traefik with the plugin, a scripted gate and an app that echoes its requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Stage:
         write(self.folder, self.app_url, names, {**self.options, **options})
 
     async def ask(self, target: str = "/a", *headers: tuple[str, str], method: str = "GET", host: str = HOST) -> Answer:
-        """One request with these very bytes, as no client library would send them."""
+        """One request of these raw bytes, which no client library sends."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
         head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
         return read(await exchange(self.traefik.url, head), method)
@@ -64,7 +64,7 @@ class Stage:
         return (await self.ask(target, ("Cookie", cookie))).tag()
 
     async def until_live(self) -> None:
-        """Wait until the plugin keeps answers, seen by two requests that cost one question at most."""
+        """Wait until the plugin keeps answers: two requests cause at most one call of the gate."""
 
         async def kept() -> bool:
             await self.ask("/probe", ("Cookie", "probe"))
@@ -77,7 +77,7 @@ class Stage:
 
 
 async def exchange(url: str, request: bytes) -> bytes:
-    """All that comes back until Traefik closes."""
+    """All bytes until Traefik closes."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -118,7 +118,7 @@ def write(folder: Path, app_url: str, names: Sequence[str], options: Mapping[str
 
 
 async def app(request: web.Request) -> web.StreamResponse:
-    """Says which headers it got; speaks WebSocket where asked to."""
+    """Echoes its headers; accepts WebSockets."""
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
     if request.headers.get("Upgrade", "").lower() == "websocket":
         socket = web.WebSocketResponse()
@@ -133,7 +133,7 @@ async def app(request: web.Request) -> web.StreamResponse:
 
 @asynccontextmanager
 async def staged(folder: Path, *, static: Mapping[str, Any] | None = None, **options: Any) -> AsyncIterator[Stage]:
-    """A stage whose plugin keeps answers already. `options` go into the middleware's configuration."""
+    """A stage whose plugin already keeps answers. `options` go into the middleware's configuration."""
     gate = FakeGate(sessions={ALICE: ("alice", "pro"), "token=bob": ("bob", "free")})
     await gate.start()
     runner = web.AppRunner(_application(), access_log=None, shutdown_timeout=0.01)

@@ -1,4 +1,4 @@
-"""What the plugin keeps, for whom and for how long: the real Traefik, and a gate that does what the test says."""
+"""Which answers the plugin keeps, for which user and how long: the real Traefik and a scripted gate."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BOB = "token=bob"
 
 
 async def questions(stage: Stage, cookie: str, target: str = "/a", method: str = "GET") -> int:
-    """How many questions one request costs."""
+    """How many calls of the gate one request causes."""
     before = len(stage.gate.asked)
     await stage.ask(target, ("Cookie", cookie), method=method)
     return len(stage.gate.asked) - before
 
 
 async def until_asked(stage: Stage, cookie: str, target: str = "/a", seconds: float = 10) -> None:
-    """Wait until a request costs a question again."""
+    """Wait until a request calls the gate."""
 
     async def asked() -> bool:
         return await questions(stage, cookie, target) == 1
@@ -44,20 +44,20 @@ async def test_an_answer_is_kept_for_its_user_and_its_class(tmp_path: Path) -> N
         assert (await stage.ask("/a", ("Cookie", BOB))).tag("X-SK-User") == "bob"
 
 
-async def test_a_change_drops_all_that_is_kept_about_its_user_and_nobody_else(tmp_path: Path) -> None:
+async def test_a_change_drops_the_kept_answers_of_its_user_only(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.gate.sessions["token=other"] = ("alice", "pro")
-        for cookie in (ALICE, BOB, "token=other", "stranger"):
+        for cookie in (ALICE, BOB, "token=other", "unknown"):
             await stage.ask("/a", ("Cookie", cookie))
         stage.gate.change("alice", ALICE, "free")
         await until_asked(stage, ALICE)
         assert await stage.tier_of(ALICE) == "free"
         assert await questions(stage, "token=other") == 1
-        assert await questions(stage, BOB) == await questions(stage, "stranger") == 0
+        assert await questions(stage, BOB) == await questions(stage, "unknown") == 0
 
 
-async def test_an_answer_that_its_change_has_overtaken_is_not_kept(tmp_path: Path) -> None:
-    """Asked before the change, answered after its line (the race that would be stale for a minute)."""
+async def test_an_answer_older_than_its_change_is_not_kept(tmp_path: Path) -> None:
+    """Called before the change, answered after its line (a race that would serve a stale answer for a minute)."""
     async with staged(tmp_path) as stage:
         await stage.tier_of(BOB)
         stage.gate.blocked[ALICE] = asyncio.Event()
@@ -65,14 +65,14 @@ async def test_an_answer_that_its_change_has_overtaken_is_not_kept(tmp_path: Pat
         await until(lambda: asyncio.sleep(0, stage.gate.asked[-1].cookie == ALICE), "the question")
         stage.gate.change("alice", ALICE, "free")
         stage.gate.change("bob")
-        await until_asked(stage, BOB)  # so the line before it has been read as well
+        await until_asked(stage, BOB)  # so the line before it has been read too
         stage.gate.blocked.pop(ALICE).set()
         assert (await slow).tag() == "pro"
         assert await questions(stage, ALICE) == 1
         assert await stage.tier_of(ALICE) == "free"
 
 
-async def test_no_heartbeat_for_three_seconds_and_everything_is_asked_about(tmp_path: Path) -> None:
+async def test_without_heartbeat_for_three_seconds_every_request_calls_the_gate(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         begun = stage.gate.streams_begun
@@ -85,7 +85,7 @@ async def test_no_heartbeat_for_three_seconds_and_everything_is_asked_about(tmp_
         await stage.until_live()
 
 
-async def test_a_broken_stream_and_everything_is_asked_about_until_another_one_lives(tmp_path: Path) -> None:
+async def test_after_a_broken_stream_every_request_calls_the_gate_until_it_is_back(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         stage.gate.streams_allowed = False
@@ -93,14 +93,14 @@ async def test_a_broken_stream_and_everything_is_asked_about_until_another_one_l
         await until_asked(stage, ALICE)
         for _ in range(3):
             assert await questions(stage, ALICE) == 1
-        stage.gate.number += 1  # alice's tier changes while nobody hears of it
+        stage.gate.number += 1  # alice's tier changes without a line on the stream
         stage.gate.sessions[ALICE] = ("alice", "free")
         stage.gate.streams_allowed = True
         await stage.until_live()
         assert await stage.tier_of(ALICE) == "free"
 
 
-async def test_a_stream_that_is_renewed_without_a_change_leaves_what_is_kept(tmp_path: Path) -> None:
+async def test_a_reconnected_stream_without_a_change_leaves_kept_answers(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         begun = stage.gate.streams_begun
@@ -113,7 +113,7 @@ async def test_a_stream_that_is_renewed_without_a_change_leaves_what_is_kept(tmp
 async def test_answers_of_another_epoch_or_other_rules_are_not_kept(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         epoch, number = stage.gate.epoch, stage.gate.number
-        stage.gate.epoch, stage.gate.number = "0" * 16, 500  # an answer of the process before
+        stage.gate.epoch, stage.gate.number = "0" * 16, 500  # an answer of the former process
         assert await questions(stage, ALICE) == await questions(stage, ALICE) == 1
         stage.gate.epoch, stage.gate.number, stage.gate.version = epoch, number, "v2"
         assert await questions(stage, ALICE) == await questions(stage, ALICE) == 1
@@ -121,7 +121,7 @@ async def test_answers_of_another_epoch_or_other_rules_are_not_kept(tmp_path: Pa
         assert (await questions(stage, ALICE), await questions(stage, ALICE)) == (1, 0)
 
 
-async def test_an_answer_ends_when_it_says(tmp_path: Path) -> None:
+async def test_an_answer_expires_at_its_time(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.gate.fresh_for = None
         assert await questions(stage, ALICE) == await questions(stage, ALICE) == 1
@@ -156,17 +156,17 @@ async def test_forget_all_and_other_rules(tmp_path: Path) -> None:
         stage.gate.forget_all("v2", [*stage.gate.routes, route("/video/")])
         await until_asked(stage, BOB)
         assert await questions(stage, BOB, "/a") == 0
-        assert await questions(stage, BOB, "/video/x") == 1  # a class of its own from now on
+        assert await questions(stage, BOB, "/video/x") == 1  # its own class from now on
 
 
-async def test_refusals_are_never_kept_and_take_what_was(tmp_path: Path) -> None:
+async def test_a_refusal_is_never_kept_and_drops_the_kept_answer(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         for _ in range(3):
             assert (await stage.ask("/paid/x", ("Cookie", BOB))).status == 402
         assert [question.uri for question in stage.gate.asked] == ["/paid/x"] * 3
         stage.gate.fresh_for = 1
         assert await stage.tier_of(ALICE, "/paid/x") == "pro"
-        stage.gate.sessions[ALICE] = ("alice", "free")  # as when somebody was signed out elsewhere: no line tells of it
+        stage.gate.sessions[ALICE] = ("alice", "free")  # as after a logout elsewhere, which publishes no line
         await until(lambda: refused(stage), "her refusal")
         await stage.gate.stop()
         assert (await stage.ask("/paid/x", ("Cookie", ALICE))).status == 503
@@ -191,11 +191,11 @@ async def test_no_paid_path_is_served_by_a_free_ones_answer_in_any_spelling(tmp_
             assert await questions(stage, ALICE, target) == await questions(stage, ALICE, target) == 1, target
         for target in ("/b%20c", "/b;c", "/b//c"):
             first = await questions(stage, ALICE, target)
-            # Traefik itself makes one slash of two before anybody looks.
+            # Traefik itself merges two slashes before the plugin runs.
             assert (first, await questions(stage, ALICE, target)) == ((1, 1) if target != "/b//c" else (1, 0)), target
 
 
-async def test_methods_that_change_the_class_or_are_unusual_are_asked_about(tmp_path: Path) -> None:
+async def test_methods_with_rules_and_uncommon_methods_call_the_gate(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         stage.gate.forget_all("v2", [*stage.gate.routes, route("/form/", "POST"), route("/doc/", "GET", "HEAD")])

@@ -1,4 +1,4 @@
-"""The plugin's own tests, and that its code is as Go's tools want it."""
+"""The plugin's own tests, and Go's formatter and vet on its code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(program: Path, *args: str) -> str:
         text=True,
         timeout=300,
         check=False,
-        # Nothing is fetched: no third party's code, no other toolchain.
+        # Nothing is downloaded: no third-party code, no other toolchain.
         env={**os.environ, "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"},
     )
     assert done.returncode == 0, done.stdout + done.stderr

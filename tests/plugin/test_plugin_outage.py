@@ -1,4 +1,4 @@
-"""The gate frozen, gone, starting or restarted: who is served by what was kept, and who is refused (T34)."""
+"""The gate frozen, down, starting or restarted: which requests kept answers serve, and which are refused (T34)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def timed(answer: Awaitable[Answer]) -> tuple[int, float]:
     return (await answer).status, time.monotonic() - started
 
 
-async def test_while_the_gate_is_gone_kept_answers_serve_and_all_else_is_refused(tmp_path: Path) -> None:
+async def test_while_the_gate_is_down_kept_answers_serve_and_all_else_is_refused(tmp_path: Path) -> None:
     async with staged(tmp_path, staleFor=3) as stage:
         assert await stage.tier_of(ALICE) == "pro"
         await stage.gate.stop()
@@ -48,7 +48,7 @@ async def test_while_the_gate_is_gone_kept_answers_serve_and_all_else_is_refused
         assert await stage.tier_of(ALICE) == "pro"
 
 
-async def test_a_frozen_gate_holds_up_the_first_ones_for_a_second_and_then_nobody(tmp_path: Path) -> None:
+async def test_a_frozen_gate_delays_the_first_requests_for_a_second_and_no_others(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         stage.gate.answers_on.clear()
@@ -80,7 +80,7 @@ def not_ready() -> web.Response:
     return web.json_response({"error": "not_ready"}, status=503, headers={"Retry-After": "2"})
 
 
-async def test_a_gate_that_answers_503_is_as_good_as_none_to_those_whose_answer_is_kept(tmp_path: Path) -> None:
+async def test_a_gate_that_answers_503_is_treated_as_down_for_kept_answers(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         stage.gate.refusal = not_ready
@@ -99,14 +99,14 @@ async def test_a_gate_that_answers_503_is_as_good_as_none_to_those_whose_answer_
 
 
 async def test_a_gate_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path: Path) -> None:
-    """Wrong: older than what the gate had said before the request was sent, once the gate has answered or told it."""
+    """Wrong: older than what the gate had answered or published before the request was sent."""
     async with staged(tmp_path) as stage:
-        told = {"user": 0}
+        result = {"user": 0}
 
         async def load(stop: asyncio.Event) -> int:
             served = 0
             while not stop.is_set():
-                least = told["user"]
+                least = result["user"]
                 answer = await stage.ask("/a", ("Cookie", CAROL))
                 if answer.status == 200:
                     served += 1
@@ -122,7 +122,7 @@ async def test_a_gate_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path:
         for tier in range(1, 13):
             if tier % 4 == 0:
                 await stage.gate.stop()
-                stage.gate.sessions[CAROL] = ("carol", str(tier))  # while it is gone
+                stage.gate.sessions[CAROL] = ("carol", str(tier))  # while it is down
                 await stage.gate.start()
                 stage.gate.number = 3
             else:
@@ -133,7 +133,7 @@ async def test_a_gate_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path:
                 return answer.status == 200 and answer.tag() == str(tier)
 
             await until(seen, f"tier {tier}", 5)
-            told["user"] = tier
+            result["user"] = tier
         stop.set()
         assert sum(await asyncio.gather(*loads)) > 10
 
@@ -163,7 +163,7 @@ async def until_routers(stage: Stage, names: set[str]) -> None:
     await until(there, f"routers {names}")
 
 
-async def test_a_wrong_secret_gets_nothing_that_the_right_one_has_learnt(tmp_path: Path) -> None:
+async def test_a_wrong_secret_gets_no_kept_answers_of_the_right_one(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         assert await stage.tier_of(ALICE) == "pro"
         for secret in ("wrong", ""):

@@ -1,4 +1,4 @@
-"""The plugin and SKPayments itself, as processes of their own, with the generated routes between them."""
+"""The plugin and SKPayments as separate processes, with the generated routes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ HOST = "chat.example.com"
 
 @dataclass
 class Harness:
-    """`skpay` is the process that holds the gate; `asked` counts the questions that it has answered."""
+    """`skpay` is the process of the gate; `asked` counts the calls that it has answered."""
 
     skpay: Served
     traefik: Traefik
     session: aiohttp.ClientSession
 
     async def grant(self, user_id: str, tier_id: str) -> None:
-        """Back only when it is committed."""
+        """Returns when it is committed."""
         grant = {"app_id": "skai", "user_id": user_id, "tier": tier_id, "reason": "test"}
         await self._admin("DELETE", f"/admin/grants/skai/{user_id}")
         if tier_id != "free":
@@ -124,7 +124,7 @@ async def harness(folder: Path) -> AsyncIterator[Harness]:
             yield on
 
 
-async def test_a_change_counts_from_the_next_request_on_and_nothing_is_asked_in_between(tmp_path: Path) -> None:
+async def test_a_change_applies_to_the_next_request_without_polling(tmp_path: Path) -> None:
     async with harness(tmp_path) as on:
         for tier_id in ("pro", "enterprise", "free"):
             await on.grant("u1", tier_id)
@@ -145,7 +145,7 @@ async def test_a_change_counts_from_the_next_request_on_and_nothing_is_asked_in_
 
 async def test_the_gate_killed_and_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path: Path) -> None:
     async with harness(tmp_path) as on:
-        # What the user's tier was known to be, by a request that the gate's own answer was behind.
+        # The user's tier by a request that the gate itself answered.
         known = {"step": 0}
         steps: list[str] = ["free"]
         stop = asyncio.Event()
@@ -172,16 +172,16 @@ async def test_the_gate_killed_and_restarted_under_load_never_leads_to_a_wrong_t
                     on.skpay.process.send_signal(signal.SIGKILL)
                     await on.skpay.process.wait()
                     assert await on.tier_of("u1") == tier_id  # kept
-                    assert (await on.ask(f"stranger{number}")).status == 503
+                    assert (await on.ask(f"unknown{number}")).status == 503
                     await on.skpay.start()
                     await on.skpay.until_up()
-                    await on.until_tier(f"stranger{number}", "free")
+                    await on.until_tier(f"unknown{number}", "free")
         finally:
             stop.set()
         assert sum(await asyncio.gather(*loads)) > 10
 
 
-async def test_a_gate_that_is_stopped_in_its_tracks_holds_nobody_up_who_is_known(tmp_path: Path) -> None:
+async def test_a_stopped_gate_delays_no_user_with_a_kept_answer(tmp_path: Path) -> None:
     async with harness(tmp_path) as on:
         await on.until_cached("u1")
         on.skpay.process.send_signal(signal.SIGSTOP)

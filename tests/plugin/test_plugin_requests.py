@@ -1,4 +1,4 @@
-"""What reaches the gate, the app and the client through the plugin, kept or asked for: byte for byte."""
+"""What the plugin passes to the gate, the app and the client byte for byte, with and without a kept answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from servers.traefik import until
 
 pytestmark = pytest.mark.needs_traefik
 BOB = "token=bob"
-# Written out by hand from what backends were seen to read as X-SK-Tier.
+# Spellings that real backends read as X-SK-Tier, written by hand.
 FORGED = (
     "X-SK-Tier", "x-sk-tier", "X-Sk-Tier", "X_SK_Tier", "X-SK_Tier", "X_SK-Tier", "X-SK-Tier_", "X.SK.Tier",
     "X!SK!Tier", "X~SK~Tier", "X#SK#Tier", "X$SK$Tier", "X%SK%Tier", "X&SK&Tier", "X'SK'Tier", "X*SK*Tier",
@@ -60,7 +60,7 @@ async def test_no_forged_trailer_is_announced_to_the_app(tmp_path: Path) -> None
 
     async def backend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await reader.readuntil(b"0\r\n"))
-        await asyncio.sleep(0.05)  # whatever trailers there are come in the same packet
+        await asyncio.sleep(0.05)  # trailers arrive in the same packet
         seen[-1] += reader._buffer  # type: ignore[attr-defined]  # without waiting for an end that may not come
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
         writer.close()
@@ -76,7 +76,7 @@ async def test_no_forged_trailer_is_announced_to_the_app(tmp_path: Path) -> None
 
             async def through() -> bool:
                 await exchange(stage.traefik.url, request.encode())
-                return len(seen) >= 2  # asked about, and kept
+                return len(seen) >= 2  # once from the gate, once kept
 
             await until(through, "two requests at the other app")
         for raw in seen:
@@ -85,8 +85,8 @@ async def test_no_forged_trailer_is_announced_to_the_app(tmp_path: Path) -> None
             assert re.search(rb"(?i)trailer:[^\r]*sk", raw) is None
 
 
-async def test_what_the_gate_is_told_comes_from_the_connection(tmp_path: Path) -> None:
-    """Even behind a peer whose X-Forwarded headers Traefik believes."""
+async def test_the_headers_for_the_gate_come_from_the_connection(tmp_path: Path) -> None:
+    """Even behind a peer whose X-Forwarded headers Traefik trusts."""
     lies = (
         ("X-Forwarded-Uri", "/lie"), ("X-Forwarded-Method", "OPTIONS"), ("X-Forwarded-Host", "lie.test"),
         ("X-Forwarded-Proto", "lie"), ("X-Forwarded-For", "9.9.9.9"), ("X-Real-Ip", "9.9.9.9"), ("X-Secret", "s"),
@@ -174,14 +174,14 @@ async def test_http2_clients_get_the_same(tmp_path: Path) -> None:
             assert reply.status == 200
             assert ours([tuple(pair) for pair in json.loads(reply.body)]) == TAGS
         assert len(stage.gate.asked) == 1
-        # Two crumbs of a cookie are one Cookie header, whose text is another one.
+        # Two cookie fields of HTTP/2 become one Cookie header with another text.
         await ask_h2(port, [*pseudo, (":path", "/a"), ("cookie", ALICE), ("cookie", "b=c")])
         assert stage.gate.asked[-1].cookie == f"{ALICE}; b=c"
         refused = await ask_h2(port, [*pseudo, (":path", "/paid/x"), ("cookie", BOB)])
         assert (refused.status, json.loads(refused.body)) == (402, {"error": "tier_required"})
 
 
-async def test_a_client_that_gives_up_is_no_failure_of_the_gate(tmp_path: Path) -> None:
+async def test_a_client_that_disconnects_is_no_failure_of_the_gate(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.gate.streams_blocked = True
         stage.gate.cut()
@@ -193,7 +193,7 @@ async def test_a_client_that_gives_up_is_no_failure_of_the_gate(tmp_path: Path) 
             asked = len(stage.gate.asked)
             await until(lambda asked=asked: asyncio.sleep(0, len(stage.gate.asked) > asked), "the question")
             writer.transport.abort()
-            for _ in range(3):  # whenever Traefik sees that the client is gone
+            for _ in range(3):  # until Traefik notices that the client has disconnected
                 crowd = await asyncio.gather(*(stage.ask("/a", ("Cookie", f"new={number}")) for number in range(10)))
                 assert {answer.status for answer in crowd} == {200}
         stage.gate.blocked.pop("slow").set()

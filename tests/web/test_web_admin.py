@@ -1,4 +1,4 @@
-"""The admin API: for the operator's token alone, and what it changes works at once."""
+"""The admin API: only for ADMIN_TOKEN; its changes apply at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_admin_route_is_the_operators() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATORS)
-async def test_an_admin_route_refuses_everybody_else(running: Running, method: str, path: str) -> None:
+async def test_an_admin_route_refuses_every_other_caller(running: Running, method: str, path: str) -> None:
     path = re.sub(r"{\w+}", "1", path)
     for key in (None, "", "wrong", SKAI_KEY, GATE_SECRET, ADMIN_TOKEN[:-1], ADMIN_TOKEN + "x", "\xff\xfe"):
         status, answer = await running.json(method, path, key, json={})
@@ -43,7 +43,7 @@ async def tier(running: Running, user_id: str = "u1") -> Any:
     return (await running.json("GET", f"/status/skai/{user_id}"))[1]["tier"]
 
 
-async def test_a_grant_lifts_a_user_and_its_end_lowers_them(running: Running) -> None:
+async def test_a_grant_raises_a_user_and_its_end_lowers_them(running: Running) -> None:
     status, answer = await running.admin("POST", "/admin/grants", GRANT)
     assert (status, list(answer)) == (201, ["grant_id"])
 
@@ -68,7 +68,7 @@ async def test_a_grant_lifts_a_user_and_its_end_lowers_them(running: Running) ->
         ({"forever": True}, 400, "invalid_input"),
     ],
 )  # fmt: skip
-async def test_a_grant_that_makes_no_sense_is_refused(
+async def test_an_invalid_grant_is_refused(
     running: Running, change: dict[str, object], status: int, error: str
 ) -> None:
     answered, answer = await running.admin("POST", "/admin/grants", {**GRANT, **change})
@@ -94,7 +94,7 @@ async def test_a_key_is_shown_once_and_listed_without_its_hash(running: Running)
         ({"app_id": "skai", "name": "x" * 101}, 400, "invalid_input"),
     ],
 )  # fmt: skip
-async def test_a_key_that_makes_no_sense_is_refused(running: Running, body: object, status: int, error: str) -> None:
+async def test_an_invalid_key_request_is_refused(running: Running, body: object, status: int, error: str) -> None:
     answered, answer = await running.admin("POST", "/admin/keys", body)
     assert (answered, answer["error"]) == (status, error)
 
@@ -107,7 +107,7 @@ async def test_an_app_has_two_keys_at_most(running: Running) -> None:
 
 
 @pytest.mark.parametrize(("key_id", "status"), [("7", 404), ("x", 400), ("-1", 400), ("%D9%A1", 400), ("9" * 16, 400)])
-async def test_revoking_what_is_no_key_is_told(running: Running, key_id: str, status: int) -> None:
+async def test_revoking_an_unknown_key_is_refused(running: Running, key_id: str, status: int) -> None:
     assert (await running.admin("DELETE", f"/admin/keys/{key_id}"))[0] == status
 
 
@@ -130,9 +130,9 @@ async def test_events_are_listed_without_their_bodies(running: Running) -> None:
     assert "private" not in str(answer)
 
 
-async def test_a_refresh_is_wanted_for_known_apps_only(running: Running) -> None:
-    status, told = await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"})
-    assert (status, told["error"], told["message"]) == (404, "unknown_user", "skai has no user 'u1'.")
+async def test_a_refresh_is_accepted_for_known_users_only(running: Running) -> None:
+    status, result = await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"})
+    assert (status, result["error"], result["message"]) == (404, "unknown_user", "skai has no user 'u1'.")
     assert (await running.admin("GET", "/admin/users"))[1]["users"] == []
     await running.admin("POST", "/admin/grants", {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "x"})
     assert (await running.admin("POST", "/admin/refresh", {"app_id": "skai", "user_id": "u1"}))[0] == 202
@@ -140,7 +140,7 @@ async def test_a_refresh_is_wanted_for_known_apps_only(running: Running) -> None
     assert (await running.admin("POST", "/admin/provisioning/retry"))[0] == 200
 
 
-async def test_a_reload_tells_every_problem_of_a_bad_file(running: Running) -> None:
+async def test_a_reload_reports_every_problem_of_a_bad_file(running: Running) -> None:
     (running.folder / "apps.json").write_text('{"apps": [{"id": "UPPER"}]}', encoding="utf-8")
     status, answer = await running.admin("POST", "/admin/reload")
     assert (status, answer["error"]) == (409, "config_error")

@@ -1,4 +1,4 @@
-"""App keys: only the app's own, live ones, from a server and never from a web page (T13)."""
+"""App keys: only valid ones of the app itself, from a server and never from a web page (T13)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ APP_ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), APP_ROUTES)
-async def test_every_app_route_refuses_whoever_has_no_key_of_this_app(
+async def test_every_app_route_refuses_a_caller_without_a_key_of_the_app(
     running: Running, method: str, path: str, body: object
 ) -> None:
     for key in (None, "", "wrong", BLOG_KEY, GATE_SECRET, SKAI_KEY[:-1], f"{SKAI_KEY} x", "\xff" * 20, "k" * 5000):
         async with running.call(method, path, key, json=body) as answer:
             assert answer.status == 401, key
             assert answer.headers["WWW-Authenticate"] == "Bearer"
-            told = await answer.text()
-        assert SKAI_KEY not in told
+            result = await answer.text()
+        assert SKAI_KEY not in result
     if "explain" not in path:
         assert (await running.json(method, path, ADMIN_TOKEN, json=body))[0] == 401
 
 
 async def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(running: Running) -> None:
-    """Who has no key learns nothing about which apps there are."""
+    """Without a key a caller cannot find out which apps exist."""
     known = await running.json("GET", "/status/skai/u1", "wrong")
     assert await running.json("GET", "/status/no-such-app/u1", "wrong") == known
     assert known[0] == 401

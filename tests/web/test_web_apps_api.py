@@ -1,4 +1,4 @@
-"""What app backends call: checkout, portal, status, explain; and what anybody may ask."""
+"""The API for app backends: checkout, portal, status, explain; and the public routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_a_checkout_answers_with_stripes_page(running: Running) -> None:
     assert set(answer) == {"checkout_url", "kind"}
 
 
-async def test_asking_for_the_same_checkout_again_gives_the_same_page(running: Running) -> None:
+async def test_a_repeated_checkout_returns_the_same_page(running: Running) -> None:
     body = {"user_id": "u1", "email": "ada@example.com", "tier": "pro", "interval": "month"}
     assert await running.json("POST", "/checkout/skai", json=body) == await running.json(
         "POST", "/checkout/skai", json=body
@@ -72,7 +72,7 @@ async def test_explain_is_for_the_app_and_for_the_operator(running: Running) -> 
     assert (await running.json("GET", "/explain/skai/u1", BLOG_KEY))[0] == 401
 
 
-async def test_explain_knows_what_brought_the_tier(running: Running) -> None:
+async def test_explain_shows_the_reason_of_the_tier(running: Running) -> None:
     await running.admin("POST", "/admin/grants", {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "a gift"})
 
     async def raised() -> bool:
@@ -84,15 +84,15 @@ async def test_explain_knows_what_brought_the_tier(running: Running) -> None:
     assert answer["source"] == "grant"
 
 
-async def test_health_says_what_the_images_own_check_waits_for(running: Running) -> None:
+async def test_health_answers_as_the_images_healthcheck_expects(running: Running) -> None:
     assert await running.json("GET", "/health", None) == (200, {"status": True})
 
 
-async def test_ready_tells_the_reason_only_to_the_operator(running: Running) -> None:
+async def test_ready_shows_the_reason_only_to_the_operator(running: Running) -> None:
     running.application._problems["catalog"] = "apps.json: apps: broken"
     assert await running.json("GET", "/ready", None) == (503, {"ready": False, "problems": None})
     assert await running.json("GET", "/ready", "wrong") == (503, {"ready": False, "problems": None})
-    told = {"ready": False, "problems": {"catalog": "apps.json: apps: broken"}}
-    assert await running.json("GET", "/ready", ADMIN_TOKEN) == (503, told)
+    result = {"ready": False, "problems": {"catalog": "apps.json: apps: broken"}}
+    assert await running.json("GET", "/ready", ADMIN_TOKEN) == (503, result)
     running.application._problems.clear()
     assert await running.json("GET", "/ready", ADMIN_TOKEN) == (200, {"ready": True, "problems": {}})

@@ -20,7 +20,7 @@ GOOD = {"user_id": "u1", "tier": "pro"}
 
 
 async def raw(running: Running, request: bytes) -> bytes:
-    """All that the server sends back for these bytes, until it closes or is silent for 2 s."""
+    """The server's answer to these bytes, until it closes or is silent for 2 s."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.application.web_port)
     answer = bytearray()
     try:
@@ -72,7 +72,7 @@ def without_secrets(text: str) -> None:
         ("/portal/skai", {"user_id": "u1", "return_url": "https://evil.example"}, 400, "invalid_input"),
     ],
 )  # fmt: skip
-async def test_a_body_that_cannot_be_used_is_refused_by_name(
+async def test_an_invalid_body_is_refused_by_field(
     running: Running, path: str, body: Any, status: int, error: str
 ) -> None:
     answered, answer = await running.json("POST", path, data=json.dumps(body), headers=JSON)
@@ -90,12 +90,12 @@ JSON = {"Content-Type": "application/json"}
      b'{"user_id": "u1", "tier": NaN}', b'{"user_id": "u1", "tier": -Infinity}', b"[" * 60000,
      b'{"user_id": ' + b"9" * 5000 + b"}", gzip.compress(json.dumps(GOOD).encode(), mtime=0)],
 )  # fmt: skip
-async def test_what_is_not_json_is_told_so(running: Running, body: bytes) -> None:
+async def test_a_body_that_is_not_json_is_refused(running: Running, body: bytes) -> None:
     status, answer = await running.json("POST", "/checkout/skai", data=body, headers=JSON)
     assert (status, answer["error"]) == (400, "not_json")
 
 
-async def test_a_lone_surrogate_is_no_text(running: Running) -> None:
+async def test_a_lone_surrogate_is_refused(running: Running) -> None:
     for field in ("user_id", "tier", "email"):
         body = json.dumps({**GOOD, field: "a@\ud800"})
         assert (await running.json("POST", "/checkout/skai", data=body, headers=JSON))[0] == 400
@@ -103,7 +103,7 @@ async def test_a_lone_surrogate_is_no_text(running: Running) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
 async def test_another_content_type_is_refused(running: Running, content_type: str) -> None:
-    """A form could be sent by any web page without asking first."""
+    """Any web page can send a form without a preflight."""
     status, answer = await running.json(
         "POST", "/checkout/skai", data=json.dumps(GOOD).encode(), headers={"Content-Type": content_type}
     )
@@ -125,24 +125,22 @@ async def test_two_megabytes_are_too_large_with_or_without_a_length(running: Run
         assert (status, answer["error"]) == (413, "too_large")
 
 
-async def test_a_compressed_bomb_is_not_unpacked(running: Running) -> None:
+async def test_a_compressed_body_is_not_decompressed(running: Running) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     headers = {**JSON, "Content-Encoding": "gzip"}
     status, answer = await running.json("POST", "/checkout/skai", data=bomb[:60_000], headers=headers)
     assert (status, answer["error"]) == (400, "not_json")
 
 
-async def test_a_body_that_trickles_is_cut_off_at_its_deadline(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_body_is_refused_at_its_deadline(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "DEADLINE_SECONDS", 0.2)
     answer = await raw(running, head("/checkout/skai", "Content-Length: 100") + b'{"user_id"')
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"body_too_slow" in answer
 
 
-async def test_slow_bodies_of_strangers_do_not_keep_apps_out(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T37: anybody can make up a signature header; what that costs is a place among the strangers."""
+async def test_slow_anonymous_bodies_do_not_starve_apps(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T37: a made-up signature header only takes a slot of the anonymous pool."""
     from servers.running import stripe_signature
 
     monkeypatch.setattr(bodies, "DEADLINE_SECONDS", 3)
@@ -165,7 +163,7 @@ async def test_slow_bodies_of_strangers_do_not_keep_apps_out(running: Running, m
             return False
 
         await until(full, "the strangers' places are taken")
-        # What came whole waits for nobody, so it needs no place.
+        # A body that arrived with its head does not wait, so it needs no slot.
         whole = {**JSON, "Stripe-Signature": stripe_signature(b"{}", "made up")}
         async with running.call("POST", "/webhook/stripe", None, data=b"{}", headers=whole) as answer:
             assert answer.status == 400
@@ -180,7 +178,7 @@ async def test_slow_bodies_of_strangers_do_not_keep_apps_out(running: Running, m
     [("Content-Length: 100", '{"user_id"'), ("Transfer-Encoding: chunked", "5\r\nabcde\r\nZZ\r\n"),
      ("Transfer-Encoding: chunked", "5\r\nabc")],
 )  # fmt: skip
-async def test_a_body_that_breaks_off_is_no_bug_of_ours(
+async def test_a_truncated_body_is_no_internal_error(
     running: Running, rest: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.application.web_port)
@@ -195,7 +193,7 @@ async def test_a_body_that_breaks_off_is_no_bug_of_ours(
 
 
 @pytest.mark.parametrize("path", ["/status/skai/u1", "/explain/skai/u1", "/admin/keys", "/buy/skai/offer"])
-async def test_a_credential_that_is_no_text_is_a_wrong_one(running: Running, path: str) -> None:
+async def test_a_credential_that_is_not_ascii_is_refused(running: Running, path: str) -> None:
     answer = await raw(running, head(path, "Connection: close", method="GET", key="\xff\xfe\x80"))
     assert answer.startswith(b"HTTP/1.1 401 ")
 
@@ -213,13 +211,13 @@ HOSTILE: Iterable[bytes] = [
 
 
 @pytest.mark.parametrize("request_", HOSTILE)
-async def test_hostile_bytes_are_refused_without_a_trace_of_us(
+async def test_hostile_bytes_are_refused_without_revealing_internals(
     running: Running, request_: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = (await raw(running, request_)).decode("latin-1")
     assert not answer or answer.split()[1][0] == "4"
     without_secrets(answer)
-    # What a stranger sends is no reason to wake the operator.
+    # Anonymous input must not alert the operator.
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
     assert (await running.json("GET", "/health", None))[0] == 200
 
@@ -235,7 +233,7 @@ async def test_hostile_bytes_are_refused_without_a_trace_of_us(
         ("GET", "/buy/no-such-app", 404, "unknown_app"), ("GET", "/status/skai/", 404, "not_found"),
     ],
 )  # fmt: skip
-async def test_whatever_is_not_served_is_a_json_error(
+async def test_unknown_routes_are_a_json_error(
     running: Running, method: str, path: str, status: int, error: str | None
 ) -> None:
     answer = (await raw(running, head(path, "Connection: close", method=method))).decode()
@@ -247,7 +245,7 @@ async def test_whatever_is_not_served_is_a_json_error(
     assert (status == 405) == ("\r\nAllow: " in top)
 
 
-async def test_every_answer_forbids_keeping_it(running: Running) -> None:
+async def test_every_answer_forbids_caching(running: Running) -> None:
     for method, path, key in (
         ("GET", "/health", None), ("GET", "/ready", None), ("GET", "/openapi.json", None), ("GET", "/buy/skai", None),
         ("GET", "/assets/buy.js", None), ("GET", "/status/skai/u1", SKAI_KEY), ("GET", "/status/skai/u1", None),
@@ -260,13 +258,13 @@ async def test_every_answer_forbids_keeping_it(running: Running) -> None:
             assert answer.headers["Server"] == "skpayments", path
 
 
-async def test_stripe_down_is_told_as_such_and_nothing_is_kept(running: Running) -> None:
+async def test_an_outage_of_stripe_is_502_and_nothing_is_stored(running: Running) -> None:
     running.stripe.fault("status", times=50)
     async with running.call("POST", "/checkout/skai", json=GOOD) as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (502, "5")
         without_secrets(await answer.text())
-        told = await answer.json()
-    assert (told["error"], told["message"]) == (
+        result = await answer.json()
+    assert (result["error"], result["message"]) == (
         "upstream_failed", "Payments are unavailable for a moment. You have not been charged."
     )  # fmt: skip
     running.stripe.faults.clear()
@@ -274,9 +272,7 @@ async def test_stripe_down_is_told_as_such_and_nothing_is_kept(running: Running)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422])
-async def test_what_stripe_refuses_for_good_is_a_conflict_that_nobody_is_told_to_repeat(
-    running: Running, status: int
-) -> None:
+async def test_a_permanent_refusal_of_stripe_is_a_conflict_without_retry_after(running: Running, status: int) -> None:
     running.stripe.fault("status", "/v1/(customers|checkout/sessions)", "POST", times=50, status=status)
     async with running.call("POST", "/checkout/skai", json=GOOD) as answer:
         assert (answer.status, "Retry-After" in answer.headers) == (409, False)
@@ -285,7 +281,7 @@ async def test_what_stripe_refuses_for_good_is_a_conflict_that_nobody_is_told_to
     assert alert["kind"] == "checkout_refused"
 
 
-async def test_a_bug_is_told_without_its_insides(
+async def test_an_internal_error_reveals_no_detail(
     running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from gateway.web import apps_api

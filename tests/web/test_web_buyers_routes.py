@@ -1,4 +1,4 @@
-"""The buyer's routes: the person is who the gate signed, and only our own page may act for them."""
+"""The buyer's routes: the user comes from the gate's signature, and only our own page may call them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FROM_OUR_PAGE = {"Origin": PUBLIC_URL, "Sec-Fetch-Site": "same-origin"}
 ROUTES = [("GET", "offer", None), ("POST", "checkout", {"tier": "pro"}), ("POST", "portal", None)]
 
 
-async def test_the_page_is_the_same_for_everybody_and_runs_only_our_script(running: Running) -> None:
+async def test_the_page_is_static_and_runs_only_our_script(running: Running) -> None:
     async with running.call("GET", f"/buy/skai?t={running.link('u1')}", None) as answer:
         page = await answer.text()
         policy = answer.headers["Content-Security-Policy"]
@@ -31,7 +31,7 @@ async def test_the_page_is_the_same_for_everybody_and_runs_only_our_script(runni
             assert (answer.status, answer.content_type) == (200, kind)
 
 
-async def test_the_offer_shows_what_is_for_sale_and_where_the_person_stands(running: Running) -> None:
+async def test_the_offer_shows_tiers_for_sale_and_the_current_tier(running: Running) -> None:
     status, offer = await running.json("GET", "/buy/skai/offer", running.link("u1"))
     assert status == 200
     assert offer["user_id"] == "u1"
@@ -40,7 +40,7 @@ async def test_the_offer_shows_what_is_for_sale_and_where_the_person_stands(runn
     assert offer["app"] == {"id": "skai", "name": "SKAI", "url": "https://chat.example.com/"}
 
 
-async def test_a_person_buys_and_then_manages_as_who_the_link_says(running: Running) -> None:
+async def test_a_buyer_buys_and_manages_as_the_user_of_the_link(running: Running) -> None:
     link = running.link("ünï/1")
     status, answer = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
     assert (status, answer["kind"]) == (200, "checkout")
@@ -51,7 +51,7 @@ async def test_a_person_buys_and_then_manages_as_who_the_link_says(running: Runn
 
 
 @pytest.mark.parametrize(("method", "action", "body"), ROUTES)
-async def test_no_link_but_a_live_one_of_this_app_is_accepted(
+async def test_only_a_valid_link_of_this_app_is_accepted(
     running: Running, method: str, action: str, body: object
 ) -> None:
     good = running.link("u1")
@@ -65,16 +65,14 @@ async def test_no_link_but_a_live_one_of_this_app_is_accepted(
     for what, link in bad.items():
         status, answer = await running.json(method, f"/buy/skai/{action}", link, json=body, headers=FROM_OUR_PAGE)
         assert status == 401, what
-        assert "open “Upgrade” again" in answer["message"], what  # a person reads it: what to do
+        assert "open “Upgrade” again" in answer["message"], what  # for people: what to do
         assert answer["app"] == {"name": "SKAI", "url": "https://chat.example.com/"}
         assert answer["error"] == ("link_expired" if what == "expired" else answer["error"])
     assert not running.stripe.snapshot()["checkout.session"]
 
 
 @pytest.mark.parametrize(("method", "action", "body"), ROUTES)
-async def test_a_foreign_page_cannot_act_for_the_person(
-    running: Running, method: str, action: str, body: object
-) -> None:
+async def test_another_page_cannot_act_for_the_buyer(running: Running, method: str, action: str, body: object) -> None:
     link = running.link("u1")
     foreign = [{"Origin": PUBLIC_URL, "Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}]
     if method == "POST":
@@ -96,7 +94,7 @@ async def test_a_foreign_page_cannot_act_for_the_person(
         ("http://pay.localhost:8000", "http://pay.localhost:8000"), ("https://zahlen-für.example", "https://xn--zahlen-fr-x9a.example"),
     ],
 )  # fmt: skip
-def test_our_origin_is_spelled_as_browsers_spell_it(public_url: str, origin: str) -> None:
+def test_our_origin_is_normalised_as_browsers_do(public_url: str, origin: str) -> None:
     async def nothing() -> None:
         return None
 
@@ -104,7 +102,7 @@ def test_our_origin_is_spelled_as_browsers_spell_it(public_url: str, origin: str
     assert site.origin == origin
 
 
-async def test_a_person_sees_no_tier_that_is_not_for_sale(running: Running) -> None:
+async def test_only_tiers_for_sale_can_be_bought(running: Running) -> None:
     for tier, status in (("sovereign", 400), ("free", 400), ("gold", 404)):
         answered, _ = await running.json(
             "POST", "/buy/skai/checkout", running.link("u1"), json={"tier": tier}, headers=FROM_OUR_PAGE
@@ -112,7 +110,7 @@ async def test_a_person_sees_no_tier_that_is_not_for_sale(running: Running) -> N
         assert answered == status
 
 
-async def test_a_price_is_bought_as_it_was_shown_or_not_at_all(running: Running) -> None:
+async def test_a_price_is_bought_as_shown_or_refused(running: Running) -> None:
     link = running.link("u1")
     _, offer = await running.json("GET", "/buy/skai/offer", link)
     [shown] = offer["tiers"][1]["prices"]
@@ -168,14 +166,14 @@ REPORTS = "https://chat.example.com/reports/7?x=1"
 
 
 def change_token(running: Running) -> str:
-    """What Stripe would send the person back with: from the session that was opened last."""
+    """The return link of the newest session."""
     session = running.stripe.snapshot()["checkout.session"][-1]
     address, _, token = session["success_url"].partition("?r=")
     assert address == f"{PUBLIC_URL}/buy/skai"
     return str(token)
 
 
-async def test_stripe_sends_the_person_to_a_page_that_knows_what_they_chose(running: Running) -> None:
+async def test_the_page_after_checkout_shows_the_chosen_tier(running: Running) -> None:
     link = running.link("u1", return_url=REPORTS, tier="pro")
     status, offer = await running.json("GET", "/buy/skai/offer", link)
     assert (status, offer["required_tier"], offer["return_url"]) == (200, {"id": "pro", "name": "Pro"}, REPORTS)
@@ -184,7 +182,7 @@ async def test_stripe_sends_the_person_to_a_page_that_knows_what_they_chose(runn
     await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
     status, change = await running.json("GET", "/buy/skai/change", change_token(running))
     assert (status, change["changed"], change["tier"]["id"], change["return_url"]) == (200, False, "pro", REPORTS)
-    # The same purchase from the same page has the same session; from another page it leads back to that one.
+    # The same purchase from the same page reuses the session; from another page it opens one that returns there.
     again = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
     assert len(running.stripe.snapshot()["checkout.session"]) == 1
     other = await running.json(
@@ -195,7 +193,7 @@ async def test_stripe_sends_the_person_to_a_page_that_knows_what_they_chose(runn
     assert change["return_url"] == "https://chat.example.com/?upgraded=1"
 
 
-async def test_what_stripe_sends_a_person_back_with_allows_nothing_else(running: Running) -> None:
+async def test_a_return_link_allows_nothing_else(running: Running) -> None:
     link = running.link("u1")
     await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
     token = change_token(running)
@@ -211,8 +209,8 @@ async def test_what_stripe_sends_a_person_back_with_allows_nothing_else(running:
     ["https://evil.example/", "//evil.example", "javascript:alert(1)", "https://chat.example.com.evil.example/",
      "https://chat.example.com@evil.example/", "https://evil.example\\@chat.example.com/", "ftp://chat.example.com/"],
 )  # fmt: skip
-async def test_nobody_is_led_to_another_site(running: Running, url: str) -> None:
-    """Only the gate signs addresses; one of a host that the app no longer has is not followed either."""
+async def test_no_link_leads_to_another_site(running: Running, url: str) -> None:
+    """Only the gate signs addresses; one on a host that the app no longer has is ignored too."""
     link = running.link("u1", return_url=url)
     _, offer = await running.json("GET", "/buy/skai/offer", link)
     assert offer["return_url"] is None
@@ -222,7 +220,7 @@ async def test_nobody_is_led_to_another_site(running: Running, url: str) -> None
     assert change["return_url"] == "https://chat.example.com/?upgraded=1"
 
 
-async def test_a_link_that_is_over_says_where_a_fresh_one_is_had(running: Running) -> None:
+async def test_an_expired_link_names_the_page_for_a_new_one(running: Running) -> None:
     over = running.link("u1", now=time.time() - LIFETIME_SECONDS - 1, return_url=REPORTS)
     status, answer = await running.json("GET", "/buy/skai/offer", over)
     assert (status, answer["error"]) == (401, "link_expired")

@@ -47,7 +47,7 @@ ACCEPTED: dict[Caller, set[str]] = {
     "buyer": {"upgrade link"},
     "returning buyer": {"return link"},
 }
-# The error code without a credential, and with one that is no credential of this caller.
+# The error code without a credential, and with one of another caller.
 CODES: dict[Caller, tuple[str, str]] = {
     "app": ("not_authenticated", "invalid_app_key"),
     "operator": ("invalid_admin_token", "invalid_admin_token"),

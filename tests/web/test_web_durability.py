@@ -1,4 +1,4 @@
-"""T10: the 200 to Stripe leaves only after the log of the database was synced to disk, seen from the outside."""
+"""T10: the 200 to Stripe is sent only after the database's log was synced to disk, proved with strace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def test_t10_the_events_write_is_synced_before_its_200_is_sent(tmp_path: P
     strace = require("strace")
     write_apps(tmp_path)
     port = free_port()
-    # Nobody answers there: what is on disk depends on no vendor.
+    # No vendor answers there: durability depends on none.
     nobody = "http://127.0.0.1:9"
     environ = environ_of(tmp_path, stripe_url=nobody, litellm_url=nobody, PORT=str(port))
     trace = tmp_path / "trace"
@@ -45,7 +45,7 @@ async def test_t10_the_events_write_is_synced_before_its_200_is_sent(tmp_path: P
             async with session.post(f"http://127.0.0.1:{port}/webhook/stripe", data=body, headers=headers) as answer:
                 assert answer.status == 200
     finally:
-        # strace keeps a signal to itself; what it traces gets it.
+        # strace does not forward a signal, so it is sent to the traced process.
         children = _children(process.pid)
         for child in children:
             os.kill(child, signal.SIGTERM)
@@ -69,8 +69,8 @@ def _children(pid: int) -> list[int]:
 
 
 def steps_of(trace: str) -> list[str]:
-    """The system calls that matter, in the order in which they ended; a call that another thread's interrupts in the
-    trace stands on two lines, `… <unfinished ...>` and `<... fdatasync resumed>) = 0`."""
+    """The relevant system calls in the order in which they ended; one that another thread's call interrupts has two
+    lines, `… <unfinished ...>` and `<... fdatasync resumed>) = 0`."""
     found = []
     syncing: set[str] = set()
     for line in trace.splitlines():

@@ -32,7 +32,7 @@ def test_a_subclass_is_answered_as_its_nearest_kind() -> None:
     assert (status_of(error), error.code) == (502, "upstream_failed")
 
 
-def test_what_a_vendor_refused_for_good_is_a_conflict_with_a_code_of_its_own() -> None:
+def test_a_permanent_refusal_of_a_vendor_is_a_conflict_with_its_own_code() -> None:
     error = StripeError("no", status=400, stripe_code="x", param="", request_id="", retry_now=False)
     assert (status_of(error), error.code) == (409, "stripe_refused")
     assert status_of(errors.UpstreamFailed("no", retryable=False)) == 409

@@ -1,4 +1,4 @@
-"""`/admin/gate/explain`: the gate's answer, and whether its table and the store say the same."""
+"""`/admin/gate/explain`: the gate's answer, and whether its table and the store agree."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def question(key: str, **more: Any) -> dict[str, Any]:
 
 async def test_it_answers_as_the_gate_does_and_shows_no_secret(running: Running) -> None:
     key = await key_of(running, "u1")
-    status, told = await running.admin("POST", "/admin/gate/explain", question(key))
+    status, result = await running.admin("POST", "/admin/gate/explain", question(key))
     answered, headers, _ = await running.gate(app="blog", host="blog.example.com", Authorization=f"Bearer {key}")
-    assert (status, told["answer"]["status"], answered) == (200, 200, 200)
+    assert (status, result["answer"]["status"], answered) == (200, 200, 200)
     tags = [[name, value] for name, value in headers.items() if name.startswith("X-SK-")]
-    assert [pair for pair in told["answer"]["headers"] if pair[0].startswith("X-SK-")] == tags
-    assert told["identity"] == {"from": "authorization", "user_id": "u1", "until": None, "code": None, "reason": None}
-    assert key not in str(told)
-    assert GATE_SECRET not in str(told)
+    assert [pair for pair in result["answer"]["headers"] if pair[0].startswith("X-SK-")] == tags
+    assert result["identity"] == {"from": "authorization", "user_id": "u1", "until": None, "code": None, "reason": None}
+    assert key not in str(result)
+    assert GATE_SECRET not in str(result)
 
 
-async def test_it_tells_since_when_and_why_and_where_table_and_store_differ(running: Running) -> None:
+async def test_it_shows_since_when_why_and_a_difference_of_table_and_store(running: Running) -> None:
     key = await key_of(running, "u1")
     grant = {"app_id": "blog", "user_id": "u1", "tier": "patron", "reason": "a gift"}
     await running.admin("POST", "/admin/grants", grant)
@@ -50,15 +50,15 @@ async def test_it_tells_since_when_and_why_and_where_table_and_store_differ(runn
         return bool((await tier())["in_table"] == "patron")
 
     await until(granted, "the gate heard of the grant")
-    told = await tier()
-    assert (told["used"], told["in_store"]["tier"], told["in_store"]["source"]) == ("patron", "patron", "grant")
-    assert abs(told["in_store"]["changed_at"] - running.application._clock()) < 60
+    result = await tier()
+    assert (result["used"], result["in_store"]["tier"], result["in_store"]["source"]) == ("patron", "patron", "grant")
+    assert abs(result["in_store"]["changed_at"] - running.application._clock()) < 60
     running.application.parts.tiers.publish("blog", "u1", "reader", None)
-    told = await tier()
-    assert (told["in_table"], told["used"], told["in_store"]["tier"]) == ("reader", "reader", "patron")
+    result = await tier()
+    assert (result["in_table"], result["used"], result["in_store"]["tier"]) == ("reader", "reader", "patron")
 
 
-async def test_while_the_store_is_gone_it_tells_what_the_gate_knows(
+async def test_while_the_store_is_unavailable_it_shows_the_gates_view(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await key_of(running, "u1")
@@ -67,21 +67,21 @@ async def test_while_the_store_is_gone_it_tells_what_the_gate_knows(
         raise StoreUnavailable("gone")
 
     monkeypatch.setattr(Store, "read", gone)
-    status, told = await running.admin("POST", "/admin/gate/explain", question(key))
-    assert (status, told["answer"]["status"]) == (200, 200)
-    assert told["tier"] == {
+    status, result = await running.admin("POST", "/admin/gate/explain", question(key))
+    assert (status, result["answer"]["status"]) == (200, 200)
+    assert result["tier"] == {
         "in_table": None, "used": "reader", "changes_at": None, "in_store": None, "store_failed": True,
     }  # fmt: skip
 
 
-async def test_it_asks_those_whom_the_gate_would_ask(tmp_path: Path) -> None:
+async def test_it_looks_credentials_up_as_the_gate_does(tmp_path: Path) -> None:
     there = OpenWebUIServer()
     there.signs_in(ADAS_KEY.encode(), "ada")
     async with served(there.application()) as url:
         write_apps(tmp_path, lambda apps: apps["apps"][0]["identity"][0].update(introspect=url))
         async with running_application(tmp_path) as running:
 
-            async def told(key: str) -> tuple[Any, ...]:
+            async def result(key: str) -> tuple[Any, ...]:
                 body = {"app_id": "skai", "url": "https://chat.example.com/"}
                 headers = [{"name": "X-API-Key", "value": key}]
                 _, found = await running.admin("POST", "/admin/gate/explain", {**body, "headers": headers})
@@ -90,10 +90,10 @@ async def test_it_asks_those_whom_the_gate_would_ask(tmp_path: Path) -> None:
                 assert found["answer"]["status"] == gate[0]
                 return gate[0], found["outcome"], identity["from"], identity["user_id"], identity["code"]
 
-            assert await told(ADAS_KEY) == (200, "allowed", "x-api-key", "ada", None)
-            assert await told(ADAS_KEY[:-1] + "0") == (401, "sign_in_required", "x-api-key", None, "unknown_key")
+            assert await result(ADAS_KEY) == (200, "allowed", "x-api-key", "ada", None)
+            assert await result(ADAS_KEY[:-1] + "0") == (401, "sign_in_required", "x-api-key", None, "unknown_key")
             there.fault = 500
-            assert await told(ADAS_KEY[:-1] + "1") == (
+            assert await result(ADAS_KEY[:-1] + "1") == (
                 503,
                 "identity_unavailable",
                 "x-api-key",
@@ -114,6 +114,8 @@ async def test_it_asks_those_whom_the_gate_would_ask(tmp_path: Path) -> None:
         ({"odd": 1}, 400, "invalid_input"),
     ],
 )
-async def test_what_it_cannot_ask_is_told(running: Running, change: dict[str, Any], status: int, error: str) -> None:
-    answered, told = await running.admin("POST", "/admin/gate/explain", question("skp_x") | change)
-    assert (answered, told["error"]) == (status, error)
+async def test_an_invalid_question_is_refused(
+    running: Running, change: dict[str, Any], status: int, error: str
+) -> None:
+    answered, result = await running.admin("POST", "/admin/gate/explain", question("skp_x") | change)
+    assert (answered, result["error"]) == (status, error)

@@ -1,4 +1,4 @@
-"""`/.skpayments/arrived` on our own listener: names of headers, for a pass, once."""
+"""`/.skpayments/arrived` on the public listener: names of headers, once for each token."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ async def asked(running: Running, text: str, app_id: str = "skai", **headers: st
     return await running.json("GET", path, None, headers={"Host": "chat.example.com", **headers})
 
 
-async def test_a_pass_shows_names_and_what_was_forged_and_no_value(running: Running) -> None:
-    status, told = await asked(running, make_echo_token(KEY, "skai", "n1", int(time.time())), **HEADERS)
+async def test_a_token_shows_header_names_and_forgeries_without_values(running: Running) -> None:
+    status, result = await asked(running, make_echo_token(KEY, "skai", "n1", int(time.time())), **HEADERS)
     assert status == 200
-    assert isinstance(told, dict)
-    headers = {each["name"]: each["forged"] for each in told.pop("headers")}
+    assert isinstance(result, dict)
+    headers = {each["name"]: each["forged"] for each in result.pop("headers")}
     assert headers == {
         "X-Sk-Tier": False, "X_SK_Tier": True, "X.Forwarded.For": True, "X-Forwarded-Host": False, "X-SK-Gate": False,
         "Forwarded": True,
     }  # fmt: skip
-    assert told == {"app_id": "skai", "host": "chat.example.com"}
+    assert result == {"app_id": "skai", "host": "chat.example.com"}
 
 
-async def test_a_pass_counts_once(running: Running) -> None:
+async def test_a_token_is_valid_once(running: Running) -> None:
     text = make_echo_token(KEY, "skai", "n2", int(time.time()))
     assert [(await asked(running, text))[0] for _ in range(2)] == [200, 404]
     assert (await asked(running, make_echo_token(KEY, "skai", "n3", int(time.time()))))[0] == 200
@@ -51,8 +51,8 @@ async def test_a_pass_counts_once(running: Running) -> None:
     ("key", "age", "app_id"),
     [(b"another key of thirty-two bytes!!", 0, "skai"), (KEY, 61, "skai"), (KEY, 0, "blog"), (KEY, 0, "")],
 )
-async def test_without_a_good_pass_there_is_nothing(running: Running, key: bytes, age: int, app_id: str) -> None:
-    status, told = await asked(running, make_echo_token(key, "skai", "n4", int(time.time()) - age), app_id)
+async def test_without_a_valid_token_it_is_not_found(running: Running, key: bytes, age: int, app_id: str) -> None:
+    status, result = await asked(running, make_echo_token(key, "skai", "n4", int(time.time()) - age), app_id)
     assert status == 404
-    assert told == {"error": "not_found", "message": "There is nothing at this address."}
+    assert result == {"error": "not_found", "message": "There is nothing at this address."}
     assert (await asked(running, "", app_id))[0] == 404

@@ -1,4 +1,4 @@
-"""The key set on the public listener, and an app's backend that verifies with it."""
+"""The key set of the public listener, and an app backend that verifies with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_a_backend_verifies_an_assertion_with_what_is_served(signing: Runn
     assert (status, "X-SK-Assertion" in headers) == (200, False)
 
 
-async def test_the_key_set_may_be_kept_for_five_minutes_by_anybody(signing: Running) -> None:
+async def test_the_key_set_is_cacheable_for_five_minutes(signing: Running) -> None:
     async with signing.call("GET", "/.well-known/jwks.json", None) as answer:
         assert (answer.status, answer.content_type) == (200, "application/json")
         assert answer.headers["Cache-Control"] == "public, max-age=300"

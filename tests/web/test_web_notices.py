@@ -1,4 +1,4 @@
-"""Notices end to end: a grant over HTTP, the app is told, the operator sees it and has it told again."""
+"""Notices end to end: a grant over HTTP, the app's notice, the operator's list and replay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def app() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def running(tmp_path: Path, app: Receiver) -> AsyncIterator[Running]:
-    """An SKPayments that tells skai's backend."""
+    """SKPayments with notices to skai's backend."""
     write_apps(tmp_path, lambda apps: apps["apps"][0].update(notify={"url": app.url, "secret": "env:HOOK"}))
     async with running_application(tmp_path, HOOK=SECRET) as application:
         yield application
@@ -50,7 +50,7 @@ async def _until(running: Running, true: Callable[[list[dict[str, Any]]], bool])
 
 
 async def _in_state(running: Running, *states: str) -> list[dict[str, Any]]:
-    """The notices, the newest first, once they are in these states."""
+    """The notices, newest first, when they are in these states."""
     return await _until(running, lambda found: [each["state"] for each in found] == list(states))
 
 
@@ -61,7 +61,7 @@ async def _until_tier(running: Running, user_id: str, tier: str) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_app_is_told_at_once_and_everybody_can_see_it(running: Running, app: Receiver) -> None:
+async def test_an_app_is_notified_at_once_and_the_operator_sees_it(running: Running, app: Receiver) -> None:
     await _give(running)
     [notice] = await _in_state(running, "done")
     assert app.seen[0].verified(SECRET)["data"]["to"] == "pro"
@@ -70,18 +70,22 @@ async def test_an_app_is_told_at_once_and_everybody_can_see_it(running: Running,
     for call in (running.json("GET", "/explain/skai/u1"), running.admin("GET", "/explain/skai/u1")):
         status, explained = await call
         assert status == 200
-        [told] = explained["notices"]
-        assert (told["change_id"], told["state"], told["attempts"]) == (app.ids[0], "done", 1)
-        assert told["change_id"] == explained["changes"][0]["change_id"]
+        [result] = explained["notices"]
+        assert (result["change_id"], result["state"], result["attempts"]) == (app.ids[0], "done", 1)
+        assert result["change_id"] == explained["changes"][0]["change_id"]
 
 
-async def test_explain_says_what_the_app_answered(running: Running, app: Receiver) -> None:
+async def test_explain_shows_the_apps_answer(running: Running, app: Receiver) -> None:
     app.answer_next(500, "the queue is full", times=50)
     await _give(running)
     await _until(running, lambda found: bool(found) and found[0]["attempts"] >= 1)
     _, explained = await running.json("GET", "/explain/skai/u1")
-    [told] = explained["notices"]
-    assert (told["state"], told["last_status"], told["error"]) == ("waiting", 500, "answered 500: the queue is full")
+    [result] = explained["notices"]
+    assert (result["state"], result["last_status"], result["error"]) == (
+        "waiting",
+        500,
+        "answered 500: the queue is full",
+    )
 
 
 async def test_notices_are_listed_by_app_and_state(running: Running, app: Receiver) -> None:
@@ -107,7 +111,7 @@ async def test_a_replay_is_sent_at_once_under_the_same_id(running: Running, app:
     assert app.seen[0].body == app.seen[1].body
 
 
-async def test_what_was_given_up_is_replayed_and_its_alert_closed(running: Running, app: Receiver) -> None:
+async def test_a_dead_notice_is_replayed_and_its_alert_resolved(running: Running, app: Receiver) -> None:
     app.answer_next(410, times=2)
     await _give(running)
     await _give(running, "u2")
@@ -133,9 +137,7 @@ async def test_what_was_given_up_is_replayed_and_its_alert_closed(running: Runni
         ({"dead": 1}, 400, "invalid_input"),
     ],
 )
-async def test_a_replay_of_nothing_or_of_too_much_is_refused(
-    running: Running, body: object, status: int, error: str
-) -> None:
+async def test_an_ambiguous_replay_is_refused(running: Running, body: object, status: int, error: str) -> None:
     got, answer = await running.admin("POST", "/admin/notices/replay", body)
     assert (got, answer["error"]) == (status, error)
 
@@ -146,7 +148,7 @@ async def test_only_the_operator_may(running: Running, method: str, path: str) -
 
 
 async def _skpay(running: Running, *arguments: str, alone: bool = False) -> tuple[int, str]:
-    """What a command prints, with our server or with none to be found."""
+    """The output of a command, with the running server or without one."""
     port = "1" if alone else str(running.application.web_port)
     environ = {**os.environ, **running.environ, "PORT": port, "COLUMNS": "300"}
     process = await asyncio.create_subprocess_exec(
@@ -185,7 +187,7 @@ async def test_without_a_server_the_command_writes_itself(running: Running, app:
     assert (code, "waiting" in text) == (0, True)
 
 
-async def test_an_edit_of_apps_json_begins_to_tell(tmp_path: Path, app: Receiver) -> None:
+async def test_an_edit_of_apps_json_starts_notices(tmp_path: Path, app: Receiver) -> None:
     async with running_application(tmp_path, HOOK=SECRET) as running:
         await _give(running)
         await _until_tier(running, "u1", "pro")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, valid, and true of the running server."""
+"""The OpenAPI document: complete, valid, and matched by the running server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFORMANCE = [status_code_conformance, response_schema_conformance, content_typ
 TOKEN = {"app_key": SKAI_KEY, "admin_token": ADMIN_TOKEN}
 
 
-async def test_the_document_is_served_to_anybody(running: Running) -> None:
+async def test_the_document_is_public(running: Running) -> None:
     assert await running.json("GET", "/openapi.json", None) == (200, DOCUMENT)
 
 
@@ -49,7 +49,7 @@ def test_it_is_a_valid_openapi_document() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_every_refusal_that_a_caller_may_meet_is_in_it() -> None:
+def test_every_error_status_is_documented() -> None:
     checkout = DOCUMENT["paths"]["/checkout/{app_id}"]["post"]
     assert {"200", "400", "401", "403", "404", "409", "413", "415", "429", "502", "503"} == set(checkout["responses"])
     assert checkout["security"] == [{"app_key": []}]

@@ -1,4 +1,4 @@
-"""What anybody may ask of the public listener costs little, and what it cannot read is refused in our words."""
+"""Public requests are cheap, and malformed ones are refused as JSON."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ GET = b"GET /health HTTP/1.1\r\nHost: pay.example.com\r\n"
 
 
 def refused(answer: bytes) -> tuple[int, str]:
-    """The status and our code; no word of aiohttp's."""
+    """The status and our code; nothing of aiohttp in it."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"aiohttp" not in answer.lower()
     assert b"python" not in answer.lower()
@@ -91,7 +91,7 @@ def refused(answer: bytes) -> tuple[int, str]:
         ("an unknown expectation", GET + b"Expect: a-miracle\r\n\r\n", (417, "expectation_failed")),
     ],
 )
-async def test_what_is_no_request_is_refused_in_our_words(
+async def test_malformed_requests_are_refused_as_json(
     running: Running, name: str, sent: bytes, expected: tuple[int, str]
 ) -> None:
     assert refused(await raw(running, sent)) == expected

@@ -1,4 +1,4 @@
-"""The webhook: what Stripe signed is on disk before it is told so, and nothing else is looked at."""
+"""The webhook: a signed event is on disk before its 200, and nothing else is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def recorded(running: Running) -> list[str]:
     return sorted(each["event_id"] for each in (await running.admin("GET", "/admin/events"))[1]["events"])
 
 
-async def test_a_signed_event_is_recorded_once_however_often_it_comes(running: Running) -> None:
+async def test_a_repeated_event_is_recorded_once(running: Running) -> None:
     for _ in range(3):
         assert await running.webhook(BODY) == (200, {"received": True})
     assert await recorded(running) == ["evt_1"]
@@ -69,7 +69,7 @@ async def test_a_bad_signature_header_is_answered_before_the_body_is_sent(runnin
     [b"not json", b"[]", b"{}", b'{"object": "charge", "id": "ch_1"}', b'{"object": "event", "id": 7, "type": "x"}',
      b'{"object": "event", "id": "", "type": "x"}', b"\xff\xfe", b"[" * 100_000],
 )  # fmt: skip
-async def test_signed_bytes_that_are_no_event_are_refused(running: Running, body: bytes) -> None:
+async def test_signed_bytes_that_are_not_an_event_are_refused(running: Running, body: bytes) -> None:
     status, answer = await running.webhook(body)
     assert (status, answer["error"]) == (400, "invalid_event")
 
@@ -84,13 +84,13 @@ async def test_both_secrets_verify_while_one_is_rolled(tmp_path: Path) -> None:
 
 
 async def test_no_redirect_ever_answers_stripe(running: Running) -> None:
-    """3xx counts as a failure for Stripe: a slash too many must be an honest 404."""
+    """Stripe counts 3xx as a failure: an extra slash must be a 404."""
     for path in ("/webhook/stripe/", "//webhook/stripe", "/webhook"):
         async with running.call("POST", path, None, data=BODY) as answer:
             assert answer.status == 404
 
 
-async def test_a_full_disk_acknowledges_nothing_and_heals(running: Running) -> None:
+async def test_a_full_disk_acknowledges_nothing_and_recovers(running: Running) -> None:
     store = running.application.parts.store
 
     def fill(conn: Connection) -> None:
@@ -127,7 +127,7 @@ async def test_a_full_disk_acknowledges_nothing_and_heals(running: Running) -> N
     await until(ready_again, "ready again")
 
 
-async def test_a_read_only_disk_acknowledges_nothing_and_heals(
+async def test_a_read_only_disk_acknowledges_nothing_and_recovers(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = running.application.parts.store
