@@ -137,7 +137,7 @@ async def test_a_refused_user_sees_why_pays_and_returns_to_the_page(browser: Bro
     paid_page = f"{stage.app_url}/reports/2026?part=b%2Fc&x=1"
     await browser.go(paid_page)
     text = await browser.until_text("You have Free.")
-    assert "What you wanted to open in Sample chat needs Pro." in text
+    assert "The page that you opened in Sample chat needs Pro." in text
     assert await browser.run("return [...document.querySelectorAll('.needed h2')].map(e => e.innerText)") == [
         "Pro\nNeeded"
     ]

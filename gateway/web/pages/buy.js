@@ -1,12 +1,12 @@
-// The buyer's page. The link's token says who is buying; it is taken out of the address bar at once, so that it is
-// neither bookmarked nor shared. This tab keeps it for as long as it is good, so that the page can be loaded again.
+// The plans page. The link's token identifies the buyer; it is removed from the address bar at once, so that it is
+// neither bookmarked nor shared. This tab keeps it while it is valid, so that the page can be reloaded.
 
 import { allowances, day, element, priceLine, priceWords, standing } from "./words.js";
 
 const appId = location.pathname.split("/")[2];
 const byId = (id) => document.getElementById(id);
 
-// `t` is the gate's link, `r` the one with which Stripe sends a person back; the newer one counts.
+// `t` is the token of the gate's link, `r` that of the page after checkout; the newer one is used.
 function tokens() {
   const shown = new URLSearchParams(location.search);
   for (const [name, key] of [["t", `link ${appId}`], ["r", `change ${appId}`]]) {
@@ -45,7 +45,7 @@ function showLink(id, text, url) {
   byId(id).hidden = false;
 }
 
-// An error with a status is our server's, whose words are for the person; any other is the browser's or the network's.
+// An error with a status is our server's, with a message for people; any other is the browser's or the network's.
 function showProblem(error) {
   const problem = byId("problem");
   problem.textContent = error.status ? error.message : "The server cannot be reached. Check your connection and try again.";
@@ -60,7 +60,7 @@ function showProblem(error) {
   }
 }
 
-// Send the person on to Stripe; while that happens no second click is possible.
+// Redirect to Stripe; until then the buttons are disabled.
 async function go(action, body, field) {
   const buttons = [...document.querySelectorAll("button")];
   buttons.forEach((button) => (button.disabled = true));
@@ -80,14 +80,14 @@ function priceButton(offer, tier, price) {
   const word = offer.subscribed ? "Change to" : "Get";
   const others = tier.prices.filter((other) => other !== price);
   const button = element("button", { type: "button" }, `${word} ${tier.name}${priceWords(price, others)}`);
-  // What is shown is what is bought: where Stripe has other figures by now, it is refused and shown anew.
+  // The shown price is the one bought: if Stripe's has changed, the purchase is refused and the page reloaded.
   const { unit_amount, currency, interval, interval_count } = price;
   const wanted = { tier: tier.id, price: price.price, unit_amount, currency, interval, interval_count };
   button.addEventListener("click", () => go("checkout", wanted, "checkout_url"));
   return button;
 }
 
-// What is said beside a tier's name: it is the person's now, later, or what they came for.
+// The label beside a tier's name: current, later, or required by the refused page.
 function badge(offer, tier) {
   if (tier.id === offer.current.tier) {
     return "Your plan";
@@ -121,7 +121,7 @@ function card(offer, tier, isFirst) {
   return made;
 }
 
-// Why the person is here, and the way back to the page that they could not open.
+// The reason for this page, and the link back to the refused page.
 function showReason({ app, current, required_tier: needed, return_url: url, tiers }) {
   const reason = byId("reason");
   const rank = (id) => tiers.findIndex((tier) => tier.id === id);
@@ -130,10 +130,10 @@ function showReason({ app, current, required_tier: needed, return_url: url, tier
     return;
   }
   if (current.tier === needed.id || rank(current.tier) > rank(needed.id)) {
-    reason.textContent = `You have what you need now.`;
+    reason.textContent = `Your plan includes this page now.`;
     showLink("back", `Back to ${app.name}`, url ?? app.url);
   } else {
-    reason.textContent = `What you wanted to open in ${app.name} needs ${needed.name}.`;
+    reason.textContent = `The page that you opened in ${app.name} needs ${needed.name}.`;
   }
 }
 
@@ -153,8 +153,8 @@ async function showOffer() {
   return offer;
 }
 
-// A page that was left open longer than its link is good has nothing that only fails when it is clicked. A timer alone
-// would not do: it stands still while the computer sleeps.
+// A page whose link has expired must not offer buttons that fail. A timer alone is not enough: it stops while the
+// computer sleeps.
 function expireWithItsLink(offer) {
   const expiresAt = Date.now() + offer.expires_in_seconds * 1000;
   const look = () => {
@@ -169,7 +169,7 @@ function expireWithItsLink(offer) {
 const WAIT_SECONDS = 30;
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-// Back from Stripe: its word may come a little later than the person.
+// Back from Stripe: its event may arrive a little later than the buyer.
 async function waitForChange() {
   byId("tiers").hidden = true;
   say("Thank you. Waiting for Stripe to confirm your plan…");
@@ -204,8 +204,8 @@ async function showChange() {
   showLink("back", `Back to ${found.app.name}`, found.return_url);
   if (!found.changed) {
     say(
-      `Stripe has not confirmed your plan yet. That may take some minutes, and with some ways to pay some days. ` +
-        `You will have ${found.tier.name} as soon as it has; you need not stay here.`,
+      `Stripe has not confirmed your plan yet. This may take minutes, or days with some payment methods. ` +
+        `You will have ${found.tier.name} as soon as it has. You can close this page.`,
     );
     askAgain();
     return;
@@ -224,7 +224,7 @@ function askAgain() {
   button.addEventListener("click", () => location.reload(), { once: true });
 }
 
-// Back from Stripe by the browser's own button, the page may come out of its cache with every button disabled.
+// After the browser's back button the page may come from its cache with every button disabled.
 addEventListener("pageshow", (event) => {
   if (event.persisted) {
     location.reload();

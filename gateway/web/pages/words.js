@@ -1,4 +1,4 @@
-// What the buyer's page says: prices, promises, and where the person stands.
+// Texts of the plans page: prices, allowances, and the user's current plan.
 
 const numbers = new Intl.NumberFormat();
 
@@ -14,7 +14,7 @@ export function money(price) {
   if (price.unit_amount === null || !price.currency) {
     return "Price at the checkout";
   }
-  // The decimals are Stripe's: for some currencies, such as ISK, the browser's own are others.
+  // Stripe's decimals, which differ from the browser's for some currencies, such as ISK.
   const format = new Intl.NumberFormat(undefined, {
     style: "currency",
     currency: price.currency.toUpperCase(),
@@ -34,12 +34,12 @@ export function priceLine(price, place) {
 
 const EACH = { "1d": "a day", "7d": "a week", "30d": "a month", "1mo": "a month", "1h": "an hour" };
 
-// Features are words of apps.json, such as image_generation.
+// Features are ids of apps.json, such as image_generation.
 const inWords = (feature) => (feature.charAt(0).toUpperCase() + feature.slice(1)).replaceAll(/[_-]/g, " ");
 
 export function allowances({ features, limits }) {
   const lines = features.map(inWords);
-  // Only what apps.json states is a promise: null is "unlimited" in so many words, a missing key says nothing.
+  // Only limits of apps.json are shown: null is unlimited, a missing key is not shown.
   const inLimits = {
     max_budget: (budget) =>
       budget === null
@@ -57,7 +57,7 @@ export function allowances({ features, limits }) {
   return element("ul", {}, ...lines.map((line) => element("li", {}, line)));
 }
 
-// What tells a price from the others of its tier: how often it is paid, and if that is not enough how much it is.
+// The difference of a price from the others of its tier: its interval, and its amount if the intervals are equal.
 export function priceWords(price, others) {
   const often = price.interval_count > 1 ? `every ${price.interval_count} ${price.interval}s` : `by the ${price.interval}`;
   const alike = (other) => other.interval === price.interval && other.interval_count === price.interval_count;
@@ -65,7 +65,7 @@ export function priceWords(price, others) {
   return others.length > 0 ? words.filter(Boolean).map((word) => `, ${word}`).join("") : "";
 }
 
-// A subscription that ends, changes or is not paid says so; whoever has none simply has the first plan.
+// The current plan, and whether its subscription ends, changes or is unpaid.
 export function standing({ current, current_name: name, pending }) {
   if (current.source !== "subscription") {
     return `You have ${name}.`;
