@@ -27,7 +27,7 @@ from gateway.billing.checkout.prices import load_known_prices
 from gateway.billing.context import Billing
 from gateway.billing.reconcile.reconcile import reconcile
 from gateway.billing.reconcile.state import ReconcileOptions
-from gateway.billing.work.rate_limiter import Pace
+from gateway.billing.work.rate_limiter import RateLimiter
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
 from gateway.litellm.wire import Answer, Wire
@@ -100,8 +100,10 @@ class MadeUpWire(Wire):
         super().__init__(None, "", ())  # type: ignore[arg-type]  # never connects
         self.calls = 0
 
-    async def call(self, method: str, path: str, *, body: Any = None, query: Any = None, expect: Any = ()) -> Answer:
+    async def call(self, method: str, path: str, *, query: Any = None, **more: Any) -> Answer:
         self.calls += 1
+        if path == "/customer/list":
+            return Answer(200, [])
         budget = {"max_budget": 10, "budget_duration": "1d", "tpm_limit": None, "rpm_limit": 60}
         return Answer(
             200,
@@ -156,7 +158,7 @@ async def measure(count: int, differing: int) -> dict[str, float]:
             update_gate=lambda app_id, user_id, tier_id, changes_at: None, signing_keys=(b"bench",),
         )  # fmt: skip
         await load_known_prices(billing)
-        billing.reconciling.pace = Pace(1e9)
+        billing.reconciling.pace = RateLimiter(1e9)
         before = peak_mb()
         began_at = time.perf_counter()
         report = await reconcile(billing, ReconcileOptions())

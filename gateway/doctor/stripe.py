@@ -62,7 +62,7 @@ async def _rights(context: CheckContext) -> list[Finding]:
     if names:
         remedy = "Stripe's Dashboard > Developers > API keys > the restricted key: allow these (SOP.md, step 2)"
         return [bad(RIGHTS, f"the key may not read {', '.join(names)}", remedy)]
-    return [ok(RIGHTS, "the key may read all that is asked of Stripe")]
+    return [ok(RIGHTS, "the key may read everything it needs")]
 
 
 async def _prices(context: CheckContext) -> list[Finding]:
