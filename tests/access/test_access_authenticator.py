@@ -27,8 +27,8 @@ KEYS = {
 def identity(*secrets: str, keys: dict[str, KeyOwner] | None = KEYS) -> Authenticator:
     """Of an app with `openwebui` for these secrets (the sample's) and `user_key`, unless `keys` is None."""
     kinds = (OpenWebUIIdentity(SESSION_REF), *(() if keys is None else (UserKeyIdentity(),)))
-    held = {SESSION_REF: tuple(Secret(secret) for secret in secrets or (SESSION_SECRET,))}
-    return app_access(with_app(identity=kinds), held, keys or {}).identity
+    secrets_by_ref = {SESSION_REF: tuple(Secret(secret) for secret in secrets or (SESSION_SECRET,))}
+    return app_access(with_app(identity=kinds), secrets_by_ref, keys or {}).identity
 
 
 def who(
@@ -277,8 +277,8 @@ def test_signatures_and_shapes() -> None:
 def test_a_signature_has_one_spelling() -> None:
     """The last of 43 characters holds two bits that no byte needs; naive decoders drop them."""
     last = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    twins = [A[:-1] + bytes([letter]) for letter in last if letter != A[-1]]
-    answers = [who(cookies=b"token=" + twin) for twin in twins]
+    variants = [A[:-1] + bytes([letter]) for letter in last if letter != A[-1]]
+    answers = [who(cookies=b"token=" + variant) for variant in variants]
     assert {code(answer) for answer in answers} <= {"malformed_token", "wrong_signature"}
     # Open WebUI takes three of them.
     assert sum(isinstance(answer, RejectedCredential) and not answer.signed_out for answer in answers) == 3

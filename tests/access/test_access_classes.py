@@ -16,7 +16,7 @@ from gateway.access.paths import read_path
 from gateway.access.policy import UPGRADE_PATH, Policy
 from gateway.catalog.model import Route
 
-# The plugin keeps no answer for any other: a method that nobody knows meets the rules for all methods.
+# The plugin caches no answer for any other: rules for every method apply to an unknown one.
 METHODS = ("GET", "HEAD", "POST", "OPTIONS", "TRACE", "PATCH")
 PARTS = ("pro", "Pro", "x", "..", "")
 PLAIN_PATHS = [f"/{first}{rest}" for first in PARTS for rest in ("", *(f"/{part}" for part in PARTS))]

@@ -74,7 +74,7 @@ _ALGORITHMS = (
         (jwk("rsa", kty="oct", k="AAAA"), False),
         (jwk("rsa", kty=None), False),
         (jwk("rsa", kty=["RSA"]), False),
-        # whoever publishes the private half has lost it
+        # a published private key is compromised
         ({**RSAAlgorithm.to_jwk(private("rsa"), as_dict=True), "kid": "rsa"}, False),
     ],
 )

@@ -52,8 +52,8 @@ _RING.replace(read_keys(key_set(jwk("rsa"))))
 
 
 def access(*kinds: IdentityKind, previous: AppAccess | None = None, **changes: Any) -> AppAccess:
-    held = {**SECRETS, OTHER_REF: (Secret(OTHER_SECRET),)}
-    return app_access(with_app(identity=kinds, **changes), held, KEYS, previous, lambda url: _RING)
+    given = {**SECRETS, OTHER_REF: (Secret(OTHER_SECRET),)}
+    return app_access(with_app(identity=kinds, **changes), given, KEYS, previous, lambda url: _RING)
 
 
 def who(headers: dict[str, bytes], *kinds: IdentityKind, now: int = NOW) -> AuthenticationOrLookup:
@@ -61,10 +61,12 @@ def who(headers: dict[str, bytes], *kinds: IdentityKind, now: int = NOW) -> Auth
 
 
 def outcome(answer: AuthenticationOrLookup) -> str:
-    """A user's id, a refusal's code, "ask litellm_key" or "nobody"."""
+    """A user's id, a refusal's code, "ask litellm_key" or "anonymous"."""
     if isinstance(answer, RejectedCredential):
         return answer.code
-    return f"ask {answer.kind}" if isinstance(answer, CredentialLookup) else str(getattr(answer, "user_id", "nobody"))
+    return (
+        f"ask {answer.kind}" if isinstance(answer, CredentialLookup) else str(getattr(answer, "user_id", "anonymous"))
+    )
 
 
 A, B = session("alice"), session("bob")
@@ -94,11 +96,11 @@ ORDER: list[tuple[tuple[IdentityKind, ...], dict[str, bytes], str]] = [
     ((KIND, LITELLM), {"Authorization": b"Bearer junk", "X-Api-Key": KEY}, "malformed_token"),
     ((LITELLM, USER_KEY), {"Authorization": b"Bearer " + KEY + b"\nBearer skp_alice"}, "duplicate_authorization"),
     # what no kind of the app takes is no credential
-    ((LITELLM,), {"Authorization": b"Bearer " + A, "X-Api-Key": A}, "nobody"),
-    ((LITELLM,), {"Authorization": b"Bearer skp_alice"}, "nobody"),
+    ((LITELLM,), {"Authorization": b"Bearer " + A, "X-Api-Key": A}, "anonymous"),
+    ((LITELLM,), {"Authorization": b"Bearer skp_alice"}, "anonymous"),
     ((LITELLM,), {"Authorization": b"Bearer " + A, "X-Api-Key": KEY}, "ask litellm_key"),
-    ((USER_KEY,), {"Authorization": b"Bearer " + KEY}, "nobody"),
-    ((HEADER,), {"Authorization": b"Bearer " + A, "Cookie": b"token=" + A, "Remote_user": b"x"}, "nobody"),
+    ((USER_KEY,), {"Authorization": b"Bearer " + KEY}, "anonymous"),
+    ((HEADER,), {"Authorization": b"Bearer " + A, "Cookie": b"token=" + A, "Remote_user": b"x"}, "anonymous"),
     ((OPENWEBUI, USER_KEY), {"Authorization": b"Bearer " + KEY}, "api_key_unsupported"),
     ((KIND,), {"Authorization": b"Bearer " + KEY}, "malformed_token"),
     # a signature of one kind is nothing to another
@@ -127,7 +129,7 @@ def test_the_headers_and_cookies_that_are_read() -> None:
     ("value", "expected"),
     [
         (b"alice", "alice"), ("Zoë".encode(), "Zoë"), (b"alice@example.com", "alice@example.com"),
-        (b"a" * 200, "a" * 200), (b"a%0Ab", "a%0Ab"), (b"skp_alice", "skp_alice"), (KEY, HEX_KEY), (b"", "nobody"),
+        (b"a" * 200, "a" * 200), (b"a%0Ab", "a%0Ab"), (b"skp_alice", "skp_alice"), (KEY, HEX_KEY), (b"", "anonymous"),
         (b"a" * 201, "malformed_user_id"), (b"a\tb", "malformed_user_id"),
         ("Zoë".encode("latin-1"), "malformed_user_id"), ("a\u200bb".encode(), "malformed_user_id"),
     ],
@@ -173,8 +175,8 @@ def test_t31_ids_of_two_sources_never_meet_by_chance(
 
 def test_a_user_key_names_an_id_of_the_app_in_any_namespace() -> None:
     kinds = (OpenWebUIIdentity(SESSION_REF, None, "chat"), USER_KEY)
-    held = {key_hash("skp_x"): KeyOwner("skai", "chat:bob")}
-    identity = app_access(with_app(identity=kinds), SECRETS, held).identity
+    given = {key_hash("skp_x"): KeyOwner("skai", "chat:bob")}
+    identity = app_access(with_app(identity=kinds), SECRETS, given).identity
     assert identity.authenticate({b"Authorization": b"Bearer skp_x"}, NOW) == AuthenticatedUser("chat:bob", None)
 
 

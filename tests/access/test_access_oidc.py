@@ -50,8 +50,8 @@ def ring(*keys: dict[str, Any]) -> KeyRing:
 
 def identity(keys: KeyRing | None = None, **changes: object) -> Authenticator:
     kind = replace(KIND, **changes)  # type: ignore[arg-type]  # the names are those of JwtIdentity
-    held = keys or ring()
-    return app_access(with_app(identity=(kind,)), {}, {}, key_ring=lambda url: held).identity
+    key_ring = keys or ring()
+    return app_access(with_app(identity=(kind,)), {}, {}, key_ring=lambda url: key_ring).identity
 
 
 def who(token: bytes, by: Authenticator | None = None, now: int = NOW) -> AuthenticationOrLookup:
@@ -62,7 +62,7 @@ def outcome(answer: AuthenticationOrLookup) -> str:
     """A user's id, a refusal's code, or "ask"."""
     if isinstance(answer, RejectedCredential):
         return answer.code
-    return "ask" if isinstance(answer, CredentialLookup) else str(getattr(answer, "user_id", "nobody"))
+    return "ask" if isinstance(answer, CredentialLookup) else str(getattr(answer, "user_id", "anonymous"))
 
 
 def test_a_good_token_is_its_users_until_it_ends() -> None:
@@ -331,19 +331,19 @@ def test_a_remembered_token_still_ends() -> None:
     ("changes", "headers", "expected"),
     [
         ({"header": "cf-access-jwt-assertion"}, {b"Cf-Access-Jwt-Assertion": signed()}, "alice"),
-        ({"header": "cf-access-jwt-assertion"}, {b"Authorization": b"Bearer " + signed()}, "nobody"),
+        ({"header": "cf-access-jwt-assertion"}, {b"Authorization": b"Bearer " + signed()}, "anonymous"),
         ({"header": "X-Token"}, {b"X-Token": signed() + b"\n" + signed()}, "duplicate_header"),
-        ({"header": "X-Token"}, {b"X-Token": b""}, "nobody"),
+        ({"header": "X-Token"}, {b"X-Token": b""}, "anonymous"),
         ({"header": "X-Token"}, {b"X-Token": b"Bearer " + signed()}, "malformed_token"),
         ({"header": None, "cookie": "CF_Authorization"}, {b"Cookie": b"a=b; CF_Authorization=" + signed()}, "alice"),
-        ({"header": None, "cookie": "CF_Authorization"}, {b"Cookie": b"cf_authorization=" + signed()}, "nobody"),
+        ({"header": None, "cookie": "CF_Authorization"}, {b"Cookie": b"cf_authorization=" + signed()}, "anonymous"),
         ({"header": None, "cookie": "c"}, {b"Cookie": b"c=" + signed() + b"; c=" + signed()}, "duplicate_cookie"),
         ({"header": None, "cookie": "c"}, {b"Cookie": b"c=" + signed() + b"\nc=x"}, "duplicate_cookie"),
-        ({"header": None, "cookie": "c"}, {b"Cookie": b"cc=" + signed()}, "nobody"),
+        ({"header": None, "cookie": "c"}, {b"Cookie": b"cc=" + signed()}, "anonymous"),
         # the header stands first
         ({"header": "X-Token", "cookie": "c"}, {b"X-Token": b"junk", b"Cookie": b"c=" + signed()}, "malformed_token"),
         ({"header": "X-Token", "cookie": "c"}, {b"Cookie": b"c=" + signed()}, "alice"),
-        ({}, {b"Authorization": b"Basic " + signed()}, "nobody"),
+        ({}, {b"Authorization": b"Basic " + signed()}, "anonymous"),
         ({}, {b"Authorization": b"Bearer " + signed() + b"\nBearer " + signed()}, "duplicate_authorization"),
     ],
 )  # fmt: skip

@@ -49,7 +49,7 @@ def word(decision: Decision) -> str:
 
 
 @pytest.mark.parametrize(
-    # what a person on free, pro, staff and max, somebody anonymous and a refused Bearer are outcomes
+    # the outcome for users on free, pro, staff and max, for an anonymous one and for a rejected Bearer
     ("method", "path", "free", "pro", "staff", "top", "anonymous", "refused"),
     [
         ("GET", "/", "free", "pro", "staff", "max", "free unnamed", "401"),

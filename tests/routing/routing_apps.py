@@ -36,8 +36,8 @@ def apps_json(apps: list[tuple[str, list[str]]], **routing: object) -> bytes:
 
 
 @composite
-def catalogs(draw: DrawFn, lanes: bool = True) -> Catalog:
-    """Any apps.json as far as routes go; `lanes` False: without limits and upstreams of single tiers."""
+def catalogs(draw: DrawFn, children: bool = True) -> Catalog:
+    """Any apps.json as far as routes go; `children` False: without limits and upstreams of single tiers."""
     ids = draw(st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?", fullmatch=True), unique=True, max_size=5))
     label = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?", fullmatch=True) | st.sampled_from(
         ["bücher", "日本語", "sk", "in"]
@@ -58,12 +58,12 @@ def catalogs(draw: DrawFn, lanes: bool = True) -> Catalog:
     for app in tree["apps"]:
         if draw(st.booleans()):
             app["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]
-        if lanes:
-            _draw_lanes(draw, app)
+        if children:
+            _draw_children(draw, app)
     return parse(json.dumps(tree).encode())
 
 
-def _draw_lanes(draw: DrawFn, app: dict[str, Any]) -> None:
+def _draw_children(draw: DrawFn, app: dict[str, Any]) -> None:
     tier_ids = draw(
         st.lists(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,6}", fullmatch=True), unique=True, min_size=1, max_size=4)
     )

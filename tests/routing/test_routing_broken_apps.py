@@ -20,7 +20,7 @@ HEADER = {"kind": "header", "name": "Remote-User", "after": "authelia@file"}
 
 
 def two_apps(tree: Any, stage: Stage) -> None:
-    """`blog` trusts a header of authelia's, and has lanes; `shop` is as any other."""
+    """`blog` trusts a header of authelia's, and has child routers; `shop` is as any other."""
     blog = tree["apps"][0]
     shop = {**blog, "id": "shop", "hosts": [SHOP], "identity": [{"kind": "user_key"}]}
     blog["identity"] = [HEADER]

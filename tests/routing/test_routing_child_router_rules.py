@@ -35,8 +35,8 @@ def test_each_request_takes_one_lane_to_its_upstream_and_is_counted_by_user_or_b
     http = traefik_document(plan(catalog, PUBLIC_URL), "s")["http"]
     address = {"ipStrategy": {"ipv6Subnet": 64, **({"depth": 1} if catalog.routing.trusted_ips else {})}}
     for app in catalog.apps.values():
-        lanes = _lanes(http, app)
-        if not lanes:
+        children = _children(http, app)
+        if not children:
             assert app.tier_upstreams == ()
             assert all(tier.traffic is None for tier in app.tiers)
             continue
@@ -44,21 +44,21 @@ def test_each_request_takes_one_lane_to_its_upstream_and_is_counted_by_user_or_b
             tier = app.tier(tier_id)
             # Whoever is not signed in has the first tier.
             for user in ["u", *([""] if tier is app.default_tier else [])]:
-                (lane,) = [one for one in lanes if matches(one["rule"], {"X-SK-Tier": tier_id, "X-SK-User": user})]
-                (server,) = http["services"][lane["service"]]["loadBalancer"]["servers"]
+                (child,) = [one for one in children if matches(one["rule"], {"X-SK-Tier": tier_id, "X-SK-User": user})]
+                (server,) = http["services"][child["service"]]["loadBalancer"]["servers"]
                 assert server["url"] == dict(app.tier_upstreams).get(tier_id, app.upstream)
-                limits = [http["middlewares"][name] for name in lane.get("middlewares", ())]
+                limits = [http["middlewares"][name] for name in child.get("middlewares", ())]
                 assert limits == _limits(tier, {"requestHeaderName": "X-SK-User"} if user else address)
-        assert not any(matches(lane["rule"], {"X-SK-User": "u"}) for lane in lanes), "no tier, no lane"
+        assert not any(matches(child["rule"], {"X-SK-User": "u"}) for child in children), "no tier, no child router"
 
 
-def _lanes(http: Any, app: App) -> list[Any]:
+def _children(http: Any, app: App) -> list[Any]:
     """The routers below those of the app, all of which are below all of them."""
     rules = {f"Host(`{host}`)" for host in app.hosts}
     parents = {name for name, router in http["routers"].items() if router["rule"] in rules}
-    lanes = [router for router in http["routers"].values() if parents & set(router.get("parentRefs", ()))]
-    assert all(set(lane["parentRefs"]) == parents for lane in lanes)
-    return lanes
+    children = [router for router in http["routers"].values() if parents & set(router.get("parentRefs", ()))]
+    assert all(set(child["parentRefs"]) == parents for child in children)
+    return children
 
 
 def _limits(tier: Tier | None, key: Any) -> list[Any]:

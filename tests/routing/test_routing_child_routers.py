@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs_traefik
 THREE_A_MINUTE = {"average": 1, "period": "1m", "burst": 3}
 # As our static configuration has them.
 WITH_MIDDLEWARES = {"http": {"middlewares": ["sk-in@file"]}}
-# Every header a client might hope to be put on another lane by.
+# Every header by which a client might try to select another child router.
 FORGED = [
     (name, "pro")
     for name in ("X-SK-Tier", "x-sk-tier", "X_SK_Tier", "X.SK.Tier", "X-SK_Tier", "Cookie2", "X-Forwarded-Tier")
@@ -112,7 +112,7 @@ async def only_so_many_at_once(stage: Stage) -> None:
 
 
 async def test_two_entry_points_are_no_second_helping_either(tmp_path: Path) -> None:
-    """Where they have middlewares Traefik makes a router for each of them; the lane below stays one."""
+    """Where they have middlewares Traefik makes a router for each of them; the child router stays one."""
     port = free_port()
     points = {"web": WITH_MIDDLEWARES, "more": {"address": f"127.0.0.1:{port}", **WITH_MIDDLEWARES}}
 
@@ -166,8 +166,8 @@ async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Pa
 
 @pytest.mark.parametrize("web", [{}, WITH_MIDDLEWARES])
 async def test_no_request_reaches_a_child_router_whose_gate_is_broken(web: Any, tmp_path: Path) -> None:
-    """A lane has no gate of its own: all depends on Traefik asking at its parent first. With middlewares on the entry
-    point, Traefik forgets of a lane without parents that it ever had some."""
+    """A child router has no gate of its own: it depends on Traefik calling the gate at its parent first. With
+    middlewares on the entry point, Traefik forgets that a child router without parents ever had some."""
     async with staged("file", tmp_path, edit=tiers, entry_points={"web": web}) as stage:
         for mark, change in (
             ("gate", lambda http: http["middlewares"].pop("sk-gate-blog")),
@@ -195,5 +195,5 @@ async def test_our_own_router_counts_by_visitor_and_not_by_tunnel(tunnel: bool, 
             return [(await stage.ask(PUBLIC_HOST, "/health", headers)).status for _ in range(4)]
 
         assert await visits("203.0.113.1") == [200, 200, 200, 429]
-        # Where nobody is trusted the header is anybody's to invent, and all are one.
+        # Without trusted addresses clients can forge the header, so all share one limit.
         assert await visits("203.0.113.2") == ([200, 200, 200, 429] if tunnel else [429] * 4)

@@ -1,4 +1,5 @@
-"""Traefik asks the real gate's port for its routes: tiers take their lanes, edits are live, and nothing ever opens."""
+"""Traefik reads its routes from the real gate's port: tiers use their routers, edits take effect, and nothing ever
+opens."""
 
 from __future__ import annotations
 
@@ -50,16 +51,16 @@ async def installation(folder: Path, traefiks_secret: str = GATE_SECRET) -> Asyn
 
         slow, fast = [await serve(stack, app(name)) for name in ("slow", "fast")]
 
-        def lanes(tree: dict[str, Any]) -> None:
+        def children(tree: dict[str, Any]) -> None:
             skai, blog = tree["apps"]
             skai["upstream"], blog["upstream"] = {"default": slow, "pro": fast}, slow
             skai["tiers"][0]["traffic"] = {"rate": {"average": 1, "period": "1m", "burst": 2}}
             tree["routing"] = {"provider": "http"}
 
-        write_apps(folder, lanes)
+        write_apps(folder, children)
         running = await stack.enter_async_context(running_application(folder))
         # The gate's port is known only now, and stands in every route.
-        write_apps(folder, lambda tree: (lanes(tree), tree["routing"].update(gate_url=running.gate_url)))  # type: ignore[func-returns-value]
+        write_apps(folder, lambda tree: (children(tree), tree["routing"].update(gate_url=running.gate_url)))  # type: ignore[func-returns-value]
         await running.application.reload()
         provider = {
             "endpoint": f"{running.gate_url}/traefik",

@@ -36,12 +36,12 @@ Route = tuple[str | None, frozenset[str]]
 """The gate's address, if there is one, and where requests end."""
 
 
-def base(lanes: bool) -> Catalog:
+def base(children: bool) -> Catalog:
     """Two apps: `blog`, with or without child routers, and `shop`, with a trusted header."""
     tree = json.loads(apps_json([("blog", ["blog.example.com", "b.example.com"]), ("shop", ["shop.example.com"])]))
     blog, shop = tree["apps"]
     blog["tiers"] = [{"id": "free", "name": "Free"}, {"id": "pro", "name": "Pro"}]
-    if lanes:
+    if children:
         blog["tiers"][0]["traffic"] = {"rate": {"average": 1}}
         blog["upstream"] = {"default": "http://blog:3000", "pro": "http://fast:3000"}
     shop["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]
@@ -109,8 +109,8 @@ def test_a_hostile_text_is_refused_or_stays_a_text(place: str, text: str, provid
 
 
 def test_a_catalog_without_anything_hostile_is_not_refused() -> None:
-    for lanes, provider in ((True, "file"), (True, "http"), (False, "docker"), (False, "swarm")):
-        catalog = _of_routing(provider=provider)(base(lanes))
+    for children, provider in ((True, "file"), (True, "http"), (False, "docker"), (False, "swarm")):
+        catalog = _of_routing(provider=provider)(base(children))
         for gate in get_args(GateKind):
             every_rendering_says_what_the_plan_says(catalog, plan(catalog, PUBLIC_URL, gate))
 
@@ -126,12 +126,12 @@ def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> N
     }
     wanted["pay.example.com"] = (None, frozenset([catalog.routing.public_service_url]))
     for name in FORMATS:
-        with_lanes = bool(routes.children) and name in ("docker", "swarm", "compose")
+        with_children = bool(routes.children) and name in ("docker", "swarm", "compose")
         try:
             files = files_of(routes, name)
         except ConfigError:
             dotted = "." in "".join((*catalog.routing.entry_points, catalog.routing.cert_resolver or ""))
-            assert with_lanes or (name == "static" and dotted), name
+            assert with_children or (name == "static" and dotted), name
             continue
         assert len(set(files)) == len(files)
         _READERS[name](catalog, list(files.values()), wanted)
@@ -237,7 +237,7 @@ def _routes(document: Any) -> dict[str, Route]:
         assert match is not None, router["rule"]
         used = _list(router["middlewares"])
         gates = [_address(http["middlewares"][each]) for each in used if each.startswith("sk-gate-")]
-        below = [lane["service"] for lane in http["routers"].values() if name in _list(lane.get("parentRefs", []))]
+        below = [child["service"] for child in http["routers"].values() if name in _list(child.get("parentRefs", []))]
         ends = frozenset(_end(http["services"][service]) for service in (below or [router["service"]]))
         found[match[1]] = (gates[0] if gates else None, ends)
     return found

@@ -79,10 +79,10 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         assert ("authelia@file" in router["middlewares"]) is trusts
         assert gate["forwardAuth"]["address"] == f"http://skpayments:8081/gate?app={app_id}"
         assert gate["forwardAuth"]["trustForwardHeader"] is False
-        below = [lane for lane in routes.children if name in lane.parents]
-        assert {lane.app_id for lane in below} <= {app_id}
+        below = [child for child in routes.children if name in child.parents]
+        assert {child.app_id for child in below} <= {app_id}
         assert ("service" in router) is (not below)
-        for service in [lane.service for lane in below] or [router["service"]]:
+        for service in [child.service for child in below] or [router["service"]]:
             (server,) = http["services"][service]["loadBalancer"]["servers"]
             assert server["url"] in (f"http://{app_id}:3000", f"http://{app_id}-fast:1")
     assert hosts == seen_by_doctor == {}
@@ -94,7 +94,7 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
 
 @pytest.mark.parametrize("render", [docker_labels, swarm_labels])
 def test_t42_labels_refuse_an_app_that_needs_child_routers_by_its_name(render: Callable[[Plan, str], object]) -> None:
-    """Traefik would leave such labels out without a word, and every tier would take one lane."""
+    """Traefik would leave such labels out without a message, and every tier would use the same router."""
     tree = json.loads(apps_json([("fast", ["a.example.com"]), ("plain", ["b.example.com"])]))
     tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 1}
     routes = plan(parse(json.dumps(tree).encode()), PUBLIC_URL)
@@ -114,9 +114,9 @@ def test_file_labels_and_tunnel_match_the_document(catalog: Catalog) -> None:
     assert [rule["hostname"] for rule in rules[:-1]] == hosts
     assert {rule["service"] for rule in rules[:-1]} == {"http://traefik:80"}
     assert ingress_problems(rules) == []
-    with_lanes = {lane.app_id for lane in routes.children}
+    with_children = {child.app_id for child in routes.children}
     for app_id, app in catalog.apps.items():
-        if app_id in with_lanes:
+        if app_id in with_children:
             for render in (docker_labels, swarm_labels):
                 with pytest.raises(ConfigError, match=f"{app_id}: labels cannot tell tiers apart"):
                     render(routes, app_id)
