@@ -1,4 +1,4 @@
-"""Events that Stripe did sign, but at another time than our clock has (T28): whose clock is it, or are they old?"""
+"""Events with a valid signature whose timestamp is too far from our clock (T28): a wrong clock, or old events."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 
 async def alert_skew(billing: Billing, skew_seconds: int) -> None:
-    """A correctly signed event was refused for its age; `skew_seconds` is our clock less the time it was signed at."""
+    """Alert that a signed event was refused for its age; `skew_seconds` is our clock minus the signature's time."""
     ahead = billing.stripe.clock_ahead_seconds
     log.warning("webhook_signature_stale", extra=fields(skew_seconds=skew_seconds, clock_ahead_seconds=ahead))
     try:
         await open_alert(billing, "webhook_clock_skew", "stripe", _message(skew_seconds, ahead))
-    except StoreUnavailable:  # it is refused all the same, and the store's trouble is told by itself
+    except StoreUnavailable:  # the event is refused all the same, and the store reports its own failure
         log.warning("webhook_clock_skew_not_recorded")
     else:
         billing.skews += 1

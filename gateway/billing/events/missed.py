@@ -1,6 +1,6 @@
-"""Events that no webhook brought: read from Stripe's list into the inbox, where they go the way of all others.
+"""Missed events: read from Stripe's list into the inbox and routed like all others.
 
-Stripe keeps events for 30 days. What is older is healed by reconcile's full pass, which needs none.
+Stripe keeps events for 30 days. After a longer gap a full pass corrects the state without events.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 CURSOR = "events_cursor"
 OVERLAP_SECONDS = 15 * 60
-"""Stripe lists an event a moment after it happened, and our clocks differ."""
+"""Stripe lists an event with a delay, and clocks differ."""
 INITIAL_WINDOW_SECONDS = 3 * 86_400
-"""Without a cursor: as far back as Stripe itself would still try to deliver."""
+"""Without a cursor: as long as Stripe retries a webhook."""
 
 
 @dataclass(frozen=True, slots=True)
 class FillResult:
-    """How many events Stripe listed, and how many of them no webhook had brought."""
+    """How many events Stripe listed, and how many of them were not in the inbox."""
 
     listed: int
     new: int
@@ -50,7 +50,7 @@ async def check_account(billing: Billing) -> None:
 async def fill_inbox(billing: Billing) -> FillResult:
     """Record every event since the cursor that is not in the inbox. Raises `UpstreamFailed`, `StoreUnavailable`.
 
-    The cursor moves only when every page was recorded, so a failure in the middle is read again from the start.
+    The cursor moves only after every page was recorded, so a failed call is repeated from the same start.
     """
     await check_account(billing)
     since = await _since(billing)
@@ -71,12 +71,12 @@ async def fill_inbox(billing: Billing) -> FillResult:
 
 
 def stripe_time(billing: Billing) -> int:
-    """What Stripe's clock said last: a time that is kept must not depend on ours, which may be set at any moment."""
+    """The last time reported by Stripe: a stored time must not depend on our clock, which may be set."""
     return billing.now() if billing.stripe.date is None else billing.stripe.date
 
 
 async def _since(billing: Billing) -> int:
-    """The instant from which events are asked for."""
+    """The time from which events are listed."""
     if billing.stripe.date is None:
         await billing.stripe.account_id()
     cursor, now = await billing.store.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
@@ -86,7 +86,7 @@ async def _since(billing: Billing) -> int:
 
 
 async def _record_page(billing: Billing, page: list[bytes]) -> int:
-    """In one transaction; how many were new."""
+    """Record a page in one transaction; how many events were new."""
     read = [(event, body) for body in page if (event := _event(body)) is not None]
 
     def job(tx: Transaction) -> int:
@@ -99,7 +99,7 @@ async def _record_page(billing: Billing, page: list[bytes]) -> int:
 
 
 def _event(body: bytes) -> EventHeader | None:
-    """None for what is no event: one such must not keep all others out for ever."""
+    """None for an unreadable event, which must not block all others."""
     try:
         return parse_event(body)
     except InvalidInput as exc:

@@ -1,4 +1,4 @@
-"""From an event in the inbox to the person it is about. The event itself is a hint: it only asks for a refresh."""
+"""Route each event of the inbox to its user, and request a refresh. Nothing else is taken from an event."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ LOOK_UP_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class _RoutedEvent:
-    """An event with the customer it is about, None if it is about none; `failed` says why that is not known yet.
+    """An event and its customer, None if it has none. `failed` says why the customer is not known yet, '' if it is.
 
-    `meaning` is None where nothing of the body matters. `asked`: Stripe was, for the event's object. `refused`: it will
-    not answer a later try either. `duplicate_of` is the handled event that told of the same already.
+    `meaning` is None where the body is not needed. `asked`: the event's object was requested from Stripe. `failure` is
+    of the failed request. `duplicate_of` is the handled event about the same change.
     """
 
     event: Event
@@ -50,7 +50,7 @@ class _RoutedEvent:
 
     @property
     def question(self) -> EventObject | None:
-        """What to ask Stripe for, to learn whose event this is; None where that is known or no business of ours."""
+        """The object to request from Stripe for its customer; None if the customer is known or not needed."""
         return (
             self.meaning.to_fetch if self.meaning and self.customer_id is None and self.duplicate_of is None else None
         )
@@ -58,21 +58,21 @@ class _RoutedEvent:
 
 @dataclass(frozen=True, slots=True)
 class _RoutingResult:
-    """What one transaction did with some events: whose refresh they request, and which wait."""
+    """The events that one transaction routed, with their customers, and those that wait for a retry."""
 
     routed: Sequence[tuple[_RoutedEvent, Customer]]
     put_off: Sequence[_RoutedEvent]
 
 
 async def route_events(billing: Billing) -> int:
-    """Mark the owner of each waiting event for a refresh, in one transaction with the event's end. Returns how many.
+    """Request a refresh for the user of each waiting event and finish the event, in one transaction; returns how many.
 
-    What names its customer goes first; events of which Stripe must be asked (thin ones, disputes) hold nobody up.
+    Events that name their customer go first, so that events that need a request to Stripe do not delay them.
     """
 
     def job(tx: Transaction) -> tuple[int, list[_RoutedEvent], _RoutingResult]:
         events = inbox.waiting(tx.conn, tx.now, BATCH)
-        # One purchase makes many events of one customer: each is looked for once a pass.
+        # One purchase makes many events of one customer: each customer is read once a pass.
         owner_of = cache(partial(customers.owner, tx.conn))
         now_and_later: tuple[list[_RoutedEvent], list[_RoutedEvent]] = [], []
         for event in events:
@@ -96,14 +96,14 @@ async def route_events(billing: Billing) -> int:
 
 
 def _meaning(event: Event, billing: Billing) -> EventContent | None:
-    """What its body says, of an event that is ours and either names no customer or tells of a charge."""
+    """The content of an event of our account that names no customer or is about a charge."""
     if event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return None
     return event_content(event.body) if event.customer_id is None or is_about_charge(event.type) else None
 
 
 def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
-    """The snapshot event of a thin one, if that was handled. What an operator replays is done again all the same."""
+    """The handled snapshot event of a thin event. A replayed event has none, so that it is routed again."""
     event, snapshot_id = found.event, found.meaning.snapshot_event_id if found.meaning else None
     replayed = event.attempts == 0 and event.due_at > event.received_at
     duplicate_of = inbox.get(conn, event.account, snapshot_id) if snapshot_id and not replayed else None
@@ -111,7 +111,7 @@ def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
 
 
 def _may_be_ours(found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> bool:
-    """Its customer is nobody's we know, but may carry our own signature: after a restore, or a lost answer."""
+    """Whether its customer is unknown here but may carry our signature: after a restore, or a lost response."""
     event = found.event
     if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
         return False
@@ -119,7 +119,7 @@ def _may_be_ours(found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> bo
 
 
 async def _adopt(billing: Billing, found: Sequence[_RoutedEvent]) -> list[_RoutedEvent]:
-    """The same events, after those of their customers that are ours were stored."""
+    """Store those of their customers that carry our signature; returns the events with the failures."""
     named = [each for each in found if each.customer_id is not None]
     subscribing = {each.customer_id or "" for each in named if is_new_subscription(each.event.type)}
     failed = await adopt_unknown(billing, (each.customer_id or "" for each in named), subscribing=subscribing)
@@ -127,7 +127,7 @@ async def _adopt(billing: Billing, found: Sequence[_RoutedEvent]) -> list[_Route
 
 
 async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
-    """The same with its customer: one bounded question. One that has a twin asks none."""
+    """The event with its customer, by one request to Stripe if it needs one."""
     subject = found.question
     if subject is None:
         return found
@@ -185,9 +185,9 @@ def _kind(found: _RoutedEvent) -> str:
 
 
 def _end(tx: Transaction, found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> Customer | None:
-    """Whose refresh the event asks for now, if anybody's; the event itself is over with that.
+    """Finish the event, or schedule its retry; returns the customer to refresh, None if there is none.
 
-    An event of a customer that is not ours is none of our business: other products share the Stripe account.
+    Events of unknown customers are ignored: other products share the Stripe account.
     """
     conn, now, event = tx.conn, tx.now, found.event
     if found.failed:

@@ -1,6 +1,7 @@
-"""Telling the apps: each change of tier as a signed POST, repeated under one id until the app has taken it.
+"""Notify the app's backend of each change of tier by a signed POST, retried under one id until it is accepted.
 
-It may arrive twice, and never counts twice for who remembers the id (T24). Headers are those of Standard Webhooks.
+A notice may arrive twice; a receiver that stores the id can discard the duplicate (T24). The headers are those of
+Standard Webhooks.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one POST. `status` None: no answer. `error` '': taken. `final`: trying again is useless.
+    """The result of one POST. `status` None: no response. `error` '': accepted.
 
-    `wanted` False: apps.json asks for no notices any more, so nobody misses this one.
+    `wanted` False: apps.json has no `notify` for the app any more, so a dead notice needs no alert.
     """
 
     status: int | None
@@ -61,7 +62,7 @@ def write_notice(tx: Transaction, app: App, change: Change) -> None:
 def notice_body(app: App, change: Change) -> str:
     """The JSON text that is sent, the same in every attempt: limits and features as they were at the change.
 
-    `from` null: nothing was known of the user before, so they had the first tier.
+    `from` null: the user was unknown before and had the first tier.
     """
     tier = app.tier(change.to_tier) or app.default_tier
     data = {
@@ -79,9 +80,9 @@ def notice_body(app: App, change: Change) -> str:
 
 
 async def notify(billing: Billing, notice: Notice) -> None:
-    """Send one notice and record what came of it: done, put off, or dead with an alert.
+    """Send one notice and record the result: done, waiting for a retry, or dead with an alert.
 
-    Address and secret are those of the catalog of now. Repeating it sends the same text under the same id.
+    Address and secret come from the current catalog. A repeated call sends the same text under the same id.
     """
     attempt = await _attempt(billing, notice)
     while True:
@@ -89,7 +90,7 @@ async def notify(billing: Billing, notice: Notice) -> None:
             await billing.write(lambda tx: _record(tx, notice, attempt))
             break
         except StoreUnavailable:
-            # It is sent already. Giving up here would send it anew in each second that the store is out.
+            # It is sent already: without this loop it would be sent every second of the outage.
             await asyncio.sleep(retry.STORE_RETRY_SECONDS)
     ids = {"app_id": notice.app_id, "user_id": notice.user_id, "change_id": notice.change_id}
     if attempt.error:
@@ -117,7 +118,7 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
         if step.alert:
             message = f"the app has not taken {notice.change_id} in {attempts} attempts: {attempt.error}"
             tx.open_alert("notice_failing", notice.app_id, message)
-    # One alert for the app and not one for each user: it is one address that does not answer.
+    # One alert for the app, not one for each user: they share the address.
     failing = alerts.is_open(conn, "notice_failing", notice.app_id)
     if failing and not notices.failing(conn, notice.app_id, retry.FAILURES_UNTIL_ALERT):
         tx.resolve_alert("notice_failing", notice.app_id)
@@ -137,7 +138,7 @@ async def _attempt(billing: Billing, notice: Notice) -> Attempt:
         )
     except (aiohttp.ClientError, OSError) as exc:
         return Attempt(None, _connection_error(exc))
-    except Exception as exc:  # a bug: this notice waits, the others go on
+    except Exception as exc:  # an internal error: this notice is retried, the others are sent
         log.warning("notice_attempt_crashed", extra=fields(change_id=notice.change_id), exc_info=exc)
         return Attempt(None, type(exc).__name__)
     if 200 <= status < 300:
@@ -149,14 +150,14 @@ async def _attempt(billing: Billing, notice: Notice) -> Attempt:
 
 
 def _connection_error(exc: Exception) -> str:
-    """Why there is none, in words that quote no address: a part of it may be secret."""
+    """Why there is no connection, without the address: a part of it may be secret."""
     if isinstance(exc, TimeoutError):
         return f"no answer within {TIMEOUT_SECONDS:g} seconds"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is refused: {getattr(exc.certificate_error, 'verify_message', '') or 'not valid'}"
     if isinstance(exc, aiohttp.ClientConnectorError) and not isinstance(exc, aiohttp.ClientSSLError):
         number = exc.os_error.errno or 0
-        # A name that is not found has a number below 0 and words of its own.
+        # An unknown host name has a number below 0 and its own text.
         return f"cannot be reached: {os.strerror(number) if number > 0 else exc.os_error.strerror}"
     return f"the connection failed: {type(exc).__name__}"
 
@@ -164,7 +165,7 @@ def _connection_error(exc: Exception) -> str:
 async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
     """The status and, unless it is success, the first bytes of the answer.
 
-    A connection and a session of its own: nothing of one app's answer, such as a cookie, meets another's.
+    Each request has its own session, so that no cookie of one app reaches another.
     """
     headers = headers | {
         "Content-Type": "application/json",
@@ -177,7 +178,7 @@ async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, by
     ):
         answer = bytearray()
         if not 200 <= response.status < 300:
-            # The status is what counts; the words are for the operator, as far as they come.
+            # Only the status decides; the text is for the operator, as far as it arrives.
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 while len(answer) < MAX_ANSWER_BYTES and not response.content.at_eof():
                     answer += await response.content.read(MAX_ANSWER_BYTES - len(answer))
@@ -185,7 +186,7 @@ async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, by
 
 
 def _response_summary(status: int, answer: bytes, secrets: Secrets) -> str:
-    """Status and answer as one short printable line, with nothing secret in it even if the app sent it back."""
+    """Status and response as one short printable line, without the secret even if the app returned it."""
     text = answer.decode("utf-8", "replace")
     for secret in secrets:
         text = text.replace(secret.reveal().removeprefix(PREFIX), "********")

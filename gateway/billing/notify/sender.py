@@ -1,4 +1,4 @@
-"""Which notices are under way: many at once, few for each app, so that a slow one keeps no other waiting."""
+"""Send due notices concurrently, with a limit for each app, so that a slow app does not delay the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AFTER_A_BUG_SECONDS = 60.0
 
 
 class NoticeSender:
-    """Sends what is due. One per process: what is under way is remembered here and nowhere else."""
+    """Sends due notices in tasks. One per process: only this object knows which are being sent."""
 
     def __init__(self, billing: Billing) -> None:
         self._billing = billing
@@ -30,15 +30,15 @@ class NoticeSender:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What is under way now."""
+        """The notices being sent."""
         return list(self._under_way.values())
 
     def close(self) -> None:
-        """Begin nothing more; what is under way goes on."""
+        """Start no more; running tasks continue."""
         self._closed = True
 
     async def turn(self) -> int:
-        """Begin what is due and has room; how many. The `notify` loop is woken when one has ended."""
+        """Start sending due notices up to the limits; how many. The end of each wakes the `notify` loop."""
         begun_in_all = 0
         while room := MAX_CONCURRENT - len(self._under_way):
             found = await self._due(room)
@@ -68,7 +68,7 @@ class NoticeSender:
             await notify(self._billing, notice)
         except Exception:
             log.exception("worker_loop_failed", extra=fields(loop="notify", change_id=notice.change_id))
-            # It is still due: without a pause the app would be sent it over and over.
+            # It is still due: without a pause it would be sent in a tight loop.
             await asyncio.sleep(AFTER_A_BUG_SECONDS)
 
     def _ended(self, notice: Notice) -> None:

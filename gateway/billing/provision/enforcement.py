@@ -1,4 +1,4 @@
-"""Whether LiteLLM enforces each app's limits, proved with a call: at once for doctor, daily by itself."""
+"""Check by a call whether LiteLLM enforces each app's limits: on request of `skpay doctor`, and daily."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 86_400.0
 RECHECK_SECONDS = 90.0
-"""A worker of LiteLLM's may not know a customer for a minute who was made in another one."""
+"""A customer created in one LiteLLM worker may be unknown in another for a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Verdict:
 
 
 async def check_enforcement(billing: Billing) -> list[Verdict]:
-    """A verdict for each app with `litellm`; an alert whose cause is gone is over. Raises `StoreUnavailable`."""
+    """A verdict for each app with `litellm`; resolves the alerts of apps that pass. Raises `StoreUnavailable`."""
     litellm = billing.litellm
     if litellm is None:
         return []
@@ -57,14 +57,14 @@ async def _check(billing: Billing, litellm: LiteLLM, app: App) -> Verdict:
 
 
 async def check_for_ever(billing: Billing) -> None:
-    """At start and once a day; while something is not as it should be, every hour."""
+    """Check at start and daily; hourly while a check does not pass."""
     while True:
         passed = await check_and_alert(billing)
         await asyncio.sleep(CHECK_SECONDS if passed else CHECK_ENFORCEMENT.delay(1))
 
 
 async def check_and_alert(billing: Billing) -> bool:
-    """Open an alert for each app whose limits are not enforced, twice in a row; True if all that have a key passed."""
+    """Alert each app that fails two checks in a row; True if all apps with a key passed."""
     try:
         verdicts = await check_enforcement(billing)
         if any(each.state == "not_enforced" for each in verdicts):

@@ -1,5 +1,5 @@
-"""Users whom the gate sees for the first time. LiteLLM leaves a user it was never told about unlimited (T3), and a
-free user never changes tier, so being seen is what gives them the first tier's limits."""
+"""First-seen users of the gate get the first tier's limits: LiteLLM does not limit a user it does not know (T3), and a
+free user never changes tier."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FirstSeenUserQueue:
         billing.on_provisioning_attempt = self._resolve
 
     def add(self, app_id: str, user_id: str) -> asyncio.Future[None] | bool:
-        """Remember to provision this user; False if there is no room now.
+        """Queue this user for provisioning; False if the queue is full.
 
         A future: it is done once LiteLLM holds the user's limits, or once the first attempt has failed.
         """
@@ -69,7 +69,7 @@ class FirstSeenUserQueue:
                 break
             except StoreUnavailable:
                 await asyncio.sleep(retry.STORE_RETRY_SECONDS)
-            except Exception:  # a bug: these wait for the next start, all who come after them do not
+            except Exception:  # an internal error: these users wait for the next start, later ones do not
                 log.exception("first_seen_users_failed", extra=fields(users=len(seen)))
                 due = []
                 break
@@ -77,7 +77,7 @@ class FirstSeenUserQueue:
             self._resolve(*user)
 
     def _resolve(self, app_id: str, user_id: str) -> None:
-        """Nobody waits for this user's limits any more."""
+        """End the wait for this user's limits."""
         future = self._pending.pop((app_id, user_id), None)
         if future is not None and not future.done():
             future.set_result(None)
@@ -92,7 +92,7 @@ class FirstSeenUserQueue:
             return False
         forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)
         if forgotten_at is not None and tx.now < forgotten_at + SESSIONS_LAST_SECONDS:
-            return False  # a session that is still open, not a person who has come back
+            return False  # a session that is still open, not a returning user
         job = provisioning.get(conn, app_id, user_id)
         if job is not None and (job.state != provisioning.DONE or job.answer):
             return job.is_on_its_way

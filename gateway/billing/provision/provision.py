@@ -29,14 +29,14 @@ MODES = ("customer", "internal_user")
 
 
 def budget_id(app: App, tier: Tier) -> str:
-    """The budget that all customers of a tier share."""
+    """The id of the budget that all customers of a tier share."""
     # No id has a dot in it: app "a-b" with tier "c" must not share a budget with app "a" and tier "b-c".
     return f"{app.app_id}.{tier.tier_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class _WriteResult:
-    """What LiteLLM was told of which id, and what it answered."""
+    """What was written to LiteLLM for which id, and the result."""
 
     mode: str
     litellm_id: str
@@ -46,7 +46,7 @@ class _WriteResult:
 
 
 async def provision(billing: Billing, job: ProvisioningJob) -> None:
-    """Carry out one provisioning job. Repeating it changes nothing; it ends done, put off, or dead with an alert."""
+    """Carry out one provisioning job. Idempotent. It ends done, waiting for a retry, or dead with an alert."""
     try:
         await _carry_out(billing, job)
     finally:
@@ -59,10 +59,10 @@ async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
         result = await _provision(billing, job)
     except StoreUnavailable:
         raise
-    except Exception as exc:  # a bug too: this job waits, the others go on
+    except Exception as exc:  # also an internal error: the other jobs are carried out all the same
         await _failed(billing, job, subject, exc)
         return
-    if result is None:  # the app is gone, or has no LiteLLM any more
+    if result is None:  # the app was removed, or has no `litellm` any more
         await billing.store.write(lambda conn: provisioning.done(conn, job.job_id, job.version, {}, billing.now()))
         return
     await billing.write(lambda tx: _record(tx, job, subject, result))
@@ -70,7 +70,7 @@ async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
 
 
 def _record(tx: Transaction, job: ProvisioningJob, subject: str, result: _WriteResult) -> None:
-    """The job is done. What LiteLLM did not take is not remembered as held, so that the next start tries again."""
+    """Finish the job. Without a match no digest is stored, so that the next start retries."""
     provisioned = result.provisioned
     digest = result.digest if provisioned.matches else ""
     litellm_ids.provisioned(tx.conn, result.mode, result.litellm_id, digest, result.budget_duration, tx.now)
@@ -104,13 +104,13 @@ async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | N
 
 
 def _may_write(app: App, user_id: str, owner: Owner) -> bool:
-    """Whether this user of `app` may write the limits of the id that `owner` claimed first (T2)."""
+    """Whether this user of `app` may write the limits of the LiteLLM id that `owner` reserved (T2)."""
     shared = app.litellm is not None and app.litellm.shared_users
     return owner.user_id == user_id and (owner.app_id == app.app_id or shared)
 
 
 async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
-    """The tier to provision is read when it is written: a job that waited long never brings an old tier back."""
+    """The tier is read when the job is carried out, so that a delayed job never restores an old tier."""
     stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
     return (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
 
@@ -129,7 +129,7 @@ async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_i
 
 
 def limits_digest(app: App, tier: Tier) -> str:
-    """Changes with whatever LiteLLM is told for this tier, so that an edit of apps.json can be told from none."""
+    """A digest of what is written to LiteLLM for this tier, to detect an edit of apps.json."""
     mode = app.litellm
     named = {"mode": mode.mode, "user_id": mode.user_id, "shared_users": mode.shared_users} if mode else None
     written = [app.app_id, tier.tier_id, named, asdict(enforceable_limits(tier.limits))]
@@ -137,9 +137,9 @@ def limits_digest(app: App, tier: Tier) -> str:
 
 
 async def ensure_default_budgets(billing: Billing) -> None:
-    """Make the budgets that LiteLLM's `max_end_user_budget_id` may name, before anybody comes. Raises `UpstreamFailed`.
+    """Create the budgets that LiteLLM's `max_end_user_budget_id` may name. Raises `UpstreamFailed`.
 
-    One for each app whose users are customers: the first tier's. Repeating it changes nothing.
+    One for each app in `customer` mode: the first tier's. Idempotent.
     """
     for app in billing.catalog.apps.values():
         if billing.litellm is not None and app.litellm is not None and app.litellm.mode == "customer":
@@ -166,7 +166,7 @@ async def renew_limits(billing: Billing) -> int:
 
 
 async def _users(billing: Billing, app: App) -> AsyncIterator[list[tuple[str, str]]]:
-    """Pages of (user id, tier id): who has an entitlement, then who has none but was named to LiteLLM once."""
+    """Pages of (user id, tier id): users with an entitlement, then users without one that have a LiteLLM id."""
     for tier in app.tiers:
         for stored_id in (tier.tier_id, *tier.was):
             after = ""
@@ -190,7 +190,7 @@ def _ids_of_app(conn: Connection, *, app_id: str, mode: str, after: str) -> list
 
 
 def _current_digests(catalog: Catalog, app: App) -> dict[str, set[str]]:
-    """Tier id → the digests under which its users are up to date. Where apps share users, the last writer's stands."""
+    """Tier id → the digests that are up to date for its users: those of every app that shares its users."""
     shared: set[str] = set()
     if app.litellm is not None and app.litellm.shared_users:
         others = [each for each in catalog.apps.values() if each.litellm is not None and each.litellm.shared_users]
@@ -201,7 +201,7 @@ def _current_digests(catalog: Catalog, app: App) -> dict[str, set[str]]:
 def _stale(
     conn: Connection, *, app: App, users: Sequence[tuple[str, str]], current: Mapping[str, set[str]]
 ) -> list[str]:
-    """Those of these (user id, tier id) whose id in LiteLLM does not hold what their tier has now."""
+    """The users whose limits in LiteLLM are not those of their tier."""
     found: list[str] = []
     for user_id, tier_id in users:
         stored = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", app.litellm_id(user_id))
