@@ -22,6 +22,7 @@ RETIRED = {
     "mend": "fix", "mended": "fixed", "vanished": "missing",
     "contested": "dispute or refund", "twin": "duplicate", "twins": "duplicates", "stranger": "unknown user",
     "strangers": "unknown users", "who": "identity", "whom": "user", "whose": "owner", "whoever": "user",
+    "told": "notified, published or reported", "world": "test harness",
     "tell": "notify", "telling": "notifying",
 }  # fmt: skip
 

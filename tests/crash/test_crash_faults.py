@@ -172,4 +172,4 @@ async def test_without_stripe_the_gate_keeps_the_last_tiers(tmp_path: Path) -> N
 
 
 def _failed(stage: CrashStage) -> int:
-    return sum(line["event"] == "refresh_put_off" for line in stage.log)
+    return sum(line["event"] == "refresh_deferred" for line in stage.log)

@@ -61,7 +61,7 @@ class _RoutingResult:
     """The events that one transaction routed, with their customers, and those that wait for a retry."""
 
     routed: Sequence[tuple[_RoutedEvent, Customer]]
-    put_off: Sequence[_RoutedEvent]
+    deferred: Sequence[_RoutedEvent]
 
 
 async def route_events(billing: Billing) -> int:
@@ -164,8 +164,8 @@ def _log(ended: _RoutingResult) -> None:
             "event_routed",
             extra=fields(event_id=event.event_id, type=event.type, app_id=owner.app_id, user_id=owner.user_id),
         )
-    for each in ended.put_off:
-        log.warning("event_put_off", extra=fields(event_id=each.event.event_id, detail=each.failed))
+    for each in ended.deferred:
+        log.warning("event_deferred", extra=fields(event_id=each.event.event_id, detail=each.failed))
 
 
 def _next_step(found: _RoutedEvent, now: int) -> NextStep:

@@ -78,7 +78,7 @@ async def check_and_alert(billing: Billing) -> bool:
                 )
                 await open_alert(billing, "limits_not_enforced", each.app_id, message)
     except StoreUnavailable as exc:
-        log.warning("enforcement_check_put_off", extra=fields(detail=exc.detail))
+        log.warning("enforcement_check_deferred", extra=fields(detail=exc.detail))
         return False
     unproven = [each for each in verdicts if each.state == "unproven"]
     for each in unproven:

@@ -236,7 +236,7 @@ async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exc
 
     await billing.write(record_failure)
     log.warning(
-        "provisioning_put_off",
+        "provisioning_deferred",
         extra=fields(app_id=job.app_id, user_id=job.user_id, attempts=attempts, detail=detail),
         exc_info=traceback_of(exc),
     )

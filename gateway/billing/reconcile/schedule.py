@@ -148,7 +148,7 @@ async def _tried(billing: Billing, subject: str, once: Callable[[], Awaitable[No
         if classify(exc) is Failure.INTERNAL:
             log.exception("worker_loop_failed", extra=fields(loop=subject))
         else:
-            log.warning("reconcile_put_off", extra=fields(subject=subject, detail=describe(exc)))
+            log.warning("reconcile_deferred", extra=fields(subject=subject, detail=describe(exc)))
         if next_step(RECONCILE, classify(exc), failures + 1, billing.now()).alert:
             await _alert_failing(billing, subject, describe(exc))
         return False
@@ -159,7 +159,7 @@ async def _alert_failing(billing: Billing, subject: str, detail: str) -> None:
     try:
         await open_alert(billing, "reconcile_failing", subject, f"cannot be compared with Stripe: {detail}")
     except StoreUnavailable as exc:
-        log.warning("reconcile_put_off", extra=fields(subject=subject, detail=exc.detail))
+        log.warning("reconcile_deferred", extra=fields(subject=subject, detail=exc.detail))
 
 
 def _jittered(seconds: float) -> float:

@@ -203,7 +203,7 @@ def _timer_at(decided: Entitlement, now: int) -> int | None:
 async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exception) -> None:
     attempts, detail = lease.attempts + 1, describe(exc)
     log.warning(
-        "refresh_put_off",
+        "refresh_deferred",
         extra=fields(app_id=lease.app_id, user_id=lease.user_id, attempts=attempts, detail=detail),
         exc_info=traceback_of(exc),
     )

@@ -70,7 +70,7 @@ class Deliverer:
         self.log: list[Delivery] = []
         self.paused = False
         self.copies = 1
-        self._world = state
+        self._state = state
         self._retry_seconds = tuple(retry_seconds)
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._wall = wall
@@ -98,7 +98,7 @@ class Deliverer:
 
     def announce(self, event: Json) -> None:
         """Deliver the event to every enabled endpoint for its type."""
-        for endpoint in self._world.all("webhook_endpoint"):
+        for endpoint in self._state.all("webhook_endpoint"):
             if endpoint["status"] == "enabled" and {event["type"], "*"} & set(endpoint["enabled_events"]):
                 event["pending_webhooks"] += 1
                 self._waiting += [(event, endpoint)] * self.copies
@@ -125,10 +125,10 @@ class Deliverer:
 
     def resend(self, event_id: str) -> int:
         """Resend one event to every enabled endpoint for its type; returns their number."""
-        event = self._world.find("event", event_id)
+        event = self._state.find("event", event_id)
         wanting = [
             endpoint
-            for endpoint in self._world.all("webhook_endpoint")
+            for endpoint in self._state.all("webhook_endpoint")
             if endpoint["status"] == "enabled" and {event["type"], "*"} & set(endpoint["enabled_events"])
         ]
         for endpoint in wanting:
@@ -161,7 +161,7 @@ class Deliverer:
     async def _deliver(self, event: Json, endpoint: Json) -> None:
         """Try until 2xx or until the retry calendar is used up; a deleted or disabled endpoint is left alone."""
         for attempt, pause_seconds in enumerate((*self._retry_seconds, None), start=1):
-            if endpoint["status"] != "enabled" or endpoint["id"] not in self._world.objects["webhook_endpoint"]:
+            if endpoint["status"] != "enabled" or endpoint["id"] not in self._state.objects["webhook_endpoint"]:
                 return
             delivery = await self._send(event, endpoint, attempt)
             self.log.append(delivery)
