@@ -110,14 +110,14 @@ def test_every_import_is_of_a_declared_dependency() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in _declared()}
     assert {canonicalize_name(owner) for owner in COMES_WITH.values()} <= declared
     owners = packages_distributions()
-    strangers = set()
+    undeclared = set()
     for file, module in _imported():
         if module in sys.stdlib_module_names or module == "gateway":
             continue
         names = [COMES_WITH[module]] if module in COMES_WITH else owners.get(module, [module])
         if not declared & {canonicalize_name(name) for name in names}:
-            strangers.add(f"{file.relative_to(ROOT)}: {module}")
-    assert strangers == set()
+            undeclared.add(f"{file.relative_to(ROOT)}: {module}")
+    assert undeclared == set()
 
 
 def test_no_package_index_is_named() -> None:

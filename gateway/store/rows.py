@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import Field, fields
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, FromClause, Row
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-R = TypeVar("R", bound="DataclassInstance")
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-def columns_of(table: FromClause, record_type: type[DataclassInstance]) -> list[ColumnElement[Any]]:
+R = TypeVar("R", bound=Dataclass)
+
+
+def columns_of(table: FromClause, record_type: type[Dataclass]) -> list[ColumnElement[Any]]:
     """The columns of `table` that are the fields of this dataclass."""
     return [table.c[field.name] for field in fields(record_type)]
 
