@@ -371,13 +371,17 @@ async def test_disk_space(installation: Running, monkeypatch: pytest.MonkeyPatch
 )
 @pytest.mark.parametrize("measured", [True, False])
 async def test_the_clock_beside_stripes(installation: Running, ahead: int, state: str, measured: bool) -> None:
-    """Whether the server has asked Stripe since its start or not."""
+    """Whether the server has called Stripe since its start or not."""
     installation.stripe.state.wall = lambda: time.time() - ahead
     transport = installation.application.parts.billing.stripe.transport
-    transport.clock_ahead_seconds = None
-    if measured:
-        await transport.get("/v1/prices", {"limit": 1})
-    ((got, message),) = await findings(installation, "clock")
+    for _ in range(20):  # an answer to a call of the start may still arrive and bring the former time
+        transport.clock_ahead_seconds = None
+        if measured:
+            await transport.get("/v1/prices", {"limit": 1})
+        ((got, message),) = await findings(installation, "clock")
+        skew = transport.clock_ahead_seconds
+        if (skew is None) if not measured else (skew is not None and abs(skew - ahead) <= 5):
+            break
     assert got == state
     if state != "ok":
         assert abs(int(message.split()[0]) - abs(ahead)) <= 5  # a busy machine answers late
