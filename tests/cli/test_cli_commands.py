@@ -241,7 +241,7 @@ async def test_check_reports_all_problems_of_environment_apps_and_database_at_on
     for command, lines in (("check", 5), ("serve", 4)):
         said = await skpay(command, env=wrong)
         assert (said.code, said.out, said.err.count("error: ")) == (2, "", lines), said
-        for part in ("GATE_SECRET: has 3 bytes", "STRIPE_WEBHOOK_SECRET: is the id of", "PUBLIC_URL: is plain http",
+        for part in ("GATE_SECRET: has 3 bytes", "STRIPE_WEBHOOK_SECRET: is the id of", "PUBLIC_URL: uses http at a",
                      "apps[1].api_key: env:BLOG_KEY is not set"):  # fmt: skip
             assert part in said.err
         assert ("not an SQLite database" in said.err) == (command == "check")
