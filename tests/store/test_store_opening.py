@@ -56,7 +56,7 @@ def test_schemes_are_rewritten_to_our_drivers(url: str, driver: str, database: s
     [
         ("mysql://root:hunter2@db/name", "names a MySQL database, which is not supported; expected sqlite:"),
         ("hunter2", "expected sqlite:"),
-        ("postgresql://u:hunter2@db:port/name", "has a port that is no number"),
+        ("postgresql://u:hunter2@db:port/name", "has a port that is not a number"),
         ("", "expected sqlite:"),
         ("sqlite://", "a database in memory loses all data"),
         ("sqlite:///:memory:", "a database in memory loses all data"),
