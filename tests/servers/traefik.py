@@ -8,7 +8,9 @@ async with Traefik(dynamic_dir=folder, env={"GATE_SECRET": "…"}) as traefik:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
 import socket
 import tempfile
 import time
@@ -37,10 +39,15 @@ _ATTEMPTS = 3
 
 
 def free_port() -> int:
-    """A port that is free now; another process may take it first, so a caller must retry."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, below the range that the system gives to outgoing connections of tests beside this one.
+
+    Another process may still take it first, so a caller must retry.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 async def until(ask: Callable[[], Awaitable[T]], what: str, seconds: float = 20.0) -> T:
