@@ -162,6 +162,11 @@ class Stream:
             finally:
                 writer.close()
 
+    @staticmethod
+    def _is_refusal(body: bytes) -> bool:
+        """Not ready at the start; a connection accepted while the gate drains is refused as one too many."""
+        return b'"not_ready"' in body or b'"too_many"' in body
+
     async def _judge(self, reader: asyncio.StreamReader, expected: tuple[int, str | None]) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status = int(head.split(" ", 2)[1])
@@ -169,7 +174,7 @@ class Stream:
         body = await reader.readexactly(int(fields["Content-Length"]))
         if (status, fields.get("X-SK-Tier")) == expected:
             self.seen["right"] += 1
-        elif status == 503 and b'"not_ready"' in body and "Retry-After" in fields and "X-SK-Tier" not in fields:
+        elif status == 503 and self._is_refusal(body) and "Retry-After" in fields and "X-SK-Tier" not in fields:
             self.seen["not ready"] += 1
         else:
             self.wrong.append((expected, head, body))
