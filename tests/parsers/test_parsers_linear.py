@@ -17,10 +17,12 @@ from parsers.untrusted_input import (
 )
 
 BEST_OF = 9
+MEASUREMENTS = 5
 RANDOM_INPUTS = 200
 QUARTER, GROWTH = 4, 2.0
 SMALL_SECONDS = 0.0003
-"""Below it, a limit that only the full length exceeds would look like growth."""
+"""What a call may take whatever its length: the cost of fresh memory pages and of limits that only the full length
+exceeds would look like growth."""
 
 
 def worst_patterns(parser: Parser, count: int = 3) -> list[bytes]:
@@ -29,21 +31,29 @@ def worst_patterns(parser: Parser, count: int = 3) -> list[bytes]:
     return [middle for _, middle in sorted(timed, key=lambda each: each[0], reverse=True)[:count]]
 
 
-def slow(parser: Parser, data: bytes) -> float | None:
-    """The best of several runs if it is over the budget."""
-    taken = seconds(parser, data, BEST_OF)
-    return taken if taken > BUDGET_SECONDS else None
+def excess(parser: Parser, data: bytes, shorter: bytes | None = None) -> str:
+    """What is wrong with the time of `data`, '' if nothing.
+
+    Other load only adds time, so one good measurement of several settles it.
+    """
+    found = ""
+    for _ in range(MEASUREMENTS):
+        taken = seconds(parser, data, BEST_OF)
+        quarter = seconds(parser, shorter, BEST_OF) if shorter is not None and taken > SMALL_SECONDS else taken
+        if taken > BUDGET_SECONDS:
+            found = f"{taken:.6f} s for {len(data)} bytes"
+        elif taken > quarter * QUARTER * GROWTH + SMALL_SECONDS:
+            found = f"{taken:.6f} s for {len(data)} bytes, {quarter:.6f} s for a quarter of them"
+        else:
+            return ""
+    return f"{found}: {data[:200]!r}"
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_no_input_takes_more_than_a_millisecond_or_more_than_its_length(parser: Parser) -> None:
     for middle in worst_patterns(parser):
         whole = built(parser, middle, parser.max_bytes)
-        taken = seconds(parser, whole, BEST_OF)
-        assert taken <= BUDGET_SECONDS, (taken, middle[:40], len(whole))
-        if taken > SMALL_SECONDS:
-            quarter = seconds(parser, built(parser, middle, parser.max_bytes // QUARTER), BEST_OF)
-            assert taken <= quarter * QUARTER * GROWTH, (taken, quarter, middle[:40])
+        assert not excess(parser, whole, built(parser, middle, parser.max_bytes // QUARTER))
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
@@ -52,10 +62,12 @@ def test_no_random_input_takes_more_than_a_millisecond(parser: Parser) -> None:
     for _ in range(RANDOM_INPUTS):
         data = random_input(parser, rng)
         if seconds(parser, data) > BUDGET_SECONDS:
-            assert slow(parser, data) is None, data[:200]
+            assert not excess(parser, data)
 
 
-def test_a_quadratic_parser_is_detected() -> None:
-    quadratic = Parser("spaces", re.compile(rb" +(?=/|$)").search, (b" ", b"a"), 8192)
-    taken = [seconds(quadratic, built(quadratic, middle, 8192), 3) for middle in patterns(quadratic)]
-    assert max(taken) > 10 * BUDGET_SECONDS
+@pytest.mark.parametrize("budget_seconds", [BUDGET_SECONDS, 60.0])
+def test_a_quadratic_parser_is_detected(budget_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With the large budget only its growth shows.
+    monkeypatch.setitem(globals(), "BUDGET_SECONDS", budget_seconds)
+    quadratic = Parser("spaces", re.compile(rb" +(?=/|$)").search, (b" ", b"a"), 1024)
+    assert excess(quadratic, b" " * 1023 + b"a", b" " * 255 + b"a")
