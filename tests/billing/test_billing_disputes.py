@@ -31,7 +31,7 @@ async def test_a_dispute_holds_and_a_won_one_restores(harness: Harness) -> None:
     await harness.catch_up()
     assert (await harness.tier("u1"), await reason(harness)) == ("free", "dispute_open")
     assert harness.limits("u1") == {"budget_id": "skai.free", "max_budget": 1, "rpm_limit": 10}
-    assert harness.told[-1] == ("skai", "u1", "free")
+    assert harness.gate_updates[-1] == ("skai", "u1", "free")
     assert await harness.alerts() == {("dispute_open", dispute["id"])}
     assert "2000 usd" in await message(harness, "dispute_open")
     harness.stripe.dispute(subscription_id, "under_review")

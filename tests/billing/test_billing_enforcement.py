@@ -39,7 +39,7 @@ async def _open(harness: Harness) -> list[str]:
     return [each.subject for each in await harness.store.read(alerts.live) if each.kind == "limits_not_enforced"]
 
 
-async def test_limits_that_are_enforced_raise_nothing_and_nobody_is_provisioned_for_it(harness: Harness) -> None:
+async def test_enforced_limits_open_no_alert_and_provision_no_user(harness: Harness) -> None:
     assert await check_and_alert(harness.billing)
     assert await _open(harness) == []
     assert set(harness.litellm.state.customers) == {"skpay-doctor-skai"}
@@ -63,7 +63,7 @@ async def test_an_outage_proves_nothing_and_neither_opens_nor_ends_an_alert(harn
     assert await _open(harness) == ["skai"]
 
 
-async def test_a_customer_that_litellm_learns_of_late_is_no_alert(harness: Harness) -> None:
+async def test_a_customer_that_litellm_knows_with_a_delay_is_no_alert(harness: Harness) -> None:
     """Another worker of LiteLLM's may let the first call pass."""
     harness.litellm.faults.add(Fault("status", path="/v1/chat/completions", status=400, message="not known yet"))
     assert await check_and_alert(harness.billing)

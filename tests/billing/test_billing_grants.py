@@ -29,7 +29,7 @@ async def test_a_grant_gives_the_tier_everywhere_and_taking_it_back_ends_it(harn
     seen = await harness.status("u1")
     assert (seen["tier"], seen["source"], seen["reason"], seen["until"]) == ("pro", "grant", "grant", None)
     assert (seen["stripe_customer_id"], seen["stripe_subscription_id"]) == (None, None)
-    assert harness.told == [("skai", "u1", "pro")]
+    assert harness.gate_updates == [("skai", "u1", "pro")]
     assert harness.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
     assert await taken_back(harness) == 1
     await harness.settle()
@@ -55,10 +55,10 @@ async def test_a_grant_ends_at_its_date_by_the_clock_alone(harness: Harness) -> 
     harness.move(2)
     await harness.settle()
     assert await harness.tier("u1") == "free"
-    assert harness.told[-1] == ("skai", "u1", "free")
+    assert harness.gate_updates[-1] == ("skai", "u1", "free")
 
 
-async def test_a_grant_far_away_is_looked_at_again_meanwhile(harness: Harness) -> None:
+async def test_a_grant_that_ends_in_months_is_refreshed_meanwhile(harness: Harness) -> None:
     await granted(harness, "pro", harness.billing.now() + 365 * DAY)
     await harness.settle()
     pending = await harness.query(lambda conn: refreshes.of_user(conn, "skai", "u1"))
@@ -78,7 +78,7 @@ async def test_the_best_of_grant_and_subscription_counts(harness: Harness) -> No
     assert (seen["tier"], seen["source"]) == ("pro", "subscription")
 
 
-async def test_a_grant_below_what_is_paid_lowers_nobody(harness: Harness) -> None:
+async def test_a_grant_below_the_paid_tier_changes_nothing(harness: Harness) -> None:
     await harness.subscribed("u1", "enterprise")
     await granted(harness, "free")
     await harness.settle()

@@ -36,8 +36,8 @@ async def test_a_payer_goes_to_the_new_id_with_everything(harness: Harness) -> N
     customer_id = await harness.customer_id("old")
     await harness.store.write(lambda conn: create_key(conn, harness.billing.catalog, "skai", "old", "", 1))
     assert await moved(harness) == UserMoveResult("pro", (customer_id,), 1)
-    assert ("skai", "new", "pro") in harness.told[-2:]
-    assert ("skai", "old", "free") in harness.told[-2:]
+    assert ("skai", "new", "pro") in harness.gate_updates[-2:]
+    assert ("skai", "old", "free") in harness.gate_updates[-2:]
     await harness.settle()
     assert (await harness.tier("new"), await harness.tier("old")) == ("pro", "free")
     assert await owner(harness, customer_id) == "new"
@@ -203,7 +203,7 @@ async def test_a_refresh_under_way_writes_nothing_after_the_move(harness: Harnes
     harness.stripe.fault("status", "/v1/subscriptions", "GET", times=99, status=503)
     await under_way
     assert (await harness.tier("new"), await harness.tier("old")) == ("pro", "free")
-    assert harness.told[-2:] == [("skai", "old", "free"), ("skai", "new", "pro")]
+    assert harness.gate_updates[-2:] == [("skai", "old", "free"), ("skai", "new", "pro")]
 
 
 async def test_what_was_alerted_of_the_old_id_is_over_with_it(harness: Harness) -> None:

@@ -71,7 +71,9 @@ async def test_an_app_that_hangs_keeps_no_other_waiting(harness: Harness, apps: 
     await _finish(sender)
 
 
-async def test_what_is_under_way_is_not_begun_again(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
+async def test_a_notice_that_is_being_sent_is_not_started_twice(
+    harness: Harness, apps: tuple[Receiver, Receiver]
+) -> None:
     skai, _ = apps
     skai.hang_next(times=3)
     await _change(harness, "skai", "pro", "u1", "u2")
@@ -143,7 +145,7 @@ async def test_a_stop_does_not_wait_for_ever(
     assert (notice.state, notice.attempts) == ("waiting", 0)
 
 
-async def test_a_bug_is_told_and_does_not_flood_the_app(
+async def test_an_internal_error_is_logged_and_does_not_flood_the_app(
     harness: Harness, apps: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:

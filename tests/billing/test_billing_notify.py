@@ -57,7 +57,7 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_an_app_is_told_who_has_which_tier_why_and_what_it_allows(harness: Harness, app: Receiver) -> None:
+async def test_a_notice_names_user_tier_reason_limits_and_features(harness: Harness, app: Receiver) -> None:
     await give(harness)
     assert await send(harness) == 1
     [seen] = app.seen
@@ -97,7 +97,7 @@ async def test_the_official_library_takes_it(harness: Harness, app: Receiver) ->
     assert app.seen[0].verified(SECRET)["data"]["to"] == "pro"
 
 
-async def test_a_purchase_and_its_end_are_told_from_and_to(harness: Harness, app: Receiver) -> None:
+async def test_a_purchase_and_its_end_are_notified_with_from_and_to(harness: Harness, app: Receiver) -> None:
     subscription_id = await harness.subscribed("u1")
     await send(harness)
     harness.stripe.cancel(subscription_id)
@@ -108,7 +108,7 @@ async def test_a_purchase_and_its_end_are_told_from_and_to(harness: Harness, app
     assert len(set(app.ids)) == 2
 
 
-async def test_who_stays_on_a_tier_and_an_app_without_notify_are_no_news(harness: Harness, app: Receiver) -> None:
+async def test_an_unchanged_tier_and_an_app_without_notify_cause_no_notice(harness: Harness, app: Receiver) -> None:
     await harness.want("u9")
     await harness.refresh()
     await give(harness, "plus", "u1", "studio")
@@ -156,7 +156,7 @@ FAILURES: dict[str, tuple[Callable[[Receiver], object], int | None, str]] = {
 
 
 @pytest.mark.parametrize(("fail", "status", "error"), FAILURES.values(), ids=FAILURES.keys())
-async def test_what_is_not_taken_is_sent_again_the_same_to_the_byte(
+async def test_a_notice_that_is_not_accepted_is_retried_byte_for_byte(
     harness: Harness,
     app: Receiver,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,7 +187,7 @@ async def test_what_is_not_taken_is_sent_again_the_same_to_the_byte(
     assert app.written < 32 * 1024 * 1024
 
 
-async def test_an_app_that_is_not_there_is_told_when_it_is(harness: Harness, app: Receiver) -> None:
+async def test_an_app_that_is_down_is_notified_when_it_is_back(harness: Harness, app: Receiver) -> None:
     await give(harness)
     await told_at(harness, _unused_url())
     await send(harness)
@@ -274,7 +274,7 @@ async def test_cookies_of_an_app_are_not_sent_back(harness: Harness, app: Receiv
     assert [each.headers.get("Cookie") for each in app.seen] == [None, None]
 
 
-async def test_a_user_hears_in_order_and_waits_for_no_other(harness: Harness, app: Receiver) -> None:
+async def test_notices_of_a_user_are_in_order_and_wait_for_no_other_user(harness: Harness, app: Receiver) -> None:
     await give(harness)
     await take_back(harness)
     await give(harness, "enterprise")
@@ -321,7 +321,7 @@ async def test_a_store_that_is_out_sends_nothing_twice(
     assert (len(app.seen), refusals, (await only(harness)).state) == (1, [], "done")
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
+async def test_a_self_signed_certificate_is_refused(
     harness: Harness, app: Receiver, self_signed: ssl.SSLContext
 ) -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=self_signed)
@@ -334,7 +334,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     assert (notice.state, notice.error) == ("waiting", "its certificate is refused: self-signed certificate")
 
 
-async def test_a_name_that_is_not_found_is_told_without_the_address(harness: Harness, app: Receiver) -> None:
+async def test_an_unknown_host_name_is_reported_without_the_address(harness: Harness, app: Receiver) -> None:
     await told_at(harness, "https://nowhere.invalid/hooks/hunter2")
     await give(harness)
     await send(harness)

@@ -70,7 +70,7 @@ async def test_after_three_days_it_is_given_up_and_the_next_one_goes_out(harness
     assert await harness.alerts() == set()
 
 
-async def test_an_app_that_answers_gone_is_not_asked_again(harness: Harness, app: Receiver) -> None:
+async def test_a_notice_answered_with_410_is_not_retried(harness: Harness, app: Receiver) -> None:
     await give(harness)
     app.answer_next(410)
     await send(harness)

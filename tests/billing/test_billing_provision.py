@@ -52,15 +52,15 @@ async def provisioning_job_of(
     return found
 
 
-async def test_t3_who_is_seen_first_gets_the_default_tiers_limits(harness: Harness) -> None:
+async def test_t3_a_first_seen_user_gets_the_default_tiers_limits(harness: Harness) -> None:
     await see(harness, "u1")
     await see(harness, "u1", app_id="studio")
     await harness.settle()
     assert (harness.limits("u1"), harness.user_limits("u1")) == (FREE, {"max_budget": 2, "rpm_limit": 5})
-    assert harness.told == []
+    assert harness.gate_updates == []
 
 
-async def test_t3_being_seen_again_asks_litellm_for_nothing(harness: Harness) -> None:
+async def test_t3_a_known_user_causes_no_call_to_litellm(harness: Harness) -> None:
     await see(harness, "u1", "u1")
     await harness.settle()
     harness.forget_requests()
@@ -71,7 +71,7 @@ async def test_t3_being_seen_again_asks_litellm_for_nothing(harness: Harness) ->
     assert harness.litellm_calls() == {}
 
 
-async def test_t3_who_was_seen_while_litellm_was_away_is_not_forgotten(harness: Harness) -> None:
+async def test_t3_a_user_seen_during_an_outage_of_litellm_is_provisioned_later(harness: Harness) -> None:
     harness.litellm_fault("reset", times=1000)
     await see(harness, "u1")
     await harness.settle()
@@ -88,7 +88,7 @@ async def test_t3_the_queue_is_bounded_and_says_so(harness: Harness, monkeypatch
     assert [queue.add("skai", f"u{number}") is not False for number in range(5)] == [True] * 3 + [False] * 2
 
 
-async def test_t3_a_full_disk_delays_first_sights_and_loses_none(
+async def test_t3_a_full_disk_delays_first_seen_users_and_loses_none(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.billing.work.retry.STORE_RETRY_SECONDS", 0.01)
@@ -111,7 +111,7 @@ async def test_t3_a_full_disk_delays_first_sights_and_loses_none(
     assert harness.limits("u1") == FREE
 
 
-async def test_t3_one_first_sight_that_fails_does_not_end_them_all(
+async def test_t3_one_first_seen_user_that_fails_does_not_stop_the_queue(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = FirstSeenUserQueue(harness.billing)
@@ -168,7 +168,7 @@ async def test_t3_who_waits_at_the_gate_goes_ahead_of_limits_that_are_renewed(ha
     assert (first.user_id, second.user_id) == ("u1", "renewed")
 
 
-def test_a_limit_of_zero_is_told_anew_after_an_upgrade_and_no_other_limit_is() -> None:
+def test_a_limit_of_zero_is_written_again_after_an_upgrade_and_no_other_limit_is() -> None:
     """The digests of 1.0 for other tiers stay, so that nobody else is written to again."""
     app = parse(json.dumps(APPS).encode()).apps["skai"]
     (tier, *_) = app.tiers
@@ -183,7 +183,7 @@ def test_a_limit_of_zero_is_told_anew_after_an_upgrade_and_no_other_limit_is() -
     assert limits_digest(app, nothing) != digest_of_old(nothing)
 
 
-async def test_a_user_of_no_app_or_of_one_without_litellm_makes_no_wish(harness: Harness) -> None:
+async def test_a_user_of_no_app_or_of_one_without_litellm_makes_no_job(harness: Harness) -> None:
     await harness.edit(lambda apps: apps["apps"][1].pop("litellm"))
     await see(harness, "u1", app_id="studio")
     await see(harness, "u1", app_id="nobody")
@@ -195,7 +195,7 @@ async def test_a_user_of_no_app_or_of_one_without_litellm_makes_no_wish(harness:
 
 
 @pytest.mark.parametrize("kind", ["status", "database", "rubbish", "truncated", "reset", "lost", "huge"])
-async def test_while_litellm_fails_the_wish_waits_and_an_alert_tells(harness: Harness, kind: str) -> None:
+async def test_while_litellm_fails_the_job_waits_and_an_alert_opens(harness: Harness, kind: str) -> None:
     harness.litellm_fault(kind, times=1_000_000, status=503)
     await granted(harness, "u1", "pro")
     waits = []
@@ -237,7 +237,7 @@ async def test_twice_is_once_wherever_it_broke(harness: Harness, app_id: str, ki
         assert (await provisioning_job_of(harness, user_id, app_id)).state == "done"
 
 
-async def test_the_alert_closes_although_the_wish_was_replaced_meanwhile(harness: Harness) -> None:
+async def test_the_alert_is_resolved_although_the_job_was_replaced_meanwhile(harness: Harness) -> None:
     """A new job counts its failures anew."""
     harness.litellm_fault("status", times=1_000_000, status=503)
     await granted(harness, "u1", "pro")
@@ -251,7 +251,7 @@ async def test_the_alert_closes_although_the_wish_was_replaced_meanwhile(harness
     assert (harness.limits("u1"), await harness.alerts()) == (ENTERPRISE, set())
 
 
-async def test_what_litellm_refuses_for_good_is_not_tried_again_until_a_person_says_so(harness: Harness) -> None:
+async def test_a_refused_job_is_dead_until_an_operator_retries_it(harness: Harness) -> None:
     harness.litellm_fault("status", times=1_000_000, status=403, message="this key may not")
     await granted(harness, "u1", "pro")
     await harness.settle()
@@ -282,7 +282,7 @@ async def test_a_reserved_id_is_refused_before_litellm_is_asked(harness: Harness
     assert harness.litellm_calls() == {}
 
 
-async def test_a_bug_of_ours_is_tried_ten_times_and_then_shown(
+async def test_an_internal_error_is_retried_ten_times_and_then_dead(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await granted(harness, "u1", "pro")
@@ -294,7 +294,7 @@ async def test_a_bug_of_ours_is_tried_ten_times_and_then_shown(
     assert (job.state, job.attempts, job.error) == ("dead", 10, "ZeroDivisionError")
 
 
-async def test_a_wish_that_waited_long_brings_the_tier_of_now(harness: Harness) -> None:
+async def test_a_delayed_job_writes_the_current_tier(harness: Harness) -> None:
     harness.litellm_fault("status", times=1_000_000, status=503)
     await granted(harness, "u1", "pro")
     await harness.settle()
@@ -434,7 +434,7 @@ async def test_switching_litellm_on_reaches_who_pays_already(harness: Harness) -
     assert (harness.limits("u1"), harness.limits("u2")) == (PRO, FREE)
 
 
-async def test_who_was_seen_while_the_app_had_no_litellm_is_told_when_it_has(harness: Harness) -> None:
+async def test_a_user_seen_while_the_app_had_no_litellm_is_provisioned_when_it_has(harness: Harness) -> None:
     await see(harness, "u1")  # the job is written …
     section = harness.apps["apps"][0]["litellm"]
     await harness.edit(lambda apps: apps["apps"][0].pop("litellm"))
@@ -463,7 +463,7 @@ async def test_another_mode_or_template_reaches_everybody_under_the_new_id(harne
     assert await renew_limits(harness.billing) == 0
 
 
-async def test_limits_that_litellm_did_not_take_are_alerted_and_tried_again_at_the_next_start(
+async def test_limits_that_litellm_did_not_accept_are_alerted_and_retried_at_the_next_start(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = customers._write_budget

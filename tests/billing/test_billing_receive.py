@@ -208,7 +208,7 @@ async def test_an_event_goes_to_the_owner_of_its_customer_and_to_nobody_else(har
 
 
 @pytest.mark.parametrize("about", ["subscription", "invoice", "checkout.session", "customer"])
-async def test_a_thin_event_leads_to_whose_object_it_names(harness: Harness, about: str) -> None:
+async def test_a_thin_event_is_routed_by_the_object_that_it_names(harness: Harness, about: str) -> None:
     subscription_id = await harness.buy("u1")
     harness.events()
     subscription = harness.stripe.state.find("subscription", subscription_id)
@@ -223,7 +223,7 @@ async def test_a_thin_event_leads_to_whose_object_it_names(harness: Harness, abo
     assert await harness.tier("u1") == "pro"
 
 
-async def test_a_thin_event_waits_while_stripe_cannot_be_asked_and_holds_nobody_up(harness: Harness) -> None:
+async def test_a_thin_event_waits_while_stripe_is_down_and_delays_no_other(harness: Harness) -> None:
     subscription_id = await harness.buy("u1")
     other = await harness.buy("u2")
     harness.events()

@@ -71,7 +71,7 @@ async def test_a_missed_purchase_is_paid_but_blocked(harness: Harness) -> None:
     assert (await applied(harness)).applied
     assert await harness.tier("u2") == "enterprise"
     assert harness.limits("u2") == {"budget_id": "skai.enterprise", "max_budget": 50, "rpm_limit": 120}
-    assert ("skai", "u2", "enterprise") in harness.told
+    assert ("skai", "u2", "enterprise") in harness.gate_updates
     assert (await dry(harness)).found == {}
 
 

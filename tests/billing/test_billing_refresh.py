@@ -98,15 +98,15 @@ async def test_t22_a_lease_that_was_lost_writes_nothing(harness: Harness) -> Non
     [overslept] = await harness.lease("sleeper")
     harness.clock.now += LEASE_SECONDS
     [taken] = await harness.lease("other")
-    harness.told.clear()
+    harness.gate_updates.clear()
     await refresh(harness.billing, overslept, "sleeper")
     assert await harness.tier("u1") == "pro"
-    assert harness.told == []
+    assert harness.gate_updates == []
     await refresh(harness.billing, taken, "other")
     assert await harness.tier("u1") == "free"
 
 
-async def test_a_lease_that_ran_out_writes_nothing_though_nobody_took_it(harness: Harness) -> None:
+async def test_an_expired_lease_writes_nothing_although_no_other_was_taken(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     harness.stripe.cancel(subscription_id)
     await harness.want("u1")
@@ -130,7 +130,7 @@ async def test_a_lease_that_ran_out_writes_nothing_though_nobody_took_it(harness
     ],
     ids=lambda fault: str(fault.get("status") or fault["effect"]),
 )
-async def test_while_stripe_fails_the_last_tier_stays_and_an_alert_tells(
+async def test_while_stripe_fails_the_last_tier_stays_and_an_alert_opens(
     harness: Harness, fault: dict[str, Any]
 ) -> None:
     subscription_id = await harness.subscribed("u1")
@@ -154,7 +154,7 @@ async def test_while_stripe_fails_the_last_tier_stays_and_an_alert_tells(
     assert await harness.alerts() == set()
 
 
-async def test_a_wrong_key_lowers_nobody_and_is_told_at_once(harness: Harness) -> None:
+async def test_a_wrong_key_lowers_no_user_and_is_alerted_at_once(harness: Harness) -> None:
     await harness.subscribed("u1")
     harness.stripe.secret_keys.clear()
     await harness.want("u1")
@@ -535,7 +535,7 @@ async def test_an_app_that_was_taken_out_waits_for_its_return(harness: Harness) 
     assert await harness.tier("u1", "studio") == "plus"
 
 
-async def test_one_users_rubbish_stops_nobody_else(harness: Harness) -> None:
+async def test_unreadable_data_of_one_user_stops_no_other(harness: Harness) -> None:
     await harness.buy("u1")
     await harness.buy("u2")
     broken = harness.stripe.state.objects["customer"].pop(await harness.customer_id("u1"))
@@ -547,7 +547,7 @@ async def test_one_users_rubbish_stops_nobody_else(harness: Harness) -> None:
     assert await harness.tier("u1") == "pro"
 
 
-async def test_nothing_is_told_of_a_commit_that_failed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_that_failed_has_no_effects(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     await harness.buy("u1")
     await harness.deliver()
     await route_events(harness.billing)
@@ -558,11 +558,11 @@ async def test_nothing_is_told_of_a_commit_that_failed(harness: Harness, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr("gateway.billing.work.transaction.provisioning.put", bug)
         await harness.refresh()
-    assert (await harness.tier("u1"), harness.told, await changes(harness)) == ("free", [], [])
+    assert (await harness.tier("u1"), harness.gate_updates, await changes(harness)) == ("free", [], [])
     assert (await pending(harness)).last_error == "RuntimeError"
     harness.move(1)
     await harness.settle()
-    assert (await harness.tier("u1"), harness.told) == ("pro", [("skai", "u1", "pro")])
+    assert (await harness.tier("u1"), harness.gate_updates) == ("pro", [("skai", "u1", "pro")])
 
 
 async def test_a_refresh_that_finds_nothing_new_is_no_change(harness: Harness) -> None:

@@ -36,7 +36,7 @@ async def test_somebody_unknown_has_the_default_tier_and_nulls(harness: Harness)
     }
 
 
-async def test_a_payer_is_told_everything_of_the_subscription(harness: Harness) -> None:
+async def test_the_status_of_a_payer_describes_the_subscription(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     assert await harness.status("u1") == {
         "app_id": "skai",
@@ -161,7 +161,7 @@ async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:
     assert job["answer"]["answer"]["budget_id"] == "skai.free"
 
 
-async def test_nobody_is_told_of_another_persons_events(harness: Harness) -> None:
+async def test_explain_shows_no_events_of_another_user(harness: Harness) -> None:
     await harness.subscribed("u1")
     await harness.subscribed("u1", "plus", app_id="studio")
     told = await explain(harness.billing, "skai", "u2")

@@ -124,7 +124,7 @@ async def test_a_snapshot_after_its_thin_event_costs_one_refresh_and_no_question
     assert [seen.path for seen in harness.stripe.api.log] == ["/v1/subscriptions"]
 
 
-async def test_a_twin_that_was_ignored_or_never_came_proves_nothing(harness: Harness) -> None:
+async def test_a_duplicate_that_was_ignored_or_never_came_does_not_count(harness: Harness) -> None:
     subscription_id = await harness.buy("u1")
     harness.events()
     held = {"object": "subscription", "id": subscription_id, "customer": "cus_other"}
@@ -140,7 +140,7 @@ async def test_a_twin_that_was_ignored_or_never_came_proves_nothing(harness: Har
     assert await harness.tier("u1") == "pro"
 
 
-async def test_what_an_operator_replays_is_asked_again_although_its_twin_was_handled(harness: Harness) -> None:
+async def test_a_replayed_event_is_routed_although_its_duplicate_was_handled(harness: Harness) -> None:
     subscription_id = await harness.buy("u1")
     snapshot = next(event for event in harness.events() if event["type"] == "customer.subscription.created")
     await harness.post(snapshot)
@@ -206,5 +206,5 @@ def test_only_a_known_type_and_a_plain_id_are_fetched(body: bytes, subject: Even
         ({"object": "customer", "id": "c" * 300}, None),
     ],
 )
-def test_whose_an_object_is(answer: dict[str, Any], customer_id: str | None) -> None:
+def test_the_customer_of_an_object(answer: dict[str, Any], customer_id: str | None) -> None:
     assert customer_of(answer) == customer_id

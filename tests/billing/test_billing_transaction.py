@@ -51,7 +51,7 @@ class Seen:
 
     @property
     def nothing(self) -> bool:
-        return not (self.lines or self.awake or self.forgotten or self._harness.told)
+        return not (self.lines or self.awake or self.forgotten or self._harness.gate_updates)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_effects_happen_once_after_the_commit(harness: Harness, seen: Seen
 
     assert await harness.billing.write(job) == "done"
     assert await rows(harness) == [1, 1, 1, 1]
-    assert harness.told == [("skai", "u1", "pro")]
+    assert harness.gate_updates == [("skai", "u1", "pro")]
     assert seen.forgotten == [("skai", "u2")]
     assert seen.awake == {Loop.REFRESH, Loop.PROVISION, Loop.NOTIFY}
     assert seen.lines == ["alert_opened"]
@@ -112,7 +112,7 @@ async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(harness: 
     assert harness.store.commits - commits <= 3
     assert await rows(harness) == [0, 1, 0, 0]
     assert seen.awake == {Loop.REFRESH}
-    assert (seen.lines, seen.forgotten, harness.told) == ([], [], [])
+    assert (seen.lines, seen.forgotten, harness.gate_updates) == ([], [], [])
 
 
 async def test_an_unavailable_store_has_no_effects(
@@ -147,7 +147,7 @@ async def test_cancelling_the_caller_stops_neither_the_commit_nor_the_effects(
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert seen.nothing
-    await until(lambda: bool(harness.told), "the effects happen")
+    await until(lambda: bool(harness.gate_updates), "the effects happen")
     assert seen.awake == {Loop.REFRESH, Loop.PROVISION, Loop.NOTIFY}
 
 

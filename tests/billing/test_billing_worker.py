@@ -36,7 +36,7 @@ async def at_work(harness: Harness) -> AsyncIterator[Worker]:
 
 
 def gate_says(harness: Harness, user_id: str, tier: str) -> bool:
-    said = [told for _, told_user, told in harness.told if told_user == user_id]
+    said = [told for _, told_user, told in harness.gate_updates if told_user == user_id]
     return bool(said) and said[-1] == tier
 
 
@@ -56,7 +56,7 @@ async def test_what_waited_in_the_database_is_done_after_the_start(harness: Harn
         await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
 
 
-async def test_a_lease_of_a_killed_process_is_nobodys(harness: Harness) -> None:
+async def test_a_lease_of_a_killed_process_is_released_at_the_start(harness: Harness) -> None:
     await harness.buy("u1")
     await harness.want("u1")
     assert len(await harness.lease("killed")) == 1
@@ -120,7 +120,7 @@ async def test_a_database_that_was_locked_for_a_while_delays_and_loses_nothing(
         await until(lambda: harness.store.problem is None, "the store is well again")
 
 
-async def test_the_gate_hears_of_a_commit_whose_answer_was_lost(
+async def test_the_gate_is_updated_after_a_commit_that_reported_a_failure(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store says "unavailable", but has written: nothing is due any more, and yet somebody must be told."""

@@ -18,7 +18,7 @@ async def test_a_purchase_reaches_status_gate_and_litellm(tmp_path: Path, shape:
         assert await harness.tier("u1") == "free"
         await harness.catch_up()
         assert await harness.tier("u1") == "pro"
-        assert harness.told[-1] == ("skai", "u1", "pro")
+        assert harness.gate_updates[-1] == ("skai", "u1", "pro")
         assert harness.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
         assert await harness.alerts() == set()
 

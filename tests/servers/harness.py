@@ -95,7 +95,7 @@ APPS: Json = {
 
 @dataclass
 class Clock:
-    """Time that moves only when told to. `jump` sets the clock: the time itself and the monotonic clock do not move."""
+    """A manual clock. `jump` sets the wall clock: real time and the monotonic clock do not move."""
 
     now: float = START
     jumped: float = 0
@@ -104,7 +104,7 @@ class Clock:
         return self.now
 
     def true(self) -> float:
-        """What a clock shows that nobody has set: Stripe's, and the monotonic one."""
+        """Real time, as Stripe's clock and the monotonic clock show it."""
         return self.now - self.jumped
 
     def jump(self, seconds: float) -> None:
@@ -114,7 +114,7 @@ class Clock:
 
 @dataclass
 class Harness:
-    """One SKPayments without its ports. `told` is what the gate's table was told, oldest first."""
+    """One SKPayments without its ports. `gate_updates`: (app id, user id, tier id), the oldest first."""
 
     folder: Path
     http: aiohttp.ClientSession
@@ -127,11 +127,11 @@ class Harness:
     store: Store = field(init=False)
     billing: Billing = field(init=False)
     due: DueWork = field(init=False)
-    told: list[tuple[str, str, str]] = field(default_factory=list)
+    gate_updates: list[tuple[str, str, str]] = field(default_factory=list)
     _delivered: int = 0
 
     async def open(self) -> None:
-        """Open the store and wire the use cases as `gateway.app` does. What leases there were are nobody's."""
+        """Open the store and wire the use cases as `gateway.app` does. Earlier leases are released."""
         create_database(self.folder / "world.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
         self.billing = Billing(
@@ -143,7 +143,9 @@ class Harness:
             public_url="https://pay.example.com",
             clock=self.clock,
             monotonic=self.clock.true,
-            update_gate=lambda app_id, user_id, tier_id, changes_at: self.told.append((app_id, user_id, tier_id)),
+            update_gate=lambda app_id, user_id, tier_id, changes_at: self.gate_updates.append(
+                (app_id, user_id, tier_id)
+            ),
             signing_keys=signing_keys((Secret(ADMIN_TOKEN),)),
         )
         self.due = DueWork(self.billing)
@@ -151,32 +153,32 @@ class Harness:
         await self.store.write(refreshes.release_all)
 
     async def restart(self) -> None:
-        """What a kill and a new start leave: the database, and nothing that was in memory."""
+        """Restart as after a kill: only the database is kept."""
         await self.store.close()
         await self.open()
 
     async def edit(self, change: Callable[[Json], object]) -> None:
-        """An edit of apps.json while running; `change` gets the whole document."""
+        """Edit apps.json while running; `change` gets the whole document."""
         self.apps = copy.deepcopy(self.apps)
         change(self.apps)
         self.billing.catalog = parse(json.dumps(self.apps).encode())
         await load_known_prices(self.billing)
 
     def move(self, seconds: float) -> None:
-        """Let time pass, at Stripe too: what that brings has happened there when this returns."""
+        """Advance the time, at Stripe too; its timers have run when this returns."""
         self.clock.now += seconds
         self.stripe.advance(0)
 
     # What Stripe sends.
 
     def events(self) -> list[Json]:
-        """The events since the last call, oldest first. Whoever asks must deliver them, or they are lost."""
+        """The events since the last call, oldest first. Deliver them, or they are lost."""
         events = self.stripe.state.all("event")
         new, self._delivered = events[self._delivered :], len(events)
         return new
 
     async def post(self, event: Json | bytes) -> bool:
-        """Sign and receive one event, or whatever bytes."""
+        """Sign and receive one event, or any bytes."""
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         return await receive(self.billing, body, signature(WEBHOOK_SECRET, body, int(self.clock.now)))
 
@@ -209,7 +211,7 @@ class Harness:
         await self.billing.write(lambda tx: tx.want_refresh(app_id, user_id))
 
     async def catch_up(self) -> None:
-        """Stripe tells what happened, and everything is done that follows."""
+        """Deliver all new events and do the work that follows."""
         await self.deliver()
         await self.settle()
 
@@ -226,7 +228,7 @@ class Harness:
         return await open_checkout(self.billing, app_id, user_id, email, tier, PriceChoice(interval=interval))
 
     async def click(self, url: str, **form: str) -> int:
-        """Press a button of a page at Stripe: the answer's status."""
+        """Press a button of a page at Stripe; returns the HTTP status."""
         async with self.http.post(url, data=form, allow_redirects=False) as response:
             return response.status
 
@@ -238,7 +240,7 @@ class Harness:
         return str(self.stripe.state.all("subscription")[-1]["id"])
 
     async def subscribed(self, user_id: str, tier: str = "pro", app_id: str = "skai") -> str:
-        """Somebody who has bought and whose purchase has arrived everywhere; the subscription's id."""
+        """Buy, and settle; the subscription's id."""
         subscription_id = await self.buy(user_id, tier, app_id=app_id)
         await self.catch_up()
         assert await self.tier(user_id, app_id) == tier
@@ -281,7 +283,7 @@ class Harness:
         self.litellm.faults.add(LiteLLMFault(kind, path, **more))
 
     def limits(self, litellm_id: str) -> Json | None:
-        """What LiteLLM holds of a customer: the shared budget's limits; None if it was never told."""
+        """The limits of a customer at LiteLLM, from the shared budget; None if it has none."""
         customer = self.litellm.state.customers.get(litellm_id)
         if customer is None:
             return None
@@ -289,7 +291,7 @@ class Harness:
         return {"budget_id": customer.budget_id, "max_budget": budget.max_budget, "rpm_limit": budget.rpm_limit}
 
     def user_limits(self, litellm_id: str) -> Json | None:
-        """What LiteLLM holds of an internal user."""
+        """The limits of an internal user at LiteLLM."""
         user = self.litellm.state.users.get(litellm_id)
         return None if user is None else {"max_budget": user.max_budget, "rpm_limit": user.rpm_limit}
 
