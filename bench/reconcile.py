@@ -23,11 +23,15 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.checkout.prices import load_known_prices
 from gateway.billing.context import Billing
+from gateway.billing.events.webhook_state import WebhookState
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.reconcile.reconcile import reconcile
 from gateway.billing.reconcile.state import ReconcileOptions
 from gateway.billing.work.rate_limiter import RateLimiter
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
 from gateway.litellm.wire import Answer, Wire
@@ -153,9 +157,9 @@ async def measure(count: int, differing: int) -> dict[str, float]:
         litellm = LiteLLM(None, "", ())  # type: ignore[arg-type]  # its wire is replaced
         litellm._wire = wire
         billing = Billing(
-            store=store, stripe=Stripe(transport), litellm=litellm, catalog=parse(json.dumps(APPS).encode()),
-            webhook_secrets=(), public_url="https://pay.example.com", clock=lambda: NOW,
-            update_gate=lambda app_id, user_id, tier_id, changes_at: None, signing_keys=(b"bench",),
+            work=UnitOfWork(store, lambda: NOW), stripe=Stripe(transport), litellm=litellm,
+            apps=InstalledApps(parse(json.dumps(APPS).encode())), account=StripeAccount((b"bench",)),
+            webhooks=WebhookState(()),
         )  # fmt: skip
         await load_known_prices(billing)
         billing.reconciling.pace = RateLimiter(1e9)

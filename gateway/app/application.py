@@ -72,7 +72,7 @@ class Application:
         self._stack.push_async_callback(worker.stop)
         self._start_background(startup_checks)
         self.catalog_reload.follow()
-        apps = list(parts.billing.catalog.apps)
+        apps = list(parts.billing.apps.catalog.apps)
         log.info("started", extra=fields(apps=apps, port=self.web_port, gate_port=self.gate_port))
 
     async def _serve_gate(self) -> None:

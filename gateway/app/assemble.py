@@ -12,23 +12,21 @@ import aiohttp
 
 from gateway.access import header_echo_tokens, links
 from gateway.app.assertion_keys import AssertionKeys
+from gateway.app.billing_parts import billing_parts
 from gateway.app.credential_resolver import CredentialResolver, identity_session
 from gateway.app.gate_apps import GateApps
 from gateway.app.gate_invalidation import GateInvalidation
 from gateway.app.gate_table import GateTable
 from gateway.app.traefik_document import TraefikDocument
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.provision.first_seen_users import FirstSeenUserQueue
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import EMPTY_CATALOG
 from gateway.gate import GateHandler
-from gateway.litellm import LiteLLM
 from gateway.metrics import Registry
 from gateway.settings import Settings
 from gateway.store import Store
-from gateway.stripe.client import Stripe
-from gateway.stripe.ownership import signing_keys
-from gateway.stripe.rate_limiter import RateLimiter
-from gateway.stripe.transport import Transport
 
 Clock = Callable[[], float]
 
@@ -60,7 +58,9 @@ async def assemble(settings: Settings, clock: Clock, stack: AsyncExitStack) -> P
     registry, invalidation = Registry(), GateInvalidation()
     tiers, apps, traefik = GateTable(invalidation.tier_changed), GateApps(), TraefikDocument()
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    billing = _billing(settings, store, session, clock, tiers, invalidation)
+    forget = partial(_forget_user, tiers, invalidation)
+    work = UnitOfWork(store, clock, update_gate=tiers.publish, forget_in_gate=forget)
+    billing = billing_parts(settings, work, session, InstalledApps(EMPTY_CATALOG))
     first_seen_users = FirstSeenUserQueue(billing)
     resolver = CredentialResolver(
         await stack.enter_async_context(identity_session()),
@@ -90,39 +90,6 @@ async def assemble(settings: Settings, clock: Clock, stack: AsyncExitStack) -> P
         settings, clock, registry, store, billing, first_seen_users, tiers, apps, resolver, gate, invalidation, traefik,
         AssertionKeys(settings), link_keys,
     )  # fmt: skip
-
-
-def _billing(
-    settings: Settings,
-    store: Store,
-    session: aiohttp.ClientSession,
-    clock: Clock,
-    tiers: GateTable,
-    invalidation: GateInvalidation,
-) -> Billing:
-    """The use cases with their vendors, for the empty catalog."""
-    litellm = None
-    if settings.litellm_url:
-        litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=clock)
-    transport = Transport(
-        session,
-        settings.stripe_secret_key,
-        api_base=settings.stripe_api_base,
-        rate_limiter=RateLimiter(),
-        clock=clock,
-    )
-    return Billing(
-        store=store,
-        stripe=Stripe(transport),
-        litellm=litellm,
-        catalog=EMPTY_CATALOG,
-        webhook_secrets=settings.stripe_webhook_secret,
-        public_url=settings.public_url,
-        clock=clock,
-        update_gate=tiers.publish,
-        signing_keys=signing_keys(settings.admin_token),
-        forget_in_gate=partial(_forget_user, tiers, invalidation),
-    )
 
 
 def _forget_user(tiers: GateTable, invalidation: GateInvalidation, app_id: str, user_id: str) -> None:

@@ -80,7 +80,7 @@ class CatalogReload:
         """Every live key into the gate and the public listener; a revoked one is refused from the next request on."""
         async with self._loading_keys:  # else keys read earlier could be installed after keys read later
             billing = self._parts.billing
-            self._install_keys((billing.catalog, billing.catalog_secrets), await self._parts.store.read(keys.live))
+            self._install_keys((billing.apps.catalog, billing.apps.secrets), await self._parts.store.read(keys.live))
 
     async def _reload(self) -> None:
         billing, where = self._parts.billing, str(self._parts.settings.apps_file)
@@ -93,7 +93,7 @@ class CatalogReload:
             raise
         self._problems.pop("catalog", None)
         await resolve_alert(billing, "catalog_refused", where)
-        log.info("catalog_reloaded", extra=fields(apps=list(billing.catalog.apps)))
+        log.info("catalog_reloaded", extra=fields(apps=list(billing.apps.catalog.apps)))
         self.follow()
 
     async def _validate(self, read: Read) -> bytes:
@@ -112,8 +112,8 @@ class CatalogReload:
         async with self._loading_keys:
             live = await parts.store.read(keys.live)
             # Without an await in between: a tier named by the new catalog must be checked against the new one.
-            billing.catalog, billing.catalog_secrets = catalog, secrets
-            billing.prices_resolved = False
+            billing.apps.catalog, billing.apps.secrets = catalog, secrets
+            billing.prices.complete = False
             self._install_keys(read, live)
             parts.resolver.follow(catalog)
             parts.traefik.replace(traefik_document)
@@ -131,7 +131,7 @@ class CatalogReload:
             configured = secrets[app.api_key] if app.api_key else ()
             created = [key.key_hash for key in live if key.kind == "app" and key.app_id == app.app_id]
             hashes[app.app_id] = (*(key_hash(secret.reveal()) for secret in configured), *created)
-        parts.billing.app_keys = hashes
+        parts.billing.apps.key_hashes = hashes
         changed_owners = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
         parts.gate.install(parts.apps.access, parts.assertion_keys.signer, changed_owners)
 

@@ -19,12 +19,12 @@ _MESSAGE = (
 
 async def watch_sessions(billing: Billing, installed: GateApps) -> None:
     """Open and resolve the alert of each app, without end."""
-    opened = {row.subject for row in await billing.store.read(alerts.live) if row.kind == KIND}
+    opened = {row.subject for row in await billing.work.read(alerts.live) if row.kind == KIND}
     while True:
         apps = installed.access
         for app_id, app in apps.items():
             sessions = app.identity.sessions
-            verdict = "fine" if sessions is None else sessions.verdict(billing.now())
+            verdict = "fine" if sessions is None else sessions.verdict(billing.work.now())
             if verdict == "failing" and app_id not in opened:
                 await open_alert(billing, "sessions_not_verified", app_id, _MESSAGE)
                 opened.add(app_id)

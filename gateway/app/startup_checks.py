@@ -38,10 +38,10 @@ class StartupChecks:
     async def run_before_serving(self) -> None:
         """Raises `ConfigError` for a key of another account. An outage of Stripe does not prevent the start."""
         billing = self._billing
-        self._check = AccountCheck(billing, await billing.store.read(binding))
-        self._recovery = await billing.store.write(begin_recovery)
+        self._check = AccountCheck(billing, await billing.work.read(binding))
+        self._recovery = await billing.work.store.write(begin_recovery)
         if self._recovery:
-            billing.recovering = self._recovery == "restored"
+            billing.account.recovering = self._recovery == "restored"
             self._problems["recovery"] = _RECOVERY[self._recovery]
         try:
             async with asyncio.timeout(START_SECONDS):

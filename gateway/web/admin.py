@@ -23,13 +23,13 @@ MAX_LISTED = 200
 
 async def list_alerts(request: web.Request) -> web.Response:
     """Every open alert."""
-    live = await request.app[BILLING].store.read(alerts.live)
+    live = await request.app[BILLING].work.read(alerts.live)
     return web.json_response({"alerts": [asdict(alert) for alert in live]})
 
 
 async def list_keys(request: web.Request) -> web.Response:
     """Every key ever created, without its hash."""
-    found = await request.app[BILLING].store.read(keys.all_)
+    found = await request.app[BILLING].work.read(keys.all_)
     return web.json_response({"keys": [shown_key(key) for key in found]})
 
 
@@ -39,9 +39,9 @@ async def make_key(request: web.Request) -> web.Response:
     billing = request.app[BILLING]
 
     def job(conn: Connection) -> tuple[Key, str]:
-        return create_key(conn, billing.catalog, body.app_id, body.user_id, body.name, billing.now())
+        return create_key(conn, billing.apps.catalog, body.app_id, body.user_id, body.name, billing.work.now())
 
-    key, text = await billing.store.write(job)
+    key, text = await billing.work.store.write(job)
     await request.app[SITE].keys_changed()
     return web.json_response({**shown_key(key), "key": text}, status=201)
 
@@ -52,7 +52,7 @@ async def revoke_key(request: web.Request) -> web.Response:
     key_id = request.match_info["key_id"]
     if not key_id.isascii() or not key_id.isdigit() or len(key_id) > 15:
         raise InvalidInput("key_id: expected a number.")
-    key = await billing.store.write(lambda conn: keys.revoke(conn, int(key_id), billing.now()))
+    key = await billing.work.store.write(lambda conn: keys.revoke(conn, int(key_id), billing.work.now()))
     await request.app[SITE].keys_changed()
     return web.json_response(shown_key(key))
 
@@ -63,9 +63,9 @@ async def create_grant(request: web.Request) -> web.Response:
     billing = request.app[BILLING]
 
     def job(tx: Transaction) -> int:
-        return granting.give(tx, billing.catalog, body.app_id, body.user_id, body.tier, body.reason, body.until_at)
+        return granting.give(tx, billing.apps.catalog, body.app_id, body.user_id, body.tier, body.reason, body.until_at)
 
-    grant_id = await billing.write(job)
+    grant_id = await billing.work.write(job)
     return web.json_response({"grant_id": grant_id}, status=201)
 
 
@@ -73,7 +73,7 @@ async def revoke_grants(request: web.Request) -> web.Response:
     """Revoke every grant of a user."""
     billing = request.app[BILLING]
     app_id, user_id = request.match_info["app_id"], check_user_id(request.match_info["user_id"])
-    ended = await billing.write(lambda tx: granting.take_back(tx, app_id, user_id))
+    ended = await billing.work.write(lambda tx: granting.take_back(tx, app_id, user_id))
     return web.json_response({"ended": ended})
 
 
@@ -81,7 +81,7 @@ async def refresh_user(request: web.Request) -> web.Response:
     """Refresh a user from Stripe now, as an event would; 404 for an unknown user."""
     body = await read_json(request, UserRequest)
     billing = request.app[BILLING]
-    billing.app(body.app_id)
+    billing.apps.app(body.app_id)
     check_user_id(body.user_id)
 
     def job(tx: Transaction) -> None:
@@ -89,7 +89,7 @@ async def refresh_user(request: web.Request) -> web.Response:
             raise NotFound(f"{body.app_id} has no user {body.user_id[:80]!r}.", code="unknown_user")
         tx.want_refresh(body.app_id, body.user_id)
 
-    await billing.write(job)
+    await billing.work.write(job)
     return web.json_response({"wanted": True}, status=202)
 
 
@@ -100,4 +100,4 @@ async def reload_catalog(request: web.Request) -> web.Response:
     except ConfigError as exc:
         exc.fields["problems"] = list(exc.problems)
         raise
-    return web.json_response({"apps": list(request.app[BILLING].catalog.apps)})
+    return web.json_response({"apps": list(request.app[BILLING].apps.catalog.apps)})

@@ -23,13 +23,13 @@ async def show_account(request: web.Request) -> web.Response:
 
 async def shown_account(billing: Billing) -> dict[str, object]:
     """What `skpay account show` prints."""
-    bound = await billing.store.read(binding)
+    bound = await billing.work.read(binding)
     return {
         "account": bound.account or None,
         "mode": bound.mode or None,
         "newest_customer": None if bound.newest is None else bound.newest.customer_id,
         "key_mode": mode_of(billing.stripe.livemode),
-        "wrong_account": billing.wrong_account,
+        "wrong_account": billing.account.wrong,
     }
 
 

@@ -14,7 +14,7 @@ async def explain_gate(request: web.Request) -> web.Response:
     """Explain the gate's answer to a request step by step, without counting it."""
     body = await read_json(request, GateExplainRequest)
     billing = request.app[BILLING]
-    app = billing.app(body.app_id)
+    app = billing.apps.app(body.app_id)
     sent = [(header.name, header.value) for header in body.headers]
     found = await request.app[SITE].explain_gate(app.app_id, body.method, body.url, sent)
     in_store = await tier_in_store(billing, app, found["identity"]["user_id"])

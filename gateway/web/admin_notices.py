@@ -19,9 +19,9 @@ async def list_notices(request: web.Request) -> web.Response:
     app_id, state = request.query.get("app"), request.query.get("state")
     if state is not None and state not in STATES:
         raise InvalidInput(f"state: expected one of {', '.join(STATES)}.")
-    found = await request.app[BILLING].store.read(lambda conn: notices.recent(conn, MAX_LISTED, app_id, state))
+    found = await request.app[BILLING].work.read(lambda conn: notices.recent(conn, MAX_LISTED, app_id, state))
     if not found:
-        check_app_filter(request.app[BILLING].catalog, app_id)
+        check_app_filter(request.app[BILLING].apps.catalog, app_id)
     return web.json_response({"notices": [shown_notice(notice) for notice in found]})
 
 
@@ -29,5 +29,5 @@ async def replay_notices(request: web.Request) -> web.Response:
     """Resend one notice under its id, or all dead ones."""
     body = await read_json(request, ReplayRequest)
     billing = request.app[BILLING]
-    replayed = await billing.write(lambda tx: replay(tx, body.change_id, body.app_id, body.dead))
+    replayed = await billing.work.write(lambda tx: replay(tx, body.change_id, body.app_id, body.dead))
     return web.json_response({"replayed": replayed})

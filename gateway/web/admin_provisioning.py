@@ -11,7 +11,7 @@ from gateway.web.context import BILLING
 
 async def count(request: web.Request) -> web.Response:
     """How many provisioning jobs are waiting, done and dead."""
-    return web.json_response(await request.app[BILLING].store.read(provisioning.counts))
+    return web.json_response(await request.app[BILLING].work.read(provisioning.counts))
 
 
 async def renew(request: web.Request) -> web.Response:
@@ -21,4 +21,4 @@ async def renew(request: web.Request) -> web.Response:
 
 async def retry(request: web.Request) -> web.Response:
     """Retry every dead provisioning job."""
-    return web.json_response({"revived": await request.app[BILLING].write(revive_dead_jobs)})
+    return web.json_response({"revived": await request.app[BILLING].work.write(revive_dead_jobs)})

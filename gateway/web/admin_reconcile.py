@@ -16,7 +16,7 @@ async def start_reconcile(request: web.Request) -> web.Response:
     body = await read_json(request, ReconcileRequest)
     billing = request.app[BILLING]
     if body.app_id is not None:
-        billing.app(body.app_id)
+        billing.apps.app(body.app_id)
     if body.yes and not body.apply:
         raise InvalidInput("yes goes with apply only: there is nothing to confirm.")
     job_number = billing.reconciling.ask(ReconcileOptions(body.app_id, body.apply, body.yes))

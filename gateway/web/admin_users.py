@@ -14,5 +14,5 @@ async def list_users(request: web.Request) -> web.Response:
     `more`: another page follows.
     """
     billing, query = request.app[BILLING], request.query
-    found = await billing.store.read(lambda conn: users_page(conn, billing.catalog, query))
+    found = await billing.work.read(lambda conn: users_page(conn, billing.apps.catalog, query))
     return web.json_response(found)

@@ -37,7 +37,7 @@ async def portal(request: web.Request) -> web.Response:
     app_id = request[APP_ID]
     body = await read_json(request, PortalRequest)
     billing = request.app[BILLING]
-    url = await open_portal(billing, billing.app(app_id), check_user_id(body.user_id))
+    url = await open_portal(billing, billing.apps.app(app_id), check_user_id(body.user_id))
     return answer(PortalAnswer(portal_url=url))
 
 

@@ -90,11 +90,11 @@ def _require_buyer(request: web.Request) -> None:
     """The gate signed the link; the user is never a parameter."""
     site = request.app[SITE]
     _refuse_other_pages(request)
-    app = request.app[BILLING].app(request.match_info["app_id"])
+    app = request.app[BILLING].apps.app(request.match_info["app_id"])
     token = ""
     try:
         token = bearer(request)
-        request[BUYER] = Buyer(app, links.read(site.link_keys, token, app.app_id, request.app[BILLING].now()))
+        request[BUYER] = Buyer(app, links.read(site.link_keys, token, app.app_id, request.app[BILLING].work.now()))
     except (BadSignature, NotAuthenticated) as exc:
         raise NotAuthenticated(
             f"This link is not valid any more. Go back to {app.name} and open “Upgrade” again.",
@@ -107,9 +107,9 @@ def _require_returning_buyer(request: web.Request) -> None:
     """Stripe sent the person back with the link that `buy.buy` signed."""
     site, billing = request.app[SITE], request.app[BILLING]
     _refuse_other_pages(request)
-    app = billing.app(request.match_info["app_id"])
+    app = billing.apps.app(request.match_info["app_id"])
     try:
-        request[BUYER] = Buyer(app, links.read_change(site.link_keys, bearer(request), app.app_id, billing.now()))
+        request[BUYER] = Buyer(app, links.read_change(site.link_keys, bearer(request), app.app_id, billing.work.now()))
     except (BadSignature, NotAuthenticated) as exc:
         message = f"This page is not valid any more. {app.name} shows the plan that you have."
         raise NotAuthenticated(message, code=exc.code, fields=_next_pages(app, site, "")) from exc
@@ -119,7 +119,7 @@ def _require_stripe_header(request: web.Request) -> None:
     """Present, well-formed and recent, before the body is read. `receive` verifies the body's signature."""
     billing = request.app[BILLING]
     signature = request.headers.get("Stripe-Signature", "")
-    check_header(signature, billing.clock(), billing.stripe.clock_ahead_seconds)
+    check_header(signature, billing.work.clock(), billing.stripe.clock_ahead_seconds)
 
 
 AUTHENTICATE: Mapping[Caller, Callable[[web.Request], None]] = {

@@ -39,7 +39,7 @@ ASSETS = {"buy.js": "text/javascript", "words.js": "text/javascript", "buy.css":
 
 async def page(request: web.Request) -> web.Response:
     """The static plans page; its script loads the rest with the link's token."""
-    request.app[BILLING].app(request.match_info["app_id"])
+    request.app[BILLING].apps.app(request.match_info["app_id"])
     return web.Response(text=_text("buy.html"), content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
@@ -64,7 +64,7 @@ async def offer(request: web.Request) -> web.Response:
             "required_tier": None if needed is None else {"id": needed.tier_id, "name": needed.name},
             "return_url": back,
             "upgrade_url": upgrade_url(app, site.public_url, back or ""),
-            "expires_in_seconds": link.expires_at - billing.now(),
+            "expires_in_seconds": link.expires_at - billing.work.now(),
         }
     )
 
@@ -75,7 +75,7 @@ async def buy(request: web.Request) -> web.Response:
     body = await read_json(request, BuyRequest)
     billing, site = request.app[BILLING], request.app[SITE]
     choice = PriceChoice(body.price, body.interval, body.interval_count, body.currency, body.unit_amount)
-    key, now = site.link_keys[0], billing.now()
+    key, now = site.link_keys[0], billing.work.now()
     token = links.sign_change(key, app.app_id, link.user_id, now, return_url=link.return_url, tier=body.tier)
     success_url = f"{site.public_url}/buy/{quote(app.app_id, safe='')}?r={token}"
     made = await open_checkout(billing, app.app_id, link.user_id, None, body.tier, choice, success_url=success_url)

@@ -46,7 +46,7 @@ async def header_echo(request: web.Request) -> web.Response:
     """
     app_id, text = request.query.get("app", ""), request.query.get("pass", "")
     keys = header_echo_keys(request.app[SITE].admin_tokens)
-    nonce = request.app[USED_ECHO_TOKENS].use(keys, text, app_id, request.app[BILLING].now()).encode()
+    nonce = request.app[USED_ECHO_TOKENS].use(keys, text, app_id, request.app[BILLING].work.now()).encode()
     headers = [
         {"name": name.decode("latin-1"), "forged": nonce in value}
         for name, value in request.raw_headers

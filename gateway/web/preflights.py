@@ -21,7 +21,7 @@ async def preflights(request: web.Request, handler: Handler) -> web.StreamRespon
     if request.method != "OPTIONS" or not _METHOD.fullmatch(asked):
         return await handler(request)
     host, origin = host_name(request.host), request.headers.get("Origin", "")
-    apps = request.app[BILLING].catalog.apps.values()
+    apps = request.app[BILLING].apps.catalog.apps.values()
     if not any(origin in app.cors and host in app.hosts for app in apps):
         return await handler(request)
     headers = {

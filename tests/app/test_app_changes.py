@@ -82,13 +82,13 @@ async def test_the_gate_knows_within_20_ms_of_the_commit(running: Running, monke
     backend = application.parts.store._backend
     assert isinstance(backend, SQLite)
     event.listen(backend._writer, "commit", lambda conn: committed.append(time.monotonic()))
-    tell = application.parts.billing.update_gate
+    tell = application.parts.billing.work.update_gate
 
     def told(*args: Any) -> None:
         tell(*args)
         delays.append(time.monotonic() - committed[-1])
 
-    monkeypatch.setattr(application.parts.billing, "update_gate", told)
+    monkeypatch.setattr(application.parts.billing.work, "update_gate", told)
     async with stream(running) as (lines, _):
         for number in range(15):
             user_id = f"u{number}"

@@ -23,7 +23,7 @@ async def told_app(harness: Harness) -> AsyncIterator[Receiver]:
     """The backend of skai, told of its users."""
     async with receiver() as found:
         await told_at(harness, found.url)
-        harness.billing.catalog_secrets = {REF: (Secret(SECRET),)}
+        harness.billing.apps.secrets = {REF: (Secret(SECRET),)}
         yield found
 
 
@@ -34,19 +34,19 @@ async def told_at(harness: Harness, url: str | None) -> None:
 
 async def give(harness: Harness, tier: str = "pro", user_id: str = "u1", app_id: str = "skai") -> None:
     """A grant, through the refresh that all changes of tier go through."""
-    catalog = harness.billing.catalog
-    await harness.billing.write(lambda tx: granting.give(tx, catalog, app_id, user_id, tier, "a test", None))
+    catalog = harness.billing.apps.catalog
+    await harness.billing.work.write(lambda tx: granting.give(tx, catalog, app_id, user_id, tier, "a test", None))
     await harness.refresh()
 
 
 async def take_back(harness: Harness, user_id: str = "u1") -> None:
-    await harness.billing.write(lambda tx: granting.take_back(tx, "skai", user_id))
+    await harness.billing.work.write(lambda tx: granting.take_back(tx, "skai", user_id))
     await harness.refresh()
 
 
 async def send(harness: Harness) -> int:
     """Send what is due now; how many."""
-    due = await harness.query(lambda conn: notices.due(conn, harness.billing.now(), 100))
+    due = await harness.query(lambda conn: notices.due(conn, harness.billing.work.now(), 100))
     for notice in due:
         await notify(harness.billing, notice)
     return len(due)

@@ -49,7 +49,7 @@ def ask_at(harness: Harness, url: str, key: str = "sk_test_1f0c7a") -> None:
 async def test_a_store_is_bound_to_the_account_that_answers(harness: Harness) -> None:
     await check(harness)
     bound = await harness.query(binding)
-    assert (bound.account, bound.mode, harness.billing.account) == ("acct_sandbox", "test", "acct_sandbox")
+    assert (bound.account, bound.mode, harness.billing.account.account_id) == ("acct_sandbox", "test", "acct_sandbox")
 
 
 async def test_t16_the_key_of_another_account_is_refused(harness: Harness, other: tuple[StripeSandbox, str]) -> None:
@@ -125,7 +125,9 @@ async def test_a_customer_made_after_the_start_proves_nothing(
     ask_at(harness, other[1])
     made = await harness.billing.stripe.transport.post("/v1/customers", {})
     harness.clock.now += 1
-    await harness.store.write(lambda conn: customers.add(conn, "skai", "u2", made["id"], None, harness.billing.now()))
+    await harness.store.write(
+        lambda conn: customers.add(conn, "skai", "u2", made["id"], None, harness.billing.work.now())
+    )
     with pytest.raises(ConfigError):
         await at_start.ask()
 
@@ -185,7 +187,7 @@ async def test_a_deleted_customers_subscription_has_not_vanished(harness: Harnes
 async def test_moving_forgets_the_account_and_keeps_what_is_ours(harness: Harness) -> None:
     await harness.subscribed("u1")
     await harness.subscribed("u2")
-    now = harness.billing.now()
+    now = harness.billing.work.now()
 
     def give(conn: Connection) -> None:
         grants.add(conn, "skai", "u2", "sovereign", "founder", None, now)
@@ -195,7 +197,7 @@ async def test_moving_forgets_the_account_and_keeps_what_is_ours(harness: Harnes
     await harness.want("u2")
     await harness.settle()
     await check(harness)
-    moved = await harness.billing.write(move_account)
+    moved = await harness.billing.work.write(move_account)
     assert moved.users == 2
     assert moved.forgotten["customers"] == 2
     assert moved.forgotten["entitlements"] == 1
@@ -257,7 +259,7 @@ async def test_a_wrong_key_that_shows_after_the_start_makes_it_not_ready(
             around.stripe.faults.waiting.remove(fault)
 
             async def told() -> bool:
-                return "skai" in application.parts.billing.catalog.apps and application.parts.billing.wrong_account
+                return "skai" in application.parts.billing.apps.catalog.apps and application.parts.billing.account.wrong
 
             await settled(told, "the wrong key is never told")
             assert "skpay account move" in application.problems()["account"]

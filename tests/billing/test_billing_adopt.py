@@ -143,11 +143,13 @@ async def test_an_outage_delays_only_the_events_of_unknown_customers(harness: Ha
 
 
 async def test_the_cache_of_unknown_customers_is_bounded(harness: Harness) -> None:
-    harness.billing.unknown_customers.update({f"cus_{number}": 2**40 for number in range(MAX_UNKNOWN_CUSTOMERS)})
+    harness.billing.account.unknown_customers.update(
+        {f"cus_{number}": 2**40 for number in range(MAX_UNKNOWN_CUSTOMERS)}
+    )
     assert await adopt_unknown(harness.billing, ["cus_of_nobody"]) == {}
-    assert len(harness.billing.unknown_customers) == MAX_UNKNOWN_CUSTOMERS
-    assert "cus_0" not in harness.billing.unknown_customers
-    assert "cus_of_nobody" in harness.billing.unknown_customers
+    assert len(harness.billing.account.unknown_customers) == MAX_UNKNOWN_CUSTOMERS
+    assert "cus_0" not in harness.billing.account.unknown_customers
+    assert "cus_of_nobody" in harness.billing.account.unknown_customers
 
 
 async def test_a_signature_for_a_removed_app_adopts_no_customer(harness: Harness) -> None:
@@ -160,7 +162,7 @@ async def test_rolling_the_token_signs_all_customers_anew_once(harness: Harness)
     await harness.subscribed("u2")
     customer_id = await harness.customer_id("u1")
     assert await sign_customers(harness.billing) == 2  # the first time: they may be of a version that did not sign
-    harness.billing.signing_keys = NEW_KEYS
+    harness.billing.account.signing_keys = NEW_KEYS
     assert await sign_customers(harness.billing) == 2
     assert signed_owner(NEW_KEYS[:1], metadata_of(harness, customer_id)) == ("skai", "u1")
     assert await sign_customers(harness.billing) == 0
@@ -289,6 +291,6 @@ async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(har
 async def test_adoption_is_refused_for_an_unknown_app_or_the_key_of_another_account(harness: Harness) -> None:
     with pytest.raises(NotFound):
         await adopt_assigned(harness.billing, "nowhere", [Assignment("cus_1", "u1")], apply=True)
-    harness.billing.wrong_account = True
+    harness.billing.account.wrong = True
     with pytest.raises(UpstreamFailed):
         await judged(harness, ("cus_1", "u1"))

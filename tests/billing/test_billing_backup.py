@@ -34,7 +34,7 @@ async def restored(harness: Harness, backup: Path) -> None:
     now = int(harness.clock.now)
     restore(f"sqlite:///{database}", backup, lambda conn: mark(conn, now), now)
     await harness.open()
-    harness.billing.recovering = (await harness.store.write(begin_recovery)) == "restored"
+    harness.billing.account.recovering = (await harness.store.write(begin_recovery)) == "restored"
 
 
 async def recovered(harness: Harness) -> None:
@@ -101,10 +101,10 @@ async def test_recovery_ends_only_after_every_user_was_refreshed(
     recovering = asyncio.create_task(recover(harness.billing))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(recovering), 0.3)
-    assert harness.billing.recovering
+    assert harness.billing.account.recovering
     await harness.refresh()
     await asyncio.wait_for(recovering, 10)
-    assert not harness.billing.recovering
+    assert not harness.billing.account.recovering
 
 
 async def test_a_user_who_cannot_be_refreshed_is_alerted_and_does_not_delay_recovery(
@@ -127,7 +127,7 @@ async def test_recovery_is_retried_while_stripe_is_unreachable(harness: Harness)
     harness.stripe.fault("status", "/v1/customers", "GET", status=500, times=3)
     with pytest.raises(UpstreamFailed):
         await recover(harness.billing)
-    assert harness.billing.recovering
+    assert harness.billing.account.recovering
     assert await harness.store.write(begin_recovery) == "restored"
 
 
@@ -236,11 +236,11 @@ async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
 
 async def test_nothing_is_written_to_litellm_before_a_restore_is_over(harness: Harness) -> None:
     await harness.subscribed("u1")
-    await harness.store.write(lambda conn: provisioning.put(conn, "skai", "u1", harness.billing.now()))
+    await harness.store.write(lambda conn: provisioning.put(conn, "skai", "u1", harness.billing.work.now()))
     harness.forget_requests()
-    harness.billing.recovering = True
+    harness.billing.account.recovering = True
     assert await harness.due.provision() == 0
     assert harness.litellm_calls() == {}
-    harness.billing.recovering = False
+    harness.billing.account.recovering = False
     assert await harness.due.provision() == 1
     assert harness.litellm_calls()["/customer/update"] == 1

@@ -124,7 +124,7 @@ async def test_the_change_goes_to_the_customer_that_has_the_subscription(harness
     paying = await harness.customer_id("u1")
     harness.stripe.state.add({**harness.stripe.state.objects["customer"][paying], "id": "cus_newer"})
     await harness.store.write(
-        lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, harness.billing.now() + 1)
+        lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, harness.billing.work.now() + 1)
     )
     assert (await harness.checkout("u1", "enterprise")).kind == "portal"
     assert harness.stripe.state.all("billing_portal.session")[-1]["customer"] == paying

@@ -38,8 +38,8 @@ async def graced(harness: Harness) -> int:
 
 async def granted(harness: Harness) -> int:
     """u1 has the tier by a grant; when that ends."""
-    catalog = harness.billing.catalog
-    await harness.billing.write(lambda tx: grants.give(tx, catalog, "skai", "u1", "pro", "-", START + DAY))
+    catalog = harness.billing.apps.catalog
+    await harness.billing.work.write(lambda tx: grants.give(tx, catalog, "skai", "u1", "pro", "-", START + DAY))
     await harness.settle()
     return START + DAY
 
@@ -90,7 +90,7 @@ async def test_an_hour_back_during_a_backoff_does_not_lengthen_it(harness: Harne
     waits = await harness.query(lambda conn: refreshes.of_user(conn, "skai", "u1"))
     assert waits is not None
     assert waits.due_at is not None
-    left = waits.due_at - harness.billing.now()
+    left = waits.due_at - harness.billing.work.now()
     assert left > 0
     fault.times = 0
     harness.clock.jump(-HOUR)

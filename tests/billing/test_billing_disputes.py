@@ -112,7 +112,7 @@ async def test_a_dispute_reaches_its_own_user_and_app_only(harness: Harness) -> 
 
 async def test_a_grant_outlasts_a_dispute(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
-    now = harness.billing.now()
+    now = harness.billing.work.now()
     await harness.store.write(lambda conn: grants.add(conn, "skai", "u1", "enterprise", "a friend", None, now))
     harness.stripe.dispute(subscription_id)
     await harness.catch_up()

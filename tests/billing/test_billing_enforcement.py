@@ -20,19 +20,19 @@ KEY = SecretRef("env", "SKAI_LITELLM_KEY")
 
 def _set_shared_key(harness: Harness, key: SecretRef | None) -> None:
     """The shared key of the first app; the others have no litellm limits."""
-    catalog = harness.billing.catalog
+    catalog = harness.billing.apps.catalog
     app = catalog.apps["skai"]
     assert app.litellm is not None
     changed = dataclasses.replace(app, litellm=dataclasses.replace(app.litellm, shared_key=key))
     others = {app_id: dataclasses.replace(each, litellm=None) for app_id, each in catalog.apps.items()}
-    harness.billing.catalog = dataclasses.replace(catalog, apps=MappingProxyType({**others, "skai": changed}))
+    harness.billing.apps.catalog = dataclasses.replace(catalog, apps=MappingProxyType({**others, "skai": changed}))
 
 
 @pytest.fixture(autouse=True)
 def _shared_key(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enforcement, "RECHECK_SECONDS", 0.0)
     _set_shared_key(harness, KEY)
-    harness.billing.catalog_secrets = {KEY: (Secret(harness.litellm.state.master_key),)}
+    harness.billing.apps.secrets = {KEY: (Secret(harness.litellm.state.master_key),)}
 
 
 async def _open(harness: Harness) -> list[str]:

@@ -36,7 +36,7 @@ async def full_life(harness: Harness, user_id: str, app_id: str = "skai", tier: 
     """Somebody with a row in every table; the customer's id."""
     await harness.checkout(user_id, tier, app_id=app_id, email=f"{user_id}@example.com")
     await harness.subscribed(user_id, tier, app_id=app_id)
-    now = harness.billing.now()
+    now = harness.billing.work.now()
     await harness.store.write(lambda conn: keys.add(conn, "user", user_id.encode() * 8, app_id, user_id, "", now))
     return await harness.customer_id(user_id, app_id)
 
@@ -50,7 +50,7 @@ async def test_a_forgotten_user_is_gone_everywhere(harness: Harness) -> None:
     )  # fmt: skip
     assert {"customers", "inbox", "entitlements", "keys", "litellm_ids"} <= set(await rows_naming(harness, "ada-17"))
     forgotten: list[tuple[str, str]] = []
-    harness.billing.forget_in_gate = lambda app_id, user_id: forgotten.append((app_id, user_id))
+    harness.billing.work.forget_in_gate = lambda app_id, user_id: forgotten.append((app_id, user_id))
     assert await forget(harness.billing, "skai", "ada-17") == before
     assert await rows_naming(harness, "ada-17", customer_id) == []
     assert forgotten == [("skai", "ada-17")]
@@ -204,7 +204,7 @@ async def test_a_purged_thin_event_can_be_replayed(harness: Harness) -> None:
     await harness.settle()
     harness.move(36 * DAY)
     await purge(harness.billing)
-    await harness.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", harness.billing.now()))
+    await harness.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", harness.billing.work.now()))
     await harness.settle()
     assert (await harness.query(lambda conn: inbox.get(conn, "", "evt_thin"))).state == "ignored"
 

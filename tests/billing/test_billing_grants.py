@@ -13,13 +13,13 @@ from gateway.store import entitlements, refreshes
 async def granted(
     harness: Harness, tier: str, until_at: int | None = None, user_id: str = "u1", app_id: str = "skai"
 ) -> None:
-    await harness.billing.write(
-        lambda tx: give(tx, harness.billing.catalog, app_id, user_id, tier, "a friend", until_at)
+    await harness.billing.work.write(
+        lambda tx: give(tx, harness.billing.apps.catalog, app_id, user_id, tier, "a friend", until_at)
     )
 
 
 async def taken_back(harness: Harness, user_id: str = "u1") -> int:
-    return await harness.billing.write(lambda tx: take_back(tx, "skai", user_id))
+    return await harness.billing.work.write(lambda tx: take_back(tx, "skai", user_id))
 
 
 async def test_a_grant_gives_the_tier_everywhere_and_taking_it_back_ends_it(harness: Harness) -> None:
@@ -45,7 +45,7 @@ async def test_an_internal_tier_can_only_be_given(harness: Harness) -> None:
 
 
 async def test_a_grant_ends_at_its_date_by_the_clock_alone(harness: Harness) -> None:
-    until_at = harness.billing.now() + 3 * DAY
+    until_at = harness.billing.work.now() + 3 * DAY
     await granted(harness, "pro", until_at)
     await harness.settle()
     assert (await harness.status("u1"))["then"] == [{"at": until_at, "tier": "free"}]
@@ -59,19 +59,19 @@ async def test_a_grant_ends_at_its_date_by_the_clock_alone(harness: Harness) -> 
 
 
 async def test_a_grant_that_ends_in_months_is_refreshed_meanwhile(harness: Harness) -> None:
-    await granted(harness, "pro", harness.billing.now() + 365 * DAY)
+    await granted(harness, "pro", harness.billing.work.now() + 365 * DAY)
     await harness.settle()
     pending = await harness.query(lambda conn: refreshes.of_user(conn, "skai", "u1"))
     assert pending is not None
-    assert pending.due_at == harness.billing.now() + 30 * DAY
+    assert pending.due_at == harness.billing.work.now() + 30 * DAY
 
 
 async def test_the_best_of_grant_and_subscription_counts(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
-    await granted(harness, "enterprise", harness.billing.now() + DAY)
+    await granted(harness, "enterprise", harness.billing.work.now() + DAY)
     await harness.settle()
     assert (await harness.status("u1"))["tier"] == "enterprise"
-    assert (await harness.status("u1"))["then"] == [{"at": harness.billing.now() + DAY, "tier": "pro"}]
+    assert (await harness.status("u1"))["then"] == [{"at": harness.billing.work.now() + DAY, "tier": "pro"}]
     assert await taken_back(harness) == 1
     await harness.settle()
     seen = await harness.status("u1")
@@ -132,10 +132,10 @@ async def test_what_cannot_be_given_is_refused_and_leaves_nothing(
     error: type[Exception],
     code: str,
 ) -> None:
-    until_at = None if until_in is None else harness.billing.now() + until_in
+    until_at = None if until_in is None else harness.billing.work.now() + until_in
     with pytest.raises(error) as refused:
-        await harness.billing.write(
-            lambda tx: give(tx, harness.billing.catalog, app_id, user_id, tier, reason, until_at)
+        await harness.billing.work.write(
+            lambda tx: give(tx, harness.billing.apps.catalog, app_id, user_id, tier, reason, until_at)
         )
     assert getattr(refused.value, "code", "") == code
     await harness.settle()

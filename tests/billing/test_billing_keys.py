@@ -17,8 +17,10 @@ from gateway.store.keys import Key
 
 
 async def created(harness: Harness, app_id: str = "skai", user_id: str | None = None) -> tuple[Key, str]:
-    now = harness.billing.now()
-    return await harness.store.write(lambda conn: create_key(conn, harness.billing.catalog, app_id, user_id, "ci", now))
+    now = harness.billing.work.now()
+    return await harness.store.write(
+        lambda conn: create_key(conn, harness.billing.apps.catalog, app_id, user_id, "ci", now)
+    )
 
 
 def everything_in(folder: Path) -> bytes:
@@ -53,7 +55,7 @@ async def test_two_keys_of_an_app_are_valid_at_once_and_a_third_is_refused(harne
     await created(harness)
     with pytest.raises(Conflict):
         await created(harness)
-    await harness.store.write(lambda conn: keys.revoke(conn, first.key_id, harness.billing.now()))
+    await harness.store.write(lambda conn: keys.revoke(conn, first.key_id, harness.billing.work.now()))
     await created(harness)
     assert len(await harness.query(keys.live)) == 2
 
@@ -71,7 +73,10 @@ async def test_a_key_without_a_valid_owner_is_refused(
 
 
 def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
-    harness.billing.app_keys = {"skai": (key_hash("ska_old"), key_hash("ska_new")), "studio": (key_hash("ska_other"),)}
+    harness.billing.apps.key_hashes = {
+        "skai": (key_hash("ska_old"), key_hash("ska_new")),
+        "studio": (key_hash("ska_other"),),
+    }
     check_app_key(harness.billing, "skai", "ska_old")
     check_app_key(harness.billing, "skai", "ska_new")
     for app_id, text in [("skai", "ska_other"), ("studio", "ska_old"), ("skai", ""), ("skai", "ska_ol")]:
@@ -80,7 +85,7 @@ def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
 
 
 def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Harness) -> None:
-    harness.billing.app_keys = {"skai": (key_hash("ska_right"),)}
+    harness.billing.apps.key_hashes = {"skai": (key_hash("ska_right"),)}
     told = set()
     for app_id in ("skai", "studio", "nobody"):
         with pytest.raises(NotAuthenticated) as refused:
@@ -91,7 +96,7 @@ def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Har
 
 @pytest.mark.parametrize("text", ["\udcff\udcfe", "\ud800", "é", "\x00", "x" * 10_000])
 def test_whatever_stands_in_a_header_is_a_wrong_key_and_no_crash(harness: Harness, text: str) -> None:
-    harness.billing.app_keys = {"skai": (key_hash("ska_right"),)}
+    harness.billing.apps.key_hashes = {"skai": (key_hash("ska_right"),)}
     with pytest.raises(NotAuthenticated):
         check_app_key(harness.billing, "skai", text)
 
@@ -107,7 +112,7 @@ def test_every_key_is_compared_in_constant_time(harness: Harness, monkeypatch: p
 
     monkeypatch.setattr("gateway.billing.accounts.keys.secrets.compare_digest", seen)
     hashes = tuple(key_hash(text) for text in ("ska_a", "ska_b", "ska_c"))
-    harness.billing.app_keys = {"skai": hashes}
+    harness.billing.apps.key_hashes = {"skai": hashes}
     check_app_key(harness.billing, "skai", "ska_a")
     assert compared == list(hashes)
 
@@ -116,7 +121,7 @@ async def test_the_gate_and_the_api_find_a_key_by_the_same_hash(harness: Harness
     made = {}
     for user_id in (None, "u1"):
         key, text = await harness.store.write(
-            lambda conn, user_id=user_id: create_key(conn, harness.billing.catalog, "skai", user_id, "", 100)
+            lambda conn, user_id=user_id: create_key(conn, harness.billing.apps.catalog, "skai", user_id, "", 100)
         )
         assert key.key_hash == key_hash(text) == key_hash(text.encode().decode("latin-1"))
         made[key.kind] = text

@@ -34,7 +34,7 @@ def open_sessions(harness: Harness) -> list[dict[str, Any]]:
 async def test_a_payer_goes_to_the_new_id_with_everything(harness: Harness) -> None:
     await harness.subscribed("old", "pro")
     customer_id = await harness.customer_id("old")
-    await harness.store.write(lambda conn: create_key(conn, harness.billing.catalog, "skai", "old", "", 1))
+    await harness.store.write(lambda conn: create_key(conn, harness.billing.apps.catalog, "skai", "old", "", 1))
     assert await moved(harness) == UserMoveResult("pro", (customer_id,), 1)
     assert ("skai", "new", "pro") in harness.gate_updates[-2:]
     assert ("skai", "old", "free") in harness.gate_updates[-2:]
@@ -42,7 +42,7 @@ async def test_a_payer_goes_to_the_new_id_with_everything(harness: Harness) -> N
     assert (await harness.tier("new"), await harness.tier("old")) == ("pro", "free")
     assert await owner(harness, customer_id) == "new"
     metadata = harness.stripe.state.find("customer", customer_id)["metadata"]
-    assert signed_owner(harness.billing.signing_keys, metadata) == ("skai", "new")
+    assert signed_owner(harness.billing.account.signing_keys, metadata) == ("skai", "new")
     assert [each.user_id for each in await harness.query(keys.live)] == ["new"]
     assert (harness.limits("new") or {})["budget_id"] == "skai.pro"
     assert (harness.limits("old") or {})["budget_id"] == "skai.free"
@@ -61,8 +61,8 @@ async def test_the_new_id_has_the_tier_although_stripe_cannot_be_asked_afterward
 
 
 async def test_a_grant_goes_along(harness: Harness) -> None:
-    catalog = harness.billing.catalog
-    await harness.billing.write(lambda tx: granting.give(tx, catalog, "skai", "old", "enterprise", "friend", None))
+    catalog = harness.billing.apps.catalog
+    await harness.billing.work.write(lambda tx: granting.give(tx, catalog, "skai", "old", "enterprise", "friend", None))
     await harness.settle()
     await moved(harness)
     await harness.settle()
@@ -223,8 +223,8 @@ async def test_a_concern_that_ends_with_the_move_is_resolved(harness: Harness, w
     first = await harness.subscribed(whose, "pro")
     second = start(harness.stripe.state, await harness.customer_id(whose), [{"price": "price_123", "quantity": 1}], {})
 
-    catalog = harness.billing.catalog
-    await harness.billing.write(lambda tx: granting.give(tx, catalog, "skai", other, "sovereign", "friend", None))
+    catalog = harness.billing.apps.catalog
+    await harness.billing.work.write(lambda tx: granting.give(tx, catalog, "skai", other, "sovereign", "friend", None))
     await harness.catch_up()
     assert {kind for kind, _ in await harness.alerts()} == {"duplicate_subscription"}
     for subscription_id in (first, str(second["id"])):

@@ -30,7 +30,7 @@ async def apps(harness: Harness) -> AsyncIterator[tuple[Receiver, Receiver]]:
             document["apps"][1]["notify"] = {"url": studio.url, "secret": "env:STUDIO_HOOK"}
 
         await harness.edit(tell)
-        harness.billing.catalog_secrets = {
+        harness.billing.apps.secrets = {
             SecretRef("env", "SKAI_HOOK"): (Secret(SECRET),),
             SecretRef("env", "STUDIO_HOOK"): (Secret(OLD_SECRET),),
         }
@@ -38,7 +38,7 @@ async def apps(harness: Harness) -> AsyncIterator[tuple[Receiver, Receiver]]:
 
 
 async def _change(harness: Harness, app_id: str, tier: str, *user_ids: str) -> None:
-    app = harness.billing.app(app_id)
+    app = harness.billing.apps.app(app_id)
 
     def job(tx: Transaction) -> None:
         for user_id in user_ids:
@@ -47,7 +47,7 @@ async def _change(harness: Harness, app_id: str, tier: str, *user_ids: str) -> N
             assert change is not None
             write_notice(tx, app, change)
 
-    await harness.billing.write(job)
+    await harness.billing.work.write(job)
 
 
 async def _finish(sender: NoticeSender) -> None:

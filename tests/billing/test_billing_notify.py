@@ -226,14 +226,14 @@ async def test_the_pauses_double_up_to_ten_minutes(harness: Harness, app: Receiv
         assert await send(harness) == 1
         due_at = (await only(harness)).due_at
         assert due_at is not None
-        pauses.append(due_at - harness.billing.now())
+        pauses.append(due_at - harness.billing.work.now())
         harness.move(pauses[-1])
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
     assert len(set(app.ids)) == 1
 
 
 async def test_a_rolled_secret_signs_with_both(harness: Harness, app: Receiver) -> None:
-    harness.billing.catalog_secrets = {REF: (Secret(SECRET), Secret(OLD_SECRET))}
+    harness.billing.apps.secrets = {REF: (Secret(SECRET), Secret(OLD_SECRET))}
     harness.clock.now = time.time()
     await give(harness)
     await send(harness)
@@ -243,7 +243,7 @@ async def test_a_rolled_secret_signs_with_both(harness: Harness, app: Receiver) 
 
 
 async def test_without_its_secret_nothing_is_sent(harness: Harness, app: Receiver) -> None:
-    harness.billing.catalog_secrets = {}
+    harness.billing.apps.secrets = {}
     await give(harness)
     await send(harness)
     assert ((await only(harness)).error, app.seen) == ("the secret env:HOOK is not there", [])
@@ -282,7 +282,7 @@ async def test_notices_of_a_user_are_in_order_and_wait_for_no_other_user(harness
     app.answer_next(500)
     assert await send(harness) == 2
     assert [(each.data["user_id"], each.data["to"]) for each in app.seen] == [("u1", "pro"), ("u2", "pro")]
-    while await send(harness) or harness.billing.now() < START + 10:
+    while await send(harness) or harness.billing.work.now() < START + 10:
         harness.move(1)
     told = [each.data["to"] for each in app.seen if each.data["user_id"] == "u1"]
     assert told == ["pro", "pro", "free", "enterprise"]
@@ -298,7 +298,7 @@ async def test_t24_a_kill_between_sending_and_recording_repeats_the_same(harness
     await asyncio.gather(task, return_exceptions=True)
     await harness.restart()
     await told_at(harness, app.url)
-    harness.billing.catalog_secrets = {REF: (Secret(SECRET),)}
+    harness.billing.apps.secrets = {REF: (Secret(SECRET),)}
     assert await send(harness) == 1
     assert [(each.webhook_id, each.body) for each in app.seen] == [(notice.change_id, notice.body.encode())] * 2
 

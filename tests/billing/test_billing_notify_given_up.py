@@ -43,7 +43,7 @@ async def test_a_replay_that_is_taken_closes_the_alert_of_the_app(harness: Harne
         await send(harness)
         harness.move(600)
     notice = await only(harness)
-    await harness.store.write(lambda conn: notices.replay(conn, notice.change_id, harness.billing.now()))
+    await harness.store.write(lambda conn: notices.replay(conn, notice.change_id, harness.billing.work.now()))
     await send(harness)
     assert await harness.alerts() == set()
 
@@ -86,7 +86,7 @@ async def test_a_replay_goes_out_under_the_same_id_with_the_same_text(harness: H
     await send(harness)
     change_id = (await only(harness)).change_id
     for _ in range(2):
-        await harness.store.write(lambda conn: notices.replay(conn, change_id, harness.billing.now()))
+        await harness.store.write(lambda conn: notices.replay(conn, change_id, harness.billing.work.now()))
         assert await send(harness) == 1
     assert app.ids == [change_id] * 3
     assert len({each.body for each in app.seen}) == 1
@@ -100,7 +100,7 @@ async def test_a_replay_of_an_earlier_one_does_not_hide_that_a_later_one_died(ha
     app.answer_next(410)
     await send(harness)
     first, _ = await every(harness)
-    await harness.store.write(lambda conn: notices.replay(conn, first.change_id, harness.billing.now()))
+    await harness.store.write(lambda conn: notices.replay(conn, first.change_id, harness.billing.work.now()))
     await send(harness)
     assert await harness.alerts() == {("notice_dead", "skai/u1")}
 

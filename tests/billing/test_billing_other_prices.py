@@ -110,5 +110,5 @@ async def test_a_restart_while_stripe_is_away_takes_no_tier_for_something_else(s
     """Before the prices are resolved a subscription to a tier might look like one to something else."""
     await selling.subscribed("u1", "pro")
     await selling.restart()
-    selling.billing.known_prices = {}
+    selling.billing.prices.known_prices = {}
     assert (await selling.checkout("u1", "enterprise")).kind == "portal"

@@ -29,7 +29,7 @@ def open_sessions(harness: Harness) -> list[dict[str, Any]]:
 
 
 async def portal(harness: Harness, user_id: str = "u1") -> str:
-    return await open_portal(harness.billing, harness.billing.app("skai"), user_id)
+    return await open_portal(harness.billing, harness.billing.apps.app("skai"), user_id)
 
 
 async def click_until_faults_are_used_up(harness: Harness) -> int:

@@ -16,7 +16,7 @@ CONFIGURATIONS = "/v1/billing_portal/configurations"
 
 
 async def portal(harness: Harness, user_id: str = "u1", app_id: str = "skai") -> str:
-    return await open_portal(harness.billing, harness.billing.app(app_id), user_id)
+    return await open_portal(harness.billing, harness.billing.apps.app(app_id), user_id)
 
 
 def configurations(harness: Harness) -> list[dict[str, Any]]:

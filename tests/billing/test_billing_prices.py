@@ -28,13 +28,13 @@ async def test_every_price_that_ever_resolved_is_kept(harness: Harness) -> None:
     harness.stripe.add_price("prod_skai_pro", 2500, lookup_key="skai_pro_month", price_id="price_pro_2")
     await resolve_prices(harness.billing)
     await harness.restart()
-    assert harness.billing.known_prices["skai"] == {
+    assert harness.billing.prices.known_prices["skai"] == {
         "price_pro_month": "pro",
         "price_pro_year": "pro",
         "price_123": "enterprise",
         "price_pro_2": "pro",
     }
-    assert harness.billing.known_prices["studio"] == {"price_plus": "plus"}
+    assert harness.billing.prices.known_prices["studio"] == {"price_plus": "plus"}
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ async def test_the_alert_of_a_corrected_price_is_resolved(harness: Harness) -> N
 
 @pytest.mark.parametrize("effect", ["status", "reset", "rubbish", "truncated"])
 async def test_while_stripe_cannot_be_asked_nothing_that_was_known_is_lost(harness: Harness, effect: Any) -> None:
-    before = harness.billing.known_prices
+    before = harness.billing.prices.known_prices
     harness.stripe.fault(effect, times=99, status=503)
     with pytest.raises(UpstreamFailed):
         await resolve_prices(harness.billing)
-    assert (harness.billing.known_prices, await harness.alerts()) == (before, set())
+    assert (harness.billing.prices.known_prices, await harness.alerts()) == (before, set())
 
 
 async def test_what_is_learned_while_the_store_is_read_stays_known(
@@ -120,4 +120,4 @@ async def test_what_is_learned_while_the_store_is_read_stays_known(
     with monkeypatch.context() as patched:
         patched.setattr(harness.store, "read", slow_read)
         await load_known_prices(harness.billing)
-    assert harness.billing.known_prices["skai"]["price_just_now"] == "pro"
+    assert harness.billing.prices.known_prices["skai"]["price_just_now"] == "pro"

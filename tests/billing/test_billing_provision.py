@@ -29,7 +29,9 @@ ENTERPRISE = {"budget_id": "skai.enterprise", "max_budget": 50, "rpm_limit": 120
 
 async def granted(harness: Harness, user_id: str, tier: str, app_id: str = "skai") -> None:
     """The quickest way onto a tier; nothing is settled."""
-    await harness.billing.write(lambda tx: give(tx, harness.billing.catalog, app_id, user_id, tier, "r", None))
+    await harness.billing.work.write(
+        lambda tx: give(tx, harness.billing.apps.catalog, app_id, user_id, tier, "r", None)
+    )
 
 
 async def see(harness: Harness, *user_ids: str, app_id: str = "skai") -> None:
@@ -104,7 +106,7 @@ async def test_t3_a_full_disk_delays_first_seen_users_and_loses_none(
     with monkeypatch.context() as patched:
         patched.setattr(harness.store, "write", write)
         running = asyncio.create_task(queue.run())
-        await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
+        await asyncio.wait_for(harness.billing.work.wakeups[Loop.PROVISION].wait(), 10)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await harness.settle()
@@ -123,7 +125,7 @@ async def test_t3_one_first_seen_user_that_fails_does_not_stop_the_queue(
         await harness.store.write(lambda conn: None)
         await asyncio.sleep(0)
     queue.add("skai", "u2")
-    await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
+    await asyncio.wait_for(harness.billing.work.wakeups[Loop.PROVISION].wait(), 10)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await harness.settle()
@@ -136,7 +138,7 @@ async def test_t3_what_the_gate_waits_for_is_over_once_litellm_holds_the_limits(
     pending = queue.add("skai", "u1")
     assert isinstance(pending, asyncio.Future)
     assert queue.add("skai", "u1") is pending
-    await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
+    await asyncio.wait_for(harness.billing.work.wakeups[Loop.PROVISION].wait(), 10)
     assert not pending.done()
     await harness.settle()
     assert (pending.done(), harness.limits("u1")) == (True, FREE)
@@ -153,7 +155,7 @@ async def test_t3_a_failed_attempt_ends_the_wait(harness: Harness) -> None:
     running = asyncio.create_task(queue.run())
     pending = queue.add("skai", "u1")
     assert isinstance(pending, asyncio.Future)
-    await asyncio.wait_for(harness.billing.wakeups[Loop.PROVISION].wait(), 10)
+    await asyncio.wait_for(harness.billing.work.wakeups[Loop.PROVISION].wait(), 10)
     await harness.settle()
     await asyncio.wait_for(pending, 10)
     running.cancel()
@@ -161,7 +163,7 @@ async def test_t3_a_failed_attempt_ends_the_wait(harness: Harness) -> None:
 
 
 async def test_t3_who_waits_at_the_gate_goes_ahead_of_limits_that_are_renewed(harness: Harness) -> None:
-    now = harness.billing.now()
+    now = harness.billing.work.now()
     await harness.store.write(lambda conn: provisioning.put(conn, "skai", "renewed", now - 60))
     await see(harness, "u1")
     (first, second) = await harness.store.read(lambda conn: provisioning.due(conn, now, 8))
@@ -205,7 +207,7 @@ async def test_while_litellm_fails_the_job_waits_and_an_alert_opens(harness: Har
         job = await provisioning_job_of(harness)
         assert (job.state, job.attempts) == ("waiting", failures)
         assert job.error
-        waits.append(job.due_at - harness.billing.now())
+        waits.append(job.due_at - harness.billing.work.now())
         harness.move(waits[-1])
     assert waits == [1, 2, 4, 8, 16, 32]
     harness.litellm.faults.clear()
@@ -264,7 +266,7 @@ async def test_a_refused_job_is_dead_until_an_operator_retries_it(harness: Harne
     await harness.settle()
     assert harness.litellm_calls() == {}
     harness.litellm.faults.clear()
-    assert await harness.store.write(lambda conn: provisioning.revive(conn, harness.billing.now())) == 1
+    assert await harness.store.write(lambda conn: provisioning.revive(conn, harness.billing.work.now())) == 1
     await harness.settle()
     assert ((await provisioning_job_of(harness)).state, harness.limits("u1"), await harness.alerts()) == (
         "done",

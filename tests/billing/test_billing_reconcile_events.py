@@ -128,7 +128,7 @@ def test_the_types_are_those_that_the_sop_subscribes_to() -> None:
 
 async def test_the_next_fill_begins_a_quarter_of_an_hour_before_the_last_one(harness: Harness) -> None:
     await fill_inbox(harness.billing)
-    began_at = harness.billing.now()
+    began_at = harness.billing.work.now()
     assert await cursor(harness) == str(began_at)
     harness.move(3600)
     harness.forget_requests()
@@ -214,7 +214,7 @@ async def test_another_accounts_key_does_not_move_the_cursor(harness: Harness) -
 
 
 async def test_a_key_known_to_be_another_accounts_asks_nothing(harness: Harness) -> None:
-    harness.billing.wrong_account = True
+    harness.billing.account.wrong = True
     harness.forget_requests()
     with pytest.raises(UpstreamFailed):
         await fill_inbox(harness.billing)
@@ -259,7 +259,7 @@ async def test_the_daily_pass_stops_at_a_wave_and_says_so_until_it_is_over(harne
 async def test_the_pass_is_due_a_day_after_the_last_one(harness: Harness) -> None:
     assert await _next_pass_at(harness.billing) == 0  # never yet
     await try_pass(harness.billing, 0)
-    ran_at = harness.billing.now()
+    ran_at = harness.billing.work.now()
     assert await harness.query(lambda conn: instance.get(conn, RECONCILED_AT)) == str(ran_at)
     assert ran_at + 0.8 * DAY < await _next_pass_at(harness.billing) < ran_at + 1.2 * DAY
 
@@ -271,7 +271,7 @@ async def test_the_pass_is_due_at_once_after_an_absence_that_outlived_the_events
     # A day has long passed, so only an answer of 0 says "at once, whatever the jitter".
     assert await _next_pass_at(harness.billing) == 0
     await try_pass(harness.billing, 0)
-    assert await _next_pass_at(harness.billing) > harness.billing.now()
+    assert await _next_pass_at(harness.billing) > harness.billing.work.now()
 
 
 async def test_turns_are_spread_evenly() -> None:

@@ -144,7 +144,7 @@ async def test_while_stripe_fails_the_last_tier_stays_and_an_alert_opens(
         state = await pending(harness)
         assert (state.attempts, await harness.tier("u1")) == (failures, "pro")
         assert state.due_at is not None
-        waits.append(state.due_at - harness.billing.now())
+        waits.append(state.due_at - harness.billing.work.now())
         harness.move(waits[-1])
     assert waits == [1, 2, 4, 8, 16, 32]
     assert (await pending(harness)).last_error
@@ -220,7 +220,7 @@ async def test_a_failed_renewal_keeps_the_tier_for_the_grace_and_the_clock_ends_
     subscription_id = await harness.subscribed("u1")
     harness.move(31 * DAY)
     harness.stripe.fail_next_renewal(subscription_id)
-    failed_at = harness.billing.now()
+    failed_at = harness.billing.work.now()
     await harness.catch_up()
     seen = await harness.status("u1")
     assert (seen["tier"], seen["status"], seen["reason"]) == ("pro", "past_due", "past_due_in_grace")
@@ -268,7 +268,7 @@ async def test_a_lost_webhook_about_a_paid_invoice_cuts_nobody_off_at_the_end_of
 
 async def test_a_cancellation_keeps_the_tier_until_it_ends(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
-    ends_at = harness.billing.now() + 10 * DAY
+    ends_at = harness.billing.work.now() + 10 * DAY
     subscription = harness.stripe.state.find("subscription", subscription_id)
     cancel_later(harness.stripe.state, subscription, ends_at, flag=False)
     await harness.catch_up()
@@ -286,7 +286,7 @@ async def test_t22_two_customers_of_one_user_are_read_under_one_lease(harness: H
     other = {**customer, "id": "cus_second"}
     harness.stripe.state.add(other)
     await harness.store.write(
-        lambda conn: customers.add(conn, "skai", "u1", "cus_second", None, harness.billing.now() + 1)
+        lambda conn: customers.add(conn, "skai", "u1", "cus_second", None, harness.billing.work.now() + 1)
     )
     harness.stripe.state.cards["cus_second"] = "ok"
     start(harness.stripe.state, "cus_second", [{"price": "price_123", "quantity": 1}], {})
@@ -372,11 +372,11 @@ async def test_what_two_refreshes_learn_at_once_is_known_of_both(harness: Harnes
         item = harness.stripe.state.find("subscription", bought[user_id])["items"]["data"][0]
         item["price"] = price_id
         await harness.want(user_id)
-    harness.billing.known_prices = {"skai": {}, "studio": {}}
+    harness.billing.prices.known_prices = {"skai": {}, "studio": {}}
     leases = await harness.lease()
     assert len(leases) == 2
     await asyncio.gather(*(refresh(harness.billing, lease, OWNER) for lease in leases))
-    assert harness.billing.known_prices["skai"].keys() >= {"price_a", "price_b"}
+    assert harness.billing.prices.known_prices["skai"].keys() >= {"price_a", "price_b"}
 
 
 def pays_something_unknown(harness: Harness, subscription_id: str) -> None:
@@ -420,9 +420,11 @@ async def test_an_unknown_price_of_a_new_subscription_raises_nobody(harness: Har
 
 
 async def give(harness: Harness, tier: str) -> None:
-    await harness.billing.write(lambda tx: grants.give(tx, harness.billing.catalog, "skai", "u1", tier, "-", None))
+    await harness.billing.work.write(
+        lambda tx: grants.give(tx, harness.billing.apps.catalog, "skai", "u1", tier, "-", None)
+    )
     await harness.settle()
-    await harness.billing.write(lambda tx: grants.take_back(tx, "skai", "u1"))
+    await harness.billing.work.write(lambda tx: grants.take_back(tx, "skai", "u1"))
 
 
 async def pause_and_resume(harness: Harness) -> None:

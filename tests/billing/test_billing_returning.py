@@ -50,7 +50,7 @@ async def test_a_user_with_a_deleted_customer_gets_a_checkout(
         assert (await harness.tier("u1"), await harness.alerts()) == ("free", set())
     if portal_first:
         with pytest.raises(NotFound) as refused:
-            await open_portal(harness.billing, harness.billing.app("skai"), "u1")
+            await open_portal(harness.billing, harness.billing.apps.app("skai"), "u1")
         assert refused.value.code == "no_customer"
     await buys_again(harness, gone)
 
@@ -90,7 +90,7 @@ async def test_a_session_of_another_living_customer_is_expired_and_not_handed_ou
     customer = harness.stripe.state.objects["customer"][await harness.customer_id("u1")]
     harness.stripe.state.add({**customer, "id": "cus_newer"})
     await harness.store.write(
-        lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, harness.billing.now() + 1)
+        lambda conn: customers.add(conn, "skai", "u1", "cus_newer", None, harness.billing.work.now() + 1)
     )
     second = await harness.checkout("u1", "pro")
     assert second.url != first.url

@@ -219,8 +219,8 @@ async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(harness: Harne
 
 
 async def test_the_offer_to_somebody_on_an_internal_tier_names_it_but_sells_it_not(harness: Harness) -> None:
-    catalog = harness.billing.catalog
-    await harness.billing.write(lambda tx: give(tx, catalog, "skai", "u1", "sovereign", "founder", None))
+    catalog = harness.billing.apps.catalog
+    await harness.billing.work.write(lambda tx: give(tx, catalog, "skai", "u1", "sovereign", "founder", None))
     await harness.settle()
     shown = await offer(harness.billing, "skai", "u1")
     assert (shown["current_name"], shown["subscribed"], shown["has_customer"]) == ("Sovereign", False, False)

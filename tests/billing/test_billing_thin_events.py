@@ -148,7 +148,7 @@ async def test_a_replayed_event_is_routed_although_its_duplicate_was_handled(har
     await harness.settle()
     harness.move(60)
     harness.forget_requests()
-    await harness.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", harness.billing.now()))
+    await harness.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", harness.billing.work.now()))
     await harness.settle()
     assert (await state_of(harness), len(lists(harness))) == ("handled", 1)
 

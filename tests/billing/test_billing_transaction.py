@@ -36,9 +36,9 @@ class Seen:
     def __init__(self, harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
         self._harness, self._caplog = harness, caplog
         self.forgotten: list[tuple[str, str]] = []
-        harness.billing.forget_in_gate = lambda *user: self.forgotten.append(user)
+        harness.billing.work.forget_in_gate = lambda *user: self.forgotten.append(user)
         caplog.set_level(logging.INFO)
-        for event in harness.billing.wakeups.values():
+        for event in harness.billing.work.wakeups.values():
             event.clear()
 
     @property
@@ -47,7 +47,7 @@ class Seen:
 
     @property
     def awake(self) -> set[Loop]:
-        return {loop for loop, event in self._harness.billing.wakeups.items() if event.is_set()}
+        return {loop for loop, event in self._harness.billing.work.wakeups.items() if event.is_set()}
 
     @property
     def nothing(self) -> bool:
@@ -75,7 +75,7 @@ async def test_effects_happen_once_after_the_commit(harness: Harness, seen: Seen
         assert seen.nothing  # not before the commit
         return done
 
-    assert await harness.billing.write(job) == "done"
+    assert await harness.billing.work.write(job) == "done"
     assert await rows(harness) == [1, 1, 1, 1]
     assert harness.gate_updates == [("skai", "u1", "pro")]
     assert seen.forgotten == [("skai", "u2")]
@@ -89,7 +89,7 @@ async def test_a_job_that_fails_has_neither_rows_nor_effects(harness: Harness, s
         raise RuntimeError("after everything was written")
 
     with pytest.raises(RuntimeError):
-        await harness.billing.write(job)
+        await harness.billing.work.write(job)
     assert await rows(harness) == [0, 0, 0, 0]
     assert seen.nothing
 
@@ -103,9 +103,9 @@ async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(harness: 
 
     commits = harness.store.commits
     outcomes = await asyncio.gather(
-        harness.billing.write(bad),
-        harness.billing.write(lambda tx: tx.want_refresh("skai", "u3")),
-        harness.billing.write(bad),
+        harness.billing.work.write(bad),
+        harness.billing.work.write(lambda tx: tx.want_refresh("skai", "u3")),
+        harness.billing.work.write(bad),
         return_exceptions=True,
     )
     assert [type(each) for each in outcomes] == [RuntimeError, type(None), RuntimeError]
@@ -126,7 +126,7 @@ async def test_an_unavailable_store_has_no_effects(
 
     monkeypatch.setattr(harness.store, "write", write)
     with pytest.raises(StoreUnavailable):
-        await harness.billing.write(everything)
+        await harness.billing.work.write(everything)
     assert seen.nothing
 
 
@@ -141,7 +141,7 @@ async def test_cancelling_the_caller_stops_neither_the_commit_nor_the_effects(
         return await real(job)
 
     monkeypatch.setattr(harness.store, "write", write)
-    caller = asyncio.create_task(harness.billing.write(everything))
+    caller = asyncio.create_task(harness.billing.work.write(everything))
     await begun.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -153,9 +153,9 @@ async def test_cancelling_the_caller_stops_neither_the_commit_nor_the_effects(
 
 async def test_an_alert_is_logged_when_it_opens_and_when_it_is_resolved(harness: Harness, seen: Seen) -> None:
     for _ in range(3):
-        await harness.billing.write(lambda tx: tx.open_alert("price_missing", "skai/pro", "gone"))
+        await harness.billing.work.write(lambda tx: tx.open_alert("price_missing", "skai/pro", "gone"))
     assert seen.lines == ["alert_opened"]
     assert [each.count for each in await harness.query(alerts.live)] == [3]
     for _ in range(2):
-        await harness.billing.write(lambda tx: tx.resolve_alert("price_missing", "skai/pro"))
+        await harness.billing.work.write(lambda tx: tx.resolve_alert("price_missing", "skai/pro"))
     assert seen.lines == ["alert_opened", "alert_resolved"]

@@ -138,7 +138,8 @@ async def test_a_pass_over_one_app_leaves_the_others_alone(harness: Harness) -> 
 async def test_the_daily_pass_takes_back_a_customer_that_we_signed(harness: Harness) -> None:
     """Ours by its signature: a row that was lost, whose owner needs no operator."""
     signed = {
-        str(key): str(value) for key, value in signed_metadata(harness.billing.signing_keys, "skai", "u1").items()
+        str(key): str(value)
+        for key, value in signed_metadata(harness.billing.account.signing_keys, "skai", "u1").items()
     }
     customer_id = await customer(harness, metadata=signed)
     await subscribes(harness, customer_id)

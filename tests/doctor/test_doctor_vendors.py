@@ -88,7 +88,7 @@ async def test_a_price_that_differs_is_a_warning_also_by_id(installation: Runnin
     installation.stripe.add_price(installation.stripe.add_product("Pro"), 2000, price_id="price_9")
 
     async def served() -> bool:
-        return installation.application.parts.billing.catalog.apps["skai"].tiers[1].prices[0].price_id == "price_9"
+        return installation.application.parts.billing.apps.catalog.apps["skai"].tiers[1].prices[0].price_id == "price_9"
 
     await until(served, "the edit is served")
     line = "skai/pro/price_9: unit_amount is 2000 at Stripe, 5 in apps.json"
@@ -140,7 +140,7 @@ async def test_a_destination_for_thin_events_is_as_good(installation: Running) -
 @pytest.mark.parametrize(("age", "is_told"), [(600, True), (10, False), (100_000, False)])
 async def test_events_that_were_not_taken_today(installation: Running, age: int, is_told: bool) -> None:
     """A wrong STRIPE_WEBHOOK_SECRET shows only so. What is on its way, or long known, is not told."""
-    installation.application.parts.billing.started_at -= 2 * 86_400
+    installation.application.parts.billing.work.started_at -= 2 * 86_400
     installation.stripe.deliveries.paused = True
     event = installation.stripe.emit("product.updated", {"id": "prod_1", "object": "product"})
     stored = installation.stripe.state.find("event", event["id"])
@@ -160,7 +160,7 @@ async def test_events_from_before_the_start_are_no_warning(installation: Running
     stored["created"], stored["pending_webhooks"] = int(time.time()) - 3000, 1
     expected = [("ok", "the server started a moment ago; what came before, it reads by itself")]
     assert await findings(installation, "webhook deliveries") == expected
-    installation.application.parts.billing.started_at -= 2000
+    installation.application.parts.billing.work.started_at -= 2000
     assert await findings(installation, "webhook deliveries") == [("ok", "none of the last day is waiting")]
 
 
@@ -171,7 +171,7 @@ async def test_a_restricted_key_names_the_rights_it_lacks(installation: Running)
 
 
 async def test_a_database_of_another_account(installation: Running) -> None:
-    installation.application.parts.billing.wrong_account = True
+    installation.application.parts.billing.account.wrong = True
     assert await findings(installation, "stripe key") == [
         ("bad", "is of another account or mode than the database (test)")
     ]
@@ -348,7 +348,9 @@ async def test_open_webui_is_reached_where_it_is_asked(
         write_apps(installation.folder, introspect)
 
         async def is_served() -> bool:
-            return f"introspect='{url}'" in str(installation.application.parts.billing.catalog.apps["skai"].identity[0])
+            return f"introspect='{url}'" in str(
+                installation.application.parts.billing.apps.catalog.apps["skai"].identity[0]
+            )
 
         await until(is_served, "the edit is served")
         expected = f"{url} answers {told_of}, and not as Open WebUI" if told_of else f"{url} answers"

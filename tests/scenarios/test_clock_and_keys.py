@@ -66,10 +66,10 @@ async def test_t15_even_with_the_database_empty(stage: Simulation, person: Story
         conn.execute(prices.delete())  # type: ignore[attr-defined]
         assert customers.newest(conn) is not None  # type: ignore[arg-type]
 
-    await billing.store.write(lose_everything_but_the_customer)
+    await billing.work.store.write(lose_everything_but_the_customer)
     stage.received_notices.clear()  # what was told before the loss is told again, from nothing
-    billing.known_prices, billing.known_products, billing.prices_resolved = {}, {}, False
-    billing.resolved_prices.clear()
+    billing.prices.known_prices, billing.prices.known_products, billing.prices.complete = {}, {}, False
+    billing.prices.resolved.clear()
     await person.do({"do": "refresh"})
     await person.do({"expect": {"tier": "paid", "status": "active"}})
 
@@ -120,7 +120,7 @@ async def test_explain_shows_the_next_refresh_and_concerns(stage: Simulation, pe
     await person.do({"expect": {"tier": "paid", "ends": True}})
     told = await explain(stage.billing, "skai", person.user_id)
     # A month of 31 days ends beyond the longest timer.
-    longest = stage.billing.now() + MAX_TIMER_SECONDS
+    longest = stage.billing.work.now() + MAX_TIMER_SECONDS
     expected = min(told["ends_at"] - 5, longest)  # type: ignore[operator]
     assert 0 <= expected - told["refresh"]["timer_at"] <= 60  # type: ignore[index]
     await person.do({"do": "portal", "action": "keep"})

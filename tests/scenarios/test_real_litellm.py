@@ -101,7 +101,7 @@ async def test_limits_edited_in_apps_json_reach_every_user_of_the_tier(
         for person in people:
             await person.do({"do": "open_checkout", "tier": "paid"})
             await person.do({"expect": {"tier": "first"}})
-        stage.billing.catalog = _catalog(mode, app_id, free_rpm=500)
+        stage.billing.apps.catalog = _catalog(mode, app_id, free_rpm=500)
         assert await renew_limits(stage.billing) == len(people)
         await stage.settle()
         assert await renew_limits(stage.billing) == 0
@@ -125,7 +125,7 @@ async def test_provisioning_survives_a_database_outage_of_litellm(
             while not (due := await _due(stage)):
                 await stage.work_once()
             await provision(stage.billing, due[0])
-            job = await stage.billing.store.read(lambda conn: provisioning.get(conn, "outage", person.user_id))
+            job = await stage.billing.work.read(lambda conn: provisioning.get(conn, "outage", person.user_id))
             assert job is not None
             assert (job.state, job.attempts > 0) == ("waiting", True), job
         finally:
@@ -135,7 +135,7 @@ async def test_provisioning_survives_a_database_outage_of_litellm(
 
 async def _due(stage: Simulation) -> list[provisioning.ProvisioningJob]:
     """The jobs that are due, with Stripe's part of the work done but LiteLLM's not."""
-    return await stage.billing.store.read(lambda conn: provisioning.due(conn, stage.billing.now(), 8))
+    return await stage.billing.work.read(lambda conn: provisioning.due(conn, stage.billing.work.now(), 8))
 
 
 async def test_t3_a_first_seen_user_is_limited_from_the_first_call_on(
@@ -177,7 +177,7 @@ async def test_the_default_budget_exists_before_the_first_customer(
     async with running_application(tmp_path, **at) as running:
 
         async def made(app_id: str) -> bool:
-            app = running.application.parts.billing.catalog.apps[app_id]
+            app = running.application.parts.billing.apps.catalog.apps[app_id]
             held = await litellm.compare_budget(f"{app_id}.free", app.default_tier.limits)
             return held is not None and held.differences == ()
 

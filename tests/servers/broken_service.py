@@ -43,10 +43,10 @@ def tell_outside_the_transaction() -> None:
         def job(tx: Any) -> None:
             tx.provision(lease.app_id, lease.user_id)
             if outcome.change is not None:
-                write_notice(tx, billing.app(lease.app_id), outcome.change)
+                write_notice(tx, billing.apps.app(lease.app_id), outcome.change)
 
         async def work() -> None:
-            await billing.write(job)
+            await billing.work.write(job)
             publish(billing, lease, outcome)
 
         _later(work())

@@ -25,14 +25,18 @@ from aiohttp.test_utils import TestServer
 from servers.database import create_database
 from sqlalchemy import Connection
 
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.checkout.checkout import CheckoutLink, open_checkout
 from gateway.billing.checkout.price_choice import PriceChoice
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import receive
+from gateway.billing.events.webhook_state import WebhookState
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.refresh.refresh import LEASE_SECONDS
 from gateway.billing.refresh.status import status
 from gateway.billing.work.due_work import DueWork
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog import parse
 from gateway.litellm import LiteLLM
 from gateway.sandbox.litellm import LiteLLMSandbox
@@ -134,19 +138,21 @@ class Harness:
         """Open the store and wire the use cases as `gateway.app` does. Earlier leases are released."""
         create_database(self.folder / "world.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
-        self.billing = Billing(
-            store=self.store,
-            stripe=Stripe(Transport(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url, clock=self.clock)),
-            litellm=LiteLLM(self.http, self.litellm_url, (Secret(LITELLM_KEY),), clock=self.clock),
-            catalog=parse(json.dumps(self.apps).encode()),
-            webhook_secrets=(Secret(WEBHOOK_SECRET),),
-            public_url="https://pay.example.com",
-            clock=self.clock,
-            monotonic=self.clock.true,
+        work = UnitOfWork(
+            self.store,
+            self.clock,
             update_gate=lambda app_id, user_id, tier_id, changes_at: self.gate_updates.append(
                 (app_id, user_id, tier_id)
             ),
-            signing_keys=signing_keys((Secret(ADMIN_TOKEN),)),
+            monotonic=self.clock.true,
+        )
+        self.billing = Billing(
+            work=work,
+            stripe=Stripe(Transport(self.http, (Secret(STRIPE_KEY),), api_base=self.stripe_url, clock=self.clock)),
+            litellm=LiteLLM(self.http, self.litellm_url, (Secret(LITELLM_KEY),), clock=self.clock),
+            apps=InstalledApps(parse(json.dumps(self.apps).encode())),
+            account=StripeAccount(signing_keys((Secret(ADMIN_TOKEN),))),
+            webhooks=WebhookState((Secret(WEBHOOK_SECRET),)),
         )
         self.due = DueWork(self.billing)
         await load_known_prices(self.billing)
@@ -161,7 +167,7 @@ class Harness:
         """Edit apps.json while running; `change` gets the whole document."""
         self.apps = copy.deepcopy(self.apps)
         change(self.apps)
-        self.billing.catalog = parse(json.dumps(self.apps).encode())
+        self.billing.apps.catalog = parse(json.dumps(self.apps).encode())
         await load_known_prices(self.billing)
 
     def move(self, seconds: float) -> None:
@@ -197,7 +203,7 @@ class Harness:
         raise AssertionError("work is still due after 50 rounds")
 
     async def lease(self, owner: str = OWNER) -> list[Lease]:
-        now = self.billing.now()
+        now = self.billing.work.now()
         return await self.store.write(lambda conn: refreshes.lease(conn, owner, now, LEASE_SECONDS, 8))
 
     async def refresh(self) -> int:
@@ -208,7 +214,7 @@ class Harness:
 
     async def want(self, user_id: str, app_id: str = "skai") -> None:
         """Request a refresh."""
-        await self.billing.write(lambda tx: tx.want_refresh(app_id, user_id))
+        await self.billing.work.write(lambda tx: tx.want_refresh(app_id, user_id))
 
     async def catch_up(self) -> None:
         """Deliver all new events and do the work that follows."""

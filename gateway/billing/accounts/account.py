@@ -53,7 +53,7 @@ class AccountCheck:
     def __init__(self, billing: Billing, bound: Binding) -> None:
         self._billing = billing
         self._bound = bound
-        billing.account = bound.account
+        billing.account.account_id = bound.account
 
     async def ask(self) -> None:
         """Bind the store to the account of our key, or confirm that it is bound to it.
@@ -110,15 +110,15 @@ class AccountCheck:
             instance.put(tx.conn, MODE, mode)
             tx.resolve_alert(MISMATCH, "key")
 
-        await billing.write(job)
-        billing.account, billing.wrong_account = account, False
+        await billing.work.write(job)
+        billing.account.account_id, billing.account.wrong = account, False
         if (before.account, before.mode) != (account, mode):
             log.info("account_bound", extra=fields(account=account, mode=mode))
 
 
 async def refuse_wrong_account(billing: Billing, problem: str) -> None:
     """A mismatch found while serving: no tier is changed and nothing is created there until an operator corrects it."""
-    billing.wrong_account = True
+    billing.account.wrong = True
     message = f"{problem}; until then nothing can be bought, and the next start is refused"
     await open_alert(billing, MISMATCH, "key", message)
 
@@ -129,7 +129,7 @@ def event_concern(billing: Billing, event_id: str, livemode: bool, account: str)
         mode = mode_of(livemode)
         message = f"{event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
         return Concern("livemode_mismatch", mode, message)
-    if account and account != billing.account:
+    if account and account != billing.account.account_id:
         message = f"{event_id} is of the account {account}, which is not ours; make the endpoint for your own account"
         return Concern("account_mismatch", account, message)
     return None

@@ -65,12 +65,12 @@ async def adopt_unknown(
     Others are alerted if they pay for a tier, and are not looked up again for an hour, unless they have just
     subscribed to something (`subscribing`) or have such an alert. Returns the failed look-ups: customer id → reason.
     """
-    now = billing.now()
+    now = billing.work.now()
     named = list(dict.fromkeys(customer_ids))
-    named = await billing.store.read(lambda conn: [each for each in named if not _is_known_or_forgotten(conn, each)])
-    wanted = [each for each in named if billing.unknown_customers.get(each, 0) <= now]
+    named = await billing.work.read(lambda conn: [each for each in named if not _is_known_or_forgotten(conn, each)])
+    wanted = [each for each in named if billing.account.unknown_customers.get(each, 0) <= now]
     remembered = [each for each in named if each not in wanted]
-    paying = await billing.store.read(lambda conn: unadopted.alerted(conn, remembered))
+    paying = await billing.work.read(lambda conn: unadopted.alerted(conn, remembered))
     at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
     foreign = [each for each in remembered if each in paying or each in subscribing]
 
@@ -114,17 +114,19 @@ def _is_known_or_forgotten(conn: Connection, customer_id: str) -> bool:
 
 
 def _remember_unknown_customer(billing: Billing, customer_id: str) -> None:
-    unknown_customers = billing.unknown_customers
+    unknown_customers = billing.account.unknown_customers
     unknown_customers.pop(customer_id, None)
-    unknown_customers[customer_id] = billing.now() + UNKNOWN_CUSTOMER_SECONDS
+    unknown_customers[customer_id] = billing.work.now() + UNKNOWN_CUSTOMER_SECONDS
     while len(unknown_customers) > MAX_UNKNOWN_CUSTOMERS:
         del unknown_customers[next(iter(unknown_customers))]
 
 
 async def adopt_signed(billing: Billing, found: Sequence[StripeCustomer]) -> int:
     """Store those of these customers that we signed, and refresh their owners; returns how many are new."""
-    owners = [(each.customer_id, signed_owner(billing.signing_keys, each.metadata)) for each in found]
-    ours = [(cid, *owner) for cid, owner in owners if owner is not None and billing.catalog.app(owner[0]) is not None]
+    owners = [(each.customer_id, signed_owner(billing.account.signing_keys, each.metadata)) for each in found]
+    ours = [
+        (cid, *owner) for cid, owner in owners if owner is not None and billing.apps.catalog.app(owner[0]) is not None
+    ]
     if not ours:
         return 0
 
@@ -136,7 +138,7 @@ async def adopt_signed(billing: Billing, found: Sequence[StripeCustomer]) -> int
             tx.resolve_alert(unadopted.KIND, customer_id)
         return new
 
-    new = await billing.write(job)
+    new = await billing.work.write(job)
     for customer_id, app_id, user_id in new:
         log.info("customer_adopted", extra=fields(customer_id=customer_id, app_id=app_id, user_id=user_id))
     return len(new)
@@ -167,8 +169,8 @@ async def adopt_assigned(
 
     Idempotent. Raises `NotFound` for the app, `UpstreamFailed`; what was applied before stays.
     """
-    billing.app(app_id)
-    if billing.wrong_account:
+    billing.apps.app(app_id)
+    if billing.account.wrong:
         raise UpstreamFailed("The key is of another Stripe account than the store.", retryable=False)
     async with alert_refusals(billing, "adopt_refused", app_id):
         return await _adopt_all(billing, app_id, assignments, apply=apply)
@@ -203,21 +205,21 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
         check_user_id(assignment.user_id)
     except InvalidInput as exc:
         return result("refused", exc.message)
-    owner = await billing.store.read(lambda conn: customers.owner(conn, assignment.customer_id))
+    owner = await billing.work.read(lambda conn: customers.owner(conn, assignment.customer_id))
     if owner is not None and (owner.app_id, owner.user_id) != (app_id, assignment.user_id):
         return result("refused", f"is {owner.app_id}/{owner.user_id} already")
-    if await billing.store.read(lambda conn: tombstones.is_forgotten_customer(conn, assignment.customer_id)):
+    if await billing.work.read(lambda conn: tombstones.is_forgotten_customer(conn, assignment.customer_id)):
         return result("refused", "belonged to somebody who was forgotten")
     found = await _customer(billing, assignment.customer_id)
     why = _refusal_reason(billing, app_id, assignment, found)
     if why or found is None:
         return result("refused", why)
-    signed = is_signed_with_newest_key(billing.signing_keys, found.metadata, app_id, assignment.user_id)
+    signed = is_signed_with_newest_key(billing.account.signing_keys, found.metadata, app_id, assignment.user_id)
     if owner is not None and signed:
         return result("known")
     if apply:
         if not signed:
-            metadata = signed_metadata(billing.signing_keys, app_id, assignment.user_id)
+            metadata = signed_metadata(billing.account.signing_keys, app_id, assignment.user_id)
             await billing.stripe.customers.set_metadata(assignment.customer_id, metadata)
         await _store(billing, app_id, assignment, found)
     return result("new")
@@ -229,8 +231,8 @@ async def _store(billing: Billing, app_id: str, assignment: Assignment, found: S
         tx.want_refresh(app_id, assignment.user_id)
         tx.resolve_alert(unadopted.KIND, assignment.customer_id)
 
-    await billing.write(job)
-    billing.unknown_customers.pop(assignment.customer_id, None)
+    await billing.work.write(job)
+    billing.account.unknown_customers.pop(assignment.customer_id, None)
 
 
 async def _customer(billing: Billing, customer_id: str) -> StripeCustomer | None:
@@ -248,7 +250,7 @@ def _refusal_reason(billing: Billing, app_id: str, assignment: Assignment, found
         return "Stripe has no such customer"
     if found.deleted:
         return "was deleted at Stripe"
-    signed = signed_owner(billing.signing_keys, found.metadata)
+    signed = signed_owner(billing.account.signing_keys, found.metadata)
     if signed is not None and signed != (app_id, assignment.user_id):
         return f"is signed as {signed[0]}/{signed[1]}"
     other = other_owner(found.metadata, app_id, assignment.user_id)

@@ -43,11 +43,11 @@ class Traces:
 
 async def traces(billing: Billing, app_id: str, user_id: str) -> Traces:
     """What forgetting this user would cancel and delete. Changes nothing. Raises `NotFound` (app), `UpstreamFailed`."""
-    app = billing.app(app_id)
+    app = billing.apps.app(app_id)
     check_user_id(user_id)
-    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     running = await _running(billing, known)
-    own_ids, live = await billing.store.read(lambda conn: (_own_litellm_ids(conn, app, user_id), keys.live(conn)))
+    own_ids, live = await billing.work.read(lambda conn: (_own_litellm_ids(conn, app, user_id), keys.live(conn)))
     own_keys = [key for key in live if (key.app_id, key.user_id) == (app_id, user_id)]
     return Traces(tuple(running), tuple(each.customer_id for each in known), tuple(own_ids.items()), len(own_keys))
 
@@ -58,18 +58,18 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
     The order makes it repeatable after a failure: nothing is removed here while Stripe could still charge, and the ids
     at LiteLLM are kept until it has deleted them. Raises `NotFound` (app), `UpstreamFailed`.
     """
-    app = billing.app(app_id)
+    app = billing.apps.app(app_id)
     check_user_id(user_id)
     subject = f"{app_id}/{user_id}"
-    async with billing.lock(app_id, user_id), alert_refusals(billing, "users_delete_refused", subject):
+    async with billing.locks.of(app_id, user_id), alert_refusals(billing, "users_delete_refused", subject):
         found = await traces(billing, app_id, user_id)
         for subscription_id in found.subscriptions:
             await _cancel(billing, subscription_id)
         for customer_id in found.customers:
             await _delete_customer(billing, customer_id)
-        await billing.write(lambda tx: _remove(tx, app, user_id))
+        await billing.work.write(lambda tx: _remove(tx, app, user_id))
         await _delete_in_litellm(billing, dict(found.litellm))
-        await billing.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
+        await billing.work.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
     log.info("user_forgotten", extra=fields(app_id=app_id, customers=len(found.customers)))
     return found
 
@@ -123,13 +123,15 @@ async def _delete_in_litellm(billing: Billing, own_ids: Mapping[str, str]) -> No
 
 async def purge(billing: Billing) -> int:
     """Empty the bodies of old events and remove old delivered notices; returns how many rows were examined."""
-    before, examined = billing.now() - BODIES_KEPT_SECONDS, 0
+    before, examined = billing.work.now() - BODIES_KEPT_SECONDS, 0
     after: tuple[int, str] | None = (0, "")
     while after is not None:
-        after = await billing.store.write(
+        after = await billing.work.store.write(
             partial(forgetting.empty_events, received_before=before, after=after, limit=PURGE_BATCH)
         )
         examined += PURGE_BATCH if after is not None else 0
-    while removed := await billing.store.write(lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)):
+    while removed := await billing.work.store.write(
+        lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)
+    ):
         examined += removed
     return examined

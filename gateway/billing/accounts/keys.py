@@ -48,7 +48,7 @@ def check_app_key(billing: Billing, app_id: str, text: str) -> None:
     """
     presented = key_hash(text)
     matched = False
-    for each in billing.app_keys.get(app_id, ()):
+    for each in billing.apps.key_hashes.get(app_id, ()):
         matched |= secrets.compare_digest(each, presented)
     if not matched:
         raise NotAuthenticated("The app key is missing or wrong.", code="invalid_app_key")

@@ -45,27 +45,27 @@ async def move(billing: Billing, app_id: str, from_user_id: str, to_user_id: str
     Repeatable after a failure. LiteLLM cannot rename users: the new id gets the tier's limits, the old one those of
     the first tier. Raises `NotFound`, `InvalidInput`, `Conflict` when both pay, `UpstreamFailed`.
     """
-    app = billing.app(app_id)
+    app = billing.apps.app(app_id)
     for user_id in (from_user_id, to_user_id):
         check_user_id(user_id)
     if from_user_id == to_user_id:
         raise InvalidInput("FROM and TO are the same user id.")
     first, second = sorted((from_user_id, to_user_id))
     subject = f"{app_id}/{from_user_id}"
-    async with billing.lock(app_id, first), billing.lock(app_id, second):
+    async with billing.locks.of(app_id, first), billing.locks.of(app_id, second):
         async with alert_refusals(billing, "users_move_refused", subject):
             known = await _movable(billing, app, from_user_id, to_user_id)
             for user_id in (from_user_id, to_user_id):
                 await withdraw(billing, app_id, user_id)
             await _sign(billing, app_id, to_user_id, known)
-        moved = await billing.write(lambda tx: _move(tx, app, from_user_id, to_user_id))
+        moved = await billing.work.write(lambda tx: _move(tx, app, from_user_id, to_user_id))
     log.info("user_moved", extra=fields(app_id=app_id, user_id=from_user_id, to_user_id=to_user_id))
     return moved
 
 
 async def _movable(billing: Billing, app: App, from_user_id: str, to_user_id: str) -> list[Customer]:
     """The customers to move. Raises `NotFound` if there is nothing of this user, `Conflict` if both pay."""
-    if not await billing.store.read(lambda conn: moving.has_rows(conn, app.app_id, from_user_id)):
+    if not await billing.work.read(lambda conn: moving.has_rows(conn, app.app_id, from_user_id)):
         raise NotFound(
             f"{app.app_id} has no customer, key or grant of {from_user_id[:80]!r}: there is nothing to move.",
             code="unknown_user",
@@ -81,12 +81,12 @@ async def _movable(billing: Billing, app: App, from_user_id: str, to_user_id: st
 
 
 async def _customers(billing: Billing, app_id: str, user_id: str) -> list[Customer]:
-    return await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    return await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
 
 
 async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[Customer]) -> None:
     """Sign the customers at Stripe for the new id, so that a lost database is rebuilt with it."""
-    metadata = signed_metadata(billing.signing_keys, app_id, to_user_id)
+    metadata = signed_metadata(billing.account.signing_keys, app_id, to_user_id)
     for customer in known:
         try:
             await billing.stripe.customers.set_metadata(customer.customer_id, metadata)

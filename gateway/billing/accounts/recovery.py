@@ -62,11 +62,11 @@ async def recover(billing: Billing) -> None:
     A user whose refresh Stripe refuses has an alert, keeps the tier, and does not delay the others.
     """
     adopted = await adopt_listed(billing)
-    wanted = await billing.store.read(refreshes.waiting)
-    while await billing.store.read(lambda conn: _unsettled(conn, wanted)):  # noqa: ASYNC110  # it is in the store
+    wanted = await billing.work.read(refreshes.waiting)
+    while await billing.work.read(lambda conn: _unsettled(conn, wanted)):  # noqa: ASYNC110  # it is in the store
         await asyncio.sleep(POLL_SECONDS)
-    billing.recovering = False
-    await billing.write(_end_recovery)
+    billing.account.recovering = False
+    await billing.work.write(_end_recovery)
     log.info("recovered", extra=fields(adopted=adopted, users=len(wanted)))
 
 

@@ -29,13 +29,13 @@ async def sign_customers(billing: Billing) -> int:
     Needed once after an update from a version that did not sign, and after ADMIN_TOKEN was rolled. After a restart it
     continues where it stopped. Raises `UpstreamFailed`.
     """
-    fingerprint = hashlib.sha256(billing.signing_keys[0]).hexdigest()[:16]
-    state = (await billing.store.read(lambda conn: instance.get(conn, SIGNED_WITH)) or "").partition(" ")
+    fingerprint = hashlib.sha256(billing.account.signing_keys[0]).hexdigest()[:16]
+    state = (await billing.work.read(lambda conn: instance.get(conn, SIGNED_WITH)) or "").partition(" ")
     after = state[2] if state[0] == fingerprint else ""
     if state[0] == fingerprint and not after:
         return 0
     pace, signed = RateLimiter(_PER_SECOND), 0
-    while page := await billing.store.read(partial(customers.page, after=after, limit=_PAGE)):
+    while page := await billing.work.read(partial(customers.page, after=after, limit=_PAGE)):
         for customer in page:
             await pace.wait()
             signed += await _sign(billing, customer)
@@ -48,7 +48,7 @@ async def sign_customers(billing: Billing) -> int:
 
 
 async def _sign(billing: Billing, customer: customers.Customer) -> bool:
-    metadata = signed_metadata(billing.signing_keys, customer.app_id, customer.user_id)
+    metadata = signed_metadata(billing.account.signing_keys, customer.app_id, customer.user_id)
     try:
         await billing.stripe.customers.set_metadata(customer.customer_id, metadata)
     except StripeNotFound:
@@ -60,4 +60,4 @@ async def _note(billing: Billing, text: str) -> None:
     def job(conn: Connection) -> None:
         instance.put(conn, SIGNED_WITH, text)
 
-    await billing.store.write(job)
+    await billing.work.store.write(job)

@@ -31,7 +31,7 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
     Returns the failed look-ups: customer id → reason. Raises `UpstreamFailed` if the prices cannot be resolved.
     """
     wanted = list(customer_ids)
-    if wanted and not billing.prices_resolved:  # or a price of a tier would not be recognised
+    if wanted and not billing.prices.complete:  # or a price of a tier would not be recognised
         await resolve_prices(billing)
     at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
     opened: list[Concern] = []
@@ -56,7 +56,7 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
         tx.resolve_alerts(over)
 
     if opened or over:
-        await billing.write(job)
+        await billing.work.write(job)
     return failed
 
 
@@ -75,10 +75,10 @@ def paying_concern(
     for subscription in subscriptions:
         if subscription.status not in RUNNING_STATUSES:
             continue
-        for app in billing.catalog.apps.values():
+        for app in billing.apps.catalog.apps.values():
             if app_id not in (None, app.app_id):
                 continue
-            best = best_item(app, subscription, billing.known_tiers(app.app_id))
+            best = best_item(app, subscription, billing.prices.known_tiers(app.app_id))
             if best is not None:
                 customer_id, (rank, item) = subscription.customer_id, best
                 message = (

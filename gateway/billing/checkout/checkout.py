@@ -20,7 +20,8 @@ from gateway.billing.checkout.sessions import (
     just_paid,
     sessions_to_settle,
 )
-from gateway.billing.context import Billing, tier_of
+from gateway.billing.context import Billing
+from gateway.billing.installed_apps import tier_of
 from gateway.billing.refresh.holdings import Holdings, fetch_holdings
 from gateway.billing.work.refusals import alert_refusals, alert_refusals_to_buyer
 from gateway.catalog.model import App, Tier
@@ -62,7 +63,7 @@ async def open_checkout(
     Raises `NotFound` (app, tier), `InvalidInput` (not for sale, no or several such prices), `Conflict` (not at Stripe),
     `UpstreamFailed`, `StoreUnavailable`.
     """
-    app = billing.app(app_id)
+    app = billing.apps.app(app_id)
     check_user_id(user_id)
     tier = tier_of(app, tier_id)
     async with alert_refusals_to_buyer(billing, "checkout_refused", f"{app_id}/{user_id}"):
@@ -74,10 +75,10 @@ async def _checkout(
 ) -> CheckoutLink:
     app_id = app.app_id
     price = await choose(billing, app, tier, choice)
-    async with billing.lock(app_id, user_id):
+    async with billing.locks.of(app_id, user_id):
         resolved = await resolve(billing, app, tier, price)
         check_unchanged(tier, choice, resolved)
-        known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+        known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
         holdings = await fetch_holdings(billing, known)
         running = await running_subscription(billing, app, user_id, holdings)
         if running is not None:
@@ -99,10 +100,10 @@ async def running_subscription(billing: Billing, app: App, user_id: str, holding
     live = [each for each in holdings.subscriptions if not each.has_ended and each.status != "incomplete"]
     if not live:
         return None
-    if not billing.prices_resolved:  # or a subscription to a tier would not be recognised
+    if not billing.prices.complete:  # or a subscription to a tier would not be recognised
         await resolve_prices(billing)
-    good = await billing.store.read(lambda conn: last_good.of_user(conn, app.app_id, user_id))
-    known, invoices = billing.known_tiers(app.app_id), holdings.invoices
+    good = await billing.work.read(lambda conn: last_good.of_user(conn, app.app_id, user_id))
+    known, invoices = billing.prices.known_tiers(app.app_id), holdings.invoices
     counted = (
         each for each in live if is_tier_subscription(app, each, invoices, known, good.get(each.subscription_id))
     )
@@ -114,30 +115,30 @@ async def _open_session(
 ) -> CheckoutLink | None:
     """A checkout session for this purchase; None when an earlier one has just been paid."""
     app_id, user_id, customer_id = purchase.app.app_id, purchase.user_id, purchase.customer_id
-    last = await billing.store.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    last = await billing.work.read(lambda conn: checkouts.get(conn, app_id, user_id))
     living = {
-        each.customer_id for each in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+        each.customer_id for each in await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     }
     for session in await sessions_to_settle(billing, last, customer_id) if last is not None else ():
         if session.customer_id not in living:  # a deleted customer cannot pay
             await expire_of_deleted(billing, session)
             continue
-        if session.is_open and last is not None and _is_reusable(session, last, purchase, billing.now()):
+        if session.is_open and last is not None and _is_reusable(session, last, purchase, billing.work.now()):
             return CheckoutLink(session.url, "checkout")
         if session.is_open:
             paid = not await billing.stripe.checkout_sessions.expire(session.session_id)
         else:
             paid = await just_paid(billing, app_id, user_id, session, subscriptions)
         if paid:
-            await billing.write(lambda tx: tx.want_refresh(app_id, user_id))
+            await billing.work.write(lambda tx: tx.want_refresh(app_id, user_id))
             return None
     return await _begin(billing, purchase)
 
 
 async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
     """A new session, recorded before and after Stripe creates it, so that a lost answer can be recovered."""
-    now, app_id, user_id = billing.now(), purchase.app.app_id, purchase.user_id
-    begun = await billing.store.write(
+    now, app_id, user_id = billing.work.now(), purchase.app.app_id, purchase.user_id
+    begun = await billing.work.store.write(
         lambda conn: checkouts.begin(conn, app_id, user_id, purchase.tier.tier_id, purchase.price.price_id, now)
     )
     session = await create_session(billing, purchase, begun)
@@ -145,7 +146,7 @@ async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
     def record(conn: Connection) -> None:
         checkouts.opened(conn, app_id, user_id, begun.attempt, session.session_id, session.url, session.expires_at)
 
-    await billing.store.write(record)
+    await billing.work.store.write(record)
     return CheckoutLink(session.url, "checkout")
 
 
@@ -162,10 +163,10 @@ async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
 
     Call it under the user's lock. Raises `Conflict` if it is being paid in this moment, `UpstreamFailed`.
     """
-    last = await billing.store.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    last = await billing.work.read(lambda conn: checkouts.get(conn, app_id, user_id))
     if last is None:
         return
-    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     living = [each.customer_id for each in known]
     # A session whose answer was lost is searched for at each customer.
     for customer_id in living if last.session_id is None else [""]:
@@ -174,7 +175,7 @@ async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
                 await expire_of_deleted(billing, session)
             elif session.is_open and not await billing.stripe.checkout_sessions.expire(session.session_id):
                 raise Conflict(f"{user_id[:80]!r} has just paid; try again in a minute.", code="purchase_under_way")
-    await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
+    await billing.work.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
 
 
 async def expire_withdrawn(billing: Billing) -> int:
@@ -184,7 +185,7 @@ async def expire_withdrawn(billing: Billing) -> int:
     expire one is alerted and does not stop the others. Raises `UpstreamFailed` for transient failures.
     """
     expired = 0
-    for checkout in await billing.store.read(lambda conn: checkouts.live(conn, billing.now())):
+    for checkout in await billing.work.read(lambda conn: checkouts.live(conn, billing.work.now())):
         if checkout.session_id is None or _on_sale(billing, checkout):
             continue
         try:
@@ -199,22 +200,22 @@ async def expire_withdrawn(billing: Billing) -> int:
 async def _expire_one(billing: Billing, checkout: Checkout, session_id: str) -> bool:
     """False if it was paid in this moment."""
     app_id, user_id = checkout.app_id, checkout.user_id
-    async with billing.lock(app_id, user_id):
+    async with billing.locks.of(app_id, user_id):
         try:
             unpaid = await billing.stripe.checkout_sessions.expire(session_id)
         except StripeNotFound:
             unpaid = True  # Stripe no longer has it: it cannot be paid
         if unpaid:
-            await billing.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
+            await billing.work.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
         else:
-            await billing.write(lambda tx: tx.want_refresh(app_id, user_id))
+            await billing.work.write(lambda tx: tx.want_refresh(app_id, user_id))
         return unpaid
 
 
 def _on_sale(billing: Billing, checkout: Checkout) -> bool:
-    app = billing.catalog.app(checkout.app_id)
+    app = billing.apps.catalog.app(checkout.app_id)
     tier = app.tier(checkout.tier) if app is not None else None
     if tier is None or not tier.for_sale:
         return False
-    offered = [billing.resolved_prices.get(price) for price in tier.prices if price not in billing.missing_prices]
+    offered = [billing.prices.resolved.get(price) for price in tier.prices if price not in billing.prices.missing]
     return None in offered or any(each is not None and each.price_id == checkout.price_id for each in offered)

@@ -22,18 +22,18 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 
     Idempotent, also after a lost answer: the idempotency key is derived from app and user.
     """
-    for known in await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id)):
+    for known in await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id)):
         if not await billing.stripe.customers.is_deleted(known.customer_id):
             return known.customer_id
         await mark_deleted(billing, known.customer_id)
-    if billing.wrong_account:
+    if billing.account.wrong:
         raise UpstreamFailed("Payments cannot be taken right now.", detail="the key is of another Stripe account")
     customer_id = (await _create(billing, app_id, user_id)).customer_id
 
     def record(conn: Connection) -> None:
-        customers.add(conn, app_id, user_id, customer_id, email, billing.now())
+        customers.add(conn, app_id, user_id, customer_id, email, billing.work.now())
 
-    await billing.store.write(record)
+    await billing.work.store.write(record)
     if email:
         await _set_email(billing, customer_id, email)
     return customer_id
@@ -41,13 +41,13 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 
 async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer:
     # A deleted customer is replaced by a new one, so the key includes how many the user has ever had.
-    ever = await billing.store.read(lambda conn: customers.count_ever(conn, app_id, user_id))
+    ever = await billing.work.read(lambda conn: customers.count_ever(conn, app_id, user_id))
     # A forgotten user who comes back must not get the replayed answer with the deleted customer.
-    forgotten_at = await billing.store.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
+    forgotten_at = await billing.work.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
     # Only the identity: Stripe refuses an idempotency key with other parameters than at its first use.
-    metadata = signed_metadata(billing.signing_keys, app_id, user_id)
+    metadata = signed_metadata(billing.account.signing_keys, app_id, user_id)
     since = [] if forgotten_at is None else [f"since {forgotten_at}"]
-    created_since = max(billing.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
+    created_since = max(billing.work.now() - KEY_KEPT_SECONDS - 3600, forgotten_at or 0)
 
     async def create(key: str) -> StripeCustomer:
         return await billing.stripe.customers.create(metadata, key)
@@ -57,7 +57,7 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer
 
     key_parts: tuple[str | int, ...] = ("customer", *map(str, metadata.values()), ever, *since)
     created = await create_once(create, key_parts, find_leftover)
-    if await billing.store.read(lambda conn: customers.owner(conn, created.customer_id)) is None:
+    if await billing.work.read(lambda conn: customers.owner(conn, created.customer_id)) is None:
         return created
     # A replayed answer, whose customer was moved to another user meanwhile.
     key_parts += (f"after {created.customer_id}",)
@@ -68,11 +68,11 @@ async def _leftover(billing: Billing, app_id: str, user_id: str, created_since: 
     """The oldest customer since then that we signed for this user and that is not stored yet."""
     oldest: StripeCustomer | None = None
     async for found in billing.stripe.customers.list_all(created_since):
-        if signed_owner(billing.signing_keys, found.metadata) == (app_id, user_id):
+        if signed_owner(billing.account.signing_keys, found.metadata) == (app_id, user_id):
             oldest = found
     if oldest is None:
         return None
-    stored = await billing.store.read(lambda conn: customers.owner(conn, oldest.customer_id))
+    stored = await billing.work.read(lambda conn: customers.owner(conn, oldest.customer_id))
     return oldest if stored is None else None
 
 
@@ -86,4 +86,4 @@ async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
 
 async def mark_deleted(billing: Billing, customer_id: str) -> None:
     """Record that this customer was deleted at Stripe; it is not used any more."""
-    await billing.store.write(lambda conn: customers.mark_deleted(conn, customer_id, billing.now()))
+    await billing.work.store.write(lambda conn: customers.mark_deleted(conn, customer_id, billing.work.now()))

@@ -14,9 +14,9 @@ from gateway.store import customers, refreshes
 
 async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
     """Everything on the page for one user. Internal tiers are never shown. Raises `NotFound`."""
-    app = billing.app(app_id)
+    app = billing.apps.app(app_id)
     now = await status(billing, app_id, user_id)
-    known = await billing.store.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     return {
         "app": {"id": app.app_id, "name": app.name, "url": app.cancel_url},
         "user_id": user_id,
@@ -58,7 +58,7 @@ async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
         if before is None or before.due_at is None:
             tx.want_refresh(app_id, user_id)
 
-    await billing.write(job)
+    await billing.work.write(job)
 
 
 def _pending(app: App, now: Mapping[str, object]) -> dict[str, object] | None:
@@ -76,13 +76,13 @@ def _current_name(app: App, tier_id: str) -> str:
 
 def _tier(billing: Billing, tier: Tier) -> dict[str, object]:
     """`prices` are those that can be bought now; `for_sale`: there is one."""
-    prices = [price for price in tier.prices if price not in billing.missing_prices]
+    prices = [price for price in tier.prices if price not in billing.prices.missing]
     return {
         "id": tier.tier_id,
         "name": tier.name,
         "features": list(tier.features),
         "limits": _declared(tier),
-        "prices": [offered(price, billing.resolved_prices.get(price)).as_json() for price in prices],
+        "prices": [offered(price, billing.prices.resolved.get(price)).as_json() for price in prices],
         "for_sale": bool(prices),
     }
 

@@ -61,10 +61,10 @@ async def portal_url(
 
 
 async def _customer(billing: Billing, app: App, user_id: str) -> str:
-    known = await billing.store.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
+    known = await billing.work.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
     if not known:
         raise NotFound("This user has never been to a checkout.", code="no_customer")
-    stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    stored = await billing.work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
     paying = stored.entitlement.customer_id if stored else None
     return next((each.customer_id for each in known if each.customer_id == paying), known[0].customer_id)
 
@@ -93,7 +93,7 @@ async def push_configurations(billing: Billing) -> dict[str, str]:
 
     Raises `UpstreamFailed`.
     """
-    selling = [app for app in billing.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
+    selling = [app for app in billing.apps.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
     return {app.app_id: await _configuration(billing, app, made_anew=False, unchanged_too=True) for app in selling}
 
 
@@ -104,10 +104,10 @@ def _key(app_id: str) -> str:
 async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchanged_too: bool = False) -> str:
     """The id of this app's portal configuration, created or updated at Stripe if its content has changed."""
     # "" is no valid user id: one lock for all users of the app, or two requests at once would create two.
-    async with billing.lock(app.app_id, ""):
+    async with billing.locks.of(app.app_id, ""):
         wanted = configuration(app, await _offered(billing, app))
         digest = wanted.digest
-        kept_id, kept_digest = await billing.store.read(lambda conn: kept_configuration(conn, app.app_id))
+        kept_id, kept_digest = await billing.work.read(lambda conn: kept_configuration(conn, app.app_id))
         if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
             return kept_id
         # The key includes the former id, so that a replacement does not get the replayed answer with that id.
@@ -117,7 +117,7 @@ async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchang
         def keep(conn: Connection) -> None:
             instance.put(conn, _key(app.app_id), f"{made_id} {digest}")
 
-        await billing.store.write(keep)
+        await billing.work.store.write(keep)
         return made_id
 
 

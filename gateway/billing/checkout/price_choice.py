@@ -74,12 +74,16 @@ async def choose(billing: Billing, app: App, tier: Tier, choice: PriceChoice) ->
         return tier.prices[0]
     known = [(price, await _known(billing, app, tier, price)) for price in tier.prices]
     fitting = [(price, shown) for price, shown in known if _fits(price, shown, choice)]
-    fitting = [each for each in fitting if each[0] not in billing.missing_prices] or fitting
+    fitting = [each for each in fitting if each[0] not in billing.prices.missing] or fitting
     if len(fitting) == 1:
         return fitting[0][0]
     if not fitting and choice.unit_amount is not None:
         raise _changed(tier)
-    if not fitting and choice.price and billing.known_prices.get(app.app_id, {}).get(choice.price) == tier.tier_id:
+    if (
+        not fitting
+        and choice.price
+        and billing.prices.known_prices.get(app.app_id, {}).get(choice.price) == tier.tier_id
+    ):
         raise _changed(tier)
     raise _refusal(tier, choice, [shown for _, shown in (fitting or known)], several=bool(fitting))
 
@@ -101,7 +105,7 @@ def _changed(tier: Tier) -> Conflict:
 
 async def _known(billing: Billing, app: App, tier: Tier, price: Price) -> Offered:
     """As `offered`; resolved at Stripe if it has not been yet."""
-    resolved = billing.resolved_prices.get(price)
+    resolved = billing.prices.resolved.get(price)
     if resolved is None:
         try:
             resolved = await resolve(billing, app, tier, price)

@@ -20,25 +20,25 @@ MISSING, DIFFERS = "price_missing", "price_differs"
 
 
 async def load_known_prices(billing: Billing) -> None:
-    """Fill `billing.known_prices` from the store and from the price ids that apps.json itself names."""
-    stored = await billing.store.read(prices.known)
-    known: dict[str, dict[str, str]] = {app_id: {} for app_id in billing.catalog.apps}
+    """Fill `billing.prices.known_prices` from the store and from the price ids that apps.json itself names."""
+    stored = await billing.work.read(prices.known)
+    known: dict[str, dict[str, str]] = {app_id: {} for app_id in billing.apps.catalog.apps}
     for each in stored.values():
         known.setdefault(each.app_id, {})[each.price_id] = each.tier
-    for app, tier, price in billing.catalog.prices():
+    for app, tier, price in billing.apps.catalog.prices():
         if price.price_id:
             known[app.app_id][price.price_id] = tier.tier_id
-    for app_id, learned in billing.known_prices.items():
+    for app_id, learned in billing.prices.known_prices.items():
         if app_id in known:  # added while we read the store
             known[app_id] = {**learned, **known[app_id]}
-    billing.known_prices = known
+    billing.prices.known_prices = known
 
 
 def add_known_prices(billing: Billing, app_id: str, learned: Mapping[str, str]) -> None:
     """Add prices (id → tier id) to what is known of an app now, whatever others have added meanwhile."""
-    known = billing.known_prices.get(app_id, {})
+    known = billing.prices.known_prices.get(app_id, {})
     if any(known.get(price_id) != tier_id for price_id, tier_id in learned.items()):
-        billing.known_prices = {**billing.known_prices, app_id: {**known, **learned}}
+        billing.prices.known_prices = {**billing.prices.known_prices, app_id: {**known, **learned}}
 
 
 async def resolve_prices(billing: Billing) -> None:
@@ -47,13 +47,13 @@ async def resolve_prices(billing: Billing) -> None:
     Raises `UpstreamFailed` when Stripe does not answer; a checkout then resolves its price itself.
     """
     right: set[tuple[str, str]] = set()
-    catalog = billing.catalog
+    catalog = billing.apps.catalog
     async with alert_refusals(billing, "prices_refused", "prices"):
         for app, tier, price in catalog.prices():
             right |= await _check_price(billing, app, tier, price)
     await load_known_prices(billing)
-    billing.known_products = _known_products(billing)
-    billing.prices_resolved = billing.catalog is catalog
+    billing.prices.known_products = _known_products(billing)
+    billing.prices.complete = billing.apps.catalog is catalog
     subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
 
     def conclude(tx: Transaction) -> None:
@@ -65,7 +65,7 @@ async def resolve_prices(billing: Billing) -> None:
         # The alert of a price that apps.json no longer names is resolved.
         tx.resolve_alerts(each for each in raised if each in right or each[1] not in subjects)
 
-    await billing.write(conclude)
+    await billing.work.write(conclude)
 
 
 def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
@@ -74,9 +74,9 @@ def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
     So the tier of an old price is known after its lookup key was moved and the database was lost (T15).
     """
     owners: dict[str, set[tuple[str, str]]] = {}
-    for app, tier, price in billing.catalog.prices():
-        if price in billing.resolved_prices:
-            owners.setdefault(billing.resolved_prices[price].product_id, set()).add((app.app_id, tier.tier_id))
+    for app, tier, price in billing.apps.catalog.prices():
+        if price in billing.prices.resolved:
+            owners.setdefault(billing.prices.resolved[price].product_id, set()).add((app.app_id, tier.tier_id))
     known: dict[str, dict[str, str]] = {}
     for product_id, owning in owners.items():
         if len(owning) == 1:
@@ -131,20 +131,20 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
     """
     resolved = await price_at_stripe(billing.stripe, price)
     if resolved is None:
-        billing.missing_prices.add(price)
-        billing.resolved_prices.pop(price, None)
+        billing.prices.missing.add(price)
+        billing.prices.resolved.pop(price, None)
         missing = _missing(app, tier, price)
         await open_alert(billing, "price_missing", price_name(app, tier, price), missing.detail)
         raise missing
-    billing.missing_prices.discard(price)
+    billing.prices.missing.discard(price)
 
     def remember(conn: Connection) -> None:
-        prices.record(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.now())
+        prices.record(conn, resolved.price_id, app.app_id, tier.tier_id, price.lookup_key, billing.work.now())
 
-    await billing.store.write(remember)
+    await billing.work.store.write(remember)
     # At once: a checkout opened with this price may be paid after its lookup key has moved.
     add_known_prices(billing, app.app_id, {resolved.price_id: tier.tier_id})
-    billing.resolved_prices[price] = resolved
+    billing.prices.resolved[price] = resolved
     return resolved
 
 

@@ -48,7 +48,7 @@ async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) 
         app.app_id, user_id, customer_id, begun.price_id, success_url=purchase.success_url, cancel_url=app.cancel_url
     )
     # With customer and time: attempts are counted anew after a restore, and for a forgotten user who comes back.
-    key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, billing.now())
+    key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, billing.work.now())
     try:
         return await billing.stripe.checkout_sessions.create(new, idempotency_key(*key_parts))
     except StripeError as exc:
@@ -108,8 +108,8 @@ async def just_paid(
     if listed is not None and (listed.status != "incomplete" or not session.is_unpaid):
         return False
     if not session.is_unpaid:
-        return billing.now() < session.expires_at + ARRIVES_WITHIN_SECONDS
-    if billing.now() >= (session.created_at or 0) + DELAYED_SECONDS:
+        return billing.work.now() < session.expires_at + ARRIVES_WITHIN_SECONDS
+    if billing.work.now() >= (session.created_at or 0) + DELAYED_SECONDS:
         return False
     return not await _payment_failed(billing, app_id, user_id, session)
 
@@ -121,7 +121,7 @@ async def _payment_failed(billing: Billing, app_id: str, user_id: str, session: 
         return inbox.recent(conn, _EVENTS_LOOKED_AT, app_id, user_id)
 
     session_id = session.session_id
-    for event in await billing.store.read(received):
+    for event in await billing.work.read(received):
         if not is_failed_payment(event.type):
             continue
         subject = event_content(event.body).subject  # None where the body was purged

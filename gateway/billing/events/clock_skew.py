@@ -23,12 +23,12 @@ async def alert_skew(billing: Billing, skew_seconds: int) -> None:
     except StoreUnavailable:  # the event is refused all the same, and the store reports its own failure
         log.warning("webhook_clock_skew_not_recorded")
     else:
-        billing.skews += 1
+        billing.webhooks.skews += 1
 
 
 def end_skew(tx: Transaction, billing: Billing, skews: int) -> None:
     """Resolve the alert, unless an earlier event has done so since the last of the `skews` stale ones."""
-    if billing.skews_settled != skews:
+    if billing.webhooks.skews_settled != skews:
         tx.resolve_alert("webhook_clock_skew", "stripe")
 
 

@@ -40,9 +40,9 @@ async def check_account(billing: Billing) -> None:
 
     With another account's key every list is empty and every customer unknown: it looks as if nobody paid (T16).
     """
-    if billing.wrong_account:
+    if billing.account.wrong:
         raise UpstreamFailed("Our key is of another Stripe account than the store.", retryable=False)
-    newest = await billing.store.read(customers.newest)
+    newest = await billing.work.read(customers.newest)
     if newest is not None:
         await billing.stripe.customers.get(newest.customer_id)
 
@@ -64,7 +64,7 @@ async def fill_inbox(billing: Billing) -> FillResult:
             listed += len(page)
             new += await _record_page(billing, page)
             await billing.reconciling.pace.wait()
-    await billing.store.write(lambda conn: instance.put(conn, CURSOR, str(cursor)))
+    await billing.work.store.write(lambda conn: instance.put(conn, CURSOR, str(cursor)))
     if new:
         log.warning("events_missed", extra=fields(new=new, listed=listed, since=since))
     return FillResult(listed, new)
@@ -72,14 +72,14 @@ async def fill_inbox(billing: Billing) -> FillResult:
 
 def stripe_time(billing: Billing) -> int:
     """The last time reported by Stripe: a stored time must not depend on our clock, which may be set."""
-    return billing.now() if billing.stripe.date is None else billing.stripe.date
+    return billing.work.now() if billing.stripe.date is None else billing.stripe.date
 
 
 async def _since(billing: Billing) -> int:
     """The time from which events are listed."""
     if billing.stripe.date is None:
         await billing.stripe.account_id()
-    cursor, now = await billing.store.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
+    cursor, now = await billing.work.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
     if cursor is None or int(cursor) > now + OVERLAP_SECONDS:  # written by a clock that was ahead
         return now - INITIAL_WINDOW_SECONDS - OVERLAP_SECONDS
     return int(cursor) - OVERLAP_SECONDS
@@ -95,7 +95,7 @@ async def _record_page(billing: Billing, page: list[bytes]) -> int:
             tx.wake(Loop.ROUTE_EVENTS)
         return new
 
-    return await billing.write(job)
+    return await billing.work.write(job)
 
 
 def _event(body: bytes) -> EventHeader | None:

@@ -25,22 +25,22 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
     Raises `BadSignature`, `InvalidInput` for signed bytes that are no event, `StoreUnavailable`.
     """
     try:
-        verify(body, signature, billing.webhook_secrets, billing.clock())
+        verify(body, signature, billing.webhooks.secrets, billing.work.clock())
     except BadSignature as exc:
         if exc.code == "stale_signature":
             await alert_skew(billing, int(str(exc.fields["skew_seconds"])))
         raise
     event = parse_event(body)
 
-    skews = billing.skews
+    skews = billing.webhooks.skews
 
     def job(tx: Transaction) -> bool:
         end_skew(tx, billing, skews)
         tx.wake(Loop.ROUTE_EVENTS)
         return record(tx, billing, event, body)
 
-    new = await billing.write(job)
-    billing.skews_settled = skews
+    new = await billing.work.write(job)
+    billing.webhooks.skews_settled = skews
     # Routing logs the outcome. A line here would cost 39 µs, five times the signature.
     log.debug("event_received", extra=fields(event_id=event.event_id, type=event.event_type, new=new))
     return new

@@ -81,12 +81,12 @@ async def route_events(billing: Billing) -> int:
         at_once, later = now_and_later
         return len(events), later, _end_all(tx, billing, at_once, owner_of)
 
-    count, later, ended = await billing.write(job)
+    count, later, ended = await billing.work.write(job)
     _log(ended)
     unknown = [each for each in later if each.question is None]
     asked = [each for each in later if each.question is not None]
     if asked:
-        asked = await billing.store.read(
+        asked = await billing.work.read(
             lambda conn: [replace(each, duplicate_of=_find_duplicate(conn, each)) for each in asked]
         )
     looked_up = await asyncio.gather(*(_look_up(billing, each) for each in asked))
@@ -144,7 +144,7 @@ async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
     def job(tx: Transaction) -> _RoutingResult:
         return _end_all(tx, billing, found, cache(partial(customers.owner, tx.conn)))
 
-    _log(await billing.write(job))
+    _log(await billing.work.write(job))
 
 
 def _end_all(tx: Transaction, billing: Billing, found: Sequence[_RoutedEvent], owner_of: OwnerOf) -> _RoutingResult:

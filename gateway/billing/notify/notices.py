@@ -87,7 +87,7 @@ async def notify(billing: Billing, notice: Notice) -> None:
     attempt = await _attempt(billing, notice)
     while True:
         try:
-            await billing.write(lambda tx: _record(tx, notice, attempt))
+            await billing.work.write(lambda tx: _record(tx, notice, attempt))
             break
         except StoreUnavailable:
             # It is sent already: without this loop it would be sent every second of the outage.
@@ -125,16 +125,16 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
 
 
 async def _attempt(billing: Billing, notice: Notice) -> Attempt:
-    app = billing.catalog.app(notice.app_id)
+    app = billing.apps.catalog.app(notice.app_id)
     if app is None or app.notify is None:
         return Attempt(None, "apps.json has no notify for this app any more", Failure.REFUSED, wanted=False)
-    secrets = billing.catalog_secrets.get(app.notify.secret, ())
+    secrets = billing.apps.secrets.get(app.notify.secret, ())
     if not secrets:
         return Attempt(None, f"the secret {app.notify.secret} is not there")
     try:
         body = notice.body.encode()
         status, answer = await _post(
-            app.notify.url, body, signed_headers(secrets, notice.change_id, billing.now(), body)
+            app.notify.url, body, signed_headers(secrets, notice.change_id, billing.work.now(), body)
         )
     except (aiohttp.ClientError, OSError) as exc:
         return Attempt(None, _connection_error(exc))

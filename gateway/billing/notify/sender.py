@@ -49,9 +49,9 @@ class NoticeSender:
         return begun_in_all
 
     async def _due(self, room: int) -> list[Notice]:
-        now, under_way = self._billing.now(), list(self._under_way)
+        now, under_way = self._billing.work.now(), list(self._under_way)
         busy = [app_id for app_id, count in self._of_app.items() if count >= MAX_CONCURRENT_PER_APP]
-        return await self._billing.store.read(
+        return await self._billing.work.read(
             lambda conn: notices.due(conn, now, room, busy_apps=busy, under_way=under_way)
         )
 
@@ -76,4 +76,4 @@ class NoticeSender:
         self._of_app[notice.app_id] -= 1
         if not self._of_app[notice.app_id]:
             del self._of_app[notice.app_id]
-        self._billing.wakeups[Loop.NOTIFY].set()
+        self._billing.work.wakeups[Loop.NOTIFY].set()

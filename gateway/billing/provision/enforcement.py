@@ -36,7 +36,7 @@ async def check_enforcement(billing: Billing) -> list[Verdict]:
     litellm = billing.litellm
     if litellm is None:
         return []
-    apps = [app for app in billing.catalog.apps.values() if app.litellm is not None]
+    apps = [app for app in billing.apps.catalog.apps.values() if app.litellm is not None]
     found = [await _check(billing, litellm, app) for app in apps]
     for verdict in found:
         if verdict.state == "enforced":
@@ -48,7 +48,7 @@ async def _check(billing: Billing, litellm: LiteLLM, app: App) -> Verdict:
     mode = app.litellm
     if mode is None or mode.shared_key is None:
         return Verdict(app.app_id, mode.mode if mode else "", "no_key")
-    keys = billing.catalog_secrets.get(mode.shared_key, ())
+    keys = billing.apps.secrets.get(mode.shared_key, ())
     try:
         proof = await litellm.prove_enforcement(app.app_id, mode.mode, keys, mode.user_header)
     except UpstreamFailed as exc:

@@ -36,7 +36,7 @@ class FirstSeenUserQueue:
 
         A future: it is done once LiteLLM holds the user's limits, or once the first attempt has failed.
         """
-        app = self._billing.catalog.app(app_id)
+        app = self._billing.apps.catalog.app(app_id)
         if app is None or app.litellm is None:
             return True
         user = app_id, user_id
@@ -65,7 +65,7 @@ class FirstSeenUserQueue:
 
         while True:
             try:
-                due = await billing.write(record)
+                due = await billing.work.write(record)
                 break
             except StoreUnavailable:
                 await asyncio.sleep(retry.STORE_RETRY_SECONDS)
@@ -87,7 +87,7 @@ class FirstSeenUserQueue:
 
         A job that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
         """
-        conn, app = tx.conn, self._billing.catalog.app(app_id)
+        conn, app = tx.conn, self._billing.apps.catalog.app(app_id)
         if app is None or app.litellm is None:
             return False
         forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)

@@ -63,9 +63,11 @@ async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
         await _failed(billing, job, subject, exc)
         return
     if result is None:  # the app was removed, or has no `litellm` any more
-        await billing.store.write(lambda conn: provisioning.done(conn, job.job_id, job.version, {}, billing.now()))
+        await billing.work.store.write(
+            lambda conn: provisioning.done(conn, job.job_id, job.version, {}, billing.work.now())
+        )
         return
-    await billing.write(lambda tx: _record(tx, job, subject, result))
+    await billing.work.write(lambda tx: _record(tx, job, subject, result))
     log.info("user_provisioned", extra=fields(app_id=job.app_id, user_id=job.user_id, answer=result.provisioned.answer))
 
 
@@ -85,7 +87,7 @@ def _record(tx: Transaction, job: ProvisioningJob, subject: str, result: _WriteR
 
 
 async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | None:
-    app = billing.catalog.app(job.app_id)
+    app = billing.apps.catalog.app(job.app_id)
     if app is None or app.litellm is None:
         return None
     if billing.litellm is None:
@@ -94,8 +96,8 @@ async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | N
     own_id = app.litellm_id(job.user_id)
     check_litellm_id(own_id)
     mode = app.litellm.mode
-    owner = await billing.store.write(
-        lambda conn: litellm_ids.reserve(conn, mode, own_id, job.app_id, job.user_id, billing.now())
+    owner = await billing.work.store.write(
+        lambda conn: litellm_ids.reserve(conn, mode, own_id, job.app_id, job.user_id, billing.work.now())
     )
     if not _may_write(app, job.user_id, owner):
         raise Conflict(f"LiteLLM's {own_id!r} already belongs to {owner.app_id}/{owner.user_id}")
@@ -111,7 +113,7 @@ def _may_write(app: App, user_id: str, owner: Owner) -> bool:
 
 async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
     """The tier is read when the job is carried out, so that a delayed job never restores an old tier."""
-    stored = await billing.store.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    stored = await billing.work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
     return (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
 
 
@@ -119,7 +121,7 @@ async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_i
     mode = app.litellm.mode if app.litellm else ""
     if mode == "customer":
         return await litellm.provision_customer(own_id, budget_id(app, tier), tier.limits)
-    last = await billing.store.read(lambda conn: litellm_ids.get(conn, mode, own_id))
+    last = await billing.work.read(lambda conn: litellm_ids.get(conn, mode, own_id))
     return await litellm.provision_internal_user(
         own_id,
         tier.limits,
@@ -141,7 +143,7 @@ async def ensure_default_budgets(billing: Billing) -> None:
 
     One for each app in `customer` mode: the first tier's. Idempotent.
     """
-    for app in billing.catalog.apps.values():
+    for app in billing.apps.catalog.apps.values():
         if billing.litellm is not None and app.litellm is not None and app.litellm.mode == "customer":
             await billing.litellm.ensure_budget(budget_id(app, app.default_tier), app.default_tier.limits)
 
@@ -153,14 +155,14 @@ async def renew_limits(billing: Billing) -> int:
     Repeating it while jobs wait adds no more.
     """
     renewed = 0
-    for app in billing.catalog.apps.values():
+    for app in billing.apps.catalog.apps.values():
         if app.litellm is None:
             continue
-        current = _current_digests(billing.catalog, app)
+        current = _current_digests(billing.apps.catalog, app)
         async for users in _users(billing, app):
-            stale = await billing.store.read(partial(_stale, app=app, users=users, current=current))
+            stale = await billing.work.read(partial(_stale, app=app, users=users, current=current))
             if stale:
-                await billing.write(partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale))
+                await billing.work.write(partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale))
                 renewed += len(stale)
     return renewed
 
@@ -170,12 +172,12 @@ async def _users(billing: Billing, app: App) -> AsyncIterator[list[tuple[str, st
     for tier in app.tiers:
         for stored_id in (tier.tier_id, *tier.was):
             after = ""
-            while ids := await billing.store.read(partial(_of_tier, app_id=app.app_id, tier=stored_id, after=after)):
+            while ids := await billing.work.read(partial(_of_tier, app_id=app.app_id, tier=stored_id, after=after)):
                 after = ids[-1]
                 yield [(user_id, tier.tier_id) for user_id in ids]
     for mode in MODES:
         after = ""
-        while page := await billing.store.read(partial(_ids_of_app, app_id=app.app_id, mode=mode, after=after)):
+        while page := await billing.work.read(partial(_ids_of_app, app_id=app.app_id, mode=mode, after=after)):
             after = page[-1].litellm_id
             on_none = [each for each in page if each.tier is None or app.tier(each.tier) is None]
             yield [(each.user_id, app.default_tier.tier_id) for each in on_none]
@@ -234,7 +236,7 @@ async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exc
         if step.alert:
             tx.open_alert("litellm_failing", subject, f"limits are not set yet: {detail}")
 
-    await billing.write(record_failure)
+    await billing.work.write(record_failure)
     log.warning(
         "provisioning_deferred",
         extra=fields(app_id=job.app_id, user_id=job.user_id, attempts=attempts, detail=detail),

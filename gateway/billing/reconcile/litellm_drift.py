@@ -35,7 +35,7 @@ async def compare_litellm(billing: Billing, report: Report, progress: Progress) 
     if billing.litellm is None:
         return
     progress.begin("LiteLLM", 0)
-    for app in billing.catalog.apps.values():
+    for app in billing.apps.catalog.apps.values():
         if app.litellm is None or app.litellm.shared_users or report.app_id not in (None, app.app_id):
             continue
         comparison = _Comparison(billing, billing.litellm, app, report)
@@ -51,11 +51,11 @@ async def compare_litellm(billing: Billing, report: Report, progress: Progress) 
 async def _users(billing: Billing, app: App) -> AsyncIterator[Sequence[User]]:
     """Pages of users with a stored tier, then of users that only LiteLLM has: they have the first tier."""
     after = ""
-    while page := await billing.store.read(partial(drift.entitled_after, app_id=app.app_id, after=after, limit=PAGE)):
+    while page := await billing.work.read(partial(drift.entitled_after, app_id=app.app_id, after=after, limit=PAGE)):
         after = page[-1][0]
         yield page
     after = ""
-    while holdings := await billing.store.read(partial(_ids_of_app, app=app, after=after)):
+    while holdings := await billing.work.read(partial(_ids_of_app, app=app, after=after)):
         after = holdings[-1].litellm_id
         yield [(each.user_id, app.default_tier.tier_id) for each in holdings if each.tier is None]
 
@@ -117,7 +117,7 @@ class _Comparison:
             )
         else:
             ask = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, comparison=comparison)
-            line = await self._billing.store.read(ask)
+            line = await self._billing.work.read(ask)
             if line is not None:
                 self._report.add(_merged(known, line) if known else line)
 

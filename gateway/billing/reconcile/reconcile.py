@@ -55,7 +55,7 @@ User = tuple[str, str]
 async def reconcile(billing: Billing, asked: ReconcileOptions, progress: Progress | None = None) -> Report:
     """Compare, and with `apply` schedule the repairs. Raises `NotFound`, `UpstreamFailed`; nothing is applied then."""
     if asked.app_id is not None:
-        billing.app(asked.app_id)
+        billing.apps.app(asked.app_id)
     report = Report(asked.app_id)
     one_pass = _Pass(billing, asked, report, progress or Progress())
     await one_pass.compare_stripe()
@@ -74,9 +74,9 @@ async def _settle_unadopted(billing: Billing, report: Report) -> None:
 
     Those with an alert are checked as well, because their subscriptions may have ended.
     """
-    alerted = [each.subject for each in await billing.store.read(alerts.live) if each.kind == unadopted.KIND]
+    alerted = [each.subject for each in await billing.work.read(alerts.live) if each.kind == unadopted.KIND]
     for customer_id in report.unadopted:
-        billing.unknown_customers.pop(customer_id, None)
+        billing.account.unknown_customers.pop(customer_id, None)
     failed = await adopt_unknown(billing, [*report.unadopted, *(alerted if report.app_id is None else ())])
     if failed:
         report.problems.append(f"{len(failed)} customers who may pay for a tier could not be asked about")
@@ -92,7 +92,7 @@ async def _apply(billing: Billing, asked: ReconcileOptions, report: Report) -> N
     lines = list(report.found.values())
     for start in range(0, len(lines), REPAIRS_A_WRITE):
         part = lines[start : start + REPAIRS_A_WRITE]
-        await billing.write(partial(_ask_for_repairs, lines=part))
+        await billing.work.write(partial(_ask_for_repairs, lines=part))
     report.applied = True
     if asked.app_id is None:  # the list knows no apps
         await fill_inbox(billing)  # the state is right without it; `explain` should know the events all the same
@@ -122,15 +122,15 @@ class _Pass:
         """Every subscription in bulk, the suspects one by one, then users with a tier but no subscription there."""
         billing = self._billing
         await check_account(billing)
-        self._report.payers = await billing.store.read(partial(drift.count_payers, app_id=self._app_id))
+        self._report.payers = await billing.work.read(partial(drift.count_payers, app_id=self._app_id))
         self.progress.begin("Stripe", self._report.payers)
         await billing.reconciling.pace.wait()
         async for page in billing.stripe.subscriptions.pages():
             await self._look_up(await self._suspects(page))
             await billing.reconciling.pace.wait()
-        self.progress.begin("customers", await billing.store.read(drift.count_customers))
+        self.progress.begin("customers", await billing.work.read(drift.count_customers))
         after = ""
-        while known := await billing.store.read(partial(drift.known_after, after=after, limit=PAGE)):
+        while known := await billing.work.read(partial(drift.known_after, after=after, limit=PAGE)):
             after = max(known)
             self._report.checked.customers += len(known)
             self.progress.done += len(known)
@@ -138,9 +138,9 @@ class _Pass:
 
     async def _suspects(self, rows: Sequence[Subscription]) -> list[User]:
         """The owners of those rows of a page that differ from the store; rows of other products are skipped."""
-        billing, now = self._billing, self._billing.now()
+        billing, now = self._billing, self._billing.work.now()
         ids = list({row.customer_id for row in rows})
-        known = await billing.store.read(partial(drift.of_customers, customer_ids=ids))
+        known = await billing.work.read(partial(drift.of_customers, customer_ids=ids))
         self.progress.done += len(rows)
         self._report.checked.subscriptions += len(rows)
         found: list[User] = []
@@ -153,7 +153,7 @@ class _Pass:
                 continue
             self._listed.add(row.customer_id)
             self._listed.add(row.subscription_id)
-            known_prices = billing.known_tiers(app.app_id)
+            known_prices = billing.prices.known_tiers(app.app_id)
             # The cause of a concern may be gone, which no row shows.
             if owner.concerned or is_suspect(app, row, owner.entitlement, known_prices, now):
                 found.append((owner.app_id, owner.user_id))
@@ -183,7 +183,7 @@ class _Pass:
 
     def _app_of(self, known: StoredCustomer) -> App | None:
         """The app of this customer; None if apps.json no longer has it, or the pass is for another app."""
-        return self._billing.catalog.app(known.app_id) if self._app_id in (None, known.app_id) else None
+        return self._billing.apps.catalog.app(known.app_id) if self._app_id in (None, known.app_id) else None
 
     async def _look_up(self, users: Iterable[User]) -> None:
         """Each user once, a few at a time."""
@@ -198,10 +198,10 @@ class _Pass:
     async def _look_up_one(self, app_id: str, user_id: str) -> None:
         """Decide as a refresh would; a line where that is not what is stored."""
         billing = self._billing
-        app = billing.app(app_id)
+        app = billing.apps.app(app_id)
         await billing.reconciling.pace.wait()
         self._report.checked.one_by_one += 1
-        known, before = await billing.store.read(partial(_known_and_stored, app_id=app_id, user_id=user_id))
+        known, before = await billing.work.read(partial(_known_and_stored, app_id=app_id, user_id=user_id))
         try:
             holdings = await fetch_holdings(billing, known)
         except StripeNotFound as exc:
@@ -209,12 +209,12 @@ class _Pass:
             return
 
         def ask(conn: Connection) -> Line | None:
-            concluded = conclude(conn, billing, app, user_id, holdings, billing.now())
-            if concluded.stored != before or _being_refreshed(conn, app_id, user_id, billing.now()):
+            concluded = conclude(conn, billing, app, user_id, holdings, billing.work.now())
+            if concluded.stored != before or _being_refreshed(conn, app_id, user_id, billing.work.now()):
                 return None  # being refreshed: what we fetched may be older than what the refresh writes
             return stripe_line(app, user_id, concluded.decided, before.entitlement if before else None)
 
-        line = await billing.store.read(ask)
+        line = await billing.work.read(ask)
         if line is not None:
             self._report.add(line)
 

@@ -48,14 +48,14 @@ async def try_fill(billing: Billing, failures: int) -> bool:
 async def pass_for_ever(billing: Billing) -> None:
     """A full pass once a day, and whenever an operator asks. Soon after a start that finds the last one overdue."""
     failures = 0
-    not_before = billing.monotonic() + _jittered(FIRST_PASS_SECONDS)
+    not_before = billing.work.monotonic() + _jittered(FIRST_PASS_SECONDS)
     while True:
         reconciling = billing.reconciling
         if await _asked_before(billing, not_before):
             await run_requested(billing)
         else:
             failures = 0 if await try_pass(billing, failures) else failures + 1
-            not_before = billing.monotonic() + (_jittered(RECONCILE.delay(failures)) if failures else 0)
+            not_before = billing.work.monotonic() + (_jittered(RECONCILE.delay(failures)) if failures else 0)
         reconciling.wanted.clear()
 
 
@@ -64,11 +64,11 @@ async def _next_pass_at(billing: Billing, pass_seconds: float = PASS_SECONDS) ->
     one was at an instant that has not come yet: then the clock was wrong.
     """
     try:
-        cursor = await billing.store.read(lambda conn: instance.get(conn, CURSOR))
-        last = await billing.store.read(lambda conn: instance.get(conn, RECONCILED_AT))
+        cursor = await billing.work.read(lambda conn: instance.get(conn, CURSOR))
+        last = await billing.work.read(lambda conn: instance.get(conn, RECONCILED_AT))
     except StoreUnavailable:
-        return billing.now() + RECONCILE.delay(1)
-    now = billing.now()
+        return billing.work.now() + RECONCILE.delay(1)
+    now = billing.work.now()
     events_kept_until = int(cursor) + EVENTS_KEPT_SECONDS if cursor is not None else now
     if last is None or int(last) > now or int(last) <= events_kept_until < now:
         return 0
@@ -83,8 +83,8 @@ async def _asked_before(billing: Billing, not_before: float) -> bool:
     while True:
         if billing.reconciling.asked is not None:
             return True
-        due_in = await _next_pass_at(billing, pass_seconds) - billing.now()
-        left = max(not_before - billing.monotonic(), due_in)
+        due_in = await _next_pass_at(billing, pass_seconds) - billing.work.now()
+        left = max(not_before - billing.work.monotonic(), due_in)
         if left <= 0:
             return False
         try:
@@ -119,8 +119,8 @@ async def try_pass(billing: Billing, failures: int) -> bool:
     async def once() -> None:
         report = await reconcile(billing, ReconcileOptions(apply=True))
         await _report(billing, report)
-        at = min(billing.now(), stripe_time(billing))
-        await billing.store.write(lambda conn: instance.put(conn, RECONCILED_AT, str(at)))
+        at = min(billing.work.now(), stripe_time(billing))
+        await billing.work.store.write(lambda conn: instance.put(conn, RECONCILED_AT, str(at)))
 
     reconciling.under_way = True
     try:
@@ -149,7 +149,7 @@ async def _tried(billing: Billing, subject: str, once: Callable[[], Awaitable[No
             log.exception("worker_loop_failed", extra=fields(loop=subject))
         else:
             log.warning("reconcile_deferred", extra=fields(subject=subject, detail=describe(exc)))
-        if next_step(RECONCILE, classify(exc), failures + 1, billing.now()).alert:
+        if next_step(RECONCILE, classify(exc), failures + 1, billing.work.now()).alert:
             await _alert_failing(billing, subject, describe(exc))
         return False
     return True

@@ -20,7 +20,7 @@ NAMED = 10
 
 async def find_unknown_spenders(billing: Billing, report: Report) -> None:
     """Add them to the report, if any app provisions its users as customers. A failure is reported as a problem."""
-    modes = {app.litellm.mode for app in billing.catalog.apps.values() if app.litellm is not None}
+    modes = {app.litellm.mode for app in billing.apps.catalog.apps.values() if app.litellm is not None}
     if billing.litellm is None or "customer" not in modes or report.app_id is not None:
         return
     try:
@@ -30,7 +30,7 @@ async def find_unknown_spenders(billing: Billing, report: Report) -> None:
         return
     for start in range(0, len(spending), PAGE):
         ids = spending[start : start + PAGE]
-        ours = await billing.store.read(partial(litellm_ids.reserved, mode="customer", ids=ids))
+        ours = await billing.work.read(partial(litellm_ids.reserved, mode="customer", ids=ids))
         report.unknown_spenders += [each for each in ids if each not in ours]
 
 

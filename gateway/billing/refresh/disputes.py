@@ -47,7 +47,7 @@ async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[Di
 
     What our key may not read is alerted and left out, so that it does not block the refresh.
     """
-    stored = await billing.store.read(lambda conn: disputes.of_user(conn, app_id, user_id))
+    stored = await billing.work.read(lambda conn: disputes.of_user(conn, app_id, user_id))
     answers: list[DisputeAnswer] = []
     for each in stored:
         if not each.open:

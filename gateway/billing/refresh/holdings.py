@@ -64,8 +64,8 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
 
 def _is_unclear(billing: Billing, known_customers: Sequence[Customer], subscription: Subscription) -> bool:
     """Whether the tier of this subscription depends on its invoices."""
-    app = next((billing.catalog.app(each.app_id) for each in known_customers), None)
-    return app is not None and needs_invoices(app, subscription, billing.known_tiers(app.app_id))
+    app = next((billing.apps.catalog.app(each.app_id) for each in known_customers), None)
+    return app is not None and needs_invoices(app, subscription, billing.prices.known_tiers(app.app_id))
 
 
 async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscription:

@@ -24,17 +24,17 @@ async def rederive(billing: Billing) -> int:
     interrupted call is repeated.
     """
     wanted = 0
-    for app in billing.catalog.apps.values():
+    for app in billing.apps.catalog.apps.values():
         key, rules = f"rules:{app.app_id}", rules_digest(app)
-        if await billing.store.read(partial(instance.get, key=key)) == rules:
+        if await billing.work.read(partial(instance.get, key=key)) == rules:
             continue
         after = ""
-        while users := await billing.store.read(
+        while users := await billing.work.read(
             partial(entitlements.affected_by_rules, app_id=app.app_id, after=after, limit=PAGE)
         ):
-            await billing.write(partial(_want_all, app_id=app.app_id, user_ids=users))
+            await billing.work.write(partial(_want_all, app_id=app.app_id, user_ids=users))
             wanted, after = wanted + len(users), users[-1]
-        await billing.store.write(partial(instance.put, key=key, value=rules))
+        await billing.work.store.write(partial(instance.put, key=key, value=rules))
     return wanted
 
 

@@ -74,11 +74,11 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
     without its effects: the caller must request the refresh again.
     """
     try:
-        app = billing.app(lease.app_id)
+        app = billing.apps.app(lease.app_id)
         # Only the fetch has a deadline: a commit could not be stopped.
         async with asyncio.timeout(FETCH_SECONDS):
             holdings = await _fetch(billing, lease)
-        outcome = await billing.write(lambda tx: _commit(tx, billing, app, lease, owner, holdings))
+        outcome = await billing.work.write(lambda tx: _commit(tx, billing, app, lease, owner, holdings))
     except LeaseLostError:
         log.warning("refresh_lease_lost", extra=fields(app_id=lease.app_id, user_id=lease.user_id))
         return
@@ -91,11 +91,11 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
 
 
 async def _fetch(billing: Billing, lease: Lease) -> Holdings:
-    known = await billing.store.read(lambda conn: customers.of_user(conn, lease.app_id, lease.user_id))
+    known = await billing.work.read(lambda conn: customers.of_user(conn, lease.app_id, lease.user_id))
     holdings = await fetch_holdings(billing, known)
-    prices_known = billing.known_prices.get(lease.app_id, {})
+    prices_known = billing.prices.known_prices.get(lease.app_id, {})
     items = [item for subscription in holdings.subscriptions for item in subscription.items]
-    if not billing.prices_resolved and any(item.price_id not in prices_known for item in items):
+    if not billing.prices.complete and any(item.price_id not in prices_known for item in items):
         await resolve_prices(billing)  # otherwise a paid price could look unknown
     return replace(holdings, disputes=await fetch_answers(billing, lease.app_id, lease.user_id))
 
@@ -135,7 +135,7 @@ def _save(tx: Transaction, app: App, lease: Lease, stored: Stored | None, decide
 
 def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
     """What a refresh would store for this user, beside what is stored. Writes nothing."""
-    known = billing.known_tiers(app.app_id)
+    known = billing.prices.known_tiers(app.app_id)
     new_prices = _new_prices(app, known, holdings.subscriptions)
     known |= {price_id: tier_id for price_id, (tier_id, _) in new_prices.items()}
     before = last_good.of_user(conn, app.app_id, user_id)
@@ -217,7 +217,7 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
             tx.open_alert("refresh_failing", f"{lease.app_id}/{lease.user_id}", message)
         return outcome
 
-    outcome = await billing.write(job)
+    outcome = await billing.work.write(job)
     if outcome is not None:
         _publish(billing, lease, outcome)
 
@@ -227,7 +227,7 @@ def _overdue(tx: Transaction, billing: Billing, lease: Lease, owner: str) -> _Ou
 
     A payer keeps the tier for 72 h longer (T20): the renewal may be paid at Stripe. A grant ends at its date.
     """
-    app, now = billing.catalog.app(lease.app_id), tx.now
+    app, now = billing.apps.catalog.app(lease.app_id), tx.now
     stored = entitlements.get(tx.conn, lease.app_id, lease.user_id)
     if app is None or stored is None or not refreshes.holds(tx.conn, lease, owner, now):
         return None

@@ -7,9 +7,9 @@ from gateway.billing.context import Billing
 
 async def open_alert(billing: Billing, kind: str, subject: str, message: str) -> None:
     """Open the alert, or count it once more. SOP.md has a paragraph for each kind. Raises `StoreUnavailable`."""
-    await billing.write(lambda tx: tx.open_alert(kind, subject, message))
+    await billing.work.write(lambda tx: tx.open_alert(kind, subject, message))
 
 
 async def resolve_alert(billing: Billing, kind: str, subject: str) -> None:
     """Close the alert if it is open. Raises `StoreUnavailable`."""
-    await billing.write(lambda tx: tx.resolve_alert(kind, subject))
+    await billing.work.write(lambda tx: tx.resolve_alert(kind, subject))

@@ -29,7 +29,7 @@ class ClockWatch:
         self._billing = billing
         self._ahead = self._ahead_now()
         self._begun = False
-        self._settled_at: float | None = billing.monotonic() + SETTLED_SECONDS
+        self._settled_at: float | None = billing.work.monotonic() + SETTLED_SECONDS
         self._differs: bool | None = None
 
     async def check(self) -> int:
@@ -39,7 +39,7 @@ class ClockWatch:
         jump_seconds = round(self._ahead_now() - self._ahead)
         if abs(jump_seconds) >= JUMP_SECONDS:
             await self._after_jump(jump_seconds)
-        elif self._settled_at is not None and self._billing.monotonic() >= self._settled_at:
+        elif self._settled_at is not None and self._billing.work.monotonic() >= self._settled_at:
             await resolve_alert(self._billing, "clock_jumped", "clock")
             self._settled_at = None
         await self._compare_with_stripe()
@@ -47,24 +47,24 @@ class ClockWatch:
 
     def _ahead_now(self) -> float:
         """Seconds from the monotonic clock to the wall clock; constant unless the clock is set."""
-        return self._billing.clock() - self._billing.monotonic()
+        return self._billing.work.clock() - self._billing.work.monotonic()
 
     async def _begin(self) -> None:
         """Correct what was stored by a clock that was wrong before the start."""
         billing = self._billing
         await self._refresh_decided_in_future()
-        await billing.write(lambda tx: clock.end_impossible_waits(tx.conn, tx.now, MAX_SECONDS))
+        await billing.work.write(lambda tx: clock.end_impossible_waits(tx.conn, tx.now, MAX_SECONDS))
         self._begun = True
 
     async def _after_jump(self, jump_seconds: int) -> None:
         billing = self._billing
         log.warning("clock_jumped", extra=fields(jump_seconds=jump_seconds))
-        billing.unknown_customers.clear()  # they expire by the clock that was set
+        billing.account.unknown_customers.clear()  # they expire by the clock that was set
         await self._refresh_decided_in_future()
         await open_alert(billing, "clock_jumped", "clock", self._message(jump_seconds))
-        await billing.write(partial(_shift_waits, seconds=jump_seconds))
+        await billing.work.write(partial(_shift_waits, seconds=jump_seconds))
         self._ahead += jump_seconds
-        self._settled_at = billing.monotonic() + SETTLED_SECONDS
+        self._settled_at = billing.work.monotonic() + SETTLED_SECONDS
 
     async def _refresh_decided_in_future(self) -> None:
         """Refresh every user whose tier was decided at a time in the future: it may have ended too early.
@@ -72,9 +72,9 @@ class ClockWatch:
         After a jump forward nothing is needed: timers come due.
         """
         billing = self._billing
-        users = await billing.store.read(partial(entitlements.decided_after, now=billing.now()))
+        users = await billing.work.read(partial(entitlements.decided_after, now=billing.work.now()))
         for start in range(0, len(users), USERS_A_WRITE):
-            await billing.write(partial(_want_all, users=users[start : start + USERS_A_WRITE]))
+            await billing.work.write(partial(_want_all, users=users[start : start + USERS_A_WRITE]))
 
     async def _compare_with_stripe(self) -> None:
         ahead = self._billing.stripe.clock_ahead_seconds

@@ -39,7 +39,7 @@ class DueWork:
 
     async def refresh(self) -> int:
         """Refresh a few users at once; raises the first `StoreUnavailable` after all have ended."""
-        leases = await self._billing.write(self._lease)
+        leases = await self._billing.work.write(self._lease)
         self._in_doubt = []
         outcomes = await asyncio.gather(
             *(refresh(self._billing, lease, self._owner) for lease in leases), return_exceptions=True
@@ -59,9 +59,9 @@ class DueWork:
 
     async def provision(self) -> int:
         billing = self._billing
-        if billing.litellm is None or billing.recovering:  # a restored tier must not overwrite newer limits
+        if billing.litellm is None or billing.account.recovering:  # a restored tier must not overwrite newer limits
             return 0
-        jobs = await billing.store.read(lambda conn: provisioning.due(conn, billing.now(), MAX_CONCURRENT))
+        jobs = await billing.work.read(lambda conn: provisioning.due(conn, billing.work.now(), MAX_CONCURRENT))
         await _all_of(provision(billing, job) for job in jobs)
         return len(jobs)
 

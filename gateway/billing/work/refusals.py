@@ -45,8 +45,8 @@ async def alert_refusals(billing: Billing, kind: str, subject: str) -> AsyncIter
     if kind == "checkout_refused":
         over.append((CURRENCY_MISMATCH, subject))
     with suppress(StoreUnavailable):
-        if await billing.store.read(lambda conn: any(alerts.is_open(conn, *each) for each in over)):
-            await billing.write(lambda tx: tx.resolve_alerts(over))
+        if await billing.work.read(lambda conn: any(alerts.is_open(conn, *each) for each in over)):
+            await billing.work.write(lambda tx: tx.resolve_alerts(over))
 
 
 async def _open(billing: Billing, kind: str, subject: str, exc: UpstreamFailed) -> None:

@@ -24,31 +24,31 @@ async def server_facts(billing: Billing) -> dict[str, Any]:
     digest) of its portal configuration. `provisioned`: for each app the user provisioned last.
     """
     started = time.monotonic()
-    await billing.store.write(lambda conn: instance.put(conn, _KEY, str(billing.now())))
+    await billing.work.store.write(lambda conn: instance.put(conn, _KEY, str(billing.work.now())))
     seconds = time.monotonic() - started
-    stored = await billing.store.read(lambda conn: _stored_facts(conn, billing))
-    folder = billing.store.folder
+    stored = await billing.work.read(lambda conn: _stored_facts(conn, billing))
+    folder = billing.work.store.folder
     usage = shutil.disk_usage(folder) if folder is not None else None
     return {
-        "at": billing.clock(),
-        "started_at": billing.started_at,
+        "at": billing.work.clock(),
+        "started_at": billing.work.started_at,
         "clock_ahead_seconds": billing.stripe.clock_ahead_seconds,
         "write_seconds": round(seconds, 4),
         "disk": None if usage is None else {"folder": str(folder), "free": usage.free, "total": usage.total},
-        "catalog": billing.catalog.digest,
+        "catalog": billing.apps.catalog.digest,
         **stored,
     }
 
 
 def _stored_facts(conn: Connection, billing: Billing) -> dict[str, Any]:
     bound = binding(conn)
-    people = (_provisioned(conn, app) for app in billing.catalog.apps.values())
+    people = (_provisioned(conn, app) for app in billing.apps.catalog.apps.values())
     return {
         "account": bound.account,
         "mode": bound.mode,
         "key_mode": mode_of(billing.stripe.livemode),
-        "wrong_account": billing.wrong_account,
-        "portals": {app_id: kept_configuration(conn, app_id) for app_id in billing.catalog.apps},
+        "wrong_account": billing.account.wrong,
+        "portals": {app_id: kept_configuration(conn, app_id) for app_id in billing.apps.catalog.apps},
         "provisioned": [each for each in people if each is not None],
     }
 

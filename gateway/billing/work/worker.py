@@ -36,7 +36,7 @@ class Worker:
 
     async def start(self) -> None:
         # One instance per database: a lease that is still there belongs to a process that has ended.
-        await self._billing.store.write(refreshes.release_all)
+        await self._billing.work.store.write(refreshes.release_all)
         due = self._due
         passes: dict[Loop, Callable[[], Awaitable[int]]] = {
             Loop.ROUTE_EVENTS: due.route_events,
@@ -46,7 +46,7 @@ class Worker:
         }
         self._loops = [
             *(
-                asyncio.create_task(self._loop(loop, self._billing.wakeups[loop], once))
+                asyncio.create_task(self._loop(loop, self._billing.work.wakeups[loop], once))
                 for loop, once in passes.items()
             ),
             asyncio.create_task(self._loop("clock", self._clock_due, self._clock.check)),
@@ -56,7 +56,7 @@ class Worker:
         """Let running jobs finish, for 4 s at most; what is cancelled then is repeated after the next start."""
         self._stopping.set()
         self._due.notices.close()
-        for event in (*self._billing.wakeups.values(), self._clock_due):
+        for event in (*self._billing.work.wakeups.values(), self._clock_due):
             event.set()
         work = [*self._loops, *self._due.notices.tasks]
         if work:

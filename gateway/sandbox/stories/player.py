@@ -99,7 +99,7 @@ class StoryPlayer:
 
     async def _concerns(self) -> list[str]:
         app_id, user_id = self._app.app_id, self.user_id
-        stored = await self._stage.billing.store.read(lambda conn: entitlements.get(conn, app_id, user_id))
+        stored = await self._stage.billing.work.read(lambda conn: entitlements.get(conn, app_id, user_id))
         return sorted(each.kind for each in stored.entitlement.concerns) if stored else []
 
     async def _litellm_limits(self) -> dict[str, Any]:
@@ -222,19 +222,21 @@ class StoryPlayer:
 
     async def refresh(self, act: Act) -> None:
         billing = self._stage.billing
-        await billing.write(lambda tx: tx.want_refresh(self._app.app_id, self.user_id))
+        await billing.work.write(lambda tx: tx.want_refresh(self._app.app_id, self.user_id))
 
     async def grant(self, act: Act) -> None:
         billing = self._stage.billing
         tier_id = self._parts[act["tier"]].tier_id
-        until_at = billing.now() + act["days"] * DAY if "days" in act else None
-        await billing.write(
-            lambda tx: grants.give(tx, billing.catalog, self._app.app_id, self.user_id, tier_id, "a story", until_at)
+        until_at = billing.work.now() + act["days"] * DAY if "days" in act else None
+        await billing.work.write(
+            lambda tx: grants.give(
+                tx, billing.apps.catalog, self._app.app_id, self.user_id, tier_id, "a story", until_at
+            )
         )
 
     async def take_back(self, act: Act) -> None:
         billing = self._stage.billing
-        await billing.write(lambda tx: grants.take_back(tx, self._app.app_id, self.user_id))
+        await billing.work.write(lambda tx: grants.take_back(tx, self._app.app_id, self.user_id))
 
     async def stripe_fault(self, act: Act) -> None:
         self._stage.stripe.fault(**{key: value for key, value in act.items() if key != "do"})

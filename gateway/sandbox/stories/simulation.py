@@ -19,10 +19,14 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import receive
+from gateway.billing.events.webhook_state import WebhookState
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.work.due_work import DueWork
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Catalog, Notify
 from gateway.catalog.secret_ref import SecretRef
 from gateway.litellm import LiteLLM
@@ -54,7 +58,7 @@ class Simulation:
         self.notify_at: Notify | None = None
         self.received_notices: dict[str, dict[str, Any]] = {}
         self._due = DueWork(billing)
-        billing.update_gate = self._publish_tier
+        billing.work.update_gate = self._publish_tier
         self._events_taken = len(stripe.state.all("event"))
 
     def _publish_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
@@ -68,10 +72,10 @@ class Simulation:
 
     async def deliver_events(self, events: Sequence[dict[str, Any]]) -> None:
         """Deliver these events, in this order, signed as Stripe signs."""
-        secret = self.billing.webhook_secrets[0].reveal()
+        secret = self.billing.webhooks.secrets[0].reveal()
         for event in events:
             body = json.dumps(as_version(event, event["api_version"])).encode()
-            await receive(self.billing, body, signature(secret, body, self.billing.now()))
+            await receive(self.billing, body, signature(secret, body, self.billing.work.now()))
 
     async def settle(self) -> None:
         """Do all work that is due and advance the clock to deferred work, until none waits."""
@@ -88,14 +92,14 @@ class Simulation:
         return await self._due.run_due()
 
     async def _waits(self) -> bool:
-        read = self.billing.store.read
+        read = self.billing.work.store.read
         jobs, news = await read(provisioning.counts), await read(notices.counts)
         return bool(jobs["waiting"] or news["waiting"] or await read(refreshes.count_waiting))
 
     async def install(self, catalog: Catalog) -> None:
         """Continue with this catalog; its apps get their notices at the simulation's own address."""
         apps = {app_id: replace(app, notify=self.notify_at) for app_id, app in catalog.apps.items()}
-        self.billing.catalog = replace(catalog, apps=apps)
+        self.billing.apps.catalog = replace(catalog, apps=apps)
         await load_known_prices(self.billing)
 
     def application(self) -> web.Application:
@@ -132,18 +136,15 @@ async def open_simulation(
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         secret = SecretRef("env", "REHEARSAL")
+        notice_secret = (Secret("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),)
         billing = Billing(
-            store=store,
+            work=UnitOfWork(store, lambda: float(stripe.state.time())),
             # One attempt: the worker must retry an ordered failure, without a delay.
             stripe=Stripe(Transport(session, (Secret(key),), api_base=stripe.public_url, attempts=1)),
             litellm=LiteLLM(session, litellm_url, (Secret(litellm_key),), clock=lambda: float(stripe.state.time())),
-            catalog=catalog,
-            catalog_secrets={secret: (Secret("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),)},
-            webhook_secrets=(Secret(webhook),),
-            public_url=public_url,
-            clock=lambda: float(stripe.state.time()),
-            update_gate=lambda app_id, user_id, tier_id, changes_at: None,
-            signing_keys=signing_keys((Secret(key),)),
+            apps=InstalledApps(catalog, {secret: notice_secret}),
+            account=StripeAccount(signing_keys((Secret(key),))),
+            webhooks=WebhookState((Secret(webhook),)),
         )
         stage = Simulation(billing, stripe, litellm, (litellm_url, litellm_key))
         stage.notify_at = Notify(f"{await _serve(stack, stage.application())}/notices", secret)
