@@ -106,7 +106,7 @@ class Application:
         parts, start = self.parts, self._background.start
         start("first-seen users", parts.first_seen_users.run)
         start("watch", self.catalog_reload.watch)
-        start("sessions", partial(watch_sessions, parts.billing, parts.apps))
+        start("sessions", partial(watch_sessions, parts.billing.work, parts.apps))
         start("gauges", partial(keep_gauges, parts.registry, parts.store))
         start("startup checks", startup_checks.retry_until_answered)
         start("purge", startup_checks.purge_daily)

@@ -46,7 +46,7 @@ class CatalogReload:
     async def begin(self, read: Read) -> None:
         """Install what was read before the start. Raises `ConfigError`."""
         await self._install(read, await self._validate(read))
-        await resolve_alert(self._parts.billing, "catalog_refused", str(self._parts.settings.apps_file))
+        await resolve_alert(self._parts.billing.work, "catalog_refused", str(self._parts.settings.apps_file))
 
     async def reload(self) -> None:
         """Read apps.json and install it. On a problem the old catalog stays in force, and the problem is raised and
@@ -89,10 +89,10 @@ class CatalogReload:
             await self._install(read, await self._validate(read))
         except ConfigError as exc:
             self._problems["catalog"] = exc.message
-            await open_alert(billing, "catalog_refused", where, exc.message)
+            await open_alert(billing.work, "catalog_refused", where, exc.message)
             raise
         self._problems.pop("catalog", None)
-        await resolve_alert(billing, "catalog_refused", where)
+        await resolve_alert(billing.work, "catalog_refused", where)
         log.info("catalog_reloaded", extra=fields(apps=list(billing.apps.catalog.apps)))
         self.follow()
 
@@ -157,11 +157,11 @@ class CatalogReload:
             await asyncio.sleep(PRICES_RETRY_SECONDS)
 
     async def _rederive(self) -> None:
-        users = await rederive(self._parts.billing)
+        users = await rederive(self._parts.billing.work, self._parts.billing.apps)
         if users:
             log.info("users_rederived", extra=fields(users=users))
 
     async def _renew_limits(self) -> None:
-        users = await renew_limits(self._parts.billing)
+        users = await renew_limits(self._parts.billing.work, self._parts.billing.apps)
         if users:
             log.info("limits_renewed", extra=fields(users=users))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from gateway.app.gate_apps import GateApps
-from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert, resolve_alert
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.store import alerts
 
 KIND = "sessions_not_verified"
@@ -17,21 +17,21 @@ _MESSAGE = (
 )
 
 
-async def watch_sessions(billing: Billing, installed: GateApps) -> None:
+async def watch_sessions(work: UnitOfWork, installed: GateApps) -> None:
     """Open and resolve the alert of each app, without end."""
-    opened = {row.subject for row in await billing.work.read(alerts.live) if row.kind == KIND}
+    opened = {row.subject for row in await work.read(alerts.live) if row.kind == KIND}
     while True:
         apps = installed.access
         for app_id, app in apps.items():
             sessions = app.identity.sessions
-            verdict = "fine" if sessions is None else sessions.verdict(billing.work.now())
+            verdict = "fine" if sessions is None else sessions.verdict(work.now())
             if verdict == "failing" and app_id not in opened:
-                await open_alert(billing, "sessions_not_verified", app_id, _MESSAGE)
+                await open_alert(work, "sessions_not_verified", app_id, _MESSAGE)
                 opened.add(app_id)
             elif verdict == "fine" and app_id in opened:
-                await resolve_alert(billing, KIND, app_id)
+                await resolve_alert(work, KIND, app_id)
                 opened.discard(app_id)
         for app_id in opened - apps.keys():
-            await resolve_alert(billing, KIND, app_id)
+            await resolve_alert(work, KIND, app_id)
             opened.discard(app_id)
         await asyncio.sleep(LOOK_SECONDS)

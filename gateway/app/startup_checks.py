@@ -56,7 +56,7 @@ class StartupChecks:
                 await self._ask(self._check)
             except ConfigError as exc:
                 self._problems["account"] = exc.message
-                await refuse_wrong_account(self._billing, exc.message)
+                await refuse_wrong_account(self._billing.work, self._billing.account, exc.message)
                 return
             except UpstreamFailed as exc:
                 self._report_unchecked(exc)
@@ -74,7 +74,7 @@ class StartupChecks:
     async def purge_daily(self) -> None:
         """Once a day, and at each start."""
         while True:
-            await purge(self._billing)
+            await purge(self._billing.work)
             await asyncio.sleep(PURGE_SECONDS)
 
     async def _ask(self, check: AccountCheck) -> None:

@@ -17,5 +17,5 @@ async def explain_gate(request: web.Request) -> web.Response:
     app = billing.apps.app(body.app_id)
     sent = [(header.name, header.value) for header in body.headers]
     found = await request.app[SITE].explain_gate(app.app_id, body.method, body.url, sent)
-    in_store = await tier_in_store(billing, app, found["identity"]["user_id"])
+    in_store = await tier_in_store(billing.work, app, found["identity"]["user_id"])
     return web.json_response({**found, "tier": {**found["tier"], **in_store}})

@@ -44,12 +44,16 @@ async def portal(request: web.Request) -> web.Response:
 async def status(request: web.Request) -> web.Response:
     """The user's current tier; an unknown user has the default tier."""
     app_id = request[APP_ID]
-    found = await statuses.status(request.app[BILLING], app_id, request.match_info["user_id"])
+    found = await statuses.status(
+        request.app[BILLING].work, request.app[BILLING].apps, app_id, request.match_info["user_id"]
+    )
     return answer(StatusAnswer.model_validate(found))
 
 
 async def explain(request: web.Request) -> web.Response:
     """The events, changes and provisioning behind the tier."""
     app_id = request[APP_ID]
-    found = await statuses.explain(request.app[BILLING], app_id, request.match_info["user_id"])
+    found = await statuses.explain(
+        request.app[BILLING].work, request.app[BILLING].apps, app_id, request.match_info["user_id"]
+    )
     return answer(ExplainAnswer.model_validate(found))

@@ -68,7 +68,7 @@ def _accept_anyone(request: web.Request) -> None:
 def _require_app(request: web.Request) -> None:
     _refuse_browsers(request)
     app_id = request.match_info["app_id"]
-    check_app_key(request.app[BILLING], app_id, bearer(request))
+    check_app_key(request.app[BILLING].apps, app_id, bearer(request))
     request[APP_ID] = app_id
 
 

@@ -85,7 +85,7 @@ async def buy(request: web.Request) -> web.Response:
 async def change(request: web.Request) -> web.Response:
     """The result of the user's purchase or change; reads Stripe too, in case the event is late."""
     app, link = request[BUYER]
-    found = await change_of(request.app[BILLING], app, link.user_id, link.tier)
+    found = await change_of(request.app[BILLING].work, request.app[BILLING].apps, app, link.user_id, link.tier)
     back = link.return_url if is_page_of(app, link.return_url) else app.success_url
     return web.json_response({**found, "return_url": back})
 

@@ -48,7 +48,7 @@ async def send(harness: Harness) -> int:
     """Send what is due now; how many."""
     due = await harness.query(lambda conn: notices.due(conn, harness.billing.work.now(), 100))
     for notice in due:
-        await notify(harness.billing, notice)
+        await notify(harness.billing.work, harness.billing.apps, notice)
     return len(due)
 
 

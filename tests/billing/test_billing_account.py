@@ -134,7 +134,9 @@ async def test_a_customer_made_after_the_start_proves_nothing(
 
 async def test_a_wrong_account_found_while_serving_sells_nothing_and_keeps_all_tiers(harness: Harness) -> None:
     await harness.subscribed("u1")
-    await refuse_wrong_account(harness.billing, "STRIPE_SECRET_KEY: is of another account")
+    await refuse_wrong_account(
+        harness.billing.work, harness.billing.account, "STRIPE_SECRET_KEY: is of another account"
+    )
     assert ("account_mismatch", "key") in await harness.alerts()
     with pytest.raises(UpstreamFailed):
         await harness.checkout("u2")

@@ -182,7 +182,7 @@ async def test_cursors_never_pass_stripes_own_date(harness: Harness) -> None:
     harness.stripe.cancel(harness.stripe.state.all("subscription")[0]["id"])
     harness.events()
     assert (await fill_inbox(harness.billing)).new > 0
-    assert await _next_pass_at(harness.billing, DAY) == START + DAY
+    assert await _next_pass_at(harness.billing.work, DAY) == START + DAY
 
 
 async def test_cursors_that_an_older_version_wrote_ahead_of_time_hold_nothing_up(harness: Harness) -> None:
@@ -190,7 +190,7 @@ async def test_cursors_that_an_older_version_wrote_ahead_of_time_hold_nothing_up
     ahead = str(START + 9 * DAY)
     for key in (CURSOR, RECONCILED_AT):
         await harness.store.write(lambda conn, key=key: instance.put(conn, key, ahead))
-    assert await _next_pass_at(harness.billing) == 0
+    assert await _next_pass_at(harness.billing.work) == 0
     assert (await fill_inbox(harness.billing)).listed > 0
     assert await harness.query(lambda conn: instance.get(conn, CURSOR)) == str(START)
 

@@ -178,10 +178,10 @@ async def test_old_payloads_go_and_the_events_stay_known(harness: Harness) -> No
     harness.move(20 * DAY)
     assert await harness.post({**event, "id": "evt_younger"})
     await harness.settle()
-    await purge(harness.billing)
+    await purge(harness.billing.work)
     assert (await harness.query(lambda conn: inbox.get(conn, "", old.event_id))).body == old.body
     harness.move(15 * DAY + 1)
-    await purge(harness.billing)
+    await purge(harness.billing.work)
     purged = await harness.query(lambda conn: inbox.get(conn, "", old.event_id))
     assert (purged.body, purged.state, purged.type) == (b"", old.state, old.type)
     assert (await harness.query(lambda conn: inbox.get(conn, "", "evt_younger"))).body
@@ -193,7 +193,7 @@ async def test_an_event_that_still_waits_keeps_its_payload(harness: Harness) -> 
     [event] = [each for each in harness.stripe.state.all("event") if each["type"] == "customer.subscription.created"]
     assert await harness.post({**event, "id": "evt_waits"})
     harness.move(36 * DAY)
-    await purge(harness.billing)
+    await purge(harness.billing.work)
     assert (await harness.query(lambda conn: inbox.get(conn, "", "evt_waits"))).body
 
 
@@ -203,7 +203,7 @@ async def test_a_purged_thin_event_can_be_replayed(harness: Harness) -> None:
     await harness.post(thin)
     await harness.settle()
     harness.move(36 * DAY)
-    await purge(harness.billing)
+    await purge(harness.billing.work)
     await harness.store.write(lambda conn: inbox.reopen(conn, "", "evt_thin", harness.billing.work.now()))
     await harness.settle()
     assert (await harness.query(lambda conn: inbox.get(conn, "", "evt_thin"))).state == "ignored"

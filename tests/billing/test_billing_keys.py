@@ -77,11 +77,11 @@ def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
         "skai": (key_hash("ska_old"), key_hash("ska_new")),
         "studio": (key_hash("ska_other"),),
     }
-    check_app_key(harness.billing, "skai", "ska_old")
-    check_app_key(harness.billing, "skai", "ska_new")
+    check_app_key(harness.billing.apps, "skai", "ska_old")
+    check_app_key(harness.billing.apps, "skai", "ska_new")
     for app_id, text in [("skai", "ska_other"), ("studio", "ska_old"), ("skai", ""), ("skai", "ska_ol")]:
         with pytest.raises(NotAuthenticated):
-            check_app_key(harness.billing, app_id, text)
+            check_app_key(harness.billing.apps, app_id, text)
 
 
 def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Harness) -> None:
@@ -89,7 +89,7 @@ def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Har
     told = set()
     for app_id in ("skai", "studio", "nobody"):
         with pytest.raises(NotAuthenticated) as refused:
-            check_app_key(harness.billing, app_id, "ska_wrong")
+            check_app_key(harness.billing.apps, app_id, "ska_wrong")
         told.add((refused.value.code, refused.value.message, refused.value.detail))
     assert len(told) == 1
 
@@ -98,7 +98,7 @@ def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Har
 def test_whatever_stands_in_a_header_is_a_wrong_key_and_no_crash(harness: Harness, text: str) -> None:
     harness.billing.apps.key_hashes = {"skai": (key_hash("ska_right"),)}
     with pytest.raises(NotAuthenticated):
-        check_app_key(harness.billing, "skai", text)
+        check_app_key(harness.billing.apps, "skai", text)
 
 
 def test_every_key_is_compared_in_constant_time(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_every_key_is_compared_in_constant_time(harness: Harness, monkeypatch: p
     monkeypatch.setattr("gateway.billing.accounts.keys.secrets.compare_digest", seen)
     hashes = tuple(key_hash(text) for text in ("ska_a", "ska_b", "ska_c"))
     harness.billing.apps.key_hashes = {"skai": hashes}
-    check_app_key(harness.billing, "skai", "ska_a")
+    check_app_key(harness.billing.apps, "skai", "ska_a")
     assert compared == list(hashes)
 
 

@@ -209,8 +209,8 @@ async def test_a_refresh_under_way_writes_nothing_after_the_move(harness: Harnes
 async def test_what_was_alerted_of_the_old_id_is_over_with_it(harness: Harness) -> None:
     await harness.subscribed("old", "pro")
     for kind in ("checkout_refused", "portal_refused", "currency_mismatch", "refresh_failing"):
-        await open_alert(harness.billing, kind, "skai/old", "refused")
-    await open_alert(harness.billing, "checkout_refused", "skai/other", "refused")
+        await open_alert(harness.billing.work, kind, "skai/old", "refused")
+    await open_alert(harness.billing.work, "checkout_refused", "skai/other", "refused")
     await moved(harness)
     await harness.settle()
     assert await harness.alerts() == {("checkout_refused", "skai/other")}

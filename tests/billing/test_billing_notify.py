@@ -291,7 +291,7 @@ async def test_notices_of_a_user_are_in_order_and_wait_for_no_other_user(harness
 async def test_t24_a_kill_between_sending_and_recording_repeats_the_same(harness: Harness, app: Receiver) -> None:
     await give(harness)
     notice = await only(harness)
-    task = asyncio.create_task(notify(harness.billing, notice))
+    task = asyncio.create_task(notify(harness.billing.work, harness.billing.apps, notice))
     app.hang_next()
     await until(lambda: bool(app.seen), "the notice arrived")
     task.cancel()
@@ -317,7 +317,7 @@ async def test_a_store_that_is_out_sends_nothing_twice(
 
     monkeypatch.setattr(retry, "STORE_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(harness.store, "write", flaky)
-    await notify(harness.billing, notice)
+    await notify(harness.billing.work, harness.billing.apps, notice)
     assert (len(app.seen), refusals, (await only(harness)).state) == (1, [], "done")
 
 

@@ -328,7 +328,7 @@ async def test_t2_an_id_that_two_apps_claim_stays_with_the_first(harness: Harnes
     assert await harness.tier("u1", "studio") == "plus"
     # Their own template mends it, and nobody else feels that.
     await harness.edit(lambda apps: apps["apps"][1]["litellm"].update(user_id="of-{app_id}:{user_id}"))
-    assert await renew_limits(harness.billing) == 1
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
     await harness.settle()
     assert (harness.limits("studio:u1"), await harness.alerts()) == (ENTERPRISE, set())
     assert harness.limits("of-studio:u1") == {"budget_id": "studio.plus", "max_budget": 20, "rpm_limit": 70}
@@ -348,7 +348,7 @@ async def test_t2_apps_that_share_their_users_may_both_write(harness: Harness) -
     assert await harness.alerts() == set()
     # A restart must not let the two take turns.
     await harness.restart()
-    assert await renew_limits(harness.billing) == 0
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 0
 
 
 async def test_two_tiers_of_like_names_never_share_a_budget(tmp_path: Path) -> None:
@@ -379,23 +379,23 @@ async def test_an_edit_of_the_limits_reaches_every_user_of_the_tier_and_nobody_e
         await granted(harness, user_id, tier)
     await see(harness, "u4", "u5")
     await harness.settle()
-    assert await renew_limits(harness.billing) == 0
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 0
     await harness.edit(lambda apps: apps["apps"][0]["tiers"][1]["limits"].update(rpm_limit=61))
     harness.forget_requests()
-    assert await renew_limits(harness.billing) == 2
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 2
     await harness.settle()
     touched = {entry["body"]["user_id"] for entry in harness.litellm.requests if entry["path"] == "/customer/update"}  # type: ignore[index]  # bodies of this route are objects
     assert touched == {"u1", "u2"}
     assert harness.limits("u1") == harness.limits("u2") == {**PRO, "rpm_limit": 61}
     assert (harness.limits("u3"), harness.limits("u4")) == (ENTERPRISE, FREE)
-    assert await renew_limits(harness.billing) == 0
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 0
 
 
 async def test_an_edit_reaches_users_of_the_default_tier_who_never_paid(harness: Harness) -> None:
     await see(harness, "u1", "u2")
     await harness.settle()
     await harness.edit(lambda apps: apps["apps"][0]["tiers"][0]["limits"].update(max_budget=3))
-    assert await renew_limits(harness.billing) == 2
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 2
     await harness.settle()
     assert harness.limits("u1") == harness.limits("u2") == {**FREE, "max_budget": 3}
 
@@ -405,8 +405,8 @@ async def test_an_edit_that_nobody_came_to_carry_out_is_found_at_the_next_start(
     await harness.settle()
     await harness.edit(lambda apps: apps["apps"][0]["tiers"][1]["limits"].update(rpm_limit=61))
     await harness.restart()
-    assert await renew_limits(harness.billing) == 1
-    assert await renew_limits(harness.billing) == 1  # still the same one: it is not done yet
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 1  # still the same one: it is not done yet
     await harness.settle()
     assert harness.limits("u1") == {**PRO, "rpm_limit": 61}
 
@@ -419,7 +419,7 @@ async def test_pages_of_users_are_all_renewed(harness: Harness, monkeypatch: pyt
     await harness.settle()
     for tier in (0, 1):
         await harness.edit(lambda apps, tier=tier: apps["apps"][0]["tiers"][tier]["limits"].update(rpm_limit=7))  # type: ignore[misc]  # bound per turn
-    assert await renew_limits(harness.billing) == 10
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 10
 
 
 async def test_switching_litellm_on_reaches_who_pays_already(harness: Harness) -> None:
@@ -430,7 +430,7 @@ async def test_switching_litellm_on_reaches_who_pays_already(harness: Harness) -
     await harness.settle()
     assert harness.litellm_calls() == {}
     await harness.edit(lambda apps: apps["apps"][0].update(litellm=section))
-    assert await renew_limits(harness.billing) == 1
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
     await see(harness, "u2")  # the gate tells of everybody again after an edit
     await harness.settle()
     assert (harness.limits("u1"), harness.limits("u2")) == (PRO, FREE)
@@ -454,7 +454,7 @@ async def test_another_mode_or_template_reaches_everybody_under_the_new_id(harne
     await harness.settle()
     await harness.edit(lambda apps: apps["apps"].pop())
     await harness.edit(lambda apps: apps["apps"][0].update(litellm={"mode": "internal_user", "user_id": user_id}))
-    assert await renew_limits(harness.billing) == 2
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 2
     await harness.settle()
     ids = [user_id.replace("{app_id}", "skai").replace("{user_id}", each) for each in ("u1", "u2")]
     assert [harness.user_limits(each) for each in ids] == [
@@ -462,7 +462,7 @@ async def test_another_mode_or_template_reaches_everybody_under_the_new_id(harne
         {"max_budget": 1, "rpm_limit": 10},
     ]
     await harness.restart()
-    assert await renew_limits(harness.billing) == 0
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 0
 
 
 async def test_limits_that_litellm_did_not_accept_are_alerted_and_retried_at_the_next_start(
@@ -482,7 +482,7 @@ async def test_limits_that_litellm_did_not_accept_are_alerted_and_retried_at_the
     assert answer is not None
     assert answer["differences"] == ["rpm_limit: wanted 60, LiteLLM has 1"]
     await harness.restart()
-    assert await renew_limits(harness.billing) == 1
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
     await harness.settle()
     assert (harness.limits("u1"), await harness.alerts()) == (PRO, set())
 
@@ -495,7 +495,7 @@ async def test_a_tier_that_was_renamed_is_the_same_tier_to_litellms_users(harnes
         apps["apps"][0]["tiers"][1].update(id="plus", was=["pro"])
 
     await harness.edit(rename)
-    assert await renew_limits(harness.billing) == 1
+    assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
     await harness.settle()
     assert harness.limits("u1") == {**PRO, "budget_id": "skai.plus"}
 

@@ -257,11 +257,11 @@ async def test_the_daily_pass_stops_at_a_wave_and_says_so_until_it_is_over(harne
 
 
 async def test_the_pass_is_due_a_day_after_the_last_one(harness: Harness) -> None:
-    assert await _next_pass_at(harness.billing) == 0  # never yet
+    assert await _next_pass_at(harness.billing.work) == 0  # never yet
     await try_pass(harness.billing, 0)
     ran_at = harness.billing.work.now()
     assert await harness.query(lambda conn: instance.get(conn, RECONCILED_AT)) == str(ran_at)
-    assert ran_at + 0.8 * DAY < await _next_pass_at(harness.billing) < ran_at + 1.2 * DAY
+    assert ran_at + 0.8 * DAY < await _next_pass_at(harness.billing.work) < ran_at + 1.2 * DAY
 
 
 async def test_the_pass_is_due_at_once_after_an_absence_that_outlived_the_events(harness: Harness) -> None:
@@ -269,9 +269,9 @@ async def test_the_pass_is_due_at_once_after_an_absence_that_outlived_the_events
     await try_pass(harness.billing, 0)
     harness.move(31 * DAY)
     # A day has long passed, so only an answer of 0 says "at once, whatever the jitter".
-    assert await _next_pass_at(harness.billing) == 0
+    assert await _next_pass_at(harness.billing.work) == 0
     await try_pass(harness.billing, 0)
-    assert await _next_pass_at(harness.billing) > harness.billing.work.now()
+    assert await _next_pass_at(harness.billing.work) > harness.billing.work.now()
 
 
 async def test_turns_are_spread_evenly() -> None:

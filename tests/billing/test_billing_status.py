@@ -116,7 +116,9 @@ async def test_a_canceled_subscription_says_when_it_ended(harness: Harness) -> N
     )
 
 
-@pytest.mark.parametrize("ask", [Harness.status, lambda harness, *who: explain(harness.billing, who[1], who[0])])
+@pytest.mark.parametrize(
+    "ask", [Harness.status, lambda harness, *who: explain(harness.billing.work, harness.billing.apps, who[1], who[0])]
+)
 async def test_an_unknown_app_and_an_impossible_user_are_refused(harness: Harness, ask: object) -> None:
     with pytest.raises(NotFound) as unknown:
         await ask(harness, "u1", "nobody")  # type: ignore[operator]  # one of the two functions above
@@ -136,7 +138,7 @@ async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:
     [ended] = harness.events()
     await harness.deliver([ended])
     await harness.settle()
-    told = await explain(harness.billing, "skai", "u1")
+    told = await explain(harness.billing.work, harness.billing.apps, "skai", "u1")
     assert told["tier"] == "free"
     shown = told["changes"]
     assert isinstance(shown, list)
@@ -164,7 +166,7 @@ async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:
 async def test_explain_shows_no_events_of_another_user(harness: Harness) -> None:
     await harness.subscribed("u1")
     await harness.subscribed("u1", "plus", app_id="studio")
-    told = await explain(harness.billing, "skai", "u2")
+    told = await explain(harness.billing.work, harness.billing.apps, "skai", "u2")
     assert (told["changes"], told["events"], told["provisioning"]) == ([], [], [])
 
 

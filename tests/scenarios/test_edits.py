@@ -45,7 +45,7 @@ async def person(stage: Simulation) -> AsyncIterator[StoryPlayer]:
 
 async def _install(stage: Simulation, catalog: Catalog) -> int:
     await stage.install(catalog)
-    wanted = await rederive(stage.billing)
+    wanted = await rederive(stage.billing.work, stage.billing.apps)
     await stage.settle()
     return wanted
 

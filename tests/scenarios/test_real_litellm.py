@@ -102,9 +102,9 @@ async def test_limits_edited_in_apps_json_reach_every_user_of_the_tier(
             await person.do({"do": "open_checkout", "tier": "paid"})
             await person.do({"expect": {"tier": "first"}})
         stage.billing.apps.catalog = _catalog(mode, app_id, free_rpm=500)
-        assert await renew_limits(stage.billing) == len(people)
+        assert await renew_limits(stage.billing.work, stage.billing.apps) == len(people)
         await stage.settle()
-        assert await renew_limits(stage.billing) == 0
+        assert await renew_limits(stage.billing.work, stage.billing.apps) == 0
         for person in people:
             chat = await _caller(mode, real_litellm, session, f"{app_id}-{person.user_id}")
             assert [await chat("gpt-small") for _ in range(5)] == [200] * 5

@@ -255,7 +255,7 @@ class Harness:
     # What there is to see.
 
     async def status(self, user_id: str, app_id: str = "skai") -> Json:
-        return await status(self.billing, app_id, user_id)
+        return await status(self.billing.work, self.billing.apps, app_id, user_id)
 
     async def tier(self, user_id: str, app_id: str = "skai") -> str:
         return str((await self.status(user_id, app_id))["tier"])

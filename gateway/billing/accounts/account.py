@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import ConfigError, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
@@ -116,11 +118,11 @@ class AccountCheck:
             log.info("account_bound", extra=fields(account=account, mode=mode))
 
 
-async def refuse_wrong_account(billing: Billing, problem: str) -> None:
+async def refuse_wrong_account(work: UnitOfWork, account: StripeAccount, problem: str) -> None:
     """A mismatch found while serving: no tier is changed and nothing is created there until an operator corrects it."""
-    billing.account.wrong = True
+    account.wrong = True
     message = f"{problem}; until then nothing can be bought, and the next start is refused"
-    await open_alert(billing, MISMATCH, "key", message)
+    await open_alert(work, MISMATCH, "key", message)
 
 
 def event_concern(billing: Billing, event_id: str, livemode: bool, account: str) -> Concern | None:

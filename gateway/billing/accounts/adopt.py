@@ -15,12 +15,15 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from gateway.billing.accounts import unadopted
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.context import Billing
 from gateway.billing.work.refusals import alert_refusals
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, tombstones
+from gateway.stripe.client import Stripe
 from gateway.stripe.customers import StripeCustomer
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.ownership import is_signed_with_newest_key, other_owner, signed_metadata, signed_owner
@@ -76,7 +79,7 @@ async def adopt_unknown(
 
     async def look_up(customer_id: str) -> None:
         async with at_once:
-            found = await _look_up(billing, customer_id)
+            found = await _look_up(billing.stripe, customer_id)
         if isinstance(found, str):
             failed[customer_id] = found
         elif found is None or not await adopt_signed(billing, [found]):
@@ -86,15 +89,15 @@ async def adopt_unknown(
     failed |= await _check_foreign(billing, foreign)
     for customer_id in foreign:
         if customer_id not in failed:
-            _remember_unknown_customer(billing, customer_id)
+            _remember_unknown_customer(billing.work, billing.account, customer_id)
     return failed
 
 
-async def _look_up(billing: Billing, customer_id: str) -> StripeCustomer | str | None:
+async def _look_up(stripe: Stripe, customer_id: str) -> StripeCustomer | str | None:
     """The customer; None if Stripe has none of this id; a text if the look-up failed."""
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            return await billing.stripe.customers.get(customer_id)
+            return await stripe.customers.get(customer_id)
     except StripeNotFound:
         return None
     except (UpstreamFailed, TimeoutError) as exc:
@@ -113,10 +116,10 @@ def _is_known_or_forgotten(conn: Connection, customer_id: str) -> bool:
     return customers.owner(conn, customer_id) is not None or tombstones.is_forgotten_customer(conn, customer_id)
 
 
-def _remember_unknown_customer(billing: Billing, customer_id: str) -> None:
-    unknown_customers = billing.account.unknown_customers
+def _remember_unknown_customer(work: UnitOfWork, account: StripeAccount, customer_id: str) -> None:
+    unknown_customers = account.unknown_customers
     unknown_customers.pop(customer_id, None)
-    unknown_customers[customer_id] = billing.work.now() + UNKNOWN_CUSTOMER_SECONDS
+    unknown_customers[customer_id] = work.now() + UNKNOWN_CUSTOMER_SECONDS
     while len(unknown_customers) > MAX_UNKNOWN_CUSTOMERS:
         del unknown_customers[next(iter(unknown_customers))]
 
@@ -172,7 +175,7 @@ async def adopt_assigned(
     billing.apps.app(app_id)
     if billing.account.wrong:
         raise UpstreamFailed("The key is of another Stripe account than the store.", retryable=False)
-    async with alert_refusals(billing, "adopt_refused", app_id):
+    async with alert_refusals(billing.work, "adopt_refused", app_id):
         return await _adopt_all(billing, app_id, assignments, apply=apply)
 
 
@@ -210,8 +213,8 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
         return result("refused", f"is {owner.app_id}/{owner.user_id} already")
     if await billing.work.read(lambda conn: tombstones.is_forgotten_customer(conn, assignment.customer_id)):
         return result("refused", "belonged to somebody who was forgotten")
-    found = await _customer(billing, assignment.customer_id)
-    why = _refusal_reason(billing, app_id, assignment, found)
+    found = await _customer(billing.stripe, assignment.customer_id)
+    why = _refusal_reason(billing.account, app_id, assignment, found)
     if why or found is None:
         return result("refused", why)
     signed = is_signed_with_newest_key(billing.account.signing_keys, found.metadata, app_id, assignment.user_id)
@@ -221,36 +224,38 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
         if not signed:
             metadata = signed_metadata(billing.account.signing_keys, app_id, assignment.user_id)
             await billing.stripe.customers.set_metadata(assignment.customer_id, metadata)
-        await _store(billing, app_id, assignment, found)
+        await _store(billing.work, billing.account, app_id, assignment, found)
     return result("new")
 
 
-async def _store(billing: Billing, app_id: str, assignment: Assignment, found: StripeCustomer) -> None:
+async def _store(
+    work: UnitOfWork, account: StripeAccount, app_id: str, assignment: Assignment, found: StripeCustomer
+) -> None:
     def job(tx: Transaction) -> None:
         customers.add(tx.conn, app_id, assignment.user_id, assignment.customer_id, found.email, tx.now)
         tx.want_refresh(app_id, assignment.user_id)
         tx.resolve_alert(unadopted.KIND, assignment.customer_id)
 
-    await billing.work.write(job)
-    billing.account.unknown_customers.pop(assignment.customer_id, None)
+    await work.write(job)
+    account.unknown_customers.pop(assignment.customer_id, None)
 
 
-async def _customer(billing: Billing, customer_id: str) -> StripeCustomer | None:
+async def _customer(stripe: Stripe, customer_id: str) -> StripeCustomer | None:
     if not _CUSTOMER_ID.fullmatch(customer_id):
         return None
     try:
-        return await billing.stripe.customers.get(customer_id)
+        return await stripe.customers.get(customer_id)
     except StripeNotFound:
         return None
 
 
-def _refusal_reason(billing: Billing, app_id: str, assignment: Assignment, found: StripeCustomer | None) -> str:
+def _refusal_reason(account: StripeAccount, app_id: str, assignment: Assignment, found: StripeCustomer | None) -> str:
     """Why this customer may not become this user; '' if it may."""
     if found is None:
         return "Stripe has no such customer"
     if found.deleted:
         return "was deleted at Stripe"
-    signed = signed_owner(billing.account.signing_keys, found.metadata)
+    signed = signed_owner(account.signing_keys, found.metadata)
     if signed is not None and signed != (app_id, assignment.user_id):
         return f"is signed as {signed[0]}/{signed[1]}"
     other = other_owner(found.metadata, app_id, assignment.user_id)

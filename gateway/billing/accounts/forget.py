@@ -14,11 +14,13 @@ from gateway.billing.context import Billing
 from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.work.refusals import alert_refusals
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeNotFound
 from gateway.user_ids import check_user_id
 
@@ -61,12 +63,12 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
     app = billing.apps.app(app_id)
     check_user_id(user_id)
     subject = f"{app_id}/{user_id}"
-    async with billing.locks.of(app_id, user_id), alert_refusals(billing, "users_delete_refused", subject):
+    async with billing.locks.of(app_id, user_id), alert_refusals(billing.work, "users_delete_refused", subject):
         found = await traces(billing, app_id, user_id)
         for subscription_id in found.subscriptions:
-            await _cancel(billing, subscription_id)
+            await _cancel(billing.stripe, subscription_id)
         for customer_id in found.customers:
-            await _delete_customer(billing, customer_id)
+            await _delete_customer(billing.stripe, customer_id)
         await billing.work.write(lambda tx: _remove(tx, app, user_id))
         await _delete_in_litellm(billing, dict(found.litellm))
         await billing.work.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
@@ -79,17 +81,17 @@ async def _running(billing: Billing, known: list[Customer]) -> list[str]:
     return [each.subscription_id for each in subscriptions if not each.has_ended]
 
 
-async def _cancel(billing: Billing, subscription_id: str) -> None:
+async def _cancel(stripe: Stripe, subscription_id: str) -> None:
     with suppress(StripeNotFound):  # canceled in this moment
-        await billing.stripe.subscriptions.cancel(subscription_id)
+        await stripe.subscriptions.cancel(subscription_id)
 
 
-async def _delete_customer(billing: Billing, customer_id: str) -> None:
+async def _delete_customer(stripe: Stripe, customer_id: str) -> None:
     try:
-        await billing.stripe.customers.delete(customer_id)
+        await stripe.customers.delete(customer_id)
     except StripeNotFound:
         # Deleted already? With a wrong key this raises.
-        if not await billing.stripe.customers.is_deleted(customer_id):
+        if not await stripe.customers.is_deleted(customer_id):
             raise
 
 
@@ -121,17 +123,15 @@ async def _delete_in_litellm(billing: Billing, own_ids: Mapping[str, str]) -> No
             await billing.litellm.delete_user(mode, own_id)
 
 
-async def purge(billing: Billing) -> int:
+async def purge(work: UnitOfWork) -> int:
     """Empty the bodies of old events and remove old delivered notices; returns how many rows were examined."""
-    before, examined = billing.work.now() - BODIES_KEPT_SECONDS, 0
+    before, examined = work.now() - BODIES_KEPT_SECONDS, 0
     after: tuple[int, str] | None = (0, "")
     while after is not None:
-        after = await billing.work.store.write(
+        after = await work.store.write(
             partial(forgetting.empty_events, received_before=before, after=after, limit=PURGE_BATCH)
         )
         examined += PURGE_BATCH if after is not None else 0
-    while removed := await billing.work.store.write(
-        lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)
-    ):
+    while removed := await work.store.write(lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)):
         examined += removed
     return examined

@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from gateway.access.keys import key_hash
-from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.catalog.model import Catalog
 from gateway.errors import NotAuthenticated, NotFound
 from gateway.store import keys
@@ -41,14 +41,14 @@ def shown_key(key: Key) -> dict[str, object]:
     return values
 
 
-def check_app_key(billing: Billing, app_id: str, text: str) -> None:
+def check_app_key(apps: InstalledApps, app_id: str, text: str) -> None:
     """Return if `text` is a key of this app. Compared in constant time. Raises `NotAuthenticated`.
 
     An unknown app gets the same message, so that the answer does not reveal which apps exist.
     """
     presented = key_hash(text)
     matched = False
-    for each in billing.apps.key_hashes.get(app_id, ()):
+    for each in apps.key_hashes.get(app_id, ()):
         matched |= secrets.compare_digest(each, presented)
     if not matched:
         raise NotAuthenticated("The app key is missing or wrong.", code="invalid_app_key")

@@ -14,6 +14,7 @@ from gateway.billing.refresh.holdings import fetch_holdings
 from gateway.billing.refresh.status import default_entitlement
 from gateway.billing.work.refusals import alert_refusals
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App
 from gateway.errors import Conflict, InvalidInput, NotFound
 from gateway.log import fields
@@ -53,10 +54,10 @@ async def move(billing: Billing, app_id: str, from_user_id: str, to_user_id: str
     first, second = sorted((from_user_id, to_user_id))
     subject = f"{app_id}/{from_user_id}"
     async with billing.locks.of(app_id, first), billing.locks.of(app_id, second):
-        async with alert_refusals(billing, "users_move_refused", subject):
+        async with alert_refusals(billing.work, "users_move_refused", subject):
             known = await _movable(billing, app, from_user_id, to_user_id)
             for user_id in (from_user_id, to_user_id):
-                await withdraw(billing, app_id, user_id)
+                await withdraw(billing.work, billing.stripe, app_id, user_id)
             await _sign(billing, app_id, to_user_id, known)
         moved = await billing.work.write(lambda tx: _move(tx, app, from_user_id, to_user_id))
     log.info("user_moved", extra=fields(app_id=app_id, user_id=from_user_id, to_user_id=to_user_id))
@@ -70,9 +71,12 @@ async def _movable(billing: Billing, app: App, from_user_id: str, to_user_id: st
             f"{app.app_id} has no customer, key or grant of {from_user_id[:80]!r}: there is nothing to move.",
             code="unknown_user",
         )
-    known = await _customers(billing, app.app_id, from_user_id)
+    known = await _customers(billing.work, app.app_id, from_user_id)
     paying = []
-    for user_id, theirs in ((from_user_id, known), (to_user_id, await _customers(billing, app.app_id, to_user_id))):
+    for user_id, theirs in (
+        (from_user_id, known),
+        (to_user_id, await _customers(billing.work, app.app_id, to_user_id)),
+    ):
         running = await running_subscription(billing, app, user_id, await fetch_holdings(billing, theirs))
         paying += [f"{user_id[:80]!r} ({running.subscription_id})"] if running is not None else []
     if len(paying) == 2:
@@ -80,8 +84,8 @@ async def _movable(billing: Billing, app: App, from_user_id: str, to_user_id: st
     return known
 
 
-async def _customers(billing: Billing, app_id: str, user_id: str) -> list[Customer]:
-    return await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
+async def _customers(work: UnitOfWork, app_id: str, user_id: str) -> list[Customer]:
+    return await work.read(lambda conn: customers.of_user(conn, app_id, user_id))
 
 
 async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[Customer]) -> None:
@@ -93,7 +97,7 @@ async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[
         except StripeNotFound:
             if not await billing.stripe.customers.is_deleted(customer.customer_id):
                 raise
-            await mark_deleted(billing, customer.customer_id)
+            await mark_deleted(billing.work, customer.customer_id)
 
 
 def _move(tx: Transaction, app: App, from_user_id: str, to_user_id: str) -> UserMoveResult:

@@ -8,10 +8,13 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.context import Billing
 from gateway.billing.work.rate_limiter import RateLimiter
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.log import fields
 from gateway.store import customers, instance
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeNotFound
 from gateway.stripe.ownership import signed_metadata
 
@@ -38,26 +41,26 @@ async def sign_customers(billing: Billing) -> int:
     while page := await billing.work.read(partial(customers.page, after=after, limit=_PAGE)):
         for customer in page:
             await pace.wait()
-            signed += await _sign(billing, customer)
+            signed += await _sign(billing.stripe, billing.account, customer)
         after = page[-1].customer_id
-        await _note(billing, f"{fingerprint} {after}")
-    await _note(billing, fingerprint)
+        await _note(billing.work, f"{fingerprint} {after}")
+    await _note(billing.work, fingerprint)
     if signed:
         log.info("customers_signed", extra=fields(customers=signed))
     return signed
 
 
-async def _sign(billing: Billing, customer: customers.Customer) -> bool:
-    metadata = signed_metadata(billing.account.signing_keys, customer.app_id, customer.user_id)
+async def _sign(stripe: Stripe, account: StripeAccount, customer: customers.Customer) -> bool:
+    metadata = signed_metadata(account.signing_keys, customer.app_id, customer.user_id)
     try:
-        await billing.stripe.customers.set_metadata(customer.customer_id, metadata)
+        await stripe.customers.set_metadata(customer.customer_id, metadata)
     except StripeNotFound:
         return False  # deleted at Stripe: it never has to be found again
     return True
 
 
-async def _note(billing: Billing, text: str) -> None:
+async def _note(work: UnitOfWork, text: str) -> None:
     def job(conn: Connection) -> None:
         instance.put(conn, SIGNED_WITH, text)
 
-    await billing.work.store.write(job)
+    await work.store.write(job)

@@ -13,9 +13,12 @@ from sqlalchemy import Connection
 
 from gateway.billing.checkout.prices import resolve_prices
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
+from gateway.billing.price_book import PriceBook
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import UpstreamFailed
 from gateway.store import alerts
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.candidates import best_item
 from gateway.tiers.model import RUNNING_STATUSES, Concern, Subscription
@@ -40,7 +43,7 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
     async def check(customer_id: str) -> None:
         try:
             async with at_once, asyncio.timeout(LOOK_UP_SECONDS):
-                concern = paying_concern(billing, await _running(billing, customer_id))
+                concern = paying_concern(billing.apps, billing.prices, await _running(billing.stripe, customer_id))
         except (UpstreamFailed, TimeoutError) as exc:
             failed[customer_id] = getattr(exc, "detail", "") or "Stripe did not answer in time"
             return
@@ -60,25 +63,25 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
     return failed
 
 
-async def _running(billing: Billing, customer_id: str) -> list[Subscription]:
+async def _running(stripe: Stripe, customer_id: str) -> list[Subscription]:
     """Subscriptions that have not ended; none for a customer that Stripe does not know."""
     try:
-        return await billing.stripe.subscriptions.of_customer(customer_id, with_ended=False)
+        return await stripe.subscriptions.of_customer(customer_id, with_ended=False)
     except StripeNotFound:
         return []
 
 
 def paying_concern(
-    billing: Billing, subscriptions: Sequence[Subscription], app_id: str | None = None
+    apps: InstalledApps, prices: PriceBook, subscriptions: Sequence[Subscription], app_id: str | None = None
 ) -> Concern | None:
     """The concern about the customer of these subscriptions, if one that runs has a price of a tier (of this app)."""
     for subscription in subscriptions:
         if subscription.status not in RUNNING_STATUSES:
             continue
-        for app in billing.apps.catalog.apps.values():
+        for app in apps.catalog.apps.values():
             if app_id not in (None, app.app_id):
                 continue
-            best = best_item(app, subscription, billing.prices.known_tiers(app.app_id))
+            best = best_item(app, subscription, prices.known_tiers(app.app_id))
             if best is not None:
                 customer_id, (rank, item) = subscription.customer_id, best
                 message = (

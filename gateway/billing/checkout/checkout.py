@@ -21,14 +21,17 @@ from gateway.billing.checkout.sessions import (
     sessions_to_settle,
 )
 from gateway.billing.context import Billing
-from gateway.billing.installed_apps import tier_of
+from gateway.billing.installed_apps import InstalledApps, tier_of
+from gateway.billing.price_book import PriceBook
 from gateway.billing.refresh.holdings import Holdings, fetch_holdings
 from gateway.billing.work.refusals import alert_refusals, alert_refusals_to_buyer
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Tier
 from gateway.errors import Conflict, UpstreamFailed
 from gateway.store import checkouts, customers, last_good
 from gateway.store.checkouts import Checkout
 from gateway.stripe.checkout_sessions import CheckoutSession
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeNotFound
 from gateway.tiers.candidates import is_tier_subscription
 from gateway.tiers.model import Subscription
@@ -66,7 +69,7 @@ async def open_checkout(
     app = billing.apps.app(app_id)
     check_user_id(user_id)
     tier = tier_of(app, tier_id)
-    async with alert_refusals_to_buyer(billing, "checkout_refused", f"{app_id}/{user_id}"):
+    async with alert_refusals_to_buyer(billing.work, "checkout_refused", f"{app_id}/{user_id}"):
         return await _checkout(billing, app, user_id, email, tier, choice, success_url or app.success_url)
 
 
@@ -87,7 +90,10 @@ async def _checkout(
             return CheckoutLink(url, "portal")
         customer_id = await ensure_customer(billing, app_id, user_id, email)
         link = await _open_session(
-            billing, Purchase(app, user_id, customer_id, tier, resolved, success_url), holdings.subscriptions
+            billing.work,
+            billing.stripe,
+            Purchase(app, user_id, customer_id, tier, resolved, success_url),
+            holdings.subscriptions,
         )
         if link is not None:
             return link
@@ -111,42 +117,40 @@ async def running_subscription(billing: Billing, app: App, user_id: str, holding
 
 
 async def _open_session(
-    billing: Billing, purchase: Purchase, subscriptions: Sequence[Subscription]
+    work: UnitOfWork, stripe: Stripe, purchase: Purchase, subscriptions: Sequence[Subscription]
 ) -> CheckoutLink | None:
     """A checkout session for this purchase; None when an earlier one has just been paid."""
     app_id, user_id, customer_id = purchase.app.app_id, purchase.user_id, purchase.customer_id
-    last = await billing.work.read(lambda conn: checkouts.get(conn, app_id, user_id))
-    living = {
-        each.customer_id for each in await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
-    }
-    for session in await sessions_to_settle(billing, last, customer_id) if last is not None else ():
+    last = await work.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    living = {each.customer_id for each in await work.read(lambda conn: customers.of_user(conn, app_id, user_id))}
+    for session in await sessions_to_settle(stripe, last, customer_id) if last is not None else ():
         if session.customer_id not in living:  # a deleted customer cannot pay
-            await expire_of_deleted(billing, session)
+            await expire_of_deleted(stripe, session)
             continue
-        if session.is_open and last is not None and _is_reusable(session, last, purchase, billing.work.now()):
+        if session.is_open and last is not None and _is_reusable(session, last, purchase, work.now()):
             return CheckoutLink(session.url, "checkout")
         if session.is_open:
-            paid = not await billing.stripe.checkout_sessions.expire(session.session_id)
+            paid = not await stripe.checkout_sessions.expire(session.session_id)
         else:
-            paid = await just_paid(billing, app_id, user_id, session, subscriptions)
+            paid = await just_paid(work, stripe, app_id, user_id, session, subscriptions)
         if paid:
-            await billing.work.write(lambda tx: tx.want_refresh(app_id, user_id))
+            await work.write(lambda tx: tx.want_refresh(app_id, user_id))
             return None
-    return await _begin(billing, purchase)
+    return await _begin(work, stripe, purchase)
 
 
-async def _begin(billing: Billing, purchase: Purchase) -> CheckoutLink:
+async def _begin(work: UnitOfWork, stripe: Stripe, purchase: Purchase) -> CheckoutLink:
     """A new session, recorded before and after Stripe creates it, so that a lost answer can be recovered."""
-    now, app_id, user_id = billing.work.now(), purchase.app.app_id, purchase.user_id
-    begun = await billing.work.store.write(
+    now, app_id, user_id = work.now(), purchase.app.app_id, purchase.user_id
+    begun = await work.store.write(
         lambda conn: checkouts.begin(conn, app_id, user_id, purchase.tier.tier_id, purchase.price.price_id, now)
     )
-    session = await create_session(billing, purchase, begun)
+    session = await create_session(work, stripe, purchase, begun)
 
     def record(conn: Connection) -> None:
         checkouts.opened(conn, app_id, user_id, begun.attempt, session.session_id, session.url, session.expires_at)
 
-    await billing.work.store.write(record)
+    await work.store.write(record)
     return CheckoutLink(session.url, "checkout")
 
 
@@ -158,24 +162,24 @@ def _is_reusable(session: CheckoutSession, last: Checkout, purchase: Purchase, n
     return same and (last.tier, last.price_id, session.success_url) == wanted and left >= REUSE_AT_LEAST_SECONDS
 
 
-async def withdraw(billing: Billing, app_id: str, user_id: str) -> None:
+async def withdraw(work: UnitOfWork, stripe: Stripe, app_id: str, user_id: str) -> None:
     """Expire the open session of this user, if there is one.
 
     Call it under the user's lock. Raises `Conflict` if it is being paid in this moment, `UpstreamFailed`.
     """
-    last = await billing.work.read(lambda conn: checkouts.get(conn, app_id, user_id))
+    last = await work.read(lambda conn: checkouts.get(conn, app_id, user_id))
     if last is None:
         return
-    known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    known = await work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     living = [each.customer_id for each in known]
     # A session whose answer was lost is searched for at each customer.
     for customer_id in living if last.session_id is None else [""]:
-        for session in await sessions_to_settle(billing, last, customer_id):
+        for session in await sessions_to_settle(stripe, last, customer_id):
             if session.customer_id not in living:
-                await expire_of_deleted(billing, session)
-            elif session.is_open and not await billing.stripe.checkout_sessions.expire(session.session_id):
+                await expire_of_deleted(stripe, session)
+            elif session.is_open and not await stripe.checkout_sessions.expire(session.session_id):
                 raise Conflict(f"{user_id[:80]!r} has just paid; try again in a minute.", code="purchase_under_way")
-    await billing.work.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
+    await work.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
 
 
 async def expire_withdrawn(billing: Billing) -> int:
@@ -186,10 +190,10 @@ async def expire_withdrawn(billing: Billing) -> int:
     """
     expired = 0
     for checkout in await billing.work.read(lambda conn: checkouts.live(conn, billing.work.now())):
-        if checkout.session_id is None or _on_sale(billing, checkout):
+        if checkout.session_id is None or _on_sale(billing.apps, billing.prices, checkout):
             continue
         try:
-            async with alert_refusals(billing, "checkout_refused", f"{checkout.app_id}/{checkout.user_id}"):
+            async with alert_refusals(billing.work, "checkout_refused", f"{checkout.app_id}/{checkout.user_id}"):
                 expired += await _expire_one(billing, checkout, checkout.session_id)
         except UpstreamFailed as exc:
             if exc.retryable:
@@ -212,10 +216,10 @@ async def _expire_one(billing: Billing, checkout: Checkout, session_id: str) -> 
         return unpaid
 
 
-def _on_sale(billing: Billing, checkout: Checkout) -> bool:
-    app = billing.apps.catalog.app(checkout.app_id)
+def _on_sale(apps: InstalledApps, prices: PriceBook, checkout: Checkout) -> bool:
+    app = apps.catalog.app(checkout.app_id)
     tier = app.tier(checkout.tier) if app is not None else None
     if tier is None or not tier.for_sale:
         return False
-    offered = [billing.prices.resolved.get(price) for price in tier.prices if price not in billing.prices.missing]
+    offered = [prices.resolved.get(price) for price in tier.prices if price not in prices.missing]
     return None in offered or any(each is not None and each.price_id == checkout.price_id for each in offered)

@@ -7,9 +7,11 @@ import logging
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, tombstones
+from gateway.stripe.client import Stripe
 from gateway.stripe.customers import StripeCustomer
 from gateway.stripe.idempotency import KEY_KEPT_SECONDS, create_once
 from gateway.stripe.ownership import signed_metadata, signed_owner
@@ -25,7 +27,7 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
     for known in await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id)):
         if not await billing.stripe.customers.is_deleted(known.customer_id):
             return known.customer_id
-        await mark_deleted(billing, known.customer_id)
+        await mark_deleted(billing.work, known.customer_id)
     if billing.account.wrong:
         raise UpstreamFailed("Payments cannot be taken right now.", detail="the key is of another Stripe account")
     customer_id = (await _create(billing, app_id, user_id)).customer_id
@@ -35,7 +37,7 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 
     await billing.work.store.write(record)
     if email:
-        await _set_email(billing, customer_id, email)
+        await _set_email(billing.stripe, customer_id, email)
     return customer_id
 
 
@@ -76,14 +78,14 @@ async def _leftover(billing: Billing, app_id: str, user_id: str, created_since: 
     return oldest if stored is None else None
 
 
-async def _set_email(billing: Billing, customer_id: str, email: str) -> None:
+async def _set_email(stripe: Stripe, customer_id: str, email: str) -> None:
     """For Stripe's receipts. A failure is only logged: without an address Checkout asks for one."""
     try:
-        await billing.stripe.customers.set_email(customer_id, email)
+        await stripe.customers.set_email(customer_id, email)
     except UpstreamFailed as exc:
         log.warning("customer_email_not_set", extra=fields(customer_id=customer_id, detail=exc.detail))
 
 
-async def mark_deleted(billing: Billing, customer_id: str) -> None:
+async def mark_deleted(work: UnitOfWork, customer_id: str) -> None:
     """Record that this customer was deleted at Stripe; it is not used any more."""
-    await billing.work.store.write(lambda conn: customers.mark_deleted(conn, customer_id, billing.work.now()))
+    await work.store.write(lambda conn: customers.mark_deleted(conn, customer_id, work.now()))

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from gateway.billing.checkout.price_choice import offered
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.refresh.status import limits, status
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Tier
 from gateway.store import customers, refreshes
 
@@ -15,7 +17,7 @@ from gateway.store import customers, refreshes
 async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
     """Everything on the page for one user. Internal tiers are never shown. Raises `NotFound`."""
     app = billing.apps.app(app_id)
-    now = await status(billing, app_id, user_id)
+    now = await status(billing.work, billing.apps, app_id, user_id)
     known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     return {
         "app": {"id": app.app_id, "name": app.name, "url": app.cancel_url},
@@ -29,18 +31,18 @@ async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object
     }
 
 
-async def change(billing: Billing, app: App, user_id: str, tier_id: str) -> dict[str, object]:
+async def change(work: UnitOfWork, apps: InstalledApps, app: App, user_id: str, tier_id: str) -> dict[str, object]:
     """Whether the user has the tier that they chose at Stripe, or will have it at a known time (`pending`).
 
     Otherwise a refresh is scheduled, unless one is under way. Raises `StoreUnavailable`.
     """
-    now = await status(billing, app.app_id, user_id)
+    now = await status(work, apps, app.app_id, user_id)
     chosen, current = app.tier(tier_id) or app.default_tier, app.tier(str(now["tier"])) or app.default_tier
     pending = _pending(app, now)
     granted_more = now["source"] == "grant" and current.rank > chosen.rank
     done = current == chosen or granted_more or (pending is not None and pending["tier"] == chosen.tier_id)
     if not done:
-        await _want_refresh(billing, app.app_id, user_id)
+        await _want_refresh(work, app.app_id, user_id)
     return {
         "app": {"id": app.app_id, "name": app.name, "url": app.cancel_url},
         "changed": done,
@@ -50,7 +52,7 @@ async def change(billing: Billing, app: App, user_id: str, tier_id: str) -> dict
     }
 
 
-async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
+async def _want_refresh(work: UnitOfWork, app_id: str, user_id: str) -> None:
     """Schedule a refresh now; one that is due already, or waits for a retry, is left unchanged."""
 
     def job(tx: Transaction) -> None:
@@ -58,7 +60,7 @@ async def _want_refresh(billing: Billing, app_id: str, user_id: str) -> None:
         if before is None or before.due_at is None:
             tx.want_refresh(app_id, user_id)
 
-    await billing.work.write(job)
+    await work.write(job)
 
 
 def _pending(app: App, now: Mapping[str, object]) -> dict[str, object] | None:

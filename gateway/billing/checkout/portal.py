@@ -11,9 +11,11 @@ from gateway.billing.checkout.customer import mark_deleted
 from gateway.billing.checkout.prices import resolve
 from gateway.billing.context import Billing
 from gateway.billing.work.refusals import alert_refusals_to_buyer
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound, UpstreamFailed
 from gateway.store import customers, entitlements, instance
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeError
 from gateway.stripe.idempotency import create_once
 from gateway.stripe.portal import MAX_PRODUCTS, PlanChange, PortalConfiguration, is_configuration_unusable
@@ -23,7 +25,7 @@ from gateway.tiers.model import Subscription
 
 async def open_portal(billing: Billing, app: App, user_id: str) -> str:
     """The portal for a user who asks for it. Raises as `portal_url`; a refusal opens an alert."""
-    async with alert_refusals_to_buyer(billing, "portal_refused", f"{app.app_id}/{user_id}"):
+    async with alert_refusals_to_buyer(billing.work, "portal_refused", f"{app.app_id}/{user_id}"):
         return await portal_url(billing, app, user_id)
 
 
@@ -41,7 +43,7 @@ async def portal_url(
     `customer_id` selects one of several customers of the user; None: the one that the tier comes from.
     `success_url` is where Stripe redirects after `change` is confirmed; None: the one in apps.json.
     """
-    owner = customer_id or await _customer(billing, app, user_id)
+    owner = customer_id or await _customer(billing.work, app, user_id)
 
     async def session(*, made_anew: bool) -> str:
         configuration_id = await _configuration(billing, app, made_anew=made_anew)
@@ -56,15 +58,15 @@ async def portal_url(
             return await session(made_anew=True)
         if exc.status not in (400, 404) or not await billing.stripe.customers.is_deleted(owner):
             raise
-    await mark_deleted(billing, owner)
+    await mark_deleted(billing.work, owner)
     return await portal_url(billing, app, user_id)
 
 
-async def _customer(billing: Billing, app: App, user_id: str) -> str:
-    known = await billing.work.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
+async def _customer(work: UnitOfWork, app: App, user_id: str) -> str:
+    known = await work.read(lambda conn: customers.of_user(conn, app.app_id, user_id))
     if not known:
         raise NotFound("This user has never been to a checkout.", code="no_customer")
-    stored = await billing.work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    stored = await work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
     paying = stored.entitlement.customer_id if stored else None
     return next((each.customer_id for each in known if each.customer_id == paying), known[0].customer_id)
 
@@ -112,7 +114,7 @@ async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchang
             return kept_id
         # The key includes the former id, so that a replacement does not get the replayed answer with that id.
         key_parts = ("portal configuration", app.app_id, digest, kept_id)
-        made_id = await _write(billing, "" if made_anew else kept_id, wanted, key_parts)
+        made_id = await _write(billing.stripe, "" if made_anew else kept_id, wanted, key_parts)
 
         def keep(conn: Connection) -> None:
             instance.put(conn, _key(app.app_id), f"{made_id} {digest}")
@@ -131,8 +133,8 @@ async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
     return found
 
 
-async def _write(billing: Billing, kept_id: str, wanted: PortalConfiguration, key_parts: tuple[str, ...]) -> str:
-    portal = billing.stripe.portal
+async def _write(stripe: Stripe, kept_id: str, wanted: PortalConfiguration, key_parts: tuple[str, ...]) -> str:
+    portal = stripe.portal
     if kept_id and await portal.update_configuration(kept_id, wanted):
         return kept_id
     return await create_once(partial(portal.create_configuration, wanted), key_parts, _no_leftover)

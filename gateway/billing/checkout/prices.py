@@ -48,7 +48,7 @@ async def resolve_prices(billing: Billing) -> None:
     """
     right: set[tuple[str, str]] = set()
     catalog = billing.apps.catalog
-    async with alert_refusals(billing, "prices_refused", "prices"):
+    async with alert_refusals(billing.work, "prices_refused", "prices"):
         for app, tier, price in catalog.prices():
             right |= await _check_price(billing, app, tier, price)
     await load_known_prices(billing)
@@ -99,7 +99,7 @@ async def _check_price(billing: Billing, app: App, tier: Tier, price: Price) -> 
             "name the other prices of that product by price_id instead"
         )
     if differs:
-        await open_alert(billing, "price_differs", subject, "; ".join(differs))
+        await open_alert(billing.work, "price_differs", subject, "; ".join(differs))
         return {(MISSING, subject)}
     return {(MISSING, subject), (DIFFERS, subject)}
 
@@ -134,7 +134,7 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
         billing.prices.missing.add(price)
         billing.prices.resolved.pop(price, None)
         missing = _missing(app, tier, price)
-        await open_alert(billing, "price_missing", price_name(app, tier, price), missing.detail)
+        await open_alert(billing.work, "price_missing", price_name(app, tier, price), missing.detail)
         raise missing
     billing.prices.missing.discard(price)
 

@@ -7,14 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.billing.context import Billing
 from gateway.billing.work.refusals import CURRENCY_MISMATCH
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Tier
 from gateway.errors import UpstreamFailed
 from gateway.store import inbox
 from gateway.store.checkouts import Checkout
 from gateway.store.inbox import Event
 from gateway.stripe.checkout_sessions import CheckoutSession, NewCheckoutSession
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.stripe.event_content import event_content
 from gateway.stripe.event_types import is_failed_payment
@@ -41,25 +42,25 @@ class Purchase:
     success_url: str
 
 
-async def create_session(billing: Billing, purchase: Purchase, begun: Checkout) -> CheckoutSession:
+async def create_session(work: UnitOfWork, stripe: Stripe, purchase: Purchase, begun: Checkout) -> CheckoutSession:
     """A new session. Raises `UpstreamFailed`; with the code `currency_mismatch` where the customer has another one."""
     app, user_id, customer_id = purchase.app, purchase.user_id, purchase.customer_id
     new = NewCheckoutSession(
         app.app_id, user_id, customer_id, begun.price_id, success_url=purchase.success_url, cancel_url=app.cancel_url
     )
     # With customer and time: attempts are counted anew after a restore, and for a forgotten user who comes back.
-    key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, billing.work.now())
+    key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, work.now())
     try:
-        return await billing.stripe.checkout_sessions.create(new, idempotency_key(*key_parts))
+        return await stripe.checkout_sessions.create(new, idempotency_key(*key_parts))
     except StripeError as exc:
         if exc.status == 400:
-            await _raise_if_currency_differs(billing, purchase, exc)
+            await _raise_if_currency_differs(stripe, purchase, exc)
         raise
 
 
-async def _raise_if_currency_differs(billing: Billing, purchase: Purchase, refused: StripeError) -> None:
+async def _raise_if_currency_differs(stripe: Stripe, purchase: Purchase, refused: StripeError) -> None:
     """Stripe's refusal of a second currency has no code, so the customer is asked which one it has."""
-    has = (await billing.stripe.customers.get(purchase.customer_id)).currency
+    has = (await stripe.customers.get(purchase.customer_id)).currency
     wanted = purchase.price.currency
     if has is None or has == wanted:
         return
@@ -77,25 +78,30 @@ async def _raise_if_currency_differs(billing: Billing, purchase: Purchase, refus
     ) from refused
 
 
-async def sessions_to_settle(billing: Billing, last: Checkout, customer_id: str) -> list[CheckoutSession]:
+async def sessions_to_settle(stripe: Stripe, last: Checkout, customer_id: str) -> list[CheckoutSession]:
     """The session that was opened last, or, if its answer was lost, all open sessions of the customer."""
     if last.session_id is not None:
         try:
-            return [await billing.stripe.checkout_sessions.get(last.session_id)]
+            return [await stripe.checkout_sessions.get(last.session_id)]
         except StripeNotFound:
             return []
-    return await billing.stripe.checkout_sessions.open_sessions(customer_id)
+    return await stripe.checkout_sessions.open_sessions(customer_id)
 
 
-async def expire_of_deleted(billing: Billing, session: CheckoutSession) -> None:
+async def expire_of_deleted(stripe: Stripe, session: CheckoutSession) -> None:
     """Expire an open session of a deleted customer. It cannot be paid anyway, so a refusal is ignored."""
     if session.is_open:
         with suppress(StripeError):
-            await billing.stripe.checkout_sessions.expire(session.session_id)
+            await stripe.checkout_sessions.expire(session.session_id)
 
 
 async def just_paid(
-    billing: Billing, app_id: str, user_id: str, session: CheckoutSession, subscriptions: Sequence[Subscription]
+    work: UnitOfWork,
+    stripe: Stripe,
+    app_id: str,
+    user_id: str,
+    session: CheckoutSession,
+    subscriptions: Sequence[Subscription],
 ) -> bool:
     """Whether a session was completed while its subscription is not listed yet, or its delayed payment is pending.
 
@@ -108,23 +114,25 @@ async def just_paid(
     if listed is not None and (listed.status != "incomplete" or not session.is_unpaid):
         return False
     if not session.is_unpaid:
-        return billing.work.now() < session.expires_at + ARRIVES_WITHIN_SECONDS
-    if billing.work.now() >= (session.created_at or 0) + DELAYED_SECONDS:
+        return work.now() < session.expires_at + ARRIVES_WITHIN_SECONDS
+    if work.now() >= (session.created_at or 0) + DELAYED_SECONDS:
         return False
-    return not await _payment_failed(billing, app_id, user_id, session)
+    return not await _payment_failed(work, stripe, app_id, user_id, session)
 
 
-async def _payment_failed(billing: Billing, app_id: str, user_id: str, session: CheckoutSession) -> bool:
+async def _payment_failed(
+    work: UnitOfWork, stripe: Stripe, app_id: str, user_id: str, session: CheckoutSession
+) -> bool:
     """Whether an event reports that the delayed payment failed. The session itself does not show it."""
 
     def received(conn: Any) -> list[Event]:
         return inbox.recent(conn, _EVENTS_LOOKED_AT, app_id, user_id)
 
     session_id = session.session_id
-    for event in await billing.work.read(received):
+    for event in await work.read(received):
         if not is_failed_payment(event.type):
             continue
         subject = event_content(event.body).subject  # None where the body was purged
         if subject is not None and subject.object_id == session_id:
             return True
-    return await billing.stripe.events.has_failed_payment(session_id, session.created_at)
+    return await stripe.events.has_failed_payment(session_id, session.created_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from gateway.billing.context import Billing
+from gateway.billing.events.webhook_state import WebhookState
 from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.transaction import Transaction
 from gateway.errors import StoreUnavailable
@@ -19,16 +20,16 @@ async def alert_skew(billing: Billing, skew_seconds: int) -> None:
     ahead = billing.stripe.clock_ahead_seconds
     log.warning("webhook_signature_stale", extra=fields(skew_seconds=skew_seconds, clock_ahead_seconds=ahead))
     try:
-        await open_alert(billing, "webhook_clock_skew", "stripe", _message(skew_seconds, ahead))
+        await open_alert(billing.work, "webhook_clock_skew", "stripe", _message(skew_seconds, ahead))
     except StoreUnavailable:  # the event is refused all the same, and the store reports its own failure
         log.warning("webhook_clock_skew_not_recorded")
     else:
         billing.webhooks.skews += 1
 
 
-def end_skew(tx: Transaction, billing: Billing, skews: int) -> None:
+def end_skew(tx: Transaction, webhooks: WebhookState, skews: int) -> None:
     """Resolve the alert, unless an earlier event has done so since the last of the `skews` stale ones."""
-    if billing.webhooks.skews_settled != skews:
+    if webhooks.skews_settled != skews:
         tx.resolve_alert("webhook_clock_skew", "stripe")
 
 

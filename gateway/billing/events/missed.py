@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from gateway.billing.context import Billing
 from gateway.billing.events.receive import record
 from gateway.billing.work.transaction import Loop, Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
+from gateway.stripe.client import Stripe
 from gateway.stripe.event_content import EventHeader, parse_event
 from gateway.stripe.event_types import SUBSCRIBED
 from gateway.stripe.events import MAX_TYPES
@@ -53,14 +55,14 @@ async def fill_inbox(billing: Billing) -> FillResult:
     The cursor moves only after every page was recorded, so a failed call is repeated from the same start.
     """
     await check_account(billing)
-    since = await _since(billing)
+    since = await _since(billing.work, billing.stripe)
     cursor: int | None = None
     listed = new = 0
     for start in range(0, len(SUBSCRIBED), MAX_TYPES):
         types = SUBSCRIBED[start : start + MAX_TYPES]
         await billing.reconciling.pace.wait()
         async for page in billing.stripe.events.pages(types, since):
-            cursor = stripe_time(billing) if cursor is None else cursor
+            cursor = stripe_time(billing.work, billing.stripe) if cursor is None else cursor
             listed += len(page)
             new += await _record_page(billing, page)
             await billing.reconciling.pace.wait()
@@ -70,16 +72,16 @@ async def fill_inbox(billing: Billing) -> FillResult:
     return FillResult(listed, new)
 
 
-def stripe_time(billing: Billing) -> int:
+def stripe_time(work: UnitOfWork, stripe: Stripe) -> int:
     """The last time reported by Stripe: a stored time must not depend on our clock, which may be set."""
-    return billing.work.now() if billing.stripe.date is None else billing.stripe.date
+    return work.now() if stripe.date is None else stripe.date
 
 
-async def _since(billing: Billing) -> int:
+async def _since(work: UnitOfWork, stripe: Stripe) -> int:
     """The time from which events are listed."""
-    if billing.stripe.date is None:
-        await billing.stripe.account_id()
-    cursor, now = await billing.work.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(billing)
+    if stripe.date is None:
+        await stripe.account_id()
+    cursor, now = await work.read(lambda conn: instance.get(conn, CURSOR)), stripe_time(work, stripe)
     if cursor is None or int(cursor) > now + OVERLAP_SECONDS:  # written by a clock that was ahead
         return now - INITIAL_WINDOW_SECONDS - OVERLAP_SECONDS
     return int(cursor) - OVERLAP_SECONDS

@@ -35,7 +35,7 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
     skews = billing.webhooks.skews
 
     def job(tx: Transaction) -> bool:
-        end_skew(tx, billing, skews)
+        end_skew(tx, billing.webhooks, skews)
         tx.wake(Loop.ROUTE_EVENTS)
         return record(tx, billing, event, body)
 

@@ -21,6 +21,7 @@ from gateway.log import fields
 from gateway.store import customers, disputes, inbox
 from gateway.store.customers import Customer
 from gateway.store.inbox import Event
+from gateway.stripe.client import Stripe
 from gateway.stripe.event_content import EventContent, EventObject, event_content
 from gateway.stripe.event_types import is_about_charge, is_new_subscription, may_change_tier
 from gateway.tiers.model import Concern
@@ -89,7 +90,7 @@ async def route_events(billing: Billing) -> int:
         asked = await billing.work.read(
             lambda conn: [replace(each, duplicate_of=_find_duplicate(conn, each)) for each in asked]
         )
-    looked_up = await asyncio.gather(*(_look_up(billing, each) for each in asked))
+    looked_up = await asyncio.gather(*(_look_up(billing.stripe, each) for each in asked))
     if later:
         await _route(billing, await _adopt(billing, [*unknown, *looked_up]))
     return count
@@ -126,14 +127,14 @@ async def _adopt(billing: Billing, found: Sequence[_RoutedEvent]) -> list[_Route
     return [replace(each, failed=each.failed or failed.get(each.customer_id or "", "")) for each in found]
 
 
-async def _look_up(billing: Billing, found: _RoutedEvent) -> _RoutedEvent:
+async def _look_up(stripe: Stripe, found: _RoutedEvent) -> _RoutedEvent:
     """The event with its customer, by one request to Stripe if it needs one."""
     subject = found.question
     if subject is None:
         return found
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            customer_id = await billing.stripe.events.customer_id_of(subject)
+            customer_id = await stripe.events.customer_id_of(subject)
         return replace(found, customer_id=customer_id, asked=True)
     except (UpstreamFailed, TimeoutError) as exc:
         detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"

@@ -18,12 +18,13 @@ import aiohttp
 from yarl import URL
 
 import gateway
-from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.notify.signature import PREFIX, signed_headers
 from gateway.billing.refresh.status import limits
 from gateway.billing.work import retry
 from gateway.billing.work.retry import Failure
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable
 from gateway.log import fields, redact
@@ -79,15 +80,15 @@ def notice_body(app: App, change: Change) -> str:
     return json.dumps({"type": "tier.changed", "timestamp": at, "data": data})
 
 
-async def notify(billing: Billing, notice: Notice) -> None:
+async def notify(work: UnitOfWork, apps: InstalledApps, notice: Notice) -> None:
     """Send one notice and record the result: done, waiting for a retry, or dead with an alert.
 
     Address and secret come from the current catalog. A repeated call sends the same text under the same id.
     """
-    attempt = await _attempt(billing, notice)
+    attempt = await _attempt(work, apps, notice)
     while True:
         try:
-            await billing.work.write(lambda tx: _record(tx, notice, attempt))
+            await work.write(lambda tx: _record(tx, notice, attempt))
             break
         except StoreUnavailable:
             # It is sent already: without this loop it would be sent every second of the outage.
@@ -124,18 +125,16 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
         tx.resolve_alert("notice_failing", notice.app_id)
 
 
-async def _attempt(billing: Billing, notice: Notice) -> Attempt:
-    app = billing.apps.catalog.app(notice.app_id)
+async def _attempt(work: UnitOfWork, apps: InstalledApps, notice: Notice) -> Attempt:
+    app = apps.catalog.app(notice.app_id)
     if app is None or app.notify is None:
         return Attempt(None, "apps.json has no notify for this app any more", Failure.REFUSED, wanted=False)
-    secrets = billing.apps.secrets.get(app.notify.secret, ())
+    secrets = apps.secrets.get(app.notify.secret, ())
     if not secrets:
         return Attempt(None, f"the secret {app.notify.secret} is not there")
     try:
         body = notice.body.encode()
-        status, answer = await _post(
-            app.notify.url, body, signed_headers(secrets, notice.change_id, billing.work.now(), body)
-        )
+        status, answer = await _post(app.notify.url, body, signed_headers(secrets, notice.change_id, work.now(), body))
     except (aiohttp.ClientError, OSError) as exc:
         return Attempt(None, _connection_error(exc))
     except Exception as exc:  # an internal error: this notice is retried, the others are sent

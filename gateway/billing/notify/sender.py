@@ -65,7 +65,7 @@ class NoticeSender:
 
     async def _send(self, notice: Notice) -> None:
         try:
-            await notify(self._billing, notice)
+            await notify(self._billing.work, self._billing.apps, notice)
         except Exception:
             log.exception("worker_loop_failed", extra=fields(loop="notify", change_id=notice.change_id))
             # It is still due: without a pause it would be sent in a tight loop.

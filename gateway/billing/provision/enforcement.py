@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.work.alerting import open_alert, resolve_alert
 from gateway.billing.work.retry import CHECK_ENFORCEMENT
 from gateway.catalog.model import App
@@ -37,18 +38,18 @@ async def check_enforcement(billing: Billing) -> list[Verdict]:
     if litellm is None:
         return []
     apps = [app for app in billing.apps.catalog.apps.values() if app.litellm is not None]
-    found = [await _check(billing, litellm, app) for app in apps]
+    found = [await _check(billing.apps, litellm, app) for app in apps]
     for verdict in found:
         if verdict.state == "enforced":
-            await resolve_alert(billing, "limits_not_enforced", verdict.app_id)
+            await resolve_alert(billing.work, "limits_not_enforced", verdict.app_id)
     return found
 
 
-async def _check(billing: Billing, litellm: LiteLLM, app: App) -> Verdict:
+async def _check(apps: InstalledApps, litellm: LiteLLM, app: App) -> Verdict:
     mode = app.litellm
     if mode is None or mode.shared_key is None:
         return Verdict(app.app_id, mode.mode if mode else "", "no_key")
-    keys = billing.apps.secrets.get(mode.shared_key, ())
+    keys = apps.secrets.get(mode.shared_key, ())
     try:
         proof = await litellm.prove_enforcement(app.app_id, mode.mode, keys, mode.user_header)
     except UpstreamFailed as exc:
@@ -76,7 +77,7 @@ async def check_and_alert(billing: Billing) -> bool:
                     f"LiteLLM does not enforce the limits of {each.app_id}'s users ({each.mode}): a call of a customer "
                     f"with rpm_limit 0 was not refused, but answered {each.detail}"
                 )
-                await open_alert(billing, "limits_not_enforced", each.app_id, message)
+                await open_alert(billing.work, "limits_not_enforced", each.app_id, message)
     except StoreUnavailable as exc:
         log.warning("enforcement_check_deferred", extra=fields(detail=exc.detail))
         return False

@@ -12,8 +12,10 @@ from functools import partial
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.work.retry import PROVISION, classify, describe, next_step, traceback_of
 from gateway.billing.work.transaction import Loop, Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Catalog, Tier
 from gateway.errors import Conflict, InvalidInput, StoreUnavailable
 from gateway.litellm import LiteLLM, Provisioned, check_litellm_id, enforceable_limits
@@ -60,7 +62,7 @@ async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
     except StoreUnavailable:
         raise
     except Exception as exc:  # also an internal error: the other jobs are carried out all the same
-        await _failed(billing, job, subject, exc)
+        await _failed(billing.work, job, subject, exc)
         return
     if result is None:  # the app was removed, or has no `litellm` any more
         await billing.work.store.write(
@@ -92,7 +94,7 @@ async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | N
         return None
     if billing.litellm is None:
         raise InvalidInput("LITELLM_URL is not set, but the app has litellm limits.")
-    tier = await current_tier(billing, app, job.user_id)
+    tier = await current_tier(billing.work, app, job.user_id)
     own_id = app.litellm_id(job.user_id)
     check_litellm_id(own_id)
     mode = app.litellm.mode
@@ -101,7 +103,7 @@ async def _provision(billing: Billing, job: ProvisioningJob) -> _WriteResult | N
     )
     if not _may_write(app, job.user_id, owner):
         raise Conflict(f"LiteLLM's {own_id!r} already belongs to {owner.app_id}/{owner.user_id}")
-    provisioned = await _write(billing, billing.litellm, app, tier, own_id)
+    provisioned = await _write(billing.work, billing.litellm, app, tier, own_id)
     return _WriteResult(mode, own_id, limits_digest(app, tier), tier.limits.budget_duration, provisioned)
 
 
@@ -111,17 +113,17 @@ def _may_write(app: App, user_id: str, owner: Owner) -> bool:
     return owner.user_id == user_id and (owner.app_id == app.app_id or shared)
 
 
-async def current_tier(billing: Billing, app: App, user_id: str) -> Tier:
+async def current_tier(work: UnitOfWork, app: App, user_id: str) -> Tier:
     """The tier is read when the job is carried out, so that a delayed job never restores an old tier."""
-    stored = await billing.work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+    stored = await work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
     return (app.tier(stored.entitlement.tier) if stored else None) or app.default_tier
 
 
-async def _write(billing: Billing, litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Provisioned:
+async def _write(work: UnitOfWork, litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> Provisioned:
     mode = app.litellm.mode if app.litellm else ""
     if mode == "customer":
         return await litellm.provision_customer(own_id, budget_id(app, tier), tier.limits)
-    last = await billing.work.read(lambda conn: litellm_ids.get(conn, mode, own_id))
+    last = await work.read(lambda conn: litellm_ids.get(conn, mode, own_id))
     return await litellm.provision_internal_user(
         own_id,
         tier.limits,
@@ -148,36 +150,36 @@ async def ensure_default_budgets(billing: Billing) -> None:
             await billing.litellm.ensure_budget(budget_id(app, app.default_tier), app.default_tier.limits)
 
 
-async def renew_limits(billing: Billing) -> int:
+async def renew_limits(work: UnitOfWork, apps: InstalledApps) -> int:
     """Add a provisioning job for each user whose limits at LiteLLM are outdated; returns how many.
 
     Run at start and after an edit of apps.json: other limits, another mode or template, `litellm` switched on.
     Repeating it while jobs wait adds no more.
     """
     renewed = 0
-    for app in billing.apps.catalog.apps.values():
+    for app in apps.catalog.apps.values():
         if app.litellm is None:
             continue
-        current = _current_digests(billing.apps.catalog, app)
-        async for users in _users(billing, app):
-            stale = await billing.work.read(partial(_stale, app=app, users=users, current=current))
+        current = _current_digests(apps.catalog, app)
+        async for users in _users(work, app):
+            stale = await work.read(partial(_stale, app=app, users=users, current=current))
             if stale:
-                await billing.work.write(partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale))
+                await work.write(partial(_put_provisioning_jobs, app_id=app.app_id, user_ids=stale))
                 renewed += len(stale)
     return renewed
 
 
-async def _users(billing: Billing, app: App) -> AsyncIterator[list[tuple[str, str]]]:
+async def _users(work: UnitOfWork, app: App) -> AsyncIterator[list[tuple[str, str]]]:
     """Pages of (user id, tier id): users with an entitlement, then users without one that have a LiteLLM id."""
     for tier in app.tiers:
         for stored_id in (tier.tier_id, *tier.was):
             after = ""
-            while ids := await billing.work.read(partial(_of_tier, app_id=app.app_id, tier=stored_id, after=after)):
+            while ids := await work.read(partial(_of_tier, app_id=app.app_id, tier=stored_id, after=after)):
                 after = ids[-1]
                 yield [(user_id, tier.tier_id) for user_id in ids]
     for mode in MODES:
         after = ""
-        while page := await billing.work.read(partial(_ids_of_app, app_id=app.app_id, mode=mode, after=after)):
+        while page := await work.read(partial(_ids_of_app, app_id=app.app_id, mode=mode, after=after)):
             after = page[-1].litellm_id
             on_none = [each for each in page if each.tier is None or app.tier(each.tier) is None]
             yield [(each.user_id, app.default_tier.tier_id) for each in on_none]
@@ -223,7 +225,7 @@ def revive_dead_jobs(tx: Transaction) -> int:
     return provisioning.revive(tx.conn, tx.now)
 
 
-async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exception) -> None:
+async def _failed(work: UnitOfWork, job: ProvisioningJob, subject: str, exc: Exception) -> None:
     attempts, detail = job.attempts + 1, describe(exc)
 
     def record_failure(tx: Transaction) -> None:
@@ -236,7 +238,7 @@ async def _failed(billing: Billing, job: ProvisioningJob, subject: str, exc: Exc
         if step.alert:
             tx.open_alert("litellm_failing", subject, f"limits are not set yet: {detail}")
 
-    await billing.work.write(record_failure)
+    await work.write(record_failure)
     log.warning(
         "provisioning_deferred",
         extra=fields(app_id=job.app_id, user_id=job.user_id, attempts=attempts, detail=detail),

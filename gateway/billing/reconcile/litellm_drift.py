@@ -16,6 +16,7 @@ from gateway.billing.context import Billing
 from gateway.billing.provision.provision import budget_id
 from gateway.billing.reconcile.report import Kind, Line, Report, describe_tier
 from gateway.billing.reconcile.state import Progress
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Tier
 from gateway.errors import InvalidInput, UpstreamFailed
 from gateway.litellm import LimitsComparison, LiteLLM, check_litellm_id
@@ -39,7 +40,7 @@ async def compare_litellm(billing: Billing, report: Report, progress: Progress) 
         if app.litellm is None or app.litellm.shared_users or report.app_id not in (None, app.app_id):
             continue
         comparison = _Comparison(billing, billing.litellm, app, report)
-        async for users in _users(billing, app):
+        async for users in _users(billing.work, app):
             progress.total += len(users)
             await comparison.compare_users(users)
             progress.done += len(users)
@@ -48,14 +49,14 @@ async def compare_litellm(billing: Billing, report: Report, progress: Progress) 
         comparison.report_failures()
 
 
-async def _users(billing: Billing, app: App) -> AsyncIterator[Sequence[User]]:
+async def _users(work: UnitOfWork, app: App) -> AsyncIterator[Sequence[User]]:
     """Pages of users with a stored tier, then of users that only LiteLLM has: they have the first tier."""
     after = ""
-    while page := await billing.work.read(partial(drift.entitled_after, app_id=app.app_id, after=after, limit=PAGE)):
+    while page := await work.read(partial(drift.entitled_after, app_id=app.app_id, after=after, limit=PAGE)):
         after = page[-1][0]
         yield page
     after = ""
-    while holdings := await billing.work.read(partial(_ids_of_app, app=app, after=after)):
+    while holdings := await work.read(partial(_ids_of_app, app=app, after=after)):
         after = holdings[-1].litellm_id
         yield [(each.user_id, app.default_tier.tier_id) for each in holdings if each.tier is None]
 

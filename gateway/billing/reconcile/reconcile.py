@@ -62,7 +62,7 @@ async def reconcile(billing: Billing, asked: ReconcileOptions, progress: Progres
     await compare_litellm(billing, report, one_pass.progress)
     await find_unknown_spenders(billing, report)
     if asked.apply:
-        await alert_unknown_spenders(billing, report)
+        await alert_unknown_spenders(billing.work, report)
         await _settle_unadopted(billing, report)
         await _apply(billing, asked, report)
     log.info("reconciled", extra=fields(app_id=asked.app_id, applied=report.applied, **report.counts()))
@@ -160,7 +160,7 @@ class _Pass:
         return found
 
     def _record_unadopted(self, row: Subscription) -> None:
-        concern = unadopted.paying_concern(self._billing, [row], self._app_id)
+        concern = unadopted.paying_concern(self._billing.apps, self._billing.prices, [row], self._app_id)
         if concern is not None:
             self._report.unadopted[row.customer_id] = concern.message
 

@@ -11,9 +11,10 @@ from gateway.billing.context import Billing
 from gateway.billing.events.missed import CURSOR, fill_inbox, stripe_time
 from gateway.billing.reconcile.reconcile import reconcile
 from gateway.billing.reconcile.report import Report
-from gateway.billing.reconcile.state import ReconcileOptions
+from gateway.billing.reconcile.state import ReconcileOptions, ReconcileState
 from gateway.billing.work.alerting import open_alert, resolve_alert
 from gateway.billing.work.retry import RECONCILE, Failure, classify, describe, next_step
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import SkpayError, StoreUnavailable
 from gateway.log import fields
 from gateway.store import instance
@@ -42,7 +43,7 @@ async def try_fill(billing: Billing, failures: int) -> bool:
     async def once() -> None:
         await fill_inbox(billing)
 
-    return await _tried(billing, "events", once, failures)
+    return await _tried(billing.work, "events", once, failures)
 
 
 async def pass_for_ever(billing: Billing) -> None:
@@ -51,7 +52,7 @@ async def pass_for_ever(billing: Billing) -> None:
     not_before = billing.work.monotonic() + _jittered(FIRST_PASS_SECONDS)
     while True:
         reconciling = billing.reconciling
-        if await _asked_before(billing, not_before):
+        if await _asked_before(billing.work, billing.reconciling, not_before):
             await run_requested(billing)
         else:
             failures = 0 if await try_pass(billing, failures) else failures + 1
@@ -59,38 +60,38 @@ async def pass_for_ever(billing: Billing) -> None:
         reconciling.wanted.clear()
 
 
-async def _next_pass_at(billing: Billing, pass_seconds: float = PASS_SECONDS) -> float:
+async def _next_pass_at(work: UnitOfWork, pass_seconds: float = PASS_SECONDS) -> float:
     """The day after the last one; at once if the service was away for longer than Stripe keeps events, or if the last
     one was at an instant that has not come yet: then the clock was wrong.
     """
     try:
-        cursor = await billing.work.read(lambda conn: instance.get(conn, CURSOR))
-        last = await billing.work.read(lambda conn: instance.get(conn, RECONCILED_AT))
+        cursor = await work.read(lambda conn: instance.get(conn, CURSOR))
+        last = await work.read(lambda conn: instance.get(conn, RECONCILED_AT))
     except StoreUnavailable:
-        return billing.work.now() + RECONCILE.delay(1)
-    now = billing.work.now()
+        return work.now() + RECONCILE.delay(1)
+    now = work.now()
     events_kept_until = int(cursor) + EVENTS_KEPT_SECONDS if cursor is not None else now
     if last is None or int(last) > now or int(last) <= events_kept_until < now:
         return 0
     return int(last) + pass_seconds
 
 
-async def _asked_before(billing: Billing, not_before: float) -> bool:
+async def _asked_before(work: UnitOfWork, reconciling: ReconcileState, not_before: float) -> bool:
     """Wait until the next pass is due, on the monotonic clock not before `not_before`; True at once if an operator asks
     for one meanwhile.
     """
     pass_seconds = _jittered(PASS_SECONDS)
     while True:
-        if billing.reconciling.asked is not None:
+        if reconciling.asked is not None:
             return True
-        due_in = await _next_pass_at(billing, pass_seconds) - billing.work.now()
-        left = max(not_before - billing.work.monotonic(), due_in)
+        due_in = await _next_pass_at(work, pass_seconds) - work.now()
+        left = max(not_before - work.monotonic(), due_in)
         if left <= 0:
             return False
         try:
             # Short waits: the clock may be set.
             async with asyncio.timeout(min(left, 30)):
-                await billing.reconciling.wanted.wait()
+                await reconciling.wanted.wait()
         except TimeoutError:
             continue
 
@@ -118,46 +119,46 @@ async def try_pass(billing: Billing, failures: int) -> bool:
 
     async def once() -> None:
         report = await reconcile(billing, ReconcileOptions(apply=True))
-        await _report(billing, report)
-        at = min(billing.work.now(), stripe_time(billing))
+        await _report(billing.work, report)
+        at = min(billing.work.now(), stripe_time(billing.work, billing.stripe))
         await billing.work.store.write(lambda conn: instance.put(conn, RECONCILED_AT, str(at)))
 
     reconciling.under_way = True
     try:
-        return await _tried(billing, "full pass", once, failures)
+        return await _tried(billing.work, "full pass", once, failures)
     finally:
         reconciling.under_way = False
 
 
-async def _report(billing: Billing, report: Report) -> None:
+async def _report(work: UnitOfWork, report: Report) -> None:
     if report.stopped:
-        await open_alert(billing, "reconcile_stopped", "full pass", report.stopped)
+        await open_alert(work, "reconcile_stopped", "full pass", report.stopped)
     else:
-        await resolve_alert(billing, "reconcile_stopped", "full pass")
+        await resolve_alert(work, "reconcile_stopped", "full pass")
     if report.found:
         log.warning("drift_found", extra=fields(applied=report.applied, **report.counts()))
     for problem in report.problems:
         log.warning("reconcile_incomplete", extra=fields(detail=problem))
 
 
-async def _tried(billing: Billing, subject: str, once: Callable[[], Awaitable[None]], failures: int) -> bool:
+async def _tried(work: UnitOfWork, subject: str, once: Callable[[], Awaitable[None]], failures: int) -> bool:
     try:
         await once()
-        await resolve_alert(billing, "reconcile_failing", subject)
+        await resolve_alert(work, "reconcile_failing", subject)
     except Exception as exc:
         if classify(exc) is Failure.INTERNAL:
             log.exception("worker_loop_failed", extra=fields(loop=subject))
         else:
             log.warning("reconcile_deferred", extra=fields(subject=subject, detail=describe(exc)))
-        if next_step(RECONCILE, classify(exc), failures + 1, billing.work.now()).alert:
-            await _alert_failing(billing, subject, describe(exc))
+        if next_step(RECONCILE, classify(exc), failures + 1, work.now()).alert:
+            await _alert_failing(work, subject, describe(exc))
         return False
     return True
 
 
-async def _alert_failing(billing: Billing, subject: str, detail: str) -> None:
+async def _alert_failing(work: UnitOfWork, subject: str, detail: str) -> None:
     try:
-        await open_alert(billing, "reconcile_failing", subject, f"cannot be compared with Stripe: {detail}")
+        await open_alert(work, "reconcile_failing", subject, f"cannot be compared with Stripe: {detail}")
     except StoreUnavailable as exc:
         log.warning("reconcile_deferred", extra=fields(subject=subject, detail=exc.detail))
 

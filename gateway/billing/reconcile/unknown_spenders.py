@@ -10,6 +10,7 @@ from functools import partial
 from gateway.billing.context import Billing
 from gateway.billing.reconcile.report import Report
 from gateway.billing.work.alerting import open_alert, resolve_alert
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import UpstreamFailed
 from gateway.store import litellm_ids
 
@@ -34,15 +35,13 @@ async def find_unknown_spenders(billing: Billing, report: Report) -> None:
         report.unknown_spenders += [each for each in ids if each not in ours]
 
 
-async def alert_unknown_spenders(billing: Billing, report: Report) -> None:
+async def alert_unknown_spenders(work: UnitOfWork, report: Report) -> None:
     """One alert while there are any; it is over when a pass finds none."""
     if report.app_id is not None:
         return
     if not report.unknown_spenders:
-        await resolve_alert(billing, "unknown_spender", SUBJECT)
+        await resolve_alert(work, "unknown_spender", SUBJECT)
         return
     named = ", ".join(repr(each[:80]) for each in report.unknown_spenders[:NAMED])
     more = f" and {len(report.unknown_spenders) - NAMED} more" if len(report.unknown_spenders) > NAMED else ""
-    await open_alert(
-        billing, "unknown_spender", SUBJECT, f"calls are paid for that no user of ours made: {named}{more}"
-    )
+    await open_alert(work, "unknown_spender", SUBJECT, f"calls are paid for that no user of ours made: {named}{more}")

@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.log import fields
 from gateway.store import disputes
 from gateway.store.disputes import StoredDispute
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import AuthenticationFailed, PermissionDenied
 from gateway.stripe.event_content import CHARGE, DISPUTE, FRAUD_WARNING, EventObject
 from gateway.stripe.event_types import is_refund
@@ -42,23 +43,23 @@ def is_dispute_event(event_type: str, subject: EventObject) -> bool:
     return subject.kind in _VALUES
 
 
-async def fetch_answers(billing: Billing, app_id: str, user_id: str) -> tuple[DisputeAnswer, ...]:
+async def fetch_answers(work: UnitOfWork, stripe: Stripe, app_id: str, user_id: str) -> tuple[DisputeAnswer, ...]:
     """The current state of everything of this user that is still open. Raises `UpstreamFailed`.
 
     What our key may not read is alerted and left out, so that it does not block the refresh.
     """
-    stored = await billing.work.read(lambda conn: disputes.of_user(conn, app_id, user_id))
+    stored = await work.read(lambda conn: disputes.of_user(conn, app_id, user_id))
     answers: list[DisputeAnswer] = []
     for each in stored:
         if not each.open:
             continue
         try:
-            found = await billing.stripe.disputes.get(each.kind, each.object_id, each.customer_id)
+            found = await stripe.disputes.get(each.kind, each.object_id, each.customer_id)
             answers.append(DisputeAnswer(each, found))
         except (AuthenticationFailed, PermissionDenied) as exc:
             log.warning("dispute_unreadable", extra=fields(object_id=each.object_id, detail=exc.detail))
             message = f"{each.object_id} cannot be read, so its effect is not known: {exc.detail}"
-            await open_alert(billing, "event_unreadable", each.kind, message)
+            await open_alert(work, "event_unreadable", each.kind, message)
     return tuple(answers)
 
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
+from gateway.billing.price_book import PriceBook
 from gateway.billing.refresh.disputes import DisputeAnswer
 from gateway.log import fields
 from gateway.store.customers import Customer
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeError, StripeNotFound
 from gateway.tiers.candidates import needs_invoices
 from gateway.tiers.model import RUNNING_STATUSES, Invoice, Subscription
@@ -52,28 +55,32 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
         # A deleted customer's list may be empty, which must not look like a subscription that has vanished.
         if not listed and await billing.stripe.customers.is_deleted(customer.customer_id):
             deleted.append(customer.customer_id)
-    subscriptions = [await _with_schedule(billing, each) for each in subscriptions]
+    subscriptions = [await _with_schedule(billing.stripe, each) for each in subscriptions]
     running = [each for each in subscriptions if each.status in RUNNING_STATUSES]
     invoices: list[Invoice] = []
     for subscription in subscriptions:
-        if _is_unclear(billing, known_customers, subscription) or (subscription in running and len(running) > 1):
+        if _is_unclear(billing.apps, billing.prices, known_customers, subscription) or (
+            subscription in running and len(running) > 1
+        ):
             invoices += await billing.stripe.invoices.of_subscription(subscription.subscription_id)
     living = tuple(each.customer_id for each in known_customers if each.customer_id not in deleted)
     return Holdings(tuple(subscriptions), tuple(invoices), tuple(deleted), living_customers=living)
 
 
-def _is_unclear(billing: Billing, known_customers: Sequence[Customer], subscription: Subscription) -> bool:
+def _is_unclear(
+    apps: InstalledApps, prices: PriceBook, known_customers: Sequence[Customer], subscription: Subscription
+) -> bool:
     """Whether the tier of this subscription depends on its invoices."""
-    app = next((billing.apps.catalog.app(each.app_id) for each in known_customers), None)
-    return app is not None and needs_invoices(app, subscription, billing.prices.known_tiers(app.app_id))
+    app = next((apps.catalog.app(each.app_id) for each in known_customers), None)
+    return app is not None and needs_invoices(app, subscription, prices.known_tiers(app.app_id))
 
 
-async def _with_schedule(billing: Billing, subscription: Subscription) -> Subscription:
+async def _with_schedule(stripe: Stripe, subscription: Subscription) -> Subscription:
     """With its schedule. That is only about future changes, so a refusal to read it is logged and ignored."""
     if subscription.schedule_id is None or subscription.status not in RUNNING_STATUSES:
         return subscription
     try:
-        schedule = await billing.stripe.subscriptions.schedule(subscription.schedule_id)
+        schedule = await stripe.subscriptions.schedule(subscription.schedule_id)
     except StripeError as exc:
         if exc.status not in (401, 403, 404):
             raise

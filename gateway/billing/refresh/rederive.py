@@ -7,8 +7,9 @@ import json
 from dataclasses import asdict
 from functools import partial
 
-from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App
 from gateway.store import entitlements, instance
 
@@ -17,24 +18,24 @@ RULES_VERSION = 2
 """Incremented when a release decides by other rules, so that an upgrade refreshes every user."""
 
 
-async def rederive(billing: Billing) -> int:
+async def rederive(work: UnitOfWork, apps: InstalledApps) -> int:
     """Request a refresh of every user of each app whose rules have changed since the last call; returns how many.
 
     Called at start too, for edits made while no server ran. The new rules are recorded after the last request, so an
     interrupted call is repeated.
     """
     wanted = 0
-    for app in billing.apps.catalog.apps.values():
+    for app in apps.catalog.apps.values():
         key, rules = f"rules:{app.app_id}", rules_digest(app)
-        if await billing.work.read(partial(instance.get, key=key)) == rules:
+        if await work.read(partial(instance.get, key=key)) == rules:
             continue
         after = ""
-        while users := await billing.work.read(
+        while users := await work.read(
             partial(entitlements.affected_by_rules, app_id=app.app_id, after=after, limit=PAGE)
         ):
-            await billing.work.write(partial(_want_all, app_id=app.app_id, user_ids=users))
+            await work.write(partial(_want_all, app_id=app.app_id, user_ids=users))
             wanted, after = wanted + len(users), users[-1]
-        await billing.work.store.write(partial(instance.put, key=key, value=rules))
+        await work.store.write(partial(instance.put, key=key, value=rules))
     return wanted
 
 

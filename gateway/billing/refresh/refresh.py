@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from gateway.billing.checkout.prices import add_known_prices, resolve_prices
 from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.notify.notices import write_notice
 from gateway.billing.refresh.disputes import fetch_answers, record_answers
 from gateway.billing.refresh.disputes import known as known_disputes
@@ -97,7 +98,7 @@ async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     items = [item for subscription in holdings.subscriptions for item in subscription.items]
     if not billing.prices.complete and any(item.price_id not in prices_known for item in items):
         await resolve_prices(billing)  # otherwise a paid price could look unknown
-    return replace(holdings, disputes=await fetch_answers(billing, lease.app_id, lease.user_id))
+    return replace(holdings, disputes=await fetch_answers(billing.work, billing.stripe, lease.app_id, lease.user_id))
 
 
 def _commit(tx: Transaction, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
@@ -209,7 +210,7 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
     )
 
     def job(tx: Transaction) -> _Outcome | None:
-        outcome = _overdue(tx, billing, lease, owner)
+        outcome = _overdue(tx, billing.apps, lease, owner)
         step = next_step(REFRESH, classify(exc), attempts, tx.now)
         refreshes.fail(tx.conn, lease, owner, step.retry_at, detail)
         if step.alert:
@@ -222,12 +223,12 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
         _publish(billing, lease, outcome)
 
 
-def _overdue(tx: Transaction, billing: Billing, lease: Lease, owner: str) -> _Outcome | None:
+def _overdue(tx: Transaction, apps: InstalledApps, lease: Lease, owner: str) -> _Outcome | None:
     """Apply the changes of tier that became due while Stripe could not be asked.
 
     A payer keeps the tier for 72 h longer (T20): the renewal may be paid at Stripe. A grant ends at its date.
     """
-    app, now = billing.apps.catalog.app(lease.app_id), tx.now
+    app, now = apps.catalog.app(lease.app_id), tx.now
     stored = entitlements.get(tx.conn, lease.app_id, lease.user_id)
     if app is None or stored is None or not refreshes.holds(tx.conn, lease, owner, now):
         return None

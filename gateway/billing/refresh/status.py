@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App, Tier
 from gateway.errors import StoreUnavailable
 from gateway.store import customers, entitlements, inbox, notices, provisioning, refreshes
@@ -12,12 +13,12 @@ from gateway.tiers.model import Entitlement, Reason
 from gateway.user_ids import check_user_id
 
 
-async def status(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+async def status(work: UnitOfWork, apps: InstalledApps, app_id: str, user_id: str) -> dict[str, object]:
     """The user's tier; an unknown user has the default tier and nulls. Raises `NotFound` for the app."""
-    app = billing.apps.app(app_id)
+    app = apps.app(app_id)
     check_user_id(user_id)
-    stored = await billing.work.read(lambda conn: entitlements.get(conn, app_id, user_id))
-    known = await billing.work.read(lambda conn: customers.of_user(conn, app_id, user_id))
+    stored = await work.read(lambda conn: entitlements.get(conn, app_id, user_id))
+    known = await work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     entitlement = stored.entitlement if stored else default_entitlement(app)
     tier = app.tier(entitlement.tier) or app.default_tier
     return {
@@ -47,7 +48,7 @@ def _pending(entitlement: Entitlement) -> dict[str, object] | None:
     return {"at": entitlement.pending_at, "tier": entitlement.pending_tier}
 
 
-async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict[str, object]:
+async def tier_in_store(work: UnitOfWork, app: App, user_id: str | None) -> dict[str, object]:
     """The stored tier of this user with its reason, to compare with the gate's table. `in_store` is None for an unknown
     user or without one; `store_failed`: the store could not be read, which the gate does not depend on.
     """
@@ -55,7 +56,7 @@ async def tier_in_store(billing: Billing, app: App, user_id: str | None) -> dict
     if user_id is None:
         return found
     try:
-        stored = await billing.work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
+        stored = await work.read(lambda conn: entitlements.get(conn, app.app_id, user_id))
     except StoreUnavailable:
         return found | {"store_failed": True}
     if stored is None:
@@ -79,12 +80,12 @@ def limits(tier: Tier) -> dict[str, object]:
     return values
 
 
-async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, object]:
+async def explain(work: UnitOfWork, apps: InstalledApps, app_id: str, user_id: str) -> dict[str, object]:
     """The status, and the events, changes, provisioning, notices and timers behind it, the newest first."""
-    answer = await status(billing, app_id, user_id)
-    changes = await billing.work.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
-    events = await billing.work.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
-    job = await billing.work.read(lambda conn: provisioning.get(conn, app_id, user_id))
+    answer = await status(work, apps, app_id, user_id)
+    changes = await work.read(lambda conn: entitlements.changes(conn, app_id, user_id, 50))
+    events = await work.read(lambda conn: inbox.recent(conn, 50, app_id, user_id))
+    job = await work.read(lambda conn: provisioning.get(conn, app_id, user_id))
     answer["changes"] = [
         {"at": each.at, "from": each.from_tier, "to": each.to_tier, "reason": each.reason, "change_id": each.change_id}
         for each in changes
@@ -94,12 +95,12 @@ async def explain(billing: Billing, app_id: str, user_id: str) -> dict[str, obje
         for each in events
     ]
     answer["provisioning"] = [_provisioning(job)] if job else []
-    pending = await billing.work.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
+    pending = await work.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
     # When Stripe is asked without an event, and why the last attempt failed.
     timers = ("due_at", "timer_at", "attempts", "last_error")
     answer["refresh"] = {name: getattr(pending, name) for name in timers} if pending else None
-    answer["concerns"] = await _concerns(billing, app_id, user_id)
-    sent = await billing.work.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
+    answer["concerns"] = await _concerns(work, app_id, user_id)
+    sent = await work.read(lambda conn: notices.of_user(conn, app_id, user_id, 50))
     shown = ("change_id", "state", "attempts", "last_status", "error", "due_at", "created_at", "done_at")
     answer["notices"] = [{name: getattr(each, name) for name in shown} for each in sent]
     return answer
@@ -109,8 +110,8 @@ def _provisioning(job: provisioning.ProvisioningJob) -> dict[str, object]:
     return {"kind": "litellm"} | {name: getattr(job, name) for name in ("state", "attempts", "error", "answer")}
 
 
-async def _concerns(billing: Billing, app_id: str, user_id: str) -> list[dict[str, str]]:
+async def _concerns(work: UnitOfWork, app_id: str, user_id: str) -> list[dict[str, str]]:
     """What the last decision found that needs an operator."""
-    stored = await billing.work.read(lambda conn: entitlements.get(conn, app_id, user_id))
+    stored = await work.read(lambda conn: entitlements.get(conn, app_id, user_id))
     found = stored.entitlement.concerns if stored else ()
     return [{"kind": each.kind, "message": each.message} for each in found]

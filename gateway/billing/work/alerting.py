@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.billing.context import Billing
+from gateway.billing.work.unit_of_work import UnitOfWork
 
 
-async def open_alert(billing: Billing, kind: str, subject: str, message: str) -> None:
+async def open_alert(work: UnitOfWork, kind: str, subject: str, message: str) -> None:
     """Open the alert, or count it once more. SOP.md has a paragraph for each kind. Raises `StoreUnavailable`."""
-    await billing.work.write(lambda tx: tx.open_alert(kind, subject, message))
+    await work.write(lambda tx: tx.open_alert(kind, subject, message))
 
 
-async def resolve_alert(billing: Billing, kind: str, subject: str) -> None:
+async def resolve_alert(work: UnitOfWork, kind: str, subject: str) -> None:
     """Close the alert if it is open. Raises `StoreUnavailable`."""
-    await billing.work.write(lambda tx: tx.resolve_alert(kind, subject))
+    await work.write(lambda tx: tx.resolve_alert(kind, subject))

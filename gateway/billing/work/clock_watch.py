@@ -40,7 +40,7 @@ class ClockWatch:
         if abs(jump_seconds) >= JUMP_SECONDS:
             await self._after_jump(jump_seconds)
         elif self._settled_at is not None and self._billing.work.monotonic() >= self._settled_at:
-            await resolve_alert(self._billing, "clock_jumped", "clock")
+            await resolve_alert(self._billing.work, "clock_jumped", "clock")
             self._settled_at = None
         await self._compare_with_stripe()
         return 0
@@ -61,7 +61,7 @@ class ClockWatch:
         log.warning("clock_jumped", extra=fields(jump_seconds=jump_seconds))
         billing.account.unknown_customers.clear()  # they expire by the clock that was set
         await self._refresh_decided_in_future()
-        await open_alert(billing, "clock_jumped", "clock", self._message(jump_seconds))
+        await open_alert(billing.work, "clock_jumped", "clock", self._message(jump_seconds))
         await billing.work.write(partial(_shift_waits, seconds=jump_seconds))
         self._ahead += jump_seconds
         self._settled_at = billing.work.monotonic() + SETTLED_SECONDS
@@ -82,9 +82,9 @@ class ClockWatch:
             return
         if differs:
             message = f"this machine's clock is {_apart(ahead)}: set it, and keep it by NTP"
-            await open_alert(self._billing, "clock_wrong", "stripe", message)
+            await open_alert(self._billing.work, "clock_wrong", "stripe", message)
         else:
-            await resolve_alert(self._billing, "clock_wrong", "stripe")
+            await resolve_alert(self._billing.work, "clock_wrong", "stripe")
         self._differs = differs
 
     def _message(self, jump_seconds: int) -> str:

@@ -9,8 +9,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from gateway.billing.context import Billing
 from gateway.billing.work.alerting import open_alert
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import StoreUnavailable, UpstreamFailed
 from gateway.store import alerts
 
@@ -29,7 +29,7 @@ _REMEDIES = {
 
 
 @asynccontextmanager
-async def alert_refusals(billing: Billing, kind: str, subject: str) -> AsyncIterator[None]:
+async def alert_refusals(work: UnitOfWork, kind: str, subject: str) -> AsyncIterator[None]:
     """Open an alert of this kind when the block is refused for good; resolve it when the block succeeds.
 
     All refusals of the key share one alert. If the alert cannot be stored, the refusal is raised all the same.
@@ -39,32 +39,32 @@ async def alert_refusals(billing: Billing, kind: str, subject: str) -> AsyncIter
     except UpstreamFailed as exc:
         if not exc.retryable:
             with suppress(StoreUnavailable):
-                await _open(billing, kind, subject, exc)
+                await _open(work, kind, subject, exc)
         raise
     over = [(kind, subject), (kind, KEY_SUBJECT)]
     if kind == "checkout_refused":
         over.append((CURRENCY_MISMATCH, subject))
     with suppress(StoreUnavailable):
-        if await billing.work.read(lambda conn: any(alerts.is_open(conn, *each) for each in over)):
-            await billing.work.write(lambda tx: tx.resolve_alerts(over))
+        if await work.read(lambda conn: any(alerts.is_open(conn, *each) for each in over)):
+            await work.write(lambda tx: tx.resolve_alerts(over))
 
 
-async def _open(billing: Billing, kind: str, subject: str, exc: UpstreamFailed) -> None:
+async def _open(work: UnitOfWork, kind: str, subject: str, exc: UpstreamFailed) -> None:
     said = exc.detail or exc.message
     if exc.code == CURRENCY_MISMATCH:
-        await open_alert(billing, "currency_mismatch", subject, said)
+        await open_alert(work, "currency_mismatch", subject, said)
         return
     of_the_key = exc.code == "stripe_refused" and exc.status in (401, 403)
     remedy = _REMEDIES.get(exc.status or 400, _REMEDIES[400]) if exc.code == "stripe_refused" else ""
     message = f"{subject} was refused and will be refused again: {said}{f'; {remedy}' if remedy else ''}"
-    await open_alert(billing, kind, KEY_SUBJECT if of_the_key else subject, message)
+    await open_alert(work, kind, KEY_SUBJECT if of_the_key else subject, message)
 
 
 @asynccontextmanager
-async def alert_refusals_to_buyer(billing: Billing, kind: str, subject: str) -> AsyncIterator[None]:
+async def alert_refusals_to_buyer(work: UnitOfWork, kind: str, subject: str) -> AsyncIterator[None]:
     """The same for a call that a buyer waits for, who gets a buyer's message and never the operator's error."""
     try:
-        async with alert_refusals(billing, kind, subject):
+        async with alert_refusals(work, kind, subject):
             yield
     except UpstreamFailed as exc:
         if exc.code == CURRENCY_MISMATCH:

@@ -73,7 +73,7 @@ class StoryPlayer:
 
     async def expect(self, wanted: dict[str, Any]) -> None:
         """Check the tier in status, gate and LiteLLM, and the other results of `wanted`."""
-        found = await status(self._stage.billing, self._app.app_id, self.user_id)
+        found = await status(self._stage.billing.work, self._stage.billing.apps, self._app.app_id, self.user_id)
         tier = self._parts[wanted["tier"]]
         _same("tier", tier.tier_id, found["tier"])
         if "status" in wanted:
