@@ -15,7 +15,8 @@ import click
 from gateway.cli.output import bad, good, say
 from gateway.sandbox.demo.processes import log_end
 from gateway.sandbox.demo.stage import Stage, open_stage
-from gateway.sandbox.demo.story import Story, StoryFailedError
+from gateway.sandbox.demo.story import Story
+from gateway.sandbox.story_failed import StoryFailedError
 
 
 @click.command()

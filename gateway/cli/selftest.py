@@ -16,9 +16,10 @@ from gateway.cli.output import bad, good, say
 from gateway.cli.progress import progress
 from gateway.errors import ConfigError
 from gateway.sandbox.stories import Story, stories
-from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError, can_play
+from gateway.sandbox.stories.delivery_order import DeliveryOrder, can_play
 from gateway.sandbox.stories.player import StoryPlayer
 from gateway.sandbox.stories.simulation import Simulation, open_simulation
+from gateway.sandbox.story_failed import StoryFailedError
 from gateway.sandbox.stripe.dashboard import Shape
 
 

@@ -48,16 +48,11 @@ def decide(
     affect subscriptions, never grants.
     """
     of_tiers = [each for each in subscriptions if not has_only_other_prices(app, each, known_prices)]
-    candidates = [
-        _with_hold(
-            app,
-            each,
-            subscription_candidate(app, each, invoices, known_prices, last_good.get(each.subscription_id), now),
-            disputes,
-            now,
-        )
-        for each in of_tiers
-    ]
+    candidates = []
+    for each in of_tiers:
+        last_tier = last_good.get(each.subscription_id)
+        found = subscription_candidate(app, each, invoices, known_prices, last_tier, now)
+        candidates.append(_with_hold(app, each, found, disputes, now))
     candidates += [candidate for grant in grants if (candidate := _grant_candidate(app, grant, now))]
     concerns = tuple(concern for candidate in candidates for concern in candidate.entitlement.concerns)
     counted = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.catalog.model import App
-from gateway.tiers.candidates import subscription_candidate
+from gateway.tiers.candidates import TierCandidate, subscription_candidate
 from gateway.tiers.model import NO_LONGER_LISTED, Invoice, LastGoodTier, Reason, Subscription
 from gateway.tiers.other_prices import has_only_other_prices
 
@@ -32,24 +32,24 @@ def updated_last_good_tiers(
             new = last_tier
         else:
             candidate = subscription_candidate(app, subscription, invoices, known_prices, last_tier, now)
-            if candidate.rank and candidate.entitlement.reason is not Reason.KEPT:
-                new = LastGoodTier(
-                    subscription_id=subscription.subscription_id,
-                    customer_id=subscription.customer_id,
-                    tier=candidate.entitlement.tier,
-                    price_id=candidate.entitlement.price_id,
-                    gives=True,
-                    until_at=candidate.until,
-                    status=subscription.status,
-                )
-            else:
-                new = (
-                    None
-                    if last_tier is None
-                    else replace(
-                        last_tier, gives=candidate.rank > 0, until_at=candidate.until, status=subscription.status
-                    )
-                )
+            new = _after(subscription, candidate, last_tier)
         if new is not None:
             kept[new.subscription_id] = new
     return kept
+
+
+def _after(subscription: Subscription, candidate: TierCandidate, last_tier: LastGoodTier | None) -> LastGoodTier | None:
+    """The last good tier after this decision, which is one itself if it gives a tier and did not keep the last."""
+    if candidate.rank and candidate.entitlement.reason is not Reason.KEPT:
+        return LastGoodTier(
+            subscription_id=subscription.subscription_id,
+            customer_id=subscription.customer_id,
+            tier=candidate.entitlement.tier,
+            price_id=candidate.entitlement.price_id,
+            gives=True,
+            until_at=candidate.until,
+            status=subscription.status,
+        )
+    if last_tier is None:
+        return None
+    return replace(last_tier, gives=candidate.rank > 0, until_at=candidate.until, status=subscription.status)

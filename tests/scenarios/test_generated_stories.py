@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from gateway.catalog import parse
 from gateway.errors import SkpayError
-from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError
+from gateway.sandbox.stories.delivery_order import DeliveryOrder
 from gateway.sandbox.stories.player import DAY, StoryPlayer
 from gateway.sandbox.stories.simulation import Simulation, open_simulation
+from gateway.sandbox.story_failed import StoryFailedError
 
 APP = parse((Path(__file__).parents[2] / "apps.json").read_bytes()).apps["skai"]
 RANK_OF_AMOUNT = {2000: 1, 20_000: 2}  # what the rehearsal's Stripe charges for pro and for enterprise

@@ -8,9 +8,10 @@ import pytest
 
 from gateway.catalog import parse
 from gateway.sandbox.stories import Story, stories
-from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError, can_play
+from gateway.sandbox.stories.delivery_order import DeliveryOrder, can_play
 from gateway.sandbox.stories.player import StoryPlayer
 from gateway.sandbox.stories.simulation import Simulation, open_simulation
+from gateway.sandbox.story_failed import StoryFailedError
 
 # Every order of up to four events, in both shapes, once or twice each; longer chapters are sampled by number.
 ORDERS = 24

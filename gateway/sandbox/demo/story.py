@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
+from gateway.sandbox.story_failed import StoryFailedError
+
 STEP_SECONDS = 20.0
 PAID_PATH = "/reports"
 FREE_MODEL, PAID_MODEL = "gpt-small", "gpt-big"
@@ -39,10 +41,6 @@ class Response:
 
     def json(self) -> Any:
         return json.loads(self.text)
-
-
-class StoryFailedError(Exception):
-    """A step did not have its effect."""
 
 
 class Person:

@@ -38,10 +38,6 @@ class DeliveryOrder:
         return [event for event in order for _ in range(self.copies)]
 
 
-class StoryFailedError(AssertionError):
-    """A result is not as expected."""
-
-
 def tiers_by_part(app: App, turn: int = 0) -> dict[str, Tier]:
     """The parts that the tiers of an app can play; `higher` only if two tiers are for sale.
 

@@ -19,8 +19,9 @@ from gateway.catalog.model import App, Tier
 from gateway.errors import UpstreamFailed
 from gateway.sandbox.litellm import Fault
 from gateway.sandbox.stories import Story
-from gateway.sandbox.stories.delivery_order import DeliveryOrder, StoryFailedError, tiers_by_part
+from gateway.sandbox.stories.delivery_order import DeliveryOrder, tiers_by_part
 from gateway.sandbox.stories.simulation import Simulation
+from gateway.sandbox.story_failed import StoryFailedError
 from gateway.store import entitlements
 from gateway.urls import api_path, api_query, api_url
 

@@ -96,15 +96,7 @@ class Api:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Any request under /v1."""
-        logged = LoggedRequest(
-            new_id("req", 14),
-            self.state.wall(),
-            request.method,
-            request.path,
-            request.headers.get("Idempotency-Key"),
-            request.headers.get("Stripe-Version", API_VERSION),
-        )
-        self.log.append(logged)
+        logged = self._log(request)
         fault: Fault | None = None
         raw = await request.read()
         try:
@@ -137,6 +129,18 @@ class Api:
             logged.status = status
             return await _cut(request, body, fault)
         return self._answer(logged, status, body, headers)
+
+    def _log(self, request: web.Request) -> LoggedRequest:
+        logged = LoggedRequest(
+            new_id("req", 14),
+            self.state.wall(),
+            request.method,
+            request.path,
+            request.headers.get("Idempotency-Key"),
+            request.headers.get("Stripe-Version", API_VERSION),
+        )
+        self.log.append(logged)
+        return logged
 
     def _authenticate(self, request: web.Request) -> None:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.sandbox.stripe import invoicing, periods
+from gateway.sandbox.stripe import invoicing, new_objects, periods
 from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.render import whole_list
@@ -47,64 +47,29 @@ def build(state: AccountState, customer_id: str, wanted: list[Json], options: Js
     payment_method = new_id("pm") if customer_id in state.cards else None
     subscription_id = new_id("sub")
     subscription: Json = {
+        **new_objects.subscription(),
         "id": subscription_id,
-        "object": "subscription",
-        "application": None,
-        "application_fee_percent": None,
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
         "billing_cycle_anchor": trial_end or now,
-        "billing_cycle_anchor_config": None,
         "billing_mode": {
             "type": options.get("billing_mode", "flexible"),
             "flexible": {"proration_discounts": "included"}
             if options.get("billing_mode", "flexible") == "flexible"
             else None,
         },
-        "billing_schedules": [],
-        "billing_thresholds": None,
-        "cancel_at": None,
-        "cancel_at_period_end": False,
-        "canceled_at": None,
-        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
         "collection_method": options.get("collection_method", "charge_automatically"),
         "created": now,
         "currency": state.objects["price"][wanted[0]["price"]]["currency"],
         "customer": customer_id,
-        "customer_account": None,
         "days_until_due": options.get("days_until_due"),
         "default_payment_method": payment_method,
-        "default_source": None,
-        "default_tax_rates": [],
         "description": options.get("description"),
-        "discounts": [],
-        "ended_at": None,
-        "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
-        "items": None,
-        "latest_invoice": None,
-        "livemode": False,
         "metadata": options.get("metadata") or {},
-        "next_pending_invoice_item_invoice": None,
-        "on_behalf_of": None,
-        "pause_collection": None,
-        "payment_settings": {
-            "payment_method_options": None,
-            "payment_method_types": None,
-            "save_default_payment_method": "off",
-        },
-        "pending_invoice_item_interval": None,
-        "pending_setup_intent": None,
-        "pending_update": None,
-        "schedule": None,
         "start_date": now,
-        "status": "incomplete",
-        "test_clock": None,
-        "transfer_data": None,
         "trial_end": trial_end,
         "trial_settings": {
             "end_behavior": {"missing_payment_method": options.get("missing_payment_method", "create_invoice")}
         },
         "trial_start": now if trial_end else None,
-        "_pending_lines": [],
     }
     items = [new_item(state, subscription, each, now, trial_end) for each in wanted]
     subscription["items"] = whole_list(items, f"/v1/subscription_items?subscription={subscription_id}")

@@ -130,9 +130,14 @@ def apply(
         subscription["items"]["data"] = items
         if reset:
             subscription["billing_cycle_anchor"] = now
-    if not bills_now:
+    if bills_now:
+        _bill(state, subscription, lines, behavior)
+    else:
         subscription["_pending_lines"] += lines
-        return
+
+
+def _bill(state: AccountState, subscription: Json, lines: list[Json], behavior: str) -> None:
+    """Invoice these lines and the pending ones, and charge once."""
     lines = subscription["_pending_lines"] + lines
     subscription["_pending_lines"] = []
     invoice = invoicing.draft(state, subscription, "subscription_update", lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.sandbox.stripe import new_objects
 from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
@@ -23,48 +24,18 @@ def charged(state: AccountState, invoice: Json, payment_intent_id: str) -> Json:
     """The charge that has just paid an invoice. Since basil it does not name the invoice: its payments do."""
     return state.add(
         {
+            **new_objects.charge(),
             "id": new_id("ch"),
-            "object": "charge",
             "amount": invoice["amount_paid"],
             "amount_captured": invoice["amount_paid"],
-            "amount_refunded": 0,
-            "application": None,
-            "application_fee": None,
-            "application_fee_amount": None,
             "balance_transaction": new_id("txn"),
             "billing_details": {**_NOBODY, "email": invoice["customer_email"], "name": invoice["customer_name"]},
-            "calculated_statement_descriptor": "SANDBOX",
-            "captured": True,
             "created": state.time(),
             "currency": invoice["currency"],
             "customer": invoice["customer"],
-            "description": "Subscription update",
-            "disputed": False,
-            "failure_balance_transaction": None,
-            "failure_code": None,
-            "failure_message": None,
-            "fraud_details": {},
-            "livemode": False,
-            "metadata": {},
-            "on_behalf_of": None,
-            "outcome": None,
-            "paid": True,
             "payment_intent": payment_intent_id,
             "payment_method": new_id("pm"),
-            "payment_method_details": {"type": "card", "card": {"brand": "visa", "last4": "4242"}},
-            "receipt_email": None,
-            "receipt_number": None,
             "receipt_url": f"{state.public_url}/receipts/{payment_intent_id}",
-            "refunded": False,
-            "review": None,
-            "shipping": None,
-            "source": None,
-            "source_transfer": None,
-            "statement_descriptor": None,
-            "statement_descriptor_suffix": None,
-            "status": "succeeded",
-            "transfer_data": None,
-            "transfer_group": None,
         }
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sandbox.stripe import billing, customers
+from gateway.sandbox.stripe import billing, customers, new_objects
 from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.checkout_params import FILTERS, LINES, NEW_SESSION, UPDATE
@@ -82,24 +82,27 @@ def _line_items(state: AccountState, wanted: list[Json]) -> list[Json]:
     return lines
 
 
-def _session(state: AccountState, params: Json, customer: Json | None, lines: list[Json]) -> Json:
-    now = state.time()
-    lives = params.get("expires_at", now + state.settings.session_seconds) - now
-    if not lives + 60 >= _SHORTEST_SECONDS or lives > DAY + 60:
+def _expires_at(state: AccountState, params: Json, now: int) -> int:
+    expires_at: int = params.get("expires_at", now + state.settings.session_seconds)
+    if not _SHORTEST_SECONDS - 60 <= expires_at - now <= DAY + 60:
         raise invalid(
             "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
             param="expires_at",
         )
+    return expires_at
+
+
+def _session(state: AccountState, params: Json, customer: Json | None, lines: list[Json]) -> Json:
+    now = state.time()
     data = params.get("subscription_data", {})
     trial_days = data.get("trial_period_days")
     trial_end = now + trial_days * DAY if trial_days else data.get("trial_end")
     total = 0 if trial_end else sum(line["amount_total"] for line in lines)
     session_id = new_id("cs_test", 58)
     return {
+        **new_objects.checkout_session(),
         "id": session_id,
-        "object": "checkout.session",
         "adaptive_pricing": {"enabled": bool(params.get("adaptive_pricing", {}).get("enabled", False))},
-        "after_expiration": None,
         "allow_promotion_codes": params.get("allow_promotion_codes"),
         "amount_subtotal": total,
         "amount_total": total,
@@ -112,60 +115,18 @@ def _session(state: AccountState, params: Json, customer: Json | None, lines: li
         "billing_address_collection": params.get("billing_address_collection"),
         "cancel_url": params.get("cancel_url"),
         "client_reference_id": params.get("client_reference_id"),
-        "client_secret": None,
-        "collected_information": {"shipping_details": None},
-        "consent": None,
-        "consent_collection": None,
         "created": now,
         "currency": lines[0]["currency"],
-        "currency_conversion": None,
-        "custom_fields": [],
-        "custom_text": {
-            "after_submit": None,
-            "shipping_address": None,
-            "submit": None,
-            "terms_of_service_acceptance": None,
-        },
         "customer": customer["id"] if customer else None,
-        "customer_account": None,
         "customer_creation": None if customer else "always",
         "customer_details": _details(customer["email"]) if customer else None,
         "customer_email": params.get("customer_email"),
-        "discounts": [],
-        "expires_at": now + lives,
-        "invoice": None,
-        "invoice_creation": None,
-        "livemode": False,
+        "expires_at": _expires_at(state, params, now),
         "locale": params.get("locale"),
         "metadata": merged_metadata({}, params.get("metadata", {})),
-        "mode": "subscription",
-        "origin_context": None,
-        "payment_intent": None,
-        "payment_link": None,
         "payment_method_collection": params.get("payment_method_collection", "always"),
-        "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
-        "payment_status": "unpaid",
-        "phone_number_collection": {"enabled": False},
-        "recovered_from": None,
-        "saved_payment_method_options": {
-            "allow_redisplay_filters": ["always"],
-            "payment_method_remove": "disabled",
-            "payment_method_save": None,
-        },
-        "setup_intent": None,
-        "shipping_address_collection": None,
-        "shipping_cost": None,
-        "shipping_options": [],
-        "status": "open",
-        "submit_type": None,
-        "subscription": None,
         "success_url": params["success_url"],
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
         "url": f"{state.public_url}/c/pay/{session_id}",
-        "wallet_options": None,
         "_line_items": lines,
         "_subscription_data": data,
         "_trial_end": trial_end,
@@ -202,12 +163,30 @@ def pay(state: AccountState, session: Json, *, card_works: bool = True, delayed:
     without_card = session["_trial_end"] and session["payment_method_collection"] == "if_required"
     if not without_card:
         state.cards[customer["id"]] = "ok" if card_works else "fail"
+    options = _subscription_options(state, session, delayed)
+    recurring = [line for line in session["_line_items"] if state.objects["price"][line["price"]]["recurring"]]
+    wanted = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
+    subscription = billing.start(state, customer["id"], wanted, options)
+    session.update(
+        customer_details=_details(customer["email"] or email),
+        invoice=subscription["latest_invoice"],
+        payment_status="no_payment_required" if options["trial_end"] else "unpaid" if delayed else "paid",
+        status="complete",
+        subscription=subscription["id"],
+        url=None,
+    )
+    state.emit("checkout.session.completed", session)
+    return session
+
+
+def _subscription_options(state: AccountState, session: Json, delayed: bool) -> Json:
+    """The options of `billing.build` for what the session sells."""
     data = session["_subscription_data"]
     trial_end = session["_trial_end"]
     if session["_trial_days"]:
         trial_end = state.time() + session["_trial_days"] * DAY
     end_behavior = data.get("trial_settings", {}).get("end_behavior", {})
-    options = {
+    return {
         "metadata": merged_metadata({}, data.get("metadata", {})),
         "description": data.get("description"),
         "trial_end": trial_end,
@@ -215,19 +194,6 @@ def pay(state: AccountState, session: Json, *, card_works: bool = True, delayed:
         "missing_payment_method": end_behavior.get("missing_payment_method", "create_invoice"),
         "processing": delayed,
     }
-    recurring = [line for line in session["_line_items"] if state.objects["price"][line["price"]]["recurring"]]
-    wanted = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
-    subscription = billing.start(state, customer["id"], wanted, options)
-    session.update(
-        customer_details=_details(customer["email"] or email),
-        invoice=subscription["latest_invoice"],
-        payment_status="no_payment_required" if trial_end else "unpaid" if delayed else "paid",
-        status="complete",
-        subscription=subscription["id"],
-        url=None,
-    )
-    state.emit("checkout.session.completed", session)
-    return session
 
 
 def end(state: AccountState, session: Json) -> None:

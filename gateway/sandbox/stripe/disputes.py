@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sandbox.stripe import charges
+from gateway.sandbox.stripe import charges, new_objects
 from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
@@ -38,44 +38,7 @@ def bring(state: AccountState, charge: Json, status: str, reason: str) -> Json:
 
 def _open(state: AccountState, charge: Json, reason: str, *, inquiry: bool) -> Json:
     """As it begins: an inquiry takes no money, a chargeback takes it at once."""
-    now = state.time()
-    dispute = state.add(
-        {
-            "id": new_id("du"),
-            "object": "dispute",
-            "amount": charge["amount"] - charge["amount_refunded"],
-            "balance_transactions": [],
-            "charge": charge["id"],
-            "created": now,
-            "currency": charge["currency"],
-            "enhanced_eligibility_types": [],
-            "evidence": {"enhanced_evidence": {}},
-            "evidence_details": {
-                "due_by": now + 9 * DAY,
-                "enhanced_eligibility": {},
-                "has_evidence": False,
-                "past_due": False,
-                "submission_count": 0,
-                "submission_method": "not_submitted",
-            },
-            "is_charge_refundable": inquiry,
-            "livemode": False,
-            "metadata": {},
-            "network_reason_code": "10.4",
-            "payment_intent": charge["payment_intent"],
-            "payment_method_details": {
-                "type": "card",
-                "card": {
-                    "brand": "visa",
-                    "case_type": "inquiry" if inquiry else "chargeback",
-                    "network": "visa",
-                    "network_reason_code": "10.4",
-                },
-            },
-            "reason": reason,
-            "status": "warning_needs_response" if inquiry else "needs_response",
-        }
-    )
+    dispute = state.add(_dispute(charge, reason, inquiry, state.time()))
     charge["disputed"] = True
     state.emit("charge.dispute.created", dispute)
     if not inquiry:
@@ -83,6 +46,38 @@ def _open(state: AccountState, charge: Json, reason: str, *, inquiry: bool) -> J
         state.emit("charge.dispute.funds_withdrawn", dispute)
     charges.mark_actioned(state, charge)
     return dispute
+
+
+def _dispute(charge: Json, reason: str, inquiry: bool, now: int) -> Json:
+    return {
+        **new_objects.dispute(),
+        "id": new_id("du"),
+        "amount": charge["amount"] - charge["amount_refunded"],
+        "charge": charge["id"],
+        "created": now,
+        "currency": charge["currency"],
+        "evidence_details": {
+            "due_by": now + 9 * DAY,
+            "enhanced_eligibility": {},
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+            "submission_method": "not_submitted",
+        },
+        "is_charge_refundable": inquiry,
+        "payment_intent": charge["payment_intent"],
+        "payment_method_details": {
+            "type": "card",
+            "card": {
+                "brand": "visa",
+                "case_type": "inquiry" if inquiry else "chargeback",
+                "network": "visa",
+                "network_reason_code": "10.4",
+            },
+        },
+        "reason": reason,
+        "status": "warning_needs_response" if inquiry else "needs_response",
+    }
 
 
 def _move(state: AccountState, dispute: Json, status: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.sandbox.stripe import charges
+from gateway.sandbox.stripe import charges, new_objects
 from gateway.sandbox.stripe.account_state import DAY, AccountState
 from gateway.sandbox.stripe.ids import new_id
 from gateway.sandbox.stripe.render import whole_list
@@ -27,30 +27,18 @@ def line(
     product = state.objects["product"][price["product"]]
     quantity = item.get("quantity") or 1
     return {
+        **new_objects.invoice_line(),
         "id": new_id("il"),
-        "object": "line_item",
         "amount": amount,
         "currency": price["currency"],
         "description": f"{note} {product['name']}".strip() if note else f"{quantity} of {product['name']}",
-        "discount_amounts": [],
         "discountable": not note,
-        "discounts": [],
-        "invoice": None,
-        "livemode": False,
-        "metadata": {},
         "parent": {
             "type": "subscription_item_details",
             "invoice_item_details": None,
-            "subscription_item_details": {
-                "invoice_item": None,
-                "proration": bool(note),
-                "proration_details": {"credited_items": None},
-                "subscription": item["subscription"],
-                "subscription_item": item["id"],
-            },
+            "subscription_item_details": _item_details(item, is_proration=bool(note)),
         },
         "period": {"start": start_at, "end": end_at},
-        "pretax_credit_amounts": [],
         "pricing": {
             "type": "price_details",
             "price_details": {"price": price["id"], "product": price["product"]},
@@ -58,7 +46,16 @@ def line(
         },
         "quantity": quantity,
         "subtotal": amount,
-        "taxes": [],
+    }
+
+
+def _item_details(item: Json, *, is_proration: bool) -> Json:
+    return {
+        "invoice_item": None,
+        "proration": is_proration,
+        "proration_details": {"credited_items": None},
+        "subscription": item["subscription"],
+        "subscription_item": item["id"],
     }
 
 
@@ -73,63 +70,17 @@ def built(state: AccountState, subscription: Json, reason: str, lines: list[Json
     balance = customer.get("balance", 0)
     due = max(0, total + balance)
     return {
+        **new_objects.invoice(),
         "id": invoice_id,
-        "object": "invoice",
-        "account_country": "US",
-        "account_name": "Sandbox",
-        "account_tax_ids": None,
         "amount_due": due,
-        "amount_overpaid": 0,
-        "amount_paid": 0,
         "amount_remaining": due,
-        "amount_shipping": 0,
-        "application": None,
-        "attempt_count": 0,
-        "attempted": False,
-        "auto_advance": True,
-        "automatic_tax": {
-            "disabled_reason": None,
-            "enabled": False,
-            "liability": None,
-            "provider": None,
-            "status": None,
-        },
         "automatically_finalizes_at": now + state.settings.draft_seconds,
         "billing_reason": reason,
         "collection_method": subscription["collection_method"],
         "created": now,
         "currency": subscription["currency"],
-        "custom_fields": None,
-        "customer": subscription["customer"],
-        "customer_account": None,
-        "customer_address": customer.get("address"),
-        "customer_email": customer.get("email"),
-        "customer_name": customer.get("name"),
-        "customer_phone": customer.get("phone"),
-        "customer_shipping": customer.get("shipping"),
-        "customer_tax_exempt": customer.get("tax_exempt", "none"),
-        "customer_tax_ids": [],
-        "default_payment_method": None,
-        "default_source": None,
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "due_date": None,
-        "effective_at": None,
-        "ending_balance": None,
-        "footer": None,
-        "from_invoice": None,
-        "hosted_invoice_url": None,
-        "invoice_pdf": None,
-        "issuer": {"type": "self"},
-        "last_finalization_error": None,
-        "latest_revision": None,
+        **_customer_fields(customer),
         "lines": whole_list(lines, f"/v1/invoices/{invoice_id}/lines"),
-        "livemode": False,
-        "metadata": {},
-        "next_payment_attempt": None,
-        "number": None,
-        "on_behalf_of": None,
         "parent": {
             "type": "subscription_details",
             "quote_details": None,
@@ -138,37 +89,25 @@ def built(state: AccountState, subscription: Json, reason: str, lines: list[Json
                 "subscription": subscription["id"],
             },
         },
-        "payment_settings": {
-            "default_mandate": None,
-            "payment_method_options": None,
-            "payment_method_types": None,
-        },
         "period_end": now,
         "period_start": now,
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "receipt_number": None,
-        "rendering": None,
-        "shipping_cost": None,
-        "shipping_details": None,
         "starting_balance": balance,
-        "statement_descriptor": None,
-        "status": "draft",
-        "status_transitions": {
-            "finalized_at": None,
-            "marked_uncollectible_at": None,
-            "paid_at": None,
-            "voided_at": None,
-        },
         "subtotal": total,
         "subtotal_excluding_tax": total,
-        "test_clock": None,
         "total": total,
-        "total_discount_amounts": [],
         "total_excluding_tax": total,
-        "total_pretax_credit_amounts": [],
-        "total_taxes": [],
-        "webhooks_delivered_at": None,
+    }
+
+
+def _customer_fields(customer: Json) -> Json:
+    return {
+        "customer": customer["id"],
+        "customer_address": customer.get("address"),
+        "customer_email": customer.get("email"),
+        "customer_name": customer.get("name"),
+        "customer_phone": customer.get("phone"),
+        "customer_shipping": customer.get("shipping"),
+        "customer_tax_exempt": customer.get("tax_exempt", "none"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.sandbox.stripe import new_objects
 from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route, chosen
 from gateway.sandbox.stripe.ids import new_id
@@ -72,30 +73,17 @@ def make_price(state: AccountState, params: Json, price_id: str | None = None) -
     lookup_key = params.get("lookup_key")
     _take_lookup_key(state, lookup_key, None, bool(params.get("transfer_lookup_key")))
     price: Json = {
+        **new_objects.price(),
         "id": price_id or new_id("price"),
-        "object": "price",
         "active": params.get("active", True),
-        "billing_scheme": "per_unit",
         "created": state.time(),
         "currency": params["currency"].lower(),
-        "custom_unit_amount": None,
-        "livemode": False,
         "lookup_key": lookup_key,
         "metadata": merged({}, params.get("metadata", {})),
         "nickname": params.get("nickname"),
         "product": params["product"],
-        "recurring": None
-        if recurring is None
-        else {
-            "interval": recurring["interval"],
-            "interval_count": recurring.get("interval_count", 1),
-            "meter": None,
-            "trial_period_days": None,
-            "usage_type": recurring.get("usage_type", "licensed"),
-        },
+        "recurring": None if recurring is None else _recurring(recurring),
         "tax_behavior": params.get("tax_behavior", "unspecified"),
-        "tiers_mode": None,
-        "transform_quantity": None,
         "type": "one_time" if recurring is None else "recurring",
         "unit_amount": params["unit_amount"],
         "unit_amount_decimal": str(params["unit_amount"]),
@@ -103,6 +91,16 @@ def make_price(state: AccountState, params: Json, price_id: str | None = None) -
     state.add(price)
     state.emit("price.created", price)
     return price
+
+
+def _recurring(given: Json) -> Json:
+    return {
+        "interval": given["interval"],
+        "interval_count": given.get("interval_count", 1),
+        "meter": None,
+        "trial_period_days": None,
+        "usage_type": given.get("usage_type", "licensed"),
+    }
 
 
 def _take_lookup_key(state: AccountState, lookup_key: str | None, own_id: str | None, transfer: bool) -> None:

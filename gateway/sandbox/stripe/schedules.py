@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sandbox.stripe import billing, periods
+from gateway.sandbox.stripe import billing, new_objects, periods
 from gateway.sandbox.stripe.account_state import AccountState
 from gateway.sandbox.stripe.calls import Call, Json, Route
 from gateway.sandbox.stripe.ids import new_id
@@ -20,41 +20,17 @@ def change_at_period_end(state: AccountState, subscription: Json, price_id: str)
     ends_at = periods.after(switch_at, recurring["interval"], recurring["interval_count"], 1)
     quantity = item.get("quantity", 1)
     schedule: Json = {
+        **new_objects.schedule(),
         "id": new_id("sub_sched"),
-        "object": "subscription_schedule",
-        "application": None,
         "billing_mode": dict(subscription["billing_mode"]),
-        "canceled_at": None,
-        "completed_at": None,
         "created": now,
         "current_phase": {"start_date": item["current_period_start"], "end_date": switch_at},
         "customer": subscription["customer"],
-        "customer_account": None,
-        "default_settings": {
-            "application_fee_percent": None,
-            "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
-            "billing_cycle_anchor": "automatic",
-            "billing_thresholds": None,
-            "collection_method": "charge_automatically",
-            "default_payment_method": None,
-            "description": None,
-            "invoice_settings": {"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}},
-            "on_behalf_of": None,
-            "transfer_data": None,
-        },
-        "end_behavior": "release",
-        "livemode": False,
-        "metadata": {},
-        "pause_schedules": [],
         "phases": [
             _phase(subscription, item["price"], quantity, item["current_period_start"], switch_at),
             _phase(subscription, price_id, quantity, switch_at, ends_at),
         ],
-        "released_at": None,
-        "released_subscription": None,
-        "status": "active",
         "subscription": subscription["id"],
-        "test_clock": None,
     }
     state.add(schedule)
     state.emit("subscription_schedule.created", schedule)
