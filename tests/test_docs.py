@@ -28,7 +28,7 @@ OURS = {path: text for path, text in SOURCE.items() if "sandbox" not in path.par
 
 ALERTS = SOP.split("### Alerts")[1].split("### Other")[0]
 _ALERT = re.compile(
-    r'(?:(?:open_alert|alert_refusals|alert_refusals_to_buyer)\(\s*billing,|open_alert\(self\._billing,|tx\.open_alert\(|Concern\(|_keep_last_tier\([^"]*)'
+    r'(?:(?:open_alert|alert_refusals|alert_refusals_to_buyer)\(\s*[\w.]*work,|tx\.open_alert\(|Concern\(|_keep_last_tier\([^"]*)'
     r'\s*"([a-z_]+)"'
 )
 _ERROR = re.compile(r'log\.(?:error|exception)\(\s*"([a-z_]+)"')

@@ -53,6 +53,10 @@ class StripeError(UpstreamFailed):
         self.replayed = replayed
 
 
+class InvalidRequest(StripeError):
+    """400: Stripe does not accept a parameter, for a reason without a code of ours."""
+
+
 class AuthenticationFailed(StripeError):
     """401: Stripe does not know the API key."""
 
@@ -65,11 +69,12 @@ class StripeNotFound(StripeError):
     """Stripe has no object of this id, or not in the account and mode of our key."""
 
 
-_BY_STATUS: dict[int, type[StripeError]] = {401: AuthenticationFailed, 403: PermissionDenied}
+_OF_THE_KEY: dict[int, type[StripeError]] = {401: AuthenticationFailed, 403: PermissionDenied}
 _BY_CODE: dict[str, type[StripeError]] = {"resource_missing": StripeNotFound}
+_BY_STATUS: dict[int, type[StripeError]] = {400: InvalidRequest}
 
 
 def stripe_error(message: str, *, status: int, stripe_code: str, **more: Any) -> StripeError:
     """The error of the class that its status and code belong to."""
-    error_class = _BY_STATUS.get(status) or _BY_CODE.get(stripe_code, StripeError)
+    error_class = _OF_THE_KEY.get(status) or _BY_CODE.get(stripe_code) or _BY_STATUS.get(status, StripeError)
     return error_class(message, status=status, stripe_code=stripe_code, **more)

@@ -47,6 +47,21 @@ def test_no_other_room_compares_stripes_error_codes() -> None:
     assert [(path, word) for path in outside() for word in words if word in path.read_text()] == []
 
 
+def test_billing_compares_no_http_status_of_stripe() -> None:
+    compared = [
+        (path, node.lineno)
+        for path in sorted((ROOT / "billing").rglob("*.py"))
+        if path.parent.name != "notify"  # it calls the apps' backends
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Compare) and {400, 401, 403, 404} & set(_numbers(node))
+    ]
+    assert compared == []
+
+
+def _numbers(node: ast.Compare) -> Iterator[object]:
+    return (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+
+
 def test_no_other_room_names_a_type_of_event() -> None:
     assert [path for path in outside() if texts(path) & set(SUBSCRIBED)] == []
 

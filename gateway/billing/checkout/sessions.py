@@ -16,7 +16,7 @@ from gateway.store.checkouts import Checkout
 from gateway.store.inbox import Event
 from gateway.stripe.checkout_sessions import CheckoutSession, NewCheckoutSession
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import StripeError, StripeNotFound
+from gateway.stripe.errors import InvalidRequest, StripeError, StripeNotFound
 from gateway.stripe.event_content import event_content
 from gateway.stripe.event_types import is_failed_payment
 from gateway.stripe.idempotency import idempotency_key
@@ -52,13 +52,12 @@ async def create_session(work: UnitOfWork, stripe: Stripe, purchase: Purchase, b
     key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, work.now())
     try:
         return await stripe.checkout_sessions.create(new, idempotency_key(*key_parts))
-    except StripeError as exc:
-        if exc.status == 400:
-            await _raise_if_currency_differs(stripe, purchase, exc)
+    except InvalidRequest as exc:
+        await _raise_if_currency_differs(stripe, purchase, exc)
         raise
 
 
-async def _raise_if_currency_differs(stripe: Stripe, purchase: Purchase, refused: StripeError) -> None:
+async def _raise_if_currency_differs(stripe: Stripe, purchase: Purchase, refused: InvalidRequest) -> None:
     """Stripe's refusal of a second currency has no code, so the customer is asked which one it has."""
     has = (await stripe.customers.get(purchase.customer_id)).currency
     wanted = purchase.price.currency

@@ -13,6 +13,7 @@ from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import StoreUnavailable, UpstreamFailed
 from gateway.store import alerts
+from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeError, StripeNotFound
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +21,13 @@ CURRENCY_MISMATCH = "currency_mismatch"
 UNAVAILABLE = "Payments are unavailable for a moment. You have not been charged."
 REFUSED = "This is not possible at the moment, and a retry does not help. You have not been charged."
 KEY_SUBJECT = "Stripe key"
-_REMEDIES = {
-    400: "find the request in the Dashboard (Developers > Logs) and correct the price, the customer or the app's urls",
-    401: "the key is wrong or revoked: set STRIPE_SECRET_KEY to a valid one",
-    403: "the restricted key lacks the permission that Stripe names: add it in the Dashboard",
-    404: "compare the account of the key with that of the database: skpay account show",
+_REMEDIES: dict[type[StripeError], str] = {
+    StripeError: (
+        "find the request in the Dashboard (Developers > Logs) and correct the price, the customer or the app's urls"
+    ),
+    AuthenticationFailed: "the key is wrong or revoked: set STRIPE_SECRET_KEY to a valid one",
+    PermissionDenied: "the restricted key lacks the permission that Stripe names: add it in the Dashboard",
+    StripeNotFound: "compare the account of the key with that of the database: skpay account show",
 }
 
 
@@ -50,13 +53,13 @@ async def alert_refusals(work: UnitOfWork, kind: str, subject: str) -> AsyncIter
 
 
 async def _open(work: UnitOfWork, kind: str, subject: str, exc: UpstreamFailed) -> None:
-    said = exc.detail or exc.message
+    detail = exc.detail or exc.message
     if exc.code == CURRENCY_MISMATCH:
-        await open_alert(work, "currency_mismatch", subject, said)
+        await open_alert(work, "currency_mismatch", subject, detail)
         return
-    of_the_key = exc.code == "stripe_refused" and exc.status in (401, 403)
-    remedy = _REMEDIES.get(exc.status or 400, _REMEDIES[400]) if exc.code == "stripe_refused" else ""
-    message = f"{subject} was refused and will be refused again: {said}{f'; {remedy}' if remedy else ''}"
+    of_the_key = isinstance(exc, AuthenticationFailed | PermissionDenied)
+    remedy = next((_REMEDIES[each] for each in type(exc).__mro__ if each in _REMEDIES), "")
+    message = f"{subject} was refused and will be refused again: {detail}{f'; {remedy}' if remedy else ''}"
     await open_alert(work, kind, KEY_SUBJECT if of_the_key else subject, message)
 
 
