@@ -69,9 +69,13 @@ class StripeNotFound(StripeError):
     """Stripe has no object of this id, or not in the account and mode of our key."""
 
 
+class UnknownPath(StripeError):
+    """404 that is not about an object: this account or API version lacks the call."""
+
+
 _OF_THE_KEY: dict[int, type[StripeError]] = {401: AuthenticationFailed, 403: PermissionDenied}
 _BY_CODE: dict[str, type[StripeError]] = {"resource_missing": StripeNotFound}
-_BY_STATUS: dict[int, type[StripeError]] = {400: InvalidRequest}
+_BY_STATUS: dict[int, type[StripeError]] = {400: InvalidRequest, 404: UnknownPath}
 
 
 def stripe_error(message: str, *, status: int, stripe_code: str, **more: Any) -> StripeError:

@@ -16,7 +16,7 @@ from gateway.catalog.model import App
 from gateway.errors import Conflict, NotFound, UpstreamFailed
 from gateway.store import customers, entitlements, instance
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import InvalidRequest, StripeError, StripeNotFound
+from gateway.stripe.errors import InvalidRequest, StripeError, StripeNotFound, UnknownPath
 from gateway.stripe.idempotency import create_once
 from gateway.stripe.portal import MAX_PRODUCTS, PlanChange, PortalConfiguration, is_configuration_unusable
 from gateway.stripe.prices import ResolvedPrice
@@ -56,7 +56,9 @@ async def portal_url(
     except StripeError as exc:
         if is_configuration_unusable(exc):
             return await session(made_anew=True)
-        if not isinstance(exc, InvalidRequest | StripeNotFound) or not await billing.stripe.customers.is_deleted(owner):
+        if not isinstance(
+            exc, InvalidRequest | StripeNotFound | UnknownPath
+        ) or not await billing.stripe.customers.is_deleted(owner):
             raise
     await mark_deleted(billing.work, owner)
     return await portal_url(billing, app, user_id)

@@ -13,7 +13,7 @@ from gateway.billing.refresh.disputes import DisputeAnswer
 from gateway.log import fields
 from gateway.store.customers import Customer
 from gateway.stripe.client import Stripe
-from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeNotFound
+from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeNotFound, UnknownPath
 from gateway.tiers.candidates import needs_invoices
 from gateway.tiers.model import RUNNING_STATUSES, Invoice, Subscription
 
@@ -81,7 +81,7 @@ async def _with_schedule(stripe: Stripe, subscription: Subscription) -> Subscrip
         return subscription
     try:
         schedule = await stripe.subscriptions.schedule(subscription.schedule_id)
-    except (AuthenticationFailed, PermissionDenied, StripeNotFound) as exc:
+    except (AuthenticationFailed, PermissionDenied, StripeNotFound, UnknownPath) as exc:
         log.warning("schedule_unreadable", extra=fields(schedule_id=subscription.schedule_id, detail=exc.detail))
         return subscription
     return replace(subscription, schedule=schedule)

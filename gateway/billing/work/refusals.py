@@ -13,7 +13,7 @@ from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import StoreUnavailable, UpstreamFailed
 from gateway.store import alerts
-from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeError, StripeNotFound
+from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeError, StripeNotFound, UnknownPath
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,15 @@ CURRENCY_MISMATCH = "currency_mismatch"
 UNAVAILABLE = "Payments are unavailable for a moment. You have not been charged."
 REFUSED = "This is not possible at the moment, and a retry does not help. You have not been charged."
 KEY_SUBJECT = "Stripe key"
+_OTHER_ACCOUNT = "compare the account of the key with that of the database: skpay account show"
 _REMEDIES: dict[type[StripeError], str] = {
     StripeError: (
         "find the request in the Dashboard (Developers > Logs) and correct the price, the customer or the app's urls"
     ),
     AuthenticationFailed: "the key is wrong or revoked: set STRIPE_SECRET_KEY to a valid one",
     PermissionDenied: "the restricted key lacks the permission that Stripe names: add it in the Dashboard",
-    StripeNotFound: "compare the account of the key with that of the database: skpay account show",
+    StripeNotFound: _OTHER_ACCOUNT,
+    UnknownPath: _OTHER_ACCOUNT,
 }
 
 
