@@ -8,7 +8,15 @@ from gateway.errors import UpstreamFailed
 from gateway.stripe.checkout_sessions import read_session
 from gateway.stripe.customers import read_customer
 from gateway.stripe.disputes import read_refund
-from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeError, StripeNotFound, stripe_error
+from gateway.stripe.errors import (
+    AuthenticationFailed,
+    InvalidRequest,
+    PermissionDenied,
+    StripeError,
+    StripeNotFound,
+    UnknownPath,
+    stripe_error,
+)
 from gateway.stripe.invoices import read_invoice
 from gateway.stripe.prices import read_price
 from gateway.stripe.subscriptions import read_schedule, read_subscription
@@ -134,7 +142,8 @@ def test_a_customer_without_a_currency_or_metadata_has_none() -> None:
         (401, "resource_missing", AuthenticationFailed),
         (401, "", AuthenticationFailed),
         (403, "", PermissionDenied),
-        (404, "", StripeError),
+        (404, "", UnknownPath),
+        (400, "", InvalidRequest),
         (429, "rate_limit", StripeError),
     ],
 )

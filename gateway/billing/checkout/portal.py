@@ -56,9 +56,8 @@ async def portal_url(
     except StripeError as exc:
         if is_configuration_unusable(exc):
             return await session(made_anew=True)
-        if not isinstance(
-            exc, InvalidRequest | StripeNotFound | UnknownPath
-        ) or not await billing.stripe.customers.is_deleted(owner):
+        may_be_deleted = isinstance(exc, InvalidRequest | StripeNotFound | UnknownPath)
+        if not may_be_deleted or not await billing.stripe.customers.is_deleted(owner):
             raise
     await mark_deleted(billing.work, owner)
     return await portal_url(billing, app, user_id)
