@@ -67,7 +67,7 @@ class Application:
         startup_checks = StartupChecks(parts.billing, self._problems)
         await startup_checks.run_before_serving()
         await self._serve_web()
-        worker = Worker(parts.billing)
+        worker = Worker(parts.billing, parts.first_seen_users.resolve)
         await worker.start()
         self._stack.push_async_callback(worker.stop)
         self._start_background(startup_checks)

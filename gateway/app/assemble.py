@@ -61,7 +61,7 @@ async def assemble(settings: Settings, clock: Clock, stack: AsyncExitStack) -> P
     forget = partial(_forget_user, tiers, invalidation)
     work = UnitOfWork(store, clock, update_gate=tiers.publish, forget_in_gate=forget)
     billing = billing_parts(settings, work, session, InstalledApps(EMPTY_CATALOG))
-    first_seen_users = FirstSeenUserQueue(billing)
+    first_seen_users = FirstSeenUserQueue(work, billing.apps)
     resolver = CredentialResolver(
         await stack.enter_async_context(identity_session()),
         billing.litellm,

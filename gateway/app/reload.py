@@ -139,7 +139,9 @@ class CatalogReload:
         """Start what an installed catalog requires of Stripe, LiteLLM and the store; each runs until it succeeds."""
         billing = self._parts.billing
         self._background.start("prices", self._resolve_prices)
-        self._background.start("default budgets", partial(ensure_default_budgets, billing))
+        self._background.start(
+            "default budgets", partial(ensure_default_budgets, billing.litellm, billing.apps.catalog)
+        )
         self._background.start("renew", self._renew_limits)
         self._background.start("rederive", self._rederive)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.billing.accounts.stripe_account import StripeAccount
@@ -16,16 +15,9 @@ from gateway.litellm import LiteLLM
 from gateway.stripe.client import Stripe
 
 
-def _ignore_attempt(app_id: str, user_id: str) -> None:
-    """Where no request waits for limits."""
-
-
 @dataclass(slots=True)
 class Billing:
-    """One per process. `litellm` None: LITELLM_URL is not set.
-
-    `on_provisioning_attempt(app_id, user_id)` is called after each attempt to write a user's limits to LiteLLM.
-    """
+    """One per process. `litellm` None: LITELLM_URL is not set."""
 
     work: UnitOfWork
     stripe: Stripe
@@ -36,4 +28,3 @@ class Billing:
     prices: PriceBook = field(default_factory=PriceBook)
     locks: UserLocks = field(default_factory=UserLocks)
     reconciling: ReconcileState = field(default_factory=ReconcileState)
-    on_provisioning_attempt: Callable[[str, str], None] = _ignore_attempt

@@ -25,6 +25,12 @@ class PriceBook:
     missing: set[Price] = field(default_factory=set)
     complete: bool = False
 
+    def add_known(self, app_id: str, learned: Mapping[str, str]) -> None:
+        """Add prices (id → tier id) of an app. Prices added concurrently are kept."""
+        known = self.known_prices.get(app_id, {})
+        if any(known.get(price_id) != tier_id for price_id, tier_id in learned.items()):
+            self.known_prices = {**self.known_prices, app_id: {**known, **learned}}
+
     def known_tiers(self, app_id: str) -> dict[str, str]:
         """Price id → tier id, and product id → tier id where all of a product's prices are one tier's."""
         return {**self.known_products.get(app_id, {}), **self.known_prices.get(app_id, {})}

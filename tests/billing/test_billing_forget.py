@@ -100,7 +100,7 @@ async def test_a_late_event_of_a_customer_that_could_not_be_deleted_recreates_no
 
 
 async def seen(harness: Harness, user_id: str) -> None:
-    first_seen_users = FirstSeenUserQueue(harness.billing)
+    first_seen_users = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     assert first_seen_users.add("skai", user_id)
     task = asyncio.create_task(first_seen_users.run())
     await until(first_seen_users._waiting.empty, "the first sight is taken")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from servers.harness import Harness
 
-from gateway.billing.checkout.prices import add_known_prices, load_known_prices, resolve_prices
+from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.errors import UpstreamFailed
 from gateway.store import alerts, prices
 
@@ -114,7 +114,7 @@ async def test_what_is_learned_while_the_store_is_read_stays_known(
 
     async def slow_read(query: Any) -> Any:
         found = await real(query)
-        add_known_prices(harness.billing, "skai", {"price_just_now": "pro"})
+        harness.billing.prices.add_known("skai", {"price_just_now": "pro"})
         return found
 
     with monkeypatch.context() as patched:

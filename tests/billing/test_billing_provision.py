@@ -36,7 +36,7 @@ async def granted(harness: Harness, user_id: str, tier: str, app_id: str = "skai
 
 async def see(harness: Harness, *user_ids: str, app_id: str = "skai") -> None:
     """The gate sees these people for the first time, and the queue is worked off."""
-    queue = FirstSeenUserQueue(harness.billing)
+    queue = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     running = asyncio.create_task(queue.run())
     for user_id in user_ids:
         assert queue.add(app_id, user_id)
@@ -86,7 +86,7 @@ async def test_t3_a_user_seen_during_an_outage_of_litellm_is_provisioned_later(h
 
 async def test_t3_the_queue_is_bounded_and_says_so(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.billing.provision.first_seen_users.MAX_WAITING", 3)
-    queue = FirstSeenUserQueue(harness.billing)
+    queue = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     assert [queue.add("skai", f"u{number}") is not False for number in range(5)] == [True] * 3 + [False] * 2
 
 
@@ -101,7 +101,7 @@ async def test_t3_a_full_disk_delays_first_seen_users_and_loses_none(
             raise failures.pop()
         return await real(job)
 
-    queue = FirstSeenUserQueue(harness.billing)
+    queue = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     queue.add("skai", "u1")
     with monkeypatch.context() as patched:
         patched.setattr(harness.store, "write", write)
@@ -116,7 +116,7 @@ async def test_t3_a_full_disk_delays_first_seen_users_and_loses_none(
 async def test_t3_one_first_seen_user_that_fails_does_not_stop_the_queue(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = FirstSeenUserQueue(harness.billing)
+    queue = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     with monkeypatch.context() as patched:
         patched.setattr("gateway.billing.work.transaction.provisioning.put", lambda *args, **more: 1 / 0)
         running = asyncio.create_task(queue.run())
@@ -133,7 +133,8 @@ async def test_t3_one_first_seen_user_that_fails_does_not_stop_the_queue(
 
 
 async def test_t3_what_the_gate_waits_for_is_over_once_litellm_holds_the_limits(harness: Harness) -> None:
-    queue = FirstSeenUserQueue(harness.billing)
+    queue = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
+    harness.due.on_provisioning_attempt = queue.resolve
     running = asyncio.create_task(queue.run())
     pending = queue.add("skai", "u1")
     assert isinstance(pending, asyncio.Future)
@@ -151,7 +152,8 @@ async def test_t3_what_the_gate_waits_for_is_over_once_litellm_holds_the_limits(
 
 async def test_t3_a_failed_attempt_ends_the_wait(harness: Harness) -> None:
     harness.litellm_fault("reset", times=1000)
-    queue = FirstSeenUserQueue(harness.billing)
+    queue = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
+    harness.due.on_provisioning_attempt = queue.resolve
     running = asyncio.create_task(queue.run())
     pending = queue.add("skai", "u1")
     assert isinstance(pending, asyncio.Future)

@@ -16,6 +16,7 @@ from gateway.errors import ConfigError, UpstreamFailed
 from gateway.log import fields
 from gateway.store import customers, instance
 from gateway.store.customers import Customer
+from gateway.stripe.client import Stripe
 from gateway.stripe.errors import AuthenticationFailed, PermissionDenied, StripeNotFound
 from gateway.tiers.model import Concern
 
@@ -125,15 +126,19 @@ async def refuse_wrong_account(work: UnitOfWork, account: StripeAccount, problem
     await open_alert(work, MISMATCH, "key", message)
 
 
-def event_concern(billing: Billing, event_id: str, livemode: bool, account: str) -> Concern | None:
+def event_concern(
+    stripe: Stripe, ours: StripeAccount, event_id: str, livemode: bool, account_id: str
+) -> Concern | None:
     """Why an event is not ours (another mode, or a Connect account); None if it is."""
-    if livemode != billing.stripe.livemode:
+    if livemode != stripe.livemode:
         mode = mode_of(livemode)
         message = f"{event_id} is a {mode} event, our key is not; check the endpoint and STRIPE_SECRET_KEY"
         return Concern("livemode_mismatch", mode, message)
-    if account and account != billing.account.account_id:
-        message = f"{event_id} is of the account {account}, which is not ours; make the endpoint for your own account"
-        return Concern("account_mismatch", account, message)
+    if account_id and account_id != ours.account_id:
+        message = (
+            f"{event_id} is of the account {account_id}, which is not ours; make the endpoint for your own account"
+        )
+        return Concern("account_mismatch", account_id, message)
     return None
 
 

@@ -17,6 +17,7 @@ from gateway.billing.work.transaction import Transaction
 from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
+from gateway.litellm import LiteLLM
 from gateway.log import fields
 from gateway.store import customers, entitlements, forgetting, keys, tombstones
 from gateway.store.customers import Customer
@@ -70,7 +71,7 @@ async def forget(billing: Billing, app_id: str, user_id: str) -> Traces:
         for customer_id in found.customers:
             await _delete_customer(billing.stripe, customer_id)
         await billing.work.write(lambda tx: _remove(tx, app, user_id))
-        await _delete_in_litellm(billing, dict(found.litellm))
+        await _delete_in_litellm(billing.litellm, dict(found.litellm))
         await billing.work.store.write(lambda conn: forgetting.remove_litellm_ids(conn, app_id, user_id))
     log.info("user_forgotten", extra=fields(app_id=app_id, customers=len(found.customers)))
     return found
@@ -115,12 +116,12 @@ def _own_litellm_ids(conn: Connection, app: App, user_id: str) -> dict[str, str]
     return dict(forgetting.litellm_ids_of(conn, app.app_id, user_id))
 
 
-async def _delete_in_litellm(billing: Billing, own_ids: Mapping[str, str]) -> None:
-    if own_ids and billing.litellm is None:
+async def _delete_in_litellm(litellm: LiteLLM | None, own_ids: Mapping[str, str]) -> None:
+    if own_ids and litellm is None:
         raise UpstreamFailed("LITELLM_URL is not set, but LiteLLM has this user.", retryable=False)
     for mode, own_id in own_ids.items():
-        if billing.litellm is not None:
-            await billing.litellm.delete_user(mode, own_id)
+        if litellm is not None:
+            await litellm.delete_user(mode, own_id)
 
 
 async def purge(work: UnitOfWork) -> int:

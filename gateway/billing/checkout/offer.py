@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gateway.billing.checkout.price_choice import offered
 from gateway.billing.context import Billing
 from gateway.billing.installed_apps import InstalledApps
+from gateway.billing.price_book import PriceBook
 from gateway.billing.refresh.status import limits, status
 from gateway.billing.work.transaction import Transaction
 from gateway.billing.work.unit_of_work import UnitOfWork
@@ -27,7 +28,7 @@ async def offer(billing: Billing, app_id: str, user_id: str) -> dict[str, object
         "current_name": _current_name(app, str(now["tier"])),
         "subscribed": now["source"] == "subscription",
         "has_customer": bool(known),
-        "tiers": [_tier(billing, tier) for tier in app.tiers if not tier.internal],
+        "tiers": [_tier(billing.prices, tier) for tier in app.tiers if not tier.internal],
     }
 
 
@@ -76,16 +77,16 @@ def _current_name(app: App, tier_id: str) -> str:
     return (app.tier(tier_id) or app.default_tier).name
 
 
-def _tier(billing: Billing, tier: Tier) -> dict[str, object]:
+def _tier(prices: PriceBook, tier: Tier) -> dict[str, object]:
     """`prices` are those that can be bought now; `for_sale`: there is one."""
-    prices = [price for price in tier.prices if price not in billing.prices.missing]
+    on_sale = [price for price in tier.prices if price not in prices.missing]
     return {
         "id": tier.tier_id,
         "name": tier.name,
         "features": list(tier.features),
         "limits": _declared(tier),
-        "prices": [offered(price, billing.prices.resolved.get(price)).as_json() for price in prices],
-        "for_sale": bool(prices),
+        "prices": [offered(price, prices.resolved.get(price)).as_json() for price in on_sale],
+        "for_sale": bool(on_sale),
     }
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sqlalchemy import Connection
 
 from gateway.billing.context import Billing
+from gateway.billing.price_book import PriceBook
 from gateway.billing.work.alerting import open_alert
 from gateway.billing.work.refusals import alert_refusals
 from gateway.billing.work.transaction import Transaction
-from gateway.catalog.model import App, Price, Tier
+from gateway.catalog.model import App, Catalog, Price, Tier
 from gateway.errors import Conflict
 from gateway.store import alerts, entitlements, prices
 from gateway.stripe.client import Stripe
@@ -34,13 +33,6 @@ async def load_known_prices(billing: Billing) -> None:
     billing.prices.known_prices = known
 
 
-def add_known_prices(billing: Billing, app_id: str, learned: Mapping[str, str]) -> None:
-    """Add prices (id → tier id) to what is known of an app now, whatever others have added meanwhile."""
-    known = billing.prices.known_prices.get(app_id, {})
-    if any(known.get(price_id) != tier_id for price_id, tier_id in learned.items()):
-        billing.prices.known_prices = {**billing.prices.known_prices, app_id: {**known, **learned}}
-
-
 async def resolve_prices(billing: Billing) -> None:
     """Resolve every price of the catalog at Stripe, store the ids, and alert on prices that are missing or differ.
 
@@ -52,7 +44,7 @@ async def resolve_prices(billing: Billing) -> None:
         for app, tier, price in catalog.prices():
             right |= await _check_price(billing, app, tier, price)
     await load_known_prices(billing)
-    billing.prices.known_products = _known_products(billing)
+    billing.prices.known_products = _known_products(billing.apps.catalog, billing.prices)
     billing.prices.complete = billing.apps.catalog is catalog
     subjects = {price_name(app, tier, price) for app, tier, price in catalog.prices()}
 
@@ -68,15 +60,15 @@ async def resolve_prices(billing: Billing) -> None:
     await billing.work.write(conclude)
 
 
-def _known_products(billing: Billing) -> dict[str, dict[str, str]]:
+def _known_products(catalog: Catalog, book: PriceBook) -> dict[str, dict[str, str]]:
     """App id → product id → tier id, where every price of the product that apps.json names is that one tier's.
 
     So the tier of an old price is known after its lookup key was moved and the database was lost (T15).
     """
     owners: dict[str, set[tuple[str, str]]] = {}
-    for app, tier, price in billing.apps.catalog.prices():
-        if price in billing.prices.resolved:
-            owners.setdefault(billing.prices.resolved[price].product_id, set()).add((app.app_id, tier.tier_id))
+    for app, tier, price in catalog.prices():
+        if price in book.resolved:
+            owners.setdefault(book.resolved[price].product_id, set()).add((app.app_id, tier.tier_id))
     known: dict[str, dict[str, str]] = {}
     for product_id, owning in owners.items():
         if len(owning) == 1:
@@ -143,7 +135,7 @@ async def resolve(billing: Billing, app: App, tier: Tier, price: Price) -> Resol
 
     await billing.work.store.write(remember)
     # At once: a checkout opened with this price may be paid after its lookup key has moved.
-    add_known_prices(billing, app.app_id, {resolved.price_id: tier.tier_id})
+    billing.prices.add_known(app.app_id, {resolved.price_id: tier.tier_id})
     billing.prices.resolved[price] = resolved
     return resolved
 

@@ -92,7 +92,7 @@ async def _record_page(billing: Billing, page: list[bytes]) -> int:
     read = [(event, body) for body in page if (event := _event(body)) is not None]
 
     def job(tx: Transaction) -> int:
-        new = sum(record(tx, billing, event, body) for event, body in read)
+        new = sum(record(tx, billing.stripe, billing.account, event, body) for event, body in read)
         if new:
             tx.wake(Loop.ROUTE_EVENTS)
         return new

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 from gateway.billing.accounts.account import event_concern
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.context import Billing
 from gateway.billing.events.clock_skew import alert_skew, end_skew
 from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import BadSignature
 from gateway.log import fields
 from gateway.store import inbox
+from gateway.stripe.client import Stripe
 from gateway.stripe.event_content import EventHeader, parse_event
 from gateway.stripe.signature import verify
 
@@ -37,7 +39,7 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
     def job(tx: Transaction) -> bool:
         end_skew(tx, billing.webhooks, skews)
         tx.wake(Loop.ROUTE_EVENTS)
-        return record(tx, billing, event, body)
+        return record(tx, billing.stripe, billing.account, event, body)
 
     new = await billing.work.write(job)
     billing.webhooks.skews_settled = skews
@@ -46,7 +48,7 @@ async def receive(billing: Billing, body: bytes, signature: str) -> bool:
     return new
 
 
-def record(tx: Transaction, billing: Billing, event: EventHeader, body: bytes) -> bool:
+def record(tx: Transaction, stripe: Stripe, account: StripeAccount, event: EventHeader, body: bytes) -> bool:
     """Put an event into the inbox; whether it is new. A new one of another account or mode opens an alert."""
     new = inbox.add(
         tx.conn,
@@ -59,6 +61,6 @@ def record(tx: Transaction, billing: Billing, event: EventHeader, body: bytes) -
         body,
         tx.now,
     )
-    concern = event_concern(billing, event.event_id, event.livemode, event.account) if new else None
+    concern = event_concern(stripe, account, event.event_id, event.livemode, event.account) if new else None
     tx.open_alerts([concern] if concern else [])
     return new

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from gateway.billing.accounts.account import event_concern
 from gateway.billing.accounts.adopt import adopt_unknown
+from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.context import Billing
 from gateway.billing.refresh.disputes import UNREADABLE, is_dispute_event
 from gateway.billing.work.retry import ROUTE_EVENTS, Failure, NextStep, classify, next_step
@@ -77,10 +78,12 @@ async def route_events(billing: Billing) -> int:
         owner_of = cache(partial(customers.owner, tx.conn))
         now_and_later: tuple[list[_RoutedEvent], list[_RoutedEvent]] = [], []
         for event in events:
-            found = _RoutedEvent(event, event.customer_id, _meaning(event, billing))
-            now_and_later[found.question is not None or _may_be_ours(found, billing, owner_of)].append(found)
+            found = _RoutedEvent(event, event.customer_id, _meaning(event, billing.stripe, billing.account))
+            now_and_later[
+                found.question is not None or _may_be_ours(found, billing.stripe, billing.account, owner_of)
+            ].append(found)
         at_once, later = now_and_later
-        return len(events), later, _end_all(tx, billing, at_once, owner_of)
+        return len(events), later, _end_all(tx, billing.stripe, billing.account, at_once, owner_of)
 
     count, later, ended = await billing.work.write(job)
     _log(ended)
@@ -96,9 +99,9 @@ async def route_events(billing: Billing) -> int:
     return count
 
 
-def _meaning(event: Event, billing: Billing) -> EventContent | None:
+def _meaning(event: Event, stripe: Stripe, account: StripeAccount) -> EventContent | None:
     """The content of an event of our account that names no customer or is about a charge."""
-    if event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+    if not _is_ours(event, stripe, account):
         return None
     return event_content(event.body) if event.customer_id is None or is_about_charge(event.type) else None
 
@@ -111,10 +114,15 @@ def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
     return duplicate_of if duplicate_of is not None and duplicate_of.state == "handled" else None
 
 
-def _may_be_ours(found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> bool:
+def _is_ours(event: Event, stripe: Stripe, account: StripeAccount) -> bool:
+    """Whether it is of the mode and account that we work with."""
+    return event_concern(stripe, account, event.event_id, event.livemode, event.account) is None
+
+
+def _may_be_ours(found: _RoutedEvent, stripe: Stripe, account: StripeAccount, owner_of: OwnerOf) -> bool:
     """Whether its customer is unknown here but may carry our signature: after a restore, or a lost response."""
     event = found.event
-    if found.customer_id is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+    if found.customer_id is None or not _is_ours(event, stripe, account):
         return False
     return may_change_tier(event.type) and owner_of(found.customer_id) is None
 
@@ -143,13 +151,15 @@ async def _look_up(stripe: Stripe, found: _RoutedEvent) -> _RoutedEvent:
 
 async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
     def job(tx: Transaction) -> _RoutingResult:
-        return _end_all(tx, billing, found, cache(partial(customers.owner, tx.conn)))
+        return _end_all(tx, billing.stripe, billing.account, found, cache(partial(customers.owner, tx.conn)))
 
     _log(await billing.work.write(job))
 
 
-def _end_all(tx: Transaction, billing: Billing, found: Sequence[_RoutedEvent], owner_of: OwnerOf) -> _RoutingResult:
-    routed = [(each, owner) for each in found if (owner := _end(tx, each, billing, owner_of)) is not None]
+def _end_all(
+    tx: Transaction, stripe: Stripe, account: StripeAccount, found: Sequence[_RoutedEvent], owner_of: OwnerOf
+) -> _RoutingResult:
+    routed = [(each, owner) for each in found if (owner := _end(tx, each, stripe, account, owner_of)) is not None]
     for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
         tx.want_refresh(app_id, user_id)
     readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
@@ -185,7 +195,9 @@ def _kind(found: _RoutedEvent) -> str:
     return found.meaning.subject.kind if found.meaning and found.meaning.subject else found.event.type
 
 
-def _end(tx: Transaction, found: _RoutedEvent, billing: Billing, owner_of: OwnerOf) -> Customer | None:
+def _end(
+    tx: Transaction, found: _RoutedEvent, stripe: Stripe, account: StripeAccount, owner_of: OwnerOf
+) -> Customer | None:
     """Finish the event, or schedule its retry; returns the customer to refresh, None if there is none.
 
     Events of unknown customers are ignored: other products share the Stripe account.
@@ -200,7 +212,7 @@ def _end(tx: Transaction, found: _RoutedEvent, billing: Billing, owner_of: Owner
         )
         return None
     owner = owner_of(found.customer_id) if found.customer_id else None
-    if owner is None or event_concern(billing, event.event_id, event.livemode, event.account) is not None:
+    if owner is None or not _is_ours(event, stripe, account):
         inbox.finish(conn, event.account, event.event_id, "ignored", now)
         return None
     subject = found.meaning.subject if found.meaning else None

@@ -7,9 +7,10 @@ import asyncio
 import logging
 
 from gateway.billing.accounts.forget import SESSIONS_LAST_SECONDS
-from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.work import retry
 from gateway.billing.work.transaction import Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.store import provisioning, tombstones
@@ -25,18 +26,18 @@ User = tuple[str, str]
 class FirstSeenUserQueue:
     """Bounded queue of first-seen users, on their way to provisioning jobs. `add` never waits."""
 
-    def __init__(self, billing: Billing) -> None:
-        self._billing = billing
+    def __init__(self, work: UnitOfWork, apps: InstalledApps) -> None:
+        self._work = work
+        self._apps = apps
         self._waiting: asyncio.Queue[User] = asyncio.Queue(MAX_WAITING)
         self._pending: dict[User, asyncio.Future[None]] = {}
-        billing.on_provisioning_attempt = self._resolve
 
     def add(self, app_id: str, user_id: str) -> asyncio.Future[None] | bool:
         """Queue this user for provisioning; False if the queue is full.
 
         A future: it is done once LiteLLM holds the user's limits, or once the first attempt has failed.
         """
-        app = self._billing.apps.catalog.app(app_id)
+        app = self._apps.catalog.app(app_id)
         if app is None or app.litellm is None:
             return True
         user = app_id, user_id
@@ -52,31 +53,29 @@ class FirstSeenUserQueue:
     async def run(self) -> None:
         """Turn first-seen users into provisioning jobs, for ever."""
         while True:
-            seen = [await self._waiting.get()]
-            while len(seen) < BATCH and not self._waiting.empty():
-                seen.append(self._waiting.get_nowait())
-            await self._record(seen)
+            users = [await self._waiting.get()]
+            while len(users) < BATCH and not self._waiting.empty():
+                users.append(self._waiting.get_nowait())
+            await self._record(users)
 
-    async def _record(self, seen: list[User]) -> None:
-        billing = self._billing
-
+    async def _record(self, users: list[User]) -> None:
         def record(tx: Transaction) -> list[User]:
-            return [user for user in seen if self._put_job(tx, *user)]
+            return [user for user in users if self._put_job(tx, *user)]
 
         while True:
             try:
-                due = await billing.work.write(record)
+                due = await self._work.write(record)
                 break
             except StoreUnavailable:
                 await asyncio.sleep(retry.STORE_RETRY_SECONDS)
             except Exception:  # an internal error: these users wait for the next start, later ones do not
-                log.exception("first_seen_users_failed", extra=fields(users=len(seen)))
+                log.exception("first_seen_users_failed", extra=fields(users=len(users)))
                 due = []
                 break
-        for user in set(seen).difference(due):
-            self._resolve(*user)
+        for user in set(users).difference(due):
+            self.resolve(*user)
 
-    def _resolve(self, app_id: str, user_id: str) -> None:
+    def resolve(self, app_id: str, user_id: str) -> None:
         """End the wait for this user's limits."""
         future = self._pending.pop((app_id, user_id), None)
         if future is not None and not future.done():
@@ -87,7 +86,7 @@ class FirstSeenUserQueue:
 
         A job that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
         """
-        conn, app = tx.conn, self._billing.apps.catalog.app(app_id)
+        conn, app = tx.conn, self._apps.catalog.app(app_id)
         if app is None or app.litellm is None:
             return False
         forgotten_at = tombstones.user_forgotten_at(conn, app_id, user_id)

@@ -49,13 +49,6 @@ class _WriteResult:
 
 async def provision(billing: Billing, job: ProvisioningJob) -> None:
     """Carry out one provisioning job. Idempotent. It ends done, waiting for a retry, or dead with an alert."""
-    try:
-        await _carry_out(billing, job)
-    finally:
-        billing.on_provisioning_attempt(job.app_id, job.user_id)
-
-
-async def _carry_out(billing: Billing, job: ProvisioningJob) -> None:
     subject = f"{job.app_id}/{job.user_id}"
     try:
         result = await _provision(billing, job)
@@ -140,14 +133,14 @@ def limits_digest(app: App, tier: Tier) -> str:
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
-async def ensure_default_budgets(billing: Billing) -> None:
+async def ensure_default_budgets(litellm: LiteLLM | None, catalog: Catalog) -> None:
     """Create the budgets that LiteLLM's `max_end_user_budget_id` may name. Raises `UpstreamFailed`.
 
     One for each app in `customer` mode: the first tier's. Idempotent.
     """
-    for app in billing.apps.catalog.apps.values():
-        if billing.litellm is not None and app.litellm is not None and app.litellm.mode == "customer":
-            await billing.litellm.ensure_budget(budget_id(app, app.default_tier), app.default_tier.limits)
+    for app in catalog.apps.values():
+        if litellm is not None and app.litellm is not None and app.litellm.mode == "customer":
+            await litellm.ensure_budget(budget_id(app, app.default_tier), app.default_tier.limits)
 
 
 async def renew_limits(work: UnitOfWork, apps: InstalledApps) -> int:

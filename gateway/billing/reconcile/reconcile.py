@@ -209,7 +209,7 @@ class _Pass:
             return
 
         def ask(conn: Connection) -> Line | None:
-            concluded = conclude(conn, billing, app, user_id, holdings, billing.work.now())
+            concluded = conclude(conn, billing.prices, app, user_id, holdings, billing.work.now())
             if concluded.stored != before or _being_refreshed(conn, app_id, user_id, billing.work.now()):
                 return None  # being refreshed: what we fetched may be older than what the refresh writes
             return stripe_line(app, user_id, concluded.decided, before.entitlement if before else None)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from gateway.billing.checkout.prices import add_known_prices, resolve_prices
+from gateway.billing.checkout.prices import resolve_prices
 from gateway.billing.context import Billing
 from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.notify.notices import write_notice
+from gateway.billing.price_book import PriceBook
 from gateway.billing.refresh.disputes import fetch_answers, record_answers
 from gateway.billing.refresh.disputes import known as known_disputes
 from gateway.billing.refresh.holdings import Holdings, fetch_holdings
@@ -79,7 +80,7 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
         # Only the fetch has a deadline: a commit could not be stopped.
         async with asyncio.timeout(FETCH_SECONDS):
             holdings = await _fetch(billing, lease)
-        outcome = await billing.work.write(lambda tx: _commit(tx, billing, app, lease, owner, holdings))
+        outcome = await billing.work.write(lambda tx: _commit(tx, billing.prices, app, lease, owner, holdings))
     except LeaseLostError:
         log.warning("refresh_lease_lost", extra=fields(app_id=lease.app_id, user_id=lease.user_id))
         return
@@ -88,7 +89,7 @@ async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
     except Exception as exc:  # also an internal error: the other users are refreshed all the same
         await _retry_later(billing, lease, owner, exc)
         return
-    _publish(billing, lease, outcome)
+    _publish(billing.prices, lease, outcome)
 
 
 async def _fetch(billing: Billing, lease: Lease) -> Holdings:
@@ -101,13 +102,13 @@ async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     return replace(holdings, disputes=await fetch_answers(billing.work, billing.stripe, lease.app_id, lease.user_id))
 
 
-def _commit(tx: Transaction, billing: Billing, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
+def _commit(tx: Transaction, book: PriceBook, app: App, lease: Lease, owner: str, holdings: Holdings) -> _Outcome:
     """Decide and write everything. Raises `LeaseLostError`, which rolls it back, if the lease is lost."""
     conn, now = tx.conn, tx.now
     for customer_id in holdings.deleted_customers:
         customers.mark_deleted(conn, customer_id, now)
     record_answers(tx, holdings.disputes)
-    concluded = conclude(conn, billing, app, lease.user_id, holdings, now)
+    concluded = conclude(conn, book, app, lease.user_id, holdings, now)
     decided, stored = concluded.decided, concluded.stored
     for price_id, (tier_id, lookup_key) in concluded.new_prices.items():
         prices.record(conn, price_id, app.app_id, tier_id, lookup_key, now)
@@ -134,9 +135,9 @@ def _save(tx: Transaction, app: App, lease: Lease, stored: Stored | None, decide
     return change
 
 
-def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
+def conclude(conn: Connection, book: PriceBook, app: App, user_id: str, holdings: Holdings, now: int) -> Conclusion:
     """What a refresh would store for this user, beside what is stored. Writes nothing."""
-    known = billing.prices.known_tiers(app.app_id)
+    known = book.known_tiers(app.app_id)
     new_prices = _new_prices(app, known, holdings.subscriptions)
     known |= {price_id: tier_id for price_id, (tier_id, _) in new_prices.items()}
     before = last_good.of_user(conn, app.app_id, user_id)
@@ -156,9 +157,9 @@ def conclude(conn: Connection, billing: Billing, app: App, user_id: str, holding
     return Conclusion(decided, entitlements.get(conn, app.app_id, user_id), new_prices, kept)
 
 
-def _publish(billing: Billing, lease: Lease, outcome: _Outcome) -> None:
+def _publish(book: PriceBook, lease: Lease, outcome: _Outcome) -> None:
     """Remember and log what was committed."""
-    add_known_prices(billing, lease.app_id, outcome.new_prices)
+    book.add_known(lease.app_id, outcome.new_prices)
     change = outcome.change
     if change is not None:
         log.info(
@@ -220,7 +221,7 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
 
     outcome = await billing.work.write(job)
     if outcome is not None:
-        _publish(billing, lease, outcome)
+        _publish(billing.prices, lease, outcome)
 
 
 def _overdue(tx: Transaction, apps: InstalledApps, lease: Lease, owner: str) -> _Outcome | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 from gateway.billing.context import Billing
 from gateway.billing.events.route import route_events
@@ -13,15 +13,25 @@ from gateway.billing.provision.provision import provision
 from gateway.billing.refresh.refresh import LEASE_SECONDS, refresh
 from gateway.billing.work.transaction import Transaction
 from gateway.store import provisioning, refreshes
+from gateway.store.provisioning import ProvisioningJob
 from gateway.store.refreshes import Lease
 
 MAX_CONCURRENT = 8
+OnProvisioningAttempt = Callable[[str, str], None]
+
+
+def ignore_attempt(app_id: str, user_id: str) -> None:
+    """Where no request waits for limits."""
 
 
 class DueWork:
-    """One per process. The worker's loops call the four parts, each its own; `run_due` calls them in turn."""
+    """One per process. The worker's loops call the four parts, each its own; `run_due` calls them in turn.
 
-    def __init__(self, billing: Billing) -> None:
+    `on_provisioning_attempt(app_id, user_id)` is called after each attempt to write a user's limits to LiteLLM.
+    """
+
+    def __init__(self, billing: Billing, on_provisioning_attempt: OnProvisioningAttempt = ignore_attempt) -> None:
+        self.on_provisioning_attempt = on_provisioning_attempt
         self.notices = NoticeSender(billing)
         self._billing = billing
         self._owner = uuid.uuid4().hex
@@ -62,8 +72,14 @@ class DueWork:
         if billing.litellm is None or billing.account.recovering:  # a restored tier must not overwrite newer limits
             return 0
         jobs = await billing.work.read(lambda conn: provisioning.due(conn, billing.work.now(), MAX_CONCURRENT))
-        await _all_of(provision(billing, job) for job in jobs)
+        await _all_of(self._provision_one(job) for job in jobs)
         return len(jobs)
+
+    async def _provision_one(self, job: ProvisioningJob) -> None:
+        try:
+            await provision(self._billing, job)
+        finally:
+            self.on_provisioning_attempt(job.app_id, job.user_id)
 
     async def notify(self) -> int:
         """Begin to send the notices that are due. They go on in tasks: a slow app must not delay the others."""

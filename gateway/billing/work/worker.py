@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.billing.context import Billing
 from gateway.billing.work.clock_watch import ClockWatch
-from gateway.billing.work.due_work import DueWork
+from gateway.billing.work.due_work import DueWork, OnProvisioningAttempt, ignore_attempt
 from gateway.billing.work.transaction import Loop
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
@@ -26,9 +26,9 @@ DRAIN_SECONDS = 4.0
 class Worker:
     """Runs until `stop`. A store outage or an internal error in one job stops neither the other jobs nor the loop."""
 
-    def __init__(self, billing: Billing) -> None:
+    def __init__(self, billing: Billing, on_provisioning_attempt: OnProvisioningAttempt = ignore_attempt) -> None:
         self._billing = billing
-        self._due = DueWork(billing)
+        self._due = DueWork(billing, on_provisioning_attempt)
         self._clock = ClockWatch(billing)
         self._clock_due = asyncio.Event()
         self._stopping = asyncio.Event()
