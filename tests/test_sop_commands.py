@@ -128,6 +128,7 @@ async def check_service(live: Path, engine: ComposeEngine) -> None:
     assert engine.litellm is not None
     assert engine.project is not None
     await engine.traefik.until_routers("sk-app-skai@file", "sk-public@file")
+    await engine.traefik.until_served("pay.example.com")
     secret = engine.project.container("open-webui").environment["WEBUI_SECRET_KEY"]
     api_key = (live / "secrets/skai_api_key").read_text().strip()
     async with aiohttp.ClientSession() as session:

@@ -86,6 +86,8 @@ async def running(folder: Path, text: str = STATIC.read_text(encoding="utf-8")) 
         static["providers"]["docker"]["endpoint"] = engine.endpoint
         traefik = await stack.enter_async_context(Traefik(_on_ops(static), folder, {"GATE_SECRET": SECRET}))
         await traefik.until_routers(*ROUTERS)
+        await traefik.until_served(PUBLIC)
+        app_got.clear()
         yield Running(traefik, f"http://{ops}", session, app_got)
 
 

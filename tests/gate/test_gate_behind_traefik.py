@@ -16,7 +16,15 @@ import pytest
 import yaml
 from access.access_samples import token
 from routing.routing_stage import Headers, Stage, serve
-from servers.running import GATE_SECRET, PUBLIC_URL, SESSION_SECRET, Running, running_application, write_apps
+from servers.running import (
+    GATE_SECRET,
+    PUBLIC_HOST,
+    PUBLIC_URL,
+    SESSION_SECRET,
+    Running,
+    running_application,
+    write_apps,
+)
 from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, until
 
 from gateway.catalog import parse
@@ -48,8 +56,10 @@ class Place:
     stage: Stage
 
     def access_log(self) -> list[dict[str, Any]]:
+        """The lines about the apps."""
         assert self.stage.traefik is not None
-        return [json.loads(line) for line in self.stage.traefik.log().splitlines() if line.startswith('{"Client')]
+        lines = [json.loads(line) for line in self.stage.traefik.log().splitlines() if line.startswith('{"Client')]
+        return [line for line in lines if line["RequestHost"] != PUBLIC_HOST]
 
 
 @asynccontextmanager
@@ -75,6 +85,7 @@ async def place(folder: Path, gate: GateKind = "forward_auth") -> AsyncIterator[
         plugins = PLUGINS_DIR if gate == "plugin" else None
         stage.traefik = await stack.enter_async_context(Traefik(static, dynamic, {"GATE_SECRET": GATE_SECRET}, plugins))
         await stage.traefik.until_routers(*(f"{router.name}@file" for router in planned.routers))
+        await stage.traefik.until_served(PUBLIC_HOST)
         yield Place(running, stage)
 
 

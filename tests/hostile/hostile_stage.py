@@ -20,7 +20,16 @@ from aiohttp import web
 from hostile.echo_backend import EchoBackend, echo_backend
 from hostile.naive import NaiveAuth, naive_document
 from hostile.raw_client import Reply, ask, request
-from servers.running import GATE_SECRET, PUBLIC_URL, SESSION_SECRET, Running, running_application, served, write_apps
+from servers.running import (
+    GATE_SECRET,
+    PUBLIC_HOST,
+    PUBLIC_URL,
+    SESSION_SECRET,
+    Running,
+    running_application,
+    served,
+    write_apps,
+)
 from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, free_port, until
 
 from gateway.catalog import parse
@@ -133,6 +142,9 @@ async def hostile_stage(folder: Path) -> AsyncIterator[HostileStage]:
             Traefik(static, dynamic_dir=dynamic, env={"GATE_SECRET": GATE_SECRET}, plugins_dir=PLUGINS_DIR)
         )
         await traefik.until_routers("naive-app@file", "sk-app-blog@file", "plugin-sk-app-blog@file")
+        for kind in GATES:
+            for entry in ENTRIES:
+                await traefik.until_served(PUBLIC_HOST, f"http://127.0.0.1:{ports[kind, entry]}")
         assert await traefik.errors() == 0
         stage = HostileStage(running, backend, naive, naive_url, ports, traefik, {})
         await _people(stage)

@@ -86,6 +86,7 @@ async def open_stage(folder: Path, gate: GateKind) -> AsyncIterator[Stage]:
         environ = {"LITELLM_URL": litellm.url, "LITELLM_KEY": litellm.master_key, "PUBLIC_URL": pay_url, **ports}
         skpayments = await stack.enter_async_context(running_application(folder, **environ))
         await traefik.until_routers("sk-app-skai@file")
+        await traefik.until_served(PAY_HOST)
         await _configure(openwebui, litellm)
         yield Stage(app_url, pay_url, skpayments, openwebui, litellm, access_log)
 

@@ -187,6 +187,10 @@ async def staged(
         prefixes = [f"{name}-" for name in static["entryPoints"]] if len(static["entryPoints"]) > 1 else [""]
         names = [f"{prefix}{router.name}@{rendering}" for router in stage.plan().routers for prefix in prefixes]
         await stage.traefik.until_routers(*names)
+        for entry_point in static["entryPoints"].values():
+            address = entry_point.get("address")
+            await stage.traefik.until_served(PUBLIC_HOST, f"http://{address}" if address else "")
+        stage.public_got.clear()
         yield stage
 
 

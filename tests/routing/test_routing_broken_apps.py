@@ -131,6 +131,7 @@ async def test_a_container_with_a_label_that_traefik_does_not_know_has_no_router
             async with Traefik({"providers": {"docker": docker}}) as traefik:
                 stage.traefik = traefik
                 routers = await traefik.until_routers("sk-app-shop@docker", "sk-public@docker")
+                await traefik.until_served(PUBLIC_HOST)
                 assert not any("blog" in name for name in routers)
                 await blog_is_closed(stage)
                 await the_others_are_well(stage)

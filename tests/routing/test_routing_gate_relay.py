@@ -17,7 +17,7 @@ import yaml
 from hostile.echo_backend import echo_backend
 from hostile.raw_client import Reply, ask, request
 from routing_apps import PUBLIC_URL, apps_json
-from servers.running import GATE_SECRET, running_application, write_apps
+from servers.running import GATE_SECRET, PUBLIC_HOST, running_application, write_apps
 from servers.traefik import Traefik, free_port, until
 
 from gateway.catalog import parse
@@ -61,6 +61,7 @@ async def relayed(folder: Path, gate_url: str, upstream: str) -> AsyncIterator[t
     }
     async with Traefik({"entryPoints": own}, dynamic_dir=dynamic, env={"GATE_SECRET": GATE_SECRET}) as traefik:
         await traefik.until_routers("sk-app-skai@file", "sk-gate-relay@file")
+        await traefik.until_served(PUBLIC_HOST, f"http://127.0.0.1:{port}")
         assert await traefik.errors() == 0
         yield traefik, port
 

@@ -17,6 +17,7 @@ from routing_apps import PUBLIC_URL, apps_json
 from routing_stage import SECRET, serve
 from servers.fake_docker_engine import Container, FakeDockerEngine
 from servers.found import require
+from servers.running import PUBLIC_HOST
 from servers.traefik import Traefik, free_port, until
 
 from gateway.catalog import parse
@@ -109,6 +110,7 @@ async def test_the_real_traefik_starts_with_it_and_serves_labels(provider: Any, 
         traefik = await stack.enter_async_context(await _started(static, routes, tmp_path))
         # Where entry points have middlewares, Traefik makes a router for each of them.
         await traefik.until_routers(*(f"{name}-sk-app-blog@{provider}" for name in ("web", "more")))
+        await traefik.until_served(PUBLIC_HOST)
         assert await traefik.errors() == 0
         assert '"level":"error"' not in traefik.log()
         await _serves(stack, traefik.url)

@@ -91,6 +91,7 @@ async def staged(folder: Path, **options: object) -> AsyncIterator[tuple[Stage, 
             (folder / "authelia.yml").write_text(authelia(auth_url, **options))
         stage.traefik = await stack.enter_async_context(Traefik(dynamic_dir=folder, env={"GATE_SECRET": SECRET}))
         await stage.traefik.until_routers("sk-app-blog@file")
+        await stage.traefik.until_served("pay.test")
         yield stage, sign_in
 
 

@@ -31,7 +31,8 @@ from gateway.sandbox.litellm import LiteLLMSandbox
 from gateway.sandbox.stripe import StripeSandbox
 from gateway.settings import Secret, read_settings
 
-PUBLIC_URL = "https://pay.example.com"
+PUBLIC_HOST = "pay.example.com"
+PUBLIC_URL = f"https://{PUBLIC_HOST}"
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_5d2f0b6c9e714a0c", "whsec_5f3c8a1d7b6e4c20"
 LITELLM_KEY, GATE_SECRET = "sk-litellm-77c1e0b4", "gate-3b1f6f0de1a24c0f9b6f7d25e8c4"
 ADMIN_TOKEN, SKAI_KEY, BLOG_KEY = "admin-9f0a7c41d2be4e5583c6f1a07b", "skai-key-c4b1a2d3e4f5", "blog-key-0a9b8c7d6e5f"

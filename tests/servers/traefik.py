@@ -2,6 +2,7 @@
 
 async with Traefik(dynamic_dir=folder, env={"GATE_SECRET": "…"}) as traefik:
     await traefik.until_routers("sk-public@file")
+    await traefik.until_served("pay.example.com")
     ... requests to traefik.url with a Host header ...
 """
 
@@ -140,7 +141,10 @@ class Traefik:
         return sum(int(overview["http"][kind]["errors"]) for kind in ("routers", "services", "middlewares"))
 
     async def until_routers(self, *names: str) -> dict[str, dict[str, Any]]:
-        """Wait until it has all these routers, in any state; returns all its routers."""
+        """Wait until its API lists all these routers, in any state; returns all its routers.
+
+        Before a request to an entry point, wait for `until_served` too.
+        """
 
         async def there() -> dict[str, dict[str, Any]]:
             routers = await self.routers()
@@ -148,8 +152,8 @@ class Traefik:
 
         return await until(there, f"routers {names}, log:\n{self.log()[-2000:]}")
 
-    async def until_served(self, host: str) -> None:
-        """Wait until the entry point `web` routes this host.
+    async def until_served(self, host: str, url: str = "") -> None:
+        """Wait until the entry point at `url`, which is `web` by default, routes this host.
 
         Traefik replaces the routers of its entry points one after the other, so its API, on the entry point
         `traefik`, may list a router a moment before `web` has it, or while `web` still has an older one.
@@ -157,11 +161,11 @@ class Traefik:
 
         async def served() -> bool:
             assert self._session is not None
-            asked = self._session.get(f"{self.url}/health", headers={"Host": host}, allow_redirects=False)
-            async with asked as answer:
-                return answer.status != 404
+            request = self._session.get(f"{url or self.url}/health", headers={"Host": host}, allow_redirects=False)
+            async with request as response:
+                return response.status != 404
 
-        await until(served, f"{host} on the entry point web, log:\n{self.log()[-2000:]}")
+        await until(served, f"{host} on the entry point {url or 'web'}, log:\n{self.log()[-2000:]}")
 
     async def stop(self) -> None:
         """End the process, by its own id. Idempotent."""
