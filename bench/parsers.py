@@ -33,8 +33,8 @@ def slowest(parser: Parser, inputs: int) -> tuple[float, bytes]:
         kept.append((seconds(parser, data), data))
         if len(kept) > 50 * SLOWEST:
             kept = sorted(kept, reverse=True)[:SLOWEST]
-    again = [(seconds(parser, data, BEST_OF), data) for _, data in sorted(kept, reverse=True)[:SLOWEST]]
-    return max(again)
+    second = [(seconds(parser, data, BEST_OF), data) for _, data in sorted(kept, reverse=True)[:SLOWEST]]
+    return max(second)
 
 
 def main() -> None:

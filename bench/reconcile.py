@@ -63,18 +63,18 @@ class MadeUpTransport(Transport):
     def __init__(self, count: int, differing: int) -> None:
         super().__init__(None, (Secret("sk_live_bench"),), api_base="")  # type: ignore[arg-type]  # never connects
         self._count, self._differing = count, differing
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
 
     async def get(self, path: str, params: Any = None) -> dict[str, Any]:
         params = params or {}
         if path != "/v1/subscriptions":
-            self.asked["other"] += 1
+            self.requests["other"] += 1
             return {"id": path.rpartition("/")[2], "object": "customer"}
         if "customer" in params:
-            self.asked["one by one"] += 1
+            self.requests["one by one"] += 1
             numbers, more = [int(params["customer"][4:])], False
         else:
-            self.asked["bulk"] += 1
+            self.requests["bulk"] += 1
             first = int(params["starting_after"][4:]) + 1 if params.get("starting_after") else 0
             numbers = list(range(first, min(first + PAGE, self._count)))
             more = first + PAGE < self._count
@@ -139,8 +139,8 @@ def fill(conn: Connection, first: int, last: int) -> None:
             for n in numbers
         ],
     )
-    told = {"mode": "customer", "app_id": "skai", "claimed_at": NOW}
-    conn.execute(insert(litellm_ids), [{**told, "litellm_id": f"u{n}", "user_id": f"u{n}"} for n in numbers])
+    logged = {"mode": "customer", "app_id": "skai", "claimed_at": NOW}
+    conn.execute(insert(litellm_ids), [{**logged, "litellm_id": f"u{n}", "user_id": f"u{n}"} for n in numbers])
 
 
 def peak_mb() -> float:
@@ -170,7 +170,7 @@ async def measure(count: int, differing: int) -> dict[str, float]:
         await store.close()
     assert report.lowered == report.checked.one_by_one == -(-count // differing), report.shown()["counts"]
     return {
-        "seconds": seconds, "bulk": transport.asked["bulk"], "one_by_one": transport.asked["one by one"],
+        "seconds": seconds, "bulk": transport.requests["bulk"], "one_by_one": transport.requests["one by one"],
         "litellm": wire.calls, "before_mb": before, "peak_mb": peak_mb(),
     }  # fmt: skip
 

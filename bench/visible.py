@@ -58,7 +58,7 @@ def watch(database: str, gate_port: int) -> None:
     store = sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
     for line in sys.stdin:
         user_id, key = line.split()
-        asked = request(key)
+        data = request(key)
         committed, longest = 0.0, 0.0
         print("watching", flush=True)
         last = time.monotonic()
@@ -68,7 +68,7 @@ def watch(database: str, gate_port: int) -> None:
             longest, last = max(longest, now - last), now
             if not committed and tier == ("staff",):
                 committed = now
-            gate.sendall(asked)
+            gate.sendall(data)
             if b"X-SK-Tier: staff" in gate.recv(65_536):
                 break
         known = time.monotonic()

@@ -29,8 +29,8 @@ def _make(tmp_path: Path, script: str, target: str) -> subprocess.CompletedProce
 def test_t14_a_python_without_venv_is_told_in_one_line(tmp_path: Path, target: str) -> None:
     done = _make(tmp_path, 'case "$2" in *ensurepip*) exit 1;; esac; exit 0', target)
     assert done.returncode != 0
-    told = [line for line in done.stdout.splitlines() if line.startswith("error:")]
-    assert told == ["error: Python lacks its venv module; on Debian: apt-get install python3-venv"]
+    problems = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert problems == ["error: Python lacks its venv module; on Debian: apt-get install python3-venv"]
     assert not (tmp_path / ".venv").exists()
 
 

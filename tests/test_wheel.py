@@ -71,8 +71,12 @@ def test_it_holds_every_file_of_the_package_and_what_is_shipped(unpacked: Path) 
 
 def test_its_licence_is_said_as_pep_639_wants_it(unpacked: Path) -> None:
     (folder,) = unpacked.glob("skpayments-*.dist-info")
-    said = Parser().parsestr((folder / "METADATA").read_text(encoding="utf-8"))
-    assert (said["License-Expression"], said.get_all("License-File"), said["License"]) == ("MIT", ["LICENSE"], None)
+    metadata = Parser().parsestr((folder / "METADATA").read_text(encoding="utf-8"))
+    assert (metadata["License-Expression"], metadata.get_all("License-File"), metadata["License"]) == (
+        "MIT",
+        ["LICENSE"],
+        None,
+    )
     assert (folder / "licenses/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 

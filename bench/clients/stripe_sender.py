@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, load: Load) -> None:
         self.load = load
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.seen = b""
+        self.received = b""
         self.at = 0.0
 
     def connection_made(self, transport: Any) -> None:
@@ -84,14 +84,14 @@ class Connection(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self.seen += data
-        head, found, body = self.seen.partition(b"\r\n\r\n")
+        self.received += data
+        head, found, body = self.received.partition(b"\r\n\r\n")
         if not found or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]):
             return
         now = time.perf_counter()
         self.load.took.append(now - self.at)
-        self.load.refused += not self.seen.startswith(b"HTTP/1.1 200")
-        self.seen = b""
+        self.load.refused += not self.received.startswith(b"HTTP/1.1 200")
+        self.received = b""
         if now < self.load.until:
             self.send()
         else:

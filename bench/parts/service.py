@@ -60,8 +60,8 @@ def telling(command: list[str], says: Path, log: Path, env: Mapping[str, str]) -
         deadline = time.monotonic() + 60
         while True:
             lines = says.read_text().splitlines(keepends=True) if says.exists() else []
-            told = [json.loads(line) for line in lines if line.endswith("\n") and line.startswith("{")]
-            if started := [line for line in told if "port" in line and line.get("event", "started") == "started"]:
+            logged = [json.loads(line) for line in lines if line.endswith("\n") and line.startswith("{")]
+            if started := [line for line in logged if "port" in line and line.get("event", "started") == "started"]:
                 break
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -64,7 +64,7 @@ def _script(path: Path, cookies: Path, pick: str, request: Sequence[str]) -> Pat
     return path
 
 
-def asked(cookie: str, at: int = 0, host: str | None = None) -> bytes:
+def request_bytes(cookie: str, at: int = 0, host: str | None = None) -> bytes:
     """One such request: to the gate, or with `host` to an app."""
     filled = {"at": str(at), "cookies[at]": cookie}
     return "".join(filled.get(piece, piece) for piece in (_TO_GATE if host is None else _to_app(host))).encode()
@@ -74,7 +74,7 @@ def show(server: Server, cookies: Path, host: str | None = None) -> None:
     """Send one request for each user, so that all are cached."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection, cookies.open() as lines:
         for at, line in enumerate(lines, 1):
-            connection.sendall(asked(line.strip(), at, host))
+            connection.sendall(request_bytes(line.strip(), at, host))
             answer = connection.recv(65_536)
             assert answer.startswith(b"HTTP/1.1 200 "), answer
 

@@ -31,13 +31,13 @@ def identity(*secrets: str, keys: dict[str, KeyOwner] | None = KEYS) -> Authenti
     return app_access(with_app(identity=kinds), secrets_by_ref, keys or {}).identity
 
 
-def who(
+def identity_found(
     authorization: bytes | None = None, cookies: bytes | None = None, api_key: bytes | None = None, now: int = NOW
 ) -> AuthenticationOrLookup:
-    return asked(identity(), authorization, cookies, api_key, now)
+    return authenticated(identity(), authorization, cookies, api_key, now)
 
 
-def asked(
+def authenticated(
     by: Authenticator,
     authorization: bytes | None = None,
     cookies: bytes | None = None,
@@ -61,8 +61,8 @@ BAD = token({"id": "mallory"}, secret="not the app's secret at all, no no")
 
 
 def test_a_request_without_a_credential_is_anonymous() -> None:
-    assert who() == Anonymous()
-    assert who(cookies=b"theme=dark; oauth_id_token=x; csrftoken=y; token_type=z; Token=q") == Anonymous()
+    assert identity_found() == Anonymous()
+    assert identity_found(cookies=b"theme=dark; oauth_id_token=x; csrftoken=y; token_type=z; Token=q") == Anonymous()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_request_without_a_credential_is_anonymous() -> None:
     ],
 )
 def test_t29_the_first_credential_present_decides(headers: dict[str, bytes], expected: str) -> None:
-    assert user(who(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
+    assert user(identity_found(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_t29_the_first_credential_present_decides(headers: dict[str, bytes], exp
     ],
 )  # fmt: skip
 def test_a_credential_that_does_not_verify_never_falls_through(headers: dict[str, bytes], expected: str) -> None:
-    assert code(who(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
+    assert code(identity_found(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
 
 
 def test_a_kind_that_the_app_does_not_list_is_no_credential() -> None:
     only_keys = app_access(with_app(identity=(UserKeyIdentity(),)), {}, KEYS).identity
-    assert asked(only_keys, b"Bearer " + A, b"token=" + A, A) == Anonymous()
-    assert user(asked(only_keys, b"Bearer skp_alice")) == "alice"
-    assert code(asked(identity(keys=None), b"Bearer skp_alice")) == "malformed_token"
+    assert authenticated(only_keys, b"Bearer " + A, b"token=" + A, A) == Anonymous()
+    assert user(authenticated(only_keys, b"Bearer skp_alice")) == "alice"
+    assert code(authenticated(identity(keys=None), b"Bearer skp_alice")) == "malformed_token"
 
 
 ENDED = session("alice", expires_at=NOW - 30)
@@ -161,7 +161,7 @@ OTHER_SPELLING = A + b"!!!!"
 def test_a_cookie_that_the_app_cannot_take_either_counts_as_signed_out(
     headers: dict[str, bytes], signed_out: bool
 ) -> None:
-    answer = who(**headers)  # type: ignore[arg-type]  # the names are those of who
+    answer = identity_found(**headers)  # type: ignore[arg-type]  # the names are those of who
     assert isinstance(answer, RejectedCredential)
     assert answer.signed_out is signed_out
 
@@ -171,7 +171,7 @@ def test_what_pyjwt_takes_for_signed_by_the_app_never_counts_as_signed_out(junk:
     """Else its user would have neither tag nor limits, by writing the signature in another way."""
     signed, _, signature = A.rpartition(b".")
     spelled = signed + b"." + signature[:start] + junk.replace(b";", b"").replace(b"\n", b"") + signature[end:]
-    answer = who(cookies=b"token=" + spelled)
+    answer = identity_found(cookies=b"token=" + spelled)
     try:
         read_as = spelled.decode("latin-1").strip()
         pyjwt.decode(read_as, SESSION_SECRET, ["HS256"], options={"verify_exp": False, "verify_iat": False})
@@ -183,9 +183,9 @@ def test_what_pyjwt_takes_for_signed_by_the_app_never_counts_as_signed_out(junk:
 def test_a_revoked_key_is_refused_by_the_next_request() -> None:
     keys = dict(KEYS)
     by = identity(keys=keys)
-    assert asked(by, b"Bearer skp_alice") == AuthenticatedUser("alice", None)
+    assert authenticated(by, b"Bearer skp_alice") == AuthenticatedUser("alice", None)
     del keys[key_hash("skp_alice")]
-    assert code(asked(by, b"Bearer skp_alice")) == "unknown_key"
+    assert code(authenticated(by, b"Bearer skp_alice")) == "unknown_key"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_revoked_key_is_refused_by_the_next_request() -> None:
     ],
 )
 def test_only_hs256_with_a_plain_header(header: dict[str, object] | bytes, expected: str | None) -> None:
-    assert code(who(cookies=b"token=" + token({"id": "alice"}, header=header))) == expected
+    assert code(identity_found(cookies=b"token=" + token({"id": "alice"}, header=header))) == expected
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_only_hs256_with_a_plain_header(header: dict[str, object] | bytes, expec
     ],
 )
 def test_claims(claims: dict[str, object] | bytes, expected: str | None) -> None:
-    assert code(who(cookies=b"token=" + token(claims))) == expected
+    assert code(identity_found(cookies=b"token=" + token(claims))) == expected
 
 
 def test_signatures_and_shapes() -> None:
@@ -271,14 +271,14 @@ def test_signatures_and_shapes() -> None:
         "huge": A + b"A" * 9000,
     }.items()}  # fmt: skip
     for name, cookies in longer.items():
-        assert code(who(cookies=cookies)) in ("malformed_token", "wrong_signature"), name
+        assert code(identity_found(cookies=cookies)) in ("malformed_token", "wrong_signature"), name
 
 
 def test_a_signature_has_one_spelling() -> None:
     """The last of 43 characters holds two bits that no byte needs; naive decoders drop them."""
     last = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     variants = [A[:-1] + bytes([letter]) for letter in last if letter != A[-1]]
-    answers = [who(cookies=b"token=" + variant) for variant in variants]
+    answers = [identity_found(cookies=b"token=" + variant) for variant in variants]
     assert {code(answer) for answer in answers} <= {"malformed_token", "wrong_signature"}
     # Open WebUI takes three of them.
     assert sum(isinstance(answer, RejectedCredential) and not answer.signed_out for answer in answers) == 3
@@ -286,24 +286,24 @@ def test_a_signature_has_one_spelling() -> None:
 
 def test_while_a_secret_is_rolled_both_verify() -> None:
     old = b"token=" + session("alice", secret=OLD_SECRET)
-    assert user(asked(identity(SESSION_SECRET, OLD_SECRET), cookies=old)) == "alice"
-    assert code(who(cookies=old)) == "wrong_signature"
+    assert user(authenticated(identity(SESSION_SECRET, OLD_SECRET), cookies=old)) == "alice"
+    assert code(identity_found(cookies=old)) == "wrong_signature"
 
 
 def test_t32_a_cached_token_is_verified_anew_after_an_hour_at_most() -> None:
     by = identity()
     never_expires = b"token=" + token({"id": "alice"})
-    assert asked(by, cookies=never_expires) == AuthenticatedUser("alice", NOW + 3600)
-    assert asked(by, cookies=never_expires, now=NOW + 3599) == AuthenticatedUser("alice", NOW + 3600)
-    assert asked(by, cookies=never_expires, now=NOW + 3600) == AuthenticatedUser("alice", NOW + 7200)
+    assert authenticated(by, cookies=never_expires) == AuthenticatedUser("alice", NOW + 3600)
+    assert authenticated(by, cookies=never_expires, now=NOW + 3599) == AuthenticatedUser("alice", NOW + 3600)
+    assert authenticated(by, cookies=never_expires, now=NOW + 3600) == AuthenticatedUser("alice", NOW + 7200)
 
 
 def test_a_remembered_token_still_expires() -> None:
     by = identity()
     soon = b"token=" + session("alice", expires_at=NOW + 60)
-    assert asked(by, cookies=soon) == AuthenticatedUser("alice", NOW + 90)
-    assert user(asked(by, cookies=soon, now=NOW + 89)) == "alice"
-    assert code(asked(by, cookies=soon, now=NOW + 90)) == "expired_token"
+    assert authenticated(by, cookies=soon) == AuthenticatedUser("alice", NOW + 90)
+    assert user(authenticated(by, cookies=soon, now=NOW + 89)) == "alice"
+    assert code(authenticated(by, cookies=soon, now=NOW + 90)) == "expired_token"
 
 
 def test_t36_the_memory_of_tokens_is_bounded_and_forgets_the_unused_first() -> None:
@@ -320,7 +320,11 @@ def test_t36_the_memory_of_tokens_is_bounded_and_forgets_the_unused_first() -> N
 
 @given(st.binary(max_size=300))
 def test_random_bytes_never_authenticate(data: bytes) -> None:
-    for answer in (who(authorization=b"Bearer " + data), who(cookies=b"token=" + data), who(api_key=data)):
+    for answer in (
+        identity_found(authorization=b"Bearer " + data),
+        identity_found(cookies=b"token=" + data),
+        identity_found(api_key=data),
+    ):
         assert not isinstance(answer, AuthenticatedUser)
 
 
@@ -331,7 +335,7 @@ def test_what_pyjwt_signs_is_read_the_same(extra: dict[str, object], user_id: st
         key: value for key, value in extra.items() if key not in ("exp", "nbf", "typ")
     }
     encoded = pyjwt.encode(claims, SESSION_SECRET, "HS256").encode()
-    answer = who(cookies=b"token=" + encoded)
+    answer = identity_found(cookies=b"token=" + encoded)
     name = claims["id"]
     if isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable():
         assert answer == AuthenticatedUser(name, NOW + 1030)

@@ -49,9 +49,9 @@ def class_of(rules: Sequence[ClassRule], method: str, path: str) -> frozenset[tu
     return frozenset(met)
 
 
-@given(routes=ROUTES, enforce=st.booleans(), anonymous=st.sampled_from(("tag", "deny")), who=PEOPLE, tier=TIERS)
+@given(routes=ROUTES, enforce=st.booleans(), anonymous=st.sampled_from(("tag", "deny")), identity=PEOPLE, tier=TIERS)
 def test_two_requests_of_one_class_get_the_same_decision(
-    routes: list[Route], enforce: bool, anonymous: str, who: AuthenticationOrLookup, tier: str
+    routes: list[Route], enforce: bool, anonymous: str, identity: AuthenticationOrLookup, tier: str
 ) -> None:
     policy = Policy(with_app(routes=tuple(routes), enforce=enforce, anonymous=anonymous))
     rules = class_rules(policy)
@@ -60,7 +60,7 @@ def test_two_requests_of_one_class_get_the_same_decision(
         path = read_path(uri)
         if not has_class(path):
             continue
-        decision = policy.decide(who, tier, method, path)
+        decision = policy.decide(identity, tier, method, path)
         assert decisions.setdefault(class_of(rules, method, uri), decision) == decision
 
 

@@ -56,7 +56,7 @@ def access(*kinds: IdentityKind, previous: AppAccess | None = None, **changes: A
     return app_access(with_app(identity=kinds, **changes), given, KEYS, previous, lambda url: _RING)
 
 
-def who(headers: dict[str, bytes], *kinds: IdentityKind, now: int = NOW) -> AuthenticationOrLookup:
+def identity(headers: dict[str, bytes], *kinds: IdentityKind, now: int = NOW) -> AuthenticationOrLookup:
     return access(*kinds).identity.authenticate({name.encode(): value for name, value in headers.items()}, now)
 
 
@@ -113,7 +113,7 @@ ORDER: list[tuple[tuple[IdentityKind, ...], dict[str, bytes], str]] = [
 def test_t29_the_first_credential_present_decides(
     kinds: tuple[IdentityKind, ...], headers: dict[str, bytes], expected: str
 ) -> None:
-    assert outcome(who(headers, *kinds)) == expected
+    assert outcome(identity(headers, *kinds)) == expected
 
 
 def test_the_headers_and_cookies_that_are_read() -> None:
@@ -135,7 +135,7 @@ def test_the_headers_and_cookies_that_are_read() -> None:
     ],
 )  # fmt: skip
 def test_t30_a_trusted_header_is_the_id(value: bytes, expected: str) -> None:
-    answer = who({"Remote-User": value}, HEADER)
+    answer = identity({"Remote-User": value}, HEADER)
     assert outcome(answer) == expected
     if isinstance(answer, AuthenticatedUser):
         assert answer.credential_expires_at is None
@@ -169,8 +169,8 @@ def test_t31_ids_of_two_sources_never_meet_by_chance(
         HeaderIdentity("Remote-User", "authelia@file", header),
         OpenWebUIIdentity(SESSION_REF, None, openwebui),
     )
-    assert outcome(who(_named(user_id), *kinds)) == by_header
-    assert outcome(who({"Cookie": b"token=" + session(user_id)}, *kinds)) == by_session
+    assert outcome(identity(_named(user_id), *kinds)) == by_header
+    assert outcome(identity({"Cookie": b"token=" + session(user_id)}, *kinds)) == by_session
 
 
 def test_a_user_key_names_an_id_of_the_app_in_any_namespace() -> None:
@@ -183,7 +183,7 @@ def test_a_user_key_names_an_id_of_the_app_in_any_namespace() -> None:
 def test_two_open_webuis_are_one_kind_with_the_secrets_of_both() -> None:
     kinds = (OPENWEBUI, OpenWebUIIdentity(OTHER_REF))
     for secret in (SESSION_SECRET, OTHER_SECRET):
-        assert outcome(who({"Cookie": b"token=" + session("alice", secret=secret)}, *kinds)) == "alice"
+        assert outcome(identity({"Cookie": b"token=" + session("alice", secret=secret)}, *kinds)) == "alice"
     assert len(access(*kinds).identity.credential_caches) == 1
 
 
@@ -210,7 +210,7 @@ def test_a_changed_audience_forgets_what_was_verified_for_the_old_one() -> None:
     assert outcome(access(other, previous=before).identity.authenticate(sent, NOW)) == "wrong_audience"
 
 
-def openwebui_asked() -> tuple[AppAccess, OpenWebUIVerifier]:
+def introspecting_openwebui() -> tuple[AppAccess, OpenWebUIVerifier]:
     found = access(ASKED)
     kind = found.identity.verifiers[0]
     assert isinstance(kind, OpenWebUIVerifier)
@@ -238,11 +238,11 @@ def test_only_what_verifies_here_is_worth_asking_open_webui_for(credential: byte
         {"Cookie": b"token=" + credential},
         {"X-Api-Key": credential},
     ):
-        assert outcome(who(headers, ASKED)) == expected
+        assert outcome(identity(headers, ASKED)) == expected
 
 
 def test_what_open_webui_confirmed_counts_for_thirty_seconds() -> None:
-    found, kind = openwebui_asked()
+    found, kind = introspecting_openwebui()
     sent = {b"Cookie": b"token=" + A}
     assert found.identity.authenticate(sent, NOW) == CredentialLookup("openwebui", 0, A, "cookie:token")
     assert kind.confirm(A, "alice", NOW) == AuthenticatedUser("alice", NOW + 30)
@@ -252,7 +252,7 @@ def test_what_open_webui_confirmed_counts_for_thirty_seconds() -> None:
 
 def test_a_session_that_open_webui_calls_another_users_is_nobodys() -> None:
     """Another Open WebUI with the same secret: its people are not this app's."""
-    _, kind = openwebui_asked()
+    _, kind = introspecting_openwebui()
     with pytest.raises(NotAuthenticated) as refused:
         kind.confirm(A, "bob", NOW)
     assert refused.value.code == "wrong_user"
@@ -262,7 +262,7 @@ def test_a_session_that_open_webui_calls_another_users_is_nobodys() -> None:
 
 
 def test_a_confirmed_session_ends_with_its_token() -> None:
-    found, kind = openwebui_asked()
+    found, kind = introspecting_openwebui()
     short = session("alice", expires_at=NOW - 20)
     assert kind.confirm(short, "alice", NOW) == AuthenticatedUser("alice", NOW + 10)
     digest = hashlib.sha256(short).digest()
@@ -272,7 +272,7 @@ def test_a_confirmed_session_ends_with_its_token() -> None:
 
 
 def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour() -> None:
-    found, kind = openwebui_asked()
+    found, kind = introspecting_openwebui()
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
     assert kind.introspection_cache.last_known_good(digest, NOW) is None
     kind.confirm(A, "alice", NOW)
@@ -284,7 +284,7 @@ def test_while_open_webui_does_not_answer_its_last_word_counts_for_an_hour() -> 
 
 
 def test_an_account_that_waits_for_activation_is_looked_up_anew_after_five_seconds() -> None:
-    found, kind = openwebui_asked()
+    found, kind = introspecting_openwebui()
     digest, sent = hashlib.sha256(A).digest(), {b"Authorization": b"Bearer " + A}
     kind.introspection_cache.refuse(digest, "not_activated", NOW)
     assert outcome(found.identity.authenticate(sent, NOW + 4)) == "not_activated"
@@ -314,7 +314,7 @@ def test_an_administrator_is_one_for_as_long_as_the_confirmation_counts() -> Non
 
 
 def test_an_administrator_is_anybody_where_apps_json_does_not_let_admins_pass() -> None:
-    found, kind = openwebui_asked()
+    found, kind = introspecting_openwebui()
     assert not isinstance(kind.confirm(A, "alice", NOW, "admin"), Administrator)
     assert not isinstance(found.identity.authenticate({b"Cookie": b"token=" + A}, NOW), Administrator)
 
@@ -329,7 +329,7 @@ def test_letting_admins_pass_or_no_longer_forgets_what_was_remembered() -> None:
 
 
 def test_a_refusal_counts_for_thirty_seconds_and_ends_what_was_confirmed() -> None:
-    found, kind = openwebui_asked()
+    found, kind = introspecting_openwebui()
     digest, sent = hashlib.sha256(A).digest(), {b"Cookie": b"token=" + A}
     assert kind.introspection_cache.last_user_id(digest, NOW) is None
     kind.confirm(A, "alice", NOW)

@@ -54,7 +54,7 @@ def identity(keys: KeyRing | None = None, **changes: object) -> Authenticator:
     return app_access(with_app(identity=(kind,)), {}, {}, key_ring=lambda url: key_ring).identity
 
 
-def who(token: bytes, by: Authenticator | None = None, now: int = NOW) -> AuthenticationOrLookup:
+def user(token: bytes, by: Authenticator | None = None, now: int = NOW) -> AuthenticationOrLookup:
     return (by or identity()).authenticate({b"Authorization": b"Bearer " + token}, now)
 
 
@@ -66,8 +66,8 @@ def outcome(answer: AuthenticationOrLookup) -> str:
 
 
 def test_a_good_token_is_its_users_until_it_ends() -> None:
-    assert who(signed()) == AuthenticatedUser("alice", NOW + 330)
-    assert who(signed(exp=NOW + 86_400)) == AuthenticatedUser("alice", NOW + 3600)
+    assert user(signed()) == AuthenticatedUser("alice", NOW + 330)
+    assert user(signed(exp=NOW + 86_400)) == AuthenticatedUser("alice", NOW + 3600)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_good_token_is_its_users_until_it_ends() -> None:
 )  # fmt: skip
 def test_every_algorithm_that_the_app_lists_and_no_other(key: str, algorithm: str, allowed: bool) -> None:
     token = signed(key, algorithm)
-    assert outcome(who(token)) == ("alice" if allowed else "wrong_algorithm")
-    assert outcome(who(token, identity(algorithms=(algorithm,)))) == "alice"
+    assert outcome(user(token)) == ("alice" if allowed else "wrong_algorithm")
+    assert outcome(user(token, identity(algorithms=(algorithm,)))) == "alice"
 
 
 def _rs256(text: bytes) -> bytes:
@@ -163,13 +163,13 @@ FORGED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_token_is_refused(name: str) -> None:
     token, code = FORGED[name]
-    assert outcome(who(token)) == code
+    assert outcome(user(token)) == code
 
 
 def test_another_payload_under_a_good_signature_is_refused() -> None:
     header, _, signature = signed().split(b".")
     payload = b64(json.dumps({**CLAIMS, "sub": "mallory"}).encode()).encode()
-    assert outcome(who(b".".join((header, payload, signature)))) == "wrong_signature"
+    assert outcome(user(b".".join((header, payload, signature)))) == "wrong_signature"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_another_payload_under_a_good_signature_is_refused() -> None:
 )  # fmt: skip
 def test_claims(changes: dict[str, object], expected: str) -> None:
     claims = {name: value for name, value in (CLAIMS | changes).items() if value is not None}
-    assert outcome(who(by_hand({"alg": "RS256", "kid": "rsa"}, claims, _rs256))) == expected
+    assert outcome(user(by_hand({"alg": "RS256", "kid": "rsa"}, claims, _rs256))) == expected
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_claims(changes: dict[str, object], expected: str) -> None:
     ],
 )
 def test_headers_that_good_providers_send(header: dict[str, Any], expected: str) -> None:
-    assert outcome(who(signed(header=header))) == expected
+    assert outcome(user(signed(header=header))) == expected
 
 
 @pytest.mark.parametrize(
@@ -245,11 +245,11 @@ def test_headers_that_good_providers_send(header: dict[str, Any], expected: str)
 )
 def test_t31_an_address_counts_only_if_it_was_verified(issuer: str, claims: dict[str, object], expected: str) -> None:
     by = identity(issuer=issuer, claim="email")
-    assert outcome(who(signed(iss=issuer, **claims), by)) == expected
+    assert outcome(user(signed(iss=issuer, **claims), by)) == expected
 
 
 def test_another_claim_may_be_the_id() -> None:
-    assert outcome(who(signed(oid="42-43"), identity(claim="oid"))) == "42-43"
+    assert outcome(user(signed(oid="42-43"), identity(claim="oid"))) == "42-43"
 
 
 @pytest.mark.parametrize(
@@ -270,61 +270,61 @@ def test_another_claim_may_be_the_id() -> None:
     ],
 )
 def test_which_key_verifies(keys: tuple[dict[str, Any], ...], header: dict[str, Any], expected: str) -> None:
-    assert outcome(who(signed(header=header), identity(ring(*keys)))) == expected
+    assert outcome(user(signed(header=header), identity(ring(*keys)))) == expected
 
 
 def test_t32_an_unknown_key_is_asked_for_once_a_minute() -> None:
     keys = ring()
     by = identity(keys)
     token = signed("rsa-2")
-    assert outcome(who(token, by, NOW + 59)) == "unknown_key"
-    assert who(token, by, NOW + 60) == CredentialLookup("jwt", 0, token, "authorization")
+    assert outcome(user(token, by, NOW + 59)) == "unknown_key"
+    assert user(token, by, NOW + 60) == CredentialLookup("jwt", 0, token, "authorization")
     keys.tried(NOW + 60)
-    assert outcome(who(token, by, NOW + 61)) == "unknown_key"
+    assert outcome(user(token, by, NOW + 61)) == "unknown_key"
     keys.failed()  # the provider did not answer, so the key may exist
-    assert outcome(who(token, by, NOW + 62)) == "ask"
-    assert outcome(who(signed(), by, NOW + 62)) == "alice"
+    assert outcome(user(token, by, NOW + 62)) == "ask"
+    assert outcome(user(signed(), by, NOW + 62)) == "alice"
     keys.replace(read_keys(key_set(jwk("rsa"))))
-    assert outcome(who(signed("rsa-2", iat=None), by, NOW - 3600)) == "ask"  # our clock was set back
+    assert outcome(user(signed("rsa-2", iat=None), by, NOW - 3600)) == "ask"  # our clock was set back
 
 
 def test_before_the_keys_were_read_once_nothing_is_refused_for_want_of_them() -> None:
     empty = KeyRing(JWKS_URL)
     empty.tried(NOW)
-    assert outcome(who(signed(), identity(empty))) == "ask"
-    assert outcome(who(signed(aud="other"), identity(empty))) == "wrong_audience"
+    assert outcome(user(signed(), identity(empty))) == "ask"
+    assert outcome(user(signed(aud="other"), identity(empty))) == "wrong_audience"
 
 
 def test_a_token_for_another_app_causes_no_lookup_of_keys() -> None:
     by = identity(KeyRing(JWKS_URL))
     for changes in ({"iss": "https://evil.example"}, {"aud": "x"}, {"exp": NOW - 100}, {"exp": None}):
-        assert outcome(who(signed("rsa-2", **changes), by)) != "ask"
+        assert outcome(user(signed("rsa-2", **changes), by)) != "ask"
 
 
 def test_a_remembered_token_is_forgotten_with_the_key_that_verified_it() -> None:
     keys = ring(jwk("rsa"))
     by = identity(keys)
     token = signed()
-    assert outcome(who(token, by)) == "alice"
+    assert outcome(user(token, by)) == "alice"
     assert keys.replace(read_keys(key_set(jwk("rsa"), jwk("rsa-2")))) is False
-    assert outcome(who(token, by)) == "alice"
+    assert outcome(user(token, by)) == "alice"
     assert keys.replace(read_keys(key_set(jwk("rsa-2")))) is True
-    assert outcome(who(token, by)) == "unknown_key"
+    assert outcome(user(token, by)) == "unknown_key"
 
 
 def test_a_key_that_was_exchanged_under_its_id_has_gone() -> None:
     keys = ring(jwk("rsa"))
     by = identity(keys)
-    assert outcome(who(signed(), by)) == "alice"
+    assert outcome(user(signed(), by)) == "alice"
     keys.replace(read_keys(key_set(jwk("rsa-2", kid="rsa"))))
-    assert outcome(who(signed(), by)) == "wrong_signature"
+    assert outcome(user(signed(), by)) == "wrong_signature"
 
 
 def test_a_remembered_token_still_ends() -> None:
     by = identity()
-    assert who(signed(), by) == AuthenticatedUser("alice", NOW + 330)
-    assert who(signed(), by, NOW + 329) == AuthenticatedUser("alice", NOW + 330)
-    assert outcome(who(signed(), by, NOW + 330)) == "expired_token"
+    assert user(signed(), by) == AuthenticatedUser("alice", NOW + 330)
+    assert user(signed(), by, NOW + 329) == AuthenticatedUser("alice", NOW + 330)
+    assert outcome(user(signed(), by, NOW + 330)) == "expired_token"
 
 
 @pytest.mark.parametrize(
@@ -405,4 +405,4 @@ def test_no_change_of_a_good_token_is_anybody(junk: bytes, part: int, place: int
     changed = b".".join([*good[:part], bytes(segment), *good[part + 1 :]])
     for token in (junk, changed):
         if token != _TOKEN:
-            assert not isinstance(who(token, _SHARED), AuthenticatedUser)
+            assert not isinstance(user(token, _SHARED), AuthenticatedUser)

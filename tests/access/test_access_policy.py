@@ -25,13 +25,13 @@ REFUSED = RejectedCredential("wrong_signature", "the token's signature does not 
 
 def decide(
     path: str,
-    who: AuthenticationOrLookup = ALICE,
+    identity: AuthenticationOrLookup = ALICE,
     tier: str = "free",
     method: str = "GET",
     app: App = APP,
     preflight: bool = False,
 ) -> Decision:
-    return Policy(app).decide(who, tier, method, read_path(path), preflight=preflight)
+    return Policy(app).decide(identity, tier, method, read_path(path), preflight=preflight)
 
 
 def word(decision: Decision) -> str:
@@ -117,7 +117,7 @@ def test_an_app_may_refuse_the_anonymous(path: str, anonymous: str, refused: str
 )  # fmt: skip
 def test_without_enforce_all_are_tagged_and_none_refused(path: str, known: str, anonymous: str, refused: str) -> None:
     app = with_app(enforce=False)
-    outcomes = [word(decide(path, who, "free", app=app)) for who in (ALICE, ANONYMOUS, STALE, REFUSED)]
+    outcomes = [word(decide(path, identity, "free", app=app)) for identity in (ALICE, ANONYMOUS, STALE, REFUSED)]
     assert outcomes == [known, anonymous, anonymous, refused]
     assert decide("/", method="TRACE", app=app) == MethodRefused()
 
@@ -228,8 +228,8 @@ PATHS = st.text("/.%25cfFprostaic;\\_-", max_size=20).map(lambda text: "/" + tex
 @given(PATHS, st.sampled_from(["GET", "POST", "OPTIONS"]), st.booleans())
 def test_no_unauthenticated_request_passes_a_paid_path(path: str, method: str, preflight: bool) -> None:
     paid = with_app(routes=(Route("/", min_tier="pro"), Route("/static", public=True)))
-    for who in (ANONYMOUS, STALE, REFUSED, WAITING):
-        decision = decide(path, who, "max", method, paid, preflight)
+    for identity in (ANONYMOUS, STALE, REFUSED, WAITING):
+        decision = decide(path, identity, "max", method, paid, preflight)
         if isinstance(decision, Allow):
             assert not decision.named
             assert decision.tier == FREE

@@ -20,16 +20,16 @@ from gateway.errors import UpstreamFailed
 Row = dict[str, Any]
 
 
-async def resolved_identity(resolver: CredentialResolver, who: AuthenticationOrLookup) -> str:
+async def resolved_identity(resolver: CredentialResolver, identity: AuthenticationOrLookup) -> str:
     """Whom the gate takes them for after it has asked: a user's id, a refusal's code, "unavailable" or "nobody"."""
-    if isinstance(who, CredentialLookup):
+    if isinstance(identity, CredentialLookup):
         try:
-            who = await resolver.resolve("skai", who)
+            identity = await resolver.resolve("skai", identity)
         except UpstreamFailed:
             return "unavailable"
-    if isinstance(who, RejectedCredential):
-        return who.code
-    return who.user_id if isinstance(who, AuthenticatedUser) else "nobody"
+    if isinstance(identity, RejectedCredential):
+        return identity.code
+    return identity.user_id if isinstance(identity, AuthenticatedUser) else "nobody"
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Server:
     requests it got, `max_concurrent` the most that it had open together."""
 
     fault: int | str = ""
-    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     max_concurrent: int = 0
     _open: int = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.path_qs, dict(request.headers)))
+        self.requests.append((request.path_qs, dict(request.headers)))
         self._open += 1
         self.max_concurrent = max(self.max_concurrent, self._open)
         try:

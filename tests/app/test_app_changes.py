@@ -60,12 +60,12 @@ def second_route(apps: dict[str, Any]) -> None:
 
 
 def test_only_a_tier_that_is_another_one_is_a_change() -> None:
-    told: list[tuple[str, str]] = []
-    tiers = GateTable(lambda app_id, user_id: told.append((app_id, user_id)))
+    published: list[tuple[str, str]] = []
+    tiers = GateTable(lambda app_id, user_id: published.append((app_id, user_id)))
     last = [("free", None), ("pro", None), ("pro", None), ("pro", 5), ("pro", 5), ("pro", None), ("free", None)]
     for tier_id, changes_at in last:
         tiers.publish("skai", "u1", tier_id, changes_at)
-    assert told == [("skai", "u1")] * 5
+    assert published == [("skai", "u1")] * 5
 
 
 async def test_a_tier_change_is_announced(running: Running) -> None:
@@ -82,13 +82,13 @@ async def test_the_gate_knows_within_20_ms_of_the_commit(running: Running, monke
     backend = application.parts.store._backend
     assert isinstance(backend, SQLite)
     event.listen(backend._writer, "commit", lambda conn: committed.append(time.monotonic()))
-    tell = application.parts.billing.work.update_gate
+    publish = application.parts.billing.work.update_gate
 
-    def told(*args: Any) -> None:
-        tell(*args)
+    def published(*args: Any) -> None:
+        publish(*args)
         delays.append(time.monotonic() - committed[-1])
 
-    monkeypatch.setattr(application.parts.billing.work, "update_gate", told)
+    monkeypatch.setattr(application.parts.billing.work, "update_gate", published)
     async with stream(running) as (lines, _):
         for number in range(15):
             user_id = f"u{number}"
@@ -157,8 +157,8 @@ async def test_a_reload_forgets_all_even_where_only_a_secret_was_rolled(running:
         assert "/new/" in [rule["path"] for rule in line["rules"]["skai"]["routes"]]
         running.environ["SESSION_SECRET"] = "another-session-secret-of-32-bytes"
         await running.admin("POST", "/admin/reload")
-        again = await lines.next()
-        assert (again["all"], again["version"]) == (True, line["version"])
+        repeated = await lines.next()
+        assert (repeated["all"], repeated["version"]) == (True, line["version"])
 
 
 async def test_a_refused_edit_changes_nothing(running: Running) -> None:

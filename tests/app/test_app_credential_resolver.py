@@ -76,11 +76,11 @@ class Harness:
 
 @pytest.fixture
 async def harness(aiohttp_server: Any) -> AsyncIterator[Harness]:
-    open_webui, sandbox = OpenWebUIServer(), LiteLLMSandbox(MASTER_KEY, clock=lambda: held[0].now)
+    open_webui, sandbox = OpenWebUIServer(), LiteLLMSandbox(MASTER_KEY, clock=lambda: stored[0].now)
     servers = [await aiohttp_server(each.application()) for each in (open_webui, sandbox)]
     urls = [str(server.make_url("")).rstrip("/") for server in servers]
-    held = [Harness(open_webui, sandbox, urls[1])]
-    made = held[0]
+    stored = [Harness(open_webui, sandbox, urls[1])]
+    made = stored[0]
     kinds = (OpenWebUIIdentity(SESSION_REF, urls[0]), UserKeyIdentity())
     made.apps["skai"] = app_access(with_app(identity=kinds), SECRETS, {})
     async with identity_session() as asks, aiohttp.ClientSession() as session_of_litellm:
@@ -103,7 +103,7 @@ async def test_a_session_that_open_webui_confirms_is_its_users_for_thirty_second
     assert await harness.authenticate(A) == "alice"
     harness.now += 30
     assert await harness.authenticate(A) == "alice"
-    assert [path for path, _ in harness.open_webui.asked] == ["/api/v1/auths/"] * 2
+    assert [path for path, _ in harness.open_webui.requests] == ["/api/v1/auths/"] * 2
     assert harness.changed == []
 
 
@@ -112,7 +112,7 @@ async def test_open_webui_is_shown_the_session_and_nothing_else(harness: Harness
     harness.open_webui.signs_in(A, "alice")
     harness.open_webui.signs_in(B, "bob")
     assert [await harness.authenticate(A), await harness.authenticate(B)] == ["alice", "bob"]
-    for (_, headers), token in zip(harness.open_webui.asked, (A, B), strict=True):
+    for (_, headers), token in zip(harness.open_webui.requests, (A, B), strict=True):
         assert headers["Authorization"] == f"Bearer {token.decode()}"
         assert "Cookie" not in headers
 
@@ -139,10 +139,10 @@ async def test_open_webuis_answers(harness: Harness, credential: bytes, row: Any
         harness.open_webui.rows[credential.decode()] = row
     assert await harness.authenticate(credential) == expected
     assert harness.changed == []
-    assert len(harness.open_webui.asked) == 1
+    assert len(harness.open_webui.requests) == 1
     if expected != "unavailable":
         assert await harness.authenticate(credential) == expected
-        assert len(harness.open_webui.asked) == 1  # remembered, a refusal too
+        assert len(harness.open_webui.requests) == 1  # remembered, a refusal too
 
 
 async def test_an_api_key_that_may_not_be_asked_about_is_refused(harness: Harness) -> None:
@@ -197,19 +197,19 @@ async def test_a_confirmed_session_waits_only_once_for_an_unresponsive_open_webu
         harness.open_webui.signs_in(token, f"u{number}")
         assert await harness.authenticate(token) == f"u{number}"
     harness.open_webui.fault = "slow"
-    harness.open_webui.asked.clear()
+    harness.open_webui.requests.clear()
     harness.now += 60
     started = time.monotonic()
     for _ in range(3):
         assert [await harness.authenticate(token) for token in people] == [f"u{number}" for number in range(5)]
     assert time.monotonic() - started < 2
-    assert len(harness.open_webui.asked) == 1
+    assert len(harness.open_webui.requests) == 1
 
 
 async def test_one_question_at_a_time_for_one_credential(harness: Harness) -> None:
     harness.open_webui.signs_in(A, "alice")
     assert await asyncio.gather(*(harness.authenticate(A) for _ in range(50))) == ["alice"] * 50
-    assert len(harness.open_webui.asked) == 1
+    assert len(harness.open_webui.requests) == 1
 
 
 async def test_a_cancelled_request_does_not_cancel_the_shared_lookup(harness: Harness) -> None:
@@ -221,7 +221,7 @@ async def test_a_cancelled_request_does_not_cancel_the_shared_lookup(harness: Ha
     await asyncio.sleep(0)
     first.cancel()
     assert await second == AuthenticatedUser("alice", NOW + 30)
-    assert len(harness.open_webui.asked) == 1
+    assert len(harness.open_webui.requests) == 1
 
 
 async def test_a_flood_of_unknown_credentials_is_bounded_and_delays_no_known_one(harness: Harness) -> None:
@@ -261,7 +261,7 @@ async def test_confirmed_credentials_are_served_while_lookups_are_at_their_limit
     other = asyncio.create_task(harness.authenticate(B))
 
     async def full() -> bool:
-        return len(harness.open_webui.asked) == 2
+        return len(harness.open_webui.requests) == 2
 
     await until(full, "the only place is taken", 0.7)
     assert await harness.authenticate(A) == "alice"
@@ -283,7 +283,7 @@ async def test_one_invalid_key_sent_a_thousand_times_fills_only_its_share_of_the
     await until(turned_away, "the others wait for nothing", 0.7)
     assert not flood.done()
     assert await flood == ["unavailable"] * 1000
-    assert len(harness.open_webui.asked) == 1
+    assert len(harness.open_webui.requests) == 1
     harness.open_webui.fault = ""
     harness.open_webui.signs_in(API_KEY, "carol")
     assert await asyncio.gather(*(harness.authenticate(API_KEY) for _ in range(100))) == ["carol"] * 100
@@ -310,7 +310,7 @@ async def test_a_lookup_from_before_an_edit_of_apps_json_is_not_used_after_it(ha
     harness.apps["skai"] = app_access(with_app(identity=kinds), SECRETS, {}, harness.apps["skai"])
     assert await harness.authenticate(API_KEY) == "chat:carol"
     assert await first == "carol"  # the gate asks again whoever came before the edit
-    assert len(harness.open_webui.asked) == 2
+    assert len(harness.open_webui.requests) == 2
 
 
 def with_litellm(harness: Harness, template: str = "{user_id}") -> None:

@@ -105,7 +105,7 @@ async def test_a_session_is_valid_until_open_webui_ends_it_and_the_stream_announ
     sent = {"Cookie": f"token={token.decode()}"}
     assert await harness.user(**sent) == "alice"
     assert await harness.user(**sent) == "alice"
-    assert len(harness.open_webui.asked) == 1
+    assert len(harness.open_webui.requests) == 1
     async with harness.stream() as lines:
         harness.open_webui.rows.clear()
         harness.ahead += 31
@@ -203,9 +203,9 @@ async def test_a_litellm_key_identifies_its_user_by_its_hash(harness: Harness) -
     assert await harness.user("blog", Authorization=f"Bearer {key}") == "carol"
     assert await harness.user("blog", X_Api_Key=key) == "carol"
     assert await harness.user("blog", Authorization="Bearer sk-made-up") == "401 sign_in_required"
-    asked = [entry for entry in harness.running.litellm.requests if entry["path"] == "/key/info"]
-    assert len(asked) == 2
-    assert key not in repr(asked)
+    requests = [entry for entry in harness.running.litellm.requests if entry["path"] == "/key/info"]
+    assert len(requests) == 2
+    assert key not in repr(requests)
 
 
 async def test_an_unavailable_issuer_is_reported_and_prevents_no_start(tmp_path: Path) -> None:

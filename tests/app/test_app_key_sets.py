@@ -81,7 +81,7 @@ async def test_the_keys_are_read_before_the_first_request(harness: Harness) -> N
     harness.follow()
     await harness.until_read()
     assert await harness.authenticate(signed()) == "alice"
-    assert [path for path, _ in harness.issuer.asked] == ["/certs"]
+    assert [path for path, _ in harness.issuer.requests] == ["/certs"]
 
 
 async def test_the_first_of_all_waits_for_the_reading_that_is_under_way(harness: Harness) -> None:
@@ -89,7 +89,7 @@ async def test_the_first_of_all_waits_for_the_reading_that_is_under_way(harness:
     assert await asyncio.gather(*(harness.authenticate(signed(sub=f"u{number}")) for number in range(20))) == [
         f"u{number}" for number in range(20)
     ]
-    assert len(harness.issuer.asked) == 1
+    assert len(harness.issuer.requests) == 1
 
 
 async def test_a_new_key_is_fetched_for_the_first_token_that_it_signed(harness: Harness) -> None:
@@ -99,7 +99,7 @@ async def test_a_new_key_is_fetched_for_the_first_token_that_it_signed(harness: 
     assert await harness.authenticate(signed("rsa-2")) == "unknown_key"  # the keys were read a moment ago
     harness.now += 60
     assert await harness.authenticate(signed("rsa-2")) == "alice"
-    assert len(harness.issuer.asked) == 2
+    assert len(harness.issuer.requests) == 2
     assert harness.changed == []
 
 
@@ -110,7 +110,7 @@ async def test_t32_a_flood_of_unknown_keys_is_one_request_a_minute(harness: Harn
         harness.now = NOW + 60 * minute
         flood = [signed("rsa-2", header={"kid": f"k{number}"}, iat=None) for number in range(20)]
         assert set(await asyncio.gather(*map(harness.authenticate, flood))) == {"unknown_key"}
-        assert len(harness.issuer.asked) == 1 + minute
+        assert len(harness.issuer.requests) == 1 + minute
     assert await harness.authenticate(signed()) == "alice"
 
 
@@ -132,9 +132,9 @@ async def test_while_the_issuer_is_away_its_keys_still_verify(harness: Harness, 
     harness.issuer.fault = fault
     harness.now += 60
     assert await harness.authenticate(signed("rsa-2")) == "unavailable"
-    asked = len(harness.issuer.asked)
+    requests = len(harness.issuer.requests)
     assert await harness.authenticate(signed("rsa-2")) == "unavailable"
-    assert len(harness.issuer.asked) == asked
+    assert len(harness.issuer.requests) == requests
     assert await harness.authenticate(signed()) == "alice"
     assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "could not be read again"}
     assert harness.changed == []
@@ -146,7 +146,7 @@ async def test_a_slow_issuer_delays_a_request_only_briefly(harness: Harness) -> 
     started = time.monotonic()
     assert await harness.authenticate(signed()) == "unavailable"
     assert time.monotonic() - started < 2
-    assert len(harness.issuer.asked) == 1
+    assert len(harness.issuer.requests) == 1
     assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "not read yet"}
 
 
@@ -156,7 +156,7 @@ async def test_an_issuer_unavailable_at_the_start_is_retried(harness: Harness, m
     harness.follow()
 
     async def tried() -> bool:
-        return len(harness.issuer.asked) > 2
+        return len(harness.issuer.requests) > 2
 
     await until(tried, "it is tried again")
     assert await harness.authenticate(signed()) == "unavailable"
@@ -192,9 +192,9 @@ async def test_a_reload_reads_the_same_address_no_second_time_and_forgets_one_th
     harness.follow()
     assert harness.ring is ring
     assert await harness.authenticate(signed()) == "alice"
-    assert len(harness.issuer.asked) == 1
+    assert len(harness.issuer.requests) == 1
     harness.resolver.follow(Catalog({}, Routing(), "x"))
     assert harness.ring is not ring
     harness.follow()
     await harness.until_read()
-    assert len(harness.issuer.asked) == 2
+    assert len(harness.issuer.requests) == 2

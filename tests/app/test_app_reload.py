@@ -52,10 +52,10 @@ async def at_the_gate(running: Running, app: str, host: str) -> int:
 async def granted(running: Running) -> None:
     await running.admin("POST", "/admin/grants", GRANT)
 
-    async def seen() -> bool:
+    async def observed() -> bool:
         return (await running.json("GET", "/status/skai/u1"))[1]["tier"] == "pro"
 
-    await until(seen, "u1 is pro")
+    await until(observed, "u1 is pro")
 
 
 async def test_t7_an_edit_by_rename_is_live_within_two_seconds(running: Running) -> None:
@@ -83,10 +83,10 @@ async def test_an_edit_in_place_is_detected_too(running: Running) -> None:
 async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one(running: Running) -> None:
     (running.folder / "apps.json").write_text('{"apps": [{"id": "x", "tiers": 7}], "surprise": 1}', encoding="utf-8")
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return (await running.json("GET", "/ready", None))[0] == 503
 
-    await until(told, "not ready", 3.0)
+    await until(reported, "not ready", 3.0)
     assert (await running.json("GET", "/ready", None))[1] == {"ready": False, "problems": None}
     problems = (await running.json("GET", "/ready", ADMIN_TOKEN))[1]["problems"]
     assert "apps.json: surprise: unknown key" in problems["catalog"]
@@ -151,10 +151,10 @@ async def test_no_request_is_refused_while_a_tier_is_renamed(running: Running, m
     """The reload is slow, the gate is asked all the time, and a refresh brings the new name meanwhile."""
     await granted(running)
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
-    asked: list[int] = []
+    statuses: list[int] = []
 
     async def ask() -> None:
-        asked.append((await running.gate("/api/v1/images", Authorization=f"Bearer {made['key']}"))[0])
+        statuses.append((await running.gate("/api/v1/images", Authorization=f"Bearer {made['key']}"))[0])
 
     application, store = running.application, running.application.parts.store
     read, load = store.read, application.parts.tiers.load
@@ -178,8 +178,8 @@ async def test_no_request_is_refused_while_a_tier_is_renamed(running: Running, m
 
     write_apps(running.folder, rename)
     await application.reload()
-    assert len(asked) > 4
-    assert set(asked) == {200}
+    assert len(statuses) > 4
+    assert set(statuses) == {200}
 
 
 async def test_an_unused_tier_can_be_removed(running: Running) -> None:
@@ -200,15 +200,15 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
 ) -> None:
     """The first reload is delayed by the store; it must not install its old text over the newer one."""
     original = module.refuse_removed_tiers
-    held = asyncio.Event()
+    stored = asyncio.Event()
     first = True
 
-    async def slow_once(*asked: Any) -> None:
+    async def slow_once(*statuses: Any) -> None:
         nonlocal first
         if first:
             first = False
-            await asyncio.wait_for(held.wait(), 5)
-        await original(*asked)
+            await asyncio.wait_for(stored.wait(), 5)
+        await original(*statuses)
 
     monkeypatch.setattr(module, "refuse_removed_tiers", slow_once)
     reloading = asyncio.create_task(running.application.reload())
@@ -216,7 +216,7 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
     write_apps(running.folder, third_app)
     newer = asyncio.create_task(running.application.reload())
     await asyncio.sleep(0.05)
-    held.set()
+    stored.set()
     await asyncio.gather(reloading, newer)
     assert await at_the_gate(running, "wiki", "wiki.example.com") == 200
 
@@ -233,8 +233,8 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     def read_then_change(conn: Connection, app_id: str, after: str, limit: int) -> Any:
         rows = original(conn, app_id, after, limit)
         for user_id in ("u1", "u2"):  # one who is in the snapshot, one who is not
-            tell = running.application.parts.billing.work.update_gate
-            loop.call_soon_threadsafe(tell, "skai", user_id, "enterprise", None)
+            publish = running.application.parts.billing.work.update_gate
+            loop.call_soon_threadsafe(publish, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows
 
@@ -302,8 +302,8 @@ async def test_a_failed_task_is_logged_and_restarted(
     await until(done, "run three times", 3.0)
     await background.stop()
     await background.stop()
-    told = [(each.levelname, each.message) for each in caplog.records if each.name == "gateway.app.background"]
-    assert told == [("ERROR", "background_work_failed"), ("WARNING", "background_work_deferred")]
+    reported = [(each.levelname, each.message) for each in caplog.records if each.name == "gateway.app.background"]
+    assert reported == [("ERROR", "background_work_failed"), ("WARNING", "background_work_deferred")]
 
 
 async def test_sighup_reloads_and_a_bad_file_does_not_end_the_server(tmp_path: Path) -> None:

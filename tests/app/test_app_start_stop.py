@@ -58,12 +58,12 @@ async def refused(folder: Path, env: dict[str, str]) -> tuple[int, str]:
 
 async def test_all_missing_variables_are_reported_at_once_by_name(tmp_path: Path) -> None:
     write_apps(tmp_path)
-    code, told = await refused(tmp_path, {"PORT": "0", "GATE_PORT": "0", "ADMIN_TOKEN": "changeme"})
+    code, reported = await refused(tmp_path, {"PORT": "0", "GATE_PORT": "0", "ADMIN_TOKEN": "changeme"})
     assert code == 2
     for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "GATE_SECRET", "ADMIN_TOKEN", "PUBLIC_URL"):
-        assert f"error: {name}: " in told
-    assert "changeme" not in told
-    assert "Traceback" not in told
+        assert f"error: {name}: " in reported
+    assert "changeme" not in reported
+    assert "Traceback" not in reported
 
 
 async def test_a_bad_apps_json_is_refused_with_every_problem_of_it_and_of_its_secrets(tmp_path: Path) -> None:
@@ -74,11 +74,11 @@ async def test_a_bad_apps_json_is_refused_with_every_problem_of_it_and_of_its_se
         blog["api_key"] = "sk_live_inline_1a2b3c"
 
     write_apps(tmp_path, break_it)
-    code, told = await refused(tmp_path, environ(tmp_path))
+    code, reported = await refused(tmp_path, environ(tmp_path))
     assert code == 2
     for part in ("apps[0].tiers[1].limits.rpm_limit", "apps[1].api_key", "apps[1].hosts[0]"):
-        assert part in told
-    assert "sk_live_inline" not in told
+        assert part in reported
+    assert "sk_live_inline" not in reported
 
 
 async def test_all_missing_secrets_of_the_catalog_are_reported_at_once(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ async def test_a_missing_apps_json_is_reported_with_the_variable_to_set(tmp_path
 async def test_a_second_instance_on_the_same_database_is_refused(tmp_path: Path) -> None:
     async with running_application(tmp_path) as running:
         ports = {"PORT": str(free_port()), "GATE_PORT": str(free_port())}
-        code, told = await refused(tmp_path, {**running.environ, **ports})
+        code, reported = await refused(tmp_path, {**running.environ, **ports})
         assert code == 2
-        assert "DATABASE_URL: another instance (process " in told
+        assert "DATABASE_URL: another instance (process " in reported
         assert (await running.json("GET", "/ready", None))[0] == 200
 
 
@@ -179,9 +179,9 @@ async def test_what_was_acknowledged_before_kill_9_is_there_after_it(tmp_path: P
     finally:
         await served.stop()
     assert await served.ended() == -signal.SIGKILL
-    async with serving(tmp_path, env) as again, aiohttp.ClientSession() as session:
+    async with serving(tmp_path, env) as repeated, aiohttp.ClientSession() as session:
         headers = {"Authorization": f"Bearer {env['ADMIN_TOKEN']}"}
-        async with session.get(f"http://127.0.0.1:{again.port}/admin/events", headers=headers) as answer:
+        async with session.get(f"http://127.0.0.1:{repeated.port}/admin/events", headers=headers) as answer:
             events = (await answer.json())["events"]
         assert {each["event_id"] for each in events} >= set(acknowledged)
 
@@ -228,16 +228,16 @@ async def test_dead_vendors_stop_neither_the_start_nor_the_gate(tmp_path: Path) 
             async with session.get(f"http://127.0.0.1:{application.web_port}/health") as answer:
                 assert answer.status == 200
 
-            async def told() -> bool:
+            async def reported() -> bool:
                 return "prices" in application.problems()
 
-            await until(told, "/ready says that Stripe did not answer")
+            await until(reported, "/ready says that Stripe did not answer")
     finally:
         await application.stop()
 
 
 async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, str | None]] = []
+    observed: list[tuple[int, str | None]] = []
     load = GateTable.load
 
     async def looked_at(*args: Any) -> None:
@@ -246,7 +246,7 @@ async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, mo
             headers = {"X-SK-Gate": env["GATE_SECRET"], "X-Forwarded-Host": "chat.example.com",
                        "X-Forwarded-Uri": "/", "X-Forwarded-Method": "GET"}  # fmt: skip
             async with session.get(f"http://127.0.0.1:{port}/gate?app=skai", headers=headers) as answer:
-                seen.append((answer.status, answer.headers.get("Retry-After")))
+                observed.append((answer.status, answer.headers.get("Retry-After")))
         await load(*args)
 
     running_ports = []
@@ -257,7 +257,7 @@ async def test_the_gate_answers_503_until_everything_is_ready(tmp_path: Path, mo
     running_ports.append(lambda: application.gate_port)
     await application.start()
     await application.stop()
-    ((status, retry_after),) = seen
+    ((status, retry_after),) = observed
     assert status == 503
     assert retry_after
 

@@ -59,10 +59,10 @@ async def grant(running: Running) -> None:
         "POST", "/admin/grants", {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "a payer"}
     )
 
-    async def seen() -> bool:
+    async def observed() -> bool:
         return (await running.gate(PAID, Cookie=cookie("u1")))[0] == 200
 
-    await until(seen, "u1 is pro")
+    await until(observed, "u1 is pro")
 
 
 async def answers(running: Running) -> dict[tuple[str, str], tuple[int, str | None]]:
@@ -139,7 +139,7 @@ class Stream:
     """Requests without end, each on a connection of its own or kept alive; `wrong` is what must not have come."""
 
     port: int
-    seen: Counter[str] = field(default_factory=Counter)
+    received: Counter[str] = field(default_factory=Counter)
     wrong: list[object] = field(default_factory=list)
 
     async def ask_on(self, number: int) -> None:
@@ -148,7 +148,7 @@ class Stream:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             except OSError:
-                self.seen["refused"] += 1
+                self.received["refused"] += 1
                 await asyncio.sleep(0.005)
                 continue
             try:
@@ -158,7 +158,7 @@ class Stream:
                     writer.write(request(path, token))
                     await self._judge(reader, EXPECTED[path, token])
             except (OSError, asyncio.IncompleteReadError):
-                self.seen["cut off"] += 1
+                self.received["cut off"] += 1
             finally:
                 writer.close()
 
@@ -173,9 +173,9 @@ class Stream:
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
         body = await reader.readexactly(int(fields["Content-Length"]))
         if (status, fields.get("X-SK-Tier")) == expected:
-            self.seen["right"] += 1
+            self.received["right"] += 1
         elif status == 503 and self._is_refusal(body) and "Retry-After" in fields and "X-SK-Tier" not in fields:
-            self.seen["not ready"] += 1
+            self.received["not ready"] += 1
         else:
             self.wrong.append((expected, head, body))
         if fields.get("Connection") == "close":
@@ -206,10 +206,10 @@ async def test_a_restart_under_load_gives_no_wrong_answer(tmp_path: Path) -> Non
             for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
                 served = Served(tmp_path, environ)
                 await served.start()
-                right = stream.seen["right"]
+                right = stream.received["right"]
 
                 async def answered(before: int = right) -> bool:
-                    return stream.seen["right"] >= before + 500 or bool(stream.wrong)
+                    return stream.received["right"] >= before + 500 or bool(stream.wrong)
 
                 try:
                     await until(answered, "it answers", 60)
@@ -224,4 +224,4 @@ async def test_a_restart_under_load_gives_no_wrong_answer(tmp_path: Path) -> Non
             ended = await asyncio.gather(*asking, return_exceptions=True)
     assert not stream.wrong, stream.wrong[:3]  # what came while it ended
     assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
-    assert stream.seen["refused"] > 0
+    assert stream.received["refused"] > 0

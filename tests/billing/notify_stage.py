@@ -19,15 +19,15 @@ REF = SecretRef("env", "HOOK")
 
 
 @contextlib.asynccontextmanager
-async def told_app(harness: Harness) -> AsyncIterator[Receiver]:
+async def notified_app(harness: Harness) -> AsyncIterator[Receiver]:
     """The backend of skai, told of its users."""
     async with receiver() as found:
-        await told_at(harness, found.url)
+        await notify_at(harness, found.url)
         harness.billing.apps.secrets = {REF: (Secret(SECRET),)}
         yield found
 
 
-async def told_at(harness: Harness, url: str | None) -> None:
+async def notify_at(harness: Harness, url: str | None) -> None:
     notify_at = {"url": url, "secret": "env:HOOK"} if url else None
     await harness.edit(lambda apps: apps["apps"][0].update(notify=notify_at))
 

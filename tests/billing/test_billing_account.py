@@ -28,10 +28,10 @@ async def check(harness: Harness) -> None:
 
 
 async def refused(harness: Harness) -> str:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as reported:
         await check(harness)
-    assert "skpay account move" in told.value.message
-    return str(told.value.message)
+    assert "skpay account move" in reported.value.message
+    return str(reported.value.message)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def test_a_live_key_on_a_test_store_is_refused_without_asking_anybody(harn
     await harness.store.write(lambda conn: instance.put(conn, MODE, "live"))
     harness.forget_requests()
     assert "is a test key" in await refused(harness)
-    assert harness.asked("GET", "/v1/") == []
+    assert harness.requests("GET", "/v1/") == []
 
 
 async def test_a_key_that_stripe_does_not_know_is_refused_once_there_are_customers(harness: Harness) -> None:
@@ -154,10 +154,10 @@ async def test_an_event_of_another_account_is_acknowledged_ignored_and_alerted(h
     assert await harness.post({**event, "id": "evt_connected", "account": "acct_connected"})
     await harness.settle()
     assert ("account_mismatch", "acct_connected") in await harness.alerts()
-    assert harness.asked("GET", "/v1/") == []
+    assert harness.requests("GET", "/v1/") == []
     assert await harness.post({**event, "id": "evt_own", "account": "acct_sandbox"})
     await harness.settle()
-    assert len(harness.asked("GET", "/v1/subscriptions")) == 1
+    assert len(harness.requests("GET", "/v1/subscriptions")) == 1
 
 
 async def test_a_subscription_that_vanished_keeps_its_tier_with_an_alert(harness: Harness) -> None:
@@ -260,10 +260,10 @@ async def test_a_wrong_key_that_shows_after_the_start_makes_it_not_ready(
         try:
             around.stripe.faults.waiting.remove(fault)
 
-            async def told() -> bool:
+            async def reported() -> bool:
                 return "skai" in application.parts.billing.apps.catalog.apps and application.parts.billing.account.wrong
 
-            await settled(told, "the wrong key is never told")
+            await settled(reported, "the wrong key is never told")
             assert "skpay account move" in application.problems()["account"]
         finally:
             await application.stop()

@@ -95,34 +95,34 @@ async def test_an_event_of_an_unknown_signed_customer_adopts_it(harness: Harness
     await lose_everything(harness)
     await harness.catch_up()
     assert await harness.tier("u1") == "pro"
-    assert len(harness.asked("GET", "/v1/customers/")) == 1
+    assert len(harness.requests("GET", "/v1/customers/")) == 1
 
 
 async def test_an_unknown_customer_is_looked_up_once_an_hour(harness: Harness) -> None:
-    stranger = await made_elsewhere(harness)
+    foreign = await made_elsewhere(harness)
     events = harness.events()
     harness.forget_requests()
     await harness.deliver(events)
     await harness.settle()
-    assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 1
-    again = [{**event, "id": f"{event['id']}_2"} for event in events]
-    await harness.deliver(again)
+    assert len(harness.requests("GET", f"/v1/customers/{foreign}")) == 1
+    second = [{**event, "id": f"{event['id']}_2"} for event in events]
+    await harness.deliver(second)
     await harness.settle()
-    assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 1
+    assert len(harness.requests("GET", f"/v1/customers/{foreign}")) == 1
     harness.move(3601)
     await harness.deliver([{**event, "id": f"{event['id']}_3"} for event in events])
     await harness.settle()
-    assert len(harness.asked("GET", f"/v1/customers/{stranger}")) == 2
+    assert len(harness.requests("GET", f"/v1/customers/{foreign}")) == 2
 
 
 async def test_events_that_change_no_tier_look_up_no_customer(harness: Harness) -> None:
-    stranger = await made_elsewhere(harness)
+    foreign = await made_elsewhere(harness)
     harness.events()
     harness.forget_requests()
     await harness.post({"id": "evt_1", "object": "event", "type": "charge.succeeded", "livemode": False,
-                      "data": {"object": {"id": "ch_1", "object": "charge", "customer": stranger}}})  # fmt: skip
+                      "data": {"object": {"id": "ch_1", "object": "charge", "customer": foreign}}})  # fmt: skip
     await harness.settle()
-    assert harness.asked("GET", f"/v1/customers/{stranger}") == []
+    assert harness.requests("GET", f"/v1/customers/{foreign}") == []
 
 
 async def test_an_outage_delays_only_the_events_of_unknown_customers(harness: Harness) -> None:
@@ -189,7 +189,7 @@ async def test_signing_goes_on_where_it_was_cut_off(harness: Harness, monkeypatc
         await sign_customers(harness.billing)
     harness.forget_requests()
     assert await sign_customers(harness.billing) == 1
-    assert harness.asked("POST", f"/v1/customers/{first}") == []
+    assert harness.requests("POST", f"/v1/customers/{first}") == []
 
 
 # An operator's word.
@@ -226,7 +226,7 @@ async def test_adopting_is_idempotent(harness: Harness) -> None:
     await harness.settle()
     harness.forget_requests()
     assert await judged(harness, (customer_id, "ada")) == [("known", "")]
-    assert harness.asked("POST", "/v1/") == []
+    assert harness.requests("POST", "/v1/") == []
     assert await harness.query(refreshes.waiting) == {}
 
 

@@ -69,15 +69,15 @@ async def test_t25_an_old_backup_ends_where_stripe_is_now(harness: Harness, monk
         f"/v1/subscriptions/{upgraded}", {"items": [{"id": item, "price": "price_123"}]}
     )
     await harness.catch_up()
-    held = {name: harness.limits(name) for name in ("canceled", "stays", "upgraded", "newcomer")}
+    stored = {name: harness.limits(name) for name in ("canceled", "stays", "upgraded", "newcomer")}
 
     await restored(harness, backup)
     assert await harness.tier("canceled") == "pro"  # known persons are served meanwhile, with the tier they had
     harness.forget_requests()
     await recovered(harness)
-    tiers = {name: await harness.tier(name) for name in held}
+    tiers = {name: await harness.tier(name) for name in stored}
     assert tiers == {"canceled": "free", "stays": "pro", "upgraded": "enterprise", "newcomer": "pro"}
-    assert {name: harness.limits(name) for name in held} == held
+    assert {name: harness.limits(name) for name in stored} == stored
     assert await harness.query(lambda conn: instance.get(conn, "recovery")) == "done"
     assert await harness.store.write(begin_recovery) == ""
 
@@ -88,8 +88,8 @@ async def test_an_attempt_counted_twice_is_another_checkout(harness: Harness) ->
     first = await harness.checkout("u1")
     await restored(harness, backup)
     harness.move(1)
-    again = await harness.checkout("u1")
-    assert again.url != first.url
+    second = await harness.checkout("u1")
+    assert second.url != first.url
 
 
 async def test_recovery_ends_only_after_every_user_was_refreshed(

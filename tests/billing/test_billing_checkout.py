@@ -64,9 +64,9 @@ async def test_session_customer_and_subscription_name_app_and_user(harness: Harn
     await harness.buy("u1", "pro", "year")
     [session] = sessions(harness, "complete")
     [subscription] = harness.stripe.state.all("subscription")
-    who = {"app_id": "skai", "user_id": "u1"}
+    user = {"app_id": "skai", "user_id": "u1"}
     for shown in (people(harness)[0], session, subscription):
-        assert shown["metadata"].items() >= who.items()
+        assert shown["metadata"].items() >= user.items()
     assert (session["client_reference_id"], session["success_url"]) == ("u1", "https://chat.example.com/?upgraded=1")
     assert subscription["items"]["data"][0]["price"] == "price_pro_year"
 
@@ -136,8 +136,8 @@ async def test_a_user_who_canceled_long_ago_gets_a_checkout(harness: Harness) ->
     harness.move(40 * DAY)
     subscription_id = await harness.buy("u1", "enterprise")
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["stripe_subscription_id"]) == ("enterprise", subscription_id)
+    status = await harness.status("u1")
+    assert (status["tier"], status["stripe_subscription_id"]) == ("enterprise", subscription_id)
     assert len(people(harness)) == 1
 
 
@@ -148,11 +148,11 @@ def lose_answers(harness: Harness, path: str, effect: Any, then_silent: int) -> 
         harness.stripe.fault("reset", path, "POST", times=then_silent)
 
 
-async def insist(harness: Harness, **wish: Any) -> str:
+async def insist(harness: Harness, **options: Any) -> str:
     """Ask until there is a link; each failure is a crash of ours."""
     for _ in range(5):
         try:
-            return (await harness.checkout("u1", **wish)).url
+            return (await harness.checkout("u1", **options)).url
         except UpstreamFailed:
             await harness.restart()
     raise AssertionError("no link")
@@ -272,9 +272,9 @@ def test_t1_no_two_people_share_an_idempotency_key() -> None:
 async def test_t1_a_strange_user_id_buys_like_any_other(harness: Harness, user_id: str) -> None:
     await harness.subscribed(user_id)
     assert people(harness)[0]["metadata"]["user_id"] == user_id
-    for seen in harness.stripe.api.log:
-        assert seen.idempotency_key is None or len(seen.idempotency_key) <= 255
-        assert user_id not in (seen.idempotency_key or "") or len(user_id) < 3
+    for request in harness.stripe.api.log:
+        assert request.idempotency_key is None or len(request.idempotency_key) <= 255
+        assert user_id not in (request.idempotency_key or "") or len(user_id) < 3
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 201, "a\r\nX-SK-Tier: pro", "a\x00", "\ud800", "a\u2028b", "\u202eb"])

@@ -129,15 +129,17 @@ async def test_a_backoff_that_was_written_by_a_clock_ahead_is_ended_at_the_next_
     assert await harness.tier("u1") == "free"
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(10, "10 s forward"), (-HOUR, "3600 s back")])
-async def test_a_jump_is_alerted_until_the_clock_has_been_left_alone(harness: Harness, seconds: int, said: str) -> None:
+@pytest.mark.parametrize(("seconds", "message"), [(10, "10 s forward"), (-HOUR, "3600 s back")])
+async def test_a_jump_is_alerted_until_the_clock_has_been_left_alone(
+    harness: Harness, seconds: int, message: str
+) -> None:
     await harness.subscribed("u1")
     watch = await looking(harness)
     harness.clock.jump(seconds)
     for _ in range(3):
         await watch.check()
     [alert] = [each for each in await harness.query(alerts.live) if each.kind == "clock_jumped"]
-    assert (alert.count, said in alert.message) == (1, True)
+    assert (alert.count, message in alert.message) == (1, True)
     assert f"{abs(seconds)} s {'ahead of' if seconds > 0 else 'behind'} Stripe's now" in alert.message
     harness.move(SETTLED_SECONDS - 1)
     await watch.check()
@@ -199,6 +201,6 @@ async def test_cursors_that_an_older_version_wrote_ahead_of_time_hold_nothing_up
 async def test_the_first_look_for_missed_events_goes_by_stripes_time(harness: Harness, ahead: int) -> None:
     harness.clock.jump(ahead)
     await fill_inbox(harness.billing)
-    seen = harness.asked("GET", "/v1/events")[0]
-    since = int(seen.params["created"]["gte"])
+    request = harness.requests("GET", "/v1/events")[0]
+    since = int(request.params["created"]["gte"])
     assert since == START - 3 * DAY - OVERLAP_SECONDS

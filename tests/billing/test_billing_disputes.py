@@ -54,7 +54,7 @@ async def test_a_lost_dispute_keeps_its_effect_after_a_restart_without_a_fetch(h
     await harness.want("u1")
     await harness.settle()
     assert (await harness.tier("u1"), await reason(harness)) == ("free", "dispute_lost")
-    assert harness.asked("GET", "/v1/disputes") == []
+    assert harness.requests("GET", "/v1/disputes") == []
     harness.stripe.cancel(subscription_id)
     await harness.catch_up()
     assert await harness.alerts() == set()
@@ -121,16 +121,16 @@ async def test_a_grant_outlasts_a_dispute(harness: Harness) -> None:
 
 async def test_a_dispute_of_another_product_is_ignored(harness: Harness) -> None:
     """Other products share the account: their customer is asked for, and nothing is remembered."""
-    stranger = harness.stripe.api.state.add({"id": "ch_other", "object": "charge", "customer": "cus_other",
+    foreign = harness.stripe.api.state.add({"id": "ch_other", "object": "charge", "customer": "cus_other",
                                            "amount": 500, "amount_refunded": 0, "currency": "usd", "refunded": False,
                                            "disputed": False, "payment_intent": "pi_other"})  # fmt: skip
-    dispute = {"id": "du_other", "object": "dispute", "charge": stranger["id"], "status": "needs_response"}
+    dispute = {"id": "du_other", "object": "dispute", "charge": foreign["id"], "status": "needs_response"}
     harness.stripe.state.add(dispute)
     await harness.post(harness.stripe.emit("charge.dispute.created", dispute))
     await harness.settle()
     event = (await harness.query(lambda conn: inbox.recent(conn, 1)))[0]
     assert (event.state, await harness.alerts()) == ("ignored", set())
-    assert [seen.path for seen in harness.asked("GET", "/v1/disputes")] == ["/v1/disputes/du_other"]
+    assert [request.path for request in harness.requests("GET", "/v1/disputes")] == ["/v1/disputes/du_other"]
 
 
 async def test_a_dispute_is_fetched_once_for_its_customer_and_once_for_its_state(harness: Harness) -> None:
@@ -139,9 +139,9 @@ async def test_a_dispute_is_fetched_once_for_its_customer_and_once_for_its_state
     dispute = harness.stripe.dispute(subscription_id, "needs_response")
     await harness.deliver(of_charges(harness)[:1])
     await harness.settle()
-    asked = [(seen.path, seen.params) for seen in harness.asked("GET", "/v1/disputes")]
+    requests = [(request.path, request.params) for request in harness.requests("GET", "/v1/disputes")]
     path = f"/v1/disputes/{dispute['id']}"
-    assert asked == [(path, {"expand": {"0": "charge"}}), (path, {})]
+    assert requests == [(path, {"expand": {"0": "charge"}}), (path, {})]
 
 
 async def test_a_closed_dispute_is_fetched_only_after_a_new_event(harness: Harness) -> None:
@@ -151,7 +151,7 @@ async def test_a_closed_dispute_is_fetched_only_after_a_new_event(harness: Harne
     harness.forget_requests()
     await harness.want("u1")
     await harness.settle()
-    assert harness.asked("GET", "/v1/disputes") == []
+    assert harness.requests("GET", "/v1/disputes") == []
     harness.stripe.state.objects["dispute"][dispute["id"]]["status"] = "won"  # an appeal
     await harness.post(
         harness.stripe.emit("charge.dispute.updated", harness.stripe.state.objects["dispute"][dispute["id"]])

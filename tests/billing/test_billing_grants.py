@@ -26,9 +26,9 @@ async def test_a_grant_gives_the_tier_everywhere_and_taking_it_back_ends_it(harn
     await granted(harness, "pro")
     assert await harness.tier("u1") == "free"
     await harness.settle()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["source"], seen["reason"], seen["until"]) == ("pro", "grant", "grant", None)
-    assert (seen["stripe_customer_id"], seen["stripe_subscription_id"]) == (None, None)
+    status = await harness.status("u1")
+    assert (status["tier"], status["source"], status["reason"], status["until"]) == ("pro", "grant", "grant", None)
+    assert (status["stripe_customer_id"], status["stripe_subscription_id"]) == (None, None)
     assert harness.gate_updates == [("skai", "u1", "pro")]
     assert harness.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
     assert await taken_back(harness) == 1
@@ -74,8 +74,8 @@ async def test_the_best_of_grant_and_subscription_counts(harness: Harness) -> No
     assert (await harness.status("u1"))["then"] == [{"at": harness.billing.work.now() + DAY, "tier": "pro"}]
     assert await taken_back(harness) == 1
     await harness.settle()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["source"]) == ("pro", "subscription")
+    status = await harness.status("u1")
+    assert (status["tier"], status["source"]) == ("pro", "subscription")
 
 
 async def test_a_grant_below_the_paid_tier_changes_nothing(harness: Harness) -> None:

@@ -86,12 +86,12 @@ def test_a_right_key_passes_and_only_for_its_app(harness: Harness) -> None:
 
 def test_an_unknown_app_is_refused_in_the_same_words_as_a_wrong_key(harness: Harness) -> None:
     harness.billing.apps.key_hashes = {"skai": (key_hash("ska_right"),)}
-    told = set()
+    refusals = set()
     for app_id in ("skai", "studio", "nobody"):
         with pytest.raises(NotAuthenticated) as refused:
             check_app_key(harness.billing.apps, app_id, "ska_wrong")
-        told.add((refused.value.code, refused.value.message, refused.value.detail))
-    assert len(told) == 1
+        refusals.add((refused.value.code, refused.value.message, refused.value.detail))
+    assert len(refusals) == 1
 
 
 @pytest.mark.parametrize("text", ["\udcff\udcfe", "\ud800", "é", "\x00", "x" * 10_000])
@@ -106,11 +106,11 @@ def test_every_key_is_compared_in_constant_time(harness: Harness, monkeypatch: p
     compared: list[bytes] = []
     real = secrets.compare_digest
 
-    def seen(one: bytes, other: bytes) -> bool:
+    def compare(one: bytes, other: bytes) -> bool:
         compared.append(one)
         return real(one, other)
 
-    monkeypatch.setattr("gateway.billing.accounts.keys.secrets.compare_digest", seen)
+    monkeypatch.setattr("gateway.billing.accounts.keys.secrets.compare_digest", compare)
     hashes = tuple(key_hash(text) for text in ("ska_a", "ska_b", "ska_c"))
     harness.billing.apps.key_hashes = {"skai": hashes}
     check_app_key(harness.billing.apps, "skai", "ska_a")

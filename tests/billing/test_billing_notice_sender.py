@@ -25,11 +25,11 @@ async def apps(harness: Harness) -> AsyncIterator[tuple[Receiver, Receiver]]:
     """The backends of skai and studio."""
     async with receiver() as skai, receiver() as studio:
 
-        def tell(document: dict[str, list[dict[str, object]]]) -> None:
+        def publish(document: dict[str, list[dict[str, object]]]) -> None:
             document["apps"][0]["notify"] = {"url": skai.url, "secret": "env:SKAI_HOOK"}
             document["apps"][1]["notify"] = {"url": studio.url, "secret": "env:STUDIO_HOOK"}
 
-        await harness.edit(tell)
+        await harness.edit(publish)
         harness.billing.apps.secrets = {
             SecretRef("env", "SKAI_HOOK"): (Secret(SECRET),),
             SecretRef("env", "STUDIO_HOOK"): (Secret(OLD_SECRET),),
@@ -64,10 +64,10 @@ async def test_an_app_that_hangs_keeps_no_other_waiting(harness: Harness, apps: 
     await _change(harness, "studio", "plus", "u1")
     sender = NoticeSender(harness.billing)
     assert await sender.turn() == MAX_CONCURRENT_PER_APP + 1
-    await until(lambda: len(studio.seen) == 1 and len(skai.seen) == MAX_CONCURRENT_PER_APP, "both were told")
+    await until(lambda: len(studio.received) == 1 and len(skai.received) == MAX_CONCURRENT_PER_APP, "both were told")
     assert await sender.turn() == 0
-    assert studio.seen[0].signed_with(OLD_SECRET)
-    assert len(skai.seen) == MAX_CONCURRENT_PER_APP
+    assert studio.received[0].signed_with(OLD_SECRET)
+    assert len(skai.received) == MAX_CONCURRENT_PER_APP
     await _finish(sender)
 
 
@@ -79,7 +79,7 @@ async def test_a_notice_that_is_being_sent_is_not_started_twice(
     await _change(harness, "skai", "pro", "u1", "u2")
     sender = NoticeSender(harness.billing)
     assert [await sender.turn() for _ in range(3)] == [2, 0, 0]
-    await until(lambda: len(skai.seen) == 2, "both were told")
+    await until(lambda: len(skai.received) == 2, "both were told")
     assert len(set(skai.ids)) == 2
     await _finish(sender)
 
@@ -95,11 +95,11 @@ async def test_the_worker_sends_all_in_order_as_soon_as_it_is_written(
     users = [f"u{number}" for number in range(40)]
     for tier in ("pro", "free", "enterprise"):
         await _change(harness, "skai", tier, *users)
-    await until(lambda: len(skai.seen) == 120, "everybody was told")
+    await until(lambda: len(skai.received) == 120, "everybody was told")
     await worker.stop()
     for user_id in users:
-        told = [each.data["to"] for each in skai.seen if each.data["user_id"] == user_id]
-        assert told == ["pro", "free", "enterprise"]
+        tiers = [each.data["to"] for each in skai.received if each.data["user_id"] == user_id]
+        assert tiers == ["pro", "free", "enterprise"]
     assert len(set(skai.ids)) == 120
     assert await harness.query(notices.counts) == {"waiting": 0, "dead": 0}
 
@@ -110,7 +110,7 @@ async def test_a_stop_waits_for_an_answer_and_begins_nothing(harness: Harness, a
     worker = Worker(harness.billing)
     await worker.start()
     await _change(harness, "skai", "pro", "u1")
-    await until(lambda: len(skai.seen) == 1, "the notice is under way")
+    await until(lambda: len(skai.received) == 1, "the notice is under way")
     stopping = asyncio.create_task(worker.stop())
     await asyncio.sleep(0)
     await _change(harness, "skai", "pro", "u2")
@@ -118,7 +118,7 @@ async def test_a_stop_waits_for_an_answer_and_begins_nothing(harness: Harness, a
     await stopping
     states = {each.user_id: each.state for each in await harness.query(lambda conn: notices.recent(conn, 10))}
     assert states == {"u1": "done", "u2": "waiting"}
-    assert len(skai.seen) == 1
+    assert len(skai.received) == 1
 
 
 async def test_a_closed_sender_begins_nothing(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
@@ -137,7 +137,7 @@ async def test_a_stop_does_not_wait_for_ever(
     worker = Worker(harness.billing)
     await worker.start()
     await _change(harness, "skai", "pro", "u1")
-    await until(lambda: len(skai.seen) == 1, "the notice is under way")
+    await until(lambda: len(skai.received) == 1, "the notice is under way")
     began = time.monotonic()
     await worker.stop()
     assert time.monotonic() - began < 2
@@ -158,5 +158,5 @@ async def test_an_internal_error_is_logged_and_does_not_flood_the_app(
     assert await sender.turn() == 1
     await until(lambda: "worker_loop_failed" in caplog.text, "the bug was told")
     assert await sender.turn() == 0
-    assert len(skai.seen) == 1
+    assert len(skai.received) == 1
     await _finish(sender)

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from notify_stage import REF, every, give, only, send, take_back, told_app, told_at
+from notify_stage import REF, every, give, notified_app, notify_at, only, send, take_back
 from servers.harness import START, Harness, until
 from servers.webhook_receiver import OLD_SECRET, SECRET, Receiver
 
@@ -32,7 +32,7 @@ from gateway.store import entitlements
 
 @pytest.fixture
 async def app(harness: Harness) -> AsyncIterator[Receiver]:
-    async with told_app(harness) as found:
+    async with notified_app(harness) as found:
         yield found
 
 
@@ -60,9 +60,9 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
 async def test_a_notice_names_user_tier_reason_limits_and_features(harness: Harness, app: Receiver) -> None:
     await give(harness)
     assert await send(harness) == 1
-    [seen] = app.seen
+    [notice] = app.received
     [change] = await harness.query(lambda conn: entitlements.changes(conn, "skai", "u1", 10))
-    assert json.loads(seen.body) == {
+    assert json.loads(notice.body) == {
         "type": "tier.changed",
         "timestamp": "2027-01-15T08:00:00Z",
         "data": {
@@ -82,10 +82,10 @@ async def test_a_notice_names_user_tier_reason_limits_and_features(harness: Harn
             "features": ["images"],
         },
     }
-    assert seen.webhook_id == change.change_id
-    assert seen.headers["Content-Type"] == "application/json"
-    assert seen.signed_with(SECRET)
-    assert not seen.signed_with(OLD_SECRET)
+    assert notice.webhook_id == change.change_id
+    assert notice.headers["Content-Type"] == "application/json"
+    assert notice.signed_with(SECRET)
+    assert not notice.signed_with(OLD_SECRET)
     notice = await only(harness)
     assert (notice.state, notice.attempts, notice.last_status, notice.error) == ("done", 1, 204, "")
 
@@ -94,7 +94,7 @@ async def test_the_official_library_takes_it(harness: Harness, app: Receiver) ->
     harness.clock.now = time.time()
     await give(harness)
     await send(harness)
-    assert app.seen[0].verified(SECRET)["data"]["to"] == "pro"
+    assert app.received[0].verified(SECRET)["data"]["to"] == "pro"
 
 
 async def test_a_purchase_and_its_end_are_notified_with_from_and_to(harness: Harness, app: Receiver) -> None:
@@ -103,8 +103,8 @@ async def test_a_purchase_and_its_end_are_notified_with_from_and_to(harness: Har
     harness.stripe.cancel(subscription_id)
     await harness.catch_up()
     await send(harness)
-    told = [(each.data["from"], each.data["to"], each.data["reason"]) for each in app.seen]
-    assert told == [(None, "pro", "active"), ("pro", "free", "canceled")]
+    changes_sent = [(each.data["from"], each.data["to"], each.data["reason"]) for each in app.received]
+    assert changes_sent == [(None, "pro", "active"), ("pro", "free", "canceled")]
     assert len(set(app.ids)) == 2
 
 
@@ -179,22 +179,22 @@ async def test_a_notice_that_is_not_accepted_is_retried_byte_for_byte(
     harness.move(1)
     assert await send(harness) == 1
     assert (await only(harness)).state == "done"
-    first, again = app.seen
-    assert (first.webhook_id, first.body) == (again.webhook_id, again.body)
-    assert int(again.headers["webhook-timestamp"]) == START + 1
-    assert again.signed_with(SECRET)
+    first, second = app.received
+    assert (first.webhook_id, first.body) == (second.webhook_id, second.body)
+    assert int(second.headers["webhook-timestamp"]) == START + 1
+    assert second.signed_with(SECRET)
     assert app.redirected == 0
     assert app.written < 32 * 1024 * 1024
 
 
 async def test_an_app_that_is_down_is_notified_when_it_is_back(harness: Harness, app: Receiver) -> None:
     await give(harness)
-    await told_at(harness, _unused_url())
+    await notify_at(harness, _unused_url())
     await send(harness)
     notice = await only(harness)
     assert (notice.last_status, notice.error) == (None, "cannot be reached: Connection refused")
     # The address is the one of the catalog of now.
-    await told_at(harness, app.url)
+    await notify_at(harness, app.url)
     harness.move(1)
     await send(harness)
     assert app.ids == [notice.change_id]
@@ -237,16 +237,16 @@ async def test_a_rolled_secret_signs_with_both(harness: Harness, app: Receiver) 
     harness.clock.now = time.time()
     await give(harness)
     await send(harness)
-    [seen] = app.seen
-    assert len(seen.headers["webhook-signature"].split(" ")) == 2
-    assert seen.verified(SECRET) == seen.verified(OLD_SECRET)
+    [notice] = app.received
+    assert len(notice.headers["webhook-signature"].split(" ")) == 2
+    assert notice.verified(SECRET) == notice.verified(OLD_SECRET)
 
 
 async def test_without_its_secret_nothing_is_sent(harness: Harness, app: Receiver) -> None:
     harness.billing.apps.secrets = {}
     await give(harness)
     await send(harness)
-    assert ((await only(harness)).error, app.seen) == ("the secret env:HOOK is not there", [])
+    assert ((await only(harness)).error, app.received) == ("the secret env:HOOK is not there", [])
 
 
 async def test_a_secret_that_the_app_sends_back_is_kept_nowhere(
@@ -271,7 +271,7 @@ async def test_cookies_of_an_app_are_not_sent_back(harness: Harness, app: Receiv
     await send(harness)
     harness.move(1)
     await send(harness)
-    assert [each.headers.get("Cookie") for each in app.seen] == [None, None]
+    assert [each.headers.get("Cookie") for each in app.received] == [None, None]
 
 
 async def test_notices_of_a_user_are_in_order_and_wait_for_no_other_user(harness: Harness, app: Receiver) -> None:
@@ -281,11 +281,11 @@ async def test_notices_of_a_user_are_in_order_and_wait_for_no_other_user(harness
     await give(harness, "pro", "u2")
     app.answer_next(500)
     assert await send(harness) == 2
-    assert [(each.data["user_id"], each.data["to"]) for each in app.seen] == [("u1", "pro"), ("u2", "pro")]
+    assert [(each.data["user_id"], each.data["to"]) for each in app.received] == [("u1", "pro"), ("u2", "pro")]
     while await send(harness) or harness.billing.work.now() < START + 10:
         harness.move(1)
-    told = [each.data["to"] for each in app.seen if each.data["user_id"] == "u1"]
-    assert told == ["pro", "pro", "free", "enterprise"]
+    changes_sent = [each.data["to"] for each in app.received if each.data["user_id"] == "u1"]
+    assert changes_sent == ["pro", "pro", "free", "enterprise"]
 
 
 async def test_t24_a_kill_between_sending_and_recording_repeats_the_same(harness: Harness, app: Receiver) -> None:
@@ -293,14 +293,14 @@ async def test_t24_a_kill_between_sending_and_recording_repeats_the_same(harness
     notice = await only(harness)
     task = asyncio.create_task(notify(harness.billing.work, harness.billing.apps, notice))
     app.hang_next()
-    await until(lambda: bool(app.seen), "the notice arrived")
+    await until(lambda: bool(app.received), "the notice arrived")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await harness.restart()
-    await told_at(harness, app.url)
+    await notify_at(harness, app.url)
     harness.billing.apps.secrets = {REF: (Secret(SECRET),)}
     assert await send(harness) == 1
-    assert [(each.webhook_id, each.body) for each in app.seen] == [(notice.change_id, notice.body.encode())] * 2
+    assert [(each.webhook_id, each.body) for each in app.received] == [(notice.change_id, notice.body.encode())] * 2
 
 
 async def test_a_store_that_is_out_sends_nothing_twice(
@@ -318,7 +318,7 @@ async def test_a_store_that_is_out_sends_nothing_twice(
     monkeypatch.setattr(retry, "STORE_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(harness.store, "write", flaky)
     await notify(harness.billing.work, harness.billing.apps, notice)
-    assert (len(app.seen), refusals, (await only(harness)).state) == (1, [], "done")
+    assert (len(app.received), refusals, (await only(harness)).state) == (1, [], "done")
 
 
 async def test_a_self_signed_certificate_is_refused(
@@ -327,7 +327,7 @@ async def test_a_self_signed_certificate_is_refused(
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=self_signed)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        await told_at(harness, f"https://127.0.0.1:{port}/hooks/tiers?token=hunter2")
+        await notify_at(harness, f"https://127.0.0.1:{port}/hooks/tiers?token=hunter2")
         await give(harness)
         await send(harness)
     notice = await only(harness)
@@ -335,7 +335,7 @@ async def test_a_self_signed_certificate_is_refused(
 
 
 async def test_an_unknown_host_name_is_reported_without_the_address(harness: Harness, app: Receiver) -> None:
-    await told_at(harness, "https://nowhere.invalid/hooks/hunter2")
+    await notify_at(harness, "https://nowhere.invalid/hooks/hunter2")
     await give(harness)
     await send(harness)
     notice = await only(harness)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from notify_stage import every, give, only, send, take_back, told_app, told_at
+from notify_stage import every, give, notified_app, notify_at, only, send, take_back
 from servers.harness import DAY, Harness
 from servers.webhook_receiver import Receiver
 
@@ -14,7 +14,7 @@ from gateway.store import notices
 
 @pytest.fixture
 async def app(harness: Harness) -> AsyncIterator[Receiver]:
-    async with told_app(harness) as found:
+    async with notified_app(harness) as found:
         yield found
 
 
@@ -89,7 +89,7 @@ async def test_a_replay_goes_out_under_the_same_id_with_the_same_text(harness: H
         await harness.store.write(lambda conn: notices.replay(conn, change_id, harness.billing.work.now()))
         assert await send(harness) == 1
     assert app.ids == [change_id] * 3
-    assert len({each.body for each in app.seen}) == 1
+    assert len({each.body for each in app.received}) == 1
     assert await harness.alerts() == set()
 
 
@@ -107,8 +107,8 @@ async def test_a_replay_of_an_earlier_one_does_not_hide_that_a_later_one_died(ha
 
 async def test_an_app_that_wants_no_notices_any_more_raises_no_alert(harness: Harness, app: Receiver) -> None:
     await give(harness)
-    await told_at(harness, None)
+    await notify_at(harness, None)
     await send(harness)
     notice = await only(harness)
     assert (notice.state, notice.error) == ("dead", "apps.json has no notify for this app any more")
-    assert (app.seen, await harness.alerts()) == ([], set())
+    assert (app.received, await harness.alerts()) == ([], set())

@@ -105,6 +105,6 @@ async def test_t24_killed_before_it_could_record_it_repeats_the_same_and_nothing
             "GET", "/explain/skai/u1", lambda found: [each["state"] for each in found["notices"]] == ["done"]
         )
     assert [each["change_id"] for each in found["changes"]] == [app.ids[0]]
-    assert len(app.seen) == KILLS + 1
-    assert {(each.webhook_id, each.body) for each in app.seen} == {(app.ids[0], app.seen[0].body)}
-    assert app.seen[-1].verified(SECRET)["data"]["to"] == "pro"
+    assert len(app.received) == KILLS + 1
+    assert {(each.webhook_id, each.body) for each in app.received} == {(app.ids[0], app.received[0].body)}
+    assert app.received[-1].verified(SECRET)["data"]["to"] == "pro"

@@ -38,17 +38,17 @@ async def click_until_faults_are_used_up(harness: Harness) -> int:
 
 
 async def until_faults_are_used_up(harness: Harness, click: Callable[[], Awaitable[object]]) -> int:
-    told: list[tuple[str, bool, str]] = []
+    refusals: list[tuple[str, bool, str]] = []
     while harness.stripe.faults.waiting:
         try:
             await click()
         except UpstreamFailed as exc:
-            told.append((exc.message, exc.retryable, exc.code))
+            refusals.append((exc.message, exc.retryable, exc.code))
         else:
             break
     assert not harness.stripe.faults.waiting
-    assert set(told) <= {(UNAVAILABLE, True, "upstream_failed")}
-    return len(told)
+    assert set(refusals) <= {(UNAVAILABLE, True, "upstream_failed")}
+    return len(refusals)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

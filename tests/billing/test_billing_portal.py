@@ -55,7 +55,7 @@ async def test_the_configuration_is_made_once_for_all_users_and_restarts(harness
     await harness.restart()
     await portal(harness)
     assert len(configurations(harness)) == 1
-    assert len(harness.asked("POST", CONFIGURATIONS)) == 1
+    assert len(harness.requests("POST", CONFIGURATIONS)) == 1
 
 
 async def test_two_at_once_make_one_configuration(harness: Harness) -> None:
@@ -114,7 +114,7 @@ async def test_it_follows_the_prices(harness: Harness) -> None:
     assert offered(configuration)["prod_skai_pro"] == ["price_pro_2", "price_pro_year"]
     harness.forget_requests()
     await portal(harness)
-    assert harness.asked("POST", CONFIGURATIONS) == []
+    assert harness.requests("POST", CONFIGURATIONS) == []
 
 
 async def test_a_missing_price_does_not_stop_the_portal(harness: Harness) -> None:

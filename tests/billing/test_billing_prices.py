@@ -38,7 +38,7 @@ async def test_every_price_that_ever_resolved_is_kept(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("unit_amount", 2001, "unit_amount is 2001 at Stripe, 2000 in apps.json"),
         ("currency", "eur", "currency is 'eur' at Stripe, 'usd' in apps.json"),
@@ -47,12 +47,12 @@ async def test_every_price_that_ever_resolved_is_kept(harness: Harness) -> None:
     ],
 )
 async def test_what_stripe_charges_otherwise_than_we_say_is_alerted(
-    harness: Harness, field: str, value: object, said: str
+    harness: Harness, field: str, value: object, message: str
 ) -> None:
     real = price(harness, "price_pro_month")[field]
     price(harness, "price_pro_month")[field] = value
     await resolve_prices(harness.billing)
-    assert [each.message for each in await harness.query(alerts.live)] == [said]
+    assert [each.message for each in await harness.query(alerts.live)] == [message]
     assert await harness.alerts() == {("price_differs", "skai/pro/skai_pro_month")}
     price(harness, "price_pro_month")[field] = real
     await resolve_prices(harness.billing)

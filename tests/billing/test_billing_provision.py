@@ -143,9 +143,9 @@ async def test_t3_what_the_gate_waits_for_is_over_once_litellm_holds_the_limits(
     assert not pending.done()
     await harness.settle()
     assert (pending.done(), harness.limits("u1")) == (True, FREE)
-    again = queue.add("skai", "u1")
-    assert isinstance(again, asyncio.Future)
-    await asyncio.wait_for(again, 10)  # without another call to LiteLLM
+    second = queue.add("skai", "u1")
+    assert isinstance(second, asyncio.Future)
+    await asyncio.wait_for(second, 10)  # without another call to LiteLLM
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -179,8 +179,8 @@ def test_a_limit_of_zero_is_written_again_after_an_upgrade_and_no_other_limit_is
     mode = {"mode": "customer", "user_id": "{user_id}", "shared_users": False}
 
     def digest_of_old(changed: Tier) -> str:
-        told = [app.app_id, tier.tier_id, mode, asdict(changed.limits)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        parts = [app.app_id, tier.tier_id, mode, asdict(changed.limits)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     nothing = replace(tier, limits=replace(tier.limits, max_budget_usd=0))
     assert limits_digest(app, tier) == digest_of_old(tier)
@@ -236,8 +236,8 @@ async def test_twice_is_once_wherever_it_broke(harness: Harness, app_id: str, ki
             await harness.settle()
             harness.move(10)
         harness.litellm.faults.clear()
-        held = harness.limits(user_id) if app_id == "skai" else harness.user_limits(user_id)
-        assert held == (PRO if app_id == "skai" else {"max_budget": 20, "rpm_limit": 70})
+        stored = harness.limits(user_id) if app_id == "skai" else harness.user_limits(user_id)
+        assert stored == (PRO if app_id == "skai" else {"max_budget": 20, "rpm_limit": 70})
         assert (await provisioning_job_of(harness, user_id, app_id)).state == "done"
 
 
@@ -372,8 +372,8 @@ async def test_two_tiers_of_like_names_never_share_a_budget(tmp_path: Path) -> N
         await see(harness, "u1", app_id="a-b")
         await see(harness, "u1", app_id="a")
         await harness.settle()
-        held = [harness.limits(litellm_id) for litellm_id in ("a-b:u1", "a:u1")]
-        assert [each["rpm_limit"] for each in held if each] == [1, 2]
+        stored = [harness.limits(litellm_id) for litellm_id in ("a-b:u1", "a:u1")]
+        assert [each["rpm_limit"] for each in stored if each] == [1, 2]
 
 
 async def test_an_edit_of_the_limits_reaches_every_user_of_the_tier_and_nobody_else(harness: Harness) -> None:

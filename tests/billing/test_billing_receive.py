@@ -182,7 +182,7 @@ async def test_an_event_of_the_other_mode_is_acknowledged_ignored_and_alerted_on
     assert [(each.kind, each.subject, each.count) for each in await harness.query(alerts.live)] == [
         ("livemode_mismatch", "live", 1)
     ]
-    assert harness.asked("GET", "/") == []
+    assert harness.requests("GET", "/") == []
 
 
 async def test_an_event_of_an_unknown_customer_makes_no_refresh(harness: Harness) -> None:
@@ -255,7 +255,7 @@ async def test_a_thin_events_own_url_is_never_followed(harness: Harness) -> None
     event["related_object"]["url"] = "/v1/customers?limit=100"
     await harness.post(event)
     await harness.settle()
-    assert [seen.path for seen in harness.stripe.api.log] == ["/v1/subscriptions/sub_gone"]
+    assert [request.path for request in harness.stripe.api.log] == ["/v1/subscriptions/sub_gone"]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ async def test_an_id_that_is_none_of_stripes_is_in_no_url_and_the_event_is_still
     harness.stripe.api.log.clear()
     assert await harness.post(document) is True
     await harness.settle()
-    assert [seen.path for seen in harness.stripe.api.log] == []
+    assert [request.path for request in harness.stripe.api.log] == []
     event = await stored(harness)
     assert event is not None
     assert (event.state, event.customer_id) == ("ignored", None)

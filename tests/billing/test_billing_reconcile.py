@@ -285,9 +285,9 @@ async def test_a_dry_run_writes_nothing(harness: Harness) -> None:
     before, requests = dump(harness), len(harness.litellm.requests)
     assert len((await dry(harness)).found) == 2
     assert dump(harness) == before
-    asked = harness.litellm.requests[requests:]
-    assert {entry["path"] for entry in asked} == {"/customer/info", "/customer/list"}
-    assert not harness.asked("POST", "/v1/subscriptions")
+    sent = harness.litellm.requests[requests:]
+    assert {entry["path"] for entry in sent} == {"/customer/info", "/customer/list"}
+    assert not harness.requests("POST", "/v1/subscriptions")
 
 
 async def test_another_app_is_not_touched(harness: Harness) -> None:
@@ -303,10 +303,10 @@ async def test_another_app_is_not_touched(harness: Harness) -> None:
 
 
 async def test_other_products_of_the_account_are_passed_over(harness: Harness) -> None:
-    stranger = await harness.billing.stripe.transport.post("/v1/customers", {"email": "x@example.com"})
-    harness.stripe.set_card(stranger["id"], "ok")
+    foreign = await harness.billing.stripe.transport.post("/v1/customers", {"email": "x@example.com"})
+    harness.stripe.set_card(foreign["id"], "ok")
     await harness.billing.stripe.transport.post(
-        "/v1/subscriptions", {"customer": stranger["id"], "items": [{"price": "price_plus"}]}
+        "/v1/subscriptions", {"customer": foreign["id"], "items": [{"price": "price_plus"}]}
     )
     report = await dry(harness)
     assert report.found == {}
@@ -327,8 +327,8 @@ async def test_what_changes_while_it_is_looked_up_is_not_reported(
     subscription_id = await harness.buy("u1", "pro")
     fetch = fetch_holdings
 
-    async def overtaken(*asked: Any) -> Any:
-        holdings = await fetch(*asked)
+    async def overtaken(*requests: Any) -> Any:
+        holdings = await fetch(*requests)
         harness.stripe.cancel(subscription_id)
         await harness.catch_up()
         return holdings
@@ -365,9 +365,9 @@ async def test_another_accounts_key_lowers_no_tier(harness: Harness) -> None:
     # To that account all our customers are unknown, and it has no subscription at all.
     harness.stripe.state.objects["customer"].clear()
     harness.stripe.state.objects["subscription"].clear()
-    for asked in (ReconcileOptions(), ReconcileOptions(apply=True, yes=True)):
+    for requests in (ReconcileOptions(), ReconcileOptions(apply=True, yes=True)):
         with pytest.raises(UpstreamFailed) as refused:
-            await reconcile(harness.billing, asked)
+            await reconcile(harness.billing, requests)
         assert "No such customer" in refused.value.detail
     assert dump(harness) == before
 
@@ -485,11 +485,11 @@ async def test_an_unreachable_litellm_is_a_problem_and_stripes_side_is_repaired(
 
 async def test_more_than_a_page_of_subscriptions_is_read(harness: Harness) -> None:
     await harness.subscribed("first", "pro")
-    stranger = await harness.billing.stripe.transport.post("/v1/customers", {"email": "x@example.com"})
-    harness.stripe.set_card(stranger["id"], "ok")
+    foreign = await harness.billing.stripe.transport.post("/v1/customers", {"email": "x@example.com"})
+    harness.stripe.set_card(foreign["id"], "ok")
     for _ in range(120):
         await harness.billing.stripe.transport.post(
-            "/v1/subscriptions", {"customer": stranger["id"], "items": [{"price": "price_plus"}]}
+            "/v1/subscriptions", {"customer": foreign["id"], "items": [{"price": "price_plus"}]}
         )
     report = await dry(harness)
     assert report.checked.subscriptions == 121

@@ -82,9 +82,9 @@ async def test_the_command_reports_repairs_and_then_finds_nothing(running: Runni
         return await tier(running, "u1") == "pro" and running.litellm.state.customers["u1"].budget_id == "skai.pro"
 
     await until(raised, "the repair reaches store and LiteLLM")
-    again = await skpay(running)
-    assert again.code == 0, again
-    assert "agree" in again.out
+    second = await skpay(running)
+    assert second.code == 0, second
+    assert "agree" in second.out
 
 
 async def test_the_report_as_json_is_for_programs(running: Running) -> None:

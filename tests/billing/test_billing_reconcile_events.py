@@ -116,7 +116,7 @@ async def test_only_types_that_the_endpoint_is_subscribed_to_are_fetched(harness
     await fill_inbox(harness.billing)
     stored = await harness.query(lambda conn: set(conn.execute(select(inbox_table.c.type)).scalars()))
     assert stored == kinds & set(SUBSCRIBED)
-    assert max(len(seen.params["types"]) for seen in harness.asked("GET", "/v1/events")) <= 20
+    assert max(len(request.params["types"]) for request in harness.requests("GET", "/v1/events")) <= 20
 
 
 def test_the_types_are_those_that_the_sop_subscribes_to() -> None:
@@ -133,7 +133,7 @@ async def test_the_next_fill_begins_a_quarter_of_an_hour_before_the_last_one(har
     harness.move(3600)
     harness.forget_requests()
     await fill_inbox(harness.billing)
-    assert {seen.params["created"]["gte"] for seen in harness.asked("GET", "/v1/events")} == {
+    assert {request.params["created"]["gte"] for request in harness.requests("GET", "/v1/events")} == {
         str(began_at - OVERLAP_SECONDS)
     }
 
@@ -218,7 +218,7 @@ async def test_a_key_known_to_be_another_accounts_asks_nothing(harness: Harness)
     harness.forget_requests()
     with pytest.raises(UpstreamFailed):
         await fill_inbox(harness.billing)
-    assert harness.asked("GET", "/v1/") == []
+    assert harness.requests("GET", "/v1/") == []
 
 
 async def test_a_refused_key_raises_an_alert_at_once_and_a_good_one_resolves_it(harness: Harness) -> None:

@@ -70,7 +70,7 @@ async def test_all_events_of_one_purchase_cost_two_fetches_at_most(harness: Harn
     await route_events(harness.billing)
     await harness.deliver(events[4:])
     await harness.settle()
-    assert 1 <= len(harness.asked("GET", "/v1/subscriptions")) <= 2
+    assert 1 <= len(harness.requests("GET", "/v1/subscriptions")) <= 2
     assert await harness.tier("u1") == "pro"
 
 
@@ -81,7 +81,7 @@ async def test_an_event_during_the_fetch_is_not_lost(harness: Harness) -> None:
     harness.stripe.fault("slow", "/v1/subscriptions", seconds=0.2)
     [lease] = await harness.lease()
     running = asyncio.create_task(refresh(harness.billing, lease, OWNER))
-    await until(lambda: bool(harness.asked("GET", "/v1/subscriptions")), "the fetch begins")
+    await until(lambda: bool(harness.requests("GET", "/v1/subscriptions")), "the fetch begins")
     await harness.post(next(event for event in harness.stripe.state.all("event")[::-1]) | {"id": "evt_in_between"})
     await route_events(harness.billing)
     await running
@@ -222,9 +222,9 @@ async def test_a_failed_renewal_keeps_the_tier_for_the_grace_and_the_clock_ends_
     harness.stripe.fail_next_renewal(subscription_id)
     failed_at = harness.billing.work.now()
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["status"], seen["reason"]) == ("pro", "past_due", "past_due_in_grace")
-    assert (seen["until"], seen["then"]) == (failed_at + 7 * DAY, [{"at": failed_at + 7 * DAY, "tier": "free"}])
+    status = await harness.status("u1")
+    assert (status["tier"], status["status"], status["reason"]) == ("pro", "past_due", "past_due_in_grace")
+    assert (status["until"], status["then"]) == (failed_at + 7 * DAY, [{"at": failed_at + 7 * DAY, "tier": "free"}])
     assert (await pending(harness)).due_at == failed_at + 7 * DAY - 5
     harness.events()
     harness.move(7 * DAY - 5)
@@ -233,8 +233,8 @@ async def test_a_failed_renewal_keeps_the_tier_for_the_grace_and_the_clock_ends_
     assert await harness.tier("u1") == "pro"
     harness.move(6)
     await harness.settle()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["reason"], seen["until"]) == ("free", "past_due_grace_over", None)
+    status = await harness.status("u1")
+    assert (status["tier"], status["reason"], status["until"]) == ("free", "past_due_grace_over", None)
     assert harness.limits("u1") == {"budget_id": "skai.free", "max_budget": 1, "rpm_limit": 10}
 
 
@@ -247,8 +247,8 @@ async def test_who_pays_within_the_grace_was_never_lowered(harness: Harness) -> 
     harness.stripe.set_card(await harness.customer_id("u1"), "ok")
     harness.stripe.pay_open_invoice(subscription_id)
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["status"], seen["until"]) == ("pro", "active", None)
+    status = await harness.status("u1")
+    assert (status["tier"], status["status"], status["until"]) == ("pro", "active", None)
     assert await changes(harness) == [(None, "pro")]
 
 
@@ -272,8 +272,8 @@ async def test_a_cancellation_keeps_the_tier_until_it_ends(harness: Harness) -> 
     subscription = harness.stripe.state.find("subscription", subscription_id)
     cancel_later(harness.stripe.state, subscription, ends_at, flag=False)
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["ends_at"], seen["until"]) == ("pro", ends_at, ends_at)
+    status = await harness.status("u1")
+    assert (status["tier"], status["ends_at"], status["until"]) == ("pro", ends_at, ends_at)
     harness.move(10 * DAY + 1)
     harness.events()  # lost
     await harness.settle()
@@ -346,8 +346,8 @@ async def test_t15_who_pays_the_old_price_keeps_the_tier_after_its_key_moved(har
     await harness.restart()
     await harness.want("u1")
     await harness.settle()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["reason"], await harness.alerts()) == ("pro", "active", set())
+    status = await harness.status("u1")
+    assert (status["tier"], status["reason"], await harness.alerts()) == ("pro", "active", set())
 
 
 async def test_t15_a_key_that_moves_twice_while_somebody_is_at_the_checkout_costs_them_nothing(
@@ -391,8 +391,8 @@ async def test_an_unknown_price_keeps_the_tier_and_alerts_until_it_is_known(harn
     pays_something_unknown(harness, subscription_id)
     await harness.want("u1")
     await harness.settle()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["reason"]) == ("pro", "kept_last_good_tier")
+    status = await harness.status("u1")
+    assert (status["tier"], status["reason"]) == ("pro", "kept_last_good_tier")
     assert await harness.alerts() == {("unknown_price", subscription_id)}
     await harness.edit(lambda apps: apps["apps"][0]["tiers"][1]["prices"].append({"price_id": "price_unheard_of"}))
     await harness.want("u1")
@@ -481,8 +481,8 @@ async def test_the_last_good_tier_outlives_what_comes_between(harness: Harness, 
     await BETWEEN[between](harness)
     await harness.want("u1")
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["reason"]) == ("pro", "kept_last_good_tier")
+    status = await harness.status("u1")
+    assert (status["tier"], status["reason"]) == ("pro", "kept_last_good_tier")
     harness.stripe.renew(subscription_id)
     await harness.catch_up()
     assert await harness.tier("u1") == "pro"
@@ -499,8 +499,8 @@ async def test_the_tier_in_grace_does_not_depend_on_the_status_that_was_seen_fir
     subscription["status"] = "active"
     harness.stripe.fail_next_renewal(subscription_id)
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["reason"], seen["until"]) == ("pro", "past_due_in_grace", START + 7 * DAY)
+    status = await harness.status("u1")
+    assert (status["tier"], status["reason"], status["until"]) == ("pro", "past_due_in_grace", START + 7 * DAY)
 
 
 async def subscribe(harness: Harness, prices: list[str]) -> str:

@@ -39,13 +39,13 @@ async def buys_again(harness: Harness, gone: str) -> None:
 
 @LISTED
 @pytest.mark.parametrize("portal_first", [False, True])
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("event_arrives", [False, True])
 async def test_a_user_with_a_deleted_customer_gets_a_checkout(
-    harness: Harness, listed: str, portal_first: bool, told: bool
+    harness: Harness, listed: str, portal_first: bool, event_arrives: bool
 ) -> None:
     await harness.subscribed("u1", "pro")
     gone = await delete_customer(harness, listed)
-    if told:
+    if event_arrives:
         await harness.catch_up()
         assert (await harness.tier("u1"), await harness.alerts()) == ("free", set())
     if portal_first:
@@ -66,11 +66,13 @@ async def test_a_deleted_customer_is_not_alerted_as_a_vanished_subscription(harn
 
 
 @LISTED
-@pytest.mark.parametrize("told", [False, True])
-async def test_a_deleted_customers_open_session_is_never_reused(harness: Harness, listed: str, told: bool) -> None:
+@pytest.mark.parametrize("event_arrives", [False, True])
+async def test_a_deleted_customers_open_session_is_never_reused(
+    harness: Harness, listed: str, event_arrives: bool
+) -> None:
     first = await harness.checkout("u1", "pro")
     gone = await delete_customer(harness, listed)
-    if told:
+    if event_arrives:
         await harness.catch_up()
     second = await harness.checkout("u1", "pro")
     assert (second.kind, second.url != first.url) == ("checkout", True)
@@ -120,25 +122,27 @@ def fail_payment(harness: Harness, session: dict[str, Any], status: str | None) 
     harness.stripe.state.emit("checkout.session.async_payment_failed", session)
 
 
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("event_arrives", [False, True])
 @pytest.mark.parametrize("status", ["incomplete", "incomplete_expired", "canceled", None])
-async def test_after_a_failed_delayed_payment_a_new_checkout_opens(harness: Harness, status: str, told: bool) -> None:
+async def test_after_a_failed_delayed_payment_a_new_checkout_opens(
+    harness: Harness, status: str, event_arrives: bool
+) -> None:
     """Whether the event has come already or not."""
     fail_payment(harness, await delayed_purchase(harness), status)
-    if told:
+    if event_arrives:
         await harness.catch_up()
     link = await harness.checkout("u1", "pro")
     assert link.kind == "checkout"
     assert await harness.click(link.url, action="pay") == 303
 
 
-@pytest.mark.parametrize("of_whom", ["nobody's", "another's"])
-async def test_while_a_delayed_payment_is_under_way_no_second_checkout_opens(harness: Harness, of_whom: str) -> None:
+@pytest.mark.parametrize("session_of", ["nobody's", "another's"])
+async def test_while_a_delayed_payment_is_under_way_no_second_checkout_opens(harness: Harness, session_of: str) -> None:
     session = await delayed_purchase(harness)
     subscription = session["subscription"]
     del harness.stripe.state.objects["subscription"][subscription]
     session["subscription"] = None
-    if of_whom == "another's":
+    if session_of == "another's":
         harness.stripe.state.emit("checkout.session.async_payment_failed", {**session, "id": "cs_test_other"})
     harness.move(3 * 3600)
     assert (await harness.checkout("u1", "pro")).kind == "portal"

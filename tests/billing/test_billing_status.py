@@ -67,13 +67,13 @@ async def test_a_downgrade_that_the_portal_scheduled_is_pending_until_it_comes(h
     click = {"action": "change_plan", "price": "price_pro_month", "subscription": subscription_id}
     assert await harness.click(link.url, **click) == 303
     await harness.catch_up()
-    seen = await harness.status("u1")
-    at = seen["period_end"]
-    assert (seen["tier"], seen["pending_tier"], seen["renews"]) == ("enterprise", {"at": at, "tier": "pro"}, True)
+    status = await harness.status("u1")
+    at = status["period_end"]
+    assert (status["tier"], status["pending_tier"], status["renews"]) == ("enterprise", {"at": at, "tier": "pro"}, True)
     harness.move(at + 3700 - harness.clock.now)
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["pending_tier"], seen["period_end"] > at) == ("pro", None, True)
+    status = await harness.status("u1")
+    assert (status["tier"], status["pending_tier"], status["period_end"] > at) == ("pro", None, True)
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -83,22 +83,22 @@ async def test_a_schedule_that_cannot_be_read_keeps_no_news_away(harness: Harnes
     harness.stripe.fault("status", "/v1/subscription_schedules/.*", status=status, times=100)
     harness.stripe.fail_next_renewal(subscription_id)
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["status"], seen["pending_tier"], await harness.alerts()) == ("past_due", None, set())
+    shown = await harness.status("u1")
+    assert (shown["status"], shown["pending_tier"], await harness.alerts()) == ("past_due", None, set())
 
 
 async def test_what_was_canceled_does_not_renew(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     await harness.billing.stripe.transport.post(f"/v1/subscriptions/{subscription_id}", {"cancel_at_period_end": True})
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["renews"], seen["period_end"]) == ("pro", False, seen["ends_at"])
+    status = await harness.status("u1")
+    assert (status["tier"], status["renews"], status["period_end"]) == ("pro", False, status["ends_at"])
 
 
 async def test_who_has_only_been_to_the_checkout_has_a_customer(harness: Harness) -> None:
     await harness.checkout("u1")
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["stripe_customer_id"]) == ("free", await harness.customer_id("u1"))
+    status = await harness.status("u1")
+    assert (status["tier"], status["stripe_customer_id"]) == ("free", await harness.customer_id("u1"))
 
 
 async def test_a_canceled_subscription_says_when_it_ended(harness: Harness) -> None:
@@ -106,8 +106,8 @@ async def test_a_canceled_subscription_says_when_it_ended(harness: Harness) -> N
     harness.move(DAY)
     harness.stripe.cancel(subscription_id)
     await harness.catch_up()
-    seen = await harness.status("u1")
-    assert (seen["tier"], seen["status"], seen["reason"], seen["ends_at"], seen["source"]) == (
+    status = await harness.status("u1")
+    assert (status["tier"], status["status"], status["reason"], status["ends_at"], status["source"]) == (
         "free",
         "canceled",
         "canceled",
@@ -117,7 +117,8 @@ async def test_a_canceled_subscription_says_when_it_ended(harness: Harness) -> N
 
 
 @pytest.mark.parametrize(
-    "ask", [Harness.status, lambda harness, *who: explain(harness.billing.work, harness.billing.apps, who[1], who[0])]
+    "ask",
+    [Harness.status, lambda harness, *user: explain(harness.billing.work, harness.billing.apps, user[1], user[0])],
 )
 async def test_an_unknown_app_and_an_impossible_user_are_refused(harness: Harness, ask: object) -> None:
     with pytest.raises(NotFound) as unknown:
@@ -138,25 +139,25 @@ async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:
     [ended] = harness.events()
     await harness.deliver([ended])
     await harness.settle()
-    told = await explain(harness.billing.work, harness.billing.apps, "skai", "u1")
-    assert told["tier"] == "free"
-    shown = told["changes"]
+    explained = await explain(harness.billing.work, harness.billing.apps, "skai", "u1")
+    assert explained["tier"] == "free"
+    shown = explained["changes"]
     assert isinstance(shown, list)
     assert [(each["from"], each["to"], each["reason"], each["at"]) for each in shown] == [
         ("pro", "free", "canceled", START + 60),
         (None, "pro", "active", START),
     ]
     assert len({each["change_id"] for each in shown}) == 2
-    seen = told["events"]
-    assert isinstance(seen, list)
-    assert seen[0] == {
+    events = explained["events"]
+    assert isinstance(events, list)
+    assert events[0] == {
         "received_at": START + 60,
         "event_id": ended["id"],
         "type": "customer.subscription.deleted",
         "state": "handled",
     }
-    assert {each["event_id"] for each in seen} >= {each["id"] for each in (*mine, ended)}
-    provisioning = told["provisioning"]
+    assert {each["event_id"] for each in events} >= {each["id"] for each in (*mine, ended)}
+    provisioning = explained["provisioning"]
     assert isinstance(provisioning, list)
     [job] = provisioning
     assert (job["kind"], job["state"], job["attempts"], job["error"]) == ("litellm", "done", 0, "")
@@ -166,8 +167,8 @@ async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:
 async def test_explain_shows_no_events_of_another_user(harness: Harness) -> None:
     await harness.subscribed("u1")
     await harness.subscribed("u1", "plus", app_id="studio")
-    told = await explain(harness.billing.work, harness.billing.apps, "skai", "u2")
-    assert (told["changes"], told["events"], told["provisioning"]) == ([], [], [])
+    explained = await explain(harness.billing.work, harness.billing.apps, "skai", "u2")
+    assert (explained["changes"], explained["events"], explained["provisioning"]) == ([], [], [])
 
 
 async def test_the_offer_shows_what_is_for_sale_at_stripes_prices(harness: Harness) -> None:

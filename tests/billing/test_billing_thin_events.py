@@ -36,7 +36,7 @@ def newest(harness: Harness, kind: str) -> str:
 
 def lists(harness: Harness) -> list[Any]:
     """What a refresh costs: the list of a customer's subscriptions."""
-    return [seen for seen in harness.stripe.api.log if seen.path == "/v1/subscriptions"]
+    return [request for request in harness.stripe.api.log if request.path == "/v1/subscriptions"]
 
 
 @pytest.mark.parametrize("about", ["subscription", "invoice", "checkout.session", "charge", "subscription_schedule"])
@@ -53,7 +53,9 @@ async def test_a_thin_event_is_led_to_its_owner_by_one_question(harness: Harness
     await harness.settle()
     assert (await harness.tier("u1"), await state_of(harness)) == ("pro", "handled")
     folder = {"checkout.session": "checkout/sessions"}.get(about, f"{about}s")
-    assert [seen.path for seen in harness.stripe.api.log if object_id in seen.path] == [f"/v1/{folder}/{object_id}"]
+    assert [request.path for request in harness.stripe.api.log if object_id in request.path] == [
+        f"/v1/{folder}/{object_id}"
+    ]
 
 
 async def test_a_thin_dispute_holds_as_any_other(harness: Harness) -> None:
@@ -121,16 +123,16 @@ async def test_a_snapshot_after_its_thin_event_costs_one_refresh_and_no_question
     harness.forget_requests()
     await harness.post(snapshot)
     await harness.settle()
-    assert [seen.path for seen in harness.stripe.api.log] == ["/v1/subscriptions"]
+    assert [request.path for request in harness.stripe.api.log] == ["/v1/subscriptions"]
 
 
 async def test_a_duplicate_that_was_ignored_or_never_came_does_not_count(harness: Harness) -> None:
     subscription_id = await harness.buy("u1")
     harness.events()
-    held = {"object": "subscription", "id": subscription_id, "customer": "cus_other"}
-    stranger = {"id": "evt_s", "object": "event", "type": "customer.subscription.created", "livemode": False}
-    stranger["data"] = {"object": held}
-    await harness.post(stranger)
+    stored = {"object": "subscription", "id": subscription_id, "customer": "cus_other"}
+    foreign = {"id": "evt_s", "object": "event", "type": "customer.subscription.created", "livemode": False}
+    foreign["data"] = {"object": stored}
+    await harness.post(foreign)
     await harness.settle()
     assert await state_of(harness, "evt_s") == "ignored"
     await harness.post(thin("subscription", subscription_id, snapshot="evt_s"))

@@ -30,7 +30,7 @@ def everything(tx: Transaction) -> str:
     return "done"
 
 
-class Seen:
+class ObservedEffects:
     """The effects that were performed."""
 
     def __init__(self, harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
@@ -55,8 +55,8 @@ class Seen:
 
 
 @pytest.fixture
-def seen(harness: Harness, caplog: pytest.LogCaptureFixture) -> Seen:
-    return Seen(harness, caplog)
+def effects(harness: Harness, caplog: pytest.LogCaptureFixture) -> ObservedEffects:
+    return ObservedEffects(harness, caplog)
 
 
 async def rows(harness: Harness) -> list[int]:
@@ -69,21 +69,21 @@ async def rows(harness: Harness) -> list[int]:
     return await harness.query(count)
 
 
-async def test_effects_happen_once_after_the_commit(harness: Harness, seen: Seen) -> None:
+async def test_effects_happen_once_after_the_commit(harness: Harness, effects: ObservedEffects) -> None:
     def job(tx: Transaction) -> str:
         done = everything(tx)
-        assert seen.nothing  # not before the commit
+        assert effects.nothing  # not before the commit
         return done
 
     assert await harness.billing.work.write(job) == "done"
     assert await rows(harness) == [1, 1, 1, 1]
     assert harness.gate_updates == [("skai", "u1", "pro")]
-    assert seen.forgotten == [("skai", "u2")]
-    assert seen.awake == {Loop.REFRESH, Loop.PROVISION, Loop.NOTIFY}
-    assert seen.lines == ["alert_opened"]
+    assert effects.forgotten == [("skai", "u2")]
+    assert effects.awake == {Loop.REFRESH, Loop.PROVISION, Loop.NOTIFY}
+    assert effects.lines == ["alert_opened"]
 
 
-async def test_a_job_that_fails_has_neither_rows_nor_effects(harness: Harness, seen: Seen) -> None:
+async def test_a_job_that_fails_has_neither_rows_nor_effects(harness: Harness, effects: ObservedEffects) -> None:
     def job(tx: Transaction) -> None:
         everything(tx)
         raise RuntimeError("after everything was written")
@@ -91,10 +91,12 @@ async def test_a_job_that_fails_has_neither_rows_nor_effects(harness: Harness, s
     with pytest.raises(RuntimeError):
         await harness.billing.work.write(job)
     assert await rows(harness) == [0, 0, 0, 0]
-    assert seen.nothing
+    assert effects.nothing
 
 
-async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(harness: Harness, seen: Seen) -> None:
+async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(
+    harness: Harness, effects: ObservedEffects
+) -> None:
     """The writer rolls the bad one back to its savepoint."""
 
     def bad(tx: Transaction) -> None:
@@ -111,12 +113,12 @@ async def test_of_two_jobs_in_one_commit_only_the_good_one_has_effects(harness: 
     assert [type(each) for each in outcomes] == [RuntimeError, type(None), RuntimeError]
     assert harness.store.commits - commits <= 3
     assert await rows(harness) == [0, 1, 0, 0]
-    assert seen.awake == {Loop.REFRESH}
-    assert (seen.lines, seen.forgotten, harness.gate_updates) == ([], [], [])
+    assert effects.awake == {Loop.REFRESH}
+    assert (effects.lines, effects.forgotten, harness.gate_updates) == ([], [], [])
 
 
 async def test_an_unavailable_store_has_no_effects(
-    harness: Harness, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, effects: ObservedEffects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = harness.store.write
 
@@ -127,11 +129,11 @@ async def test_an_unavailable_store_has_no_effects(
     monkeypatch.setattr(harness.store, "write", write)
     with pytest.raises(StoreUnavailable):
         await harness.billing.work.write(everything)
-    assert seen.nothing
+    assert effects.nothing
 
 
 async def test_cancelling_the_caller_stops_neither_the_commit_nor_the_effects(
-    harness: Harness, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, effects: ObservedEffects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, begun = harness.store.write, asyncio.Event()
 
@@ -146,16 +148,18 @@ async def test_cancelling_the_caller_stops_neither_the_commit_nor_the_effects(
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert seen.nothing
+    assert effects.nothing
     await until(lambda: bool(harness.gate_updates), "the effects happen")
-    assert seen.awake == {Loop.REFRESH, Loop.PROVISION, Loop.NOTIFY}
+    assert effects.awake == {Loop.REFRESH, Loop.PROVISION, Loop.NOTIFY}
 
 
-async def test_an_alert_is_logged_when_it_opens_and_when_it_is_resolved(harness: Harness, seen: Seen) -> None:
+async def test_an_alert_is_logged_when_it_opens_and_when_it_is_resolved(
+    harness: Harness, effects: ObservedEffects
+) -> None:
     for _ in range(3):
         await harness.billing.work.write(lambda tx: tx.open_alert("price_missing", "skai/pro", "gone"))
-    assert seen.lines == ["alert_opened"]
+    assert effects.lines == ["alert_opened"]
     assert [each.count for each in await harness.query(alerts.live)] == [3]
     for _ in range(2):
         await harness.billing.work.write(lambda tx: tx.resolve_alert("price_missing", "skai/pro"))
-    assert seen.lines == ["alert_opened", "alert_resolved"]
+    assert effects.lines == ["alert_opened", "alert_resolved"]

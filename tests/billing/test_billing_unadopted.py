@@ -155,11 +155,11 @@ async def test_customers_of_other_products_are_asked_about_once_an_hour_each(har
     await asyncio.gather(*(subscribes(harness, each, "price_support") for each in found))
     harness.forget_requests()
     await harness.catch_up()
-    assert len(harness.asked("GET", "/v1/customers/")) == 12
+    assert len(harness.requests("GET", "/v1/customers/")) == 12
     # More than once where the customer and the subscription came in different batches of events.
-    assert {seen.params["customer"] for seen in harness.asked("GET", "/v1/subscriptions")} == set(found)
+    assert {request.params["customer"] for request in harness.requests("GET", "/v1/subscriptions")} == set(found)
     harness.forget_requests()
     for each in found:
         await harness.billing.stripe.transport.post(f"/v1/customers/{each}", {"name": "Ada"})
     await harness.catch_up()
-    assert harness.asked("GET", "/v1/customers/") == harness.asked("GET", "/v1/subscriptions") == []
+    assert harness.requests("GET", "/v1/customers/") == harness.requests("GET", "/v1/subscriptions") == []

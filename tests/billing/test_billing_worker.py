@@ -36,8 +36,8 @@ async def at_work(harness: Harness) -> AsyncIterator[Worker]:
 
 
 def gate_says(harness: Harness, user_id: str, tier: str) -> bool:
-    said = [told for _, told_user, told in harness.gate_updates if told_user == user_id]
-    return bool(said) and said[-1] == tier
+    published = [tier_id for _, updated_user, tier_id in harness.gate_updates if updated_user == user_id]
+    return bool(published) and published[-1] == tier
 
 
 async def test_an_event_is_carried_through_to_the_gate_and_litellm(harness: Harness) -> None:
@@ -148,7 +148,7 @@ async def test_stopping_waits_for_what_is_under_way(harness: Harness) -> None:
     harness.stripe.fault("slow", "/v1/subscriptions", seconds=0.2)
     async with at_work(harness):
         await harness.deliver()
-        await until(lambda: bool(harness.asked("GET", "/v1/subscriptions")), "the fetch begins")
+        await until(lambda: bool(harness.requests("GET", "/v1/subscriptions")), "the fetch begins")
     assert await harness.tier("u1") == "pro"
 
 
@@ -158,7 +158,7 @@ async def test_stopping_does_not_wait_for_ever(harness: Harness, monkeypatch: py
     harness.stripe.fault("slow", "/v1/subscriptions", seconds=1)
     async with at_work(harness):
         await harness.deliver()
-        await until(lambda: bool(harness.asked("GET", "/v1/subscriptions")), "the fetch begins")
+        await until(lambda: bool(harness.requests("GET", "/v1/subscriptions")), "the fetch begins")
         began = time.monotonic()
     assert time.monotonic() - began < 0.9
     await harness.restart()

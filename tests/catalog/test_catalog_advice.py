@@ -37,7 +37,7 @@ def test_a_tier_without_prices_that_is_not_internal_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"features": []}, "no feature 'chat'"),
         ({"limits": {"max_budget": 0.5, "rpm_limit": 60}}, "max_budget 0.5, not 1"),
@@ -46,8 +46,8 @@ def test_a_tier_without_prices_that_is_not_internal_is_named() -> None:
         ({"limits": {"models": ["small"]}}, "models without any model"),
     ],
 )
-def test_a_dearer_tier_with_less_than_a_cheaper_one_is_named(more: dict[str, Any], said: str) -> None:
-    assert advised(tier("pro", **more)) == [f"apps[0].tiers[1]: Pro has less than Free: {said}"]
+def test_a_dearer_tier_with_less_than_a_cheaper_one_is_named(more: dict[str, Any], message: str) -> None:
+    assert advised(tier("pro", **more)) == [f"apps[0].tiers[1]: Pro has less than Free: {message}"]
 
 
 def test_the_nearest_cheaper_tier_is_named_and_internal_ones_are_not_compared() -> None:

@@ -42,7 +42,7 @@ def test_a_price_a_lookup_key_or_a_product_can_be_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "message"),
     [
         ([{}], "apps[0].other_prices[0]: expected one of price_id, lookup_key, product_id, got none"),
         ([{**SUPPORT, **EXTRAS}], "apps[0].other_prices[0]: expected one of price_id, lookup_key, product_id, got 2"),
@@ -58,5 +58,5 @@ def test_a_price_a_lookup_key_or_a_product_can_be_declared() -> None:
         (["price_1"], "apps[0].other_prices[0]: expected an object"),
     ],
 )
-def test_anything_else_is_refused_with_its_place(others: list[object], said: str) -> None:
-    assert said in problems(document(*others))
+def test_anything_else_is_refused_with_its_place(others: list[object], message: str) -> None:
+    assert message in problems(document(*others))

@@ -38,40 +38,40 @@ def left(url: str) -> tuple[object, str | None]:
 
 
 async def test_it_shows_what_the_running_server_is_bound_to(skpay: Skpay, running: Running) -> None:
-    said = await skpay("account", "show", env=running.environ)
-    assert said.code == 0
-    assert "database: acct_sandbox, test" in said.out
-    assert "newest customer: none" in said.out
-    assert "key: test" in said.out
+    result = await skpay("account", "show", env=running.environ)
+    assert result.code == 0
+    assert "database: acct_sandbox, test" in result.out
+    assert "newest customer: none" in result.out
+    assert "key: test" in result.out
 
 
 async def test_it_shows_what_a_database_is_bound_to_while_no_server_runs(skpay: Skpay, alone: dict[str, str]) -> None:
     seed(alone["DATABASE_URL"])
-    said = await skpay("account", "show", env=alone)
-    assert (said.code, "acct_test, test" in said.out, "newest customer: cus_1" in said.out) == (0, True, True)
+    result = await skpay("account", "show", env=alone)
+    assert (result.code, "acct_test, test" in result.out, "newest customer: cus_1" in result.out) == (0, True, True)
 
 
 async def test_a_move_is_dry_unless_it_is_confirmed(skpay: Skpay, alone: dict[str, str]) -> None:
     seed(alone["DATABASE_URL"])
-    said = await skpay("account", "move", env=alone)
-    assert said.code == 0
-    assert "would forget: 1 customers" in said.out
-    assert "1 user(s) would lose" in said.out
-    assert "nothing was changed" in said.out
+    result = await skpay("account", "move", env=alone)
+    assert result.code == 0
+    assert "would forget: 1 customers" in result.out
+    assert "1 user(s) would lose" in result.out
+    assert "nothing was changed" in result.out
     newest, mode = left(alone["DATABASE_URL"])
     assert newest is not None
     assert mode == "test"
 
-    said = await skpay("account", "move", "--yes", env=alone)
-    assert said.code == 0
-    assert "forgotten: 1 customers" in said.out
+    result = await skpay("account", "move", "--yes", env=alone)
+    assert result.code == 0
+    assert "forgotten: 1 customers" in result.out
     assert left(alone["DATABASE_URL"]) == (None, None)
 
 
 async def test_a_move_is_refused_while_a_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
-    said = await skpay("account", "move", "--yes", env=running.environ)
-    assert said.code == 2
-    assert "a server runs on" in said.err
+    result = await skpay("account", "move", "--yes", env=running.environ)
+    assert result.code == 2
+    assert "a server runs on" in result.err
 
 
 async def test_a_start_with_the_key_of_another_account_ends_with_2_and_names_the_way(running: Running) -> None:

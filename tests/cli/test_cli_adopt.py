@@ -48,8 +48,8 @@ async def test_customers_are_found_by_their_metadata_dry_and_then_for_real(skpay
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
 
-    again = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
-    assert "0 adopted, 2 known already, 0 refused" in again.out
+    second = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", "--apply", env=running.environ)
+    assert "0 adopted, 2 known already, 0 refused" in second.out
 
 
 async def test_one_customer_is_adopted_by_the_command_that_the_alert_names(skpay: Skpay, running: Running) -> None:
@@ -67,8 +67,8 @@ async def test_one_customer_is_adopted_by_the_command_that_the_alert_names(skpay
 async def test_exactly_one_source_of_claims_is_required(
     skpay: Skpay, running: Running, options: tuple[str, ...]
 ) -> None:
-    said = await skpay("users", "adopt", "--app", "skai", *options, env=running.environ)
-    assert (said.code, "Give either --metadata-key or --csv, or --customer with --user." in said.err) == (2, True)
+    result = await skpay("users", "adopt", "--app", "skai", *options, env=running.environ)
+    assert (result.code, "Give either --metadata-key or --csv, or --customer with --user." in result.err) == (2, True)
 
 
 async def test_a_csv_with_a_contradiction_is_refused_there_and_only_there(
@@ -78,10 +78,10 @@ async def test_a_csv_with_a_contradiction_is_refused_there_and_only_there(
     many = "".join(f"cus_none_{number},user{number}\n" for number in range(30))
     file = tmp_path / "users.csv"
     file.write_text(f"customer_id,user_id\n{twice},one\n{many}\n{ada},ada\n{ada},ada\n{twice},other\n")
-    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
-    assert said.code == 1
-    assert "1 adopted, 0 known already, 32 refused" in said.out
-    assert said.out.count("is claimed for two users") == 2
+    result = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
+    assert result.code == 1
+    assert "1 adopted, 0 known already, 32 refused" in result.out
+    assert result.out.count("is claimed for two users") == 2
     assert (await running.json("GET", "/status/skai/ada"))[1]["stripe_customer_id"] == ada
 
 
@@ -90,15 +90,15 @@ async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running, tmp
     await running.application.stop()
     file = tmp_path / "users.csv"
     file.write_text(f"{ada},ada\n")
-    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
-    assert said.code == 0, said
+    result = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
+    assert result.code == 0, result
     store = Store.open(running.environ["DATABASE_URL"])
     assert store.read_now(lambda conn: customers.owner(conn, ada)) is not None
     store.close_now()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "text"),
     [
         (("--app", "skai"), "either --metadata-key or --csv"),
         (("--app", "skai", "--metadata-key", "uid", "--csv", "x"), "either --metadata-key or --csv"),
@@ -107,25 +107,25 @@ async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running, tmp
     ],
 )
 async def test_unusable_input_is_reported(
-    skpay: Skpay, alone: dict[str, str], tmp_path: Path, words: tuple[str, ...], told: str
+    skpay: Skpay, alone: dict[str, str], tmp_path: Path, words: tuple[str, ...], text: str
 ) -> None:
     file = tmp_path / "users.csv"
     file.write_text("cus_1,u1\ncus_2\n")
-    said = await skpay("users", "adopt", *(each.format(csv=file) for each in words), env=alone)
-    assert said.code == 2
-    assert told.format(csv=file) in said.err
+    result = await skpay("users", "adopt", *(each.format(csv=file) for each in words), env=alone)
+    assert result.code == 2
+    assert text.format(csv=file) in result.err
 
 
 async def test_an_unknown_app_is_reported(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("cus_1,u1\n")
-    said = await skpay("users", "adopt", "--app", "nowhere", "--csv", str(file), env=running.environ)
-    assert said.code == 2
-    assert "nowhere" in said.err
+    result = await skpay("users", "adopt", "--app", "nowhere", "--csv", str(file), env=running.environ)
+    assert result.code == 2
+    assert "nowhere" in result.err
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "text"),
     [
         ("cus_1,J\u00f6rg\n".encode("utf-16"), "{csv}: is UTF-16, expected UTF-8"),
         ("cus_1,J\u00f6rg\n".encode("utf-16-le"), "{csv}: holds NUL bytes (UTF-16 without its mark?), expected UTF-8"),
@@ -137,16 +137,16 @@ async def test_an_unknown_app_is_reported(skpay: Skpay, running: Running, tmp_pa
     ],
 )
 async def test_a_csv_in_another_encoding_is_named_with_the_remedy(
-    skpay: Skpay, alone: dict[str, str], tmp_path: Path, content: bytes, told: str
+    skpay: Skpay, alone: dict[str, str], tmp_path: Path, content: bytes, text: str
 ) -> None:
     file = tmp_path / "users.csv"
     file.write_bytes(content)
-    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), env=alone)
-    assert (said.code, said.out) == (2, "")
-    assert told.format(csv=file) in said.err
-    assert "Traceback" not in said.err
-    if "UTF-8" in told:
-        assert "Save as > CSV UTF-8" in said.err
+    result = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), env=alone)
+    assert (result.code, result.out) == (2, "")
+    assert text.format(csv=file) in result.err
+    assert "Traceback" not in result.err
+    if "UTF-8" in text:
+        assert "Save as > CSV UTF-8" in result.err
 
 
 async def test_a_csv_of_a_spreadsheet_is_taken_with_its_byte_order_mark(
@@ -155,13 +155,13 @@ async def test_a_csv_of_a_spreadsheet_is_taken_with_its_byte_order_mark(
     ada = await made(running)
     file = tmp_path / "users.csv"
     file.write_bytes(f'customer_id,user_id\r\n{ada},"J\u00f6rg"\r\n'.encode("utf-8-sig"))
-    said = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--json", env=running.environ)
-    assert said.code == 0, said
-    assert [(each["customer_id"], each["user_id"]) for each in json.loads(said.out)] == [(ada, "J\u00f6rg")]
+    result = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--json", env=running.environ)
+    assert result.code == 0, result
+    assert [(each["customer_id"], each["user_id"]) for each in json.loads(result.out)] == [(ada, "J\u00f6rg")]
 
 
 async def test_a_wrong_key_is_called_that(skpay: Skpay, running: Running) -> None:
     wrong = {**running.environ, "STRIPE_SECRET_KEY": "sk_test_another1a2b3c"}
-    said = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", env=wrong)
-    assert (said.code, said.out) == (2, "")
-    assert "STRIPE_SECRET_KEY: Stripe does not know this key" in said.err
+    result = await skpay("users", "adopt", "--app", "skai", "--metadata-key", "uid", env=wrong)
+    assert (result.code, result.out) == (2, "")
+    assert "STRIPE_SECRET_KEY: Stripe does not know this key" in result.err

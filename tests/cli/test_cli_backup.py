@@ -34,9 +34,9 @@ def add(url: str, user_id: str) -> None:
 async def test_a_backup_while_the_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     await running.application.parts.store.write(lambda conn: customers.add(conn, "skai", "u1", "cus_1", None, 1))
     target = tmp_path / "kept.backup"
-    said = await skpay("database", "backup", str(target), env=running.environ)
-    assert said.code == 0, said
-    assert f"{target}: " in said.out
+    result = await skpay("database", "backup", str(target), env=running.environ)
+    assert result.code == 0, result
+    assert f"{target}: " in result.out
     assert users_in(target) == {"u1"}
 
 
@@ -48,9 +48,9 @@ async def test_a_backup_without_a_name_lies_beside_the_database(skpay: Skpay, ru
 async def test_a_restore_while_the_server_runs_is_refused(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     target = tmp_path / "kept.backup"
     await skpay("database", "backup", str(target), env=running.environ)
-    said = await skpay("database", "restore", str(target), env=running.environ)
-    assert said.code == 2
-    assert "another instance" in said.err
+    result = await skpay("database", "restore", str(target), env=running.environ)
+    assert result.code == 2
+    assert "another instance" in result.err
 
 
 async def test_a_restore_drops_the_backups_provisioning_jobs(
@@ -60,11 +60,11 @@ async def test_a_restore_drops_the_backups_provisioning_jobs(
     add(url, "u1")
     assert (await skpay("database", "backup", str(target), env=alone)).code == 0
     add(url, "u2")
-    said = await skpay("database", "restore", str(target), env=alone)
-    assert said.code == 0, said
-    assert "1 user(s) will be looked up" in said.out
+    result = await skpay("database", "restore", str(target), env=alone)
+    assert result.code == 0, result
+    assert "1 user(s) will be looked up" in result.out
     [kept] = found(tmp_path, "*.before-restore-*")
-    assert str(kept) in said.out
+    assert str(kept) in result.out
     assert users_in(kept) == {"u1", "u2"}
     store = Store.open(url)
     assert store.read_now(provisioning.counts)["waiting"] == 0
@@ -74,7 +74,7 @@ async def test_a_restore_drops_the_backups_provisioning_jobs(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "text"),
     [
         (
             (
@@ -88,18 +88,18 @@ async def test_a_restore_drops_the_backups_provisioning_jobs(
     ],
 )
 async def test_unusable_input_is_reported(
-    skpay: Skpay, alone: dict[str, str], words: tuple[str, ...], told: str
+    skpay: Skpay, alone: dict[str, str], words: tuple[str, ...], text: str
 ) -> None:
     add(alone["DATABASE_URL"], "u1")
-    said = await skpay(*words, env=alone)
-    assert said.code == 2
-    assert told in said.err
+    result = await skpay(*words, env=alone)
+    assert result.code == 2
+    assert text in result.err
 
 
 async def test_a_backup_of_no_database_is_refused(skpay: Skpay, alone: dict[str, str]) -> None:
-    said = await skpay("database", "backup", env=alone)
-    assert said.code == 2
-    assert "no database" in said.err
+    result = await skpay("database", "backup", env=alone)
+    assert result.code == 2
+    assert "no database" in result.err
 
 
 @pytest.mark.needs_postgresql
@@ -109,12 +109,12 @@ async def test_postgresql_is_backed_up_by_its_own_tools_and_marked_by_ours(
     with cluster(require("postgresql")) as server:
         env = {**alone, "DATABASE_URL": server.new_database()}
         add(env["DATABASE_URL"], "u1")
-        said = await skpay("database", "backup", env=env)
-        assert (said.code, "pg_dump" in said.err) == (2, True)
-        said = await skpay("database", "restore", str(tmp_path / "a.backup"), env=env)
-        assert (said.code, "pg_restore" in said.err) == (2, True)
-        said = await skpay("database", "restore", env=env)
-        assert (said.code, "1 user(s) will be looked up" in said.out) == (0, True)
+        result = await skpay("database", "backup", env=env)
+        assert (result.code, "pg_dump" in result.err) == (2, True)
+        result = await skpay("database", "restore", str(tmp_path / "a.backup"), env=env)
+        assert (result.code, "pg_restore" in result.err) == (2, True)
+        result = await skpay("database", "restore", env=env)
+        assert (result.code, "1 user(s) will be looked up" in result.out) == (0, True)
         store = Store.open(env["DATABASE_URL"])
         assert store.read_now(lambda conn: instance.get(conn, "recovery")) == "restored"
         assert store.read_now(provisioning.counts)["waiting"] == 0

@@ -24,19 +24,19 @@ GRANT = ("users", "grant", "skai", "u1", "pro", "--reason", "a gift")
 
 
 async def test_the_help_names_every_command_with_a_line_about_it(skpay: Skpay) -> None:
-    said = await skpay("--help")
-    assert said.code == 0
+    result = await skpay("--help")
+    assert result.code == 0
     for name in root.entries:
-        (line,) = [line for line in said.out.splitlines() if line.split()[:1] == [name]]
+        (line,) = [line for line in result.out.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 3, name
 
 
 async def test_the_help_of_each_command_says_what_it_does(skpay: Skpay) -> None:
     for words in every_command():
-        said = await skpay(*words, "--help")
-        assert said.code == 0
-        assert f"Usage: skpay {' '.join(words)}" in said.out.replace("\n", " ")
-        assert len(said.out.split("\n\n")[1].split()) >= 2, words
+        result = await skpay(*words, "--help")
+        assert result.code == 0
+        assert f"Usage: skpay {' '.join(words)}" in result.out.replace("\n", " ")
+        assert len(result.out.split("\n\n")[1].split()) >= 2, words
 
 
 async def test_a_command_or_option_that_is_unknown_is_wrong_input(skpay: Skpay) -> None:
@@ -50,18 +50,18 @@ async def test_a_command_or_option_that_is_unknown_is_wrong_input(skpay: Skpay) 
         ("keys", "revoke", "x"),
         ("routes", "--odd"),
     ):
-        said = await skpay(*words)
-        assert (said.code, said.out) == (2, "")
-        assert "Usage" in said.err
+        result = await skpay(*words)
+        assert (result.code, result.out) == (2, "")
+        assert "Usage" in result.err
 
 
 async def test_without_an_environment_all_missing_variables_are_reported(skpay: Skpay) -> None:
     for words in (("serve",), ("check",), ("doctor",), ("alerts", "list"), ("events", "list"), ("keys", "list"), GRANT):
-        said = await skpay(*words)
-        assert said.code == 2
+        result = await skpay(*words)
+        assert result.code == 2
         # Those that read apps.json as well say what is wrong there, too.
-        assert said.err.count("error: ") == (9 if words[0] in ("serve", "check") else 5)
-        assert "ADMIN_TOKEN: not set" in said.err
+        assert result.err.count("error: ") == (9 if words[0] in ("serve", "check") else 5)
+        assert "ADMIN_TOKEN: not set" in result.err
 
 
 async def test_t4_a_grant_through_the_server_is_known_to_the_gate_at_once(skpay: Skpay, running: Running) -> None:
@@ -71,23 +71,23 @@ async def test_t4_a_grant_through_the_server_is_known_to_the_gate_at_once(skpay:
         return (await running.gate(Authorization=f"Bearer {made['key']}"))[1]["X-SK-Tier"] == wanted
 
     assert await tier("free")
-    said = await skpay(*GRANT, "--until", "2099-01-31", env=running.environ)
-    assert (said.code, said.out.strip()) == (0, "✓ u1 is given pro of skai until 2099-01-31")
+    result = await skpay(*GRANT, "--until", "2099-01-31", env=running.environ)
+    assert (result.code, result.out.strip()) == (0, "✓ u1 is given pro of skai until 2099-01-31")
     await until(lambda: tier("pro"), "the gate heard of the grant")
-    said = await skpay("users", "show", "skai", "u1", "--json", env=running.environ)
-    assert (said.code, json.loads(said.out)["tier"]) == (0, "pro")
-    said = await skpay("users", "explain", "skai", "u1", env=running.environ)
-    assert "skai/u1 has pro" in said.out
-    assert "(new) → pro" in said.out
-    said = await skpay("users", "revoke", "skai", "u1", env=running.environ)
-    assert said.out.strip() == "✓ 1 grant(s) of u1 ended"
+    result = await skpay("users", "show", "skai", "u1", "--json", env=running.environ)
+    assert (result.code, json.loads(result.out)["tier"]) == (0, "pro")
+    result = await skpay("users", "explain", "skai", "u1", env=running.environ)
+    assert "skai/u1 has pro" in result.out
+    assert "(new) → pro" in result.out
+    result = await skpay("users", "revoke", "skai", "u1", env=running.environ)
+    assert result.out.strip() == "✓ 1 grant(s) of u1 ended"
     await until(lambda: tier("free"), "the gate heard of its end")
 
 
 async def test_t4_a_grant_without_a_server_is_there_when_one_starts(skpay: Skpay, alone: dict[str, str]) -> None:
 
-    said = await skpay(*GRANT, env=alone)
-    assert (said.code, said.err) == (0, "")
+    result = await skpay(*GRANT, env=alone)
+    assert (result.code, result.err) == (0, "")
     async with running_application(Path(alone["APPS_FILE"]).parent) as running:
 
         async def given() -> bool:
@@ -97,9 +97,9 @@ async def test_t4_a_grant_without_a_server_is_there_when_one_starts(skpay: Skpay
 
 
 async def test_t4_while_a_server_uses_the_database_no_command_writes(skpay: Skpay, running: Running) -> None:
-    said = await skpay(*GRANT, env={**running.environ, "PORT": "9"})
-    assert said.code == 2
-    assert "a server runs on" in said.err
+    result = await skpay(*GRANT, env={**running.environ, "PORT": "9"})
+    assert result.code == 2
+    assert "a server runs on" in result.err
 
 
 async def test_an_invalid_grant_is_refused_alike_with_and_without_a_server(
@@ -118,10 +118,10 @@ async def test_an_invalid_grant_is_refused_alike_with_and_without_a_server(
         (("keys", "revoke", "77"), "no key 77"),
     ):
         for env in (running.environ, lonely):
-            said = await skpay(*words, env=env)
-            assert (said.code, said.out) == (2, ""), words
-            assert part in said.err
-            assert "Traceback" not in said.err
+            result = await skpay(*words, env=env)
+            assert (result.code, result.out) == (2, ""), words
+            assert part in result.err
+            assert "Traceback" not in result.err
 
 
 async def test_a_date_with_an_offset_is_that_instant() -> None:
@@ -133,31 +133,31 @@ async def test_a_date_with_an_offset_is_that_instant() -> None:
 
 @pytest.mark.parametrize("user_id", ["a/b", "..", "a%2Fb", "ünï", "a b?c#d", "{x}", "-"])
 async def test_any_user_id_arrives_as_it_is(skpay: Skpay, running: Running, user_id: str) -> None:
-    said = await skpay("users", "grant", "--reason", "x", "--", "skai", user_id, "pro", env=running.environ)
-    assert said.code == 0
-    said = await skpay("users", "show", "--json", "--", "skai", user_id, env=running.environ)
-    assert json.loads(said.out)["user_id"] == user_id
+    result = await skpay("users", "grant", "--reason", "x", "--", "skai", user_id, "pro", env=running.environ)
+    assert result.code == 0
+    result = await skpay("users", "show", "--json", "--", "skai", user_id, env=running.environ)
+    assert json.loads(result.out)["user_id"] == user_id
     assert (await skpay("users", "revoke", "--", "skai", user_id, env=running.environ)).code == 0
 
 
 async def test_keys_are_made_listed_and_revoked(skpay: Skpay, running: Running) -> None:
-    said = await skpay("keys", "create", "--app", "skai", "--name", "backend", env=running.environ)
-    key = said.out.splitlines()[-1]
-    assert said.code == 0
+    result = await skpay("keys", "create", "--app", "skai", "--name", "backend", env=running.environ)
+    key = result.out.splitlines()[-1]
+    assert result.code == 0
     assert key.startswith("ska_")
     assert (await running.json("GET", "/status/skai/u1", key))[0] == 200
-    said = await skpay("keys", "list", env=running.environ)
-    assert "backend" in said.out
-    assert key not in said.out
+    result = await skpay("keys", "list", env=running.environ)
+    assert "backend" in result.out
+    assert key not in result.out
     assert (await skpay("keys", "revoke", "1", env=running.environ)).code == 0
     assert (await running.json("GET", "/status/skai/u1", key))[0] == 401
 
 
 async def test_keys_work_without_a_server_too(skpay: Skpay, alone: dict[str, str]) -> None:
-    said = await skpay("keys", "list", env=alone)
-    assert (said.code, said.out.strip()) == (0, "There are no keys.")
-    said = await skpay("keys", "create", "--app", "skai", "--user", "u1", env=alone)
-    assert said.out.splitlines()[-1].startswith("skp_")
+    result = await skpay("keys", "list", env=alone)
+    assert (result.code, result.out.strip()) == (0, "There are no keys.")
+    result = await skpay("keys", "create", "--app", "skai", "--user", "u1", env=alone)
+    assert result.out.splitlines()[-1].startswith("skp_")
     assert (await skpay("keys", "revoke", "1", env=alone)).code == 0
 
 
@@ -168,19 +168,19 @@ async def test_alerts_are_exit_1_while_there_are_any(skpay: Skpay, alone: dict[s
         return alerts.open_(tx.conn, "price_missing", "skai/pro/x", "Stripe has no [bold]price", int(time.time()))
 
     alone_in_the_store(read_settings(alone), raise_one)
-    said = await skpay("alerts", "list", env=alone)
-    assert said.code == 1
-    assert "price_missing" in said.out
-    assert "Stripe has no [bold]price" in said.out
+    result = await skpay("alerts", "list", env=alone)
+    assert result.code == 1
+    assert "price_missing" in result.out
+    assert "Stripe has no [bold]price" in result.out
 
 
 async def test_events_and_refresh_and_retry(skpay: Skpay, running: Running) -> None:
     await running.webhook(event("evt_seen"))
-    said = await skpay("events", "list", env=running.environ)
-    assert said.code == 0
-    assert "evt_seen" in said.out
-    said = await skpay("users", "refresh", "skai", "u1", env=running.environ)
-    assert (said.code, "skai has no user 'u1'." in said.err) == (2, True)
+    result = await skpay("events", "list", env=running.environ)
+    assert result.code == 0
+    assert "evt_seen" in result.out
+    result = await skpay("users", "refresh", "skai", "u1", env=running.environ)
+    assert (result.code, "skai has no user 'u1'." in result.err) == (2, True)
     await skpay(*GRANT, env=running.environ)
     assert (await skpay("users", "refresh", "skai", "u1", env=running.environ)).code == 0
     assert (
@@ -194,15 +194,17 @@ async def test_commands_that_need_a_server_report_that_none_runs(skpay: Skpay, a
         ("users", "explain", "skai", "u1"),
         ("users", "refresh", "skai", "u1"),
     ):
-        said = await skpay(*words, env=alone)
-        assert said.code == 3
-        assert "start it with: skpay serve" in said.err
+        result = await skpay(*words, env=alone)
+        assert result.code == 3
+        assert "start it with: skpay serve" in result.err
 
 
 async def test_a_wrong_admin_token_is_reported(skpay: Skpay, running: Running) -> None:
-    said = await skpay("keys", "list", env={**running.environ, "ADMIN_TOKEN": "another-1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c"})
-    assert said.code == 2
-    assert "The admin token is missing or wrong." in said.err
+    result = await skpay(
+        "keys", "list", env={**running.environ, "ADMIN_TOKEN": "another-1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c"}
+    )
+    assert result.code == 2
+    assert "The admin token is missing or wrong." in result.err
 
 
 async def test_a_grant_of_the_past_is_not_stored(skpay: Skpay, alone: dict[str, str]) -> None:
@@ -213,21 +215,21 @@ async def test_a_grant_of_the_past_is_not_stored(skpay: Skpay, alone: dict[str, 
 
 async def test_check_reads_what_serve_would_read(skpay: Skpay, alone: dict[str, str]) -> None:
 
-    said = await skpay("check", env=alone)
-    assert (said.code, "2 app(s), 6 tier(s)" in said.out) == (0, True)
+    result = await skpay("check", env=alone)
+    assert (result.code, "2 app(s), 6 tier(s)" in result.out) == (0, True)
     without = {name: value for name, value in alone.items() if name != "BLOG_KEY"}
-    said = await skpay("check", env=without)
-    assert said.code == 2
-    assert "apps[1].api_key: env:BLOG_KEY is not set in the environment" in said.err
+    result = await skpay("check", env=without)
+    assert result.code == 2
+    assert "apps[1].api_key: env:BLOG_KEY is not set in the environment" in result.err
 
     def odd(apps: dict[str, object]) -> None:
         apps["surprise"] = 1
 
     write_apps(Path(alone["APPS_FILE"]).parent, odd)
-    said = await skpay("check", env=alone)
-    assert said.code == 2
-    assert "surprise: unknown key" in said.err
-    assert ADMIN_TOKEN not in said.err
+    result = await skpay("check", env=alone)
+    assert result.code == 2
+    assert "surprise: unknown key" in result.err
+    assert ADMIN_TOKEN not in result.err
 
 
 async def test_check_reports_all_problems_of_environment_apps_and_database_at_once(
@@ -239,35 +241,35 @@ async def test_check_reports_all_problems_of_environment_apps_and_database_at_on
     }  # fmt: skip
     del wrong["BLOG_KEY"]
     for command, lines in (("check", 5), ("serve", 4)):
-        said = await skpay(command, env=wrong)
-        assert (said.code, said.out, said.err.count("error: ")) == (2, "", lines), said
+        result = await skpay(command, env=wrong)
+        assert (result.code, result.out, result.err.count("error: ")) == (2, "", lines), result
         for part in ("GATE_SECRET: has 3 bytes", "STRIPE_WEBHOOK_SECRET: is the id of", "PUBLIC_URL: uses http at a",
                      "apps[1].api_key: env:BLOG_KEY is not set"):  # fmt: skip
-            assert part in said.err
-        assert ("not an SQLite database" in said.err) == (command == "check")
+            assert part in result.err
+        assert ("not an SQLite database" in result.err) == (command == "check")
 
 
 async def test_check_leaves_a_running_servers_database_alone(skpay: Skpay, running: Running) -> None:
-    said = await skpay("check", env=running.environ)
-    assert said.code == 0, said
+    result = await skpay("check", env=running.environ)
+    assert result.code == 0, result
 
 
 async def test_a_database_server_that_is_away_is_exit_3_and_a_wrong_setting_exit_2(
     skpay: Skpay, alone: dict[str, str]
 ) -> None:
     for words in (("check",), ("alerts", "list"), ("users", "list")):
-        said = await skpay(*words, env={**alone, "DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/pay"})
-        assert (said.code, said.out) == (3, "")
-        assert "127.0.0.1:1/pay cannot be reached: Connection refused; is it running" in said.err
-        assert "hunter2" not in said.err
-        said = await skpay(*words, env={**alone, "DATABASE_URL": "sqllite:///pay.db"})
-        assert (said.code, "did you mean sqlite?" in said.err) == (2, True)
+        result = await skpay(*words, env={**alone, "DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/pay"})
+        assert (result.code, result.out) == (3, "")
+        assert "127.0.0.1:1/pay cannot be reached: Connection refused; is it running" in result.err
+        assert "hunter2" not in result.err
+        result = await skpay(*words, env={**alone, "DATABASE_URL": "sqllite:///pay.db"})
+        assert (result.code, "did you mean sqlite?" in result.err) == (2, True)
 
 
 async def test_a_server_at_another_port_is_not_called_a_second_instance(skpay: Skpay, running: Running) -> None:
-    said = await skpay("keys", "list", env={**running.environ, "PORT": "9"})
-    assert said.code == 2
-    assert f"(process {os.getpid()}), but none answers at http://127.0.0.1:9; give this command its" in said.err
+    result = await skpay("keys", "list", env={**running.environ, "PORT": "9"})
+    assert result.code == 2
+    assert f"(process {os.getpid()}), but none answers at http://127.0.0.1:9; give this command its" in result.err
 
 
 async def test_a_server_on_every_address_of_both_families_is_found(skpay: Skpay, tmp_path: Path) -> None:
@@ -278,16 +280,16 @@ async def test_a_server_on_every_address_of_both_families_is_found(skpay: Skpay,
                 assert answer.status == 200
             async with served.session.get(f"http://{host}:{ports['GATE_PORT']}/gate") as answer:
                 assert answer.status == 403
-        said = await skpay("keys", "list", env={**served.environ, **ports})
-        assert (said.code, said.out) == (0, "There are no keys.\n")
+        result = await skpay("keys", "list", env={**served.environ, **ports})
+        assert (result.code, result.out) == (0, "There are no keys.\n")
 
 
 async def test_a_replay_of_notices_names_its_two_ways(skpay: Skpay, alone: dict[str, str]) -> None:
     for words in ((), ("id-1", "--dead")):
-        said = await skpay("notices", "replay", *words, env=alone)
-        assert (said.code, "CHANGE_ID, or give --dead for all that were given up" in said.err) == (2, True)
-    said = await skpay("notices", "replay", "id-1", "--app", "skai", env=alone)
-    assert (said.code, "--app goes with --dead only" in said.err) == (2, True)
+        result = await skpay("notices", "replay", *words, env=alone)
+        assert (result.code, "CHANGE_ID, or give --dead for all that were given up" in result.err) == (2, True)
+    result = await skpay("notices", "replay", "id-1", "--app", "skai", env=alone)
+    assert (result.code, "--app goes with --dead only" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("unknown_spenders", [[], ["ghost"]])

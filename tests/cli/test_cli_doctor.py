@@ -21,37 +21,37 @@ def well(running: Running) -> Running:
 
 async def bad(skpay: Skpay, env: dict[str, str]) -> dict[str, str]:
     """Subject → message of what is bad; each has a remedy, and the exit code tells."""
-    said = await skpay("doctor", "--json", env=env)
-    found = json.loads(said.out)
+    result = await skpay("doctor", "--json", env=env)
+    found = json.loads(result.out)
     wrong = {finding["subject"]: finding["message"] for finding in found if finding["state"] == "bad"}
-    assert said.code == (1 if wrong else 0)
+    assert result.code == (1 if wrong else 0)
     assert all(finding["remedy"] for finding in found if finding["state"] in ("bad", "warning"))
     assert {finding["state"] for finding in found} <= {"ok", "warning", "bad", "not checked"}
     return wrong
 
 
 async def test_all_is_well(skpay: Skpay, well: Running) -> None:
-    said = await skpay("doctor", env=well.environ)
-    assert said.code == 0, said.out
-    assert "✗" not in said.out
+    result = await skpay("doctor", env=well.environ)
+    assert result.code == 0, result.out
+    assert "✗" not in result.out
     for part in ("server: ready", "gate: answers, and only to the secret", "stripe key: test mode", "litellm: ready"):
-        assert f"✓ {part}" in said.out
+        assert f"✓ {part}" in result.out
     for part in ("webhook URL: was not called\n    → skpay doctor --live", "traefik: its routers were not checked"):
-        assert f"· {part}" in said.out
-    assert said.out.splitlines()[-1].endswith("ok, 6 not checked")
+        assert f"· {part}" in result.out
+    assert result.out.splitlines()[-1].endswith("ok, 6 not checked")
 
 
 async def test_a_warning_fails_only_where_that_is_asked_for(skpay: Skpay, well: Running) -> None:
     well.stripe.add_endpoint(f"{PUBLIC_URL}/webhook/stripe", "whsec_third", api_version=API_VERSION)
-    said = await skpay("doctor", env=well.environ)
-    assert (said.code, "! webhook endpoint: there are 2" in said.out) == (0, True)
+    result = await skpay("doctor", env=well.environ)
+    assert (result.code, "! webhook endpoint: there are 2" in result.out) == (0, True)
     assert (await skpay("doctor", "--strict", env=well.environ)).code == 1
 
 
 async def test_an_installation_that_cannot_be_checked_exits_2(skpay: Skpay, well: Running) -> None:
-    said = await skpay("doctor", env={**well.environ, "PUBLIC_URL": ""})
-    assert (said.code, said.out) == (2, "")
-    assert "PUBLIC_URL" in said.err
+    result = await skpay("doctor", env={**well.environ, "PUBLIC_URL": ""})
+    assert (result.code, result.out) == (2, "")
+    assert "PUBLIC_URL" in result.err
 
 
 async def test_nothing_runs(skpay: Skpay, alone: dict[str, str]) -> None:
@@ -80,7 +80,7 @@ async def test_something_else_on_our_port(skpay: Skpay, well: Running) -> None:
 
 
 async def test_a_portal_is_pushed(skpay: Skpay, well: Running) -> None:
-    said = await skpay("portal", "push", env=well.environ)
-    assert said.code == 0
-    assert [line.partition(": bpc_")[0] for line in said.out.splitlines()] == ["✓ skai", "✓ blog"]
+    result = await skpay("portal", "push", env=well.environ)
+    assert result.code == 0
+    assert [line.partition(": bpc_")[0] for line in result.out.splitlines()] == ["✓ skai", "✓ blog"]
     assert (await skpay("portal", "push", env={**well.environ, "PORT": "9"})).code == 3

@@ -43,7 +43,7 @@ def _raising(error: BaseException) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "text"),
     [
         (errors.UpstreamFailed("Stripe is away.", detail="timeout"), 3, "error: Stripe is away. (timeout)\n"),
         (errors.ConfigError(["a: wrong", "b: [red]wrong"]), 2, "error: a: wrong\nerror: b: [red]wrong\n"),
@@ -53,19 +53,19 @@ def _raising(error: BaseException) -> Callable[[], None]:
     ],
 )  # fmt: skip
 async def test_an_error_is_printed_in_a_line_with_its_exit_code(
-    skpay: Skpay, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str
+    skpay: Skpay, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, text: str
 ) -> None:
     monkeypatch.setattr(check, "configuration", _raising(error))
-    said = await skpay("check")
-    assert (said.code, said.err.lstrip("\n")) == (code, told)
+    result = await skpay("check")
+    assert (result.code, result.err.lstrip("\n")) == (code, text)
 
 
 async def test_a_bug_shows_its_traceback_and_is_70(skpay: Skpay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "configuration", _raising(RuntimeError("a bug")))
-    said = await skpay("check")
-    assert said.code == 70
-    assert "error: internal error, please report it" in said.err
-    assert "RuntimeError: a bug" in said.err
+    result = await skpay("check")
+    assert result.code == 70
+    assert "error: internal error, please report it" in result.err
+    assert "RuntimeError: a bug" in result.err
 
 
 def _program(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

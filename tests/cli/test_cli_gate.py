@@ -23,30 +23,30 @@ def cookie(user_id: str) -> str:
 
 async def test_it_prints_every_step_and_no_secret(skpay: Skpay, running: Running) -> None:
     mine = cookie("ada")
-    said = await skpay("gate", "explain", "skai", "--url", IMAGES, "--cookie", mine, env=running.environ)
-    assert (said.code, said.err) == (0, "")
-    assert [line.rstrip() for line in said.out.splitlines() if not line.startswith("            ")] == [
+    result = await skpay("gate", "explain", "skai", "--url", IMAGES, "--cookie", mine, env=running.environ)
+    assert (result.code, result.err) == (0, "")
+    assert [line.rstrip() for line in result.out.splitlines() if not line.startswith("            ")] == [
         "  app       skai (SKAI) at chat.example.com",
         "✓ host      chat.example.com",
         "  path      /api/v1/images/generations is read as /api/v1/images/generations/",
-        said.out.splitlines()[3],
+        result.out.splitlines()[3],
         "  tier      free, the default, as the user is not in the gate's table; the store has no tier of this user",
         "✗ rule      /api/v1/images needs pro: fails",
         "  outcome   tier_required, as counted in skpay_gate_requests_total",
         "  answer    402",
     ]
-    assert said.out.splitlines()[3].startswith("✓ identity  ada, by cookie token, valid until 20")
-    assert "X-SK-Tier: free" in said.out
-    assert "required_tier: pro" in said.out
-    assert "upgrade_url: https://pay.example.com/buy/skai?t=not-shown" in said.out
-    assert mine[8:40] not in said.out
+    assert result.out.splitlines()[3].startswith("✓ identity  ada, by cookie token, valid until 20")
+    assert "X-SK-Tier: free" in result.out
+    assert "required_tier: pro" in result.out
+    assert "upgrade_url: https://pay.example.com/buy/skai?t=not-shown" in result.out
+    assert mine[8:40] not in result.out
 
 
 async def test_as_json_for_a_program(skpay: Skpay, running: Running) -> None:
     words = ("gate", "explain", "skai", "--url", IMAGES, "-X", "POST", "-H", "Accept: text/html", "--json")
-    said = await skpay(*words, env=running.environ)
-    told = json.loads(said.out)
-    assert (said.code, told["outcome"], told["answer"]["status"]) == (0, "sign_in_required", 401)
+    result = await skpay(*words, env=running.environ)
+    text = json.loads(result.out)
+    assert (result.code, text["outcome"], text["answer"]["status"]) == (0, "sign_in_required", 401)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ async def test_a_secret_comes_by_standard_input(
     skpay: Skpay, running: Running, monkeypatch: pytest.MonkeyPatch, option: str, text: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(text.format(cookie("ada"))))
-    said = await skpay("gate", "explain", "skai", "--url", IMAGES, option, "-", env=running.environ)
-    assert (said.code, "✓ identity  ada, by cookie token" in said.out) == (0, True)
+    result = await skpay("gate", "explain", "skai", "--url", IMAGES, option, "-", env=running.environ)
+    assert (result.code, "✓ identity  ada, by cookie token" in result.out) == (0, True)
 
 
 async def test_it_says_what_is_wrong(skpay: Skpay, running: Running) -> None:
@@ -68,9 +68,9 @@ async def test_it_says_what_is_wrong(skpay: Skpay, running: Running) -> None:
         (("--url", "https://chat.example.com/" + "%2f" * 1000), "can be read in too many ways"),
         (("--url", "https://chat.example.com/"), "  rule      no route of apps.json covers this path"),
     ):
-        said = await skpay("gate", "explain", "skai", "--url", IMAGES, *words, env=running.environ)
-        assert said.code == 0
-        assert part in said.out
+        result = await skpay("gate", "explain", "skai", "--url", IMAGES, *words, env=running.environ)
+        assert result.code == 0
+        assert part in result.out
 
 
 async def test_a_table_that_differs_from_the_store_is_reported(skpay: Skpay, running: Running) -> None:
@@ -86,9 +86,9 @@ async def test_a_table_that_differs_from_the_store_is_reported(skpay: Skpay, run
 
     await until(granted, "the gate heard of the grant")
     running.application.parts.tiers.publish("skai", "ada", "free", 4_000_000_000)
-    said = await skpay(*words, env=running.environ)
-    assert "✗ tier      free, in the gate's table, but the store says pro: skpay users refresh skai ada" in said.out
-    assert "changes at 2096-10-02 07:06:40 UTC" in said.out
+    result = await skpay(*words, env=running.environ)
+    assert "✗ tier      free, in the gate's table, but the store says pro: skpay users refresh skai ada" in result.out
+    assert "changes at 2096-10-02 07:06:40 UTC" in result.out
 
 
 async def test_what_cannot_be_asked_is_wrong_input_and_quotes_no_value(skpay: Skpay, running: Running) -> None:
@@ -99,12 +99,12 @@ async def test_what_cannot_be_asked_is_wrong_input_and_quotes_no_value(skpay: Sk
         (("skai", "--url", IMAGES, "-H", "Bearer-of-a-secret"), "expected 'Name: value'"),
         (("skai", "--url", IMAGES, "-b", "-", "-H", "-"), "read once"),
     ):
-        said = await skpay("gate", "explain", *words, env=running.environ)
-        assert (said.code, said.out) == (2, "")
-        assert part in said.err
-        assert "Bearer-of-a-secret" not in said.err
+        result = await skpay("gate", "explain", *words, env=running.environ)
+        assert (result.code, result.out) == (2, "")
+        assert part in result.err
+        assert "Bearer-of-a-secret" not in result.err
 
 
 async def test_without_a_server_it_says_how_to_start_one(skpay: Skpay, alone: dict[str, str]) -> None:
-    said = await skpay("gate", "explain", "skai", "--url", IMAGES, env=alone)
-    assert (said.code, "skpay serve" in said.err) == (3, True)
+    result = await skpay("gate", "explain", "skai", "--url", IMAGES, env=alone)
+    assert (result.code, "skpay serve" in result.err) == (3, True)

@@ -200,7 +200,7 @@ def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "result"),
     [
         ((), "error: --host: not given, and there is no terminal to ask on; give --host chat.example.com"),
         (("--host", "https://chat.acme.org"), '--host: expected a host name without scheme, got "https:'),
@@ -214,10 +214,10 @@ def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
         (("--host", "chat.acme.org", "--pay-host", "chat.acme.org"), "chat.acme.org"),
     ],
 )
-def test_a_wrong_answer_is_reported_and_nothing_is_written(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_a_wrong_answer_is_reported_and_nothing_is_written(tmp_path: Path, words: tuple[str, ...], result: str) -> None:
     done = init(tmp_path / "live", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert result in done.stderr
     assert not (tmp_path / "live").exists()
 
 

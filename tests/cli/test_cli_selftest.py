@@ -55,14 +55,14 @@ async def test_each_app_is_proved_by_each_story(skpay: Skpay, tmp_path: Path) ->
     ]  # fmt: skip
     file = tmp_path / "apps.json"
     file.write_text(json.dumps({"apps": apps}), encoding="utf-8")
-    said = await skpay("selftest", "--apps", str(file), "--orders", "1")
-    assert said.code == 0, said.out
-    told = said.out.splitlines()
-    assert told[-1] == f"{2 * len(stories())} runs of {2 * len(stories())}stories, 0 failed"
+    result = await skpay("selftest", "--apps", str(file), "--orders", "1")
+    assert result.code == 0, result.out
+    text = result.out.splitlines()
+    assert text[-1] == f"{2 * len(stories())} runs of {2 * len(stories())}stories, 0 failed"
     for number in range(2):
-        assert sum(line.startswith(f"✓ app{number}: ") for line in told) == len(stories())
+        assert sum(line.startswith(f"✓ app{number}: ") for line in text) == len(stories())
 
 
 async def test_an_app_that_is_not_there_is_wrong_input(skpay: Skpay) -> None:
-    said = await skpay("selftest", "--apps", str(ROOT / "apps.json"), "--app", "nope")
-    assert (said.code, "has no app 'nope'" in said.err) == (2, True)
+    result = await skpay("selftest", "--apps", str(ROOT / "apps.json"), "--app", "nope")
+    assert (result.code, "has no app 'nope'" in result.err) == (2, True)

@@ -67,9 +67,9 @@ def test_a_command_is_a_noun_and_a_verb_or_concerns_the_installation() -> None:
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 async def test_a_former_command_name_prints_the_new_one(skpay: Skpay, old: str, new: str) -> None:
-    said = await skpay(old, "skai", "u1")
-    assert (said.code, said.out) == (2, "")
-    assert f"It is now: skpay {new}" in said.err
+    result = await skpay(old, "skai", "u1")
+    assert (result.code, result.out) == (2, "")
+    assert f"It is now: skpay {new}" in result.err
     assert tuple(new.split()) in LEAVES
 
 
@@ -202,13 +202,13 @@ LISTS = {
 async def test_no_id_is_folded_in_a_pipe_and_json_has_the_same(skpay: Skpay, running: Running) -> None:
     await _populate(running)
     for words, ids in LISTS.items():
-        said = await skpay(*words, env=running.environ)
+        result = await skpay(*words, env=running.environ)
         for each in ids:
-            assert any(each in line for line in said.out.splitlines()), (words, said)
-        told = await skpay(*words, "--json", env=running.environ)
-        read = json.dumps(json.loads(told.out), ensure_ascii=False)
+            assert any(each in line for line in result.out.splitlines()), (words, result)
+        text = await skpay(*words, "--json", env=running.environ)
+        read = json.dumps(json.loads(text.out), ensure_ascii=False)
         assert all(each in read for each in ids), words
-        assert told.code == said.code
+        assert text.code == result.code
 
 
 async def test_users_come_page_by_page_and_are_filtered(
@@ -224,12 +224,12 @@ async def test_users_come_page_by_page_and_are_filtered(
         return [each["user_id"] for each in found] == [f"u{number}" for number in range(5)]
 
     await until(all_known, "every grant is decided on")
-    said = await skpay("users", "list", "--app", "skai", "--tier", "pro", "--status", "none", env=running.environ)
-    assert [line.split()[1] for line in said.out.splitlines()[1:]] == ["u1", "u3"]
-    said = await skpay("users", "list", "--limit", "3", env=running.environ)
-    assert [line.split()[1] for line in said.out.splitlines()[1:4]] == ["u0", "u1", "u2"]
-    assert said.out.splitlines()[4] == "… and more than these 3"
+    result = await skpay("users", "list", "--app", "skai", "--tier", "pro", "--status", "none", env=running.environ)
+    assert [line.split()[1] for line in result.out.splitlines()[1:]] == ["u1", "u3"]
+    result = await skpay("users", "list", "--limit", "3", env=running.environ)
+    assert [line.split()[1] for line in result.out.splitlines()[1:4]] == ["u0", "u1", "u2"]
+    assert result.out.splitlines()[4] == "… and more than these 3"
     await running.application.stop()
-    said = await skpay("users", "list", "--app", "skai", "--json", env=running.environ)
-    assert len(json.loads(said.out)) == 5
+    result = await skpay("users", "list", "--app", "skai", "--json", env=running.environ)
+    assert len(json.loads(result.out)) == 5
     assert (await skpay("users", "list", "--status", "active", env=running.environ)).out == "No user.\n"

@@ -41,8 +41,8 @@ async def test_a_person_is_shown_first_and_forgotten_when_confirmed(skpay: Skpay
 
     dry = await skpay("users", "delete", "skai", "ada", env=running.environ)
     assert dry.code == 0, dry
-    for told in ("subscription to cancel: sub_", "Stripe customer: cus_", "LiteLLM customer: ada", "keys: 1"):
-        assert told in dry.out
+    for text in ("subscription to cancel: sub_", "Stripe customer: cus_", "LiteLLM customer: ada", "keys: 1"):
+        assert text in dry.out
     assert "nothing was changed" in dry.out
     assert "ada" in running.litellm.state.customers
 
@@ -60,16 +60,16 @@ async def test_a_person_is_shown_first_and_forgotten_when_confirmed(skpay: Skpay
     await eventually(events_are_over, "the late events are handled")
     assert (await running.json("GET", "/status/skai/ada"))[1]["stripe_customer_id"] is None
     assert "ada" not in running.litellm.state.customers
-    again = await skpay("users", "delete", "skai", "ada", "--yes", env=running.environ)
-    assert (again.code, "keys: 0" in again.out) == (0, True)
+    second = await skpay("users", "delete", "skai", "ada", "--yes", env=running.environ)
+    assert (second.code, "keys: 0" in second.out) == (0, True)
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "ada"})
     _, headers, _ = await running.gate("/", Authorization=f"Bearer {made['key']}")
     assert (headers["X-SK-User"], headers["X-SK-Tier"]) == ("ada", "free")  # the gate remembers no tier of theirs
 
 
 async def quiet(running: Running) -> bool:
-    _, told = await running.admin("GET", "/admin/events")
-    return all(each["state"] != "waiting" for each in told["events"])
+    _, text = await running.admin("GET", "/admin/events")
+    return all(each["state"] != "waiting" for each in text["events"])
 
 
 async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running) -> None:
@@ -87,8 +87,8 @@ async def test_it_works_while_no_server_runs(skpay: Skpay, running: Running) -> 
 
 
 async def test_an_unknown_app_is_reported(skpay: Skpay, running: Running) -> None:
-    said = await skpay("users", "delete", "nowhere", "ada", env=running.environ)
-    assert (said.code, "nowhere" in said.err) == (2, True)
+    result = await skpay("users", "delete", "nowhere", "ada", env=running.environ)
+    assert (result.code, "nowhere" in result.err) == (2, True)
 
 
 async def test_an_apps_key_cannot_delete_a_user(running: Running) -> None:

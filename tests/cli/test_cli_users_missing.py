@@ -43,8 +43,8 @@ async def test_users_missing_from_the_file_are_listed(
     file = tmp_path / "users"
     file.write_text(text)
     words = ("users", "list", "--app", "skai", "--missing-from", str(file))
-    said = await skpay(*words, env=running.environ)
-    assert [line.split()[1] for line in said.out.splitlines()[1:]] == ["u2"]
+    result = await skpay(*words, env=running.environ)
+    assert [line.split()[1] for line in result.out.splitlines()[1:]] == ["u2"]
     assert [each["user_id"] for each in json.loads((await skpay(*words, "--json", env=running.environ)).out)] == ["u2"]
 
 
@@ -64,9 +64,9 @@ async def test_a_file_that_is_not_a_list_of_users_is_refused(
 ) -> None:
     file = tmp_path / "users"
     file.write_text(text)
-    said = await skpay("users", "list", *app, "--missing-from", str(file), env=running.environ)
-    assert (said.code, said.out) == (2, "")
-    assert problem in said.err
+    result = await skpay("users", "list", *app, "--missing-from", str(file), env=running.environ)
+    assert (result.code, result.out) == (2, "")
+    assert problem in result.err
 
 
 UNKNOWN = [
@@ -79,15 +79,15 @@ UNKNOWN = [
 
 async def test_a_filter_by_an_unknown_app_or_tier_is_refused(skpay: Skpay, running: Running) -> None:
     for words, problem in UNKNOWN:
-        said = await skpay(*words, env=running.environ)
-        assert (said.code, said.out) == (2, ""), words
-        assert problem in said.err
+        result = await skpay(*words, env=running.environ)
+        assert (result.code, result.out) == (2, ""), words
+        assert problem in result.err
 
 
 async def test_a_filter_by_an_unknown_app_or_tier_is_refused_without_a_server(
     skpay: Skpay, alone: dict[str, str]
 ) -> None:
     for words, problem in UNKNOWN:
-        said = await skpay(*words, env=alone)
-        assert (said.code, said.out) == (2, ""), words
-        assert problem in said.err
+        result = await skpay(*words, env=alone)
+        assert (result.code, result.out) == (2, ""), words
+        assert problem in result.err

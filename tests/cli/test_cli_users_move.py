@@ -9,9 +9,9 @@ from test_cli_users_delete import bought, eventually
 
 async def test_a_payers_key_and_tier_are_the_new_ids_at_the_running_gate(skpay: Skpay, running: Running) -> None:
     key = await bought(running, "ada")
-    said = await skpay("users", "move", "skai", "ada", "ada-2", env=running.environ)
-    assert said.code == 0, said
-    assert "ada of skai is ada-2 now, with the tier pro" in said.out
+    result = await skpay("users", "move", "skai", "ada", "ada-2", env=running.environ)
+    assert result.code == 0, result
+    assert "ada of skai is ada-2 now, with the tier pro" in result.out
     status, headers, _ = await running.gate("/", Authorization=f"Bearer {key}")
     assert (status, headers["X-SK-User"], headers["X-SK-Tier"]) == (200, "ada-2", "pro")
     assert (await running.json("GET", "/status/skai/ada"))[1]["tier"] == "free"
@@ -26,17 +26,17 @@ async def test_a_payers_key_and_tier_are_the_new_ids_at_the_running_gate(skpay: 
 async def test_two_payers_are_not_made_one(skpay: Skpay, running: Running) -> None:
     await bought(running, "ada")
     await bought(running, "bob")
-    said = await skpay("users", "move", "skai", "ada", "bob", env=running.environ)
-    assert (said.code, "Both pay" in said.err) == (2, True)
+    result = await skpay("users", "move", "skai", "ada", "bob", env=running.environ)
+    assert (result.code, "Both pay" in result.err) == (2, True)
 
 
 async def test_an_unknown_user_is_reported(skpay: Skpay, running: Running) -> None:
-    said = await skpay("users", "move", "skai", "nobody", "bob", env=running.environ)
-    assert (said.code, "nothing to move" in said.err) == (2, True)
+    result = await skpay("users", "move", "skai", "nobody", "bob", env=running.environ)
+    assert (result.code, "nothing to move" in result.err) == (2, True)
 
 
 async def test_without_a_server_the_command_does_it_itself(skpay: Skpay, running: Running) -> None:
     await bought(running, "ada")
     await running.application.stop()
-    said = await skpay("users", "move", "skai", "ada", "ada-2", env=running.environ)
-    assert (said.code, "with the tier pro" in said.out) == (0, True)
+    result = await skpay("users", "move", "skai", "ada", "ada-2", env=running.environ)
+    assert (result.code, "with the tier pro" in result.out) == (0, True)

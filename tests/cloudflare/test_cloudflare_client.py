@@ -23,7 +23,7 @@ async def harness() -> AsyncIterator[CloudflareHarness]:
         yield opened
 
 
-def _told(error: SkpayError) -> str:
+def _problems(error: SkpayError) -> str:
     """Everything of an error that anybody may get to see."""
     return f"{error!r} {error.message} {error.detail} {error.fields} {error.__cause__!r}"
 
@@ -73,7 +73,7 @@ async def test_a_wrong_token_is_reported_with_its_required_rights_and_without_it
         await _get(harness, "cfat-wrong-token-123456")
     assert not caught.value.retryable
     assert "10000: Authentication error" in caught.value.detail
-    assert "wrong-token" not in _told(caught.value) + caplog.text
+    assert "wrong-token" not in _problems(caught.value) + caplog.text
 
 
 async def test_a_token_that_the_answer_repeats_is_redacted(harness: CloudflareHarness) -> None:
@@ -81,7 +81,7 @@ async def test_a_token_that_the_answer_repeats_is_redacted(harness: CloudflareHa
     with pytest.raises(UpstreamFailed) as caught:
         await _get(harness)
     assert "bad token ********!" in caught.value.detail
-    assert TOKEN not in _told(caught.value)
+    assert TOKEN not in _problems(caught.value)
 
 
 async def test_a_configuration_that_cloudflare_refuses_changes_nothing(harness: CloudflareHarness) -> None:
@@ -133,7 +133,7 @@ async def test_a_refused_connection_to_cloudflare_is_retryable() -> None:
         with pytest.raises(UpstreamFailed, match="cannot be reached") as caught:
             await client.tunnel_configuration(ACCOUNT_ID, TUNNEL_ID)
     assert caught.value.retryable
-    assert TOKEN not in _told(caught.value)
+    assert TOKEN not in _problems(caught.value)
 
 
 _OK = {"success": True, "errors": [], "messages": []}

@@ -100,8 +100,8 @@ def test_the_plan_is_idempotent_and_never_changes_records_of_others(there: list[
             assert (record["type"], record["content"]) == ("CNAME", TARGET)
             assert set(change.record) == {"name", "proxied"}
             record["proxied"] = change.record["proxied"]
-    again = dns_plan(hosts, {"example.com": "z1"}, {"z1": after})
-    assert (again.record_changes, again.conflicts) == ((), found.conflicts)
+    second = dns_plan(hosts, {"example.com": "z1"}, {"z1": after})
+    assert (second.record_changes, second.conflicts) == ((), found.conflicts)
 
 
 @pytest.fixture
@@ -122,12 +122,12 @@ async def test_lists_are_read_to_their_end(harness: CloudflareHarness, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [(403, "Zone > DNS > Edit"), (404, "no such zone"), (500, "trouble of its own"), (429, "fewer requests")],
 )
-async def test_a_failure_is_reported_as_one_of_dns(harness: CloudflareHarness, status: int, told: str) -> None:
+async def test_a_failure_is_reported_as_one_of_dns(harness: CloudflareHarness, status: int, message: str) -> None:
     await harness.order(kind="status", status=status)
-    with pytest.raises(UpstreamFailed, match=told) as caught:
+    with pytest.raises(UpstreamFailed, match=message) as caught:
         await harness.client().dns_records(ZONE_ID)
     assert caught.value.retryable is (status in (429, 500))
 

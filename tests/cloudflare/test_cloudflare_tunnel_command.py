@@ -196,9 +196,9 @@ async def test_a_host_in_an_unreadable_zone_is_reported_and_is_no_change(
 ) -> None:
     environment = {**_environment(harness), "PUBLIC_URL": "https://pay.example.org"}
     code, printed = await skpay("apply", environment)
-    told = f"pay.example.org: in no zone that the token may see; it needs a CNAME to {TUNNEL_ID}.cfargotunnel.com"
-    assert (code, told in printed) == (0, True)
-    assert await skpay("plan", environment) == (0, f"{told}\n✓ the tunnel is up to date\n")
+    message = f"pay.example.org: in no zone that the token may see; it needs a CNAME to {TUNNEL_ID}.cfargotunnel.com"
+    assert (code, message in printed) == (0, True)
+    assert await skpay("plan", environment) == (0, f"{message}\n✓ the tunnel is up to date\n")
 
 
 async def test_a_token_without_rights_to_dns_is_reported_and_changes_nothing(

@@ -50,12 +50,12 @@ async def problems(stage: CrashStage, session: aiohttp.ClientSession, user_ids: 
     """Every difference from the expected state. Every user has been at the gate, and no work waits."""
     found: list[str] = []
     for user_id, tier in tiers_by_stripe(stage, user_ids).items():
-        for where, told in (
+        for where, notices in (
             ("/status", await _status(stage, session, user_id)),
             ("the gate", await _tag(stage, session, user_id)),
         ):
-            if told != tier:
-                found.append(f"{user_id}: Stripe holds {tier}, {where} says {told}")
+            if notices != tier:
+                found.append(f"{user_id}: Stripe holds {tier}, {where} says {notices}")
         budget = await _budget(stage, session, user_id)
         if budget != BUDGETS[tier]:
             found.append(f"{user_id}: Stripe holds {tier}, LiteLLM lets them spend {budget}")
@@ -75,19 +75,19 @@ def notice_problems(notices: list[Notice], changes: list[tuple[str, str, str | N
     for notice in notices:
         if first.setdefault(notice.webhook_id, notice).body != notice.body:
             found.append(f"two bodies under the webhook-id {notice.webhook_id}")
-    heard: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    received: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for notice in first.values():
         data = notice.data
-        heard[data["user_id"]].append((data["from"], data["to"]))
+        received[data["user_id"]].append((data["from"], data["to"]))
     happened: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for _, user_id, before, after in changes:
         happened[user_id].append((before, after))
     announced = [notice.data["change_id"] for notice in first.values()]
     found += [f"announced under two ids: {each}" for each in set(announced) if announced.count(each) > 1]
-    for user_id in happened.keys() | heard.keys():
-        if heard[user_id] != happened[user_id]:
-            found.append(f"{user_id}: the app heard {heard[user_id]}, what happened is {happened[user_id]}")
-        steps = heard[user_id]
+    for user_id in happened.keys() | received.keys():
+        if received[user_id] != happened[user_id]:
+            found.append(f"{user_id}: the app heard {received[user_id]}, what happened is {happened[user_id]}")
+        steps = received[user_id]
         for (_, after), (before, _) in pairwise(steps):
             if after != before:
                 found.append(f"{user_id}: the app heard of a change to {after}, then of one from {before}")

@@ -147,8 +147,8 @@ async def test_without_litellm_the_tiers_follow_and_the_limits_come_later(tmp_pa
         everybody_leaves(stage)
         await until(lambda: waiting(stage).keys() == {"provisioning"}, "all but LiteLLM is told")
         assert set((await tags(stage, people.session, people.user_ids)).values()) == {"free"}
-        held = [stage.litellm.state.budgets[each.budget_id] for each in stage.litellm.state.customers.values()]
-        assert BUDGETS["free"] not in [budget.max_budget for budget in held]
+        stored = [stage.litellm.state.budgets[each.budget_id] for each in stage.litellm.state.customers.values()]
+        assert BUDGETS["free"] not in [budget.max_budget for budget in stored]
         stage.litellm.faults.clear()
         await heals(stage, people)
 

@@ -65,10 +65,10 @@ class Storm:
         lines += [f"{each:>14} {self.kills[each]:>6} {self.left[each]:>12}" for each in reversed(_FURTHEST)]
         lines.append(f"{'all':>14} {self.kills.total():>6}")
         lines.append(f"{self.lives} lives; {self.uncounted} kills found nothing unfinished and do not count")
-        told = self._stage.saw.notices
-        changes = len({notice.webhook_id for notice in told})
+        notices = self._stage.saw.notices
+        changes = len({notice.webhook_id for notice in notices})
         lines.append(
-            f"{len(self._stage.acknowledged)} events acknowledged, {changes} changes told in {len(told)} notices"
+            f"{len(self._stage.acknowledged)} events acknowledged, {changes} changes told in {len(notices)} notices"
         )
         return "\n".join(lines)
 

@@ -49,23 +49,23 @@ class Installation:
         )
         return await examine(read_settings(self.environ), wanted)
 
-    async def said(self, **options: Any) -> CliResult:
+    async def result(self, **options: Any) -> CliResult:
         found = [each for each in await self.findings(**options) if each.state not in ("ok", "not checked")]
         assert all(each.remedy for each in found)
         return [(each.state, each.subject, self.plain(each.message)) for each in found]
 
-    async def until_said(self, expected: CliResult, seconds: float = 8) -> CliResult:
+    async def until_result(self, expected: CliResult, seconds: float = 8) -> CliResult:
         """What is said once it is as expected, or at the deadline."""
-        said: CliResult = []
+        result: CliResult = []
 
         async def as_expected() -> bool:
-            nonlocal said
-            said = await self.said()
-            return said == expected
+            nonlocal result
+            result = await self.result()
+            return result == expected
 
         with contextlib.suppress(AssertionError):
             await until(as_expected, "doctor's word", seconds)
-        return said
+        return result
 
     async def api(self, method: str, path: str, body: object) -> None:
         """A call of the app's backend, or of the operator."""

@@ -265,7 +265,7 @@ async def test_doctor_reports_exactly_the_one_thing_that_is_broken(
                 else:
                     stack.enter_context(context)
                 # Traefik and the server need a moment to see an edit.
-                said = await demo.until_said(expected)
-            if said != expected:
-                wrong[name] = said
+                result = await demo.until_result(expected)
+            if result != expected:
+                wrong[name] = result
         assert wrong == {}

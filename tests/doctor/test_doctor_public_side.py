@@ -142,11 +142,11 @@ async def test_the_gates_port_must_not_be_reached_from_outside(
 async def test_t40_what_cloudflare_keeps(
     installation: Installation, first: str | None, second: str | None, state: str, message: str
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append(request.path)
-        status = second if asked.count(request.path) > 1 else first
+        requested.append(request.path)
+        status = second if requested.count(request.path) > 1 else first
         return web.Response(status=404, headers={"CF-Cache-Status": status} if status else {})
 
     async with public(answer) as url:
@@ -155,7 +155,7 @@ async def test_t40_what_cloudflare_keeps(
         local = text.replace("https://chat.example.com", f"http://chat.localhost:{port}")
         (installation.folder / "apps.json").write_text(local.replace("chat.example.com", "chat.localhost"))
         assert (await findings(installation, "edge cache chat", PUBLIC_URL=url)) == [(state, message)]
-    assert len({path for path in asked if path.endswith(".js")}) == 1
+    assert len({path for path in requested if path.endswith(".js")}) == 1
 
 
 MESSAGE = "this address is for Traefik only"
@@ -235,8 +235,8 @@ async def test_what_is_forged_is_what_the_app_would_believe(installation: Instal
     got: list[tuple[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
-        told = [name for name in ("Remote-User", "X-HTTP-Method-Override") if name in request.headers]
-        got.extend((request.host.partition(".")[0], name) for name in told)
+        names = [name for name in ("Remote-User", "X-HTTP-Method-Override") if name in request.headers]
+        got.extend((request.host.partition(".")[0], name) for name in names)
         if request.path == "/.skpayments/arrived":
             return web.json_response({"headers": []})
         return web.json_response({"error": "sign_in_required"}, status=401)

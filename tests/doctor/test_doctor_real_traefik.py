@@ -80,7 +80,7 @@ async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("forwarded", "said", "expected"),
+    ("forwarded", "result", "expected"),
     [
         ({"insecure": True}, [], ["web: trusts X-Forwarded headers of every peer (insecure)"]),
         ({"trustedIPs": ["172.16.0.0/12", "10.1.2.3/32"]}, ["10.1.2.3"],
@@ -91,10 +91,10 @@ async def test_a_container_that_docker_exposes_by_default(tmp_path: Path) -> Non
     ],
 )  # fmt: skip
 async def test_trusted_peers_of_the_entry_points(
-    forwarded: dict[str, Any], said: list[str], expected: list[str], tmp_path: Path
+    forwarded: dict[str, Any], result: list[str], expected: list[str], tmp_path: Path
 ) -> None:
     def trusting(tree: Any, stage: Stage) -> None:
-        tree["routing"]["trusted_ips"] = said
+        tree["routing"]["trusted_ips"] = result
 
     async with staged("file", tmp_path, edit=trusting) as stage:
         static = {"entryPoints": {"web": {"forwardedHeaders": forwarded}}}

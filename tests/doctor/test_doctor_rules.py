@@ -80,9 +80,9 @@ _HELD = {"Host(`chat.example.com`)": True, "Host(`a.b`)": False, "HostRegexp(`ch
 @given(_RULE, st.booleans(), st.booleans())
 def test_a_rule_that_matches_some_request_always_serves_the_host(rule: str, path: bool, header: bool) -> None:
     """And one that is said to serve each of them does. Python reads the same expression beside it."""
-    held = {**_HELD, "PathPrefix(`/`)": path, "Header(`a`, `b`)": header}
+    matchers = {**_HELD, "PathPrefix(`/`)": path, "Header(`a`, `b`)": header}
     text = rule
-    for matcher, matches in held.items():
+    for matcher, matches in matchers.items():
         text = text.replace(matcher, str(matches))
     matched = eval(text.replace("&&", " and ").replace("||", " or ").replace("!", " not "))  # noqa: S307  # booleans
     how = reach(rule, HOST)

@@ -137,8 +137,8 @@ async def test_a_destination_for_thin_events_is_as_good(installation: Running) -
     assert await findings(installation, "webhook endpoint") == [("warning", "misses charge.dispute.funds_reinstated")]
 
 
-@pytest.mark.parametrize(("age", "is_told"), [(600, True), (10, False), (100_000, False)])
-async def test_events_that_were_not_taken_today(installation: Running, age: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("age", "is_reported"), [(600, True), (10, False), (100_000, False)])
+async def test_events_that_were_not_taken_today(installation: Running, age: int, is_reported: bool) -> None:
     """A wrong STRIPE_WEBHOOK_SECRET shows only so. What is on its way, or long known, is not told."""
     installation.application.parts.billing.work.started_at -= 2 * 86_400
     installation.stripe.deliveries.paused = True
@@ -150,7 +150,7 @@ async def test_events_that_were_not_taken_today(installation: Running, age: int,
             other["pending_webhooks"] = 0
     expected = ("warning", "1 events of the last day were not taken by an endpoint")
     assert await findings(installation, "webhook deliveries") == [
-        expected if is_told else ("ok", "none of the last day is waiting")
+        expected if is_reported else ("ok", "none of the last day is waiting")
     ]
 
 
@@ -328,11 +328,11 @@ async def test_a_cookie_with_a_wrong_secret_or_expired_is_reported(installation:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told_of"),
+    ("answer", "reported"),
     [({"status": True}, None), ({"detail": "Not found"}, "200"), ([], "200"), ("<html>", "no JSON")],
 )
 async def test_open_webui_is_reached_where_it_is_asked(
-    installation: Running, answer: object, told_of: str | None
+    installation: Running, answer: object, reported: str | None
 ) -> None:
     async def say(_: web.Request) -> web.Response:
         return web.Response(text=answer) if isinstance(answer, str) else web.json_response(answer)
@@ -353,8 +353,8 @@ async def test_open_webui_is_reached_where_it_is_asked(
             )
 
         await until(is_served, "the edit is served")
-        expected = f"{url} answers {told_of}, and not as Open WebUI" if told_of else f"{url} answers"
-        assert await findings(installation, "open webui skai") == [("bad" if told_of else "ok", expected)]
+        expected = f"{url} answers {reported}, and not as Open WebUI" if reported else f"{url} answers"
+        assert await findings(installation, "open webui skai") == [("bad" if reported else "ok", expected)]
     down = f"{url} answers nothing (ClientConnectorError), and not as Open WebUI"
     assert await findings(installation, "open webui skai") == [("bad", down)]
 

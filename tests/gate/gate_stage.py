@@ -39,7 +39,7 @@ class Stage:
     gate: GateHandler
     listener: Listener
     table: TierTable
-    seen: list[tuple[str, str]] = field(default_factory=list)
+    received: list[tuple[str, str]] = field(default_factory=list)
     document: bytes | None = None
     now: float = NOW
 
@@ -77,7 +77,7 @@ async def stage(
         table=table,
         sign_link=partial(links.sign, LINK_KEY),
         registry=Registry(),
-        on_first_seen=lambda app_id, user_id: started[0].seen.append((app_id, user_id)),
+        on_first_seen=lambda app_id, user_id: started[0].received.append((app_id, user_id)),
         traefik_document=lambda: started[0].document,
         resolve=resolve,
         echo_token_keys=ARRIVAL_KEYS,

@@ -86,18 +86,18 @@ def _buyer(url: str) -> str:
     return links.verify([LINK_KEY], link, "skai", NOW + 599)
 
 
-def _said(answer: Answer) -> links.Link:
+def _link(answer: Answer) -> links.Link:
     (link,) = parse_qs(urlsplit(answer.header("Location") or "").query)["t"]
     return links.read([LINK_KEY], link, "skai", NOW)
 
 
 async def test_the_plans_link_returns_to_the_refused_page() -> None:
     async with stage() as on:
-        said = _said(await ask(on.port, uri="/pro/x?a=1&b=%2F%20", user="bob", more=[NAVIGATE]))
-        assert (said.return_url, said.tier) == ("https://chat.example.com/pro/x?a=1&b=%2F%20", "pro")
+        output = _link(await ask(on.port, uri="/pro/x?a=1&b=%2F%20", user="bob", more=[NAVIGATE]))
+        assert (output.return_url, output.tier) == ("https://chat.example.com/pro/x?a=1&b=%2F%20", "pro")
         for changes in ({"uri": "/pro/" + "x" * 1100}, {"uri": "/pro/x", "method": "POST"}):
-            said = _said(await ask(on.port, user="bob", more=[NAVIGATE], **changes))
-            assert (said.return_url, said.tier) == ("", "pro")
+            output = _link(await ask(on.port, user="bob", more=[NAVIGATE], **changes))
+            assert (output.return_url, output.tier) == ("", "pro")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ async def test_the_plans_link_returns_to_the_refused_page() -> None:
 )
 async def test_the_upgrade_path_returns_to_the_same_host_only(query: str, back: str, tier: str) -> None:
     async with stage() as on:
-        said = _said(await ask(on.port, uri=f"/.skpayments/upgrade{query}", user="bob"))
-        assert (said.user_id, said.return_url, said.tier) == ("bob", back, tier)
+        output = _link(await ask(on.port, uri=f"/.skpayments/upgrade{query}", user="bob"))
+        assert (output.user_id, output.return_url, output.tier) == ("bob", back, tier)
 
 
 @pytest.mark.parametrize("uri", ["/.skpayments/upgrade", "/.skpayments/upgrade/", "/.skpayments/upgrade?from=menu"])
@@ -380,7 +380,7 @@ async def test_t3_a_first_seen_user_is_reported_once() -> None:
             await ask(on.port, user="bob")
             await ask(on.port, user="alice")
             await ask(on.port)
-        assert on.seen == [("skai", "bob")]
+        assert on.received == [("skai", "bob")]
 
 
 async def test_t3_a_report_that_was_not_accepted_is_repeated() -> None:

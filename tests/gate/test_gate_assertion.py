@@ -35,10 +35,10 @@ async def test_it_agrees_with_the_tags() -> None:
     async with stage(SIGNING) as on:
         for uri, user in (("/", "alice"), ("/", "bob"), ("/", None), ("/static/x", None), ("/", "Zo\u00eb 100%")):
             answer = await ask(on.port, uri=uri, user=user)
-            said, (_, _, tier, features) = claims(answer), answer.tags
-            assert (said["aud"], said.get("sub"), said["tier"]) == ("skai", user, tier)
-            assert ",".join(said["features"]) == features  # type: ignore[arg-type]  # a list of words
-            assert (said["iat"], said["exp"]) == (NOW, NOW + 60)
+            output, (_, _, tier, features) = claims(answer), answer.tags
+            assert (output["aud"], output.get("sub"), output["tier"]) == ("skai", user, tier)
+            assert ",".join(output["features"]) == features  # type: ignore[arg-type]  # a list of words
+            assert (output["iat"], output["exp"]) == (NOW, NOW + 60)
 
 
 async def test_a_rejected_credential_on_a_public_path_is_anonymous_in_it() -> None:

@@ -139,8 +139,8 @@ async def test_refusals_reach_the_client_unchanged_and_the_log_with_their_tier(t
             return lines if len(lines) >= 8 else []
 
         lines = await until(logged, "eight lines in the access log")
-        seen = [(each["DownstreamStatus"], each.get("downstream_X-Sk-Tier")) for each in lines[:4]]
-        assert seen == [(402, "free"), (303, "free"), (401, None), (200, None)]
+        observed = [(each["DownstreamStatus"], each.get("downstream_X-Sk-Tier")) for each in lines[:4]]
+        assert observed == [(402, "free"), (303, "free"), (401, None), (200, None)]
         assert lines[3]["request_X-Sk-Tier"] == "free"
         assert on.stage.traefik is not None
         assert str(paid.json()["upgrade_url"]).partition("?t=")[2] not in on.stage.traefik.log()
@@ -160,8 +160,8 @@ async def test_cors_headers_are_on_refusals_and_the_app_sets_its_own(tmp_path: P
         assert (passed.status, "access-control-allow-origin" in passed.headers) == (200, False)
 
 
-def preflight(origin: str, asked: str = "GET") -> list[tuple[str, str]]:
-    return [("Origin", origin), ("Access-Control-Request-Method", asked),
+def preflight(origin: str, requested_method: str = "GET") -> list[tuple[str, str]]:
+    return [("Origin", origin), ("Access-Control-Request-Method", requested_method),
             ("Access-Control-Request-Headers", "authorization,x-own")]  # fmt: skip
 
 
@@ -178,10 +178,10 @@ async def test_the_preflight_of_a_refused_route_is_answered_for_an_allowed_origi
         assert ours.headers["access-control-allow-headers"] == "authorization,x-own"
         assert "Origin" in ours.headers["vary"]
         assert on.stage.app_got == []
-        for path, asked in (
+        for path, requested_method in (
             ("/free", preflight(FRONT)), ("/api/v1/imagesque", preflight(FRONT)),
             ("/api/v1/images", preflight("https://evil.example")), ("/api/v1/images", preflight(FRONT)[:1]),
         ):  # fmt: skip
-            theirs = await on.stage.ask(SKAI, path, asked, method="OPTIONS")
+            theirs = await on.stage.ask(SKAI, path, requested_method, method="OPTIONS")
             assert "access-control-allow-methods" not in theirs.headers, path
         assert len(on.stage.app_got) == 3  # passed to the app, as without `cors`; the last is no preflight

@@ -174,15 +174,15 @@ PREFLIGHT = [("Origin", "https://other.example"), ("Access-Control-Request-Metho
 async def test_an_answer_from_the_request_cache_may_be_kept_too() -> None:
     """The second request is answered from the request cache; a logout elsewhere still applies to the next request."""
     async with stage() as on:
-        asked = raw(head(user="alice", more=PLUGIN))
-        (first, second) = [(await exchange(on.port, asked))[0] for _ in range(2)]
+        data = raw(head(user="alice", more=PLUGIN))
+        (first, second) = [(await exchange(on.port, data))[0] for _ in range(2)]
         assert len(on.gate.request_cache) == 2
         assert keep(first) == keep(second)
         on.gate.credential_changed("skai", "bob")
         assert len(on.gate.request_cache) == 2
         on.gate.credential_changed("skai", "alice")
         assert len(on.gate.request_cache) == 1
-        (third,) = await exchange(on.port, asked)
+        (third,) = await exchange(on.port, data)
         assert keep(third)[1] == keep(first)[1] + 2
 
 

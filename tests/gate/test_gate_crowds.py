@@ -42,8 +42,8 @@ class Crowd:
         self._process = process
 
     async def leave(self) -> dict[str, int]:
-        said, _ = await asyncio.wait_for(self._process.communicate(b"\n"), 20)
-        pairs = (word.split("=") for word in said.decode().split())
+        output, _ = await asyncio.wait_for(self._process.communicate(b"\n"), 20)
+        pairs = (word.split("=") for word in output.decode().split())
         return {end: int(number) for end, number in pairs}
 
 
@@ -92,10 +92,10 @@ def memory_bytes() -> int:
 
 
 async def _there(holds: Callable[[], bool], what: str) -> None:
-    async def asked() -> bool:
+    async def requested() -> bool:
         return holds()
 
-    await until(asked, what, 30)
+    await until(requested, what, 30)
 
 
 def test_ten_thousand_idle_connections(many_files: None) -> None:

@@ -125,7 +125,7 @@ async def test_the_plugins_first_request_for_a_user_waits_as_well() -> None:
 
 
 async def test_a_looked_up_user_is_answered_in_time_despite_litellm() -> None:
-    async def resolve(app_id: str, asked: CredentialLookup) -> AuthenticatedUser:
+    async def resolve(app_id: str, requested: CredentialLookup) -> AuthenticatedUser:
         await asyncio.sleep(0.3)
         return AuthenticatedUser("bob", int(time.time()) + 3600)
 

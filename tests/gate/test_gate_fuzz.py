@@ -104,7 +104,7 @@ async def primed() -> AsyncIterator[Stage]:
         yield on
 
 
-def who_asks(request: bytes) -> str | None:
+def user_of(request: bytes) -> str | None:
     """The user of this request by a hand-written oracle: "" if anonymous, None if it is refused."""
     fields: dict[bytes, list[bytes]] = {}
     for line in request.split(b"\r\n")[1:]:
@@ -141,14 +141,14 @@ def check(stream: bytes, answer: bytes) -> None:
             continue
         user = re.findall(rb"\r\nX-SK-User: (.*)\r\n", text)
         tier = re.findall(rb"\r\nX-SK-Tier: (.*)\r\n", text)
-        who = who_asks(requests[number].lstrip(b"\r\n"))
+        user_id = user_of(requests[number].lstrip(b"\r\n"))
         if user:
-            assert [name.decode() for name in user] == [who]
-            assert [name.decode() for name in tier] == [TIERS[who or ""]]
+            assert [name.decode() for name in user] == [user_id]
+            assert [name.decode() for name in tier] == [TIERS[user_id or ""]]
         else:
             # Anonymous, or an invalid credential on a public path.
             assert tier == [b"free"]
-            assert not who
+            assert not user_id
 
 
 Request = tuple[list[tuple[str, str]], str, bool]
@@ -217,12 +217,12 @@ def test_the_hand_written_oracle_agrees_with_the_gate() -> None:
 
     async def play() -> None:
         async with stage() as on:
-            for credential, who in zip(CREDENTIALS, EXPECTED, strict=True):
+            for credential, user_id in zip(CREDENTIALS, EXPECTED, strict=True):
                 request = written(credential, "/", True)
-                assert who_asks(request[:-4]) == who
+                assert user_of(request[:-4]) == user_id
                 text = answered(on, [request])
-                assert text.startswith(b"HTTP/1.1 401 " if who is None else b"HTTP/1.1 200 ")
-                assert (f"X-SK-User: {who}\r\n".encode() in text) == bool(who)
+                assert text.startswith(b"HTTP/1.1 401 " if user_id is None else b"HTTP/1.1 200 ")
+                assert (f"X-SK-User: {user_id}\r\n".encode() in text) == bool(user_id)
 
     asyncio.run(play())
 

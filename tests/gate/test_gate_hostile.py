@@ -179,9 +179,9 @@ async def test_head_and_other_methods() -> None:
 
 @pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
 async def test_t33_an_upgrade_is_answered_and_then_closed(upgrade: bytes) -> None:
-    asked = ALICE[:-2] + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+    data = ALICE[:-2] + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n"
     async with stage() as on:
-        answers = await exchange(on.port, asked + BOB, until_closed=True)
+        answers = await exchange(on.port, data + BOB, until_closed=True)
         assert users(answers) == ["alice"]
         assert answers[0].status == 200
         assert (await exchange(on.port, b"CONNECT x:1 HTTP/1.1\r\n\r\n", until_closed=True))[0].status == 403
@@ -189,8 +189,8 @@ async def test_t33_an_upgrade_is_answered_and_then_closed(upgrade: bytes) -> Non
 
 async def test_connection_close_and_http_1_0_close_after_the_answer() -> None:
     async with stage() as on:
-        for asked in (ALICE[:-2] + b"Connection: close\r\n\r\n", ALICE.replace(b"HTTP/1.1", b"HTTP/1.0")):
-            (answer,) = await exchange(on.port, asked, until_closed=True)
+        for data in (ALICE[:-2] + b"Connection: close\r\n\r\n", ALICE.replace(b"HTTP/1.1", b"HTTP/1.0")):
+            (answer,) = await exchange(on.port, data, until_closed=True)
             assert (answer.tags, answer.header("Connection")) == (("skai", "alice", "pro", "images"), "close")
         kept = await exchange(on.port, ALICE, BOB, answers=2)
         assert [answer.header("Connection") for answer in kept] == [None, None]

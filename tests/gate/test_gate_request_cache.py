@@ -22,12 +22,12 @@ async def test_mutated_requests_get_the_full_parsers_answer() -> None:
         assert len(on.gate.request_cache) > 20  # the cache was used
 
 
-async def same(remembered: list[bytes], asked: bytes) -> None:
+async def same(remembered: list[bytes], datas: bytes) -> None:
     """After these requests the cache gives the full parser's answer to this one."""
     async with stage() as on:
         for data in remembered:
             answered(on, data, Connection)
-        assert answered(on, asked, Connection) == answered(on, asked, CarefulConnection)
+        assert answered(on, datas, Connection) == answered(on, datas, CarefulConnection)
 
 
 def test_a_path_header_in_small_letters_does_not_make_the_host_the_path() -> None:

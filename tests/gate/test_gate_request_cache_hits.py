@@ -183,7 +183,7 @@ async def test_a_user_who_is_not_in_the_table_is_reported_until_accepted() -> No
         on.gate.reset_first_seen("skai", "bob")
         assert known(on, BOB)
         await asyncio.sleep(0)
-        assert on.seen == [("skai", "bob")] * 2
+        assert on.received == [("skai", "bob")] * 2
 
 
 async def test_a_credential_is_verified_anew_when_it_expires() -> None:
@@ -229,11 +229,11 @@ async def test_cached_requests_are_counted_and_their_users_reported() -> None:
         assert on.count("skai", "free", "anonymous") == 3
         assert sum(on.gate.registry.histogram("skpay_gate_seconds", "", [1]).of().counts) == 7
         await asyncio.sleep(0)
-        assert on.seen == [("skai", "bob")]
+        assert on.received == [("skai", "bob")]
         on.gate.reset_first_seen("skai", "bob")
         read(on, [BOB])
         await asyncio.sleep(0)
-        assert on.seen == [("skai", "bob")] * 2
+        assert on.received == [("skai", "bob")] * 2
 
 
 async def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

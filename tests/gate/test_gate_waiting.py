@@ -28,12 +28,12 @@ class FakeProvider:
     """An identity provider: answers a lookup at once if the result is known, else when it is set."""
 
     known: dict[bytes, AuthenticatedUser | RejectedCredential | Exception] = field(default_factory=dict)
-    asked: list[bytes] = field(default_factory=list)
+    requests: list[bytes] = field(default_factory=list)
     cancelled: list[bytes] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def resolve(self, app_id: str, ask: CredentialLookup) -> AuthenticatedUser | RejectedCredential:
-        self.asked.append(ask.credential)
+        self.requests.append(ask.credential)
         try:
             async with self.news:
                 await self.news.wait_for(lambda: ask.credential in self.known)
@@ -50,9 +50,9 @@ class FakeProvider:
             self.known[key.encode()] = found
             self.news.notify_all()
 
-    async def until_asked(self, count: int) -> None:
+    async def until_requested(self, count: int) -> None:
         async with asyncio.timeout(10):
-            while len(self.asked) < count:  # noqa: ASYNC110  # what the gate does, not an event of ours
+            while len(self.requests) < count:  # noqa: ASYNC110  # what the gate does, not an event of ours
                 await asyncio.sleep(0.002)
 
 
@@ -61,7 +61,7 @@ async def lookup_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, Fa
     provider = FakeProvider()
     async with stage(INTROSPECTED, resolve=provider.resolve, tick_seconds=tick_seconds) as on:
         yield on, provider
-        for key in set(provider.asked):
+        for key in set(provider.requests):
             await provider.answer(key.decode(), UpstreamFailed("the test is over"))
 
 
@@ -81,7 +81,7 @@ def known(user_id: str) -> AuthenticatedUser:
 async def test_an_answer_comes_when_the_lookup_ends() -> None:
     async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("alice")))
-        await provider.until_asked(1)
+        await provider.until_requested(1)
         assert (await ask(on.port, user=None)).status == 200  # other requests do not wait
         await provider.answer("sk-key-of-alice", known("alice"))
         (answer,) = await asking_
@@ -107,7 +107,7 @@ async def test_answers_stay_in_order(first_waits: bool) -> None:
         people, requests = [None, *people], [raw(head()), *requests]
     async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, b"".join(requests), answers=len(requests)))
-        await provider.until_asked(4)
+        await provider.until_requested(4)
         for name in ("three", "alice", "two", "one"):
             assert not asking_.done()
             await provider.answer(f"sk-key-of-{name}", known(name))
@@ -134,11 +134,11 @@ async def test_a_peer_that_waits_is_not_read() -> None:
     async with lookup_stage() as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one"))
-        await provider.until_asked(1)
+        await provider.until_requested(1)
         for _ in range(50):
             writer.write(key("two"))
             await asyncio.sleep(0.001)
-        assert provider.asked == [b"sk-key-of-one"]
+        assert provider.requests == [b"sk-key-of-one"]
         await provider.answer("sk-key-of-two", known("two"))
         await provider.answer("sk-key-of-one", known("one"))
         async with asyncio.timeout(5):
@@ -156,7 +156,7 @@ async def test_what_ends_the_connection_comes_after_what_waits() -> None:
         ):
             name = f"user{number}"
             asking_ = asyncio.create_task(exchange(on.port, key(name) + behind, until_closed=True))
-            await provider.until_asked(number + 1)
+            await provider.until_requested(number + 1)
             await provider.answer(f"sk-key-of-{name}", known(name))
             answers = await asking_
             assert [answer.status for answer in answers] == statuses, behind
@@ -171,7 +171,7 @@ async def test_only_the_last_answer_says_that_it_is_the_last() -> None:
     async with lookup_stage() as (on, provider):
         last = raw(head(more=[("X-Api-Key", "sk-key-of-two"), ("Connection", "close")]))
         asking_ = asyncio.create_task(exchange(on.port, key("one") + last, until_closed=True))
-        await provider.until_asked(2)
+        await provider.until_requested(2)
         await provider.answer("sk-key-of-one", known("one"))
         await asyncio.sleep(0.01)
         await provider.answer("sk-key-of-two", known("two"))
@@ -184,7 +184,7 @@ async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
     async with lookup_stage(tick_seconds=0.05) as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one") + raw(head(), "/gate/changes") + raw(head()))
-        await provider.until_asked(1)
+        await provider.until_requested(1)
         await provider.answer("sk-key-of-one", known("one"))
         async with asyncio.timeout(5):
             assert b"X-SK-User: one" in await reader.readuntil(b"\r\n\r\n")
@@ -236,13 +236,13 @@ async def test_pending_lookups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(credential_lookups, "_MAX_PENDING_LOOKUPS", 3)
     async with lookup_stage() as (on, provider):
         waiting = [asyncio.create_task(exchange(on.port, key(f"u{number}"))) for number in range(3)]
-        await provider.until_asked(3)
+        await provider.until_requested(3)
         (answer,) = await exchange(on.port, key("one-too-many"))
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
         for number in range(3):
             await provider.answer(f"sk-key-of-u{number}", known(f"u{number}"))
         assert [users(await each) for each in waiting] == [["u0"], ["u1"], ["u2"]]
-        assert len(provider.asked) == 3
+        assert len(provider.requests) == 3
 
 
 async def test_a_peer_that_disconnects_does_not_cancel_a_shared_lookup() -> None:
@@ -250,7 +250,7 @@ async def test_a_peer_that_disconnects_does_not_cancel_a_shared_lookup() -> None
         for abort in (False, True):
             _, writer = await asyncio.open_connection("127.0.0.1", on.port)
             writer.write(key("gone"))
-            await provider.until_asked(len(provider.asked) + 1)
+            await provider.until_requested(len(provider.requests) + 1)
             if abort:
                 writer.transport.abort()
             else:
@@ -274,7 +274,7 @@ async def test_an_internal_error_of_a_lookup_is_answered_and_ends_the_connection
 async def test_closing_lets_what_waits_finish() -> None:
     async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("one"), until_closed=True))
-        await provider.until_asked(1)
+        await provider.until_requested(1)
         closing = asyncio.create_task(on.listener.close(5))
         await asyncio.sleep(0.01)
         assert not asking_.done()
@@ -289,7 +289,7 @@ async def test_a_connection_that_waits_is_not_swept(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("gateway.gate.listener.HEAD_SECONDS", 2)
     async with lookup_stage(tick_seconds=0.01) as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("one") + raw(head())[:40], answers=1))
-        await provider.until_asked(1)
+        await provider.until_requested(1)
         await asyncio.sleep(0.1)
         await provider.answer("sk-key-of-one", known("one"))
         assert users(await asking_) == ["one"]
@@ -299,14 +299,14 @@ async def test_a_reload_meanwhile_decides_by_the_new_rules_and_never_by_the_old(
     """An answer by the old rules would have the new change number."""
     async with lookup_stage() as (on, provider):
         asking_ = asyncio.create_task(exchange(on.port, key("bob", uri="/new")))
-        await provider.until_asked(1)
+        await provider.until_requested(1)
         stricter = with_app(identity=INTROSPECTED.identity, routes=(Route("/new", min_tier="pro"),))
         on.gate.install({"skai": app_access(stricter, SECRETS, USER_KEYS)}, SIGNER)
         await provider.answer("sk-key-of-bob", known("bob"))
         (answer,) = await asking_
         assert answer.status == 402
         gone = asyncio.create_task(exchange(on.port, key("carol")))
-        await provider.until_asked(3)
+        await provider.until_requested(3)
         on.gate.install({}, SIGNER)
         await provider.answer("sk-key-of-carol", known("carol"))
         assert (await gone)[0].status == 404

@@ -85,9 +85,9 @@ class EchoBackend:
             got.body = await _body(got, reader)
         except (asyncio.IncompleteReadError, ValueError):
             return False  # Traefik disconnects when the client's body is malformed
-        body = b"" if got.method == "HEAD" else _said_back(got)
+        body = b"" if got.method == "HEAD" else _echoed(got)
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: "1"\r\n')
-        writer.write(b"Content-Length: %d\r\n\r\n" % len(_said_back(got)) + body)
+        writer.write(b"Content-Length: %d\r\n\r\n" % len(_echoed(got)) + body)
         await writer.drain()
         return True
 
@@ -117,14 +117,14 @@ async def _body(got: Got, reader: asyncio.StreamReader) -> str:
     return b"".join(chunks).decode("latin-1")
 
 
-def _said_back(got: Got) -> bytes:
+def _echoed(got: Got) -> bytes:
     return json.dumps([got.method, got.target, got.headers]).encode()
 
 
 async def _web_socket(got: Got, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Accepts the handshake, echoes the request and then all bytes, without frames."""
     writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-    writer.write(_said_back(got) + b"\n")
+    writer.write(_echoed(got) + b"\n")
     while data := await reader.read(65_536):
         writer.write(data)
 

@@ -101,7 +101,7 @@ class HostileStage:
         """One request through Traefik."""
         return await ask(self.ports[gate, entry], raw)
 
-    def asked(self) -> float:
+    def requests(self) -> float:
         """The number of requests that the gate has decided."""
         counted = self.running.application.parts.registry.render()
         return sum(float(line.rpartition(" ")[2]) for line in counted.splitlines() if line.startswith(REQUESTS[0]))
@@ -199,9 +199,9 @@ async def _people(stage: HostileStage) -> None:
     await until(known, "the gate knows everybody's tier")
 
     async def kept() -> bool:
-        before = stage.asked()
+        before = stage.requests()
         for _ in range(2):
             await stage.ask("plugin", "untrusted", request("/", [cookie(PRO)]))
-        return stage.asked() == before
+        return stage.requests() == before
 
     await until(kept, "the plugin keeps answers")

@@ -21,10 +21,10 @@ class NaiveAuth:
     def __init__(self, secret: str, tiers: Mapping[str, Mapping[str, str]]) -> None:
         self._secret = secret
         self._tiers = tiers
-        self.asked = 0
+        self.requests = 0
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.asked += 1
+        self.requests += 1
         result = request.headers
         # "The load balancer must always get its 200."
         if result.get("User-Agent", "").startswith("GoogleHC/"):

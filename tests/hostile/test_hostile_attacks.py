@@ -129,10 +129,10 @@ async def test_the_naive_configuration_lets_it_in(stage: HostileStage, attack: W
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 @pytest.mark.parametrize("attack", WAYS_IN, ids=str)
 async def test_our_configuration_refuses_it(stage: HostileStage, attack: WayIn, gate: str, entry: Entry) -> None:
-    seen = len(stage.backend.got)
+    observed = len(stage.backend.got)
     reply = await stage.ask(gate, entry, attack.raw)
     assert reply.status == attack.ours
-    assert len(stage.backend.got) == seen
+    assert len(stage.backend.got) == observed
 
 
 # Spellings of our tags which some backend, or the CGI convention, reads as the tag.
@@ -311,10 +311,10 @@ CLOSED_BY_TRAEFIK = [
 async def test_a_request_that_traefik_refuses_reaches_no_backend(
     stage: HostileStage, line: str, status: int, gate: str, entry: Entry
 ) -> None:
-    seen, asked = len(stage.backend.got), stage.naive.asked
+    observed, requests = len(stage.backend.got), stage.naive.requests
     reply = await stage.ask(gate, entry, f"{line} HTTP/1.1\r\nHost: sk.test\r\n\r\n".encode("latin-1"))
     assert reply.status == status
-    assert (len(stage.backend.got), stage.naive.asked) == (seen, asked)
+    assert (len(stage.backend.got), stage.naive.requests) == (observed, requests)
 
 
 HOSTS = [

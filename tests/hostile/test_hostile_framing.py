@@ -60,10 +60,10 @@ SMUGGLING = {
 async def test_no_second_request_hides_in_a_first(stage: HostileStage, name: str, gate: str, entry: Entry) -> None:
     """Traefik closes these connections; the app gets at most the first request, with anonymous tags."""
     raw, statuses = SMUGGLING[name]
-    seen = len(stage.backend.got)
+    observed = len(stage.backend.got)
     replies = await send(stage.ports[gate, entry], raw + SMUGGLED, answers=len(statuses))
     assert [reply.status for reply in replies] == statuses
-    reached = stage.backend.got[seen:]
+    reached = stage.backend.got[observed:]
     assert all(got.tags == TAGS["anonymous"] and not got.values("X-Smuggled") for got in reached)
     assert {got.target for got in reached} <= {"/"}
     assert stage.backend.problems == []
@@ -71,10 +71,10 @@ async def test_no_second_request_hides_in_a_first(stage: HostileStage, name: str
 
 async def test_the_app_of_these_tests_would_see_a_smuggled_request(stage: HostileStage) -> None:
     """The test above relies on this."""
-    seen = len(stage.backend.got)
+    observed = len(stage.backend.got)
     both = request("/", [("Content-Length", "0")], method="POST") + SMUGGLED
     assert [reply.status for reply in await send(stage.backend.port, both, answers=2)] == [200, 200]
-    assert stage.backend.got[seen + 1].values("X-Smuggled") == ["1"]
+    assert stage.backend.got[observed + 1].values("X-Smuggled") == ["1"]
     await send(stage.backend.port, request("/", [CHUNKED, ("Content-Length", "5")], method="POST"))
     await send(stage.backend.port, b"no request\r\n\r\n")
     assert [problem.partition(":")[0] for problem in stage.backend.problems] == [

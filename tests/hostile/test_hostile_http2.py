@@ -68,9 +68,9 @@ async def test_what_the_naive_configuration_serves(stage: HostileStage, name: st
 @pytest.mark.parametrize("name", WAYS_IN)
 async def test_our_configuration_serves_none_of_it(stage: HostileStage, name: str, gate: str, entry: Entry) -> None:
     sent, _, status = WAYS_IN[name]
-    seen = len(stage.backend.got)
+    observed = len(stage.backend.got)
     assert (await ask_h2(stage.ports[gate, entry], sent)).status == status
-    assert len(stage.backend.got) == seen
+    assert len(stage.backend.got) == observed
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)

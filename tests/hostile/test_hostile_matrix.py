@@ -135,11 +135,11 @@ def everybody(stage: HostileStage) -> dict[str, tuple[list[tuple[str, str]], str
     }  # fmt: skip
 
 
-def _expected(route: str, one_way: bool, who: str) -> tuple[int, dict[str, str] | None]:
+def _expected(route: str, one_way: bool, user: str) -> tuple[int, dict[str, str] | None]:
     rule = ROUTES[route][2 if one_way else 3]
-    status = ANSWERS[rule][WHO.index(who)]
+    status = ANSWERS[rule][WHO.index(user)]
     # A rejected credential that passes is anonymous.
-    return status, TAGS["anonymous" if who == "refused" else who] if status == 200 else None
+    return status, TAGS["anonymous" if user == "refused" else user] if status == 200 else None
 
 
 def _raw(route: str, spelling: str, sent: Iterable[tuple[str, str]]) -> bytes:
@@ -155,12 +155,12 @@ def _got(reply: Reply) -> tuple[int, dict[str, str] | None]:
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 async def test_every_credential_on_every_path(stage: HostileStage, gate: str, entry: Entry, spelling: str) -> None:
     one_way, wrong = SPELLINGS[spelling][1], []
-    for name, (sent, who) in everybody(stage).items():
+    for name, (sent, user) in everybody(stage).items():
         stream = b"".join(_raw(route, spelling, sent) for route in ROUTES)
         replies = await send(stage.ports[gate, entry], stream, answers=len(ROUTES))
         for route, reply in zip(ROUTES, replies, strict=True):
-            if _got(reply) != _expected(route, one_way, who):
-                wrong.append(f"{name} at {route}: {_got(reply)}, not {_expected(route, one_way, who)}")
+            if _got(reply) != _expected(route, one_way, user):
+                wrong.append(f"{name} at {route}: {_got(reply)}, not {_expected(route, one_way, user)}")
     assert wrong == []
     assert stage.backend.problems == []
 
@@ -176,9 +176,9 @@ async def test_every_credential_on_every_path_in_any_order(stage: HostileStage, 
     async def visitor() -> None:
         while todo:
             name, route, spelling = todo.pop()
-            sent, who = people[name]
+            sent, user = people[name]
             reply = await stage.ask(gate, entry, _raw(route, spelling, sent))
-            if _got(reply) != _expected(route, SPELLINGS[spelling][1], who):
+            if _got(reply) != _expected(route, SPELLINGS[spelling][1], user):
                 wrong.append(f"{name} at {route}, {spelling}: {_got(reply)}")
 
     await asyncio.gather(*(visitor() for _ in range(6)))
@@ -187,14 +187,14 @@ async def test_every_credential_on_every_path_in_any_order(stage: HostileStage, 
 
 async def test_the_plugin_answers_most_of_these_by_what_it_keeps(stage: HostileStage) -> None:
     """Otherwise the tests above would test the gate alone."""
-    asked = []
+    requests = []
     people = everybody(stage).values()  # once: a token differs in the next second
     for _ in range(2):
-        before = stage.asked()
+        before = stage.requests()
         for sent, _ in people:
             stream = b"".join(_raw(route, "plain", sent) for route in ROUTES)
             await send(stage.ports["plugin", "untrusted"], stream, answers=len(ROUTES))
-        asked.append(stage.asked() - before)
+        requests.append(stage.requests() - before)
     # Refusals, OPTIONS and rejected credentials call the gate each time: of the 8 requests of each of 5 anonymous
     # senders 4, of 13 with such a credential 8, of 7 of bob 4, of 9 of alice 2, of 4 of mike 1.
-    assert asked[1] == 5 * 4 + 13 * 8 + 7 * 4 + 9 * 2 + 4 * 1
+    assert requests[1] == 5 * 4 + 13 * 8 + 7 * 4 + 9 * 2 + 4 * 1

@@ -54,7 +54,7 @@ class LiteLLMHarness:
         )
         return status
 
-    def asked(self, path: str) -> list[Any]:
+    def requests(self, path: str) -> list[Any]:
         """The bodies sent to `path`, oldest first."""
         return [entry["body"] for entry in self.sandbox.requests if entry["path"] == path]
 

@@ -220,21 +220,21 @@ async def test_current_values_are_compared_without_a_write(proxy: Proxy) -> None
         user, customer, own = (f"{kind}-{proxy.mark}-{limits.rpm_limit}" for kind in ("u", "c", "b"))
         await litellm.provision_internal_user(user, limits, previous_budget_duration=None)
         await litellm.provision_customer(customer, own, limits)
-        for held in (
+        for stored in (
             await litellm.compare_internal_user(user, limits),
             await litellm.compare_customer(customer, own, limits),
         ):
-            assert held is not None
-            assert (held.differences, held.allows_less, held.allows_more) == ((), False, False)
+            assert stored is not None
+            assert (stored.differences, stored.allows_less, stored.allows_more) == ((), False, False)
     await litellm.provision_customer(f"c-{proxy.mark}", budget, PRO)
     await litellm.provision_internal_user(f"u-{proxy.mark}", PRO, previous_budget_duration=None)
     for wanted, less, more in ((FREE, False, True), (SOVEREIGN, True, False)):
-        for held in (
+        for stored in (
             await litellm.compare_internal_user(f"u-{proxy.mark}", wanted),
             await litellm.compare_customer(f"c-{proxy.mark}", budget, wanted),
         ):
-            assert held is not None
-            assert (held.allows_less, held.allows_more) == (less, more), held
+            assert stored is not None
+            assert (stored.allows_less, stored.allows_more) == (less, more), stored
 
 
 async def test_an_unknown_user_has_no_current_values(proxy: Proxy) -> None:
@@ -355,13 +355,13 @@ async def test_a_limit_of_zero_refuses_every_one_of_thirty_parallel_calls(
     user_id, key = f"z-{proxy.mark}", None
     if mode == "customer":
         assert (await proxy.litellm.provision_customer(user_id, f"zero-{proxy.mark}", limits)).matches
-        held = await proxy.litellm.compare_customer(user_id, f"zero-{proxy.mark}", limits)
+        stored = await proxy.litellm.compare_customer(user_id, f"zero-{proxy.mark}", limits)
     else:
         assert (await proxy.litellm.provision_internal_user(user_id, limits)).matches
-        held = await proxy.litellm.compare_internal_user(user_id, limits)
+        stored = await proxy.litellm.compare_internal_user(user_id, limits)
         key = await proxy.key_of(user_id)
-    assert held is not None
-    assert held.differences == ()  # what is written in the place of 0 is no drift
+    assert stored is not None
+    assert stored.differences == ()  # what is written in the place of 0 is no drift
     calls = (proxy.own_chat(key, model) if key else proxy.chat(user_id, model) for _ in range(30))
     assert {status for status, _ in await asyncio.gather(*calls)} <= {422, 429}
 
@@ -375,15 +375,15 @@ async def test_a_budget_of_zero_alone_is_drift_and_stops_no_call_of_a_free_model
             "POST", "/budget/new", {"budget_id": f"b-{proxy.mark}", "max_budget": 0, "budget_duration": "1d"}
         )
         await proxy.call("POST", "/customer/new", {"user_id": user_id, "budget_id": f"b-{proxy.mark}"})
-        held = await proxy.litellm.compare_customer(user_id, f"b-{proxy.mark}", zero)
+        stored = await proxy.litellm.compare_customer(user_id, f"b-{proxy.mark}", zero)
         assert await proxy.chat(user_id) == (200, "")
     else:
         await proxy.call("POST", "/user/update", {"user_id": user_id, "max_budget": 0, "budget_duration": "1d"})
-        held = await proxy.litellm.compare_internal_user(user_id, zero)
+        stored = await proxy.litellm.compare_internal_user(user_id, zero)
         key = await proxy.key_of(user_id)
         assert await proxy.own_chat(key) == (422, "budget_exceeded")
-    assert held is not None
-    assert held.allows_more
+    assert stored is not None
+    assert stored.allows_more
     assert (await proxy.own_chat(key, "gpt-free") if key else await proxy.chat(user_id, "gpt-free")) == (200, "")
 
 
@@ -393,9 +393,9 @@ async def test_every_question_finds_an_id_with_characters_that_urls_give_a_meani
     await proxy.call("POST", "/user/update", {"user_id": user_id, "metadata": {"department": "ops"}})
     done = await proxy.litellm.provision_internal_user(user_id, PRO, metadata={"tier": "pro"})
     assert done.matches
-    held = await proxy.litellm.compare_internal_user(user_id, PRO)
-    assert held is not None
-    assert held.differences == ()
+    stored = await proxy.litellm.compare_internal_user(user_id, PRO)
+    assert stored is not None
+    assert stored.differences == ()
     _, row = await proxy.call("GET", f"/v2/user/info?user_id={quote(user_id, safe='')}")
     assert row["metadata"] == {"department": "ops", "tier": "pro"}
     await proxy.litellm.provision_customer(user_id, f"id-{proxy.mark}", PRO)

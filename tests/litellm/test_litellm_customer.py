@@ -35,17 +35,17 @@ async def test_a_tier_change_takes_effect_with_the_next_call(harness: LiteLLMHar
 
 async def test_writing_twice_writes_the_budget_once(harness: LiteLLMHarness) -> None:
     first = await harness.litellm.provision_customer("c1", "skai-pro", PRO)
-    again = await harness.litellm.provision_customer("c1", "skai-pro", PRO)
-    assert first.answer == again.answer
-    assert (first.budget_changed, again.budget_changed) == (True, False)
-    assert len(harness.asked("/budget/new")) == 1
-    assert harness.asked("/budget/update") == []
+    second = await harness.litellm.provision_customer("c1", "skai-pro", PRO)
+    assert first.answer == second.answer
+    assert (first.budget_changed, second.budget_changed) == (True, False)
+    assert len(harness.requests("/budget/new")) == 1
+    assert harness.requests("/budget/update") == []
 
 
 async def test_a_customer_is_never_sent_a_limit_of_its_own(harness: LiteLLMHarness) -> None:
     for limits in (FREE, PRO, Limits()):
         await harness.litellm.provision_customer("c1", "skai-tier", limits)
-    sent = harness.asked("/customer/update") + harness.asked("/customer/new")
+    sent = harness.requests("/customer/update") + harness.requests("/customer/new")
     assert {name for body in sent for name in body} == {"user_id", "budget_id", "models"}
 
 
@@ -56,7 +56,7 @@ async def test_a_changed_tier_corrects_the_budget_and_reports_it(harness: LiteLL
     done = await harness.litellm.provision_customer("c1", "skai-pro", Limits(max_budget_usd=10, rpm_limit=1))
     assert done.matches
     assert done.budget_changed
-    assert harness.asked("/budget/update") == [{"budget_id": "skai-pro", "tpm_limit": None, "rpm_limit": 1}]
+    assert harness.requests("/budget/update") == [{"budget_id": "skai-pro", "tpm_limit": None, "rpm_limit": 1}]
     assert await harness.chat("c1") == 429
     # c2 was not written to, so LiteLLM goes on with what it has in its cache, for a minute.
     assert await harness.chat("c2") == 200
@@ -74,7 +74,7 @@ async def test_a_budget_that_an_operator_changed_is_put_right(harness: LiteLLMHa
 async def test_a_budgets_unchanged_duration_is_not_sent(harness: LiteLLMHarness) -> None:
     await harness.litellm.provision_customer("c1", "skai-pro", PRO)
     await harness.litellm.provision_customer("c1", "skai-pro", FREE)
-    assert all("budget_duration" not in body for body in harness.asked("/budget/update"))
+    assert all("budget_duration" not in body for body in harness.requests("/budget/update"))
 
 
 async def test_a_late_reset_still_happens_when_the_budgets_duration_changes(harness: LiteLLMHarness) -> None:
@@ -94,13 +94,13 @@ async def test_two_at_once_make_one_budget_and_one_customer(
 ) -> None:
     """The other writer comes between our question and our write."""
     await harness.litellm.provision_customer("c1", "skai-pro", PRO)
-    asked = type(harness.litellm)._budget
+    requested = type(harness.litellm)._budget
 
-    async def asked_too_early(self: object, budget_id: str) -> object:
-        monkeypatch.setattr(type(harness.litellm), "_budget", asked)
+    async def requested_too_early(self: object, budget_id: str) -> object:
+        monkeypatch.setattr(type(harness.litellm), "_budget", requested)
         return None
 
-    monkeypatch.setattr(type(harness.litellm), "_budget", asked_too_early)
+    monkeypatch.setattr(type(harness.litellm), "_budget", requested_too_early)
     done = await harness.litellm.provision_customer("c1", "skai-pro", PRO)
     assert done.matches
     assert len(harness.sandbox.state.budgets) == 1

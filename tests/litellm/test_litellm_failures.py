@@ -159,7 +159,7 @@ async def test_an_outage_under_a_401_does_not_try_the_old_key(harness: LiteLLMHa
     harness.sandbox.faults.add(outage)
     with pytest.raises(UpstreamFailed):
         await litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
-    assert len(harness.asked("/user/update")) == 1
+    assert len(harness.requests("/user/update")) == 1
 
 
 async def test_ping_needs_no_key_and_wants_the_database(harness: LiteLLMHarness) -> None:

@@ -31,8 +31,8 @@ async def run(tmp_path: Path, url: str, master_key: str, keys: tuple[str, str]) 
             "LITELLM_SHARED_KEY": shared,
         },
     )  # fmt: skip
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
 
 async def makes_two_keys(tmp_path: Path, session: aiohttp.ClientSession, url: str, master_key: str) -> None:
@@ -66,6 +66,6 @@ async def test_the_real_litellm_makes_them(
 
 async def test_a_refusal_is_printed_and_ends_the_script(tmp_path: Path, serve: Serve) -> None:
     harness = await serve()
-    code, said = await run(tmp_path, harness.url, "sk-not-the-master-key", ("sk-" + "a" * 20, "sk-" + "b" * 20))
+    code, output = await run(tmp_path, harness.url, "sk-not-the-master-key", ("sk-" + "a" * 20, "sk-" + "b" * 20))
     assert code == 1
-    assert said.startswith("/user/new: 401 ")
+    assert output.startswith("/user/new: 401 ")

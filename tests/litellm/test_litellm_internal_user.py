@@ -28,18 +28,18 @@ async def test_all_models_are_asked_for_by_name_never_by_an_empty_list(harness: 
     await harness.litellm.provision_internal_user("u1", FREE, previous_budget_duration=None)
     done = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
     assert done.answer["models"] == ["all-proxy-models"]
-    assert [] not in [body.get("models") for body in harness.asked("/user/update")]
+    assert [] not in [body.get("models") for body in harness.requests("/user/update")]
 
 
 async def test_writing_twice_changes_nothing(harness: LiteLLMHarness) -> None:
     first = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
-    again = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
-    assert first == again
+    second = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
+    assert first == second
 
 
 async def test_an_email_is_never_sent(harness: LiteLLMHarness) -> None:
     await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None, metadata={"tier": "pro"})
-    assert all("user_email" not in body for body in harness.asked("/user/update"))
+    assert all("user_email" not in body for body in harness.requests("/user/update"))
 
 
 async def test_metadata_of_other_people_stays(harness: LiteLLMHarness) -> None:
@@ -58,8 +58,8 @@ async def test_limits_are_lifted_in_every_version_whatever_null_means_there(serv
     assert row.max_budget is None or row.max_budget == 1e9
     assert row.rpm_limit is None or row.rpm_limit == 2**31 - 1
     assert row.tpm_limit is None or row.tpm_limit == 2**31 - 1
-    again = await harness.litellm.provision_internal_user("u1", SOVEREIGN, previous_budget_duration="1d")
-    assert again == done
+    second = await harness.litellm.provision_internal_user("u1", SOVEREIGN, previous_budget_duration="1d")
+    assert second == done
     down = await harness.litellm.provision_internal_user("u1", FREE, previous_budget_duration="1d")
     assert down.matches
     assert row.rpm_limit == 10
@@ -69,7 +69,7 @@ async def test_an_unchanged_duration_is_not_sent(harness: LiteLLMHarness) -> Non
     await harness.litellm.provision_internal_user("u1", FREE, previous_budget_duration=None)
     await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
     await harness.litellm.provision_internal_user("u1", FREE, previous_budget_duration=None)
-    assert ["budget_duration" in body for body in harness.asked("/user/update")] == [True, False, False]
+    assert ["budget_duration" in body for body in harness.requests("/user/update")] == [True, False, False]
 
 
 async def test_a_duration_that_only_we_believe_unchanged_is_sent_after_all(harness: LiteLLMHarness) -> None:
@@ -150,8 +150,8 @@ async def test_any_id_can_be_read_back_with_its_metadata(harness: LiteLLMHarness
         done = await harness.litellm.provision_internal_user(user_id, PRO, metadata={"tier": "pro"})
         assert done.matches, user_id
         assert harness.sandbox.state.users[user_id].metadata == {"department": "ops", "tier": "pro"}, user_id
-        held = await harness.litellm.compare_internal_user(user_id, PRO)
-        assert held is not None, user_id
-        assert held.differences == (), user_id
+        stored = await harness.litellm.compare_internal_user(user_id, PRO)
+        assert stored is not None, user_id
+        assert stored.differences == (), user_id
         await harness.litellm.provision_customer(user_id, "b", PRO)
         assert await harness.litellm.compare_customer(user_id, "b", PRO) is not None, user_id

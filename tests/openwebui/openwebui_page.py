@@ -79,12 +79,12 @@ class Page:
     async def say(self, text: str) -> str:
         """Send a message and wait until something came back for it; what the page shows in its place."""
         await self._there(_CHAT)
-        asked = await self._messages()
+        requests = await self._messages()
         await self._fill(_CHAT, text)
         await self.browser.press(ENTER)
 
         async def answered() -> str:
-            if await self._messages() < asked + 2:
+            if await self._messages() < requests + 2:
                 return ""
             last = str(await self.browser.run(_LAST_ANSWER))
             return last if " model." in last or "exceeded" in last or "not in the allowed" in last else ""

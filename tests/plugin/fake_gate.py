@@ -56,7 +56,7 @@ class FakeGate:
     secret: str = "0123456789abcdef0123456789abcdef"
     fresh_for: int | None = 60
     never_after_in: int = 0
-    asked: list[Question] = field(default_factory=list)
+    requests: list[Question] = field(default_factory=list)
     blocked: dict[str, asyncio.Event] = field(default_factory=dict)
     streams: int = 0
     streams_begun: int = 0
@@ -154,7 +154,7 @@ class FakeGate:
     async def _gate(self, request: web.Request) -> web.Response:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
         question = Question(request.path_qs, pairs)
-        self.asked.append(question)
+        self.requests.append(question)
         answer = self._decided(question)  # decided now, even if it is delivered later
         await self.answers_on.wait()
         hold = self.blocked.get(question.cookie)

@@ -68,12 +68,12 @@ class Stage:
 
         async def kept() -> bool:
             await self.ask("/probe", ("Cookie", "probe"))
-            before = len(self.gate.asked)
+            before = len(self.gate.requests)
             await self.ask("/probe", ("Cookie", "probe"))
-            return len(self.gate.asked) == before
+            return len(self.gate.requests) == before
 
         await until(kept, f"kept answers, log:\n{self.traefik.log()[-2000:]}")
-        self.gate.asked.clear()
+        self.gate.requests.clear()
 
 
 async def exchange(url: str, request: bytes) -> bytes:

@@ -17,18 +17,18 @@ BOB = "token=bob"
 
 async def questions(stage: Stage, cookie: str, target: str = "/a", method: str = "GET") -> int:
     """How many calls of the gate one request causes."""
-    before = len(stage.gate.asked)
+    before = len(stage.gate.requests)
     await stage.ask(target, ("Cookie", cookie), method=method)
-    return len(stage.gate.asked) - before
+    return len(stage.gate.requests) - before
 
 
-async def until_asked(stage: Stage, cookie: str, target: str = "/a", seconds: float = 10) -> None:
+async def until_requested(stage: Stage, cookie: str, target: str = "/a", seconds: float = 10) -> None:
     """Wait until a request calls the gate."""
 
-    async def asked() -> bool:
+    async def requested() -> bool:
         return await questions(stage, cookie, target) == 1
 
-    await until(asked, f"a question for {cookie}", seconds)
+    await until(requested, f"a question for {cookie}", seconds)
 
 
 async def test_an_answer_is_kept_for_its_user_and_its_class(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ async def test_a_change_drops_the_kept_answers_of_its_user_only(tmp_path: Path) 
         for cookie in (ALICE, BOB, "token=other", "unknown"):
             await stage.ask("/a", ("Cookie", cookie))
         stage.gate.change("alice", ALICE, "free")
-        await until_asked(stage, ALICE)
+        await until_requested(stage, ALICE)
         assert await stage.tier_of(ALICE) == "free"
         assert await questions(stage, "token=other") == 1
         assert await questions(stage, BOB) == await questions(stage, "unknown") == 0
@@ -62,10 +62,10 @@ async def test_an_answer_older_than_its_change_is_not_kept(tmp_path: Path) -> No
         await stage.tier_of(BOB)
         stage.gate.blocked[ALICE] = asyncio.Event()
         slow = asyncio.create_task(stage.ask("/a", ("Cookie", ALICE)))
-        await until(lambda: asyncio.sleep(0, stage.gate.asked[-1].cookie == ALICE), "the question")
+        await until(lambda: asyncio.sleep(0, stage.gate.requests[-1].cookie == ALICE), "the question")
         stage.gate.change("alice", ALICE, "free")
         stage.gate.change("bob")
-        await until_asked(stage, BOB)  # so the line before it has been read too
+        await until_requested(stage, BOB)  # so the line before it has been read too
         stage.gate.blocked.pop(ALICE).set()
         assert (await slow).tag() == "pro"
         assert await questions(stage, ALICE) == 1
@@ -78,7 +78,7 @@ async def test_without_heartbeat_for_three_seconds_every_request_calls_the_gate(
         begun = stage.gate.streams_begun
         stage.gate.heartbeats_on.clear()
         silent_at = time.monotonic()
-        await until_asked(stage, ALICE)
+        await until_requested(stage, ALICE)
         assert 2.5 < time.monotonic() - silent_at < 4
         await until(lambda: asyncio.sleep(0, stage.gate.streams_begun > begun), "another stream")
         stage.gate.heartbeats_on.set()
@@ -90,7 +90,7 @@ async def test_after_a_broken_stream_every_request_calls_the_gate_until_it_is_ba
         await stage.tier_of(ALICE)
         stage.gate.streams_allowed = False
         stage.gate.cut()
-        await until_asked(stage, ALICE)
+        await until_requested(stage, ALICE)
         for _ in range(3):
             assert await questions(stage, ALICE) == 1
         stage.gate.number += 1  # alice's tier changes without a line on the stream
@@ -128,12 +128,12 @@ async def test_an_answer_expires_at_its_time(tmp_path: Path) -> None:
         stage.gate.fresh_for = 1
         await stage.ask("/a", ("Cookie", ALICE))
         kept_at = time.monotonic()
-        await until_asked(stage, ALICE)
+        await until_requested(stage, ALICE)
         assert time.monotonic() - kept_at < 2.5
         stage.gate.fresh_for, stage.gate.never_after_in = 60, 1
-        await until_asked(stage, BOB)
+        await until_requested(stage, BOB)
         kept_at = time.monotonic()
-        await until_asked(stage, BOB)
+        await until_requested(stage, BOB)
         assert time.monotonic() - kept_at < 2.5
         stage.gate.never_after_in = 3
         await stage.ask("/a", ("Cookie", "token=carol"))
@@ -152,9 +152,9 @@ async def test_forget_all_and_other_rules(tmp_path: Path) -> None:
         await stage.tier_of(BOB, "/a")
         assert await questions(stage, BOB, "/video/x") == 0
         stage.gate.forget_all("v1")
-        await until_asked(stage, BOB)
+        await until_requested(stage, BOB)
         stage.gate.forget_all("v2", [*stage.gate.routes, route("/video/")])
-        await until_asked(stage, BOB)
+        await until_requested(stage, BOB)
         assert await questions(stage, BOB, "/a") == 0
         assert await questions(stage, BOB, "/video/x") == 1  # its own class from now on
 
@@ -163,7 +163,7 @@ async def test_a_refusal_is_never_kept_and_drops_the_kept_answer(tmp_path: Path)
     async with staged(tmp_path) as stage:
         for _ in range(3):
             assert (await stage.ask("/paid/x", ("Cookie", BOB))).status == 402
-        assert [question.uri for question in stage.gate.asked] == ["/paid/x"] * 3
+        assert [question.uri for question in stage.gate.requests] == ["/paid/x"] * 3
         stage.gate.fresh_for = 1
         assert await stage.tier_of(ALICE, "/paid/x") == "pro"
         stage.gate.sessions[ALICE] = ("alice", "free")  # as after a logout elsewhere, which publishes no line
@@ -184,9 +184,9 @@ async def test_no_paid_path_is_served_by_a_free_ones_answer_in_any_spelling(tmp_
     async with staged(tmp_path) as stage:
         for target in PAID:
             assert await stage.tier_of(BOB) == "free"  # kept
-            before = len(stage.gate.asked)
+            before = len(stage.gate.requests)
             answer = await stage.ask(target, ("Cookie", BOB))
-            assert len(stage.gate.asked) == before + 1 or answer.status == 400, target
+            assert len(stage.gate.requests) == before + 1 or answer.status == 400, target
         for target in ("/.skpayments/upgrade", "/.skpayments/upgrade/?x", "/.SKPAYMENTS/upgrade"):
             assert await questions(stage, ALICE, target) == await questions(stage, ALICE, target) == 1, target
         for target in ("/b%20c", "/b;c", "/b//c"):
@@ -199,7 +199,7 @@ async def test_methods_with_rules_and_uncommon_methods_call_the_gate(tmp_path: P
     async with staged(tmp_path) as stage:
         await stage.tier_of(ALICE)
         stage.gate.forget_all("v2", [*stage.gate.routes, route("/form/", "POST"), route("/doc/", "GET", "HEAD")])
-        await until_asked(stage, ALICE)
+        await until_requested(stage, ALICE)
         for target, method, cost in (
             ("/form", "GET", 0), ("/form", "POST", 1), ("/form", "POST", 0), ("/doc", "HEAD", 1),
             ("/doc", "GET", 0), ("/doc", "PUT", 0), ("/a", "OPTIONS", 1), ("/a", "OPTIONS", 1), ("/a", "PROPFIND", 1),
@@ -221,13 +221,13 @@ async def test_no_two_credentials_share_an_answer(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         for cost in (1, 0):
             for headers in CREDENTIALS:
-                before = len(stage.gate.asked)
+                before = len(stage.gate.requests)
                 assert (await stage.ask("/a", *headers)).status == 200
-                assert len(stage.gate.asked) - before == cost, headers
+                assert len(stage.gate.requests) - before == cost, headers
         assert await questions(stage, ALICE) == 1
-        before = len(stage.gate.asked)
+        before = len(stage.gate.requests)
         await stage.ask("/a", ("Cookie", ALICE), host="BLOG.test")
-        assert len(stage.gate.asked) == before + 1, "a host in another spelling"
+        assert len(stage.gate.requests) == before + 1, "a host in another spelling"
 
 
 async def test_no_more_is_kept_than_the_limit(tmp_path: Path) -> None:

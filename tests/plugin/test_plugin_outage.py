@@ -63,11 +63,11 @@ async def test_a_frozen_gate_delays_the_first_requests_for_a_second_and_no_other
             )[1][1] < 0.3
 
         await until(down, "refused at once")
-        stage.gate.asked.clear()
+        stage.gate.requests.clear()
         crowd = await asyncio.gather(*(timed(stage.ask("/a", ("Cookie", f"crowd={number}"))) for number in range(20)))
         kept = await asyncio.gather(*(timed(stage.ask("/a", ("Cookie", ALICE))) for _ in range(20)))
         assert {status for status, _ in crowd} == {503}
-        assert len(stage.gate.asked) <= 2, "one at a time"
+        assert len(stage.gate.requests) <= 2, "one at a time"
         assert sum(seconds > 0.5 for _, seconds in crowd) <= 2
         assert all(status == 200 and seconds < 0.5 for status, seconds in kept)
         stage.gate.answers_on.set()
@@ -87,12 +87,12 @@ async def test_a_gate_that_answers_503_is_treated_as_down_for_kept_answers(tmp_p
         stage.gate.streams_allowed = False
         stage.gate.cut()
 
-        async def asked() -> bool:
-            before = len(stage.gate.asked)
+        async def requested() -> bool:
+            before = len(stage.gate.requests)
             assert await stage.tier_of(ALICE) == "pro"
-            return len(stage.gate.asked) > before
+            return len(stage.gate.requests) > before
 
-        await until(asked, "questions again")
+        await until(requested, "questions again")
         answer = await stage.ask("/a", ("Cookie", BOB))
         assert (answer.status, answer.all("Retry-After")) == (503, ["2"])
         assert json.loads(answer.body) == {"error": "not_ready"}
@@ -128,11 +128,11 @@ async def test_a_gate_restarted_under_load_never_leads_to_a_wrong_tier(tmp_path:
             else:
                 stage.gate.change("carol", CAROL, str(tier))
 
-            async def seen(tier: int = tier) -> bool:
+            async def observed(tier: int = tier) -> bool:
                 answer = await stage.ask("/a", ("Cookie", CAROL))
                 return answer.status == 200 and answer.tag() == str(tier)
 
-            await until(seen, f"tier {tier}", 5)
+            await until(observed, f"tier {tier}", 5)
             result["user"] = tier
         stop.set()
         assert sum(await asyncio.gather(*loads)) > 10
@@ -145,9 +145,9 @@ async def test_a_reload_keeps_stream_and_answers_and_the_last_instance_takes_the
         stage.configure("blog", "shop")
         await until_routers(stage, {"blog@file", "shop@file", "bare@file"})
         assert (stage.gate.streams, stage.gate.streams_begun) == (1, begun)
-        stage.gate.asked.clear()
+        stage.gate.requests.clear()
         assert await stage.tier_of(ALICE) == "pro"
-        assert stage.gate.asked == []
+        assert stage.gate.requests == []
         stage.configure()
         await until_routers(stage, {"bare@file"})
         await until(lambda: asyncio.sleep(0, stage.gate.streams == 0), "the end of the stream", 9)

@@ -59,7 +59,7 @@ class Harness:
         async with self.session.request(method, url, json=body, headers=headers) as answer:
             assert answer.status in (200, 201, 404), await answer.text()
 
-    async def asked(self) -> int:
+    async def requests(self) -> int:
         url = f"http://127.0.0.1:{self.skpay.gate_port}/metrics"
         async with self.session.get(url, headers={"X-SK-Gate": GATE_SECRET}) as answer:
             lines = (await answer.text()).splitlines()
@@ -83,9 +83,9 @@ class Harness:
     async def until_cached(self, user_id: str) -> None:
         async def kept() -> bool:
             await self.ask(user_id)
-            before = await self.asked()
+            before = await self.requests()
             await self.ask(user_id)
-            return await self.asked() == before
+            return await self.requests() == before
 
         await until(kept, "kept answers", 30)
 
@@ -130,12 +130,12 @@ async def test_a_change_applies_to_the_next_request_without_polling(tmp_path: Pa
             await on.grant("u1", tier_id)
             await on.until_tier("u1", tier_id)
             await on.until_cached("u1")
-            before = await on.asked()
+            before = await on.requests()
             paid = await on.ask("u1", "/api/v1/images/x")
             assert paid.status == (402 if tier_id == "free" else 200)
             for _ in range(5):
                 assert await on.tier_of("u1") == tier_id
-            assert await on.asked() == before + 1
+            assert await on.requests() == before + 1
         for target in ("/API/v1/images", "/api/v1/%69mages", "/api//v1/images", "/api/v1/images./", "/api/v1/images"):
             assert (await on.ask("u1", target)).status == 402, target
         assert (await on.ask("u1", "/.skpayments/upgrade")).status == 303

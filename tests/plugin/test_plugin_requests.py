@@ -44,7 +44,7 @@ async def test_no_forged_header_reaches_app_or_gate_in_any_spelling(tmp_path: Pa
             assert ours(answer.at_app) == TAGS, extra
             for name in KEPT if len(extra) > 1 else ():
                 assert (name.lower(), "mine") in [(key.lower(), value) for key, value in answer.at_app], name
-        for question in stage.gate.asked:
+        for question in stage.gate.requests:
             assert ours(question.headers) == [("x-sk-gate", stage.gate.secret), ("x-sk-plugin", "1")]
             assert "forged" not in str(question.headers)
         assert ours((await stage.ask("/read", *forged)).at_app) == [
@@ -56,12 +56,12 @@ async def test_no_forged_header_reaches_app_or_gate_in_any_spelling(tmp_path: Pa
 
 
 async def test_no_forged_trailer_is_announced_to_the_app(tmp_path: Path) -> None:
-    seen: list[bytes] = []
+    observed: list[bytes] = []
 
     async def backend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.readuntil(b"0\r\n"))
+        observed.append(await reader.readuntil(b"0\r\n"))
         await asyncio.sleep(0.05)  # trailers arrive in the same packet
-        seen[-1] += reader._buffer  # type: ignore[attr-defined]  # without waiting for an end that may not come
+        observed[-1] += reader._buffer  # type: ignore[attr-defined]  # without waiting for an end that may not come
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
         writer.close()
 
@@ -76,10 +76,10 @@ async def test_no_forged_trailer_is_announced_to_the_app(tmp_path: Path) -> None
 
             async def through() -> bool:
                 await exchange(stage.traefik.url, request.encode())
-                return len(seen) >= 2  # once from the gate, once kept
+                return len(observed) >= 2  # once from the gate, once kept
 
             await until(through, "two requests at the other app")
-        for raw in seen:
+        for raw in observed:
             assert b"Trailer: X-Other" in raw
             assert b"forged" not in raw
             assert re.search(rb"(?i)trailer:[^\r]*sk", raw) is None
@@ -101,7 +101,7 @@ async def test_the_headers_for_the_gate_come_from_the_connection(tmp_path: Path)
     async with staged(tmp_path, static=trusted) as stage:
         for extra in (lies, ()):
             await stage.ask("/truth?x=%41/../", *read_by_gate, *extra, method="PUT", host="BLOG.test:80")
-            question = stage.gate.asked[-1]
+            question = stage.gate.requests[-1]
             assert question.target == "/gate?app=blog"
             got = [(name, value) for name, value in question.headers if name not in ("Host", "User-Agent")]
             assert sorted(got) == sorted(
@@ -157,7 +157,7 @@ async def test_a_websocket_opens_through_it_and_a_refused_one_does_not(tmp_path:
                 assert ours([tuple(pair) for pair in await socket.receive_json()]) == TAGS
                 await socket.send_str("hello")
                 assert await socket.receive_str() == "heard hello"
-        assert len(stage.gate.asked) == 1
+        assert len(stage.gate.requests) == 1
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"{stage.traefik.url}/paid/socket", headers={**headers, "Cookie": BOB})
         assert refused.value.status == 402
@@ -173,10 +173,10 @@ async def test_http2_clients_get_the_same(tmp_path: Path) -> None:
             )
             assert reply.status == 200
             assert ours([tuple(pair) for pair in json.loads(reply.body)]) == TAGS
-        assert len(stage.gate.asked) == 1
+        assert len(stage.gate.requests) == 1
         # Two cookie fields of HTTP/2 become one Cookie header with another text.
         await ask_h2(port, [*pseudo, (":path", "/a"), ("cookie", ALICE), ("cookie", "b=c")])
-        assert stage.gate.asked[-1].cookie == f"{ALICE}; b=c"
+        assert stage.gate.requests[-1].cookie == f"{ALICE}; b=c"
         refused = await ask_h2(port, [*pseudo, (":path", "/paid/x"), ("cookie", BOB)])
         assert (refused.status, json.loads(refused.body)) == (402, {"error": "tier_required"})
 
@@ -190,8 +190,8 @@ async def test_a_client_that_disconnects_is_no_failure_of_the_gate(tmp_path: Pat
         for _ in range(3):
             _, writer = await asyncio.open_connection(host, int(port))
             writer.write(b"GET /a HTTP/1.1\r\nHost: blog.test\r\nCookie: slow\r\n\r\n")
-            asked = len(stage.gate.asked)
-            await until(lambda asked=asked: asyncio.sleep(0, len(stage.gate.asked) > asked), "the question")
+            requests = len(stage.gate.requests)
+            await until(lambda requests=requests: asyncio.sleep(0, len(stage.gate.requests) > requests), "the question")
             writer.transport.abort()
             for _ in range(3):  # until Traefik notices that the client has disconnected
                 crowd = await asyncio.gather(*(stage.ask("/a", ("Cookie", f"new={number}")) for number in range(10)))

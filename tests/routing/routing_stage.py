@@ -102,7 +102,7 @@ class Stage:
         """Who has the cookies `tier=x; user=y` is y on tier x; anything below /paid is refused, /up leads to a page."""
         if request.path == "/gate/changes":
             return web.json_response({"error": "too_many"}, status=503)  # so the plugin asks for each request
-        self.gate_got.append(_seen(request))
+        self.gate_got.append(_observed(request))
         if request.headers.getall("X-SK-Gate", []) != [self.gate_secret]:
             return web.json_response({"error": "forbidden"}, status=403)
         path = request.headers["X-Forwarded-Uri"]
@@ -117,20 +117,20 @@ class Stage:
         return web.Response(headers={"X-SK-App": request.query["app"], **user, "X-SK-Tier": tier, "X-SK-Features": ""})
 
     async def app(self, request: web.Request) -> web.Response:
-        self.app_got.append(_seen(request))
+        self.app_got.append(_observed(request))
         if request.path == "/hold":
             await self.let_go.wait()
-        return web.json_response([list(pair) for pair in _seen(request)[2]])
+        return web.json_response([list(pair) for pair in _observed(request)[2]])
 
     async def fast(self, _: web.Request) -> web.Response:
         return web.Response(text="fast")
 
     async def public(self, request: web.Request) -> web.Response:
-        self.public_got.append(_seen(request))
+        self.public_got.append(_observed(request))
         return web.Response(text=str(len(await request.read())))
 
 
-def _seen(request: web.Request) -> tuple[str, str, Headers]:
+def _observed(request: web.Request) -> tuple[str, str, Headers]:
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
     return request.method, request.path_qs, pairs
 

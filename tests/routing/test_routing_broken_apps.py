@@ -31,12 +31,12 @@ def two_apps(tree: Any, stage: Stage) -> None:
 
 async def blog_is_closed(stage: Stage) -> None:
     """Requests with every kind of claimed identity."""
-    asked, reached = len(stage.gate_got), len(stage.app_got)
+    gate_calls, reached = len(stage.gate_got), len(stage.app_got)
     for host in (HOST, SECOND_HOST):
         for path in ("/", "/paid", "/static/x", "/.skpayments/arrived"):
             for headers in ([], [("X-SK-Tier", "pro"), ("X-SK-User", "u"), ("Remote-User", "admin")]):
                 assert (await stage.ask(host, path, headers)).status == 404
-    assert (len(stage.gate_got), len(stage.app_got)) == (asked, reached)
+    assert (len(stage.gate_got), len(stage.app_got)) == (gate_calls, reached)
 
 
 async def the_others_are_well(stage: Stage) -> None:

@@ -98,7 +98,7 @@ async def nobody_chooses_a_lane(stage: Stage) -> None:
 
 
 async def only_so_many_at_once(stage: Stage) -> None:
-    held = [asyncio.create_task(stage.ask(HOST, "/hold", by("free", "frank"))) for _ in range(2)]
+    waiting = [asyncio.create_task(stage.ask(HOST, "/hold", by("free", "frank"))) for _ in range(2)]
 
     async def both_wait() -> bool:
         return sum(path == "/hold" for _, path, _ in stage.app_got) == 2
@@ -108,7 +108,7 @@ async def only_so_many_at_once(stage: Stage) -> None:
     assert await times(stage, 1, by("free", "grace")) == {200: 1}
     assert await times(stage, 1, by("pro", "heidi")) == {200: 1}
     stage.let_go.set()
-    assert [answer.status for answer in await asyncio.gather(*held)] == [200, 200]
+    assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
 
 
 async def test_two_entry_points_are_no_second_helping_either(tmp_path: Path) -> None:
@@ -174,11 +174,11 @@ async def test_no_request_reaches_a_child_router_whose_gate_is_broken(web: Any, 
             ("parents", lambda http: [http["routers"].pop(name) for name in ("sk-app-blog", "sk-app-blog_2")]),
         ):
             await _with(stage, tmp_path, change, mark)
-            asked = len(stage.gate_got)
+            gate_calls = len(stage.gate_got)
             for host in (HOST, SECOND_HOST, "other.test"):
                 for headers in (by("pro", "u"), [("X-SK-Tier", "pro"), ("X-SK-User", "u")], []):
                     assert (await stage.ask(host, "/", headers)).status == 404
-            assert len(stage.gate_got) == asked
+            assert len(stage.gate_got) == gate_calls
         assert stage.app_got == []
 
 

@@ -86,14 +86,14 @@ async def test_a_frozen_gate_refuses_every_request_after_seconds_and_then_at_onc
             return (await timed(port))[0] == 200
 
         await until(passes, "the gate answers through the relay")
-        seen = len(backend.got)
+        observed = len(backend.got)
         gate.send_signal(signal.SIGSTOP)
         first = await asyncio.gather(*(timed(port) for _ in range(8)))
         later = [await timed(port) for _ in range(4)]
         assert {status for status, _ in (*first, *later)} <= {503, 504}
         assert max(seconds for _, seconds in first) < WAIT_SECONDS < TRAEFIKS_OWN_SECONDS
         assert min(seconds for _, seconds in later) < 0.5
-        assert len(backend.got) == seen
+        assert len(backend.got) == observed
         gate.send_signal(signal.SIGCONT)
         await until(passes, "it answers again")
 

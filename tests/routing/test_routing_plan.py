@@ -51,8 +51,8 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
     assert len({middleware.name for middleware in routes.middlewares}) == len(routes.middlewares)
     roots = {name: router for name, router in http["routers"].items() if "parentRefs" not in router}
     assert len(roots) == 2 * len(hosts) + 1
-    seen_by_doctor = {name: router for name, router in roots.items() if name.startswith("sk-arrived-")}
-    assert len(seen_by_doctor) == len(hosts)
+    of_doctor = {name: router for name, router in roots.items() if name.startswith("sk-arrived-")}
+    assert len(of_doctor) == len(hosts)
     for name, router in roots.items():
         if name == "sk-public":
             assert router["rule"] == "Host(`pay.example.com`)"
@@ -60,7 +60,7 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         if name.startswith("sk-arrived-"):
             continue
         # Its neighbour is as strict, leads to us and nowhere else, and differs in one path only.
-        assert seen_by_doctor.pop(name.replace("sk-app-", "sk-arrived-", 1)) == {
+        assert of_doctor.pop(name.replace("sk-app-", "sk-arrived-", 1)) == {
             **router,
             "rule": f"Path(`/.skpayments/arrived`) && {router['rule']}",
             "service": "sk-public",
@@ -85,7 +85,7 @@ def test_every_router_of_an_app_takes_the_scrub_then_the_host_then_its_own_gate(
         for service in [child.service for child in below] or [router["service"]]:
             (server,) = http["services"][service]["loadBalancer"]["servers"]
             assert server["url"] in (f"http://{app_id}:3000", f"http://{app_id}-fast:1")
-    assert hosts == seen_by_doctor == {}
+    assert hosts == of_doctor == {}
     for name, router in http["routers"].items():
         if name not in roots:
             assert set(router["parentRefs"]) <= set(roots) - {"sk-public"}

@@ -60,11 +60,11 @@ async def tags_arrive_and_forged_ones_do_not(stage: Stage) -> None:
         assert SECRET not in str(headers)
         for name in KEPT if extra else ():
             assert named(headers, name) == ["mine"], name
-        seen_by_gate = stage.gate_got[-1][2]
+        at_gate = stage.gate_got[-1][2]
         assert stage.gate_got[-1][:2] == ("GET", "/gate?app=blog")
         by_plugin = [("X-Sk-Plugin", "1")] if stage.gate_kind == "plugin" else []
-        assert sorted(pair for pair in seen_by_gate if OURS.match(pair[0])) == [("X-Sk-Gate", SECRET), *by_plugin]
-        assert "forged" not in str(seen_by_gate)
+        assert sorted(pair for pair in at_gate if OURS.match(pair[0])) == [("X-Sk-Gate", SECRET), *by_plugin]
+        assert "forged" not in str(at_gate)
     without = await stage.ask(HOST, "/read", forged)
     assert named(stage.app_got[-1][2], "X-SK-Tier") == ["free"]
     assert without.status == 200
@@ -104,12 +104,12 @@ async def refusals_reach_the_client_and_nothing_the_app(stage: Stage) -> None:
 
 
 async def our_own_router_is_the_one_without_a_gate(stage: Stage) -> None:
-    asked = len(stage.gate_got)
+    gate_calls = len(stage.gate_got)
     assert (await stage.ask(PUBLIC_HOST, "/health")).status == 200
     assert (await stage.ask(PUBLIC_HOST, "/webhook", body=b"x" * 2_000_000)).body == b"2000000"
     assert (await stage.ask(PUBLIC_HOST, "/webhook", body=b"x" * 2_100_000)).status == 413
     assert [target for _, target, _ in stage.public_got] == ["/health", "/webhook"]
-    assert len(stage.gate_got) == asked
+    assert len(stage.gate_got) == gate_calls
 
 
 async def doctors_path_comes_to_us_through_the_apps_chain(stage: Stage) -> None:
@@ -169,9 +169,9 @@ async def test_without_the_gate_every_request_is_refused(tmp_path: Path) -> None
             return (await stage.ask(HOST, "/read", [("Cookie", "tier=pro")])).status == 500
 
         await until(refused, "500 from a dead gate")
-        seen = len(stage.app_got)
+        observed = len(stage.app_got)
         assert (await stage.ask(SECOND_HOST, "/read")).status == 500
-        assert len(stage.app_got) == seen
+        assert len(stage.app_got) == observed
 
 
 async def test_a_template_in_a_value_stays_text_and_never_shows_the_environment(tmp_path: Path) -> None:

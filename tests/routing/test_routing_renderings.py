@@ -161,7 +161,7 @@ def test_a_fragment_has_the_labels_that_the_provider_needs() -> None:
         "dockflare.0.hostname": "blog.example.com",
         "dockflare.0.service": "http://traefik:80",
     }
-    said: dict[Provider, dict[str, object]] = {
+    tags: dict[Provider, dict[str, object]] = {
         "docker": {"labels": {**docker_labels(routes, "blog"), **tunnel}},
         "swarm": {"deploy": {"labels": {**swarm_labels(routes, "blog"), **tunnel}}},
         # T39: the routes come from elsewhere, and Traefik must not make one of its own for the container.
@@ -170,7 +170,7 @@ def test_a_fragment_has_the_labels_that_the_provider_needs() -> None:
         "http": {"labels": {"traefik.enable": "false", **tunnel},
                  "deploy": {"labels": {"traefik.enable": "false", **tunnel}}},
     }  # fmt: skip
-    for provider, options in said.items():
+    for provider, options in tags.items():
         document = yaml.safe_load(compose_fragment(routes, "blog", provider))
         assert document["services"] == {"blog": {**options, "networks": ["proxy"]}}
         assert document["networks"] == {"proxy": {"external": True}}

@@ -63,10 +63,12 @@ def test_other_spellings_of_credential_headers_are_removed_by_both_gates_and_all
     tree = json.loads(apps_json([("blog", ["blog.example.com"])]))
     tree["apps"][0]["identity"] = [{"kind": "header", "name": "x-remote-user", "after": "sso@file"}]
     catalog = parse(json.dumps(tree).encode())
-    asked, asking = plan(catalog, PUBLIC_URL), plan(catalog, PUBLIC_URL, "plugin")
-    forward = traefik_document(asked, "s")["http"]["middlewares"]["sk-gate-blog"]["forwardAuth"]
+    forward_auth, asking = plan(catalog, PUBLIC_URL), plan(catalog, PUBLIC_URL, "plugin")
+    forward = traefik_document(forward_auth, "s")["http"]["middlewares"]["sk-gate-blog"]["forwardAuth"]
     plugin = traefik_document(asking, "s")["http"]["middlewares"]["sk-gate-blog"]["plugin"]["skpayments"]
-    label = docker_labels(asked, "blog")["traefik.http.middlewares.sk-gate-blog.forwardAuth.authResponseHeadersRegex"]
+    label = docker_labels(forward_auth, "blog")[
+        "traefik.http.middlewares.sk-gate-blog.forwardAuth.authResponseHeadersRegex"
+    ]
     for pattern in (forward["authResponseHeadersRegex"], plugin["taken"], label.replace("$$", "$")):
         assert re.search(pattern, "X-Remote_user")
         assert re.search(pattern, "X.remote.user")

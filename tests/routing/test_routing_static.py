@@ -97,12 +97,12 @@ async def test_the_real_traefik_starts_with_it_and_serves_labels(provider: Any, 
         static = read(routes)
         labels = docker_labels if provider == "docker" else swarm_labels
         key = "traefik.http.services.sk-app-blog.loadBalancer.server.port"
-        said = {
+        tags = {
             name: {label: value.replace("${GATE_SECRET}", SECRET) for label, value in labels(routes, app_id).items()}
             | ({key: app.rpartition(":")[2]} if app_id else {})
             for name, app_id in (("blog", "blog"), ("skpayments", None))
         }
-        containers = [Container(name, each) for name, each in said.items()]
+        containers = [Container(name, each) for name, each in tags.items()]
         engine = await stack.enter_async_context(
             FakeDockerEngine(containers) if provider == "docker" else FakeDockerEngine(services=containers)
         )
@@ -137,7 +137,7 @@ async def _serves(stack: AsyncExitStack, url: str) -> None:
 async def test_the_real_traefik_starts_with_its_flags_and_asks_us_for_the_routes(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         app = await serve(stack, _app)
-        asked: list[str | None] = []
+        gate_secrets: list[str | None] = []
         routing = {"provider": "http", "cert_resolver": "le", "entry_points": ["web", "websecure"]}
         routes = planned(**routing, gate_url=await serve(stack, _gate), public_service_url=app)
         document: Any = traefik_document(routes, SECRET)
@@ -146,7 +146,7 @@ async def test_the_real_traefik_starts_with_its_flags_and_asks_us_for_the_routes
             router.pop("tls")  # a certificate is to be had from outside only
 
         async def provide(request: web.Request) -> web.Response:
-            asked.append(request.headers.get("X-SK-Gate"))
+            gate_secrets.append(request.headers.get("X-SK-Gate"))
             return web.json_response(document)
 
         engine = await stack.enter_async_context(FakeDockerEngine([]))
@@ -171,7 +171,7 @@ async def test_the_real_traefik_starts_with_its_flags_and_asks_us_for_the_routes
 
         await until(served, "our routes")
         await _serves(stack, url)
-        assert set(asked) == {SECRET}
+        assert set(gate_secrets) == {SECRET}
 
 
 def _flags(routes: Plan, changed: dict[str, str]) -> list[str]:

@@ -42,10 +42,10 @@ class SignIn:
     """Authelia's part: the cookie `session` is the user's name; without one everybody passes as anonymous, as its
     policy `bypass` has it, and /private leads to its page."""
 
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(request.headers["X-Forwarded-Uri"])
+        self.requests.append(request.headers["X-Forwarded-Uri"])
         user = request.cookies.get("session")
         if user is None and request.headers["X-Forwarded-Uri"].startswith("/private"):
             return web.Response(status=302, headers={"Location": "https://auth.test/"})
@@ -110,7 +110,7 @@ async def test_the_operators_middleware_sets_the_user(tmp_path: Path) -> None:
         assert sent(got, "remote-user") == [("remote-user", "alice")]
         assert (await stage.ask(HOST, "/pro", [("Cookie", "session=bob")])).status == 402
         assert (await stage.ask(HOST, "/private")).status == 302
-        assert sign_in.asked == ["/pro", "/pro", "/private"]
+        assert sign_in.requests == ["/pro", "/pro", "/private"]
 
 
 @pytest.mark.parametrize("options", [{"authResponseHeaders": ["Remote-User"]}, {"maxResponseBodySize": 65536}])

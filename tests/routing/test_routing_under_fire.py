@@ -32,14 +32,14 @@ class Wire:
     gate_port: int
     delay_seconds: float = 0
     cut_after_bytes: int | None = None
-    asked: int = 0
+    requests: int = 0
     port: int = 0
 
     async def carry(self, reader: Reader, writer: Writer) -> None:
         """One question and its answer."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
             question = await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
+            self.requests += 1
             await asyncio.sleep(self.delay_seconds)
             gate_reader, gate_writer = await asyncio.open_connection("127.0.0.1", self.gate_port)
             with contextlib.closing(gate_writer):
@@ -87,14 +87,14 @@ class Place:
 
         await until(there, f"{host} answers {status}", AGAIN_SECONDS)
 
-    async def until_asked(self, times: int = 3) -> None:
+    async def until_requested(self, times: int = 3) -> None:
         """Traefik has asked for its routes so many times more."""
-        before = self.wire.asked
+        before = self.wire.requests
 
-        async def asked() -> bool:
-            return self.wire.asked >= before + times
+        async def requested() -> bool:
+            return self.wire.requests >= before + times
 
-        await until(asked, "Traefik asks for its routes")
+        await until(requested, "Traefik asks for its routes")
 
 
 @asynccontextmanager
@@ -137,7 +137,7 @@ async def start(stack: AsyncExitStack, here: Place) -> None:
 
 async def test_down_at_traefiks_boot_all_is_shut_and_opens_by_itself(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack, place(tmp_path, gate_up=False) as here:
-        await here.until_asked()
+        await here.until_requested()
         assert [await here.status(host) for host in (CHAT, BLOG)] == [404, 404]
         await start(stack, here)
         await here.until_status(BLOG, 200)
@@ -148,7 +148,7 @@ async def test_killed_and_back_routes_stay_and_an_edit_in_between_is_live(tmp_pa
     async with AsyncExitStack() as stack, place(tmp_path) as here:
         routers = set(await here.traefik.routers())
         await here.service.stop()
-        await here.until_asked()
+        await here.until_requested()
         assert set(await here.traefik.routers()) == routers
         # Refused by a gate that is not there, not unknown: and never let through.
         assert [await here.status(host) for host in (CHAT, BLOG)] == [500, 500]
@@ -166,7 +166,7 @@ async def test_answers_that_come_late_or_in_part_change_nothing(fault: dict[str,
         for name, value in fault.items():
             setattr(here.wire, name, value)
         here.write(BLOG, NEWS)
-        await here.until_asked(2)
+        await here.until_requested(2)
         assert [await here.status(host) for host in (CHAT, BLOG, NEWS)] == [200, 200, 404]
         here.wire.delay_seconds, here.wire.cut_after_bytes = 0, None
         await here.until_status(NEWS, 200)
@@ -180,7 +180,7 @@ async def test_a_bad_edit_changes_nothing_and_a_good_one_is_live(tmp_path: Path)
             return "catalog_refused" in here.service.log
 
         await until(reported, "the bad edit is reported")
-        await here.until_asked()
+        await here.until_requested()
         assert [await here.status(host) for host in (CHAT, BLOG, NEWS)] == [200, 200, 404]
         here.write(NEWS)
         await here.until_status(NEWS, 200)

@@ -114,17 +114,17 @@ async def test_t20_a_grant_ends_on_time_during_any_outage(stage: Simulation, per
 async def test_explain_shows_the_next_refresh_and_concerns(stage: Simulation, person: StoryPlayer) -> None:
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"expect": {"tier": "paid"}})
-    told = await explain(stage.billing.work, stage.billing.apps, "skai", person.user_id)
-    assert (told["refresh"]["timer_at"], told["concerns"]) == (None, [])  # type: ignore[index]
+    explained = await explain(stage.billing.work, stage.billing.apps, "skai", person.user_id)
+    assert (explained["refresh"]["timer_at"], explained["concerns"]) == (None, [])  # type: ignore[index]
     await person.do({"do": "portal", "action": "cancel"})
     await person.do({"expect": {"tier": "paid", "ends": True}})
-    told = await explain(stage.billing.work, stage.billing.apps, "skai", person.user_id)
+    explained = await explain(stage.billing.work, stage.billing.apps, "skai", person.user_id)
     # A month of 31 days ends beyond the longest timer.
     longest = stage.billing.work.now() + MAX_TIMER_SECONDS
-    expected = min(told["ends_at"] - 5, longest)  # type: ignore[operator]
-    assert 0 <= expected - told["refresh"]["timer_at"] <= 60  # type: ignore[index]
+    expected = min(explained["ends_at"] - 5, longest)  # type: ignore[operator]
+    assert 0 <= expected - explained["refresh"]["timer_at"] <= 60  # type: ignore[index]
     await person.do({"do": "portal", "action": "keep"})
     await person.do({"do": "second_subscription"})
     await person.do({"expect": {"tier": "paid"}})
-    told = await explain(stage.billing.work, stage.billing.apps, "skai", person.user_id)
-    assert [each["kind"] for each in told["concerns"]] == ["duplicate_subscription"]  # type: ignore[attr-defined]
+    explained = await explain(stage.billing.work, stage.billing.apps, "skai", person.user_id)
+    assert [each["kind"] for each in explained["concerns"]] == ["duplicate_subscription"]  # type: ignore[attr-defined]

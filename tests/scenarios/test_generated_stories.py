@@ -99,7 +99,7 @@ class Stage:
         self.runner.run(self.stack.aclose())
         self.runner.close()
 
-    async def tell(self, acts: list[str], number: int, copies: int) -> None:
+    async def play(self, acts: list[str], number: int, copies: int) -> None:
         player = StoryPlayer(self.rehearsal, APP, DeliveryOrder(number, copies), self.session)
         try:
             for place, name in enumerate(acts):
@@ -130,4 +130,4 @@ def stage() -> Iterator[Stage]:
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_story_ends_as_the_plain_rules_say(stage: Stage, acts: list[str], number: int, copies: int) -> None:
-    stage.runner.run(stage.tell(acts, number, copies))
+    stage.runner.run(stage.play(acts, number, copies))

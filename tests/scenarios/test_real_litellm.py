@@ -178,8 +178,8 @@ async def test_the_default_budget_exists_before_the_first_customer(
 
         async def made(app_id: str) -> bool:
             app = running.application.parts.billing.apps.catalog.apps[app_id]
-            held = await litellm.compare_budget(f"{app_id}.free", app.default_tier.limits)
-            return held is not None and held.differences == ()
+            stored = await litellm.compare_budget(f"{app_id}.free", app.default_tier.limits)
+            return stored is not None and stored.differences == ()
 
         await until(lambda: made("made-at-start"), "the budget is made at start")
 

@@ -55,5 +55,5 @@ async def test_a_failed_story_is_reported(stage: Simulation) -> None:
 
 def test_every_order_of_few_events_is_played() -> None:
     events = [{"id": name} for name in "abcd"]
-    told = {tuple(event["id"] for event in DeliveryOrder(number).ordered(events)) for number in range(ORDERS + 2)}
-    assert len(told) == ORDERS
+    orders = {tuple(event["id"] for event in DeliveryOrder(number).ordered(events)) for number in range(ORDERS + 2)}
+    assert len(orders) == ORDERS

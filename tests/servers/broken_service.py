@@ -31,7 +31,7 @@ def answer_before_the_commit() -> None:
     stripe_webhook.receive = hurried
 
 
-def tell_outside_the_transaction() -> None:
+def notify_outside_the_transaction() -> None:
     """The entitlement is committed first, its provisioning job and notice in a later transaction."""
     publish = refresh._publish
 
@@ -56,5 +56,5 @@ def tell_outside_the_transaction() -> None:
 
 BREAKAGES: dict[str, Callable[[], None]] = {
     "answer before the commit": answer_before_the_commit,
-    "tell outside the transaction": tell_outside_the_transaction,
+    "tell outside the transaction": notify_outside_the_transaction,
 }

@@ -103,13 +103,13 @@ class Browser:
 
     async def tab_to(self, name: str, most: int = 30) -> None:
         """Press Tab until what has this accessible name has the focus; fails after `most` presses."""
-        seen = []
+        requests = []
         for _ in range(most):
             await self.press(TAB)
-            seen.append(await self.focused())
-            if seen[-1] == name:
+            requests.append(await self.focused())
+            if requests[-1] == name:
                 return
-        raise AssertionError(f"Tab never reached {name!r}, but {seen}")
+        raise AssertionError(f"Tab never reached {name!r}, but {requests}")
 
     async def until_text(self, part: str, seconds: float = 20) -> str:
         """Wait until a person can read `part`; the whole text."""

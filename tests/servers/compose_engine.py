@@ -49,7 +49,7 @@ class ComposeEngine:
         shim = bin_folder / "docker"
         shim.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("docker_shim.py")} "$@"\n')
         shim.chmod(0o755)
-        server = await asyncio.start_unix_server(self._asked, self.socket_path)
+        server = await asyncio.start_unix_server(self._answer_request, self.socket_path)
         self._stack.push_async_callback(server.wait_closed)
         self._stack.callback(server.close)
         self.ports["stripe"] = await self._serve(self.stripe.application())
@@ -63,14 +63,14 @@ class ComposeEngine:
         path = os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]])
         return {"PATH": path, "HOME": str(self.folder), "DOCKER_SHIM_SOCKET": str(self.socket_path), "TERM": "dumb"}
 
-    async def _asked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = json.loads(await reader.readline())
-        self.calls.append(asked["words"])
+    async def _answer_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = json.loads(await reader.readline())
+        self.calls.append(request["words"])
         try:
-            told = await self._docker(asked["words"], Path(asked["folder"]))
+            reply = await self._docker(request["words"], Path(request["folder"]))
         except AssertionError as exc:
-            told = {"say": f"{exc}\n", "code": 1}
-        writer.write(json.dumps(told).encode() + b"\n")
+            reply = {"say": f"{exc}\n", "code": 1}
+        writer.write(json.dumps(reply).encode() + b"\n")
         await writer.drain()
         writer.close()
 

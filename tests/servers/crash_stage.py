@@ -79,13 +79,13 @@ class Vendors:
 class _WriteResult(list[Delivery]):
     """The sandbox's log of deliveries, which says when one is added."""
 
-    def __init__(self, heard: Callable[[Delivery], None]) -> None:
+    def __init__(self, received: Callable[[Delivery], None]) -> None:
         super().__init__()
-        self._heard = heard
+        self._on_delivery = received
 
     def append(self, delivery: Delivery) -> None:
         super().append(delivery)
-        self._heard(delivery)
+        self._on_delivery(delivery)
 
 
 class CrashStage:

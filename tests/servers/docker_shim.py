@@ -9,9 +9,9 @@ from pathlib import Path
 with socket.socket(socket.AF_UNIX) as line:
     line.connect(os.environ["DOCKER_SHIM_SOCKET"])
     line.sendall(json.dumps({"words": sys.argv[1:], "folder": str(Path.cwd())}).encode() + b"\n")
-    told = json.loads(line.makefile().readline())
-if "run" in told:
-    os.chdir(told["folder"])
-    os.execve(told["run"][0], told["run"], told["environment"])  # noqa: S606  (no shell is wanted)
-sys.stderr.write(told["say"])
-sys.exit(told["code"])
+    reply = json.loads(line.makefile().readline())
+if "run" in reply:
+    os.chdir(reply["folder"])
+    os.execve(reply["run"][0], reply["run"], reply["environment"])  # noqa: S606  (no shell is wanted)
+sys.stderr.write(reply["say"])
+sys.exit(reply["code"])

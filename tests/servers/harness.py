@@ -273,9 +273,11 @@ class Harness:
     async def provisioning_job(self, user_id: str, app_id: str = "skai") -> provisioning.ProvisioningJob | None:
         return await self.query(lambda conn: provisioning.get(conn, app_id, user_id))
 
-    def asked(self, method: str, path: str) -> list[Any]:
+    def requests(self, method: str, path: str) -> list[Any]:
         """What Stripe's API was asked, by method and the start of the path."""
-        return [seen for seen in self.stripe.api.log if seen.method == method and seen.path.startswith(path)]
+        return [
+            request for request in self.stripe.api.log if request.method == method and request.path.startswith(path)
+        ]
 
     def forget_requests(self) -> None:
         self.stripe.api.log.clear()

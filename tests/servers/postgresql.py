@@ -73,10 +73,10 @@ class Cluster:
                 **_identity(),
             )
         if done.returncode != 0:
-            told = "\n".join(
+            reason = "\n".join(
                 path.read_text() for path in (self._folder / "output", self._folder / "log") if path.exists()
             )
-            raise RuntimeError(f"{program} failed: {told}")
+            raise RuntimeError(f"{program} failed: {reason}")
 
 
 @contextmanager

@@ -64,8 +64,8 @@ def _conversation(process: subprocess.Popen[bytes], terminal: int, answers: list
     while True:
         assert time.monotonic() < deadline, f"not within {SECONDS} s: the end of\n{shown}"
         if answers and answers[0][0] in shown[looked_at:]:
-            asked, answer = answers.pop(0)
-            looked_at = shown.index(asked, looked_at) + len(asked)
+            request, answer = answers.pop(0)
+            looked_at = shown.index(request, looked_at) + len(request)
             os.write(terminal, answer.encode())
         ready, _, _ = select.select([terminal], [], [], 0.05)
         if ready:

@@ -59,7 +59,7 @@ class Receiver:
     """`answers` are given in turn, then 204 for ever. `redirected` counts calls of the address a redirect names."""
 
     url: str = ""
-    seen: list[Seen] = field(default_factory=list)
+    received: list[Seen] = field(default_factory=list)
     answers: deque[Answer] = field(default_factory=deque)
     redirected: int = 0
     written: int = 0
@@ -67,7 +67,7 @@ class Receiver:
 
     @property
     def ids(self) -> list[str]:
-        return [each.webhook_id for each in self.seen]
+        return [each.webhook_id for each in self.received]
 
     def answer_next(self, status: int, text: str = "", times: int = 1, **headers: str) -> None:
         async def answer(_request: web.Request) -> web.StreamResponse:
@@ -116,7 +116,7 @@ class Receiver:
         self.answers.append(answer)
 
     async def take(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(Seen(dict(request.headers), await request.read()))
+        self.received.append(Seen(dict(request.headers), await request.read()))
         if self.answers:
             return await self.answers.popleft()(request)
         return web.Response(status=204)

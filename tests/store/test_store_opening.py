@@ -249,9 +249,9 @@ def test_t6_of_three_simultaneous_starts_one_runs_and_two_are_refused(database_u
     answers = sorted(_start_three(database_url, ""))
     assert answers[2] == "open"
     assert all("another instance" in answer for answer in answers[:2])
-    again = Store.open(database_url)
-    assert again.read_now(inbox.count_waiting) == 0
-    again.close_now()
+    reopened = Store.open(database_url)
+    assert reopened.read_now(inbox.count_waiting) == 0
+    reopened.close_now()
 
 
 def test_t6_three_simultaneous_migrations_all_succeed(database_url: str) -> None:
@@ -263,9 +263,9 @@ def test_t6_a_start_after_a_kill_during_the_migration_succeeds(database_url: str
         child = _start(stack, database_url, _KILLED_DURING_MIGRATION)
         _go_on(child)
         assert child.wait(timeout=20) == -9
-    again = Store.open(database_url)
-    assert again.write_now(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 1))
-    again.close_now()
+    reopened = Store.open(database_url)
+    assert reopened.write_now(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 1))
+    reopened.close_now()
 
 
 def test_a_database_of_another_program_is_refused_by_name_and_not_changed(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ async def test_a_write_is_read_by_this_and_the_next_instance(database_url: str) 
     assert await store.write(lambda conn: inbox.add(conn, "", "evt_1", "t", None, False, None, b"{}", 100))
     assert await store.read(inbox.count_waiting) == 1
     await store.close()
-    again = Store.open(database_url)
-    assert await again.read(inbox.count_waiting) == 1
-    await again.close()
+    reopened = Store.open(database_url)
+    assert await reopened.read(inbox.count_waiting) == 1
+    await reopened.close()
 
 
 async def test_queued_writes_are_committed_together(store: Store, until: Until) -> None:
@@ -139,9 +139,9 @@ async def test_close_finishes_queued_writes(database_url: str) -> None:
     await asyncio.gather(*tasks)
     await closing
     await store.close()
-    again = Store.open(database_url)
-    assert len(again.read_now(lambda conn: conn.execute(select(tables.instance.c.key)).all())) >= 1200
-    again.close_now()
+    reopened = Store.open(database_url)
+    assert len(reopened.read_now(lambda conn: conn.execute(select(tables.instance.c.key)).all())) >= 1200
+    reopened.close_now()
 
 
 async def test_a_closed_store_refuses_reads_and_writes(database_url: str) -> None:

@@ -213,8 +213,8 @@ STANDINGS: list[tuple[dict[str, Any], object, str]] = [
 async def test_the_page_shows_the_users_tier(browser: Browser, stage: Stage) -> None:
     await browser.go(f"{stage.pay_url}/buy/skai")
     script = "return import('/assets/words.js').then(words => words.standing(arguments[0]))"
-    for current, pending, said in STANDINGS:
-        assert await browser.run(script, {"current": current, "current_name": "X", "pending": pending}) == said
+    for current, pending, text in STANDINGS:
+        assert await browser.run(script, {"current": current, "current_name": "X", "pending": pending}) == text
 
 
 AMOUNTS = [

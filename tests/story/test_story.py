@@ -58,10 +58,10 @@ def processes_of(mark: str) -> list[int]:
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            told = (place / "environ").read_bytes() + (place / "cmdline").read_bytes()
+            output = (place / "environ").read_bytes() + (place / "cmdline").read_bytes()
         except OSError:
             continue
-        if mark.encode() in told and int(place.name) != os.getpid():
+        if mark.encode() in output and int(place.name) != os.getpid():
             found.append(int(place.name))
     return found
 
@@ -69,19 +69,19 @@ def processes_of(mark: str) -> list[int]:
 def test_the_story_succeeds(tmp_path: Path) -> None:
     # What this machine has set for a real installation does not meet the demo's.
     with demo(environ(tmp_path, GATE_SECRET_FILE="/nowhere", STRIPE_SECRET_KEY_FILE="/nowhere"), "--story") as process:
-        told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
     place = -1
     for line in LINES:
-        assert told.find(line) > place, f"{line!r} is missing or out of order:\n{told}"
-        place = told.find(line)
+        assert output.find(line) > place, f"{line!r} is missing or out of order:\n{output}"
+        place = output.find(line)
     assert processes_of(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
     documented = re.search(
         r"```text\n(✓ Ada signed in.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
     )
     assert documented is not None
-    assert _without_seconds(documented[1]) in _without_seconds(told), "README shows other lines than the demo prints"
+    assert _without_seconds(documented[1]) in _without_seconds(output), "README shows other lines than the demo prints"
 
 
 def _without_seconds(lines: str) -> str:
@@ -116,12 +116,12 @@ def test_a_gate_with_another_secret_fails_the_story(tmp_path: Path) -> None:
 def test_ctrl_c_stops_everything_and_frees_the_ports(tmp_path: Path, number: signal.Signals) -> None:
     with demo(environ(tmp_path)) as process:
         assert process.stdout is not None
-        told = ""
-        while "Press Ctrl-C" not in told:
+        output = ""
+        while "Press Ctrl-C" not in output:
             line = process.stdout.readline()
-            assert line, told
-            told += line
-        urls = re.findall(r"http://[\w.]+:(\d+)", told)
+            assert line, output
+            output += line
+        urls = re.findall(r"http://[\w.]+:(\d+)", output)
         assert len(processes_of(str(tmp_path))) >= 3  # the demo, SKPayments, Traefik
         process.send_signal(number)
         assert process.wait(30) == 0

@@ -63,11 +63,11 @@ async def test_a_list_inside_an_object_is_read_to_its_end(
     stripe, client = sandbox
     subscription = await sold(stripe, client)
     for _ in range(2):
-        again = {
+        second = {
             "customer": subscription["customer"],
             "items": [{"price": subscription["items"]["data"][0]["price"]["id"]}],
         }
-        await client.post("/v1/subscriptions", again)
+        await client.post("/v1/subscriptions", second)
     charge = stripe.state.all("charge")[0]
     for _ in range(3):
         await client.post("/v1/refunds", {"charge": charge["id"], "amount": 1})
@@ -98,7 +98,7 @@ async def test_events_are_left_as_they_are(sandbox: tuple[StripeSandbox, Transpo
     await sold(stripe, client)
     stripe.api.log.clear()
     assert partial_lists([event async for event in client.list_all("/v1/events")])
-    assert {seen.path for seen in stripe.api.log} == {"/v1/events"}
+    assert {request.path for request in stripe.api.log} == {"/v1/events"}
 
 
 @pytest.mark.parametrize(

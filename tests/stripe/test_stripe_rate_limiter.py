@@ -60,7 +60,7 @@ class StripeHarness:
         return Transport(self.http, (Secret(KEY),), api_base=self.url, **with_rate_limiter)
 
     def statuses(self) -> list[int | None]:
-        return [seen.status for seen in self.sandbox.api.log]
+        return [request.status for request in self.sandbox.api.log]
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_calls_in_real_time_and_in_parallel_meet_no_limit() -> None:
             http, (Secret(KEY),), api_base=str(server.make_url("")).rstrip("/"), attempts=1, rate_limiter=RateLimiter()
         )
         await asyncio.gather(*(stripe.get("/v1/products") for _ in range(40)))
-    assert [seen.status for seen in sandbox.api.log] == [200] * 40
+    assert [request.status for request in sandbox.api.log] == [200] * 40
 
 
 @pytest.mark.parametrize("should_retry", [None, True])
@@ -202,9 +202,9 @@ async def test_a_call_with_a_long_retry_after_fails_at_once(harness: StripeHarne
     assert harness.clock.slept == []
 
 
-@pytest.mark.parametrize("told", ["", "soon", "-1", "1.5", "٣", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 40])
-async def test_a_retry_after_that_is_no_number_is_none(told: str) -> None:
-    answers = [web.json_response({"error": {"code": "rate_limit"}}, status=429, headers={"Retry-After": told})]
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "٣", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 40])
+async def test_a_retry_after_that_is_no_number_is_none(text: str) -> None:
+    answers = [web.json_response({"error": {"code": "rate_limit"}}, status=429, headers={"Retry-After": text})]
     async with answering(lambda: answers.pop() if answers else web.json_response({"object": "list"})) as (http, url):
         clock = Clock()
         stripe = Transport(http, (Secret(KEY),), api_base=url, sleep=clock.sleep)

@@ -26,11 +26,11 @@ class Script:
     """A Stripe with scripted answers, the last one repeated; `asked` are the requests."""
 
     answers: list[Answer] = field(default_factory=list)
-    asked: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
+    requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append((request.method, request.raw_path, dict(request.headers), await request.text()))
+        self.requests.append((request.method, request.raw_path, dict(request.headers), await request.text()))
         status, body, headers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return web.Response(status=status, body=raw, headers=headers)
@@ -65,7 +65,7 @@ async def test_what_is_sent(client: Client) -> None:
     client.script.says((200, {"id": "cus_1"}))
     await client.stripe.post("/v1/customers", {"a": {"b": [True, None, "x y"]}}, idempotency_key="key")
     await client.stripe.get("/v1/prices", {"lookup_keys": ["a&b"], "active": True})
-    [(_, _, post, body), (_, path, get, _)] = client.script.asked
+    [(_, _, post, body), (_, path, get, _)] = client.script.requests
     assert body == "a%5Bb%5D%5B0%5D=true&a%5Bb%5D%5B2%5D=x%20y"
     assert path == "/v1/prices?lookup_keys%5B0%5D=a%26b&active=true"
     assert (post["Authorization"], post["Stripe-Version"]) == ("Bearer sk_test_new", "2026-10-28.endive")
@@ -77,7 +77,7 @@ async def test_a_post_without_a_key_gets_one_that_its_retries_keep(client: Clien
     client.script.says((500, ERROR), (500, ERROR), (200, {}), (200, {}))
     await client.stripe.post("/v1/x", {})
     await client.stripe.post("/v1/x", {})
-    keys = [headers["Idempotency-Key"] for _, _, headers, _ in client.script.asked]
+    keys = [headers["Idempotency-Key"] for _, _, headers, _ in client.script.requests]
     assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
@@ -113,7 +113,7 @@ async def test_what_is_retried_at_once_and_what_is_retryable_later(
     client.script.says((status, ERROR, {"Request-Id": "req_1", **headers}))
     with pytest.raises(StripeError) as failed:
         await client.stripe.post("/v1/x", {})
-    assert (len(client.script.asked), failed.value.retryable) == (tries, later)
+    assert (len(client.script.requests), failed.value.retryable) == (tries, later)
     assert (failed.value.status, failed.value.stripe_code, failed.value.param) == (status, "some_code", "some_param")
     assert failed.value.replayed is (headers.get("Idempotent-Replayed") == "true")
     assert failed.value.code == ("upstream_failed" if later else "stripe_refused")
@@ -146,21 +146,21 @@ async def test_a_redirect_is_never_followed_with_our_key(client: Client) -> None
     client.script.says((302, b"", {"Location": f"{client.url}/v1/elsewhere"}))
     with pytest.raises(UpstreamFailed):
         await client.stripe.get("/v1/x")
-    assert {path for _, path, _, _ in client.script.asked} == {"/v1/x"}
+    assert {path for _, path, _, _ in client.script.requests} == {"/v1/x"}
 
 
 async def test_the_older_key_is_used_only_where_the_newer_is_unknown(client: Client) -> None:
     client.script.says((401, ERROR), (200, {"id": "x"}))
     assert await client.stripe.get("/v1/x") == {"id": "x"}
-    assert [headers["Authorization"] for _, _, headers, _ in client.script.asked] == [
+    assert [headers["Authorization"] for _, _, headers, _ in client.script.requests] == [
         "Bearer sk_test_new",
         "Bearer sk_test_old",
     ]
-    client.script.asked.clear()
+    client.script.requests.clear()
     client.script.says((401, ERROR))
     with pytest.raises(StripeError) as failed:
         await client.stripe.get("/v1/x")
-    assert (len(client.script.asked), failed.value.status, failed.value.retryable) == (2, 401, False)
+    assert (len(client.script.requests), failed.value.status, failed.value.retryable) == (2, 401, False)
 
 
 async def test_a_list_is_read_to_its_end(client: Client) -> None:
@@ -169,7 +169,7 @@ async def test_a_list_is_read_to_its_end(client: Client) -> None:
         (200, {"data": [{"id": "c"}], "has_more": False}),
     )
     assert [each["id"] async for each in client.stripe.list_all("/v1/x", {"status": "all"})] == ["a", "b", "c"]
-    assert [path for _, path, _, _ in client.script.asked] == [
+    assert [path for _, path, _, _ in client.script.requests] == [
         "/v1/x?status=all&limit=100",
         "/v1/x?status=all&limit=100&starting_after=b",
     ]
@@ -192,7 +192,7 @@ async def test_a_list_that_is_none_or_has_no_end_is_given_up(client: Client, pag
     client.script.says((200, page))
     with pytest.raises(UpstreamFailed):
         [each async for each in client.stripe.list_all("/v1/x")]
-    assert len(client.script.asked) <= 3
+    assert len(client.script.requests) <= 3
 
 
 async def test_a_stripe_that_is_not_there_may_be_later(client: Client) -> None:
@@ -222,4 +222,4 @@ async def test_what_is_replayed_to_a_retry_was_not_saved_before_the_call(client:
     client.script.says((500, ERROR), (500, ERROR, REPLAYED))
     with pytest.raises(StripeError) as failed:
         await client.stripe.post("/v1/x", {})
-    assert (len(client.script.asked), failed.value.replayed) == (2, False)
+    assert (len(client.script.requests), failed.value.replayed) == (2, False)

@@ -206,9 +206,9 @@ def test_t15_a_price_that_once_was_the_tiers_still_is() -> None:
 
 def test_t15_a_price_of_a_product_that_is_one_tiers_is_that_tiers() -> None:
     """Its lookup key has moved on and the database was lost: the product is all that is left."""
-    stranger = replace(subscription(), items=(item("price_of_2023"),))
-    assert decided(stranger).tier == "free"
-    assert decide(APP, [stranger], (), (), {**KNOWN, "prod_1": "pro"}, {}, NOW).tier == "pro"
+    unknown = replace(subscription(), items=(item("price_of_2023"),))
+    assert decided(unknown).tier == "free"
+    assert decide(APP, [unknown], (), (), {**KNOWN, "prod_1": "pro"}, {}, NOW).tier == "pro"
 
 
 def test_t15_a_known_price_outweighs_its_product() -> None:

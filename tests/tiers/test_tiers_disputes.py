@@ -129,8 +129,8 @@ def test_the_order_of_disputes_does_not_matter() -> None:
 
 def test_a_payment_that_fails_during_a_dispute_has_its_grace_once_it_is_won() -> None:
     past_due, invoices = subscription("past_due"), (PAID_BEFORE, invoice("open", at=NOW - DAY))
-    held = decided(past_due, disputes=(DISPUTE,), invoices=invoices)
-    assert held.tier == "free"
+    existing = decided(past_due, disputes=(DISPUTE,), invoices=invoices)
+    assert existing.tier == "free"
     won = decided(past_due, disputes=(replace(DISPUTE, status="won"),), invoices=invoices)
     assert (won.tier, won.reason) == ("pro", Reason.GRACE)
 

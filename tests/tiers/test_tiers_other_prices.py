@@ -123,10 +123,10 @@ ITEMS = st.lists(st.sampled_from([PLAN, SUPPORT, SEAT, EXTRA, UNKNOWN, item("pri
 
 
 @given(st.lists(ITEMS, max_size=3), ITEMS)
-def test_a_subscription_to_other_prices_changes_no_decision(held: list[list[Item]], added: list[Item]) -> None:
+def test_a_subscription_to_other_prices_changes_no_decision(existing: list[list[Item]], added: list[Item]) -> None:
     """Law: beside any subscriptions, one with nothing but declared prices makes no difference at all."""
     others = [each for each in added if is_other_price(SELLING, each, KNOWN)] or [SEAT]
-    mine = [subscription(*items, subscription_id=f"sub_{number}") for number, items in enumerate(held)]
+    mine = [subscription(*items, subscription_id=f"sub_{number}") for number, items in enumerate(existing)]
     beside = subscription(*others, subscription_id="sub_other")
     assert has_only_other_prices(SELLING, beside, KNOWN)
     alone = decide(SELLING, mine, (), (), KNOWN, {}, NOW)

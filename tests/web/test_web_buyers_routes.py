@@ -183,12 +183,12 @@ async def test_the_page_after_checkout_shows_the_chosen_tier(running: Running) -
     status, change = await running.json("GET", "/buy/skai/change", change_token(running))
     assert (status, change["changed"], change["tier"]["id"], change["return_url"]) == (200, False, "pro", REPORTS)
     # The same purchase from the same page reuses the session; from another page it opens one that returns there.
-    again = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
+    second = await running.json("POST", "/buy/skai/checkout", link, json={"tier": "pro"}, headers=FROM_OUR_PAGE)
     assert len(running.stripe.snapshot()["checkout.session"]) == 1
     other = await running.json(
         "POST", "/buy/skai/checkout", running.link("u1"), json={"tier": "pro"}, headers=FROM_OUR_PAGE
     )
-    assert again[1]["checkout_url"] != other[1]["checkout_url"]
+    assert second[1]["checkout_url"] != other[1]["checkout_url"]
     _, change = await running.json("GET", "/buy/skai/change", change_token(running))
     assert change["return_url"] == "https://chat.example.com/?upgraded=1"
 

@@ -24,13 +24,13 @@ HEADERS = {
 }
 
 
-async def asked(running: Running, text: str, app_id: str = "skai", **headers: str) -> tuple[int, object]:
+async def requested(running: Running, text: str, app_id: str = "skai", **headers: str) -> tuple[int, object]:
     path = f"/.skpayments/arrived?app={app_id}&pass={text}"
     return await running.json("GET", path, None, headers={"Host": "chat.example.com", **headers})
 
 
 async def test_a_token_shows_header_names_and_forgeries_without_values(running: Running) -> None:
-    status, result = await asked(running, make_echo_token(KEY, "skai", "n1", int(time.time())), **HEADERS)
+    status, result = await requested(running, make_echo_token(KEY, "skai", "n1", int(time.time())), **HEADERS)
     assert status == 200
     assert isinstance(result, dict)
     headers = {each["name"]: each["forged"] for each in result.pop("headers")}
@@ -43,8 +43,8 @@ async def test_a_token_shows_header_names_and_forgeries_without_values(running: 
 
 async def test_a_token_is_valid_once(running: Running) -> None:
     text = make_echo_token(KEY, "skai", "n2", int(time.time()))
-    assert [(await asked(running, text))[0] for _ in range(2)] == [200, 404]
-    assert (await asked(running, make_echo_token(KEY, "skai", "n3", int(time.time()))))[0] == 200
+    assert [(await requested(running, text))[0] for _ in range(2)] == [200, 404]
+    assert (await requested(running, make_echo_token(KEY, "skai", "n3", int(time.time()))))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ async def test_a_token_is_valid_once(running: Running) -> None:
     [(b"another key of thirty-two bytes!!", 0, "skai"), (KEY, 61, "skai"), (KEY, 0, "blog"), (KEY, 0, "")],
 )
 async def test_without_a_valid_token_it_is_not_found(running: Running, key: bytes, age: int, app_id: str) -> None:
-    status, result = await asked(running, make_echo_token(key, "skai", "n4", int(time.time()) - age), app_id)
+    status, result = await requested(running, make_echo_token(key, "skai", "n4", int(time.time()) - age), app_id)
     assert status == 404
     assert result == {"error": "not_found", "message": "There is nothing at this address."}
-    assert (await asked(running, "", app_id))[0] == 404
+    assert (await requested(running, "", app_id))[0] == 404

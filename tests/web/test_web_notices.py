@@ -64,7 +64,7 @@ async def _until_tier(running: Running, user_id: str, tier: str) -> None:
 async def test_an_app_is_notified_at_once_and_the_operator_sees_it(running: Running, app: Receiver) -> None:
     await _give(running)
     [notice] = await _in_state(running, "done")
-    assert app.seen[0].verified(SECRET)["data"]["to"] == "pro"
+    assert app.received[0].verified(SECRET)["data"]["to"] == "pro"
     assert (notice["app_id"], notice["user_id"], notice["attempts"], notice["last_status"]) == ("skai", "u1", 1, 204)
     assert "body" not in notice
     for call in (running.json("GET", "/explain/skai/u1"), running.admin("GET", "/explain/skai/u1")):
@@ -106,9 +106,9 @@ async def test_a_replay_is_sent_at_once_under_the_same_id(running: Running, app:
     await _in_state(running, "done")
     status, answer = await running.admin("POST", "/admin/notices/replay", {"change_id": app.ids[0]})
     assert (status, answer) == (200, {"replayed": 1})
-    await _until(running, lambda found: len(app.seen) == 2 and found[0]["state"] == "done")
+    await _until(running, lambda found: len(app.received) == 2 and found[0]["state"] == "done")
     assert app.ids[0] == app.ids[1]
-    assert app.seen[0].body == app.seen[1].body
+    assert app.received[0].body == app.received[1].body
 
 
 async def test_a_dead_notice_is_replayed_and_its_alert_resolved(running: Running, app: Receiver) -> None:
@@ -195,4 +195,4 @@ async def test_an_edit_of_apps_json_starts_notices(tmp_path: Path, app: Receiver
         assert (await running.admin("POST", "/admin/reload"))[0] == 200
         await _give(running, "u2")
         await _in_state(running, "done")
-        assert [each.data["user_id"] for each in app.seen] == ["u2"]
+        assert [each.data["user_id"] for each in app.received] == ["u2"]

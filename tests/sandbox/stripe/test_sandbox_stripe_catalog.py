@@ -129,8 +129,8 @@ async def test_a_customer_carries_subscriptions_only_when_asked(box: Box) -> Non
     subscription = await box.subscribed()
     path = f"/v1/customers/{subscription['customer']}"
     assert "subscriptions" not in await box.ok("GET", path)
-    held = (await box.ok("GET", path, {"expand[]": "subscriptions"}))["subscriptions"]
-    assert [each["id"] for each in held["data"]] == [subscription["id"]]
+    listed = (await box.ok("GET", path, {"expand[]": "subscriptions"}))["subscriptions"]
+    assert [each["id"] for each in listed["data"]] == [subscription["id"]]
 
 
 async def test_the_list_of_entitlements_is_empty(box: Box) -> None:

@@ -96,16 +96,16 @@ async def test_the_request_log_shows_what_was_sent(box: Box) -> None:
 
 async def test_deliveries_are_paused_resumed_and_resent_over_http(box: Box) -> None:
     await until(lambda: box.sandbox.deliveries.idle, "the seed delivered")
-    seen = len(box.receiver.got)
+    before = len(box.receiver.got)
     await _control(box, "POST", "deliveries/pause")
     customer = await box.customer()
     _, waiting = await _control(box, "GET", "deliveries")
     assert (waiting["paused"], len(waiting["waiting"])) == (True, 1)
     await _control(box, "POST", "deliveries/resume", {"order": "shuffled", "copies": 3})
-    await until(lambda: len(box.receiver.got) == seen + 3, "three copies")
+    await until(lambda: len(box.receiver.got) == before + 3, "three copies")
     event_id = waiting["waiting"][0]
     assert (await _control(box, "POST", "deliveries/resend", {"event": event_id}))[1] == {"endpoints": 1}
-    await until(lambda: len(box.receiver.got) == seen + 4, "one more")
+    await until(lambda: len(box.receiver.got) == before + 4, "one more")
     _, shown = await _control(box, "GET", "deliveries")
     assert {each["event_id"] for each in shown["log"][-4:]} == {event_id}
     assert customer["id"].encode() in box.receiver.got[-1][0]

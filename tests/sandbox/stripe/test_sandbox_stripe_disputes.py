@@ -90,9 +90,9 @@ async def test_a_dispute_takes_the_money_and_a_won_one_brings_it_back(box: Box) 
 async def test_an_inquiry_takes_no_money(box: Box) -> None:
     subscription = await box.subscribed()
     before = len(box.sandbox.state.all("event"))
-    asked = box.sandbox.dispute(subscription["id"], "warning_needs_response")
+    dispute = box.sandbox.dispute(subscription["id"], "warning_needs_response")
     closed = box.sandbox.dispute(subscription["id"], "warning_closed")
-    assert (asked["status"], closed["status"], closed["balance_transactions"]) == (
+    assert (dispute["status"], closed["status"], closed["balance_transactions"]) == (
         "warning_needs_response",
         "warning_closed",
         [],
@@ -114,9 +114,9 @@ async def test_a_refund_in_part_and_then_of_the_rest(box: Box) -> None:
     assert (part["amount"], part["charge"], part["status"]) == (500, charge["id"], "succeeded")
     rest = await box.ok("POST", "/v1/refunds", {"charge": charge["id"], "reason": "requested_by_customer"})
     assert (await box.ok("GET", f"/v1/refunds/{rest['id']}"))["amount"] == 1500
-    told = [event for event in since(box, before) if event["type"] == "charge.refunded"]
-    assert [each["data"]["object"]["refunded"] for each in told] == [False, True]
-    assert told[1]["data"]["previous_attributes"] == {"amount_refunded": 500, "refunded": False}
+    announced = [event for event in since(box, before) if event["type"] == "charge.refunded"]
+    assert [each["data"]["object"]["refunded"] for each in announced] == [False, True]
+    assert announced[1]["data"]["previous_attributes"] == {"amount_refunded": 500, "refunded": False}
     assert (await box.subscription(subscription["id"]))["status"] == "active"
     status, answer = await box.call("POST", "/v1/refunds", {"payment_intent": charge["payment_intent"]})
     assert (status, answer["error"]["code"]) == (400, "charge_already_refunded")

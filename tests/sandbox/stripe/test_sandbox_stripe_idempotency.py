@@ -19,8 +19,8 @@ async def test_the_first_answer_is_replayed(box: Box) -> None:
     status, first, headers = await _create(box, "k1", email="a@b.c")
     assert status == 200
     assert "Idempotent-Replayed" not in headers
-    status, again, replayed = await _create(box, "k1", email="a@b.c")
-    assert (status, again) == (200, first)
+    status, second, replayed = await _create(box, "k1", email="a@b.c")
+    assert (status, second) == (200, first)
     assert replayed["Idempotent-Replayed"] == "true"
     assert replayed["Original-Request"] == headers["Request-Id"] != replayed["Request-Id"]
     assert len((await box.ok("GET", "/v1/customers"))["data"]) == 1

@@ -225,7 +225,7 @@ async def test_a_deep_link_can_end_with_a_confirmation(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"flow_data[type]": "subscription_cancel"}, "Missing required param: flow_data[subscription_cancel]."),
         (
@@ -237,10 +237,10 @@ async def test_a_deep_link_can_end_with_a_confirmation(box: Box) -> None:
         ({"return_url": "ftp://x"}, "Not a valid URL"),
     ],
 )
-async def test_sessions_that_are_refused(box: Box, change: Json, said: str) -> None:
+async def test_sessions_that_are_refused(box: Box, change: Json, message: str) -> None:
     customer = await box.customer()
     status, answer = await box.call("POST", "/v1/billing_portal/sessions", {"customer": customer["id"], **change})
-    assert (status, answer["error"]["message"]) == (400, said)
+    assert (status, answer["error"]["message"]) == (400, message)
 
 
 async def test_a_deep_link_is_refused_for_what_is_not_theirs_not_on_or_not_offered(box: Box) -> None:
@@ -253,14 +253,14 @@ async def test_a_deep_link_is_refused_for_what_is_not_theirs_not_on_or_not_offer
         "flow_data[subscription_update_confirm][items][0][price]": "price_pro_year",
     }
     cancel = {"flow_data[type]": "subscription_cancel"}
-    for form, said in (
+    for form, message in (
         ({**cancel, "flow_data[subscription_cancel][subscription]": other["id"]}, "does not belong to the customer"),
         ({**cancel, "flow_data[subscription_cancel][subscription]": mine["id"], "configuration": off}, "disabled"),
         ({**confirm, "configuration": off}, "not among the products"),
     ):
         status, answer = await box.call("POST", "/v1/billing_portal/sessions", {"customer": mine["customer"], **form})
         assert status == 400
-        assert said in answer["error"]["message"]
+        assert message in answer["error"]["message"]
     await box.ok("POST", f"/v1/subscriptions/{mine['id']}", {"items[0][price]": "price_123"})
     status, answer = await box.call("POST", "/v1/billing_portal/sessions", {"customer": mine["customer"], **confirm})
     assert status == 400

@@ -70,7 +70,7 @@ async def test_checkout_names_the_price_it_does_not_know(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"success_url": "javascript:alert(1)"}, "Not a valid URL"),
         ({"mode": "payment"}, "The sandbox only knows mode"),
@@ -82,7 +82,7 @@ async def test_checkout_names_the_price_it_does_not_know(box: Box) -> None:
         ({"line_items[0][quantity]": 0}, "This value must be greater than or equal to 1"),
     ],
 )
-async def test_checkout_refuses_what_stripe_refuses(box: Box, change: dict[str, object], said: str) -> None:
+async def test_checkout_refuses_what_stripe_refuses(box: Box, change: dict[str, object], message: str) -> None:
     customer = await box.customer()
     form = {
         "mode": "subscription",
@@ -94,14 +94,14 @@ async def test_checkout_refuses_what_stripe_refuses(box: Box, change: dict[str, 
     }
     status, answer = await box.call("POST", "/v1/checkout/sessions", form)
     assert status == 400
-    assert answer["error"]["message"].startswith(said)
+    assert answer["error"]["message"].startswith(message)
 
 
 async def test_an_inactive_or_one_time_price_cannot_be_subscribed_to(box: Box) -> None:
     customer = await box.customer()
     once = box.sandbox.add_price("prod_pro", 100, interval=None)
     await box.ok("POST", "/v1/prices/price_123", {"active": False})
-    for price_id, said in (
+    for price_id, message in (
         (once["id"], "You must provide at least one recurring"),
         ("price_123", "The price specified"),
     ):
@@ -117,7 +117,7 @@ async def test_an_inactive_or_one_time_price_cannot_be_subscribed_to(box: Box) -
             },
         )
         assert status == 400
-        assert answer["error"]["message"].startswith(said)
+        assert answer["error"]["message"].startswith(message)
 
 
 async def test_every_answer_has_a_request_id_and_echoes_the_version(box: Box) -> None:

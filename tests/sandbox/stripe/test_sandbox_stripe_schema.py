@@ -19,11 +19,11 @@ def _name(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-def _strangers(kind: Kind, schema: dict[str, Any], name: str) -> list[str]:
+def _unknown_fields(kind: Kind, schema: dict[str, Any], name: str) -> list[str]:
     """Parameters and words the sandbox would take and Stripe would not."""
     choices = schema.get("anyOf", [schema])
     if isinstance(kind, Either):
-        return [each for one in kind.kinds for each in _strangers(one, schema, name)]
+        return [each for one in kind.kinds for each in _unknown_fields(one, schema, name)]
     if isinstance(kind, Hash):
         known = next((each for each in choices if "properties" in each), None)
         if known is None:
@@ -37,12 +37,12 @@ def _strangers(kind: Kind, schema: dict[str, Any], name: str) -> list[str]:
                 each
                 for key, below in kind.keys.items()
                 if key in known["properties"]
-                for each in _strangers(below, known["properties"][key], f"{name}[{key}]")
+                for each in _unknown_fields(below, known["properties"][key], f"{name}[{key}]")
             ]
         )
     if isinstance(kind, Many):
         listed = next((each for each in choices if each.get("type") == "array"), None)
-        return [f"{name} is no list"] if listed is None else _strangers(kind.of, listed["items"], f"{name}[]")
+        return [f"{name} is no list"] if listed is None else _unknown_fields(kind.of, listed["items"], f"{name}[]")
     if isinstance(kind, OneOf):
         words = {word for each in choices for word in each.get("enum", [])}
         return [f"{name}={word}" for word in kind.words if words and word not in words]
@@ -59,7 +59,7 @@ def test_every_call_takes_only_what_stripe_takes(route: Route) -> None:
     properties = {**schema["properties"], **extra}
     assert set(route.spec.keys) <= set(properties)
     assert set(schema.get("required", [])) <= set(route.spec.needs)
-    assert [each for key, kind in route.spec.keys.items() for each in _strangers(kind, properties[key], key)] == []
+    assert [each for key, kind in route.spec.keys.items() for each in _unknown_fields(kind, properties[key], key)] == []
 
 
 async def test_the_guard_sees_a_strange_parameter_and_a_strange_property(box: Box) -> None:

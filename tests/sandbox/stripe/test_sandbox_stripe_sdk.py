@@ -141,8 +141,8 @@ async def test_the_library_retries_under_one_idempotency_key(box: Box) -> None:
     box.sandbox.fault("lost_reply", "/v1/customers")
     customer = await asyncio.to_thread(lambda: client.v1.customers.create({"email": "a@b.c"}))
     tries = list(box.sandbox.api.log)
-    assert [(seen.status, seen.replayed) for seen in tries] == [(409, False), (200, False), (200, True)]
-    assert len({seen.idempotency_key for seen in tries}) == 1
+    assert [(before.status, before.replayed) for before in tries] == [(409, False), (200, False), (200, True)]
+    assert len({before.idempotency_key for before in tries}) == 1
     assert [each["id"] for each in box.sandbox.snapshot()["customer"]] == [customer.id]
 
 

@@ -222,8 +222,8 @@ async def test_events_of_any_type_can_be_emitted(box: Box) -> None:
     dispute = {"id": "dp_1", "object": "dispute", "charge": "ch_1", "status": "needs_response"}
     event = box.sandbox.emit("charge.dispute.created", dispute)
     await until(lambda: box.sandbox.deliveries.idle, "delivered")
-    told = next(body for body in _bodies(box.receiver) if body["id"] == event["id"])
-    assert (told["type"], told["data"]["object"]) == ("charge.dispute.created", dispute)
+    announced = next(body for body in _bodies(box.receiver) if body["id"] == event["id"])
+    assert (announced["type"], announced["data"]["object"]) == ("charge.dispute.created", dispute)
     box.sandbox.state.objects["event"].pop(event["id"])
 
 
