@@ -2,7 +2,7 @@
 
     python bench/routes.py [--apps 1000]
 
-`plain` apps have one router each, and doctor's; with `lanes` each app's first tier has limits and its second an
+`plain` apps have one router each, and doctor's; with `tier_routers` each app's first tier has limits and its second an
 upstream of its own, which makes four more routers. Time is this process's own, the best of three.
 """
 
@@ -24,17 +24,17 @@ PUBLIC_URL = "https://pay.example.com"
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
-def apps_json(count: int, *, lanes: bool) -> bytes:
+def apps_json(count: int, *, tier_routers: bool) -> bytes:
     """Apps of two tiers, each with a host."""
     apps = []
     for number in range(count):
         name, url = f"app-{number}", f"http://app-{number}:8080"
         free: dict[str, Any] = {"id": "free", "name": "Free"}
-        if lanes:
+        if tier_routers:
             free["traffic"] = {"rate": {"average": 5}, "in_flight": 10}
         apps.append({
             "id": name, "name": name, "hosts": [f"{name}.example.com"], "identity": [{"kind": "user_key"}],
-            "upstream": {"default": url, "pro": f"http://fast-{number}:8080"} if lanes else url,
+            "upstream": {"default": url, "pro": f"http://fast-{number}:8080"} if tier_routers else url,
             "urls": {"success": "https://a.example.com/", "cancel": "https://a.example.com/"},
             "tiers": [free, {"id": "pro", "name": "Pro", "prices": [{"price_id": f"price_{number}"}]}],
         })  # fmt: skip
@@ -54,8 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--apps", type=int, default=1000)
     count = parser.parse_args().apps
-    for kind in ("plain", "lanes"):
-        raw = apps_json(count, lanes=kind == "lanes")
+    for kind in ("plain", "tier routers"):
+        raw = apps_json(count, tier_routers=kind == "tier routers")
         catalog, parsing = timed(partial(parse, raw))
         routes, planning = timed(partial(plan, catalog, PUBLIC_URL))
         document = traefik_document(routes, SECRET)

@@ -29,13 +29,13 @@ def cookie_finder(name: str, *, last_counts: bool = False) -> Callable[[bytes], 
     last one, as Starlette does (over all lines, in their order); else `NotAuthenticated` is raised, since backends
     differ in which one they use.
     """
-    wanted = name.encode("ascii")
-    start, length = wanted + b"=", len(wanted) + 1
+    cookie_name = name.encode("ascii")
+    start, length = cookie_name + b"=", len(cookie_name) + 1
 
     def find(lines: bytes) -> bytes | None:
         if lines[:length] == start and b";" not in lines and REPEATED_HEADER_SEPARATOR not in lines:
             return cookie_value(lines[length:])
-        found = raw_values(wanted, lines)
+        found = raw_values(cookie_name, lines)
         if len(found) > 1 and not last_counts:
             raise NotAuthenticated("the session cookie was sent twice", code=DUPLICATE)
         return cookie_value(found[-1]) if found else None

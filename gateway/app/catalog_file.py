@@ -100,4 +100,4 @@ class CatalogFile:
 
 def _warn_if_short(path: str, ref: SecretRef, secrets: Secrets) -> None:
     if is_external(path) and any(len(secret.reveal().encode()) < HS256_BYTES for secret in secrets):
-        log.warning("secret_short", extra=fields(where=path, name=str(ref), wanted_bytes=HS256_BYTES))
+        log.warning("secret_short", extra=fields(where=path, name=str(ref), required_bytes=HS256_BYTES))

@@ -40,12 +40,12 @@ class KeySets:
 
     def follow(self, urls: Iterable[str]) -> None:
         """Keep these up to date from now on, and forget all others."""
-        wanted = set(urls)
-        for url in self._rings.keys() - wanted:
+        followed = set(urls)
+        for url in self._rings.keys() - followed:
             del self._rings[url]
-        for url in self._refresh_tasks.keys() - wanted:
+        for url in self._refresh_tasks.keys() - followed:
             self._refresh_tasks.pop(url).cancel()
-        for url in wanted - self._refresh_tasks.keys():
+        for url in followed - self._refresh_tasks.keys():
             self._refresh_tasks[url] = asyncio.create_task(self._refresh_loop(self.ring(url)), name=f"keys of {url}")
 
     async def stop(self) -> None:

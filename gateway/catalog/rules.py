@@ -74,7 +74,7 @@ def _other_prices(apps: Apps) -> Iterator[Problem]:
 
 def _api_keys(apps: Apps) -> Iterator[Problem]:
     """With the same key each of two apps could act for the other."""
-    return duplicates((claim for path, app in apps for claim in text(app, (*path, "api_key"))), "the same key")
+    return duplicates((value for path, app in apps for value in text(app, (*path, "api_key"))), "the same key")
 
 
 def _identity_secrets(apps: Apps) -> Iterator[Problem]:
@@ -183,7 +183,7 @@ def _each_other_price(path: Path, app: Raw) -> Iterator[Problem]:
         if named != 1:
             yield price_path, f"expected one of {', '.join(keys)}, got {named or 'none'}"
     for key in keys:
-        yield from duplicates((claim for at, price in others for claim in text(price, (*at, key))), f"the same {key}")
+        yield from duplicates((value for at, price in others for value in text(price, (*at, key))), f"the same {key}")
 
 
 def _tier_features(path: Path, app: Raw) -> Iterator[Problem]:
@@ -228,10 +228,10 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
 
     def all_and_some() -> Iterator[Problem]:
         found = list(values())
-        all_methods = {claim[0]: place for place, claim in found if isinstance(claim, tuple) and not claim[1]}
-        for place, claim in found:
-            if isinstance(claim, tuple) and claim[1] and claim[0] in all_methods:
-                yield place, f"the same path stands at {path_text(all_methods[claim[0]])} too, for all methods"
+        all_methods = {value[0]: place for place, value in found if isinstance(value, tuple) and not value[1]}
+        for place, value in found:
+            if isinstance(value, tuple) and value[1] and value[0] in all_methods:
+                yield place, f"the same path stands at {path_text(all_methods[value[0]])} too, for all methods"
 
     yield from duplicates(values(), "the same path")
     yield from dict.fromkeys(all_and_some())

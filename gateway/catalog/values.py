@@ -53,7 +53,7 @@ def text_problem(text: str) -> str | None:
         if token in text:
             return why
     if not text.isprintable():
-        return "it holds a control character or one that does not show"
+        return "it contains a control character or an invisible one"
     return None
 
 
@@ -109,7 +109,7 @@ def suggested_host(text: str) -> tuple[str, str] | None:
 
 def _ascii_label(label: str) -> str:
     if not label:
-        raise ValueError("there is nothing before or after a dot")
+        raise ValueError("a part between dots is empty")
     if label.isascii() and not label.lower().startswith("xn--"):
         result = label.lower()
     else:
@@ -117,7 +117,7 @@ def _ascii_label(label: str) -> str:
             # As browsers do (UTS 46, not transitional): the standard library's IDNA 2003 turns ß into ss.
             result = idna.encode(label.lower(), uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError, IndexError):
-            raise ValueError("this does not encode as an internationalised name") from None
+            raise ValueError("it is not a valid internationalised domain name") from None
     if not _LABEL.fullmatch(result):
         raise ValueError("between dots 1 to 63 of a-z, 0-9 and -, no - at either end")
     return result
@@ -129,16 +129,16 @@ def url_problem(text: str) -> str | None:
     if problem:
         return problem
     if not text.isascii() or " " in text or "\\" in text or '"' in text or "<" in text or ">" in text:
-        return "blanks, quotes and what is not ASCII are percent-encoded (hosts: punycode)"
+        return "spaces, quotes and non-ASCII characters must be percent-encoded (hosts: punycode)"
     parts = _split(text)
     if not text.startswith(("http://", "https://")):
-        return "it starts with http:// or https://"
+        return "it must start with http:// or https://"
     if parts is None:
-        return "a port is a number from 1 to 65535"
+        return "the port must be from 1 to 65535"
     if parts.username is not None or parts.password is not None:
         return "no user name or password"
     if not _URL_HOST.fullmatch(parts.hostname or ""):
-        return "no valid host in it"
+        return "the host is not valid"
     return None
 
 
@@ -156,17 +156,17 @@ def origin_problem(text: str) -> str | None:
 def web_origin_problem(text: str) -> str | None:
     """Why no browser sends this as the `Origin` of a page."""
     if text in ("*", "null"):
-        return "each origin by itself, as refusals are read with the user's cookies"
+        return "list each origin, because error responses are read with the user's cookies"
     problem = url_problem(text)
     if problem:
         return problem
     parts = urlsplit(text)
     if text != f"{parts.scheme}://{parts.netloc}":
-        return "scheme and host, and a port if it is not the usual one; no path, not even /"
+        return "scheme, host and a port other than the default; no path, not even /"
     if text != text.lower():
         return "in lower case, as browsers send it"
     if parts.port == {"http": 80, "https": 443}[parts.scheme]:
-        return "without the usual port, as browsers send it"
+        return "without the default port, as browsers send it"
     return None
 
 
@@ -195,13 +195,13 @@ def route_path_problem(text: str) -> str | None:
         return "only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes"
     segments = text[1:].split("/") if text != "/" else []
     if "*" in text or any(segment.startswith(":") for segment in segments):
-        return "no wildcards and no placeholders: a rule covers its path and everything below it"
+        return "no wildcards or placeholders: a rule covers its path and everything below it"
     if any(segment in (".", "..") for segment in segments):
         return "no . or .. between slashes"
     if "" in segments:
-        return "no empty part: neither // nor / at the end"
+        return "no empty segment: neither // nor / at the end"
     if text == UPGRADE_PATH or text.startswith(UPGRADE_PATH + "/"):
-        return f"{UPGRADE_PATH} is ours"
+        return f"{UPGRADE_PATH} is reserved for SKPayments"
     return None
 
 
@@ -242,19 +242,19 @@ def secret_ref_problem(text: str) -> str | None:
     """Why this is no reference to a secret. Never quotes it: it may be the secret."""
     prefix, _, name = text.partition(":")
     if prefix == "env":
-        return None if _ENV_NAME.fullmatch(name) else "after env: stands a variable's name (A-Z a-z 0-9 and _)"
+        return None if _ENV_NAME.fullmatch(name) else "after env: put the name of a variable (A-Z a-z 0-9 and _)"
     if prefix == "file":
         segments = name.split("/")
         valid = name.startswith("/") and name.isprintable() and len(name) <= 1024 and ".." not in segments
-        return None if valid and segments[-1] else "after file: stands the whole path of a file, such as /run/secrets/x"
-    return "a secret is never written here"
+        return None if valid and segments[-1] else "after file: put the absolute path of a file, such as /run/secrets/x"
+    return "write a reference, never the secret itself"
 
 
 def header_name_problem(text: str) -> str | None:
     """Why this header cannot contain credentials."""
     if not _HEADER_NAME.fullmatch(text):
         return "only letters, digits and - are allowed, as backends read anything else in several ways"
-    return "this header says something else" if _RESERVED_HEADERS.fullmatch(text) else None
+    return "this header has another meaning" if _RESERVED_HEADERS.fullmatch(text) else None
 
 
 def trusted_header_problem(text: str) -> str | None:
@@ -268,7 +268,7 @@ def middleware_problem(text: str) -> str | None:
     """Why this is no middleware name that Traefik resolves alike from a file and from labels."""
     if not _MIDDLEWARE.fullmatch(text):
         return "its name, @ and the provider that defines it"
-    return "sk-… are ours, and none of them knows a user" if text.startswith("sk-") else None
+    return "sk-… are generated by SKPayments, and none of them sets a user" if text.startswith("sk-") else None
 
 
 def traefik_version_problem(text: str) -> str | None:
@@ -277,8 +277,8 @@ def traefik_version_problem(text: str) -> str | None:
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         return "three numbers with dots between them"
     if [int(part) for part in parts] < [int(part) for part in OLDEST_TRAEFIK.split(".")]:
-        return f"{OLDEST_TRAEFIK} at least: older ones can be led past the gate"
-    return None if int(parts[0]) == 3 else "what a Traefik after 3 reads is not known here"
+        return f"{OLDEST_TRAEFIK} at least: older versions can be made to bypass the gate"
+    return None if int(parts[0]) == 3 else "Traefik 4 is not supported"
 
 
 def network_problem(text: str) -> str | None:
@@ -286,6 +286,6 @@ def network_problem(text: str) -> str | None:
     try:
         network = ip_network(text)
     except ValueError:
-        return "an IP address, or a network in which the bits after / are 0"
+        return "an IP address, or a network whose host bits are 0"
     widest = _MIN_PREFIX_LENGTHS[network.version]
-    return None if network.prefixlen >= widest else f"/{widest} at least: anybody in it could be anybody"
+    return None if network.prefixlen >= widest else f"/{widest} at least: every address in it could claim any user"

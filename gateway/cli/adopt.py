@@ -59,10 +59,10 @@ def adopt(
         user_id is None
     ):
         raise InvalidInput("Give either --metadata-key or --csv, or --customer with --user.")
-    claims = _from_csv(csv_file) if csv_file is not None else None
+    assignments = _from_csv(csv_file) if csv_file is not None else None
     if customer_id is not None and user_id is not None:
-        claims = [Assignment(customer_id, user_id)]
-    verdicts = asyncio.run(_adopt(settings(), app_id, claims, metadata_key or "", apply=apply))
+        assignments = [Assignment(customer_id, user_id)]
+    verdicts = asyncio.run(_adopt(settings(), app_id, assignments, metadata_key or "", apply=apply))
     rows = [(each["customer_id"], each["user_id"], _WORDS[each["state"]], each["why"]) for each in verdicts]
     headings = ("customer", "user", "what", "why")
     listing(verdicts, headings, rows, wants_json=wants_json, empty="No customer was found.")
@@ -78,7 +78,7 @@ def adopt(
 
 def _from_csv(path: Path) -> list[Assignment]:
     """Raises `InvalidInput` with the number of the first malformed line, or for a file that is not UTF-8."""
-    claims: list[Assignment] = []
+    assignments: list[Assignment] = []
     try:
         text = decoded(path.read_bytes())
     except ValueError as exc:
@@ -86,13 +86,13 @@ def _from_csv(path: Path) -> list[Assignment]:
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         for row in reader:
-            claims += _claim_of(f"{path}:{reader.line_num}", row)
+            assignments += _assignment_of(f"{path}:{reader.line_num}", row)
     except csv.Error as exc:
         raise InvalidInput(f"{path}:{reader.line_num}: is no CSV: {exc}") from None
-    return claims
+    return assignments
 
 
-def _claim_of(place: str, row: list[str]) -> list[Assignment]:
+def _assignment_of(place: str, row: list[str]) -> list[Assignment]:
     cells = [cell.strip() for cell in row]
     if not any(cells) or cells == ["customer_id", "user_id"]:
         return []
@@ -104,11 +104,11 @@ def _claim_of(place: str, row: list[str]) -> list[Assignment]:
 
 
 async def _adopt(
-    found: Settings, app_id: str, claims: list[Assignment] | None, metadata_key: str, *, apply: bool
+    found: Settings, app_id: str, assignments: list[Assignment] | None, metadata_key: str, *, apply: bool
 ) -> list[dict[str, Any]]:
     """The result for each claim; with `apply`, it is carried out."""
-    if claims is None:
-        claims = await _from_metadata(found, metadata_key)
+    if assignments is None:
+        assignments = await _from_metadata(found, metadata_key)
 
     async def through_server(chunk: list[Assignment]) -> list[dict[str, Any]]:
         body = {"app_id": app_id, "apply": apply, "claims": [asdict(each) for each in chunk]}
@@ -123,26 +123,26 @@ async def _adopt(
             async def alone(chunk: list[Assignment]) -> list[dict[str, Any]]:
                 return [asdict(each) for each in await adopt_assigned(billing, app_id, chunk, apply=apply)]
 
-            return await _in_chunks(claims, alone)
-    return await _in_chunks(claims, through_server)
+            return await _in_chunks(assignments, alone)
+    return await _in_chunks(assignments, through_server)
 
 
 async def _in_chunks(
-    claims: list[Assignment], judge: Callable[[list[Assignment]], Awaitable[list[dict[str, Any]]]]
+    assignments: list[Assignment], judge: Callable[[list[Assignment]], Awaitable[list[dict[str, Any]]]]
 ) -> list[dict[str, Any]]:
     verdicts: list[dict[str, Any]] = []
     with progress() as bar:
-        task = bar.add_task("asking Stripe", total=len(claims))
-        for chunk in _chunks(claims):
+        task = bar.add_task("asking Stripe", total=len(assignments))
+        for chunk in _chunks(assignments):
             verdicts += await judge(chunk)
             bar.update(task, completed=len(verdicts))
     return verdicts
 
 
-def _chunks(claims: list[Assignment]) -> Iterator[list[Assignment]]:
+def _chunks(assignments: list[Assignment]) -> Iterator[list[Assignment]]:
     """Each claim once; contradictory ones in the same chunk, so that both are refused."""
     of_customer: dict[str, list[Assignment]] = {}
-    for each in dict.fromkeys(claims):
+    for each in dict.fromkeys(assignments):
         of_customer.setdefault(each.customer_id, []).append(each)
     chunk: list[Assignment] = []
     for group in of_customer.values():

@@ -43,15 +43,15 @@ _TRAEFIK = """\
 _SKPAYMENTS = """\
   skpayments:
     image: ghcr.io/open-webui/open-webui:${OPEN_WEBUI_TAG:-0.12.4}-slim
-    # The image holds no SKPayments: it runs from the mounted code. In an image built with a Dockerfile of ours, drop
-    # that mount.
+    # The image does not contain SKPayments: it runs from the mounted code. With an image built from our Dockerfile,
+    # remove that mount.
     command: ["python", "-m", "gateway", "serve"]
     working_dir: /skpayments
-    # It stops within ten seconds; Docker would kill it after just as many.
+    # It stops within ten seconds; by default Docker would kill it after ten.
     stop_grace_period: 20s
     environment:
       PUBLIC_URL: https://${PUBLIC_HOST:?see .env}
-      # No port is published: Traefik reaches both over the network, and nobody else may reach GATE_PORT.
+      # No port is published: Traefik reaches both over the network, and no other client may reach GATE_PORT.
       PORT: "8080"
       GATE_PORT: "8081"
       APPS_FILE: /skpayments/apps.json
@@ -63,16 +63,16 @@ _SKPAYMENTS = """\
 @LITELLM@      PYTHONPATH: /opt/skpayments
       PYTHONDONTWRITEBYTECODE: "1"
     volumes:
-      # Folders, not files: a file's mount would show the old text after an editor has written a new one over it.
+      # Folders, not files: a mounted file would keep its old content after an editor has replaced it.
       - .:/skpayments:ro
-      # But not the others' secrets: LiteLLM's master key, the database's password.
+      # Without the secrets of the other services: LiteLLM's master key, the database's password.
       - /dev/null:/skpayments/.env:ro
-      # skpay routes write writes here.
+      # `skpay routes write` writes here.
       - ./traefik:/skpayments/traefik
-      # A secret of an app that is added later is a new file here, and wants no restart.
+      # The secret of an app that is added later is a new file here; no restart is needed.
       - ./secrets:/run/secrets:ro
       - {type: bind, source: @CODE@, target: /opt/skpayments/gateway, read_only: true}
-      # SQLite's log does not work on NFS or SMB: a volume of this machine.
+      # SQLite's WAL does not work on NFS or SMB: use a local volume.
       - skpayments:/data
     networks: [@NETWORKS@]
     deploy:
@@ -138,9 +138,9 @@ _WITH_LITELLM = """\
 """
 
 _MODELS = """\
-      # The header by which LiteLLM knows whose call it is. Without it no limit of anybody is enforced.
+      # The header that tells LiteLLM the user of a call. Without it no user's limits are enforced.
       ENABLE_FORWARD_USER_INFO_HEADERS: "true"
-      # Everybody sees every model; LiteLLM refuses those that a tier has not.
+      # Every user sees every model; LiteLLM refuses those that the tier lacks.
       BYPASS_MODEL_ACCESS_CONTROL: "true"
       OPENAI_API_BASE_URLS: &url {url}/v1
       OPENAI_API_KEYS: &key ${{LITELLM_SHARED_KEY:?see .env}}
@@ -244,7 +244,7 @@ def _volumes(answers: Answers) -> list[str]:
         "postgres": answers.litellm_here,
         "acme": bool(answers.acme_email),
     }
-    return [name for name, wanted in names.items() if wanted]
+    return [name for name, expected in names.items() if expected]
 
 
 def env_text(answers: Answers, values: Mapping[str, str]) -> str:

@@ -48,7 +48,7 @@ def folder_of(answers: Answers, catalog: str, folder: Path) -> Files:
     files: Files = {
         "apps.json": (catalog, _PUBLIC),
         "apps.schema.json": (json_schema_text(), _PUBLIC),
-        "docker-compose.yml": (compose_text(answers, _seen_from(folder)), _PUBLIC),
+        "docker-compose.yml": (compose_text(answers, _relative_to(folder)), _PUBLIC),
         ".env": (env_text(answers, values), _PRIVATE),
         ".gitignore": (".env\nsecrets/\n", _PUBLIC),
     }
@@ -124,7 +124,7 @@ def _key() -> str:
     return f"sk-{secrets.token_urlsafe(32)}"
 
 
-def _seen_from(folder: Path) -> tuple[str, str]:
+def _relative_to(folder: Path) -> tuple[str, str]:
     """The paths of the code and the plugin for compose: relative if the new folder is in the checkout, else absolute.
 
     So a folder written in a container, where the checkout is mounted, works on the host too.

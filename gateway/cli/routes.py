@@ -81,8 +81,8 @@ out_option = click.option(
 @out_option
 def write(folder: Path, **options: Any) -> None:
     """Write every file whose text changed, each atomically."""
-    wanted = _wanted(folder, **options)
-    for name, text in wanted.files.items():
+    expected = _expected(folder, **options)
+    for name, text in expected.files.items():
         path = folder / name
         if _read(path) == text:
             good(f"{path} is up to date")
@@ -90,7 +90,7 @@ def write(folder: Path, **options: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
         good(f"{path} written")
-    for path in wanted.leftovers():
+    for path in expected.leftovers():
         path.unlink()
         good(f"{path} removed: apps.json does not need it any more")
 
@@ -101,9 +101,9 @@ def write(folder: Path, **options: Any) -> None:
 @click.pass_context
 def check(context: click.Context, /, folder: Path, **options: Any) -> None:
     """Check the files; exit 1 if one is missing, out of date or left over."""
-    wanted = _wanted(folder, **options)
+    expected = _expected(folder, **options)
     problems = 0
-    for name, text in wanted.files.items():
+    for name, text in expected.files.items():
         path = folder / name
         found = _read(path)
         if found == text:
@@ -111,7 +111,7 @@ def check(context: click.Context, /, folder: Path, **options: Any) -> None:
             continue
         problems += 1
         bad(f"{path} is {'missing' if found is None else 'out of date'}; run: skpay routes write")
-    for path in wanted.leftovers():
+    for path in expected.leftovers():
         problems += 1
         bad(f"{path} is left over; run: skpay routes write")
     if problems:
@@ -124,11 +124,11 @@ def check(context: click.Context, /, folder: Path, **options: Any) -> None:
 @click.pass_context
 def diff(context: click.Context, /, folder: Path, **options: Any) -> None:
     """Show what write would change, line by line, and change nothing; exit 1 if there is anything."""
-    wanted = _wanted(folder, **options)
+    expected = _expected(folder, **options)
     lines: list[str] = []
-    for name, text in wanted.files.items():
+    for name, text in expected.files.items():
         lines += _difference(folder / name, _read(folder / name), text)
-    for path in wanted.leftovers():
+    for path in expected.leftovers():
         lines += _difference(path, _read(path), None)
     for line in lines:
         say(_masked(line), {"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
@@ -141,20 +141,20 @@ def diff(context: click.Context, /, folder: Path, **options: Any) -> None:
 @click.argument("name", required=False)
 def show(name: str | None, **options: Any) -> None:
     """Print the files of a format, or one of them; without either the names of all files that write writes."""
-    wanted = _wanted(Path(), **options)
-    if name is not None and name not in wanted.files:
+    expected = _expected(Path(), **options)
+    if name is not None and name not in expected.files:
         raise ConfigError([f"there is no generated file {name!r}; run skpay routes show for their names"])
     if name is not None:
-        click.echo(wanted.files[name], nl=False)
-    elif wanted.is_default:
-        click.echo("\n".join(wanted.files))
+        click.echo(expected.files[name], nl=False)
+    elif expected.is_default:
+        click.echo("\n".join(expected.files))
     else:
-        for place, text in wanted.files.items():
-            heading = f"# {place}\n" if len(wanted.files) > 1 else ""
+        for place, text in expected.files.items():
+            heading = f"# {place}\n" if len(expected.files) > 1 else ""
             click.echo(heading + text, nl=False)
 
 
-def _wanted(
+def _expected(
     folder: Path,
     apps_file: Path,
     public_url: str,
@@ -169,10 +169,10 @@ def _wanted(
     return _Wanted(files, folder, is_default=not formats)
 
 
-def _difference(path: Path, found: str | None, wanted: str | None) -> Iterator[str]:
+def _difference(path: Path, found: str | None, expected: str | None) -> Iterator[str]:
     """The text of a file; None if it does not exist."""
-    before, after = ("/dev/null" if text is None else str(path) for text in (found, wanted))
-    return difflib.unified_diff((found or "").splitlines(), (wanted or "").splitlines(), before, after, lineterm="")
+    before, after = ("/dev/null" if text is None else str(path) for text in (found, expected))
+    return difflib.unified_diff((found or "").splitlines(), (expected or "").splitlines(), before, after, lineterm="")
 
 
 def _masked(line: str) -> str:

@@ -65,8 +65,8 @@ class _Found:
 @click.pass_context
 def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: bool) -> None:
     """Show what apply would change, and change nothing; exit 1 if there are changes or conflicts."""
-    where, wanted = _read_all(apps_file, public_url)
-    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _read_current(cloudflare, where, wanted, dns)))
+    where, expected = _read_all(apps_file, public_url)
+    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _read_current(cloudflare, where, expected, dns)))
     _show(found.lines())
     for line in found.dns.conflicts:
         bad(f"{line} is in the way: it is not ours; remove it, and apply again")
@@ -82,8 +82,8 @@ def show_plan(context: click.Context, apps_file: Path, public_url: str, dns: boo
 @_dns_option
 def apply(apps_file: Path, public_url: str, dns: bool) -> None:
     """Write the apps' rules to the tunnel and their hosts to DNS. Rules and records of others stay as they are."""
-    where, wanted = _read_all(apps_file, public_url)
-    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _apply(cloudflare, where, wanted, dns)))
+    where, expected = _read_all(apps_file, public_url)
+    found = asyncio.run(_with_cloudflare(where, lambda cloudflare: _apply(cloudflare, where, expected, dns)))
     _show(found.lines())
     _print_hosts_without_zone(found.dns, where)
     good("the tunnel is changed" if found.lines() else "the tunnel is up to date")
@@ -94,20 +94,20 @@ async def _with_cloudflare(where: _Tunnel, work: Callable[[Cloudflare], Awaitabl
         return await work(Cloudflare(session, where.token, api_base=where.api_base))
 
 
-async def _read_current(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
+async def _read_current(cloudflare: Cloudflare, where: _Tunnel, expected: Plan, dns: bool) -> _Found:
     config = await cloudflare.tunnel_configuration(where.account_id, where.tunnel_id)
-    records = dns_records(wanted, where.tunnel_id) if dns else []
+    records = dns_records(expected, where.tunnel_id) if dns else []
     zones = await cloudflare.zones() if records else {}
     used = {zones[zone] for record in records if (zone := zone_of(record["name"], zones)) is not None}
     there = {zone_id: await cloudflare.dns_records(zone_id) for zone_id in sorted(used)}
-    return _Found(config, _merged(config, wanted), dns_plan(records, zones, there))
+    return _Found(config, _merged(config, expected), dns_plan(records, zones, there))
 
 
-async def _apply(cloudflare: Cloudflare, where: _Tunnel, wanted: Plan, dns: bool) -> _Found:
+async def _apply(cloudflare: Cloudflare, where: _Tunnel, expected: Plan, dns: bool) -> _Found:
     """Apply the changes. PUT replaces the whole document, so the current one is read first. Nothing is written if a
     DNS record conflicts. Rules come first: a host in DNS without a rule would show a page of Cloudflare's.
     """
-    found = await _read_current(cloudflare, where, wanted, dns)
+    found = await _read_current(cloudflare, where, expected, dns)
     if found.dns.conflicts:
         lines = "; ".join(found.dns.conflicts)
         raise Conflict(f"Nothing was changed: DNS has records that are not ours ({lines}). Remove them first.")
@@ -128,8 +128,8 @@ def _print_hosts_without_zone(dns: DnsPlan, where: _Tunnel) -> None:
         say(f"{host}: in no zone that the token may see; it needs a CNAME to {where.tunnel_id}.cfargotunnel.com")
 
 
-def _merged(current: Mapping[str, Any], wanted: Plan) -> dict[str, Any]:
-    return merged(current, ingress(wanted), [router.host for router in wanted.routers])
+def _merged(current: Mapping[str, Any], expected: Plan) -> dict[str, Any]:
+    return merged(current, ingress(expected), [router.host for router in expected.routers])
 
 
 def _show(lines: list[str]) -> None:

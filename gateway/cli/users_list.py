@@ -43,17 +43,17 @@ def list_(
 ) -> None:
     """List users by app and user id, with tier, status and source."""
     there = None if missing_from is None else _ids_in_app(missing_from, app_id)
-    wanted = {"app": app_id, "tier": tier, "status": status}
-    query = {name: value for name, value in wanted.items() if value is not None}
-    everybody = (each for each in _each(settings(), query) if there is None or each["user_id"] not in there)
-    found = list(everybody if limit is None else islice(everybody, limit))
+    expected = {"app": app_id, "tier": tier, "status": status}
+    query = {name: value for name, value in expected.items() if value is not None}
+    users = (each for each in _each(settings(), query) if there is None or each["user_id"] not in there)
+    found = list(users if limit is None else islice(users, limit))
     rows = [
         (each["app_id"], each["user_id"], each["tier"], each["status"], each["source"], each["reason"],
          each["customer_id"], instant(each["changed_at"]), instant(each["until_at"]))
         for each in found
     ]  # fmt: skip
     listing(found, _HEADINGS, rows, wants_json=wants_json, empty="No user.")
-    if not wants_json and limit is not None and next(everybody, None) is not None:
+    if not wants_json and limit is not None and next(users, None) is not None:
         say(f"… and more than these {limit}")
 
 
@@ -83,10 +83,12 @@ def _ids_in_app(file: IO[str], app_id: str | None) -> set[str]:
 def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Every page, so that no answer is larger than a page."""
     try:
-        yield from _paged(lambda asked: ask(found, "GET", f"/admin/users?{urlencode(asked)}"), query)
+        yield from _paged(lambda requested: ask(found, "GET", f"/admin/users?{urlencode(requested)}"), query)
     except NoServerError:
         catalog, _ = CatalogFile(found, os.environ).read()
-        yield from alone(found, lambda tx: list(_paged(lambda asked: users_page(tx.conn, catalog, asked), query)))
+        yield from alone(
+            found, lambda tx: list(_paged(lambda requested: users_page(tx.conn, catalog, requested), query))
+        )
 
 
 def _paged(page_of: Callable[[dict[str, str]], Any], query: dict[str, str]) -> Iterator[dict[str, Any]]:

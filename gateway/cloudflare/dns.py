@@ -42,7 +42,7 @@ def zone_of(host: str, zones: Iterable[str]) -> str | None:
     return max((zone for zone in zones if f".{host}".endswith(f".{zone}")), key=len, default=None)
 
 
-def dns_plan(wanted: Sequence[Record], zones: Mapping[str, str], records: Mapping[str, Sequence[Record]]) -> DnsPlan:
+def dns_plan(expected: Sequence[Record], zones: Mapping[str, str], records: Mapping[str, Sequence[Record]]) -> DnsPlan:
     """The changes that create `wanted`. `zones`: name → id; `records`: zone id → its records.
 
     Idempotent: once applied, there are no changes.
@@ -51,7 +51,7 @@ def dns_plan(wanted: Sequence[Record], zones: Mapping[str, str], records: Mappin
     record_changes: list[RecordChange] = []
     conflicts: list[str] = []
     hosts_without_zone: list[str] = []
-    for record in wanted:
+    for record in expected:
         host = str(record["name"])
         zone = zone_of(host, zones)
         if zone is None:
@@ -77,5 +77,5 @@ def _by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def _same_target(record: Record, wanted: Record) -> bool:
-    return record.get("type") == "CNAME" and str(record.get("content")).lower().rstrip(".") == wanted["content"]
+def _same_target(record: Record, expected: Record) -> bool:
+    return record.get("type") == "CNAME" and str(record.get("content")).lower().rstrip(".") == expected["content"]

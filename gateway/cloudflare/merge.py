@@ -19,7 +19,7 @@ Config = Mapping[str, Any]
 _CATCH_ALL = {"service": "http_status:404"}
 
 
-def merged(current: Config, wanted_rules: Sequence[Rule], our_hosts: Iterable[str]) -> dict[str, Any]:
+def merged(current: Config, expected_rules: Sequence[Rule], our_hosts: Iterable[str]) -> dict[str, Any]:
     """`current` with `wanted_rules` in place of every rule for one of their hosts, with any path or service.
 
     A replaced rule's `originRequest` is kept, above all Access, which requires a sign-in: for a whole host in the new
@@ -28,36 +28,36 @@ def merged(current: Config, wanted_rules: Sequence[Rule], our_hosts: Iterable[st
     if there is none, the wanted one, or 404, is added. Idempotent.
     """
     present = [rule for rule in current.get("ingress") or () if not _is_catch_all(rule)]
-    new = [dict(rule) for rule in wanted_rules if not _is_catch_all(rule)]
+    new = [dict(rule) for rule in expected_rules if not _is_catch_all(rule)]
     ours = {_host(rule) for rule in new} | {_host({"hostname": host}) for host in our_hosts}
-    wanted = [
+    expected = [
         kept for rule in new for kept in _with_options(rule, [each for each in present if _host(each) == _host(rule)])
     ]
     others = [dict(rule) for rule in current.get("ingress") or () if _host(rule) not in ours]
     if not others or not _is_catch_all(others[-1]):
-        others.append(dict(next(filter(_is_catch_all, wanted_rules), _CATCH_ALL)))
-    return {**current, "ingress": [*wanted, *others]}
+        others.append(dict(next(filter(_is_catch_all, expected_rules), _CATCH_ALL)))
+    return {**current, "ingress": [*expected, *others]}
 
 
-def _with_options(wanted: Rule, present: Sequence[Rule]) -> list[dict[str, Any]]:
+def _with_options(expected: Rule, present: Sequence[Rule]) -> list[dict[str, Any]]:
     """The rule for a host, with the options of those that it replaces. The first rule for the whole host hides all
     later ones."""
     rules: list[dict[str, Any]] = []
     for rule in present:
-        options = {**(rule.get("originRequest") or {}), **(wanted.get("originRequest") or {})}
+        options = {**(rule.get("originRequest") or {}), **(expected.get("originRequest") or {})}
         if not rule.get("path"):
-            return [*rules, {**wanted, "originRequest": options} if options else dict(wanted)]
+            return [*rules, {**expected, "originRequest": options} if options else dict(expected)]
         if rule.get("originRequest"):
-            rules.append({**wanted, "path": rule["path"], "originRequest": options})
-    return [*rules, dict(wanted)]
+            rules.append({**expected, "path": rule["path"], "originRequest": options})
+    return [*rules, dict(expected)]
 
 
-def changes(current: Config, wanted: Config) -> list[str]:
+def changes(current: Config, expected: Config) -> list[str]:
     """The rules of both, one a line after `+`, `-` or a space; empty if they are equal and in the same order.
 
     Cloudflare returns rules with empty fields that were not sent; those are no difference.
     """
-    before, after = _lines(current), _lines(wanted)
+    before, after = _lines(current), _lines(expected)
     if before == after:
         return []
     # The first three lines name the files and the place; with all lines as context there is one place.

@@ -17,12 +17,12 @@ from gateway.doctor.rules import reach
 
 GATE, ROUTERS, TCP = "traefik: gate on every router", "traefik: routers", "traefik: TCP routers"
 _WRITE = "skpay routes write, and see that Traefik reads what it writes"
-_OURS = ("sk-app-", "sk-arrived-", "sk-public", "-lane-", "sk-rest-")
+_OURS = ("sk-app-", "sk-arrived-", "sk-public", "sk-tier-", "sk-anonymous-tier-", "sk-rest-")
 _OF_APP = re.compile(r"sk-(?:app|tier)-([a-z0-9-]+)(?:_[^@]*)?@")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expected:
     """The expected routes. `hosts`: host → app id. `chains`: for each kind of gate, host → the middlewares of its
     requests; any of them is right. `upstreams`: app id → `host:port` of its servers, in every known spelling. `gate`:
     the gate's `host:port`. `secrets`: the valid ones. `sign_in`: app id → the middlewares of a sign-in proxy before
@@ -38,7 +38,7 @@ class Wanted:
     sign_in: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def wanted_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, list[Middleware]]:
+def expected_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, list[Middleware]]:
     """The chain of each app's host, from the generated dynamic configuration."""
     http = document["http"]
     routers = {router["rule"]: router for router in http["routers"].values()}
@@ -49,9 +49,9 @@ def wanted_chains(document: Mapping[str, Any], hosts: Iterable[str]) -> dict[str
     }
 
 
-def find_bypasses(traefik: Traefik, wanted: Wanted) -> list[Finding]:
+def find_bypasses(traefik: Traefik, expected: Expected) -> list[Finding]:
     """Every way past the gate, and every generated router that is missing, broken or out of date."""
-    finder = _BypassFinder(traefik, wanted)
+    finder = _BypassFinder(traefik, expected)
     gate = [*finder.hosts(), *finder.bypasses(), *finder.outdated()]
     routers = [*finder.broken(), *finder.public()]
     tcp = list(finder.tcp())
@@ -66,18 +66,18 @@ def find_bypasses(traefik: Traefik, wanted: Wanted) -> list[Finding]:
 
 
 class _BypassFinder:
-    def __init__(self, traefik: Traefik, wanted: Wanted) -> None:
+    def __init__(self, traefik: Traefik, expected: Expected) -> None:
         self._traefik = traefik
-        self._wanted = wanted
+        self._expected = expected
         self._ids_of_app: set[str] = set()
         self._apps_at: dict[str, set[str]] = {}
-        for app_id, servers in wanted.upstreams.items():
+        for app_id, servers in expected.upstreams.items():
             for server in servers:
                 self._apps_at.setdefault(server, set()).add(app_id)
         # Traefik shows a container's address where the upstream is a name.
         for name in traefik.services:
             app_id = next((found[1] for found in [_OF_APP.match(name)] if found), "")
-            for server in traefik.servers_of(name) if app_id in wanted.upstreams else ():
+            for server in traefik.servers_of(name) if app_id in expected.upstreams else ():
                 self._apps_at.setdefault(server, set()).add(app_id)
 
     def _gates(self, router: Json) -> set[str]:
@@ -89,7 +89,7 @@ class _BypassFinder:
         else:
             inherited = set()
         gates = (gate_of(each) for each in self._traefik.chain(router))
-        return inherited | {found[0] for found in gates if found is not None and found[1] == self._wanted.gate}
+        return inherited | {found[0] for found in gates if found is not None and found[1] == self._expected.gate}
 
     def _roots(self) -> Iterator[Json]:
         """Enabled routers, in the order in which Traefik tries them."""
@@ -101,7 +101,7 @@ class _BypassFinder:
 
     def hosts(self) -> Iterator[Finding]:
         """Each host of an app has a router with the gate, and no router without it comes first."""
-        for host, app_id in self._wanted.hosts.items():
+        for host, app_id in self._expected.hosts.items():
             reached = [(router, how) for router in self._roots() if (how := _reach(router, host)) != "no"]
             open_ = [(router, how) for router, how in reached if app_id not in self._gates(router)]
             gated = [router for router, how in reached if how == "whole" and app_id in self._gates(router)]
@@ -130,7 +130,7 @@ class _BypassFinder:
         if how != "named" or not servers or servers & self._apps_at.keys():
             return False
         proxies = {
-            each for name in self._wanted.sign_in.get(app_id, ()) for each in self._traefik.auth_servers_of(name)
+            each for name in self._expected.sign_in.get(app_id, ()) for each in self._traefik.auth_servers_of(name)
         }
         return {_port(each) for each in servers} <= {_port(each) for each in proxies}
 
@@ -153,11 +153,11 @@ class _BypassFinder:
     def outdated(self) -> Iterator[Finding]:
         """The routers with the gate have exactly the chain of apps.json."""
         differences: set[str] = set()
-        for host, app_id in self._wanted.hosts.items():
+        for host, app_id in self._expected.hosts.items():
             for router in self._roots():
                 if _reach(router, host) in ("whole", "named") and app_id in self._gates(router):
                     has = self._traefik.chain(router)
-                    lines = [missing(chains[host], has, self._wanted.secrets) for chains in self._wanted.chains]
+                    lines = [missing(chains[host], has, self._expected.secrets) for chains in self._expected.chains]
                     fewest = min(lines, key=len)
                     differences.update(fewest)
         of_secret = sorted(line for line in differences if "secret" in line.lower())
@@ -178,7 +178,7 @@ class _BypassFinder:
             yield bad(ROUTERS, line, _WRITE) if ours else warning(ROUTERS, line, "fix it where it is defined")
 
     def public(self) -> Iterator[Finding]:
-        host = self._wanted.public_host
+        host = self._expected.public_host
         if not any(_reach(router, host) == "whole" for router in self._roots()):
             yield bad(ROUTERS, f"no router serves {host}, so neither Stripe nor buyers reach SKPayments", _WRITE)
 
@@ -192,8 +192,8 @@ class _BypassFinder:
                 yield bad(TCP, f"{_describe(router)} leads to {app_id} without the gate", _removal_steps(router))
             if app_ids:
                 continue
-            reaches = {host: _reach(router, host) for host in self._wanted.hosts}
-            shared = set(router.get("entryPoints") or ()) & set(self._wanted.entry_points)
+            reaches = {host: _reach(router, host) for host in self._expected.hosts}
+            shared = set(router.get("entryPoints") or ()) & set(self._expected.entry_points)
             for host, how in reaches.items():
                 if how in ("whole", "named") or (how == "any" and shared):
                     yield bad(TCP, f"{_describe(router)} takes {host} before the gate", _removal_steps(router))

@@ -98,42 +98,42 @@ def missing(expected: Sequence[Middleware], chain: Sequence[Middleware], secrets
     """The expected middlewares that the chain lacks or has out of order; others may be in between."""
     problems: list[str] = []
     after = 0
-    for wanted in expected:
-        place = next((at for at, has in enumerate(chain) if at >= after and not _differs(wanted, has, secrets)), None)
+    for desired in expected:
+        place = next((at for at, has in enumerate(chain) if at >= after and not _differs(desired, has, secrets)), None)
         if place is not None:
             after = place + 1
             continue
         # In labels, the secret's middleware is named after its app.
-        alike = [has for has in chain if has.kind == wanted.kind and has.name.startswith(wanted.name)]
-        differs = _differs(wanted, alike[0], secrets) if alike else []
-        problems += differs or [f"{wanted.name} is not among its middlewares, or not in its place"]
+        alike = [has for has in chain if has.kind == desired.kind and has.name.startswith(desired.name)]
+        differs = _differs(desired, alike[0], secrets) if alike else []
+        problems += differs or [f"{desired.name} is not among its middlewares, or not in its place"]
     return problems
 
 
-def _differs(wanted: Middleware, has: Middleware, secrets: Sequence[str]) -> list[str]:
-    if not wanted.kind:
-        return [] if wanted.name == has.name else [f"{has.name} is not {wanted.name}"]
-    if wanted.kind != has.kind:
-        return [f"{has.name} is no {wanted.kind}"]
-    return list(_differences(has.name, wanted.options, has.options, secrets))
+def _differs(expected: Middleware, has: Middleware, secrets: Sequence[str]) -> list[str]:
+    if not expected.kind:
+        return [] if expected.name == has.name else [f"{has.name} is not {expected.name}"]
+    if expected.kind != has.kind:
+        return [f"{has.name} is no {expected.kind}"]
+    return list(_differences(has.name, expected.options, has.options, secrets))
 
 
-def _differences(path: str, wanted: Any, has: Any, secrets: Sequence[str]) -> Iterator[str]:
+def _differences(path: str, expected: Any, has: Any, secrets: Sequence[str]) -> Iterator[str]:
     """Lines without values: one of them is the secret."""
-    if isinstance(wanted, Mapping) and isinstance(has, Mapping):
+    if isinstance(expected, Mapping) and isinstance(has, Mapping):
         found = {key.lower(): value for key, value in has.items()}
-        lacking = [key for key in wanted if key.lower() not in found]
+        lacking = [key for key in expected if key.lower() not in found]
         if lacking:
             yield f"{path} has no {', '.join(lacking)}"
-        for key, value in wanted.items():
+        for key, value in expected.items():
             if key not in lacking:
                 yield from _differences(f"{path}.{key}", value, found[key.lower()], secrets)
-    elif wanted == SECRET:
+    elif expected == SECRET:
         if not has:
             yield f"{path} is empty: Traefik has no GATE_SECRET in its environment"
         elif has not in secrets:
             yield f"{path} is another secret than ours"
-    elif wanted != (has.split(",") if isinstance(wanted, list) and isinstance(has, str) else has):
+    elif expected != (has.split(",") if isinstance(expected, list) and isinstance(has, str) else has):
         # A plugin's list is a string if it comes from labels.
         yield f"{path} is not what skpay routes write makes"
 

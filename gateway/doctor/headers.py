@@ -59,8 +59,8 @@ async def examine_headers(context: CheckContext) -> list[Finding]:
         same = (public.state, public.message) == (direct.state, direct.message)
         return [public] if same else [public, direct]
 
-    asked = [turn(app, host) for app in context.catalog.apps.values() for host in app.hosts]
-    return [finding for found in await asyncio.gather(*asked) for finding in found]
+    checks = [turn(app, host) for app in context.catalog.apps.values() for host in app.hosts]
+    return [finding for found in await asyncio.gather(*checks) for finding in found]
 
 
 async def _host(context: CheckContext, app: App, host: str, target: Target) -> Finding:

@@ -40,7 +40,7 @@ async def examine_litellm(context: CheckContext) -> list[Finding]:
             ]
         if exc.status != 403:
             raise
-    denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _asks_for_keys(context)]
+    denied = [path for path in await litellm.denied_routes() if path != "/key/info" or _looks_up_keys(context)]
     if denied:
         remedy = "add them to the key's allowed_routes (SOP.md, LiteLLM), or give the key's user the role proxy_admin"
         return [*found, bad(ROUTES, f"our key may not call {', '.join(denied)}", remedy)]
@@ -52,7 +52,7 @@ async def examine_litellm(context: CheckContext) -> list[Finding]:
     ]
 
 
-def _asks_for_keys(context: CheckContext) -> bool:
+def _looks_up_keys(context: CheckContext) -> bool:
     return any(app.is_litellm for app in context.catalog.apps.values())
 
 
@@ -64,15 +64,15 @@ async def _limits(context: CheckContext, litellm: LiteLLM) -> list[Finding]:
         if app.litellm is None or app.litellm.shared_users:
             continue
         for tier in app.tiers if app.litellm.mode == "customer" else ():
-            held = await litellm.compare_budget(budget_id(app, tier), tier.limits)
-            looked += held is not None
-            wrong += _judged(f"the budget {budget_id(app, tier)}", held)
+            comparison = await litellm.compare_budget(budget_id(app, tier), tier.limits)
+            looked += comparison is not None
+            wrong += _judged(f"the budget {budget_id(app, tier)}", comparison)
     for each in context.server_report["provisioned"] if isinstance(context.server_report, dict) else ():
         app_, tier_ = _named(context, each["app_id"], each["tier"])
         if app_ is not None and tier_ is not None:
-            held = await _holds(litellm, app_, tier_, each["litellm_id"])
-            looked += held is not None
-            wrong += _judged(f"{each['app_id']}/{each['user_id']} ({tier_.tier_id})", held, must_be=True)
+            comparison = await _holds(litellm, app_, tier_, each["litellm_id"])
+            looked += comparison is not None
+            wrong += _judged(f"{each['app_id']}/{each['user_id']} ({tier_.tier_id})", comparison, must_be=True)
     if wrong:
         return wrong
     return [ok(LIMITS, f"{looked} read back, as apps.json has them" if looked else "none are written yet")]
@@ -122,11 +122,13 @@ async def _holds(litellm: LiteLLM, app: App, tier: Tier, own_id: str) -> LimitsC
     return await litellm.compare_internal_user(own_id, tier.limits)
 
 
-def _judged(what: str, held: LimitsComparison | None, *, must_be: bool = False) -> list[Finding]:
+def _judged(what: str, comparison: LimitsComparison | None, *, must_be: bool = False) -> list[Finding]:
     remedy = "skpay reconcile --apply; who else writes to LiteLLM?"
-    if held is None:
+    if comparison is None:
         return [bad(LIMITS, f"LiteLLM does not know {what}", remedy)] if must_be else []
-    if not held.differences:
+    if not comparison.differences:
         return []
-    line = f"{what}: {'; '.join(held.differences)}"
-    return [bad(LIMITS, line, remedy) if held.allows_more or held.allows_less else warning(LIMITS, line, remedy)]
+    line = f"{what}: {'; '.join(comparison.differences)}"
+    return [
+        bad(LIMITS, line, remedy) if comparison.allows_more or comparison.allows_less else warning(LIMITS, line, remedy)
+    ]

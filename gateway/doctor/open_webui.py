@@ -20,8 +20,8 @@ async def examine_open_webui(context: CheckContext) -> list[Finding]:
     if not apps:
         return []
     urls = [(app, kind.introspection_url) for app in apps for kind in app.identity]
-    asked = [await _introspected(context, app, url) for app, url in urls if url is not None]
-    return [*asked, *await _cookies(context, apps)]
+    introspected = [await _introspected(context, app, url) for app, url in urls if url is not None]
+    return [*introspected, *await _cookies(context, apps)]
 
 
 async def _introspected(context: CheckContext, app: App, base: str) -> Finding:

@@ -144,7 +144,7 @@ async def _deliveries(context: CheckContext) -> list[Finding]:
     if undelivered:
         count = f"{undelivered}{' or more' if more else ''}"
         remedy = "see the endpoint in Stripe's Dashboard: 400 is a wrong STRIPE_WEBHOOK_SECRET, 3xx a wrong URL"
-        return [warning(DELIVERIES, f"{count} events of the last day were not taken by an endpoint", remedy)]
+        return [warning(DELIVERIES, f"{count} events of the last day were not accepted by an endpoint", remedy)]
     return [ok(DELIVERIES, "none of the last day is waiting")]
 
 
@@ -169,11 +169,11 @@ async def _portal(context: CheckContext, app: App, kept_id: str, digest: str) ->
     offered = [
         found for found in [await price_at_stripe(context.stripe, price) for price in prices] if found is not None
     ]
-    wanted = configuration(app, offered)
-    if wanted.digest != digest:
+    expected = configuration(app, offered)
+    if expected.digest != digest:
         return [ok(subject, "is brought up to date at the next visit")]
     try:
-        lines = await context.stripe.portal.differences(kept_id, wanted)
+        lines = await context.stripe.portal.differences(kept_id, expected)
     except StripeNotFound:
         return [ok(subject, "is gone at Stripe: the next visit makes another")]
     if lines:

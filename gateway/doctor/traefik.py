@@ -12,7 +12,7 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from gateway.catalog.model import App, Catalog, GateKind
-from gateway.doctor.bypass import Wanted, find_bypasses, wanted_chains
+from gateway.doctor.bypass import Expected, expected_chains, find_bypasses
 from gateway.doctor.chains import SECRET, Json, Traefik, address_of
 from gateway.doctor.context import CheckContext
 from gateway.doctor.finding import Finding, bad, not_checked, ok, warning
@@ -37,8 +37,8 @@ async def examine_traefik(context: CheckContext) -> list[Finding]:
             )
         ]
     found = await _read(context, api.rstrip("/"))
-    wanted = await _wanted(context)
-    return [_version(found.version), *_entry_points(found, context.catalog), *find_bypasses(found, wanted)]
+    expected = await _expected(context)
+    return [_version(found.version), *_entry_points(found, context.catalog), *find_bypasses(found, expected)]
 
 
 async def _read(context: CheckContext, api: str) -> Traefik:
@@ -73,16 +73,16 @@ def _by_name(listed: Any) -> dict[str, Json]:
     return {str(each.get("name")): each for each in listed if isinstance(each, dict)}
 
 
-async def _wanted(context: CheckContext) -> Wanted:
+async def _expected(context: CheckContext) -> Expected:
     catalog, settings = context.catalog, context.settings
     # `skpay routes write --gate` may have named another kind than apps.json.
     documents = [traefik_document(plan(catalog, settings.public_url, kind), SECRET) for kind in get_args(GateKind)]
     apps = catalog.apps.values()
     hosts = {host: app.app_id for app in apps for host in app.hosts}
     servers = await asyncio.gather(*(_spellings(app) for app in apps))
-    return Wanted(
+    return Expected(
         hosts=hosts,
-        chains=[wanted_chains(document, hosts) for document in documents],
+        chains=[expected_chains(document, hosts) for document in documents],
         upstreams=dict(zip(catalog.apps, servers, strict=True)),
         public_host=urlsplit(settings.public_url).hostname or "",
         gate=urlsplit(catalog.routing.gate_url).netloc,
@@ -122,7 +122,7 @@ def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
     return findings or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: no peer is trusted without need")]
 
 
-def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Finding]:
+def _entry_point(found: Traefik, name: str, configured: Sequence[str]) -> Iterator[Finding]:
     entry_point = found.entry_points.get(name)
     if entry_point is None:
         yield bad(ENTRY_POINTS, f"Traefik has no entry point {name!r}", "fix routing.entry_points in apps.json")
@@ -132,8 +132,8 @@ def _entry_point(found: Traefik, name: str, said: Sequence[str]) -> Iterator[Fin
         remedy = f"entryPoints.{name}.forwardedHeaders: name cloudflared's address in trustedIPs instead of insecure"
         yield bad(ENTRY_POINTS, f"{name}: trusts X-Forwarded headers of every peer (insecure)", remedy)
     trusted_ips = [str(each) for each in forwarded.get("trustedIPs") or ()]
-    if {_network(each) for each in trusted_ips} != {_network(each) for each in said}:
-        line = f"{name}: trusts {', '.join(trusted_ips) or 'nobody'}, apps.json {', '.join(said) or 'nobody'}"
+    if {_network(each) for each in trusted_ips} != {_network(each) for each in configured}:
+        line = f"{name}: trusts {', '.join(trusted_ips) or 'nobody'}, apps.json {', '.join(configured) or 'nobody'}"
         remedy = (
             "make routing.trusted_ips what Traefik has in trustedIPs: rate limits go by it; then skpay routes write"
         )

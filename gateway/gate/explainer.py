@@ -98,11 +98,11 @@ class Explainer:
         """The whole answer, and the outcome under which it would be counted."""
         registry = Registry()
         dry_run = self._gate.dry_run(access, registry, _SECRET, PlaceholderSigner(), REDACTED_SIGNATURE)
-        asked = {
+        request_headers = {
             names.GATE: _SECRET.reveal().encode(), names.HOST: host.encode(), names.URI: target.encode(),
             names.METHOD: method.encode(), **headers,
         }  # fmt: skip
-        answer = dry_run.answer(b"GET", b"/gate?app=" + access.app.app_id.encode(), asked)
+        answer = dry_run.answer(b"GET", b"/gate?app=" + access.app.app_id.encode(), request_headers)
         if isinstance(answer, Coroutine):
             answer = await answer  # a credential lookup
         if not isinstance(answer, bytes):

@@ -27,19 +27,19 @@ class FirstSeenUsers:
 
     def __init__(self, report: Callable[[str, str], object]) -> None:
         self._report = report
-        self._seen: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self._waiting_users: dict[tuple[str, str], LimitsFuture] = {}
         self._requests = 0
 
     def report_if_new(self, app_id: str, user_id: str) -> LimitsFuture | None:
         """What the request of this user must `wait` for; None: nothing."""
         user = app_id, user_id
-        if user in self._seen:
+        if user in self._reported:
             limits_future = self._waiting_users.get(user) if self._waiting_users else None
             return limits_future if self._requests < MAX_WAITING_REQUESTS else None
-        if len(self._seen) >= _MAX_SEEN:
-            self._seen.clear()  # a second report is harmless, a missing one is not
-        self._seen.add(user)
+        if len(self._reported) >= _MAX_SEEN:
+            self._reported.clear()  # a second report is harmless, a missing one is not
+        self._reported.add(user)
         limits_future = self._report_and_wait(user)
         return limits_future if self._requests < MAX_WAITING_REQUESTS else None
 
@@ -53,21 +53,21 @@ class FirstSeenUsers:
 
     def reset_first_seen(self, app_id: str, user_id: str) -> None:
         """The user's next request is reported as their first."""
-        self._seen.discard((app_id, user_id))
+        self._reported.discard((app_id, user_id))
 
     def reset_all_first_seen(self) -> None:
         """The next request of every user is reported as their first."""
-        self._seen.clear()
+        self._reported.clear()
 
     def _report_and_wait(self, user: tuple[str, str]) -> LimitsFuture | None:
         try:
             pending = self._report(*user)
         except Exception:
-            self._seen.discard(user)
+            self._reported.discard(user)
             log.exception("first_seen_users_failed", extra=fields(app_id=user[0], user_id=user[1]))
             return None
         if pending is False:
-            self._seen.discard(user)
+            self._reported.discard(user)
         if (
             not isinstance(pending, asyncio.Future)
             or pending.done()

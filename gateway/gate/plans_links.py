@@ -48,9 +48,9 @@ class PlansLinks:
         if isinstance(authentication, AuthenticatedUser):
             app.count("upgrade")
             tier = app.app.tier(tier_id) or app.app.default_tier
-            asked = back_path(headers.get(names.URI, b""))
-            back = self.return_url(app, headers, asked) if asked else ""
-            refused = app.access.policy.decide(authentication, tier_id, "GET", read_path(asked)) if back else None
+            target = back_path(headers.get(names.URI, b""))
+            back = self.return_url(app, headers, target) if target else ""
+            refused = app.access.policy.decide(authentication, tier_id, "GET", read_path(target)) if back else None
             required = refused.required_tier if isinstance(refused, TierRequired) else None
             return answers.see_other(
                 self.buy_url(app, authentication.user_id, now, back, required), refusals.tier_header(tier)

@@ -110,8 +110,8 @@ class LiteLLM:
         previous_budget_duration: str | None,
         metadata: Mapping[str, object] | None,
     ) -> Provisioned:
-        wanted = limit_fields.user_fields(limits)
-        body = {"user_id": litellm_id, **wanted}
+        expected = limit_fields.user_fields(limits)
+        body = {"user_id": litellm_id, **expected}
         if metadata or previous_budget_duration != limits.budget_duration:
             row = await self._user(litellm_id)
             body = self._without_reset_race(body, row)
@@ -121,11 +121,13 @@ class LiteLLM:
         else:
             del body["budget_duration"]
         answer = await self._update_user(body)
-        missing = limit_fields.mismatches(wanted, answer)
+        missing = limit_fields.mismatches(expected, answer)
         if missing:
-            again = self._without_reset_race({"user_id": litellm_id, **limit_fields.without_nulls(missing)}, answer)
-            answer = await self._update_user(again)
-            missing = limit_fields.mismatches(wanted, answer)
+            retry_body = self._without_reset_race(
+                {"user_id": litellm_id, **limit_fields.without_nulls(missing)}, answer
+            )
+            answer = await self._update_user(retry_body)
+            missing = limit_fields.mismatches(expected, answer)
         return Provisioned(limit_fields.user_answer(answer), limit_fields.mismatch_lines(missing, answer))
 
     async def provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
@@ -139,8 +141,8 @@ class LiteLLM:
 
     async def _provision_customer(self, litellm_id: str, budget_id: str, limits: Limits) -> Provisioned:
         budget = await self.ensure_budget(budget_id, limits)
-        wanted: dict[str, object] = {"budget_id": budget_id, "models": limit_fields.model_names(limits)}
-        body = {"user_id": litellm_id, **wanted}
+        expected: dict[str, object] = {"budget_id": budget_id, "models": limit_fields.model_names(limits)}
+        body = {"user_id": litellm_id, **expected}
         answer = await self._wire.call("POST", "/customer/update", body=body, expect=(404,))
         if answer.status == 404:
             answer = await self._wire.call("POST", "/customer/new", body=body, expect=(400,))
@@ -148,7 +150,7 @@ class LiteLLM:
             # Created in between by another request; a 400 for any other reason is refused here, too.
             answer = await self._wire.call("POST", "/customer/update", body=body)
         row = _row_with_id(answer.row, "user_id", litellm_id, "/customer/update")
-        missing = limit_fields.mismatches(wanted, row)
+        missing = limit_fields.mismatches(expected, row)
         return Provisioned(
             limit_fields.customer_answer(row, budget.answer),
             budget.differences + limit_fields.mismatch_lines(missing, row),
@@ -158,17 +160,17 @@ class LiteLLM:
     async def ensure_budget(self, budget_id: str, limits: Limits) -> Provisioned:
         """Write these limits to the budget that a tier's customers share, where they differ."""
         check_litellm_id(budget_id)
-        wanted = limit_fields.budget_fields(limits)
+        expected = limit_fields.budget_fields(limits)
         found = await self._budget(budget_id)
-        row = found if found is not None else await self._create_budget(budget_id, wanted)
+        row = found if found is not None else await self._create_budget(budget_id, expected)
         changed = found is None
-        missing = limit_fields.mismatches(wanted, row)
+        missing = limit_fields.mismatches(expected, row)
         if missing:
             row = await self._update_budget(budget_id, missing, row)
-            missing, changed = limit_fields.mismatches(wanted, row), True
+            missing, changed = limit_fields.mismatches(expected, row), True
         if missing:
             row = await self._update_budget(budget_id, limit_fields.without_nulls(missing), row)
-            missing = limit_fields.mismatches(wanted, row)
+            missing = limit_fields.mismatches(expected, row)
         return Provisioned(limit_fields.budget_answer(row), limit_fields.mismatch_lines(missing, row), changed)
 
     async def compare_internal_user(self, litellm_id: str, limits: Limits) -> LimitsComparison | None:
@@ -198,7 +200,7 @@ class LiteLLM:
         row = _row_with_id(answer.row, "user_id", litellm_id, "/customer/info")
         budget = row.get("litellm_budget_table")
         found = budget if isinstance(budget, dict) else {}
-        wanted = {
+        expected = {
             "budget_id": budget_id,
             "models": limit_fields.model_names(limits),
             **limit_fields.budget_fields(limits),
@@ -206,7 +208,7 @@ class LiteLLM:
         # A customer's answer has the limits in its budget only; the id of the budget is in both.
         merged = {**found, "budget_id": row.get("budget_id"), "models": row.get("models")}
         return limit_fields.compare(
-            wanted, merged, limit_fields.customer_answer(row, limit_fields.budget_answer(found))
+            expected, merged, limit_fields.customer_answer(row, limit_fields.budget_answer(found))
         )
 
     async def spending_customers(self) -> list[str]:
@@ -292,8 +294,8 @@ class LiteLLM:
                 return row
         return None
 
-    async def _create_budget(self, budget_id: str, wanted: Mapping[str, object]) -> Mapping[str, object]:
-        body = {"budget_id": budget_id, **wanted}
+    async def _create_budget(self, budget_id: str, expected: Mapping[str, object]) -> Mapping[str, object]:
+        body = {"budget_id": budget_id, **expected}
         answer = await self._wire.call("POST", "/budget/new", body=body, expect=(400,))
         if answer.ok:
             return _row_with_id(answer.row, "budget_id", budget_id, "/budget/new")
@@ -317,8 +319,8 @@ class LiteLLM:
         return _row_with_id(answer.row, "budget_id", budget_id, "/budget/update")
 
 
-def _row_with_id(row: object, name: str, wanted: object, path: str) -> Mapping[str, object]:
-    if not isinstance(row, dict) or row.get(name) != wanted:
+def _row_with_id(row: object, name: str, expected: object, path: str) -> Mapping[str, object]:
+    if not isinstance(row, dict) or row.get(name) != expected:
         raise _unusable(path)
     return row
 

@@ -58,7 +58,7 @@ class LimitsComparison:
 def compare(expected: Json, row: Json, answer: Json) -> LimitsComparison:
     """`row` compared with `expected`; `answer` is the part of it to keep."""
     missing = mismatches(expected, row)
-    signs = {_sign(name, wanted, row.get(name)) for name, wanted in missing.items()}
+    signs = {_sign(name, desired, row.get(name)) for name, desired in missing.items()}
     return LimitsComparison(answer, mismatch_lines(missing, row), allows_less=-1 in signs, allows_more=1 in signs)
 
 
@@ -96,17 +96,17 @@ def user_fields(limits: Limits) -> dict[str, object]:
 
 def mismatches(expected: Json, answer: Json) -> dict[str, object]:
     """The part of `expected` that `answer` lacks."""
-    return {name: wanted for name, wanted in expected.items() if not _holds(name, wanted, answer.get(name))}
+    return {name: desired for name, desired in expected.items() if not _holds(name, desired, answer.get(name))}
 
 
 def without_nulls(expected: Json) -> dict[str, object]:
     """The same fields with a very large number for unlimited."""
-    return {name: _UNLIMITED_NUMBERS.get(name) if wanted is None else wanted for name, wanted in expected.items()}
+    return {name: _UNLIMITED_NUMBERS.get(name) if desired is None else desired for name, desired in expected.items()}
 
 
 def mismatch_lines(missing: Json, answer: Json) -> tuple[str, ...]:
     """One line for each field that LiteLLM did not take."""
-    return tuple(f"{name}: wanted {wanted!r}, LiteLLM has {answer.get(name)!r}" for name, wanted in missing.items())
+    return tuple(f"{name}: wanted {expected!r}, LiteLLM has {answer.get(name)!r}" for name, expected in missing.items())
 
 
 def reset_is_due(row: Json, now: float) -> bool:
@@ -139,20 +139,20 @@ def budget_answer(row: Json) -> dict[str, object]:
     return {name: row.get(name) for name in _BUDGET_FIELDS}
 
 
-def _holds(name: str, wanted: object, got: object) -> bool:
-    if wanted is None:
+def _holds(name: str, expected: object, got: object) -> bool:
+    if expected is None:
         enough = _UNLIMITED_NUMBERS.get(name)
         return got is None or (enough is not None and isinstance(got, int | float) and got >= enough)
-    if name == "models" and isinstance(wanted, list):
+    if name == "models" and isinstance(expected, list):
         # No list means every model; 1.80 has none for customers, and so cannot limit theirs.
-        return set(got if isinstance(got, list) and got else ALL_MODELS) == set(wanted)
-    return got == wanted and not isinstance(got, bool)
+        return set(got if isinstance(got, list) and got else ALL_MODELS) == set(expected)
+    return got == expected and not isinstance(got, bool)
 
 
-def _sign(name: str, wanted: object, got: object) -> int:
+def _sign(name: str, expected: object, got: object) -> int:
     """-1 if less is allowed than expected, 1 if more, 0 if they cannot be compared."""
-    if name == "models" and isinstance(wanted, list):
-        have, want = set(got if isinstance(got, list) and got else ALL_MODELS), set(wanted)
+    if name == "models" and isinstance(expected, list):
+        have, want = set(got if isinstance(got, list) and got else ALL_MODELS), set(expected)
         if have == set(ALL_MODELS):
             return 1
         return 1 if have > want and want != set(ALL_MODELS) else -1
@@ -162,4 +162,4 @@ def _sign(name: str, wanted: object, got: object) -> int:
         return 1
     if not isinstance(got, int | float):
         return 0
-    return 1 if isinstance(wanted, int | float) and got > wanted else -1
+    return 1 if isinstance(expected, int | float) and got > expected else -1

@@ -41,7 +41,7 @@ def child_routers_of(app: App, parents: tuple[str, ...], service: str, address: 
             names = tuple(limit.name for limit in limits)
             middlewares += limits
             children.append(
-                ChildRouter(f"{prefix}-lane-{suffix}", app.app_id, parents, tier.tier_id, (), signed_in, names, target)
+                ChildRouter(f"{prefix}-tier-{suffix}", app.app_id, parents, tier.tier_id, (), signed_in, names, target)
             )
     others = tuple(tier.tier_id for tier in special)
     # Also for a tier that Traefik does not know yet: its users are not cut off.
@@ -53,7 +53,7 @@ def _rate_limit_keys(app: App, tier: Tier, address: SourceCriterion) -> list[tup
     """(prefix of the name, signed in, criterion). Requests without a user are on the first tier and need another
     criterion: by user, all of them would share one count."""
     if tier is app.default_tier and tier.traffic is not None:
-        return [("sk", True, "user"), ("sk-nobody", False, address)]
+        return [("sk", True, "user"), ("sk-anonymous", False, address)]
     return [("sk", None, "user")]
 
 

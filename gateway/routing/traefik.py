@@ -203,7 +203,7 @@ def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
         "app": middleware.app_id,
         "secret": gate_secret,
         "headers": list(middleware.identity_headers),
-        **({"taken": middleware.strip_pattern} if middleware.strip_pattern else {}),
+        **({"stripHeaders": middleware.strip_pattern} if middleware.strip_pattern else {}),
     }
     return {"plugin": {PLUGIN: options}}
 

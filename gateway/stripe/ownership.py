@@ -54,8 +54,8 @@ def is_signed_with_newest_key(keys: Sequence[bytes], metadata: Mapping[str, obje
 
 def other_owner(metadata: Mapping[str, object], app_id: str, user_id: str) -> tuple[str, str] | None:
     """The (key, value) by which this metadata, signed or not, names another owner; None if it names no other."""
-    for name, wanted in ((_APP_ID, app_id), (_USER_ID, user_id)):
-        if metadata.get(name, wanted) != wanted:
+    for name, expected in ((_APP_ID, app_id), (_USER_ID, user_id)):
+        if metadata.get(name, expected) != expected:
             return name, str(metadata[name])
     return None
 

@@ -129,12 +129,12 @@ def _flow_data(change: PlanChange, changed_url: str) -> dict[str, object]:
     }
 
 
-def _differences(path: str, wanted: Any, found: Any) -> Iterator[str]:
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key, value in wanted.items():
+def _differences(path: str, expected: Any, found: Any) -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
             yield from _differences(f"{path}.{key}".lstrip("."), value, found.get(key))
-    elif _comparable(wanted) != _comparable(found):
-        shown = f"{found!r}, not {wanted!r}" if not isinstance(wanted, list) else "other entries than ours"
+    elif _comparable(expected) != _comparable(found):
+        shown = f"{found!r}, not {expected!r}" if not isinstance(expected, list) else "other entries than ours"
         yield f"{path}: {shown}"
 
 

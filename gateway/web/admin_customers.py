@@ -36,8 +36,8 @@ async def shown_account(billing: Billing) -> dict[str, object]:
 async def adopt(request: web.Request) -> web.Response:
     """Check assignments of Stripe customers to users of an app, and with `apply` adopt them."""
     body = await read_json(request, AdoptRequest)
-    claims = [Assignment(each.customer_id, each.user_id) for each in body.claims]
-    verdicts = await adopt_assigned(request.app[BILLING], body.app_id, claims, apply=body.apply)
+    assignments = [Assignment(each.customer_id, each.user_id) for each in body.claims]
+    verdicts = await adopt_assigned(request.app[BILLING], body.app_id, assignments, apply=body.apply)
     return web.json_response({"verdicts": [asdict(each) for each in verdicts]})
 
 

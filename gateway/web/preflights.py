@@ -17,8 +17,8 @@ _HEADERS = re.compile(r"[A-Za-z0-9!#$%&'*+.^_|~, -]{1,2000}")
 @web.middleware
 async def preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
     """204 for a preflight from an origin that the app of this host allows."""
-    asked = request.headers.get("Access-Control-Request-Method", "")
-    if request.method != "OPTIONS" or not _METHOD.fullmatch(asked):
+    method = request.headers.get("Access-Control-Request-Method", "")
+    if request.method != "OPTIONS" or not _METHOD.fullmatch(method):
         return await handler(request)
     host, origin = host_name(request.host), request.headers.get("Origin", "")
     apps = request.app[BILLING].apps.catalog.apps.values()
@@ -27,7 +27,7 @@ async def preflights(request: web.Request, handler: Handler) -> web.StreamRespon
     headers = {
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Credentials": "true",
-        "Access-Control-Allow-Methods": asked,
+        "Access-Control-Allow-Methods": method,
         "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
     }
     names = request.headers.get("Access-Control-Request-Headers", "")

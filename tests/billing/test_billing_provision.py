@@ -482,7 +482,7 @@ async def test_limits_that_litellm_did_not_accept_are_alerted_and_retried_at_the
     assert await harness.alerts() == {("litellm_differs", "skai/u1")}
     answer = (await provisioning_job_of(harness)).answer
     assert answer is not None
-    assert answer["differences"] == ["rpm_limit: wanted 60, LiteLLM has 1"]
+    assert answer["differences"] == ["rpm_limit: expected 60, LiteLLM has 1"]
     await harness.restart()
     assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
     await harness.settle()

@@ -198,7 +198,7 @@ async def test_limits_changed_by_hand_at_litellm_are_restored(harness: Harness) 
     harness.litellm.state.users["s1"].max_budget = 1000
     report = await dry(harness)
     assert kinds(report) == {"u1": Kind.PAID_BUT_BLOCKED, "s1": Kind.UNPAID_BUT_ACTIVE}
-    assert report.found["skai", "u1"].litellm == "rpm_limit: wanted 60, LiteLLM has 1"
+    assert report.found["skai", "u1"].litellm == "rpm_limit: expected 60, LiteLLM has 1"
     await applied(harness)
     assert harness.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
     assert harness.user_limits("s1") == {"max_budget": 20, "rpm_limit": 70}
@@ -240,7 +240,7 @@ async def test_a_line_says_what_each_of_the_three_says(harness: Harness) -> None
     harness.events()
     line = (await dry(harness)).found["skai", "u1"]
     assert (line.stripe, line.store) == ("free (canceled)", "pro (active)")
-    assert "budget_id: wanted 'skai.free', LiteLLM has 'skai.pro'" in line.litellm
+    assert "budget_id: expected 'skai.free', LiteLLM has 'skai.pro'" in line.litellm
 
 
 async def test_limits_that_are_right_already_are_said_to_be(harness: Harness) -> None:

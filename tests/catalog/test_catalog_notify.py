@@ -60,9 +60,9 @@ def test_notify_has_a_url_and_a_secret() -> None:
     [
         ({"url": URL}, "apps[0].notify.secret: required, but missing"),
         ({"secret": "env:HOOK"}, "apps[0].notify.url: required, but missing"),
-        ({"url": "ftp://a.example.com", "secret": "env:HOOK"}, "it starts with http:// or https://"),
+        ({"url": "ftp://a.example.com", "secret": "env:HOOK"}, "it must start with http:// or https://"),
         ({"url": "https://bob:hunter2@a.example.com/", "secret": "env:HOOK"}, "no user name or password"),
-        ({"url": "/hooks", "secret": "env:HOOK"}, "it starts with http:// or https://"),
+        ({"url": "/hooks", "secret": "env:HOOK"}, "it must start with http:// or https://"),
         ({"url": 7, "secret": "env:HOOK"}, "apps[0].notify.url: expected a URL"),
         ({"url": URL, "secret": SECRET}, "apps[0].notify.secret: expected"),
         ({"url": URL, "secret": "env:HOOK", "sercet": "x"}, 'unknown key; did you mean "secret"?'),
@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_refused_by_name_and_never_shown(notify: object, 
 def test_an_inline_secret_is_refused_as_such() -> None:
     assert problems({"url": URL, "secret": SECRET}) == [
         'apps.json: apps[0].notify.secret: expected "env:NAME" or "file:/path" where the secret is, '
-        "got another text, not shown here: a secret is never written here"
+        "got another text, not shown here: write a reference, never the secret itself"
     ]
 
 

@@ -73,17 +73,17 @@ HOST = 'expected a host name, such as "chat.example.com"'
 URL = 'expected a URL, such as "https://chat.example.com/"'
 ORIGIN = 'expected the URL of a service, such as "http://open-webui:8080"'
 WEB_ORIGIN = 'expected the origin of a web page, such as "https://app.example.com"'
-ALONE = "each origin by itself, as refusals are read with the user's cookies"
-BARE = "scheme and host, and a port if it is not the usual one; no path, not even /"
+ALONE = "list each origin, because error responses are read with the user's cookies"
+BARE = "scheme, host and a port other than the default; no path, not even /"
 PATH = 'expected a path, such as "/api/v1/notes"'
-WILDCARD = "no wildcards and no placeholders: a rule covers its path and everything below it"
+WILDCARD = "no wildcards or placeholders: a rule covers its path and everything below it"
 APP_ID = 'expected an id of a-z, 0-9 and -, 63 characters at most, such as "my-app"'
 TIER_ID = 'expected an id of a-z, 0-9, _ and -, 63 characters at most, such as "pro"'
 NAME = "expected a name of 1 to 100 characters"
 TEMPLATE = "{{ starts a template in Traefik's files"
 TICK = "a back-tick ends a text in Traefik's rules"
 DOLLAR = "$ starts a variable in compose files"
-HIDDEN = "it holds a control character or one that does not show"
+HIDDEN = "it contains a control character or an invisible one"
 LABEL = "between dots 1 to 63 of a-z, 0-9 and -, no - at either end"
 SECRET = 'expected "env:NAME" or "file:/path" where the secret is, got another text, not shown here'
 BUDGET = 'expected a duration of LiteLLM, such as "1d" (s, m, h, d, w or mo)'
@@ -120,38 +120,38 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.hosts.0", "a.example.com/x", 'expected a host name without path, got "a.example.com/x". Use "a.example.com".'),
     ("apps.0.hosts.0", "a_b.example.com", f'{HOST}, got "a_b.example.com": no underscores'),
     ("apps.0.hosts.0", "a b", f'{HOST}, got "a b": no blanks'),
-    ("apps.0.hosts.0", "a..b", f'{HOST}, got "a..b": there is nothing before or after a dot'),
+    ("apps.0.hosts.0", "a..b", f'{HOST}, got "a..b": a part between dots is empty'),
     ("apps.0.hosts.0", "a.", 'expected a host name without closing dot, got "a.". Use "a".'),
     ("apps.0.hosts.0", "-a.b", f'{HOST}, got "-a.b": {LABEL}'),
     ("apps.0.hosts.0", "x" * 64, f'{HOST}, got "{"x" * 60}…": {LABEL}'),
     ("apps.0.hosts.0", "a\r\nb", f'{HOST}, got "a\\r\\nb": {HIDDEN}'),
-    ("apps.0.hosts.0", "☃\u0301☃-☕.example", f'{HOST}, got "☃\u0301☃-☕.example": this does not encode as an internationalised name'),
-    ("apps.0.hosts.0", "xn--a.example", f'{HOST}, got "xn--a.example": this does not encode as an internationalised name'),
+    ("apps.0.hosts.0", "☃\u0301☃-☕.example", f'{HOST}, got "☃\u0301☃-☕.example": it is not a valid internationalised domain name'),
+    ("apps.0.hosts.0", "xn--a.example", f'{HOST}, got "xn--a.example": it is not a valid internationalised domain name'),
     ("apps.0.hosts.0", "a." * 127 + "a", f'{HOST}, got "{"a." * 30}…": 253 characters at most'),
     ("apps.0.hosts.0", "é." * 60 + "a", f'{HOST}, got "{"é." * 30}…": 253 characters at most'),
     ("apps.0.cors", "https://a.example", "expected a list, got a text"),
     ("apps.0.cors", ["*"], f'{WEB_ORIGIN}, got "*": {ALONE}'),
     ("apps.0.cors", ["null"], f'{WEB_ORIGIN}, got "null": {ALONE}'),
-    ("apps.0.cors", ["a.example"], f'{WEB_ORIGIN}, got "a.example": it starts with http:// or https://'),
+    ("apps.0.cors", ["a.example"], f'{WEB_ORIGIN}, got "a.example": it must start with http:// or https://'),
     ("apps.0.cors", ["https://a.example/"], f'{WEB_ORIGIN}, got "https://a.example/": {BARE}'),
     ("apps.0.cors", ["https://a.example/x"], f'{WEB_ORIGIN}, got "https://a.example/x": {BARE}'),
     ("apps.0.cors", ["https://a.example?"], f'{WEB_ORIGIN}, got "https://a.example?": {BARE}'),
     ("apps.0.cors", ["https://A.example"], f'{WEB_ORIGIN}, got "https://A.example": in lower case, as browsers send it'),
-    ("apps.0.cors", ["https://a.example:443"], f'{WEB_ORIGIN}, got "https://a.example:443": without the usual port, as browsers send it'),
-    ("apps.0.cors", ["http://a.example:80"], f'{WEB_ORIGIN}, got "http://a.example:80": without the usual port, as browsers send it'),
-    ("apps.0.cors", ["https://*.example"], f'{WEB_ORIGIN}, got "https://*.example": no valid host in it'),
+    ("apps.0.cors", ["https://a.example:443"], f'{WEB_ORIGIN}, got "https://a.example:443": without the default port, as browsers send it'),
+    ("apps.0.cors", ["http://a.example:80"], f'{WEB_ORIGIN}, got "http://a.example:80": without the default port, as browsers send it'),
+    ("apps.0.cors", ["https://*.example"], f'{WEB_ORIGIN}, got "https://*.example": the host is not valid'),
     ("apps.0.cors", ["https://a.example", "https://a.example"], "the same origin stands at apps[0].cors[0] too"),
-    ("apps.0.upstream", "open-webui:8080", f'{ORIGIN}, got "open-webui:8080": it starts with http:// or https://'),
-    ("apps.0.upstream", "ftp://a", f'{ORIGIN}, got "ftp://a": it starts with http:// or https://'),
-    ("apps.0.upstream", "http:///x", f'{ORIGIN}, got "http:///x": no valid host in it'),
+    ("apps.0.upstream", "open-webui:8080", f'{ORIGIN}, got "open-webui:8080": it must start with http:// or https://'),
+    ("apps.0.upstream", "ftp://a", f'{ORIGIN}, got "ftp://a": it must start with http:// or https://'),
+    ("apps.0.upstream", "http:///x", f'{ORIGIN}, got "http:///x": the host is not valid'),
     ("apps.0.upstream", "http://a/x", f'{ORIGIN}, got "http://a/x": no path'),
     ("apps.0.upstream", "http://a?x", f'{ORIGIN}, got "http://a?x": no query and no fragment'),
-    ("apps.0.upstream", "http://a:0", f'{ORIGIN}, got "http://a:0": a port is a number from 1 to 65535'),
-    ("apps.0.upstream", "http://a:99999", f'{ORIGIN}, got "http://a:99999": a port is a number from 1 to 65535'),
+    ("apps.0.upstream", "http://a:0", f'{ORIGIN}, got "http://a:0": the port must be from 1 to 65535'),
+    ("apps.0.upstream", "http://a:99999", f'{ORIGIN}, got "http://a:99999": the port must be from 1 to 65535'),
     ("apps.0.upstream", "http://a\tb", f'{ORIGIN}, got "http://a\\tb": {HIDDEN}'),
     ("apps.0.upstream", "http://$A", f'{ORIGIN}, got "http://$A": {DOLLAR}'),
-    ("apps.0.urls.success", "/upgraded", f'{URL}, got "/upgraded": it starts with http:// or https://'),
-    ("apps.0.urls.cancel", "javascript:alert(1)", f'{URL}, got "javascript:alert(1)": it starts with http:// or https://'),
+    ("apps.0.urls.success", "/upgraded", f'{URL}, got "/upgraded": it must start with http:// or https://'),
+    ("apps.0.urls.cancel", "javascript:alert(1)", f'{URL}, got "javascript:alert(1)": it must start with http:// or https://'),
     ("apps.0.sign_in_url", "https://a.example/`", f'{URL}, got "https://a.example/`": {TICK}'),
     ("apps.0.urls", {"success": "https://a.example/"}, "required, but missing"),
     ("apps.0.grace", "7", f'{GRACE}, got "7": a whole number and s, m, h or d'),
@@ -160,10 +160,10 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.anonymous", "allow", 'expected one of "tag", "refuse", got "allow"'),
     ("apps.0.enforce", "false", 'expected true or false, got "false"'),
     ("apps.0.enforce", 0, "expected true or false, got 0"),
-    ("apps.0.api_key", "skp_live_0123456789abcdef", f"{SECRET}: a secret is never written here"),
-    ("apps.0.api_key", "env:MY KEY", f"{SECRET}: after env: stands a variable's name (A-Z a-z 0-9 and _)"),
-    ("apps.0.api_key", "file:key.txt", f"{SECRET}: after file: stands the whole path of a file, such as /run/secrets/x"),
-    ("apps.0.api_key", "file:/run/../etc/x", f"{SECRET}: after file: stands the whole path of a file, such as /run/secrets/x"),
+    ("apps.0.api_key", "skp_live_0123456789abcdef", f"{SECRET}: write a reference, never the secret itself"),
+    ("apps.0.api_key", "env:MY KEY", f"{SECRET}: after env: put the name of a variable (A-Z a-z 0-9 and _)"),
+    ("apps.0.api_key", "file:key.txt", f"{SECRET}: after file: put the absolute path of a file, such as /run/secrets/x"),
+    ("apps.0.api_key", "file:/run/../etc/x", f"{SECRET}: after file: put the absolute path of a file, such as /run/secrets/x"),
     ("apps.0.identity", [], "expected at least one, got an empty list"),
     ("apps.0.identity.0.kind", "saml", 'expected one of "openwebui", "jwt", "header", "litellm_key", "user_key", got "saml"'),
     ("apps.0.identity.0", {"kind": "user_key", "secret": "env:A"}, "user_key has no secret; its keys are kept hashed"),
@@ -205,8 +205,8 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.tiers.0.limits.models", [""], 'expected the name of a model, got ""'),
     ("apps.0.routes.0.path", "images", f'{PATH}, got "images": it starts with /'),
     ("apps.0.routes.0.path", "/a/../b", f'{PATH}, got "/a/../b": no . or .. between slashes'),
-    ("apps.0.routes.0.path", "/a//b", f'{PATH}, got "/a//b": no empty part: neither // nor / at the end'),
-    ("apps.0.routes.0.path", "/a/", f'{PATH}, got "/a/": no empty part: neither // nor / at the end'),
+    ("apps.0.routes.0.path", "/a//b", f'{PATH}, got "/a//b": no empty segment: neither // nor / at the end'),
+    ("apps.0.routes.0.path", "/a/", f'{PATH}, got "/a/": no empty segment: neither // nor / at the end'),
     ("apps.0.routes.0.path", "/a/*", f'{PATH}, got "/a/*": {WILDCARD}'),
     ("apps.0.routes.0.path", "/a*", f'{PATH}, got "/a*": {WILDCARD}'),
     ("apps.0.routes.0.path", "/a/(.*)", f'{PATH}, got "/a/(.*)": {WILDCARD}'),
@@ -214,7 +214,7 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.routes.0.path", "/a?b", f'{PATH}, got "/a?b": no query and no fragment'),
     ("apps.0.routes.0.path", "/%2e%2e", f'{PATH}, got "/%2e%2e": no encoded characters'),
     ("apps.0.routes.0.path", "/a`", f'{PATH}, got "/a`": {TICK}'),
-    ("apps.0.routes.0.path", "/.skpayments/upgrade", f'{PATH}, got "/.skpayments/upgrade": /.skpayments is ours'),
+    ("apps.0.routes.0.path", "/.skpayments/upgrade", f'{PATH}, got "/.skpayments/upgrade": /.skpayments is reserved for SKPayments'),
     ("apps.0.routes.0.path", "/é", f'{PATH}, got "/é": only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes'),
     ("apps.0.routes.0.path", "/a\\b", f'{PATH}, got "/a\\\\b": only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes'),
     ("apps.0.routes.0.min_tier", "prp", 'expected a tier of this app, got "prp"; did you mean "pro"?'),

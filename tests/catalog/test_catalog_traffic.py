@@ -73,13 +73,13 @@ REFUSED: list[tuple[str, object, str]] = [
     ("apps.0.upstream", {"default": 5}, 'expected the URL of a service, such as "http://open-webui:8080", got an object'),
     ("routing", {"provider": "kubernetes"}, 'expected one of "file", "http", "docker", "swarm", got "kubernetes"'),
     ("routing", {"traefik_version": "3.7"}, 'expected a version of Traefik, such as "3.7.15", got "3.7": three numbers with dots between them'),
-    ("routing", {"traefik_version": "3.7.12"}, 'expected a version of Traefik, such as "3.7.15", got "3.7.12": 3.7.13 at least: older ones can be led past the gate'),
-    ("routing", {"traefik_version": "2.11.57"}, 'expected a version of Traefik, such as "3.7.15", got "2.11.57": 3.7.13 at least: older ones can be led past the gate'),
-    ("routing", {"traefik_version": "4.0.0"}, 'expected a version of Traefik, such as "3.7.15", got "4.0.0": what a Traefik after 3 reads is not known here'),
-    ("routing", {"trusted_ips": ["cloudflared"]}, 'expected an address or network, such as "172.20.0.5/32", got "cloudflared": an IP address, or a network in which the bits after / are 0'),
-    ("routing", {"trusted_ips": ["172.20.0.5/16"]}, 'expected an address or network, such as "172.20.0.5/32", got "172.20.0.5/16": an IP address, or a network in which the bits after / are 0'),
-    ("routing", {"trusted_ips": ["0.0.0.0/0"]}, 'expected an address or network, such as "172.20.0.5/32", got "0.0.0.0/0": /16 at least: anybody in it could be anybody'),
-    ("routing", {"trusted_ips": ["::/0"]}, 'expected an address or network, such as "172.20.0.5/32", got "::/0": /48 at least: anybody in it could be anybody'),
+    ("routing", {"traefik_version": "3.7.12"}, 'expected a version of Traefik, such as "3.7.15", got "3.7.12": 3.7.13 at least: older versions can be made to bypass the gate'),
+    ("routing", {"traefik_version": "2.11.57"}, 'expected a version of Traefik, such as "3.7.15", got "2.11.57": 3.7.13 at least: older versions can be made to bypass the gate'),
+    ("routing", {"traefik_version": "4.0.0"}, 'expected a version of Traefik, such as "3.7.15", got "4.0.0": Traefik 4 is not supported'),
+    ("routing", {"trusted_ips": ["cloudflared"]}, 'expected an address or network, such as "172.20.0.5/32", got "cloudflared": an IP address, or a network whose host bits are 0'),
+    ("routing", {"trusted_ips": ["172.20.0.5/16"]}, 'expected an address or network, such as "172.20.0.5/32", got "172.20.0.5/16": an IP address, or a network whose host bits are 0'),
+    ("routing", {"trusted_ips": ["0.0.0.0/0"]}, 'expected an address or network, such as "172.20.0.5/32", got "0.0.0.0/0": /16 at least: every address in it could claim any user'),
+    ("routing", {"trusted_ips": ["::/0"]}, 'expected an address or network, such as "172.20.0.5/32", got "::/0": /48 at least: every address in it could claim any user'),
 ]  # fmt: skip
 
 

@@ -156,10 +156,10 @@ async def test_what_is_written_is_what_the_provider_needs(
 
 
 async def test_labels_refuse_by_name_what_they_cannot_say(skpay: Skpay, place: tuple[str, ...], tmp_path: Path) -> None:
-    def lanes(tree: Any) -> None:
+    def tier_routers(tree: Any) -> None:
         tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 2}
 
-    write_apps(tmp_path, lanes)
+    write_apps(tmp_path, tier_routers)
     assert (await skpay("routes", "write", *place)).code == 0
     result = await skpay("routes", "show", *place[:4], "--format", "swarm")
     assert result.code == 2

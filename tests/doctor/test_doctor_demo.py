@@ -114,8 +114,8 @@ BROKEN: dict[str, tuple[Break, CliResult]] = {
     "somebody else writes LiteLLM's limits": (
         budget_changed,
         [
-            ("bad", "litellm limits", "the budget skai.free: rpm_limit: wanted 60, LiteLLM has 999"),
-            ("bad", "litellm limits", "skai/ada (free): rpm_limit: wanted 60, LiteLLM has 999"),
+            ("bad", "litellm limits", "the budget skai.free: rpm_limit: expected 60, LiteLLM has 999"),
+            ("bad", "litellm limits", "skai/ada (free): rpm_limit: expected 60, LiteLLM has 999"),
         ],
     ),
     "PUBLIC_URL is another host": (

@@ -46,11 +46,11 @@ async def findings(context: CheckContext) -> list[tuple[str, str]]:
     ("rendering", "kind"), [*((each, "forward_auth") for each in RENDERINGS), ("file", "plugin"), ("docker", "plugin")]
 )
 async def test_every_rendering_is_well(rendering: str, kind: GateKind, tmp_path: Path) -> None:
-    def lanes(tree: Any, stage: Stage) -> None:
+    def tier_routers(tree: Any, stage: Stage) -> None:
         tree["apps"][0]["tiers"][0]["traffic"] = {"in_flight": 5}
 
     # Labels cannot tell tiers apart.
-    edit = lanes if rendering in ("file", "http") else lambda tree, stage: None
+    edit = tier_routers if rendering in ("file", "http") else lambda tree, stage: None
     async with staged(rendering, tmp_path, gate_kind=kind, edit=edit) as stage:
         assert stage.traefik is not None
         async with check_context(tmp_path, stage.document(), stage.traefik.api_url) as context:

@@ -225,7 +225,7 @@ async def test_limits_are_read_back(installation: Running) -> None:
     assert (await findings(installation, "litellm limits")) == [("ok", "2 read back, as apps.json has them")]
     budget = installation.litellm.state.budgets["skai.free"]
     budget.budget_duration = "7d"
-    difference = "budget_duration: wanted '1d', LiteLLM has '7d'"
+    difference = "budget_duration: expected '1d', LiteLLM has '7d'"
     assert (await findings(installation, "litellm limits")) == [
         ("warning", f"the budget skai.free: {difference}"),
         ("warning", f"skai/ada (free): {difference}"),

@@ -115,8 +115,8 @@ async def test_a_value_that_litellm_does_not_take_is_reported(
     done = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration=None)
     assert not done.matches
     assert done.differences == (
-        "tpm_limit: wanted 500000, LiteLLM has None",
-        "rpm_limit: wanted 60, LiteLLM has None",
+        "tpm_limit: expected 500000, LiteLLM has None",
+        "rpm_limit: expected 60, LiteLLM has None",
     )
 
 

@@ -31,7 +31,7 @@ def matches(rule: str, headers: dict[str, str]) -> bool:
 
 @UNHURRIED
 @given(catalogs())
-def test_each_request_takes_one_lane_to_its_upstream_and_is_counted_by_user_or_by_address(catalog: Catalog) -> None:
+def test_each_request_takes_one_router_to_its_upstream_and_is_counted_by_user_or_by_address(catalog: Catalog) -> None:
     http = traefik_document(plan(catalog, PUBLIC_URL), "s")["http"]
     address = {"ipStrategy": {"ipv6Subnet": 64, **({"depth": 1} if catalog.routing.trusted_ips else {})}}
     for app in catalog.apps.values():

@@ -62,7 +62,7 @@ async def test_traffic_by_tier(rendering: str, gate_kind: GateKind, tmp_path: Pa
         assert {router["status"] for router in (await stage.traefik.routers()).values()} == {"enabled"}
         await each_tier_has_its_upstream(stage)
         await a_limit_is_one_users_on_one_tier(stage)
-        await nobody_chooses_a_lane(stage)
+        await no_client_chooses_a_tier_router(stage)
         await only_so_many_at_once(stage)
         assert (await stage.ask(PUBLIC_HOST, "/health")).status == 200
 
@@ -89,7 +89,7 @@ async def a_limit_is_one_users_on_one_tier(stage: Stage) -> None:
     assert await times(stage, 3, by("pro", "alice")) == {200: 3}
 
 
-async def nobody_chooses_a_lane(stage: Stage) -> None:
+async def no_client_chooses_a_tier_router(stage: Stage) -> None:
     assert await times(stage, 1, [*by("free", "alice"), *FORGED]) == {429: 1}
     assert await times(stage, 1, [*by("free"), *FORGED]) == {429: 1}
     answer = await stage.ask(HOST, "/", [*by("free", "erin"), *FORGED])
@@ -153,7 +153,7 @@ async def _with(stage: Stage, folder: Path, change: Any, mark: str = "mark") -> 
     await stage.traefik.until_served(mark)
 
 
-async def test_a_broken_lane_leads_nowhere_and_takes_no_other_along(tmp_path: Path) -> None:
+async def test_a_broken_tier_router_leads_nowhere_and_breaks_no_other(tmp_path: Path) -> None:
     async with staged("file", tmp_path, edit=tiers) as stage:
         await _with(stage, tmp_path, lambda http: http["middlewares"].pop("sk-rate-blog_free"))
         assert stage.traefik is not None

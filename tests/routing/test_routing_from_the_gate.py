@@ -79,9 +79,9 @@ async def installation(folder: Path, traefiks_secret: str = GATE_SECRET) -> Asyn
         yield place
 
 
-async def test_tiers_take_their_lanes_and_edits_are_live_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+async def test_tiers_take_their_routers_and_edits_are_live_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
     async with installation(tmp_path) as place:
-        await place.traefik.until_routers("sk-app-skai@http", "sk-lane-skai_pro@http")
+        await place.traefik.until_routers("sk-app-skai@http", "sk-tier-skai_pro@http")
         assert await place.traefik.errors() == 0
 
         async def known() -> bool:

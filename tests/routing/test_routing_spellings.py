@@ -69,7 +69,7 @@ def test_other_spellings_of_credential_headers_are_removed_by_both_gates_and_all
     label = docker_labels(forward_auth, "blog")[
         "traefik.http.middlewares.sk-gate-blog.forwardAuth.authResponseHeadersRegex"
     ]
-    for pattern in (forward["authResponseHeadersRegex"], plugin["taken"], label.replace("$$", "$")):
+    for pattern in (forward["authResponseHeadersRegex"], plugin["stripHeaders"], label.replace("$$", "$")):
         assert re.search(pattern, "X-Remote_user")
         assert re.search(pattern, "X.remote.user")
         assert not re.search(pattern, "X-Remote-User")

@@ -71,8 +71,8 @@ async def adopt_unknown(
     now = billing.work.now()
     named = list(dict.fromkeys(customer_ids))
     named = await billing.work.read(lambda conn: [each for each in named if not _is_known_or_forgotten(conn, each)])
-    wanted = [each for each in named if billing.account.unknown_customers.get(each, 0) <= now]
-    remembered = [each for each in named if each not in wanted]
+    to_look_up = [each for each in named if billing.account.unknown_customers.get(each, 0) <= now]
+    remembered = [each for each in named if each not in to_look_up]
     paying = await billing.work.read(lambda conn: unadopted.alerted(conn, remembered))
     at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
     foreign = [each for each in remembered if each in paying or each in subscribing]
@@ -85,7 +85,7 @@ async def adopt_unknown(
         elif found is None or not await adopt_signed(billing, [found]):
             foreign.append(customer_id)
 
-    await asyncio.gather(*map(look_up, wanted))
+    await asyncio.gather(*map(look_up, to_look_up))
     failed |= await _check_foreign(billing, foreign)
     for customer_id in foreign:
         if customer_id not in failed:

@@ -62,12 +62,12 @@ async def recover(billing: Billing) -> None:
     A user whose refresh Stripe refuses has an alert, keeps the tier, and does not delay the others.
     """
     adopted = await adopt_listed(billing)
-    wanted = await billing.work.read(refreshes.waiting)
-    while await billing.work.read(lambda conn: _unsettled(conn, wanted)):  # noqa: ASYNC110  # it is in the store
+    waiting = await billing.work.read(refreshes.waiting)
+    while await billing.work.read(lambda conn: _unsettled(conn, waiting)):  # noqa: ASYNC110  # it is in the store
         await asyncio.sleep(POLL_SECONDS)
     billing.account.recovering = False
     await billing.work.write(_end_recovery)
-    log.info("recovered", extra=fields(adopted=adopted, users=len(wanted)))
+    log.info("recovered", extra=fields(adopted=adopted, users=len(waiting)))
 
 
 def _end_recovery(tx: Transaction) -> None:

@@ -33,8 +33,8 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
 
     Returns the failed look-ups: customer id → reason. Raises `UpstreamFailed` if the prices cannot be resolved.
     """
-    wanted = list(customer_ids)
-    if wanted and not billing.prices.complete:  # or a price of a tier would not be recognised
+    candidates = list(customer_ids)
+    if candidates and not billing.prices.complete:  # or a price of a tier would not be recognised
         await resolve_prices(billing)
     at_once, failed = asyncio.Semaphore(MAX_CONCURRENT), dict[str, str]()
     opened: list[Concern] = []
@@ -52,7 +52,7 @@ async def check_payers(billing: Billing, customer_ids: Iterable[str]) -> dict[st
         else:
             opened.append(concern)
 
-    await asyncio.gather(*map(check, wanted))
+    await asyncio.gather(*map(check, candidates))
 
     def job(tx: Transaction) -> None:
         tx.open_alerts(opened)

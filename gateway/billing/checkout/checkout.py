@@ -157,9 +157,9 @@ async def _begin(work: UnitOfWork, stripe: Stripe, purchase: Purchase) -> Checko
 def _is_reusable(session: CheckoutSession, last: Checkout, purchase: Purchase, now: int) -> bool:
     """Whether the open session is one for the very same purchase, with enough time left."""
     same = last.session_id == session.session_id and session.customer_id == purchase.customer_id
-    wanted = (purchase.tier.tier_id, purchase.price.price_id, purchase.success_url)
+    expected = (purchase.tier.tier_id, purchase.price.price_id, purchase.success_url)
     left = session.expires_at - now
-    return same and (last.tier, last.price_id, session.success_url) == wanted and left >= REUSE_AT_LEAST_SECONDS
+    return same and (last.tier, last.price_id, session.success_url) == expected and left >= REUSE_AT_LEAST_SECONDS
 
 
 async def withdraw(work: UnitOfWork, stripe: Stripe, app_id: str, user_id: str) -> None:

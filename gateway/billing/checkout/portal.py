@@ -45,17 +45,17 @@ async def portal_url(
     """
     owner = customer_id or await _customer(billing.work, app, user_id)
 
-    async def session(*, made_anew: bool) -> str:
-        configuration_id = await _configuration(billing, app, made_anew=made_anew)
+    async def session(*, recreate: bool) -> str:
+        configuration_id = await _configuration(billing, app, recreate=recreate)
         return await billing.stripe.portal.create_session(
             owner, configuration_id, app.cancel_url, change=change, changed_url=success_url or app.success_url
         )
 
     try:
-        return await session(made_anew=False)
+        return await session(recreate=False)
     except StripeError as exc:
         if is_configuration_unusable(exc):
-            return await session(made_anew=True)
+            return await session(recreate=True)
         may_be_deleted = isinstance(exc, InvalidRequest | StripeNotFound | UnknownPath)
         if not may_be_deleted or not await billing.stripe.customers.is_deleted(owner):
             raise
@@ -97,25 +97,25 @@ async def push_configurations(billing: Billing) -> dict[str, str]:
     Raises `UpstreamFailed`.
     """
     selling = [app for app in billing.apps.catalog.apps.values() if any(tier.for_sale for tier in app.tiers)]
-    return {app.app_id: await _configuration(billing, app, made_anew=False, unchanged_too=True) for app in selling}
+    return {app.app_id: await _configuration(billing, app, recreate=False, unchanged_too=True) for app in selling}
 
 
 def _key(app_id: str) -> str:
     return f"portal:{app_id}"
 
 
-async def _configuration(billing: Billing, app: App, *, made_anew: bool, unchanged_too: bool = False) -> str:
+async def _configuration(billing: Billing, app: App, *, recreate: bool, unchanged_too: bool = False) -> str:
     """The id of this app's portal configuration, created or updated at Stripe if its content has changed."""
     # "" is no valid user id: one lock for all users of the app, or two requests at once would create two.
     async with billing.locks.of(app.app_id, ""):
-        wanted = configuration(app, await _offered(billing, app))
-        digest = wanted.digest
+        expected = configuration(app, await _offered(billing, app))
+        digest = expected.digest
         kept_id, kept_digest = await billing.work.read(lambda conn: kept_configuration(conn, app.app_id))
-        if kept_id and kept_digest == digest and not made_anew and not unchanged_too:
+        if kept_id and kept_digest == digest and not recreate and not unchanged_too:
             return kept_id
         # The key includes the former id, so that a replacement does not get the replayed answer with that id.
         key_parts = ("portal configuration", app.app_id, digest, kept_id)
-        made_id = await _write(billing.stripe, "" if made_anew else kept_id, wanted, key_parts)
+        made_id = await _write(billing.stripe, "" if recreate else kept_id, expected, key_parts)
 
         def keep(conn: Connection) -> None:
             instance.put(conn, _key(app.app_id), f"{made_id} {digest}")
@@ -134,11 +134,11 @@ async def _offered(billing: Billing, app: App) -> list[ResolvedPrice]:
     return found
 
 
-async def _write(stripe: Stripe, kept_id: str, wanted: PortalConfiguration, key_parts: tuple[str, ...]) -> str:
+async def _write(stripe: Stripe, kept_id: str, expected: PortalConfiguration, key_parts: tuple[str, ...]) -> str:
     portal = stripe.portal
-    if kept_id and await portal.update_configuration(kept_id, wanted):
+    if kept_id and await portal.update_configuration(kept_id, expected):
         return kept_id
-    return await create_once(partial(portal.create_configuration, wanted), key_parts, _no_leftover)
+    return await create_once(partial(portal.create_configuration, expected), key_parts, _no_leftover)
 
 
 async def _no_leftover() -> str | None:

@@ -100,14 +100,14 @@ def differences(price: Price, resolved: ResolvedPrice) -> list[str]:
     """Where apps.json declares another price than Stripe has; a line for each. An interval without a count means 1."""
     interval_count = price.interval_count or (1 if price.interval else None)
     return [
-        f"{name} is {found!r} at Stripe, {wanted!r} in apps.json"
-        for name, wanted, found in (
+        f"{name} is {found!r} at Stripe, {expected!r} in apps.json"
+        for name, expected, found in (
             ("unit_amount", price.unit_amount, resolved.unit_amount),
             ("currency", price.currency, resolved.currency),
             ("interval", price.interval, resolved.interval),
             ("interval_count", interval_count, resolved.interval_count),
         )
-        if wanted is not None and wanted != found
+        if expected is not None and expected != found
     ]
 
 

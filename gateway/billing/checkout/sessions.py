@@ -60,17 +60,17 @@ async def create_session(work: UnitOfWork, stripe: Stripe, purchase: Purchase, b
 async def _raise_if_currency_differs(stripe: Stripe, purchase: Purchase, refused: InvalidRequest) -> None:
     """Stripe's refusal of a second currency has no code, so the customer is asked which one it has."""
     has = (await stripe.customers.get(purchase.customer_id)).currency
-    wanted = purchase.price.currency
-    if has is None or has == wanted:
+    expected = purchase.price.currency
+    if has is None or has == expected:
         return
     raise UpstreamFailed(
-        f"You have paid in {has.upper()} before, and this price is in {wanted.upper()}. You have not been charged.",
+        f"You have paid in {has.upper()} before, and this price is in {expected.upper()}. You have not been charged.",
         code=CURRENCY_MISMATCH,
         retryable=False,
         status=refused.status,
         detail=(
             f"{purchase.customer_id} has the currency {has}, the price {purchase.price.price_id} of "
-            f"{purchase.app.app_id}/{purchase.tier.tier_id} is in {wanted}, and Stripe allows one currency for each "
+            f"{purchase.app.app_id}/{purchase.tier.tier_id} is in {expected}, and Stripe allows one currency for each "
             f"customer ({refused.detail}); give the tier a price in {has}, or, where the customer has no subscription "
             "any more, delete the customer in the Dashboard: the next checkout creates a new one"
         ),

@@ -38,15 +38,15 @@ LOOK_UP_SECONDS = 10
 class _RoutedEvent:
     """An event and its customer, None if it has none. `failed` says why the customer is not known yet, '' if it is.
 
-    `meaning` is None where the body is not needed. `asked`: the event's object was requested from Stripe. `failure` is
-    of the failed request. `duplicate_of` is the handled event about the same change.
+    `meaning` is None where the body is not needed. `requested`: the event's object was requested from Stripe. `failure`
+    is of the failed request. `duplicate_of` is the handled event about the same change.
     """
 
     event: Event
     customer_id: str | None
     meaning: EventContent | None = None
     failed: str = ""
-    asked: bool = False
+    requested: bool = False
     failure: Failure = Failure.UNAVAILABLE
     duplicate_of: Event | None = None
 
@@ -88,12 +88,12 @@ async def route_events(billing: Billing) -> int:
     count, later, ended = await billing.work.write(job)
     _log(ended)
     unknown = [each for each in later if each.question is None]
-    asked = [each for each in later if each.question is not None]
-    if asked:
-        asked = await billing.work.read(
-            lambda conn: [replace(each, duplicate_of=_find_duplicate(conn, each)) for each in asked]
+    lookups = [each for each in later if each.question is not None]
+    if lookups:
+        lookups = await billing.work.read(
+            lambda conn: [replace(each, duplicate_of=_find_duplicate(conn, each)) for each in lookups]
         )
-    looked_up = await asyncio.gather(*(_look_up(billing.stripe, each) for each in asked))
+    looked_up = await asyncio.gather(*(_look_up(billing.stripe, each) for each in lookups))
     if later:
         await _route(billing, await _adopt(billing, [*unknown, *looked_up]))
     return count
@@ -143,10 +143,10 @@ async def _look_up(stripe: Stripe, found: _RoutedEvent) -> _RoutedEvent:
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
             customer_id = await stripe.events.customer_id_of(subject)
-        return replace(found, customer_id=customer_id, asked=True)
+        return replace(found, customer_id=customer_id, requested=True)
     except (UpstreamFailed, TimeoutError) as exc:
         detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
-        return replace(found, failed=detail or "Stripe cannot be asked", asked=True, failure=classify(exc))
+        return replace(found, failed=detail or "Stripe cannot be asked", requested=True, failure=classify(exc))
 
 
 async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
@@ -162,7 +162,7 @@ def _end_all(
     routed = [(each, owner) for each in found if (owner := _end(tx, each, stripe, account, owner_of)) is not None]
     for app_id, user_id in sorted({(owner.app_id, owner.user_id) for _, owner in routed}):
         tx.want_refresh(app_id, user_id)
-    readable = {(UNREADABLE, _kind(each)) for each in found if each.asked and not each.failed}
+    readable = {(UNREADABLE, _kind(each)) for each in found if each.requested and not each.failed}
     tx.open_alerts(concern for each in found if (concern := _concern(each, tx.now)) is not None)
     tx.resolve_alerts(sorted(readable))
     return _RoutingResult(routed, [each for each in found if each.failed])
@@ -185,7 +185,7 @@ def _next_step(found: _RoutedEvent, now: int) -> NextStep:
 
 def _concern(found: _RoutedEvent, now: int) -> Concern | None:
     """The alert of an event whose object Stripe refuses to show, or has failed to show for a while."""
-    if not found.asked or not found.failed or not _next_step(found, now).alert:
+    if not found.requested or not found.failed or not _next_step(found, now).alert:
         return None
     message = f"{found.event.event_id} ({found.event.type}): whose it is cannot be asked of Stripe: {found.failed}"
     return Concern("event_unreadable", _kind(found), message)

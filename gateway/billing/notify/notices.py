@@ -95,9 +95,9 @@ async def notify(work: UnitOfWork, apps: InstalledApps, notice: Notice) -> None:
             await asyncio.sleep(retry.STORE_RETRY_SECONDS)
     ids = {"app_id": notice.app_id, "user_id": notice.user_id, "change_id": notice.change_id}
     if attempt.error:
-        log.warning("notice_not_taken", extra=fields(**ids, attempts=notice.attempts + 1, detail=attempt.error))
+        log.warning("notice_rejected", extra=fields(**ids, attempts=notice.attempts + 1, detail=attempt.error))
     else:
-        log.info("notice_taken", extra=fields(**ids, attempts=notice.attempts + 1, status=attempt.status))
+        log.info("notice_accepted", extra=fields(**ids, attempts=notice.attempts + 1, status=attempt.status))
 
 
 def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
@@ -112,12 +112,12 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
     elif step.dead:
         notices.dead(conn, notice, attempt.status, attempt.error, now)
         if attempt.wanted:
-            message = f"{notice.change_id} was not taken and is not sent again: {attempt.error}"
+            message = f"{notice.change_id} was rejected and is not sent again: {attempt.error}"
             tx.open_alert("notice_dead", subject, message)
     else:
         notices.retry(conn, notice, step.retry_at, attempt.status, attempt.error, now)
         if step.alert:
-            message = f"the app has not taken {notice.change_id} in {attempts} attempts: {attempt.error}"
+            message = f"the app has not accepted {notice.change_id} in {attempts} attempts: {attempt.error}"
             tx.open_alert("notice_failing", notice.app_id, message)
     # One alert for the app, not one for each user: they share the address.
     failing = alerts.is_open(conn, "notice_failing", notice.app_id)

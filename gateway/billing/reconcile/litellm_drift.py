@@ -137,7 +137,7 @@ class _Comparison:
         job = provisioning.get(conn, app.app_id, user_id)
         if now_tier != tier or (job is not None and job.is_on_its_way):
             return None
-        said = describe_tier(stored.entitlement) if stored else f"{tier.tier_id} (default)"
+        stored_state = describe_tier(stored.entitlement) if stored else f"{tier.tier_id} (default)"
         claimed = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", own_id)
         foreign = claimed is not None and (claimed.owner.app_id, claimed.owner.user_id) != (app.app_id, user_id)
         repair = "limits are written again"
@@ -147,8 +147,8 @@ class _Comparison:
             _kind(tier, comparison),
             app.app_id,
             user_id,
-            said,
-            said,
+            stored_state,
+            stored_state,
             _describe_limits(comparison),
             repair,
             provision=not foreign,

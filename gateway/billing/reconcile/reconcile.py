@@ -52,20 +52,20 @@ REPAIRS_A_WRITE = 500
 User = tuple[str, str]
 
 
-async def reconcile(billing: Billing, asked: ReconcileOptions, progress: Progress | None = None) -> Report:
+async def reconcile(billing: Billing, options: ReconcileOptions, progress: Progress | None = None) -> Report:
     """Compare, and with `apply` schedule the repairs. Raises `NotFound`, `UpstreamFailed`; nothing is applied then."""
-    if asked.app_id is not None:
-        billing.apps.app(asked.app_id)
-    report = Report(asked.app_id)
-    one_pass = _Pass(billing, asked, report, progress or Progress())
+    if options.app_id is not None:
+        billing.apps.app(options.app_id)
+    report = Report(options.app_id)
+    one_pass = _Pass(billing, options, report, progress or Progress())
     await one_pass.compare_stripe()
     await compare_litellm(billing, report, one_pass.progress)
     await find_unknown_spenders(billing, report)
-    if asked.apply:
+    if options.apply:
         await alert_unknown_spenders(billing.work, report)
         await _settle_unadopted(billing, report)
-        await _apply(billing, asked, report)
-    log.info("reconciled", extra=fields(app_id=asked.app_id, applied=report.applied, **report.counts()))
+        await _apply(billing, options, report)
+    log.info("reconciled", extra=fields(app_id=options.app_id, applied=report.applied, **report.counts()))
     return report
 
 
@@ -82,8 +82,8 @@ async def _settle_unadopted(billing: Billing, report: Report) -> None:
         report.problems.append(f"{len(failed)} customers who may pay for a tier could not be asked about")
 
 
-async def _apply(billing: Billing, asked: ReconcileOptions, report: Report) -> None:
-    if report.is_wave and not asked.yes:
+async def _apply(billing: Billing, options: ReconcileOptions, report: Report) -> None:
+    if report.is_wave and not options.yes:
         report.stopped = (
             f"applying would lower {report.lowered} users, more than {wave_limit(report.payers)} of {report.payers} "
             "payers; nothing was applied. If they really left, say so with --yes."
@@ -92,13 +92,13 @@ async def _apply(billing: Billing, asked: ReconcileOptions, report: Report) -> N
     lines = list(report.found.values())
     for start in range(0, len(lines), REPAIRS_A_WRITE):
         part = lines[start : start + REPAIRS_A_WRITE]
-        await billing.work.write(partial(_ask_for_repairs, lines=part))
+        await billing.work.write(partial(_request_repairs, lines=part))
     report.applied = True
-    if asked.app_id is None:  # the list knows no apps
+    if options.app_id is None:  # the list knows no apps
         await fill_inbox(billing)  # the state is right without it; `explain` should know the events all the same
 
 
-def _ask_for_repairs(tx: Transaction, *, lines: Sequence[Line]) -> None:
+def _request_repairs(tx: Transaction, *, lines: Sequence[Line]) -> None:
     for line in lines:
         if line.refresh:
             tx.want_refresh(line.app_id, line.user_id)
@@ -109,9 +109,9 @@ def _ask_for_repairs(tx: Transaction, *, lines: Sequence[Line]) -> None:
 class _Pass:
     """Stripe's side of one pass. Memory grows with what differs, and by 16 bytes a customer; with nothing else."""
 
-    def __init__(self, billing: Billing, asked: ReconcileOptions, report: Report, progress: Progress) -> None:
+    def __init__(self, billing: Billing, options: ReconcileOptions, report: Report, progress: Progress) -> None:
         self._billing = billing
-        self._app_id = asked.app_id
+        self._app_id = options.app_id
         self._report = report
         self._listed = IdSet()
         self._looked_up: set[User] = set()
@@ -230,9 +230,9 @@ class _Pass:
                 retryable=False,
                 detail=exc.detail,
             )
-        said = describe_tier(stored.entitlement if stored else None)
+        stored_state = describe_tier(stored.entitlement if stored else None)
         repair = "none: find out which account the customer is in"
-        self._report.add(Line(Kind.OTHER, app_id, user_id, "no such customer", said, "", repair))
+        self._report.add(Line(Kind.OTHER, app_id, user_id, "no such customer", stored_state, "", repair))
 
 
 def _known_and_stored(conn: Connection, *, app_id: str, user_id: str) -> tuple[list[Customer], Stored | None]:

@@ -52,7 +52,7 @@ async def pass_for_ever(billing: Billing) -> None:
     not_before = billing.work.monotonic() + _jittered(FIRST_PASS_SECONDS)
     while True:
         reconciling = billing.reconciling
-        if await _asked_before(billing.work, billing.reconciling, not_before):
+        if await _requested_before(billing.work, billing.reconciling, not_before):
             await run_requested(billing)
         else:
             failures = 0 if await try_pass(billing, failures) else failures + 1
@@ -76,7 +76,7 @@ async def _next_pass_at(work: UnitOfWork, pass_seconds: float = PASS_SECONDS) ->
     return int(last) + pass_seconds
 
 
-async def _asked_before(work: UnitOfWork, reconciling: ReconcileState, not_before: float) -> bool:
+async def _requested_before(work: UnitOfWork, reconciling: ReconcileState, not_before: float) -> bool:
     """Wait until the next pass is due, on the monotonic clock not before `not_before`; True at once if an operator asks
     for one meanwhile.
     """
@@ -99,9 +99,9 @@ async def _asked_before(work: UnitOfWork, reconciling: ReconcileState, not_befor
 async def run_requested(billing: Billing) -> None:
     """The pass that an operator asked for; its report or error stays until the next one is asked for."""
     reconciling = billing.reconciling
-    asked, reconciling.asked, reconciling.under_way = reconciling.asked or ReconcileOptions(), None, True
+    options, reconciling.asked, reconciling.under_way = reconciling.asked or ReconcileOptions(), None, True
     try:
-        report = await reconcile(billing, asked, reconciling.progress)
+        report = await reconcile(billing, options, reconciling.progress)
         reconciling.report = report.shown()
     except SkpayError as exc:
         reconciling.error = f"{exc.message}{f' ({exc.detail})' if exc.detail else ''}"

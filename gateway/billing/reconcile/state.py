@@ -46,11 +46,11 @@ class ReconcileState:
     report: dict[str, object] | None = None
     error: str | None = None
 
-    def ask(self, asked: ReconcileOptions) -> int:
+    def ask(self, requested: ReconcileOptions) -> int:
         """Start a pass as soon as the loop gets to it; its job number. Raises `Conflict` while one is under way."""
         if self.under_way or self.asked is not None:
             raise Conflict("A reconcile is under way already; wait for it.", code="reconcile_under_way")
-        self.asked = asked
+        self.asked = requested
         self.job_number += 1
         self.report, self.error, self.progress = None, None, Progress()
         self.wanted.set()

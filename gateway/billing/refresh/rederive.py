@@ -24,7 +24,7 @@ async def rederive(work: UnitOfWork, apps: InstalledApps) -> int:
     Called at start too, for edits made while no server ran. The new rules are recorded after the last request, so an
     interrupted call is repeated.
     """
-    wanted = 0
+    requested = 0
     for app in apps.catalog.apps.values():
         key, rules = f"rules:{app.app_id}", rules_digest(app)
         if await work.read(partial(instance.get, key=key)) == rules:
@@ -34,9 +34,9 @@ async def rederive(work: UnitOfWork, apps: InstalledApps) -> int:
             partial(entitlements.affected_by_rules, app_id=app.app_id, after=after, limit=PAGE)
         ):
             await work.write(partial(_want_all, app_id=app.app_id, user_ids=users))
-            wanted, after = wanted + len(users), users[-1]
+            requested, after = requested + len(users), users[-1]
         await work.store.write(partial(instance.put, key=key, value=rules))
-    return wanted
+    return requested
 
 
 def rules_digest(app: App) -> str:

@@ -30,9 +30,9 @@ def find_traefik() -> str:
     return found
 
 
-def free_port(wanted: int) -> int:
+def free_port(requested: int) -> int:
     """`wanted`, or another free port if that is in use. 0: any."""
-    for port in (wanted, 0):
+    for port in (requested, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

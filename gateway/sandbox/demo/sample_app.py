@@ -61,7 +61,7 @@ _HOME = """<p>Hello, <strong>{user}</strong>. Your tier here is</p><p class="tie
 
 def session_token(secret: str, user_id: str, now: int) -> str:
     """The HS256 JWT that Open WebUI 0.12.4 keeps in the cookie `token`, for four weeks; the user is the claim `id`."""
-    claims = {
+    assignments = {
         "id": user_id,
         "typ": "session",
         "auth_method": "password",
@@ -73,7 +73,7 @@ def session_token(secret: str, user_id: str, now: int) -> str:
         "iat": now,
     }
     head = _base64(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
-    signed = f"{head}.{_base64(json.dumps(claims).encode())}"
+    signed = f"{head}.{_base64(json.dumps(assignments).encode())}"
     return f"{signed}.{_base64(hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest())}"
 
 
@@ -192,8 +192,8 @@ def _signed_in(token: str, secret: str) -> str | None:
     if not signed or not hmac.compare_digest(signature.encode(), expected.encode()):
         return None
     payload = signed.partition(".")[2]
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return str(claims["id"]) if claims["exp"] > time.time() else None
+    assignments = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return str(assignments["id"]) if assignments["exp"] > time.time() else None
 
 
 def _base64(data: bytes) -> str:

@@ -273,15 +273,15 @@ class Story:
         state = (await self._person.get(f"{self._stripe}/_sandbox/state")).json()
         return [each for each in state["objects"]["subscription"] if each["status"] == "active"]
 
-    async def _until(self, what: str, seen: Callable[[], Awaitable[bool]]) -> None:
+    async def _until(self, what: str, succeeded: Callable[[], Awaitable[bool]]) -> None:
         deadline = time.monotonic() + STEP_SECONDS
-        while not await seen():
+        while not await succeeded():
             _check(f"{what} (waited {STEP_SECONDS:.0f} s)", time.monotonic() < deadline)
             await asyncio.sleep(0.05)
 
 
-def _check(what: str, seen: bool) -> None:
-    if not seen:
+def _check(what: str, succeeded: bool) -> None:
+    if not succeeded:
         raise StoryFailedError(f"failed: {what}")
 
 

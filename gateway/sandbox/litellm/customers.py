@@ -107,10 +107,10 @@ def update_budget(state: State, body: Body) -> Json | None:
 
 def info_budgets(state: State, body: Body) -> list[Json]:
     """The ones that exist; the others are just absent."""
-    wanted = fields.read(body, fields.BUDGETS, required="budgets")["budgets"]
-    if not wanted or not isinstance(wanted, list):
+    requested = fields.read(body, fields.BUDGETS, required="budgets")["budgets"]
+    if not requested or not isinstance(requested, list):
         raise detail(400, {"error": "Specify list of budget id's to query. Passed in=[]"})
-    return [budget.answer() for budget in state.budgets.values() if budget.budget_id in wanted]
+    return [budget.answer() for budget in state.budgets.values() if budget.budget_id in requested]
 
 
 def list_budgets(state: State, query: Body) -> list[Json]:

@@ -43,10 +43,10 @@ def _token(state: State, sent: Body) -> str:
 
 def info(state: State, query: Body) -> Json:
     """By the key or its hash. One that was deleted is still found, in an archive."""
-    wanted = str(query.get("key", ""))
+    requested = str(query.get("key", ""))
     for key in (*state.keys.values(), *state.deleted_keys):
-        if wanted in (key.token, hashlib.sha256(key.token.encode()).hexdigest()):
-            return {"key": wanted, "info": key_info(key, state.clock())}
+        if requested in (key.token, hashlib.sha256(key.token.encode()).hexdigest()):
+            return {"key": requested, "info": key_info(key, state.clock())}
     raise proxy_error(404, "Key not found in database", "not_found_error", "key")
 
 

@@ -72,17 +72,17 @@ class StoryPlayer:
         await self._stage.settle()
         self._end_faults()  # an unused fault would break the checks
 
-    async def expect(self, wanted: dict[str, Any]) -> None:
+    async def expect(self, requested: dict[str, Any]) -> None:
         """Check the tier in status, gate and LiteLLM, and the other results of `wanted`."""
         found = await status(self._stage.billing.work, self._stage.billing.apps, self._app.app_id, self.user_id)
-        tier = self._parts[wanted["tier"]]
+        tier = self._parts[requested["tier"]]
         _same("tier", tier.tier_id, found["tier"])
-        if "status" in wanted:
-            _same("Stripe's status", wanted["status"], found["status"])
-        if "ends" in wanted:
-            _same("whether it ends", wanted["ends"], found["ends_at"] is not None)
-        if "concerns" in wanted:
-            _same("the concerns", wanted["concerns"], await self._concerns())
+        if "status" in requested:
+            _same("Stripe's status", requested["status"], found["status"])
+        if "ends" in requested:
+            _same("whether it ends", requested["ends"], found["ends_at"] is not None)
+        if "concerns" in requested:
+            _same("the concerns", requested["concerns"], await self._concerns())
         in_gate = self._stage.gate.get((self._app.app_id, self.user_id), self._app.default_tier.tier_id)
         _same("the gate's tier", tier.tier_id, in_gate)
         self._expect_notices(tier)
@@ -305,9 +305,9 @@ _ACTS: dict[str, Callable[[StoryPlayer, Act], Awaitable[None]]] = {
 }  # fmt: skip
 
 
-def _same(what: str, wanted: object, found: object) -> None:
-    if wanted != found:
-        raise StoryFailedError(f"{what} should be {wanted!r}, is {found!r}")
+def _same(what: str, requested: object, found: object) -> None:
+    if requested != found:
+        raise StoryFailedError(f"{what} should be {requested!r}, is {found!r}")
 
 
 def _comparable(values: dict[str, Any]) -> dict[str, Any]:

@@ -180,9 +180,9 @@ def list_events(state: AccountState, call: Call) -> Json:
 
 
 def _of_types(event_type: str, params: Json) -> bool:
-    wanted: list[Any] = params.get("types") or ([params["type"]] if "type" in params else [])
-    return not wanted or any(
-        event_type == each or (each.endswith(".*") and event_type.startswith(each[:-1])) for each in wanted
+    requested: list[Any] = params.get("types") or ([params["type"]] if "type" in params else [])
+    return not requested or any(
+        event_type == each or (each.endswith(".*") and event_type.startswith(each[:-1])) for each in requested
     )
 
 

@@ -97,11 +97,11 @@ class AccountState:
         self.next_change_at = 0
         return obj
 
-    def find(self, kind: str, wanted_id: str, *, param: str | None = None) -> Json:
+    def find(self, kind: str, object_id: str, *, param: str | None = None) -> Json:
         """The object, or ApiError: 404 for a path, 400 when `param` names where the id stood."""
-        obj = self.objects[kind].get(wanted_id)
+        obj = self.objects[kind].get(object_id)
         if obj is None:
-            raise missing(KINDS[kind], wanted_id, param=param)
+            raise missing(KINDS[kind], object_id, param=param)
         return obj
 
     def active_customer(self, customer_id: str, *, param: str | None = "customer") -> Json:

@@ -14,9 +14,9 @@ OVER = ("canceled", "incomplete_expired")
 UPDATED = "customer.subscription.updated"
 
 
-def new_item(state: AccountState, subscription: Json, wanted: Json, now: int, end_at: int | None = None) -> Json:
+def new_item(state: AccountState, subscription: Json, requested: Json, now: int, end_at: int | None = None) -> Json:
     """A subscription item for `{price, quantity, metadata}`; its first period ends at `end_at` or by its price."""
-    price = state.objects["price"][wanted["price"]]
+    price = state.objects["price"][requested["price"]]
     recurring = price["recurring"]
     anchor = subscription["billing_cycle_anchor"]
     end = end_at or periods.end_after(anchor, recurring["interval"], recurring["interval_count"], now)
@@ -29,9 +29,9 @@ def new_item(state: AccountState, subscription: Json, wanted: Json, now: int, en
         "current_period_end": end,
         "current_period_start": now,
         "discounts": [],
-        "metadata": wanted.get("metadata") or {},
+        "metadata": requested.get("metadata") or {},
         "price": price["id"],
-        "quantity": wanted.get("quantity", 1),
+        "quantity": requested.get("quantity", 1),
         "subscription": subscription["id"],
         "tax_rates": [],
     }
@@ -40,7 +40,7 @@ def new_item(state: AccountState, subscription: Json, wanted: Json, now: int, en
     return item
 
 
-def build(state: AccountState, customer_id: str, wanted: list[Json], options: Json) -> Json:
+def build(state: AccountState, customer_id: str, requested: list[Json], options: Json) -> Json:
     """A new subscription, not stored yet. `options`: metadata, trial_end, billing_mode, trial_settings, …"""
     now = state.time()
     trial_end = options.get("trial_end")
@@ -58,7 +58,7 @@ def build(state: AccountState, customer_id: str, wanted: list[Json], options: Js
         },
         "collection_method": options.get("collection_method", "charge_automatically"),
         "created": now,
-        "currency": state.objects["price"][wanted[0]["price"]]["currency"],
+        "currency": state.objects["price"][requested[0]["price"]]["currency"],
         "customer": customer_id,
         "days_until_due": options.get("days_until_due"),
         "default_payment_method": payment_method,
@@ -71,18 +71,18 @@ def build(state: AccountState, customer_id: str, wanted: list[Json], options: Js
         },
         "trial_start": now if trial_end else None,
     }
-    items = [new_item(state, subscription, each, now, trial_end) for each in wanted]
+    items = [new_item(state, subscription, each, now, trial_end) for each in requested]
     subscription["items"] = whole_list(items, f"/v1/subscription_items?subscription={subscription_id}")
     return subscription
 
 
-def start(state: AccountState, customer_id: str, wanted: list[Json], options: Json) -> Json:
+def start(state: AccountState, customer_id: str, requested: list[Json], options: Json) -> Json:
     """Create and bill: a trial with an invoice of 0, else charged at once.
 
     With option `unpaid` nothing is charged (incomplete); with `processing` the payment is under way (active). An
     invoice that is sent is not charged, and the subscription is active.
     """
-    subscription = state.add(build(state, customer_id, wanted, options))
+    subscription = state.add(build(state, customer_id, requested, options))
     state.objects["customer"][customer_id]["currency"] = subscription["currency"]
     trialing = subscription["trial_end"] is not None
     old_api_version = not state.event_version.startswith("2026")

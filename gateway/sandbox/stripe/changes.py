@@ -13,11 +13,11 @@ Json = dict[str, Any]
 _PENDING_SECONDS = 23 * 3600
 
 
-def changed_items(state: AccountState, subscription: Json, wanted: list[Json]) -> list[Json]:
+def changed_items(state: AccountState, subscription: Json, requested: list[Json]) -> list[Json]:
     """The items as they would be. An entry without an `id` is one more item, not a change: Stripe's own trap."""
     items: list[Json] = copy.deepcopy(subscription["items"]["data"])
     now = state.time()
-    for position, entry in enumerate(wanted):
+    for position, entry in enumerate(requested):
         if "price" in entry:
             _check_price(state, subscription, entry["price"], f"items[{position}][price]")
         if "id" not in entry:
@@ -101,7 +101,12 @@ def _share(state: AccountState, item: Json, period: Json, now: int, sign: int) -
 
 
 def apply(
-    state: AccountState, subscription: Json, wanted: list[Json], *, proration: str, behavior: str = "allow_incomplete"
+    state: AccountState,
+    subscription: Json,
+    requested: list[Json],
+    *,
+    proration: str,
+    behavior: str = "allow_incomplete",
 ) -> None:
     """Put new items in force, prorate, bill at once if asked to, and treat a failed payment as `behavior` says.
 
@@ -109,7 +114,7 @@ def apply(
     pending_if_incomplete (pending_update until paid). Call it inside `state.changing`.
     """
     now = state.time()
-    items = changed_items(state, subscription, wanted)
+    items = changed_items(state, subscription, requested)
     lines, reset = prorated(state, subscription, items, now)
     if proration == "none":
         lines = [line for line in lines if not line["parent"]["subscription_item_details"]["proration"]]

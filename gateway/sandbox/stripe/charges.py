@@ -169,8 +169,8 @@ def list_refunds(state: AccountState, call: Call) -> Json:
 
 def list_warnings(state: AccountState, call: Call) -> Json:
     """GET /v1/radar/early_fraud_warnings, newest first."""
-    wanted = chosen(call.params, "charge", "payment_intent").items()
-    found = [each for each in reversed(state.all(WARNING)) if all(each[name] == value for name, value in wanted)]
+    requested = chosen(call.params, "charge", "payment_intent").items()
+    found = [each for each in reversed(state.all(WARNING)) if all(each[name] == value for name, value in requested)]
     return page(state, found, call.params, "/v1/radar/early_fraud_warnings")
 
 

@@ -24,8 +24,8 @@ def create(state: AccountState, call: Call) -> Json:
     if params.get("allow_promotion_codes") is not None and params.get("discounts"):
         raise invalid("You may only specify one of these parameters: allow_promotion_codes, discounts.")
     for position, discount in enumerate(params.get("discounts", [])):
-        kind, wanted_id = next(iter(discount.items()), ("coupon", ""))
-        raise missing(kind.replace("_", " "), wanted_id or "", param=f"discounts[{position}][{kind}]")
+        kind, object_id = next(iter(discount.items()), ("coupon", ""))
+        raise missing(kind.replace("_", " "), object_id or "", param=f"discounts[{position}][{kind}]")
     customer = state.active_customer(params["customer"]) if params.get("customer") else None
     if params.get("automatic_tax", {}).get("enabled") and customer and not params.get("customer_update"):
         raise invalid(
@@ -44,9 +44,9 @@ def create(state: AccountState, call: Call) -> Json:
     return state.add(session)
 
 
-def _line_items(state: AccountState, wanted: list[Json]) -> list[Json]:
+def _line_items(state: AccountState, requested: list[Json]) -> list[Json]:
     lines: list[Json] = []
-    for position, each in enumerate(wanted):
+    for position, each in enumerate(requested):
         price = state.find("price", each["price"], param=f"line_items[{position}][price]")
         if not price["active"]:
             raise invalid(
@@ -165,8 +165,8 @@ def pay(state: AccountState, session: Json, *, card_works: bool = True, delayed:
         state.cards[customer["id"]] = "ok" if card_works else "fail"
     options = _subscription_options(state, session, delayed)
     recurring = [line for line in session["_line_items"] if state.objects["price"][line["price"]]["recurring"]]
-    wanted = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
-    subscription = billing.start(state, customer["id"], wanted, options)
+    requested = [{"price": line["price"], "quantity": line["quantity"] or 0} for line in recurring]
+    subscription = billing.start(state, customer["id"], requested, options)
     session.update(
         customer_details=_details(customer["email"] or email),
         invoice=subscription["latest_invoice"],

@@ -122,7 +122,7 @@ def _clear_faults(dashboard: Dashboard, sent: Json) -> Json:
 
 
 def _requests(dashboard: Dashboard, sent: Json) -> Json:
-    return {"requests": [dataclasses.asdict(seen) for seen in dashboard.api.log]}
+    return {"requests": [dataclasses.asdict(request) for request in dashboard.api.log]}
 
 
 def _clear_requests(dashboard: Dashboard, sent: Json) -> Json:

@@ -125,8 +125,8 @@ def list_all(state: AccountState, call: Call) -> Json:
 def list_subscriptions(state: AccountState, call: Call) -> Json:
     """GET /v1/customers/{}/subscriptions, newest first: the canceled ones are left out."""
     own_id = state.active_customer(call.object_id, param=None)["id"]
-    held = [s for s in reversed(state.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
-    return page(state, held, call.params, f"/v1/customers/{own_id}/subscriptions")
+    current = [s for s in reversed(state.all("subscription")) if s["customer"] == own_id and s["status"] != "canceled"]
+    return page(state, current, call.params, f"/v1/customers/{own_id}/subscriptions")
 
 
 ROUTES = (

@@ -122,11 +122,11 @@ def retrieve_configuration(state: AccountState, call: Call) -> Json:
 
 def list_configurations(state: AccountState, call: Call) -> Json:
     """GET /v1/billing_portal/configurations, newest first."""
-    wanted = chosen(call.params, "active", "is_default")
+    requested = chosen(call.params, "active", "is_default")
     found = [
         configuration
         for configuration in reversed(state.all("billing_portal.configuration"))
-        if all(configuration[name] == value for name, value in wanted.items())
+        if all(configuration[name] == value for name, value in requested.items())
     ]
     return page(state, found, call.params, "/v1/billing_portal/configurations")
 
@@ -191,10 +191,10 @@ def create_session(state: AccountState, call: Call) -> Json:
     return session
 
 
-def _flow(state: AccountState, customer: Json, configuration: Json, wanted: Json) -> Json:
+def _flow(state: AccountState, customer: Json, configuration: Json, requested: Json) -> Json:
     """Checks a deep link as Stripe does: the feature is on, the subscription is this customer's and not over."""
-    kind = wanted["type"]
-    after = wanted.get("after_completion", {"type": "portal_homepage"})
+    kind = requested["type"]
+    after = requested.get("after_completion", {"type": "portal_homepage"})
     flow: Json = {
         "type": kind,
         "after_completion": {
@@ -214,10 +214,10 @@ def _flow(state: AccountState, customer: Json, configuration: Json, wanted: Json
         )
     if kind in ("payment_method_update", "customer_update"):
         return flow
-    if kind not in wanted:
+    if kind not in requested:
         name = f"flow_data[{kind}]"
         raise invalid(f"Missing required param: {name}.", param=name, code="parameter_missing")
-    detail = wanted[kind]
+    detail = requested[kind]
     param = f"flow_data[{kind}][subscription]"
     subscription = state.find("subscription", detail["subscription"], param=param)
     if subscription["customer"] != customer["id"]:

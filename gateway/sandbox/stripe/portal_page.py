@@ -30,12 +30,12 @@ _FEATURE = {
 }
 
 
-def show(state: AccountState, secret: str, said: str = "", error: str | None = None) -> web.Response:
+def show(state: AccountState, secret: str, notice: str = "", error: str | None = None) -> web.Response:
     """The portal's home, or the one step a deep link asks for."""
     session = _session(state, secret)
     if session is None:
         return document("Expired", paragraph("This link has expired. Go back and open the portal again.", "error"), 404)
-    body = paragraph(_SAID[said], "said") if said in _SAID else ""
+    body = paragraph(_SAID[notice], "said") if notice in _SAID else ""
     body += paragraph(error, "error") if error else ""
     flow = session["flow"]
     if flow is not None and not session.get("_flow_done"):
@@ -143,7 +143,7 @@ def act(state: AccountState, secret: str, sent: dict[str, str]) -> web.Response:
     if session is None:
         return show(state, secret)
     try:
-        said = _done(state, session, sent)
+        notice = _done(state, session, sent)
     except ApiError as exc:
         return show(state, secret, error=exc.message)
     flow = session["flow"]
@@ -154,8 +154,8 @@ def act(state: AccountState, secret: str, sent: dict[str, str]) -> web.Response:
             return see_other(after["redirect"]["return_url"])
         if after["type"] == "hosted_confirmation":
             custom = (after["hosted_confirmation"] or {}).get("custom_message")
-            return document("Done", paragraph(custom or _SAID[said], "said"))
-    return see_other(f"/p/session/{secret}?said={said}")
+            return document("Done", paragraph(custom or _SAID[notice], "said"))
+    return see_other(f"/p/session/{secret}?said={notice}")
 
 
 def _done(state: AccountState, session: Json, sent: dict[str, str]) -> str:

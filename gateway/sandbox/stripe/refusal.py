@@ -44,10 +44,10 @@ def invalid(message: str, *, param: str | None = None, code: str | None = None) 
     return ApiError(400, message, code=code, param=param)
 
 
-def missing(kind: str, wanted_id: str, *, param: str | None = None) -> ApiError:
+def missing(kind: str, object_id: str, *, param: str | None = None) -> ApiError:
     """No such object: 404 if its id was in the path (`param` is None, Stripe then answers `id`), else 400."""
     status = 404 if param is None else 400
-    return ApiError(status, f"No such {kind}: '{wanted_id}'", code="resource_missing", param=param or "id")
+    return ApiError(status, f"No such {kind}: '{object_id}'", code="resource_missing", param=param or "id")
 
 
 def declined(message: str = "Your card was declined.") -> ApiError:

@@ -69,8 +69,8 @@ def _included(state: AccountState, node: Mapping[str, Any], step: str, path: str
         lines = state.objects["checkout.session"][own_id]["_line_items"]
         return whole_list(rendered(state, lines), f"/v1/checkout/sessions/{own_id}/line_items")
     if (own, step) == ("customer", "subscriptions"):
-        held = [s for s in state.all("subscription") if s["customer"] == own_id and s["status"] != "canceled"]
-        return whole_list(rendered(state, held[::-1]), f"/v1/customers/{own_id}/subscriptions")
+        current = [s for s in state.all("subscription") if s["customer"] == own_id and s["status"] != "canceled"]
+        return whole_list(rendered(state, current[::-1]), f"/v1/customers/{own_id}/subscriptions")
     if (own, step) == ("charge", "refunds"):
         given_back = [r for r in reversed(state.all("refund")) if r["charge"] == own_id]
         return whole_list(rendered(state, given_back), f"/v1/charges/{own_id}/refunds")
@@ -130,17 +130,17 @@ def page(state: AccountState, newest_first: list[Json], params: Mapping[str, Any
     }
 
 
-def _position(ids: list[str], wanted_id: str, param: str) -> int:
-    if wanted_id not in ids:
-        raise missing("object", wanted_id, param=param)
-    return ids.index(wanted_id)
+def _position(ids: list[str], object_id: str, param: str) -> int:
+    if object_id not in ids:
+        raise missing("object", object_id, param=param)
+    return ids.index(object_id)
 
 
-def in_time_range(moment: int | None, wanted: Any) -> bool:
+def in_time_range(moment: int | None, requested: Any) -> bool:
     """Whether an instant fits a `created`-like filter: a number, or bounds."""
     if moment is None:
         return False
-    if isinstance(wanted, int):
-        return moment == wanted
+    if isinstance(requested, int):
+        return moment == requested
     tests = {"gt": moment.__gt__, "gte": moment.__ge__, "lt": moment.__lt__, "lte": moment.__le__}
-    return all(tests[name](bound) for name, bound in wanted.items())
+    return all(tests[name](bound) for name, bound in requested.items())

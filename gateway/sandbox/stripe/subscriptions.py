@@ -32,7 +32,7 @@ def create(state: AccountState, call: Call) -> Json:
     """POST /v1/subscriptions: needs a customer with a card, or a trial, or `payment_behavior=default_incomplete`."""
     params = call.params
     customer = state.active_customer(params["customer"])
-    wanted = [_priced(state, entry, position) for position, entry in enumerate(params["items"])]
+    requested = [_priced(state, entry, position) for position, entry in enumerate(params["items"])]
     trial_end = params.get("trial_end")
     if "trial_period_days" in params:
         trial_end = state.time() + params["trial_period_days"] * DAY
@@ -52,7 +52,7 @@ def create(state: AccountState, call: Call) -> Json:
     subscription = billing.start(
         state,
         customer["id"],
-        wanted,
+        requested,
         {
             "metadata": merged_metadata({}, params.get("metadata", {})),
             "description": params.get("description"),
@@ -116,14 +116,14 @@ def list_all(state: AccountState, call: Call) -> Json:
     return page(state, found, params, "/v1/subscriptions")
 
 
-def _has_status(subscription: Json, wanted: str | None) -> bool:
-    if wanted == "all":
+def _has_status(subscription: Json, requested: str | None) -> bool:
+    if requested == "all":
         return True
-    if wanted is None:
+    if requested is None:
         return bool(subscription["status"] not in billing.OVER)
-    if wanted == "ended":
+    if requested == "ended":
         return bool(subscription["status"] in billing.OVER)
-    return bool(subscription["status"] == wanted)
+    return bool(subscription["status"] == requested)
 
 
 def update(state: AccountState, call: Call) -> Json:
@@ -216,18 +216,18 @@ def resume(state: AccountState, call: Call) -> Json:
     if subscription["status"] != "paused":
         raise invalid("You can only resume a subscription with status `paused`.")
     now = state.time()
-    anew = call.params.get("billing_cycle_anchor", {"type": "now"})["type"] == "now"
+    resets = call.params.get("billing_cycle_anchor", {"type": "now"})["type"] == "now"
     must_pay = call.params.get("payment_behavior") == "resume_on_payment_success"
-    if must_pay and anew and not invoicing.card_pays(state, subscription["customer"]):
+    if must_pay and resets and not invoicing.card_pays(state, subscription["customer"]):
         raise declined()
     with state.emit_if_changed(subscription, billing.UPDATED):
         subscription.update(status="active", status_details=None)
-        if anew:
+        if resets:
             subscription["billing_cycle_anchor"] = now
             for item in subscription["items"]["data"]:
                 item["current_period_end"] = now
     state.emit("customer.subscription.resumed", subscription)
-    if anew:
+    if resets:
         billing.renew(state, subscription, at_once=True)
     return subscription
 

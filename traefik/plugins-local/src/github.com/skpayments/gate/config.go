@@ -22,7 +22,7 @@ type Config struct {
 	// The headers with this app's credentials.
 	Headers []string `json:"headers,omitempty"`
 	// A pattern of the header names that are removed from this app's requests, besides ours.
-	Taken string `json:"taken,omitempty"`
+	StripHeaders string `json:"stripHeaders,omitempty"`
 	// For how many seconds cached answers are used while the gate is down.
 	StaleFor int `json:"staleFor,omitempty"`
 	// The maximum number of cached answers.
@@ -55,10 +55,10 @@ func New(ctx context.Context, next http.Handler, c *Config, name string) (http.H
 		staleFor: time.Duration(given.StaleFor) * time.Second,
 	}
 	m.app = appOf(m.shared, given.App)
-	if given.Taken != "" {
-		m.taken = regexp.MustCompile(given.Taken)
+	if given.StripHeaders != "" {
+		m.strip = regexp.MustCompile(given.StripHeaders)
 	}
-	m.ignored = ignoredFor(m.shared, headers, given.Taken, m.taken)
+	m.ignored = ignoredFor(m.shared, headers, given.StripHeaders, m.strip)
 	m.reading = m.shared.mu.RLocker()
 	return m, nil
 }
@@ -78,8 +78,8 @@ func problem(c *Config) error {
 		return errors.New("secret: GATE_SECRET is empty")
 	case c.StaleFor < 0:
 		return errors.New("staleFor: expected a number of seconds")
-	case !compiles(c.Taken):
-		return errors.New("taken: expected a regular expression")
+	case !compiles(c.StripHeaders):
+		return errors.New("stripHeaders: expected a regular expression")
 	case c.MaxEntries < 2:
 		return errors.New("maxEntries: expected 2 or more")
 	}

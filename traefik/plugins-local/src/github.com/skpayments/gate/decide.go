@@ -30,11 +30,11 @@ type look struct {
 // decide lets a request pass or refuses it, by a cached answer or by calling the gate.
 func decide(m *Middleware, w http.ResponseWriter, r *http.Request) {
 	if r.Trailer != nil {
-		scrub(r.Trailer, m.taken)
+		scrub(r.Trailer, m.strip)
 	}
 	who := whoAsks(m.headers, r.Header)
 	if who != notIgnored(m.shared, m.ignored, r.Header) {
-		scrub(r.Header, m.taken)
+		scrub(r.Header, m.strip)
 		learn(m.shared, m.ignored, r.Header)
 	}
 	seen := lookUp(m, r, who)

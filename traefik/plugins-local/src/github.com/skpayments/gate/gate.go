@@ -25,7 +25,7 @@ type Middleware struct {
 	question *question
 	ignored  *ignored
 	// The header names that are removed from requests for this app; nil for none.
-	taken *regexp.Regexp
+	strip *regexp.Regexp
 	// The headers with the app's credentials.
 	headers []string
 	// For how long cached answers are used while the gate is down.

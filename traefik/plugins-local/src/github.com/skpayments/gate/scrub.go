@@ -11,14 +11,14 @@ var ours = regexp.MustCompile(`(?i)^x[^a-z0-9]*sk[^a-z0-9]`)
 
 // The same as in the generated ForwardAuth routes: our headers, headers that name another path than the gate checks,
 // and headers of which Traefik removes one spelling only.
-var taken = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))`)
+var stripped = regexp.MustCompile(`(?i)^x([^a-z0-9]*sk[^a-z0-9]|[^a-z0-9]*(original|rewrite)[^a-z0-9]*ur[il]|(|[^a-z0-9-][^a-z0-9]*|-[^a-z0-9]+)forwarded[^a-z0-9]|-forwarded([^a-z0-9-]|-[^a-z0-9]|-.*(--|[^a-z0-9-])))`)
 
 // scrub deletes every header that a backend might read as one of ours or of Traefik's, and those that match the app's
 // own pattern (nil: none).
 func scrub(h http.Header, also *regexp.Regexp) {
 	for name := range h {
 		// A cheap check that avoids the call for most names: all matches begin with X or x.
-		if name >= "X" && taken.MatchString(name) || also != nil && also.MatchString(name) {
+		if name >= "X" && stripped.MatchString(name) || also != nil && also.MatchString(name) {
 			delete(h, name)
 		}
 	}

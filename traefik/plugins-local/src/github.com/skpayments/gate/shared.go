@@ -152,11 +152,11 @@ func appOf(s *shared, id string) *app {
 }
 
 // ignoredFor returns the headers to ignore, given those with credentials and those that are removed.
-func ignoredFor(s *shared, headers []string, taken string, also *regexp.Regexp) *ignored {
+func ignoredFor(s *shared, headers []string, pattern string, also *regexp.Regexp) *ignored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Headers that are removed for one app may be passed on and learnt for another.
-	name := strings.Join(headers, ",") + "\x00" + taken
+	name := strings.Join(headers, ",") + "\x00" + pattern
 	known := s.ignored[name]
 	if known == nil {
 		known = newIgnored(headers, also)
