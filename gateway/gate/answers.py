@@ -112,6 +112,7 @@ METHOD_REFUSED = refusal(405, "method_not_allowed", "this method is never passed
 TOO_SLOW = refusal(408, "too_slow", "the request did not arrive in time")
 TOO_LARGE = refusal(431, "too_large", "the request headers are too large")
 TOO_MANY = refusal(503, "too_many", "too many connections", headers=(("Retry-After", "1"),))
+STOPPING = refusal(503, "stopping", "shutting down; retry on a new connection", headers=(("Retry-After", "1"),))
 TOO_MANY_STREAMS = refusal(503, "too_many", "too many streams of changes", headers=(("Retry-After", "5"),))
 NOT_READY = refusal(
     503,

@@ -65,16 +65,18 @@ class Listener:
             raise RuntimeError("the gate is not listening")
         return int(self._server.sockets[0].getsockname()[1])
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection; False if there are too many. Those get a 503; beyond twice the limit they are aborted
-        without an answer."""
+    def admit(self, connection: Connection) -> bytes | None:
+        """Count a new connection. What it is answered if there are too many, or if the gate stops; beyond twice the
+        limit it is aborted without an answer."""
         self._connections.add(connection)
         self._empty.clear()
         count = len(self._connections)
         self._open.value = count
         if count > 2 * self._max_connections:
             connection.abort()
-        return count <= self._max_connections and not self.draining
+        if self.draining:
+            return answers.STOPPING
+        return answers.TOO_MANY if count > self._max_connections else None
 
     def remove_connection(self, connection: Connection) -> None:
         self._connections.discard(connection)

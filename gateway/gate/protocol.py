@@ -31,7 +31,7 @@ class ConnectionOwner(Protocol):
     observe: Callable[[float], None]
     tick: int
 
-    def admit(self, connection: Connection) -> bool: ...
+    def admit(self, connection: Connection) -> bytes | None: ...
 
     def remove_connection(self, connection: Connection) -> None: ...
 
@@ -64,8 +64,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, not an assert: uvloop's transports are no subclass of asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
-        if not self._listener.admit(self):
-            self.end(answers.TOO_MANY)
+        refusal = self._listener.admit(self)
+        if refusal is not None:
+            self.end(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True

@@ -164,8 +164,8 @@ class Stream:
 
     @staticmethod
     def _is_refusal(body: bytes) -> bool:
-        """Not ready at the start; a connection accepted while the gate drains is refused as one too many."""
-        return b'"not_ready"' in body or b'"too_many"' in body
+        """Not ready at the start; a connection accepted while the gate drains is told to retry on a new one."""
+        return b'"not_ready"' in body or b'"stopping"' in body
 
     async def _judge(self, reader: asyncio.StreamReader, expected: tuple[int, str | None]) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
