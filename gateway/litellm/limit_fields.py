@@ -106,7 +106,9 @@ def without_nulls(expected: Json) -> dict[str, object]:
 
 def mismatch_lines(missing: Json, answer: Json) -> tuple[str, ...]:
     """One line for each field that LiteLLM did not take."""
-    return tuple(f"{name}: wanted {expected!r}, LiteLLM has {answer.get(name)!r}" for name, expected in missing.items())
+    return tuple(
+        f"{name}: expected {expected!r}, LiteLLM has {answer.get(name)!r}" for name, expected in missing.items()
+    )
 
 
 def reset_is_due(row: Json, now: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.doctor.bypass import Wanted, find_bypasses
+from gateway.doctor.bypass import Expected, find_bypasses
 from gateway.doctor.chains import SECRET, Middleware, Traefik, address_of
 
 HOST, APP = "chat.test", "10.0.0.5:8080"
@@ -18,7 +18,7 @@ CHAIN = (
         "address": "http://gate:8081/gate?app=skai", "trustForwardHeader": False, "authResponseHeadersRegex": REGEX,
     }),
 )  # fmt: skip
-WANTED = Wanted(
+EXPECTED = Expected(
     hosts={HOST: "skai"},
     chains=[{HOST: CHAIN}],
     upstreams={"skai": frozenset({"open-webui:8080"}), "blog": frozenset({"ghost:2368"})},
@@ -71,11 +71,11 @@ def traefik(
 
 
 def findings(found: Traefik) -> list[str]:
-    return [each.message for each in find_bypasses(found, WANTED) if each.state != "ok"]
+    return [each.message for each in find_bypasses(found, EXPECTED) if each.state != "ok"]
 
 
 def test_a_correct_installation_has_no_findings() -> None:
-    found = find_bypasses(traefik(), WANTED)
+    found = find_bypasses(traefik(), EXPECTED)
     assert [(each.state, each.message) for each in found] == [
         ("ok", "2, none with an error"),
         ("ok", "2 routers; every one that reaches an app has its gate"),
@@ -192,7 +192,7 @@ def test_the_plugin_is_a_gate_too() -> None:
     plugin = {"plugin": {"skpayments": {"app": "skai", "address": "http://gate:8081", "secret": "new-secret"}}}
     chain = (CHAIN[0], Middleware("sk-gate-skai", "plugin", {"skpayments": {**plugin["plugin"]["skpayments"],
                                                                             "secret": SECRET}}))  # fmt: skip
-    wanted = replace(WANTED, chains=[{HOST: CHAIN}, {HOST: chain}])
+    wanted = replace(EXPECTED, chains=[{HOST: CHAIN}, {HOST: chain}])
     found = find_bypasses(traefik(middlewares={"gate": plugin}), wanted)
     assert {each.state for each in found} == {"ok"}
     broken = {"plugin": {"skpayments": {**plugin["plugin"]["skpayments"], "secret": ""}}}
@@ -236,7 +236,7 @@ def test_remedies_name_the_place() -> None:
             {"a@docker": {"rule": f"Host(`{HOST}`) && Path(`/a`)", "service": "x"}},
             tcp={"t@http": {"rule": f"HostSNI(`{HOST}`)", "service": "db"}},
         ),
-        WANTED,
+        EXPECTED,
     )
     remedies = [each.remedy for each in found if each.state == "bad"]
     assert "exposedByDefault: false" in remedies[0]
@@ -257,7 +257,7 @@ def test_addresses_in_one_spelling(url: str, address: str) -> None:
 
 PROXY = {"forwardAuth": {"address": "http://oauth2-proxy:4180/", "authResponseHeaders": ["X-Auth-Request-User"]}}
 BEHIND_PROXY = replace(
-    WANTED,
+    EXPECTED,
     sign_in={"skai": ["oauth2-proxy@file"]},
     chains=[{HOST: (CHAIN[0], Middleware("oauth2-proxy@file", "", {}), CHAIN[1])}],
 )

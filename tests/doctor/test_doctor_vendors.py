@@ -39,7 +39,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Running]:
 async def findings(
     installation: Running, subject: str, cookie: str | None = None, **environ: str
 ) -> list[tuple[str, str]]:
-    """(state, message) of every finding whose subject starts so; all others are well or were not asked."""
+    """(state, message) of every finding whose subject starts so; all others are ok or were not checked."""
     found = await examine(read_settings({**installation.environ, **environ}), Options(cookie=cookie))
     others = [each for each in found if not each.subject.startswith(subject)]
     assert [each for each in others if each.state in ("bad", "warning")] == []
@@ -138,7 +138,7 @@ async def test_a_destination_for_thin_events_is_as_good(installation: Running) -
 
 
 @pytest.mark.parametrize(("age", "is_reported"), [(600, True), (10, False), (100_000, False)])
-async def test_events_that_were_not_taken_today(installation: Running, age: int, is_reported: bool) -> None:
+async def test_events_that_were_not_accepted_today(installation: Running, age: int, is_reported: bool) -> None:
     """A wrong STRIPE_WEBHOOK_SECRET shows only so. What is on its way, or long known, is not told."""
     installation.application.parts.billing.work.started_at -= 2 * 86_400
     installation.stripe.deliveries.paused = True
@@ -148,7 +148,7 @@ async def test_events_that_were_not_taken_today(installation: Running, age: int,
     for other in installation.stripe.state.all("event"):
         if other is not stored:
             other["pending_webhooks"] = 0
-    expected = ("warning", "1 events of the last day were not taken by an endpoint")
+    expected = ("warning", "1 events of the last day were not accepted by an endpoint")
     assert await findings(installation, "webhook deliveries") == [
         expected if is_reported else ("ok", "none of the last day is waiting")
     ]
