@@ -41,9 +41,9 @@ def test_a_complete_environment_has_the_documented_defaults() -> None:
 
 
 def test_everything_missing_is_told_at_once_by_name() -> None:
-    problemss = problems({})
-    assert [line.partition(":")[0] for line in problemss] == list(REQUIRED)
-    assert all("not set" in line for line in problemss)
+    reported = problems({})
+    assert [line.partition(":")[0] for line in reported] == list(REQUIRED)
+    assert all("not set" in line for line in reported)
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, "LITELLM_KEY"])
@@ -70,8 +70,8 @@ def test_no_message_ever_holds_a_value() -> None:
     wrong = {
         **dict.fromkeys(GOOD, "leaked\nvalue"), "STRIPE_API_BASE": "leaked", "PORT": "eighty", "GATE_PORT": "99999",
     }  # fmt: skip
-    problemss = "\n".join(problems(wrong))
-    assert "leaked" not in problemss
+    reported = "\n".join(problems(wrong))
+    assert "leaked" not in reported
     assert len(problems(wrong)) == 10
 
 
@@ -177,7 +177,7 @@ def test_a_secret_prints_as_stars_wherever_it_is_put() -> None:
 
 @pytest.mark.parametrize("name", ["GATE_SECRET", "ADMIN_TOKEN"])
 @pytest.mark.parametrize(
-    ("value", "problemss"),
+    ("value", "reported"),
     [
         ("abc", "has 3 bytes, fewer than 32"),
         ("1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6", "has 31 bytes, fewer than 32"),
@@ -190,14 +190,14 @@ def test_a_secret_prints_as_stars_wherever_it_is_put() -> None:
         ("'1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d'", "is in quotes"),
     ],
 )
-def test_a_secret_of_our_own_that_can_be_guessed_is_refused(name: str, value: str, problemss: str) -> None:
+def test_a_secret_of_our_own_that_can_be_guessed_is_refused(name: str, value: str, reported: str) -> None:
     (line,) = problems({**GOOD, name: value})
     assert line.startswith(f"{name}: ")
-    assert problemss in line
+    assert reported in line
     assert value not in line
     assert "openssl rand -hex 32" in line
     (line,) = problems({**GOOD, name: f"{NEW},{value}"})
-    assert problemss in line
+    assert reported in line
 
 
 def test_thirty_two_bytes_are_enough_and_each_secret_is_its_own() -> None:
@@ -207,7 +207,7 @@ def test_thirty_two_bytes_are_enough_and_each_secret_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "problemss"),
+    ("name", "value", "reported"),
     [
         ("STRIPE_WEBHOOK_SECRET", "we_1NcX2aLkdIwHu7ix", "a webhook endpoint (we_…); it must be a signing secret"),
         ("STRIPE_WEBHOOK_SECRET", '"whsec_1a2b3c4d"', "is in quotes, which are taken as part of it; remove them"),
@@ -229,10 +229,10 @@ def test_thirty_two_bytes_are_enough_and_each_secret_is_its_own() -> None:
         ("LITELLM_KEY", '"sk-1a2b3c4d5e6f"', "is in quotes"),
     ],
 )  # fmt: skip
-def test_a_secret_of_another_kind_is_called_what_it_is(name: str, value: str, problemss: str) -> None:
+def test_a_secret_of_another_kind_is_called_what_it_is(name: str, value: str, reported: str) -> None:
     (line,) = problems({**GOOD, name: value})
     assert line.startswith(f"{name}: ")
-    assert problemss in line
+    assert reported in line
     assert value.strip("\"'") not in line
 
 
@@ -242,7 +242,7 @@ def test_restricted_and_live_keys_are_keys(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "problemss"),
+    ("url", "reported"),
     [
         ("mysql://u:hunter2@db/pay", "names a MySQL database, which is not supported"),
         ("mysql+pymysql://u:hunter2@db/pay", "names a MySQL database, which is not supported"),
@@ -261,12 +261,12 @@ def test_restricted_and_live_keys_are_keys(key: str) -> None:
         ("postgresql://u:hunter2@db:99999/pay", "has a port that is not a number"),
     ],
 )
-def test_a_database_that_we_cannot_use_is_named_at_once(url: str, problemss: str) -> None:
+def test_a_database_that_we_cannot_use_is_named_at_once(url: str, reported: str) -> None:
     (line,) = problems({**GOOD, "DATABASE_URL": url})
     assert line.startswith("DATABASE_URL: ")
-    assert problemss in line
+    assert reported in line
     assert "hunt" not in line
-    with pytest.raises(ConfigError, match=re.escape(problemss)):
+    with pytest.raises(ConfigError, match=re.escape(reported)):
         store_url(url)
 
 
@@ -281,7 +281,7 @@ def test_the_usual_database_urls_are_taken(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "problemss"),
+    ("name", "value", "reported"),
     [
         ("PUBLIC_URL", "http://pay.example.com", "uses http at a public host"),
         ("PUBLIC_URL", "http://93.184.215.14", "uses http at a public host"),
@@ -300,10 +300,10 @@ def test_the_usual_database_urls_are_taken(url: str) -> None:
         ("HOST", "all of them", "expected an address"),
     ],
 )  # fmt: skip
-def test_an_address_that_cannot_work_says_why(name: str, value: str, problemss: str) -> None:
+def test_an_address_that_cannot_work_says_why(name: str, value: str, reported: str) -> None:
     (line,) = problems({**GOOD, name: value})
     assert line.startswith(f"{name}: ")
-    assert problemss in line
+    assert reported in line
 
 
 @pytest.mark.parametrize(

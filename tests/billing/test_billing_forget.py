@@ -95,11 +95,11 @@ async def test_a_late_event_of_a_customer_that_could_not_be_deleted_recreates_no
     })  # fmt: skip
     harness.forget_requests()
     await harness.settle()
-    assert harness.asked("GET", "/v1/customers") == []
+    assert harness.requests("GET", "/v1/customers") == []
     assert await harness.query(lambda conn: tombstones.is_forgotten_customer(conn, customer_id))
 
 
-async def seen(harness: Harness, user_id: str) -> None:
+async def visits(harness: Harness, user_id: str) -> None:
     first_seen_users = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     assert first_seen_users.add("skai", user_id)
     task = asyncio.create_task(first_seen_users.run())
@@ -111,10 +111,10 @@ async def seen(harness: Harness, user_id: str) -> None:
 async def test_a_login_from_before_forgetting_recreates_no_user_and_a_later_one_does(harness: Harness) -> None:
     await full_life(harness, "ada-17")
     await forget(harness.billing, "skai", "ada-17")
-    await seen(harness, "ada-17")
+    await visits(harness, "ada-17")
     assert await harness.provisioning_job("ada-17") is None
     harness.move(SESSIONS_LAST_SECONDS)
-    await seen(harness, "ada-17")
+    await visits(harness, "ada-17")
     assert await harness.provisioning_job("ada-17") is not None
 
 

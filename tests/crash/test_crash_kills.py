@@ -134,7 +134,7 @@ async def test_an_answer_before_the_commit_is_found_out(tmp_path: Path) -> None:
 
 async def test_publishing_outside_the_transaction_is_detected(tmp_path: Path) -> None:
     """The crash test can fail: with provisioning job and notice written after the commit, some change is lost."""
-    broken_guarantee = "tell outside the transaction"
+    broken_guarantee = "notify outside the transaction"
     async with opened_crash_stage(tmp_path, 1, broken_guarantee) as stage, crowd(stage) as people:
         for _ in range(BROKEN_LIVES):
             assert not (await one_kill(stage, people, "committed")).lost

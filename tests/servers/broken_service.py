@@ -33,13 +33,20 @@ def answer_before_the_commit() -> None:
 
 def notify_outside_the_transaction() -> None:
     """The entitlement is committed first, its provisioning job and notice in a later transaction."""
-    publish = refresh._publish
+    publish, fetch = refresh._publish, refresh._fetch
+    running: list[Any] = []
+
+    async def fetch_and_remember(billing: Any, lease: Any) -> Any:
+        running[:] = [billing]
+        return await fetch(billing, lease)
 
     def save(tx: Any, _app: Any, lease: Any, _stored: Any, decided: Any) -> Any:
         tx.changed(lease.app_id, lease.user_id, decided.tier, decided.until)
         return entitlements.save(tx.conn, lease.app_id, lease.user_id, decided, tx.now)
 
-    def publish_later(billing: Any, lease: Any, outcome: Any) -> None:
+    def publish_later(book: Any, lease: Any, outcome: Any) -> None:
+        (billing,) = running
+
         def job(tx: Any) -> None:
             tx.provision(lease.app_id, lease.user_id)
             if outcome.change is not None:
@@ -47,14 +54,14 @@ def notify_outside_the_transaction() -> None:
 
         async def work() -> None:
             await billing.work.write(job)
-            publish(billing, lease, outcome)
+            publish(book, lease, outcome)
 
         _later(work())
 
-    refresh._save, refresh._publish = save, publish_later
+    refresh._save, refresh._publish, refresh._fetch = save, publish_later, fetch_and_remember
 
 
 BREAKAGES: dict[str, Callable[[], None]] = {
     "answer before the commit": answer_before_the_commit,
-    "tell outside the transaction": notify_outside_the_transaction,
+    "notify outside the transaction": notify_outside_the_transaction,
 }
