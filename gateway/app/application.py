@@ -120,7 +120,7 @@ class Application:
         await self._stack.aclose()
 
     async def reload(self) -> None:
-        """Read apps.json again and install it. Raises `ConfigError`; the old catalog then stays in force."""
+        """Reload apps.json. Raises `ConfigError`; the old catalog then stays in force."""
         await self.catalog_reload.reload()
 
     def problems(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from gateway.metrics import Registry
 
 log = logging.getLogger(__name__)
 
-ASK_SECONDS = 0.8
+LOOKUP_SECONDS = 0.8
 MAX_AT_ONCE = 64
 """Lookups of one app at the same time. Credentials confirmed within the hour and signed sessions may use all, others
 half: made-up credentials cannot make known users wait."""
@@ -152,16 +152,16 @@ class CredentialResolver:
             raise UpstreamFailed("The app finds its users in another way now.", detail=app_id)
         try:
             if verifier.introspection_cache is None:
-                return await self._ask(app_id, lookup, verifier)
+                return await self._look_up(app_id, lookup, verifier)
             return await self._confirm(app_id, lookup, verifier, verifier.introspection_cache)
         except NotAuthenticated as exc:
             self._count(app_id, lookup, "refused")
             return RejectedCredential(exc.code, exc.message, lookup.source)
 
-    async def _ask(self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier) -> AuthenticatedUser:
-        """Ask the issuer. Raises `NotAuthenticated`, `UpstreamFailed`."""
+    async def _look_up(self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier) -> AuthenticatedUser:
+        """Look up the credential at its issuer. Raises `NotAuthenticated`, `UpstreamFailed`."""
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(LOOKUP_SECONDS):
                 user = await LOOKUPS[lookup.kind](self._services, verifier, lookup)
         except (UpstreamFailed, TimeoutError) as exc:
             self._count(app_id, lookup, "unanswered")
@@ -172,14 +172,14 @@ class CredentialResolver:
     async def _confirm(
         self, app_id: str, lookup: CredentialLookup, verifier: CredentialVerifier, cache: IntrospectionCache
     ) -> AuthenticatedUser:
-        """Ask the issuer, or return its last answer while it does not. Raises `NotAuthenticated`, `UpstreamFailed`."""
+        """As `_look_up`; while the issuer does not answer, the last answer. Raises as `_look_up`."""
         digest, now = verifier.lookup_digest(lookup), self._services.now()
         entry = app_id, lookup.number
         before, was_admin = cache.last_user_id(digest, now), cache.is_administrator(digest, now)
         try:
             if before is not None and self._unresponsive_until.get(entry, 0) > asyncio.get_running_loop().time():
                 raise UpstreamFailed("The issuer did not answer a moment ago.")
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(LOOKUP_SECONDS):
                 user = await LOOKUPS[lookup.kind](self._services, verifier, lookup)
         except NotAuthenticated as exc:
             cache.refuse(digest, exc.code, self._services.now())

@@ -59,7 +59,7 @@ class KeySets:
     def problems(self) -> dict[str, str]:
         """The addresses that could not be read when they last were."""
         return {
-            f"keys of {url}": "could not be read again" if ring.loaded else "not read yet"
+            f"keys of {url}": "could not be refreshed" if ring.loaded else "not read yet"
             for url, ring in self._rings.items()
             if not ring.current
         }

@@ -25,7 +25,7 @@ async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> Asy
     """Billing on a store of its own; the instance lock prevents a server from starting meanwhile.
 
     Jobs that it leaves are done by the next server. Raises `ConfigError`, also for a key of another Stripe account,
-    and `UpstreamFailed` if Stripe cannot be asked for the key's account.
+    and `UpstreamFailed` if Stripe does not answer for the key's account.
     """
     catalog, _ = CatalogFile(settings, environ).read()
     async with contextlib.AsyncExitStack() as stack:
@@ -33,6 +33,6 @@ async def offline_billing(settings: Settings, environ: Mapping[str, str]) -> Asy
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         billing = billing_parts(settings, UnitOfWork(store, time.time), session, InstalledApps(catalog))
-        await AccountCheck(billing, await store.read(binding)).ask()
+        await AccountCheck(billing, await store.read(binding)).run()
         await load_known_prices(billing)
         yield billing

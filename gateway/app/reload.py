@@ -146,7 +146,7 @@ class CatalogReload:
         self._background.start("rederive", self._rederive)
 
     async def _resolve_prices(self) -> None:
-        """Until Stripe has answered for every price; meanwhile each checkout asks for its own."""
+        """Until Stripe has answered for every price; meanwhile each checkout resolves its own."""
         while True:
             try:
                 await resolve_prices(self._parts.billing)

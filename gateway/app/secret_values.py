@@ -43,8 +43,7 @@ def read_secret_ref(
 
 
 def ambiguous_secrets(catalog: Catalog, environ: Mapping[str, str]) -> list[tuple[str, SecretRef]]:
-    """The places in apps.json of external secrets whose value can be read in more than one way; unreadable ones are
-    skipped."""
+    """The places in apps.json of external secrets with an ambiguous value; unreadable ones are skipped."""
     found: list[tuple[str, SecretRef]] = []
     for path, ref in catalog.secret_refs():
         try:

@@ -21,7 +21,7 @@ START_SECONDS = 4.0
 RETRY_SECONDS = 5.0
 PURGE_SECONDS = 86_400.0
 _RECOVERY = {
-    "restored": "a backup was restored: every user is being looked up at Stripe",
+    "restored": "a backup was restored: every user is being refreshed from Stripe",
     "empty": "the database is new: looking for customers of this service at Stripe",
 }
 
@@ -45,7 +45,7 @@ class StartupChecks:
             self._problems["recovery"] = _RECOVERY[self._recovery]
         try:
             async with asyncio.timeout(START_SECONDS):
-                await self._ask(self._check)
+                await self._check_account(self._check)
         except (UpstreamFailed, TimeoutError) as exc:
             self._report_unchecked(exc)
 
@@ -53,7 +53,7 @@ class StartupChecks:
         """While serving, until Stripe has answered each request."""
         while self._check is not None:
             try:
-                await self._ask(self._check)
+                await self._check_account(self._check)
             except ConfigError as exc:
                 self._problems["account"] = exc.message
                 await refuse_wrong_account(self._billing.work, self._billing.account, exc.message)
@@ -77,8 +77,8 @@ class StartupChecks:
             await purge(self._billing.work)
             await asyncio.sleep(PURGE_SECONDS)
 
-    async def _ask(self, check: AccountCheck) -> None:
-        await check.ask()
+    async def _check_account(self, check: AccountCheck) -> None:
+        await check.run()
         self._check = None
         self._problems.pop("account", None)
 

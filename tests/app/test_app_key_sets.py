@@ -136,7 +136,7 @@ async def test_while_the_issuer_is_away_its_keys_still_verify(harness: Harness, 
     assert await harness.authenticate(signed("rsa-2")) == "unavailable"
     assert len(harness.issuer.requests) == requests
     assert await harness.authenticate(signed()) == "alice"
-    assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "could not be read again"}
+    assert harness.resolver.key_sets.problems() == {f"keys of {harness.url}": "could not be refreshed"}
     assert harness.changed == []
 
 

@@ -24,7 +24,7 @@ from gateway.stripe.transport import Transport
 
 
 async def check(harness: Harness) -> None:
-    await AccountCheck(harness.billing, await harness.query(binding)).ask()
+    await AccountCheck(harness.billing, await harness.query(binding)).run()
 
 
 async def refused(harness: Harness) -> str:
@@ -129,7 +129,7 @@ async def test_a_customer_made_after_the_start_proves_nothing(
         lambda conn: customers.add(conn, "skai", "u2", made["id"], None, harness.billing.work.now())
     )
     with pytest.raises(ConfigError):
-        await at_start.ask()
+        await at_start.run()
 
 
 async def test_a_wrong_account_found_while_serving_sells_nothing_and_keeps_all_tiers(harness: Harness) -> None:

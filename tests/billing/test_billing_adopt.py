@@ -195,9 +195,9 @@ async def test_signing_goes_on_where_it_was_cut_off(harness: Harness, monkeypatc
 # An operator's word.
 
 
-async def judged(harness: Harness, *claims: tuple[str, str], apply: bool = True) -> list[tuple[str, str]]:
-    found = await adopt_assigned(harness.billing, "skai", [Assignment(*each) for each in claims], apply=apply)
-    assert [(each.customer_id, each.user_id) for each in found] == list(claims)
+async def judged(harness: Harness, *assignments: tuple[str, str], apply: bool = True) -> list[tuple[str, str]]:
+    found = await adopt_assigned(harness.billing, "skai", [Assignment(*each) for each in assignments], apply=apply)
+    assert [(each.customer_id, each.user_id) for each in found] == list(assignments)
     return [(each.state, each.why) for each in found]
 
 
@@ -283,7 +283,7 @@ async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(har
         ("refused", "Stripe has no such customer"),
         ("refused", "Stripe has no such customer"),
         ("refused", "user_id: expected 1 to 200 printable characters."),
-        ("refused", "belonged to somebody who was forgotten"),
+        ("refused", "belonged to a forgotten user"),
     ]
     assert metadata_of(harness, theirs) == {"user_id": "another id"}
 

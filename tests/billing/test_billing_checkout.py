@@ -119,7 +119,7 @@ async def test_the_plan_one_has_leads_to_the_whole_portal(harness: Harness) -> N
 
 
 async def test_the_change_goes_to_the_customer_that_has_the_subscription(harness: Harness) -> None:
-    """Even before any event has told us which of two that is."""
+    """Even before any event has shown which of two that is."""
     await harness.buy("u1", "pro")
     paying = await harness.customer_id("u1")
     harness.stripe.state.add({**harness.stripe.state.objects["customer"][paying], "id": "cus_newer"})
@@ -142,7 +142,7 @@ async def test_a_user_who_canceled_long_ago_gets_a_checkout(harness: Harness) ->
 
 
 def lose_answers(harness: Harness, path: str, effect: Any, then_silent: int) -> None:
-    """Stripe does what it is asked, but its answer is lost; and then it cannot be reached for a while."""
+    """Stripe carries out the request, but its answer is lost; then Stripe cannot be reached for a while."""
     harness.stripe.fault(effect, path, "POST")
     if then_silent:
         harness.stripe.fault("reset", path, "POST", times=then_silent)
@@ -278,7 +278,7 @@ async def test_t1_a_strange_user_id_buys_like_any_other(harness: Harness, user_i
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 201, "a\r\nX-SK-Tier: pro", "a\x00", "\ud800", "a\u2028b", "\u202eb"])
-async def test_t1_what_is_no_user_id_is_refused_before_stripe_is_asked(harness: Harness, user_id: str) -> None:
+async def test_t1_an_invalid_user_id_is_refused_without_a_request_to_stripe(harness: Harness, user_id: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         await harness.checkout(user_id)
     assert refused.value.code == "invalid_user_id"

@@ -143,7 +143,7 @@ async def test_only_declared_limits_are_advertised(harness: Harness) -> None:
 @pytest.mark.parametrize(
     "at_stripe", [{"unit_amount": 2500}, {"currency": "eur"}, {"interval_count": 3}, {"interval": "year"}]
 )
-async def test_what_was_shown_before_stripe_could_be_asked_is_not_sold_at_another_price(
+async def test_a_price_shown_before_stripe_answered_is_not_sold_at_another_amount(
     harness: Harness, at_stripe: Any
 ) -> None:
     """While Stripe is out of reach, the page shows the figures of apps.json."""

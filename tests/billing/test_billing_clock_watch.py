@@ -198,7 +198,7 @@ async def test_cursors_that_an_older_version_wrote_ahead_of_time_hold_nothing_up
 
 
 @pytest.mark.parametrize("ahead", [9 * DAY, -9 * DAY])
-async def test_the_first_look_for_missed_events_goes_by_stripes_time(harness: Harness, ahead: int) -> None:
+async def test_the_first_fetch_of_missed_events_goes_by_stripes_time(harness: Harness, ahead: int) -> None:
     harness.clock.jump(ahead)
     await fill_inbox(harness.billing)
     request = harness.requests("GET", "/v1/events")[0]

@@ -52,7 +52,7 @@ async def test_a_payer_goes_to_the_new_id_with_everything(harness: Harness) -> N
     assert (await harness.tier("new"), await harness.alerts()) == ("free", set())
 
 
-async def test_the_new_id_has_the_tier_although_stripe_cannot_be_asked_afterwards(harness: Harness) -> None:
+async def test_the_new_id_has_the_tier_although_stripe_does_not_answer_afterwards(harness: Harness) -> None:
     await harness.subscribed("old", "pro")
     await moved(harness)
     harness.stripe.fault("status", "/v1/subscriptions.*", times=99, status=503)
@@ -189,13 +189,13 @@ async def test_the_old_id_can_buy_at_once_with_a_new_customer(harness: Harness) 
     assert await harness.customer_id("old") != await harness.customer_id("new")
 
 
-@pytest.mark.parametrize("whose", ["old", "new"])
-async def test_a_refresh_under_way_writes_nothing_after_the_move(harness: Harness, whose: str) -> None:
-    """What it asked Stripe was asked before the move, and nobody can ask again for a while."""
+@pytest.mark.parametrize("owner_id", ["old", "new"])
+async def test_a_refresh_under_way_writes_nothing_after_the_move(harness: Harness, owner_id: str) -> None:
+    """It has read Stripe before the move, and Stripe cannot be read for a while afterwards."""
     await harness.subscribed("old", "pro")
     await harness.checkout("new")
     await harness.settle()
-    await harness.want(whose)
+    await harness.want(owner_id)
     harness.stripe.fault("slow", "/v1/subscriptions", "GET", seconds=0.3)
     under_way = asyncio.create_task(harness.refresh())
     await asyncio.sleep(0.05)
@@ -216,12 +216,14 @@ async def test_what_was_alerted_of_the_old_id_is_over_with_it(harness: Harness) 
     assert await harness.alerts() == {("checkout_refused", "skai/other")}
 
 
-@pytest.mark.parametrize("whose", ["old", "new"])
-async def test_a_concern_that_ends_with_the_move_is_resolved(harness: Harness, whose: str) -> None:
-    """Of the id whose tier does not go on: nothing else remembers that it was raised."""
-    other = "new" if whose == "old" else "old"
-    first = await harness.subscribed(whose, "pro")
-    second = start(harness.stripe.state, await harness.customer_id(whose), [{"price": "price_123", "quantity": 1}], {})
+@pytest.mark.parametrize("owner_id", ["old", "new"])
+async def test_a_concern_that_ends_with_the_move_is_resolved(harness: Harness, owner_id: str) -> None:
+    """Of the id that loses the tier: nothing else records that it was raised."""
+    other = "new" if owner_id == "old" else "old"
+    first = await harness.subscribed(owner_id, "pro")
+    second = start(
+        harness.stripe.state, await harness.customer_id(owner_id), [{"price": "price_123", "quantity": 1}], {}
+    )
 
     catalog = harness.billing.apps.catalog
     await harness.billing.work.write(lambda tx: granting.give(tx, catalog, "skai", other, "sovereign", "friend", None))

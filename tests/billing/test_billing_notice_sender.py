@@ -62,7 +62,7 @@ async def test_an_app_that_hangs_keeps_no_other_waiting(harness: Harness, apps: 
     skai.hang_next(times=MAX_CONCURRENT * 2)
     await _change(harness, "skai", "pro", *(f"u{number}" for number in range(MAX_CONCURRENT * 2)))
     await _change(harness, "studio", "plus", "u1")
-    sender = NoticeSender(harness.billing)
+    sender = NoticeSender(harness.billing.work, harness.billing.apps)
     assert await sender.turn() == MAX_CONCURRENT_PER_APP + 1
     await until(lambda: len(studio.received) == 1 and len(skai.received) == MAX_CONCURRENT_PER_APP, "both were told")
     assert await sender.turn() == 0
@@ -77,7 +77,7 @@ async def test_a_notice_that_is_being_sent_is_not_started_twice(
     skai, _ = apps
     skai.hang_next(times=3)
     await _change(harness, "skai", "pro", "u1", "u2")
-    sender = NoticeSender(harness.billing)
+    sender = NoticeSender(harness.billing.work, harness.billing.apps)
     assert [await sender.turn() for _ in range(3)] == [2, 0, 0]
     await until(lambda: len(skai.received) == 2, "both were told")
     assert len(set(skai.ids)) == 2
@@ -123,7 +123,7 @@ async def test_a_stop_waits_for_an_answer_and_begins_nothing(harness: Harness, a
 
 async def test_a_closed_sender_begins_nothing(harness: Harness, apps: tuple[Receiver, Receiver]) -> None:
     await _change(harness, "skai", "pro", "u1")
-    sender = NoticeSender(harness.billing)
+    sender = NoticeSender(harness.billing.work, harness.billing.apps)
     sender.close()
     assert (await sender.turn(), sender.tasks) == (0, [])
 
@@ -154,7 +154,7 @@ async def test_an_internal_error_is_logged_and_does_not_flood_the_app(
     skai, _ = apps
     monkeypatch.setattr("gateway.billing.notify.notices._record", broken)
     await _change(harness, "skai", "pro", "u1")
-    sender = NoticeSender(harness.billing)
+    sender = NoticeSender(harness.billing.work, harness.billing.apps)
     assert await sender.turn() == 1
     await until(lambda: "worker_loop_failed" in caplog.text, "the bug was told")
     assert await sender.turn() == 0

@@ -174,7 +174,7 @@ async def test_a_notice_that_is_not_accepted_is_retried_byte_for_byte(
     assert len(notice.error) <= 300
     assert (notice.due_at, notice.first_failed_at) == (START + 1, START)
     assert await send(harness) == 0
-    # What apps.json says of the tier by then is not what it said at the change.
+    # apps.json has other values for the tier by then than at the change.
     await harness.edit(lambda apps: apps["apps"][0]["tiers"][1]["limits"].update(rpm_limit=61))
     harness.move(1)
     assert await send(harness) == 1

@@ -1,4 +1,4 @@
-"""T24 with a real kill -9: the process dies after an app was told and before that is on disk."""
+"""T24 with a real kill -9: the process dies after a notice was sent and before that is on disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _free_port() -> int:
 
 
 class _Served:
-    """`skpay serve` in a process of its own, asked as the operator."""
+    """`skpay serve` in a process of its own, with the requests of an operator."""
 
     def __init__(self, environ: dict[str, str], log: Path) -> None:
         self._environ, self._log = environ, log

@@ -26,8 +26,8 @@ async def pays(harness: Harness, user_id: str, *price_ids: str) -> str:
     """Sold in the Dashboard to a customer that is ours."""
     customer_id = await harness.customer_id(user_id)
     harness.stripe.state.cards[customer_id] = "ok"
-    wanted = [{"price": price_id, "quantity": 1} for price_id in price_ids]
-    return str(start(harness.stripe.state, customer_id, wanted, {})["id"])
+    items = [{"price": price_id, "quantity": 1} for price_id in price_ids]
+    return str(start(harness.stripe.state, customer_id, items, {})["id"])
 
 
 def last_flow(harness: Harness) -> Any:

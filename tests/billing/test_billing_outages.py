@@ -243,12 +243,12 @@ async def test_a_portal_that_is_refused_for_good_is_a_conflict_with_an_alert(har
 
 async def test_an_adoption_or_deletion_that_is_refused_for_good_is_alerted_until_it_succeeds(harness: Harness) -> None:
     made = await harness.billing.stripe.transport.post(CUSTOMERS, {"email": "ada@example.com"})
-    claims = [Assignment(str(made["id"]), "u1")]
+    assignments = [Assignment(str(made["id"]), "u1")]
     harness.stripe.fault("status", f"{CUSTOMERS}/.*", "POST", status=422)
     with pytest.raises(UpstreamFailed):
-        await adopt_assigned(harness.billing, "skai", claims, apply=True)
+        await adopt_assigned(harness.billing, "skai", assignments, apply=True)
     assert await harness.alerts() == {("adopt_refused", "skai")}
-    await adopt_assigned(harness.billing, "skai", claims, apply=True)
+    await adopt_assigned(harness.billing, "skai", assignments, apply=True)
     assert await harness.alerts() == set()
     harness.stripe.fault("status", f"{CUSTOMERS}/.*", "DELETE", status=400, code="some_code")
     with pytest.raises(UpstreamFailed):

@@ -1,4 +1,4 @@
-"""Prices: what apps.json names is asked of Stripe; what differs or is missing is an alert until it is not."""
+"""Prices of apps.json are resolved at Stripe; one that differs or is missing has an alert until it is corrected."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_the_alert_of_a_corrected_price_is_resolved(harness: Harness) -> N
 
 
 @pytest.mark.parametrize("effect", ["status", "reset", "rubbish", "truncated"])
-async def test_while_stripe_cannot_be_asked_nothing_that_was_known_is_lost(harness: Harness, effect: Any) -> None:
+async def test_while_stripe_does_not_answer_known_prices_are_kept(harness: Harness, effect: Any) -> None:
     before = harness.billing.prices.known_prices
     harness.stripe.fault(effect, times=99, status=503)
     with pytest.raises(UpstreamFailed):

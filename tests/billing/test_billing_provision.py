@@ -277,7 +277,7 @@ async def test_a_refused_job_is_dead_until_an_operator_retries_it(harness: Harne
     )
 
 
-async def test_a_reserved_id_is_refused_before_litellm_is_asked(harness: Harness) -> None:
+async def test_a_reserved_id_is_refused_without_a_request_to_litellm(harness: Harness) -> None:
     await granted(harness, "default_user_id", "pro")
     await harness.settle()
     assert (await provisioning_job_of(harness, "default_user_id")).state == "dead"
@@ -318,7 +318,7 @@ def same_litellm(apps: Any) -> None:
     apps["apps"][1]["litellm"] = {"mode": "customer", "user_id": "{app_id}:{user_id}"}
 
 
-async def test_t2_an_id_that_two_apps_claim_stays_with_the_first(harness: Harness) -> None:
+async def test_t2_an_id_that_two_apps_use_stays_with_the_first(harness: Harness) -> None:
     await harness.edit(same_litellm)
     await granted(harness, "studio:u1", "enterprise")
     await harness.settle()
@@ -502,7 +502,7 @@ async def test_a_tier_that_was_renamed_is_the_same_tier_to_litellms_users(harnes
     assert harness.limits("u1") == {**PRO, "budget_id": "skai.plus"}
 
 
-async def test_without_changes_nothing_is_claimed_twice(harness: Harness) -> None:
+async def test_without_changes_nothing_is_reserved_twice(harness: Harness) -> None:
     await granted(harness, "u1", "pro")
     await harness.settle()
     found = await harness.query(lambda conn: litellm_ids.get(conn, "customer", "u1"))

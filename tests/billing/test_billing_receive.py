@@ -38,7 +38,7 @@ async def stored(harness: Harness, event_id: str = "evt_1") -> inbox.Event | Non
     return await harness.query(lambda conn: inbox.get(conn, "", event_id))
 
 
-async def wanted(harness: Harness) -> int:
+async def refreshes_wanted(harness: Harness) -> int:
     return await harness.query(refreshes.count_waiting)
 
 
@@ -190,7 +190,7 @@ async def test_an_event_of_an_unknown_customer_makes_no_refresh(harness: Harness
     assert await route_events(harness.billing) == 1
     event = await stored(harness)
     assert event is not None
-    assert (event.state, await wanted(harness)) == ("ignored", 0)
+    assert (event.state, await refreshes_wanted(harness)) == ("ignored", 0)
 
 
 async def test_an_event_goes_to_the_owner_of_its_customer_and_to_nobody_else(harness: Harness) -> None:
@@ -265,7 +265,7 @@ async def test_a_thin_events_own_url_is_never_followed(harness: Harness) -> None
 async def test_an_id_that_is_none_of_stripes_is_in_no_url_and_the_event_is_still_accepted(
     harness: Harness, customer: Any
 ) -> None:
-    """Signed, so it is answered 200; what it names is nobody, and nothing is asked of Stripe."""
+    """Signed, so it is answered 200; it names no customer, and no request is sent to Stripe."""
     document = {**EVENT, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": customer}}}
     harness.stripe.api.log.clear()
     assert await harness.post(document) is True

@@ -230,7 +230,7 @@ async def test_limits_below_the_first_tier_are_no_paid_but_blocked(harness: Harn
     await harness.catch_up()
     harness.litellm.state.budgets["skai.free"].rpm_limit = 1
     assert kinds(await dry(harness)) == {"u1": Kind.OTHER}
-    del harness.litellm.state.customers["u1"]  # LiteLLM leaves whom it does not know unlimited
+    del harness.litellm.state.customers["u1"]  # LiteLLM does not limit a user it does not know
     assert kinds(await dry(harness)) == {"u1": Kind.UNPAID_BUT_ACTIVE}
 
 
@@ -243,7 +243,7 @@ async def test_a_line_says_what_each_of_the_three_says(harness: Harness) -> None
     assert "budget_id: expected 'skai.free', LiteLLM has 'skai.pro'" in line.litellm
 
 
-async def test_limits_that_are_right_already_are_said_to_be(harness: Harness) -> None:
+async def test_correct_limits_are_reported_as_correct(harness: Harness) -> None:
     await harness.subscribed("u1", "pro")
     await tamper(harness, "UPDATE entitlements SET tier = 'enterprise' WHERE user_id = 'u1'")
     assert (await dry(harness)).found["skai", "u1"].litellm == "pro's limits"

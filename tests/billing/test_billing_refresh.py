@@ -253,7 +253,7 @@ async def test_who_pays_within_the_grace_was_never_lowered(harness: Harness) -> 
 
 
 async def test_a_lost_webhook_about_a_paid_invoice_cuts_nobody_off_at_the_end_of_grace(harness: Harness) -> None:
-    """T20: at the instant itself Stripe is asked once more."""
+    """T20: at the instant itself Stripe is read once more."""
     subscription_id = await harness.subscribed("u1")
     harness.move(31 * DAY)
     harness.stripe.fail_next_renewal(subscription_id)
@@ -314,7 +314,7 @@ async def test_a_deleted_customer_ends_the_tier_and_may_come_back(harness: Harne
     assert await harness.tier("u1") == "pro"
 
 
-async def test_a_customer_whom_lists_no_longer_know_is_asked_for_by_name(harness: Harness) -> None:
+async def test_a_customer_missing_from_lists_is_fetched_by_id(harness: Harness) -> None:
     """Only `deleted: true` proves a deletion; then the user is on the default tier, and the refresh ends."""
     await harness.subscribed("u1")
     customer_id = await harness.customer_id("u1")

@@ -1,4 +1,4 @@
-"""T28: an event that Stripe signed at another time than ours is refused, and says whose clock is wrong."""
+"""T28: an event that Stripe signed at another time than ours is refused, and the alert names the wrong clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def refused(harness: Harness, *, signed_at: float, secret: str = WEBHOOK_S
 
 
 async def stripe_answers(harness: Harness, *, our_clock_is_ahead: int) -> None:
-    """One call to Stripe, whose `Date` is compared with a clock of ours that is off."""
+    """One call to Stripe: its `Date` is compared with our clock, which is off."""
     harness.billing.stripe = Stripe(
         Transport(
             harness.http,

@@ -1,4 +1,4 @@
-"""What apps, operators and buyers are told: exact, complete, and never of a secret or an internal tier."""
+"""The status shown to apps, operators and buyers: exact, complete, without secrets and internal tiers."""
 
 from __future__ import annotations
 

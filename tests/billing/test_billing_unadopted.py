@@ -52,9 +52,9 @@ async def test_a_sale_in_the_dashboard_is_alerted_with_the_command_that_adopts(h
 async def test_a_payment_links_client_reference_id_adopts_no_customer(harness: Harness) -> None:
     """`client_reference_id`, e-mail and unsigned metadata come from the buyer's browser."""
     mine = await harness.checkout("u1", email="ada@example.com")
-    claimed = {"app_id": "skai", "user_id": "u1"}
-    customer_id = await customer(harness, metadata=claimed)
-    await subscribes(harness, customer_id, metadata=claimed)
+    metadata = {"app_id": "skai", "user_id": "u1"}
+    customer_id = await customer(harness, metadata=metadata)
+    await subscribes(harness, customer_id, metadata=metadata)
     session = {**harness.stripe.state.all("checkout.session")[0], "id": "cs_test_link", "customer": customer_id,
                "client_reference_id": "u1", "status": "complete", "url": mine.url}  # fmt: skip
     harness.stripe.state.emit("checkout.session.completed", session)
@@ -136,7 +136,7 @@ async def test_a_pass_over_one_app_leaves_the_others_alone(harness: Harness) -> 
 
 
 async def test_the_daily_pass_takes_back_a_customer_that_we_signed(harness: Harness) -> None:
-    """Ours by its signature: a row that was lost, whose owner needs no operator."""
+    """Ours by its signature: its row was lost, and it is adopted without an operator."""
     signed = {
         str(key): str(value)
         for key, value in signed_metadata(harness.billing.account.signing_keys, "skai", "u1").items()
@@ -149,7 +149,7 @@ async def test_the_daily_pass_takes_back_a_customer_that_we_signed(harness: Harn
     assert (await harness.tier("u1"), await alerted(harness)) == ("pro", {})
 
 
-async def test_customers_of_other_products_are_asked_about_once_an_hour_each(harness: Harness) -> None:
+async def test_customers_of_other_products_are_looked_up_once_an_hour_each(harness: Harness) -> None:
     harness.stripe.add_price(harness.stripe.add_product("Support"), 900, price_id="price_support")
     found = [await customer(harness) for _ in range(12)]
     await asyncio.gather(*(subscribes(harness, each, "price_support") for each in found))

@@ -44,8 +44,8 @@ async def test_an_event_is_carried_through_to_the_gate_and_litellm(harness: Harn
     async with at_work(harness):
         await harness.buy("u1")
         await harness.deliver()
-        await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
-        await until(lambda: (harness.limits("u1") or {}).get("rpm_limit") == 60, "LiteLLM hears of it")
+        await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
+        await until(lambda: (harness.limits("u1") or {}).get("rpm_limit") == 60, "LiteLLM has the limits")
 
 
 async def test_what_waited_in_the_database_is_done_after_the_start(harness: Harness) -> None:
@@ -53,7 +53,7 @@ async def test_what_waited_in_the_database_is_done_after_the_start(harness: Harn
     await harness.deliver()
     await harness.restart()
     async with at_work(harness):
-        await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
+        await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
 
 
 async def test_a_lease_of_a_killed_process_is_released_at_the_start(harness: Harness) -> None:
@@ -61,7 +61,7 @@ async def test_a_lease_of_a_killed_process_is_released_at_the_start(harness: Har
     await harness.want("u1")
     assert len(await harness.lease("killed")) == 1
     async with at_work(harness):
-        await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
+        await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
 
 
 async def test_a_job_that_fails_stops_no_other(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ async def test_a_loop_that_crashes_goes_on(harness: Harness, monkeypatch: pytest
     async with at_work(harness):
         await harness.buy("u1")
         await harness.deliver()
-        await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
+        await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
 
 
 async def test_a_database_that_was_locked_for_a_while_delays_and_loses_nothing(
@@ -116,17 +116,17 @@ async def test_a_database_that_was_locked_for_a_while_delays_and_loses_nothing(
             await until(lambda: harness.store.problem is not None, "the worker meets the lock")
             with pytest.raises(StoreUnavailable):
                 await harness.want("u1")
-        await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
+        await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
         await until(lambda: harness.store.problem is None, "the store is well again")
 
 
 async def test_the_gate_is_updated_after_a_commit_that_reported_a_failure(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store says "unavailable", but has written: nothing is due any more, and yet somebody must be told."""
+    """The store reports "unavailable" but has written: nothing is due any more, but the gate must be updated."""
     await harness.buy("u1")
     harness.events()
-    await harness.want("u1")  # once: no later event may do what is asked for here
+    await harness.want("u1")  # once: no later event may do it instead
     real, lost = harness.store.write, []
 
     async def write(job: Any) -> Any:
@@ -138,7 +138,7 @@ async def test_the_gate_is_updated_after_a_commit_that_reported_a_failure(
 
     monkeypatch.setattr(harness.store, "write", write)
     async with at_work(harness):
-        await until(lambda: gate_says(harness, "u1", "pro"), "the gate hears of it")
+        await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
     assert len(lost) == 1
     assert await harness.tier("u1") == "pro"
 

@@ -1,4 +1,4 @@
-"""The story of one buyer, told once through everything, in both of Stripe's shapes."""
+"""The story of one buyer through every part, in both of Stripe's shapes."""
 
 from __future__ import annotations
 

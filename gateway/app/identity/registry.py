@@ -1,4 +1,4 @@
-"""Identity kind → how its issuer is asked about a credential. Kinds that need no lookup have no row."""
+"""Identity kind → how a credential is looked up at its issuer. Kinds that need no lookup have no row."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class AccountCheck:
         self._bound = bound
         billing.account.account_id = bound.account
 
-    async def ask(self) -> None:
+    async def run(self) -> None:
         """Bind the store to the account of our key, or confirm that it is bound to it.
 
         Raises `ConfigError` for a key of another account or mode, or one that Stripe does not know; `UpstreamFailed`

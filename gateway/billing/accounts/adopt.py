@@ -65,7 +65,7 @@ async def adopt_unknown(
 ) -> dict[str, str]:
     """Look up unknown customers that events name, and adopt those with our signature.
 
-    Others are alerted if they pay for a tier, and are not looked up again for an hour, unless they have just
+    Others are alerted if they pay for a tier, and are looked up at most once an hour, unless they have just
     subscribed to something (`subscribing`) or have such an alert. Returns the failed look-ups: customer id → reason.
     """
     now = billing.work.now()
@@ -212,7 +212,7 @@ async def _adopt_one(billing: Billing, app_id: str, assignment: Assignment, *, a
     if owner is not None and (owner.app_id, owner.user_id) != (app_id, assignment.user_id):
         return result("refused", f"is {owner.app_id}/{owner.user_id} already")
     if await billing.work.read(lambda conn: tombstones.is_forgotten_customer(conn, assignment.customer_id)):
-        return result("refused", "belonged to somebody who was forgotten")
+        return result("refused", "belonged to a forgotten user")
     found = await _customer(billing.stripe, assignment.customer_id)
     why = _refusal_reason(billing.account, app_id, assignment, found)
     if why or found is None:

@@ -31,7 +31,7 @@ BODIES_KEPT_SECONDS = 35 * 86_400
 """Longer than the 30 days for which Stripe's API has an event, and than the 28 of a month's dispute about it."""
 PURGE_BATCH = 500
 SESSIONS_LAST_SECONDS = 3600
-"""A login of a forgotten user may stay valid for this long; using it does not create the user anew."""
+"""A login of a forgotten user may stay valid for this long; using it does not recreate the user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ async def _sign(billing: Billing, app_id: str, to_user_id: str, known: Sequence[
 
 
 def _move(tx: Transaction, app: App, from_user_id: str, to_user_id: str) -> UserMoveResult:
-    """All in one transaction. The tier is moved too, so that a payer has it even while Stripe cannot be asked."""
+    """All in one transaction. The tier is moved too, so that a payer has it even while Stripe does not answer."""
     conn, now, app_id = tx.conn, tx.now, app.app_id
     before = {each: entitlements.get(conn, app_id, each) for each in (from_user_id, to_user_id)}
     nothing = default_entitlement(app)
@@ -121,7 +121,7 @@ def _move(tx: Transaction, app: App, from_user_id: str, to_user_id: str) -> User
             tx.provision(app_id, user_id)
         tx.changed(app_id, user_id, entitlement.tier, entitlement.until)
         tx.want_refresh(app_id, user_id)
-        refreshes.revoke(conn, app_id, user_id)  # one that is under way asked for customers that have moved since
+        refreshes.revoke(conn, app_id, user_id)  # one that is under way has read customers that have moved since
     live = [key for key in keys.live(conn) if (key.app_id, key.user_id) == (app_id, to_user_id)]
     found = tuple(each.customer_id for each in customers.of_user(conn, app_id, to_user_id))
     tx.resolve_alerts((kind, f"{app_id}/{from_user_id}") for kind in _OF_A_USER)

@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 _VOID = (
     text("DELETE FROM provisioning"),
     text("DELETE FROM notices WHERE state <> 'done'"),
-    # LiteLLM has values from after the backup: all limits are written anew.
+    # LiteLLM has values from after the backup: all limits are rewritten.
     text("UPDATE litellm_ids SET digest = ''"),
     text("DELETE FROM alerts WHERE kind = 'refresh_failing'"),
     text("UPDATE checkouts SET open = false, session_id = NULL, url = NULL, expires_at = NULL"),
@@ -59,7 +59,7 @@ def begin_recovery(conn: Connection) -> str:
 async def recover(billing: Billing) -> None:
     """Adopt all customers that we signed, and return once every user was refreshed. Raises `UpstreamFailed`.
 
-    A user whose refresh Stripe refuses has an alert, keeps the tier, and does not delay the others.
+    If Stripe refuses the refresh of a user, an alert is opened, and the user keeps the tier and delays no other.
     """
     adopted = await adopt_listed(billing)
     waiting = await billing.work.read(refreshes.waiting)
@@ -76,7 +76,7 @@ def _end_recovery(tx: Transaction) -> None:
 
 
 def _unsettled(conn: Connection, at_first: Mapping[tuple[str, str], tuple[int, int]]) -> bool:
-    """Whether a user who waited `at_first`, as (wanted, done), has not been refreshed since."""
+    """Whether a user of `at_first`, as (wanted, done), has not been refreshed since."""
     given_up = {each.subject for each in alerts.live(conn) if each.kind == "refresh_failing"}
     return any(
         user in at_first and done < at_first[user][0] and f"{user[0]}/{user[1]}" not in given_up

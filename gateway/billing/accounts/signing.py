@@ -55,7 +55,7 @@ async def _sign(stripe: Stripe, account: StripeAccount, customer: customers.Cust
     try:
         await stripe.customers.set_metadata(customer.customer_id, metadata)
     except StripeNotFound:
-        return False  # deleted at Stripe: it never has to be found again
+        return False  # deleted at Stripe: it never has to be found
     return True
 
 

@@ -11,7 +11,7 @@ class StripeAccount:
 
     `wrong`: our key is of another account or mode than the store's; nothing may be created there.
     `signing_keys` sign what we write on our customers at Stripe, newest first; see `stripe.ownership`.
-    `unknown_customers`: customers that events named and that are not ours → until when Stripe is not asked about them.
+    `unknown_customers`: customers that events named and that are not ours → until when they are not looked up.
     `recovering`: our customers are still being read from Stripe; no user's limits are written until that is done.
     """
 

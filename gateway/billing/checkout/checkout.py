@@ -172,13 +172,13 @@ async def withdraw(work: UnitOfWork, stripe: Stripe, app_id: str, user_id: str) 
         return
     known = await work.read(lambda conn: customers.of_user(conn, app_id, user_id))
     living = [each.customer_id for each in known]
-    # A session whose answer was lost is searched for at each customer.
+    # If the answer that had its id was lost, the session is searched for at each customer.
     for customer_id in living if last.session_id is None else [""]:
         for session in await sessions_to_settle(stripe, last, customer_id):
             if session.customer_id not in living:
                 await expire_of_deleted(stripe, session)
             elif session.is_open and not await stripe.checkout_sessions.expire(session.session_id):
-                raise Conflict(f"{user_id[:80]!r} has just paid; try again in a minute.", code="purchase_under_way")
+                raise Conflict(f"{user_id[:80]!r} has just paid; retry in a minute.", code="purchase_under_way")
     await work.store.write(partial(checkouts.clear, app_id=app_id, user_id=user_id))
 
 

@@ -44,7 +44,7 @@ async def ensure_customer(billing: Billing, app_id: str, user_id: str, email: st
 async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer:
     # A deleted customer is replaced by a new one, so the key includes how many the user has ever had.
     ever = await billing.work.read(lambda conn: customers.count_ever(conn, app_id, user_id))
-    # A forgotten user who comes back must not get the replayed answer with the deleted customer.
+    # A forgotten user who returns must not get the replayed answer with the deleted customer.
     forgotten_at = await billing.work.read(lambda conn: tombstones.user_forgotten_at(conn, app_id, user_id))
     # Only the identity: Stripe refuses an idempotency key with other parameters than at its first use.
     metadata = signed_metadata(billing.account.signing_keys, app_id, user_id)
@@ -61,7 +61,7 @@ async def _create(billing: Billing, app_id: str, user_id: str) -> StripeCustomer
     created = await create_once(create, key_parts, find_leftover)
     if await billing.work.read(lambda conn: customers.owner(conn, created.customer_id)) is None:
         return created
-    # A replayed answer, whose customer was moved to another user meanwhile.
+    # A replayed answer: its customer was moved to another user meanwhile.
     key_parts += (f"after {created.customer_id}",)
     return await create_once(create, key_parts, find_leftover)
 
@@ -79,7 +79,7 @@ async def _leftover(billing: Billing, app_id: str, user_id: str, created_since: 
 
 
 async def _set_email(stripe: Stripe, customer_id: str, email: str) -> None:
-    """For Stripe's receipts. A failure is only logged: without an address Checkout asks for one."""
+    """For Stripe's receipts. A failure is only logged: without an address Checkout requests one."""
     try:
         await stripe.customers.set_email(customer_id, email)
     except UpstreamFailed as exc:

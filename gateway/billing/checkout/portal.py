@@ -24,7 +24,7 @@ from gateway.tiers.model import Subscription
 
 
 async def open_portal(billing: Billing, app: App, user_id: str) -> str:
-    """The portal for a user who asks for it. Raises as `portal_url`; a refusal opens an alert."""
+    """The portal for a user. Raises as `portal_url`; a refusal opens an alert."""
     async with alert_refusals_to_buyer(billing.work, "portal_refused", f"{app.app_id}/{user_id}"):
         return await portal_url(billing, app, user_id)
 

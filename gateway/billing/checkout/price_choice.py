@@ -31,7 +31,7 @@ class PriceChoice:
 class Offered:
     """A price as it is shown: Stripe's figures where they are known, because those are charged.
 
-    `key` names exactly this price: its id at Stripe, whose amount never changes, or until that is known its lookup key.
+    `key` names exactly this price: its id at Stripe, or its lookup key until that id is known.
     """
 
     key: str
@@ -129,7 +129,7 @@ def _refusal(tier: Tier, choice: PriceChoice, choices: Sequence[Offered], *, sev
     if several:
         message = (
             f"The tier {tier.tier_id!r} has {len(choices)} prices that fit. "
-            "Send the `price` of one of `choices`, or say interval_count and currency too."
+            "Send the `price` of one of `choices`, or add interval_count and currency."
         )
         return InvalidInput(message, code="ambiguous_price", fields={"choices": listed})
     if choice.interval is None or choice.price is not None:

@@ -48,7 +48,7 @@ async def create_session(work: UnitOfWork, stripe: Stripe, purchase: Purchase, b
     new = NewCheckoutSession(
         app.app_id, user_id, customer_id, begun.price_id, success_url=purchase.success_url, cancel_url=app.cancel_url
     )
-    # With customer and time: attempts are counted anew after a restore, and for a forgotten user who comes back.
+    # With customer and time: attempts restart at 1 after a restore, and for a forgotten user who returns.
     key_parts = ("checkout", app.app_id, user_id, customer_id, begun.price_id, begun.attempt, work.now())
     try:
         return await stripe.checkout_sessions.create(new, idempotency_key(*key_parts))
@@ -58,7 +58,7 @@ async def create_session(work: UnitOfWork, stripe: Stripe, purchase: Purchase, b
 
 
 async def _raise_if_currency_differs(stripe: Stripe, purchase: Purchase, refused: InvalidRequest) -> None:
-    """Stripe's refusal of a second currency has no code, so the customer is asked which one it has."""
+    """Stripe's refusal of a second currency has no code, so the currency is read from the customer."""
     has = (await stripe.customers.get(purchase.customer_id)).currency
     expected = purchase.price.currency
     if has is None or has == expected:
@@ -104,7 +104,7 @@ async def just_paid(
 ) -> bool:
     """Whether a session was completed while its subscription is not listed yet, or its delayed payment is pending.
 
-    False for one whose subscription is listed: a running one was found before, so it has ended or belongs to no tier.
+    False if its subscription is listed: a running one was found before, so it has ended or belongs to no tier.
     An incomplete subscription waits for a delayed payment. False as well if that payment failed.
     """
     if not session.is_complete:

@@ -1,1 +1,1 @@
-"""Events from Stripe: received, recorded, routed to the user they concern, and fetched again when missed."""
+"""Events from Stripe: received, recorded, routed to the user they concern, and listed at Stripe when missed."""

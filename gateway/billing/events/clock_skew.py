@@ -1,4 +1,4 @@
-"""Events with a valid signature whose timestamp is too far from our clock (T28): a wrong clock, or old events."""
+"""Events with a valid signature and a timestamp too far from our clock (T28): a wrong clock, or old events."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ def _message(skew_seconds: int, ahead: int | None) -> str:
     if abs(ahead) > TOLERANCE_SECONDS // 2:
         way = "ahead of" if ahead > 0 else "behind"
         return f"{what}; OUR clock is {abs(ahead)} s {way} Stripe's: set this machine's clock"
-    return f"{what}; our clock is right (Stripe's differs by {abs(ahead)} s): an old event was sent again, or held back"
+    return f"{what}; our clock is right (Stripe's differs by {abs(ahead)} s): an old event was resent or delayed"

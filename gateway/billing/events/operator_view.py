@@ -32,7 +32,7 @@ def whole_event(conn: Connection, account: str, event_id: str) -> dict[str, obje
 
 
 def replay(tx: Transaction, account: str, event_id: str) -> None:
-    """Route an event again, as if it had just been received. Raises `NotFound`."""
+    """Route a handled event as if it had just been received. Raises `NotFound`."""
     if not inbox.reopen(tx.conn, account, event_id, tx.now):
         raise _unknown(event_id)
     tx.wake(Loop.ROUTE_EVENTS)

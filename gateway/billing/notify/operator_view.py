@@ -11,12 +11,12 @@ MAX_LISTED = 200
 
 
 def replay(tx: Transaction, change_id: str | None, app_id: str | None, dead: bool) -> int:
-    """Send one notice again, or with `dead` every dead notice (of one app, if given); returns how many.
+    """Resend one notice, or with `dead` every dead notice (of one app, if given); returns how many.
 
     Raises `InvalidInput` unless it is one or the other, `NotFound`.
     """
     if (change_id is not None) == dead or (change_id is not None and app_id is not None):
-        raise InvalidInput("Name one change_id, or say dead, with an app_id or without.", code="replay_what")
+        raise InvalidInput("Name one change_id, or set dead, with or without an app_id.", code="replay_what")
     tx.wake(Loop.NOTIFY)
     if change_id is None:
         return notices.replay_dead(tx.conn, app_id, tx.now)

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections import Counter
 
-from gateway.billing.context import Billing
+from gateway.billing.installed_apps import InstalledApps
 from gateway.billing.notify.notices import notify
 from gateway.billing.work.transaction import Loop
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.log import fields
 from gateway.store import notices
 from gateway.store.notices import Notice
@@ -22,8 +23,9 @@ AFTER_A_BUG_SECONDS = 60.0
 class NoticeSender:
     """Sends due notices in tasks. One per process: only this object knows which are being sent."""
 
-    def __init__(self, billing: Billing) -> None:
-        self._billing = billing
+    def __init__(self, work: UnitOfWork, apps: InstalledApps) -> None:
+        self._work = work
+        self._apps = apps
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._of_app: Counter[str] = Counter()
         self._closed = False
@@ -49,11 +51,9 @@ class NoticeSender:
         return begun_in_all
 
     async def _due(self, room: int) -> list[Notice]:
-        now, under_way = self._billing.work.now(), list(self._under_way)
+        now, under_way = self._work.now(), list(self._under_way)
         busy = [app_id for app_id, count in self._of_app.items() if count >= MAX_CONCURRENT_PER_APP]
-        return await self._billing.work.read(
-            lambda conn: notices.due(conn, now, room, busy_apps=busy, under_way=under_way)
-        )
+        return await self._work.read(lambda conn: notices.due(conn, now, room, busy_apps=busy, under_way=under_way))
 
     def _begin(self, notice: Notice) -> bool:
         if self._of_app[notice.app_id] >= MAX_CONCURRENT_PER_APP:
@@ -65,7 +65,7 @@ class NoticeSender:
 
     async def _send(self, notice: Notice) -> None:
         try:
-            await notify(self._billing.work, self._billing.apps, notice)
+            await notify(self._work, self._apps, notice)
         except Exception:
             log.exception("worker_loop_failed", extra=fields(loop="notify", change_id=notice.change_id))
             # It is still due: without a pause it would be sent in a tight loop.
@@ -76,4 +76,4 @@ class NoticeSender:
         self._of_app[notice.app_id] -= 1
         if not self._of_app[notice.app_id]:
             del self._of_app[notice.app_id]
-        self._billing.work.wakeups[Loop.NOTIFY].set()
+        self._work.wakeups[Loop.NOTIFY].set()

@@ -84,7 +84,7 @@ class FirstSeenUserQueue:
     def _put_job(self, tx: Transaction, app_id: str, user_id: str) -> bool:
         """True if this user's limits are on their way to LiteLLM for the first time.
 
-        A job that ended without an answer, because the app had no `litellm` at that moment, told LiteLLM nothing.
+        A job that ended without an answer, because the app had no `litellm` at that moment, wrote nothing to LiteLLM.
         """
         conn, app = tx.conn, self._apps.catalog.app(app_id)
         if app is None or app.litellm is None:

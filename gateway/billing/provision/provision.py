@@ -144,7 +144,7 @@ async def ensure_default_budgets(litellm: LiteLLM | None, catalog: Catalog) -> N
 
 
 async def renew_limits(work: UnitOfWork, apps: InstalledApps) -> int:
-    """Add a provisioning job for each user whose limits at LiteLLM are outdated; returns how many.
+    """Add a provisioning job for each user with outdated limits at LiteLLM; returns how many.
 
     Run at start and after an edit of apps.json: other limits, another mode or template, `litellm` switched on.
     Repeating it while jobs wait adds no more.
@@ -198,7 +198,7 @@ def _current_digests(catalog: Catalog, app: App) -> dict[str, set[str]]:
 def _stale(
     conn: Connection, *, app: App, users: Sequence[tuple[str, str]], current: Mapping[str, set[str]]
 ) -> list[str]:
-    """The users whose limits in LiteLLM are not those of their tier."""
+    """The users that have other limits in LiteLLM than those of their tier."""
     found: list[str] = []
     for user_id, tier_id in users:
         stored = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", app.litellm_id(user_id))
@@ -225,7 +225,7 @@ async def _failed(work: UnitOfWork, job: ProvisioningJob, subject: str, exc: Exc
         step = next_step(PROVISION, classify(exc), attempts, tx.now)
         if step.dead:
             provisioning.dead(tx.conn, job.job_id, job.version, detail, tx.now)
-            tx.open_alert("litellm_refused", subject, f"limits were not set and are not tried again: {detail}")
+            tx.open_alert("litellm_refused", subject, f"limits were not set, and there is no retry: {detail}")
             return
         provisioning.retry(tx.conn, job.job_id, job.version, step.retry_at, detail)
         if step.alert:

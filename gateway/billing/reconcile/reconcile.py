@@ -79,14 +79,14 @@ async def _settle_unadopted(billing: Billing, report: Report) -> None:
         billing.account.unknown_customers.pop(customer_id, None)
     failed = await adopt_unknown(billing, [*report.unadopted, *(alerted if report.app_id is None else ())])
     if failed:
-        report.problems.append(f"{len(failed)} customers who may pay for a tier could not be asked about")
+        report.problems.append(f"{len(failed)} customers that may pay for a tier could not be read")
 
 
 async def _apply(billing: Billing, options: ReconcileOptions, report: Report) -> None:
     if report.is_wave and not options.yes:
         report.stopped = (
             f"applying would lower {report.lowered} users, more than {wave_limit(report.payers)} of {report.payers} "
-            "payers; nothing was applied. If they really left, say so with --yes."
+            "payers; nothing was applied. If they really left, add --yes."
         )
         return
     lines = list(report.found.values())
@@ -208,13 +208,13 @@ class _Pass:
             self._cannot_be_read(app_id, user_id, before, exc)
             return
 
-        def ask(conn: Connection) -> Line | None:
+        def compare(conn: Connection) -> Line | None:
             concluded = conclude(conn, billing.prices, app, user_id, holdings, billing.work.now())
             if concluded.stored != before or _being_refreshed(conn, app_id, user_id, billing.work.now()):
                 return None  # being refreshed: what we fetched may be older than what the refresh writes
             return stripe_line(app, user_id, concluded.decided, before.entitlement if before else None)
 
-        line = await billing.work.read(ask)
+        line = await billing.work.read(compare)
         if line is not None:
             self._report.add(line)
 

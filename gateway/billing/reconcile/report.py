@@ -35,7 +35,7 @@ class Line:
     """One user on whom Stripe, the store and LiteLLM disagree: the state at each, and the repair.
 
     `refresh` and `provision` are the repair; both False where only an operator can. `lowers`: the tier would fall.
-    `due_tier` is the correct tier, where Stripe was asked and the store has another.
+    `due_tier` is the correct tier, where it was read from Stripe and the store has another.
     """
 
     kind: Kind
@@ -172,7 +172,7 @@ def _essence(entitlement: Entitlement) -> tuple[object, ...]:
 
 
 def stripe_line(app: App, user_id: str, decided: Entitlement, stored: Entitlement | None) -> Line | None:
-    """The line of a user whose tier by Stripe differs from the stored one; None if they agree."""
+    """The line of a user if the tier by Stripe differs from the stored one; None if they agree."""
     before = stored or Entitlement(app.default_tier.tier_id, decided.reason, "default")
     changed = [
         f"{name}: {old or 'none'} → {new or 'none'}"

@@ -24,7 +24,7 @@ def give(
         raise NotFound(f"{app_id} has no tier {tier_id[:80]!r}.", code="unknown_tier")
     check_user_id(user_id)
     if not reason.strip():
-        raise InvalidInput("A grant needs a reason: somebody will ask.", code="reason_required")
+        raise InvalidInput("A grant needs a reason.", code="reason_required")
     if until_at is not None and until_at <= tx.now:
         raise InvalidInput("The grant would be over already.", code="until_in_the_past")
     grant_id = grants.add(tx.conn, app_id, user_id, tier.tier_id, reason.strip(), until_at, tx.now)

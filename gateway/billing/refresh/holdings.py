@@ -52,7 +52,7 @@ async def fetch_holdings(billing: Billing, known_customers: Sequence[Customer]) 
             deleted.append(customer.customer_id)
             continue
         subscriptions += listed
-        # A deleted customer's list may be empty, which must not look like a subscription that has vanished.
+        # A deleted customer's list may be empty, which is not the same as a subscription that has vanished.
         if not listed and await billing.stripe.customers.is_deleted(customer.customer_id):
             deleted.append(customer.customer_id)
     subscriptions = [await _with_schedule(billing.stripe, each) for each in subscriptions]

@@ -42,7 +42,7 @@ KEPT_SECONDS = 72 * 3600
 LATE_SECONDS = 600
 MAX_TIMER_SECONDS = 30 * 86_400
 TIMER_LEAD_SECONDS = 5
-"""Before the clock alone would lower a payer, Stripe is asked again, this long before."""
+"""So long before the clock alone would lower a payer's tier, the user is refreshed."""
 
 
 class LeaseLostError(Exception):
@@ -72,8 +72,8 @@ class _Outcome:
 async def refresh(billing: Billing, lease: Lease, owner: str) -> None:
     """Bring one user's entitlement up to date, or keep it and retry later.
 
-    While Stripe cannot be asked, a payer keeps the last tier. After `StoreUnavailable` the entitlement may be committed
-    without its effects: the caller must request the refresh again.
+    While Stripe does not answer, a payer keeps the last tier. After `StoreUnavailable` the entitlement may be committed
+    without its effects: the caller must request another refresh.
     """
     try:
         app = billing.apps.app(lease.app_id)
@@ -98,7 +98,7 @@ async def _fetch(billing: Billing, lease: Lease) -> Holdings:
     prices_known = billing.prices.known_prices.get(lease.app_id, {})
     items = [item for subscription in holdings.subscriptions for item in subscription.items]
     if not billing.prices.complete and any(item.price_id not in prices_known for item in items):
-        await resolve_prices(billing)  # otherwise a paid price could look unknown
+        await resolve_prices(billing)  # otherwise a paid price would be unknown
     return replace(holdings, disputes=await fetch_answers(billing.work, billing.stripe, lease.app_id, lease.user_id))
 
 
@@ -225,7 +225,7 @@ async def _retry_later(billing: Billing, lease: Lease, owner: str, exc: Exceptio
 
 
 def _overdue(tx: Transaction, apps: InstalledApps, lease: Lease, owner: str) -> _Outcome | None:
-    """Apply the changes of tier that became due while Stripe could not be asked.
+    """Apply the changes of tier that became due while Stripe did not answer.
 
     A payer keeps the tier for 72 h longer (T20): the renewal may be paid at Stripe. A grant ends at its date.
     """

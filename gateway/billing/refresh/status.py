@@ -96,7 +96,7 @@ async def explain(work: UnitOfWork, apps: InstalledApps, app_id: str, user_id: s
     ]
     answer["provisioning"] = [_provisioning(job)] if job else []
     pending = await work.read(lambda conn: refreshes.of_user(conn, app_id, user_id))
-    # When Stripe is asked without an event, and why the last attempt failed.
+    # When the user is refreshed without an event, and why the last attempt failed.
     timers = ("due_at", "timer_at", "attempts", "last_error")
     answer["refresh"] = {name: getattr(pending, name) for name in timers} if pending else None
     answer["concerns"] = await _concerns(work, app_id, user_id)

@@ -67,7 +67,7 @@ class ClockWatch:
         self._settled_at = billing.work.monotonic() + SETTLED_SECONDS
 
     async def _refresh_decided_in_future(self) -> None:
-        """Refresh every user whose tier was decided at a time in the future: it may have ended too early.
+        """Refresh every user with a tier decided at a time in the future: it may have ended too early.
 
         After a jump forward nothing is needed: timers come due.
         """

@@ -32,10 +32,10 @@ class DueWork:
 
     def __init__(self, billing: Billing, on_provisioning_attempt: OnProvisioningAttempt = ignore_attempt) -> None:
         self.on_provisioning_attempt = on_provisioning_attempt
-        self.notices = NoticeSender(billing)
+        self.notices = NoticeSender(billing.work, billing.apps)
         self._billing = billing
         self._owner = uuid.uuid4().hex
-        # Refreshes of which the store could not say whether they were committed.
+        # Refreshes for which the store failed, which may be committed all the same.
         self._in_doubt: list[Lease] = []
 
     async def run_due(self) -> int:

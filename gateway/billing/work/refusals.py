@@ -61,13 +61,13 @@ async def _open(work: UnitOfWork, kind: str, subject: str, exc: UpstreamFailed) 
         return
     of_the_key = isinstance(exc, AuthenticationFailed | PermissionDenied)
     remedy = next((_REMEDIES[each] for each in type(exc).__mro__ if each in _REMEDIES), "")
-    message = f"{subject} was refused and will be refused again: {detail}{f'; {remedy}' if remedy else ''}"
+    message = f"{subject} was refused, and a retry does not help: {detail}{f'; {remedy}' if remedy else ''}"
     await open_alert(work, kind, KEY_SUBJECT if of_the_key else subject, message)
 
 
 @asynccontextmanager
 async def alert_refusals_to_buyer(work: UnitOfWork, kind: str, subject: str) -> AsyncIterator[None]:
-    """The same for a call that a buyer waits for, who gets a buyer's message and never the operator's error."""
+    """The same for a call that a buyer waits for. Buyers get a message of their own, never the operator's error."""
     try:
         async with alert_refusals(work, kind, subject):
             yield

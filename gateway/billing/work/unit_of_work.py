@@ -56,7 +56,7 @@ class UnitOfWork:
         """Run `job` in one transaction of the store, then perform its effects; both are done when this returns.
 
         Cancelling stops neither. A job that raises is rolled back and has no effects. After `StoreUnavailable` the rows
-        may be committed all the same, but no effect was performed: a repeated job must have them again.
+        may be committed all the same, but no effect was performed: a repeated job must have all of them.
         """
         return await asyncio.shield(asyncio.create_task(self._write(job)))
 
