@@ -111,9 +111,9 @@ def test_no_path_takes_long() -> None:
         "/" + "%2e%2e%5c" * 220,
         "/" + "\uff0f" * 2000,
     ):
-        started = time.perf_counter()
+        started = time.process_time()
         read_path(uri)
-        assert time.perf_counter() - started < 0.25, uri[:20]
+        assert time.process_time() - started < 0.25, uri[:20]
 
 
 def test_normal_form() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from servers.running import (
     vendors,
     write_apps,
 )
+from servers.stopwatch import stopwatch
 from servers.traefik import PLUGINS_DIR, WITH_PLUGIN, Traefik, free_port, until
 
 from gateway.catalog import parse
@@ -186,14 +186,14 @@ async def test_a_stopped_gate_delays_no_user_with_a_kept_answer(tmp_path: Path) 
         await on.until_cached("u1")
         on.skpay.process.send_signal(signal.SIGSTOP)
         try:
-            started = time.monotonic()
-            for _ in range(20):
-                assert await on.tier_of("u1") == "free"
-            assert time.monotonic() - started < 1
-            statuses = [answer.status for answer in await asyncio.gather(*(on.ask(f"new{n}") for n in range(10)))]
-            assert statuses == [503] * 10
-            assert json.loads((await on.ask("new")).body)["error"] == "gate_unavailable"
-            assert time.monotonic() - started < 4
+            async with stopwatch() as watch:
+                for _ in range(20):
+                    assert await on.tier_of("u1") == "free"
+                assert watch.seconds < 1
+                statuses = [answer.status for answer in await asyncio.gather(*(on.ask(f"new{n}") for n in range(10)))]
+                assert statuses == [503] * 10
+                assert json.loads((await on.ask("new")).body)["error"] == "gate_unavailable"
+                assert watch.seconds < 4
         finally:
             on.skpay.process.send_signal(signal.SIGCONT)
         await on.until_tier("new", "free")
