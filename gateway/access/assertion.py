@@ -57,10 +57,10 @@ class Signer:
 
     def sign(self, app_id: str, tier: Tier, user_id: str | None, now: int) -> bytes:
         """The token of one user (None: anonymous), valid until `now + LIFETIME_SECONDS`. Takes 30 µs."""
-        assignments: dict[str, object] = {"iss": self._issuer, "aud": app_id}
+        claims: dict[str, object] = {"iss": self._issuer, "aud": app_id}
         if user_id is not None:
-            assignments["sub"] = user_id
-        assignments |= {"tier": tier.tier_id, "features": tier.features, "iat": now, "exp": now + LIFETIME_SECONDS}
-        signed = self._header + b64url(json.dumps(assignments, separators=(",", ":")).encode())
+            claims["sub"] = user_id
+        claims |= {"tier": tier.tier_id, "features": tier.features, "iat": now, "exp": now + LIFETIME_SECONDS}
+        signed = self._header + b64url(json.dumps(claims, separators=(",", ":")).encode())
         r, s = decode_dss_signature(self._key.sign(signed, _ES256))
         return signed + b"." + b64url(r.to_bytes(_SIZE, "big") + s.to_bytes(_SIZE, "big"))

@@ -108,26 +108,26 @@ def _check_header(segment: bytes) -> None:
         raise NotAuthenticated("only HS256 session tokens are accepted", code="wrong_algorithm")
 
 
-def instant(assignments: Mapping[str, object], name: str) -> float | None:
+def instant(claims: Mapping[str, object], name: str) -> float | None:
     """A NumericDate (RFC 7519), whole or with a fraction; None if the claim is absent. `null` is not absent.
 
     Raises `NotAuthenticated`.
     """
-    if name not in assignments:
+    if name not in claims:
         return None
-    value = assignments[name]
+    value = claims[name]
     # The bounds exclude NaN and infinity as well.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_MAX_INSTANT < value < _MAX_INSTANT:
         raise NotAuthenticated(f"the token's {name} is not a number", code="malformed_token")
     return value
 
 
-def check_times(assignments: Mapping[str, object], now: int) -> int | None:
+def check_times(claims: Mapping[str, object], now: int) -> int | None:
     """The second at which the token expires, None: never. `exp` and `nbf` allow 30 s of clock skew.
 
     Raises `NotAuthenticated`.
     """
-    expires_at, not_before = instant(assignments, "exp"), instant(assignments, "nbf")
+    expires_at, not_before = instant(claims, "exp"), instant(claims, "nbf")
     if expires_at is not None and now >= expires_at + SKEW_SECONDS:
         raise NotAuthenticated("the session has expired", code="expired_token")
     if not_before is not None and now < not_before - SKEW_SECONDS:
@@ -175,5 +175,5 @@ def verify(token: bytes, secrets: Sequence[bytes], now: int) -> tuple[dict[str, 
         good |= hmac.compare_digest(hmac.digest(secret, signed, "sha256"), presented)
     if not good:
         raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
-    assignments = read_object(payload)
-    return assignments, check_times(assignments, now)
+    claims = read_object(payload)
+    return claims, check_times(claims, now)

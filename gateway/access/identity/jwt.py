@@ -81,8 +81,8 @@ class JwtVerifier(CredentialVerifier):
         parts = jwt.split_token(credential, _MAX_TOKEN_BYTES)
         algorithm, key_id = self._check_header(jwt.read_object(parts.header))
         signature = jwt.b64url_decode(parts.signature)
-        assignments = jwt.read_object(parts.payload)
-        until = self._check_claims(assignments, now)
+        claims = jwt.read_object(parts.payload)
+        until = self._check_claims(claims, now)
         keys = self.ring.find(algorithm, key_id)
         if not keys:
             if not self.ring.current or self.ring.may_refetch(now):
@@ -90,7 +90,7 @@ class JwtVerifier(CredentialVerifier):
             raise NotAuthenticated("the token was signed with a key that its issuer does not name", code="unknown_key")
         if not any(_ALGORITHMS[algorithm].verify(parts.signed, key.key, signature) for key in keys):
             raise NotAuthenticated("the token's signature does not verify", code="wrong_signature")
-        user_id = self._user(assignments)
+        user_id = self._user(claims)
         self._credential_cache.put(digest, user_id, until)
         return AuthenticatedUser(user_id, until)
 
@@ -107,27 +107,27 @@ class JwtVerifier(CredentialVerifier):
             raise jwt.malformed()
         return algorithm, key_id
 
-    def _check_claims(self, assignments: Mapping[str, object], now: int) -> int:
+    def _check_claims(self, claims: Mapping[str, object], now: int) -> int:
         """The second at which the token must be verified anew."""
-        if assignments.get("iss") != self._entry.issuer:
+        if claims.get("iss") != self._entry.issuer:
             raise NotAuthenticated("the token is another issuer's", code="wrong_issuer")
-        audience = assignments.get("aud")
+        audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         if self._entry.audience not in audiences or not all(isinstance(each, str) for each in audiences):
             raise NotAuthenticated("the token is for another app", code="wrong_audience")
-        expires_at, issued_at = jwt.check_times(assignments, now), jwt.instant(assignments, "iat")
+        expires_at, issued_at = jwt.check_times(claims, now), jwt.instant(claims, "iat")
         if expires_at is None:
             raise NotAuthenticated("the token has no end", code="malformed_token")
         if issued_at is not None and now < issued_at - jwt.SKEW_SECONDS:
             raise NotAuthenticated("the token is not valid yet", code="early_token")
         return min(now + MAX_SECONDS, expires_at + jwt.SKEW_SECONDS)
 
-    def _user(self, assignments: Mapping[str, object]) -> str:
-        verified = assignments.get("email_verified", bool(_VERIFIES_EMAIL.fullmatch(self._entry.issuer)))
+    def _user(self, claims: Mapping[str, object]) -> str:
+        verified = claims.get("email_verified", bool(_VERIFIES_EMAIL.fullmatch(self._entry.issuer)))
         if self._entry.claim == "email" and verified is not True:
             # Anybody can sign up with another person's address.
             raise NotAuthenticated("the e-mail address is not verified", code="email_unverified")
-        return self._user_ids.of(assignments.get(self._entry.claim))
+        return self._user_ids.of(claims.get(self._entry.claim))
 
 
 def prepare(entry: JwtIdentity, context: VerifierContext) -> PreparedVerifier:

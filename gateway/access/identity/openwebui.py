@@ -92,13 +92,13 @@ class OpenWebUIVerifier(CredentialVerifier):
     def _verify(self, token: bytes, now: int) -> tuple[str, int | None]:
         """The user of a session and the second at which it expires: claim `id`; `typ`, if present, is `session`."""
         try:
-            assignments, expires_at = jwt.verify(token, self._secrets, now)
-            user_id = self._user_ids.of(assignments.get("id"))
+            claims, expires_at = jwt.verify(token, self._secrets, now)
+            user_id = self._user_ids.of(claims.get("id"))
         except NotAuthenticated as exc:
             if exc.code in ("malformed_token", "wrong_algorithm") and jwt.is_signed(token, self._secrets):
                 exc.app_may_accept = True
             raise
-        if assignments.get("typ", "session") != "session":
+        if claims.get("typ", "session") != "session":
             raise NotAuthenticated("the token is not a session's", code="wrong_token_type")
         return user_id, None if expires_at is None else expires_at + jwt.SKEW_SECONDS
 
