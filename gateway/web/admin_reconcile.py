@@ -19,7 +19,7 @@ async def start_reconcile(request: web.Request) -> web.Response:
         billing.apps.app(body.app_id)
     if body.yes and not body.apply:
         raise InvalidInput("yes goes with apply only: there is nothing to confirm.")
-    job_number = billing.reconciling.ask(ReconcileOptions(body.app_id, body.apply, body.yes))
+    job_number = billing.reconciling.request(ReconcileOptions(body.app_id, body.apply, body.yes))
     return web.json_response({"job_number": job_number}, status=202)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of notices begin with: an app's backend that is told, and changes of tier that it is told of."""
+"""The setup of the tests of notices: an app's backend that gets notices, and changes of tier that cause them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REF = SecretRef("env", "HOOK")
 
 @contextlib.asynccontextmanager
 async def notified_app(harness: Harness) -> AsyncIterator[Receiver]:
-    """The backend of skai, told of its users."""
+    """The backend of skai, which gets notices about its users."""
     async with receiver() as found:
         await notify_at(harness, found.url)
         harness.billing.apps.secrets = {REF: (Secret(SECRET),)}

@@ -263,7 +263,7 @@ async def test_a_wrong_key_that_shows_after_the_start_makes_it_not_ready(
             async def reported() -> bool:
                 return "skai" in application.parts.billing.apps.catalog.apps and application.parts.billing.account.wrong
 
-            await settled(reported, "the wrong key is never told")
+            await settled(reported, "the wrong key is reported")
             assert "skpay account move" in application.problems()["account"]
         finally:
             await application.stop()

@@ -275,8 +275,8 @@ async def test_what_contradicts_is_refused_line_by_line_and_the_rest_goes_on(har
     assert verdicts == [
         ("refused", "is skai/u1 already"),
         ("new", ""),
-        ("refused", "is claimed for two users"),
-        ("refused", "is claimed for two users"),
+        ("refused", "is assigned to two users"),
+        ("refused", "is assigned to two users"),
         ("refused", "is signed as studio/eve"),
         ("refused", "its metadata has the user_id 'another id' already, which would be overwritten"),
         ("refused", "was deleted at Stripe"),

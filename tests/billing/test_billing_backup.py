@@ -63,20 +63,20 @@ async def test_t25_an_old_backup_ends_where_stripe_is_now(harness: Harness, monk
     backup = backup_of(harness)
     harness.stripe.cancel(canceled)
     await harness.catch_up()
-    await harness.subscribed("newcomer")
+    await harness.subscribed("new")
     item = harness.stripe.state.find("subscription", upgraded)["items"]["data"][0]["id"]
     await harness.billing.stripe.transport.post(
         f"/v1/subscriptions/{upgraded}", {"items": [{"id": item, "price": "price_123"}]}
     )
     await harness.catch_up()
-    stored = {name: harness.limits(name) for name in ("canceled", "stays", "upgraded", "newcomer")}
+    stored = {name: harness.limits(name) for name in ("canceled", "stays", "upgraded", "new")}
 
     await restored(harness, backup)
     assert await harness.tier("canceled") == "pro"  # known persons are served meanwhile, with the tier they had
     harness.forget_requests()
     await recovered(harness)
     tiers = {name: await harness.tier(name) for name in stored}
-    assert tiers == {"canceled": "free", "stays": "pro", "upgraded": "enterprise", "newcomer": "pro"}
+    assert tiers == {"canceled": "free", "stays": "pro", "upgraded": "enterprise", "new": "pro"}
     assert {name: harness.limits(name) for name in stored} == stored
     assert await harness.query(lambda conn: instance.get(conn, "recovery")) == "done"
     assert await harness.store.write(begin_recovery) == ""
@@ -159,7 +159,7 @@ async def is_over(running: Running) -> bool:
 
 
 async def tier_at_gate(running: Running) -> str:
-    """What the app is told of u1, who comes with a key of their own."""
+    """The tier in the gate's headers for u1, who has a user key."""
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
     status, headers, _ = await running.gate("/", Authorization=f"Bearer {made['key']}")
     assert (status, headers["X-SK-User"]) == (200, "u1")
@@ -172,7 +172,7 @@ def lose_database(folder: Path) -> None:
 
 
 async def bought(around: Vendors, folder: Path) -> None:
-    """Somebody who pays and whom we signed, made by a first life of the service that has seen nothing of it."""
+    """A paying customer with our signature; the service that created it stops before it gets an event."""
     async with started(around, folder) as running:
         status, answer = await running.json("POST", "/checkout/skai", json={"user_id": "u1", "tier": "pro"})
         assert status == 200

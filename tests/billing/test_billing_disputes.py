@@ -120,7 +120,7 @@ async def test_a_grant_outlasts_a_dispute(harness: Harness) -> None:
 
 
 async def test_a_dispute_of_another_product_is_ignored(harness: Harness) -> None:
-    """Other products share the account: their customer is asked for, and nothing is remembered."""
+    """Other products share the account: their customer is fetched, and nothing is stored."""
     foreign = harness.stripe.api.state.add({"id": "ch_other", "object": "charge", "customer": "cus_other",
                                            "amount": 500, "amount_refunded": 0, "currency": "usd", "refunded": False,
                                            "disputed": False, "payment_intent": "pi_other"})  # fmt: skip
@@ -160,7 +160,7 @@ async def test_a_closed_dispute_is_fetched_only_after_a_new_event(harness: Harne
     assert await harness.tier("u1") == "pro"
 
 
-async def test_while_stripe_cannot_be_asked_of_a_dispute_the_tier_is_kept(harness: Harness) -> None:
+async def test_while_stripe_does_not_answer_about_a_dispute_the_tier_is_kept(harness: Harness) -> None:
     subscription_id = await harness.subscribed("u1")
     harness.stripe.dispute(subscription_id)
     await harness.deliver()

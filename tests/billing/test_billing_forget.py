@@ -103,7 +103,7 @@ async def visits(harness: Harness, user_id: str) -> None:
     first_seen_users = FirstSeenUserQueue(harness.billing.work, harness.billing.apps)
     assert first_seen_users.add("skai", user_id)
     task = asyncio.create_task(first_seen_users.run())
-    await until(first_seen_users._waiting.empty, "the first sight is taken")
+    await until(first_seen_users._waiting.empty, "the first-seen user is taken")
     await harness.store.write(lambda conn: None)  # behind whatever was being written
     task.cancel()
 
@@ -137,7 +137,7 @@ async def test_what_failed_half_way_is_repeated_to_its_end(harness: Harness) -> 
     assert await rows_naming(harness, "ada-17", customer_id) == []
 
 
-async def test_while_stripe_cannot_be_asked_nothing_is_removed(harness: Harness) -> None:
+async def test_while_stripe_does_not_answer_nothing_is_removed(harness: Harness) -> None:
     customer_id = await full_life(harness, "ada-17")
     harness.stripe.fault("status", f"/v1/customers/{customer_id}", "DELETE", status=500, times=10)
     with pytest.raises(UpstreamFailed):

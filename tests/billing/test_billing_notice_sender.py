@@ -64,7 +64,9 @@ async def test_an_app_that_hangs_keeps_no_other_waiting(harness: Harness, apps: 
     await _change(harness, "studio", "plus", "u1")
     sender = NoticeSender(harness.billing.work, harness.billing.apps)
     assert await sender.turn() == MAX_CONCURRENT_PER_APP + 1
-    await until(lambda: len(studio.received) == 1 and len(skai.received) == MAX_CONCURRENT_PER_APP, "both were told")
+    await until(
+        lambda: len(studio.received) == 1 and len(skai.received) == MAX_CONCURRENT_PER_APP, "both have their notices"
+    )
     assert await sender.turn() == 0
     assert studio.received[0].signed_with(OLD_SECRET)
     assert len(skai.received) == MAX_CONCURRENT_PER_APP
@@ -79,7 +81,7 @@ async def test_a_notice_that_is_being_sent_is_not_started_twice(
     await _change(harness, "skai", "pro", "u1", "u2")
     sender = NoticeSender(harness.billing.work, harness.billing.apps)
     assert [await sender.turn() for _ in range(3)] == [2, 0, 0]
-    await until(lambda: len(skai.received) == 2, "both were told")
+    await until(lambda: len(skai.received) == 2, "both have their notices")
     assert len(set(skai.ids)) == 2
     await _finish(sender)
 
@@ -95,7 +97,7 @@ async def test_the_worker_sends_all_in_order_as_soon_as_it_is_written(
     users = [f"u{number}" for number in range(40)]
     for tier in ("pro", "free", "enterprise"):
         await _change(harness, "skai", tier, *users)
-    await until(lambda: len(skai.received) == 120, "everybody was told")
+    await until(lambda: len(skai.received) == 120, "every notice arrived")
     await worker.stop()
     for user_id in users:
         tiers = [each.data["to"] for each in skai.received if each.data["user_id"] == user_id]
@@ -156,7 +158,7 @@ async def test_an_internal_error_is_logged_and_does_not_flood_the_app(
     await _change(harness, "skai", "pro", "u1")
     sender = NoticeSender(harness.billing.work, harness.billing.apps)
     assert await sender.turn() == 1
-    await until(lambda: "worker_loop_failed" in caplog.text, "the bug was told")
+    await until(lambda: "worker_loop_failed" in caplog.text, "the internal error is logged")
     assert await sender.turn() == 0
     assert len(skai.received) == 1
     await _finish(sender)

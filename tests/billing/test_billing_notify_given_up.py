@@ -110,5 +110,5 @@ async def test_an_app_that_wants_no_notices_any_more_raises_no_alert(harness: Ha
     await notify_at(harness, None)
     await send(harness)
     notice = await only(harness)
-    assert (notice.state, notice.error) == ("dead", "apps.json has no notify for this app any more")
+    assert (notice.state, notice.error) == ("dead", "apps.json no longer has notify for this app")
     assert (app.received, await harness.alerts()) == ([], set())

@@ -256,7 +256,7 @@ async def test_a_payer_whose_status_and_limits_both_differ_gets_both_repaired(ha
     harness.events()
     line = (await dry(harness)).found["skai", "u1"]
     assert line.kind is Kind.PAID_BUT_BLOCKED
-    assert line.repair.endswith("; limits are written again")
+    assert line.repair.endswith("; limits are rewritten")
     await applied(harness)
     assert harness.limits("u1") == {"budget_id": "skai.pro", "max_budget": 10, "rpm_limit": 60}
     assert (await dry(harness)).found == {}
@@ -480,7 +480,7 @@ async def test_an_unreachable_litellm_is_a_problem_and_stripes_side_is_repaired(
     report = await reconcile(harness.billing, ReconcileOptions(apply=True))
     assert kinds(report) == {"u3": Kind.PAID_BUT_BLOCKED}
     assert report.applied
-    assert "could not be asked about 2 users of skai" in report.problems[0]
+    assert "the limits of 2 users of skai could not be read from LiteLLM" in report.problems[0]
 
 
 async def test_more_than_a_page_of_subscriptions_is_read(harness: Harness) -> None:

@@ -133,7 +133,7 @@ async def test_only_one_at_a_time(running: Running) -> None:
     status, answer = await running.admin("POST", "/admin/reconcile", {})
     assert (status, answer["error"]) == (409, "reconcile_under_way")
     with pytest.raises(Conflict):
-        reconciling.ask(ReconcileOptions())
+        reconciling.request(ReconcileOptions())
 
 
 async def test_polling_shows_the_progress_and_then_the_report(running: Running) -> None:

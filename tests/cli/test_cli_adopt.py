@@ -81,7 +81,7 @@ async def test_a_csv_with_a_contradiction_is_refused_there_and_only_there(
     result = await skpay("users", "adopt", "--app", "skai", "--csv", str(file), "--apply", env=running.environ)
     assert result.code == 1
     assert "1 adopted, 0 known already, 32 refused" in result.out
-    assert result.out.count("is claimed for two users") == 2
+    assert result.out.count("is assigned to two users") == 2
     assert (await running.json("GET", "/status/skai/ada"))[1]["stripe_customer_id"] == ada
 
 

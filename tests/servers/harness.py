@@ -274,7 +274,7 @@ class Harness:
         return await self.query(lambda conn: provisioning.get(conn, app_id, user_id))
 
     def requests(self, method: str, path: str) -> list[Any]:
-        """What Stripe's API was asked, by method and the start of the path."""
+        """The requests that Stripe's API got, by method and the start of the path."""
         return [
             request for request in self.stripe.api.log if request.method == method and request.path.startswith(path)
         ]

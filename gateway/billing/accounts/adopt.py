@@ -186,7 +186,7 @@ async def _adopt_all(
 
     async def adopt(assignment: Assignment) -> AdoptionResult:
         if assignment in twice:
-            return AdoptionResult(assignment.customer_id, assignment.user_id, "refused", "is claimed for two users")
+            return AdoptionResult(assignment.customer_id, assignment.user_id, "refused", "is assigned to two users")
         async with at_once:
             return await _adopt_one(billing, app_id, assignment, apply=apply)
 

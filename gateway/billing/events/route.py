@@ -36,7 +36,7 @@ LOOK_UP_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class _RoutedEvent:
-    """An event and its customer, None if it has none. `failed` says why the customer is not known yet, '' if it is.
+    """An event and its customer, None if it has none. `failed` is why the customer is not known yet, '' if it is.
 
     `meaning` is None where the body is not needed. `requested`: the event's object was requested from Stripe. `failure`
     is of the failed request. `duplicate_of` is the handled event about the same change.
@@ -107,7 +107,7 @@ def _meaning(event: Event, stripe: Stripe, account: StripeAccount) -> EventConte
 
 
 def _find_duplicate(conn: Connection, found: _RoutedEvent) -> Event | None:
-    """The handled snapshot event of a thin event. A replayed event has none, so that it is routed again."""
+    """The handled snapshot event of a thin event. A replayed event has none, so that it is routed."""
     event, snapshot_id = found.event, found.meaning.snapshot_event_id if found.meaning else None
     replayed = event.attempts == 0 and event.due_at > event.received_at
     duplicate_of = inbox.get(conn, event.account, snapshot_id) if snapshot_id and not replayed else None
@@ -146,7 +146,7 @@ async def _look_up(stripe: Stripe, found: _RoutedEvent) -> _RoutedEvent:
         return replace(found, customer_id=customer_id, requested=True)
     except (UpstreamFailed, TimeoutError) as exc:
         detail = exc.detail if isinstance(exc, UpstreamFailed) else "Stripe did not answer in time"
-        return replace(found, failed=detail or "Stripe cannot be asked", requested=True, failure=classify(exc))
+        return replace(found, failed=detail or "Stripe did not answer", requested=True, failure=classify(exc))
 
 
 async def _route(billing: Billing, found: Sequence[_RoutedEvent]) -> None:
@@ -187,7 +187,7 @@ def _concern(found: _RoutedEvent, now: int) -> Concern | None:
     """The alert of an event whose object Stripe refuses to show, or has failed to show for a while."""
     if not found.requested or not found.failed or not _next_step(found, now).alert:
         return None
-    message = f"{found.event.event_id} ({found.event.type}): whose it is cannot be asked of Stripe: {found.failed}"
+    message = f"{found.event.event_id} ({found.event.type}): its customer cannot be read from Stripe: {found.failed}"
     return Concern("event_unreadable", _kind(found), message)
 
 

@@ -45,13 +45,13 @@ GONE = 410
 class Attempt:
     """The result of one POST. `status` None: no response. `error` '': accepted.
 
-    `wanted` False: apps.json has no `notify` for the app any more, so a dead notice needs no alert.
+    `configured` False: apps.json no longer has `notify` for the app, so a dead notice needs no alert.
     """
 
     status: int | None
     error: str = ""
     failure: Failure = Failure.UNAVAILABLE
-    wanted: bool = True
+    configured: bool = True
 
 
 def write_notice(tx: Transaction, app: App, change: Change) -> None:
@@ -111,7 +111,7 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
             tx.resolve_alert("notice_dead", subject)
     elif step.dead:
         notices.dead(conn, notice, attempt.status, attempt.error, now)
-        if attempt.wanted:
+        if attempt.configured:
             message = f"{notice.change_id} was rejected and is not sent again: {attempt.error}"
             tx.open_alert("notice_dead", subject, message)
     else:
@@ -128,7 +128,7 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
 async def _attempt(work: UnitOfWork, apps: InstalledApps, notice: Notice) -> Attempt:
     app = apps.catalog.app(notice.app_id)
     if app is None or app.notify is None:
-        return Attempt(None, "apps.json has no notify for this app any more", Failure.REFUSED, wanted=False)
+        return Attempt(None, "apps.json no longer has notify for this app", Failure.REFUSED, configured=False)
     secrets = apps.secrets.get(app.notify.secret, ())
     if not secrets:
         return Attempt(None, f"the secret {app.notify.secret} is not there")

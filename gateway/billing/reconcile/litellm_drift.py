@@ -39,7 +39,7 @@ async def compare_litellm(billing: Billing, report: Report, progress: Progress) 
     for app in billing.apps.catalog.apps.values():
         if app.litellm is None or app.litellm.shared_users or report.app_id not in (None, app.app_id):
             continue
-        comparison = _Comparison(billing, billing.litellm, app, report)
+        comparison = _Comparison(billing.work, billing.litellm, app, report)
         async for users in _users(billing.work, app):
             progress.total += len(users)
             await comparison.compare_users(users)
@@ -66,10 +66,10 @@ def _ids_of_app(conn: Connection, *, app: App, after: str) -> list[ReservedId]:
 
 
 class _Comparison:
-    """One app's users, a few at a time; LiteLLM has no limit of its own on what an operator asks."""
+    """One app's users, a few at a time; LiteLLM does not limit an operator's requests."""
 
-    def __init__(self, billing: Billing, litellm: LiteLLM, app: App, report: Report) -> None:
-        self._billing = billing
+    def __init__(self, work: UnitOfWork, litellm: LiteLLM, app: App, report: Report) -> None:
+        self._work = work
         self._litellm = litellm
         self._app = app
         self._report = report
@@ -89,7 +89,7 @@ class _Comparison:
         if self.failures:
             stopped = ", so the others were not checked" if self.failures >= FAILURES_UNTIL_STOP else ""
             self._report.problems.append(
-                f"LiteLLM could not be asked about {self.failures} users of {self._app.app_id}{stopped}: "
+                f"the limits of {self.failures} users of {self._app.app_id} could not be read from LiteLLM{stopped}: "
                 f"{self._last_failure}"
             )
 
@@ -117,8 +117,8 @@ class _Comparison:
                 replace(known, kind=_worse(known.kind, _kind(tier, comparison)), litellm=_describe_limits(comparison))
             )
         else:
-            ask = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, comparison=comparison)
-            line = await self._billing.work.read(ask)
+            compare = partial(self._line, user_id=user_id, tier=tier, own_id=own_id, comparison=comparison)
+            line = await self._work.read(compare)
             if line is not None:
                 self._report.add(_merged(known, line) if known else line)
 
@@ -138,11 +138,11 @@ class _Comparison:
         if now_tier != tier or (job is not None and job.is_on_its_way):
             return None
         stored_state = describe_tier(stored.entitlement) if stored else f"{tier.tier_id} (default)"
-        claimed = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", own_id)
-        foreign = claimed is not None and (claimed.owner.app_id, claimed.owner.user_id) != (app.app_id, user_id)
-        repair = "limits are written again"
-        if foreign and claimed is not None:
-            repair = f"none: LiteLLM's id belongs to {claimed.owner.app_id}/{claimed.owner.user_id}"
+        reserved = litellm_ids.get(conn, app.litellm.mode if app.litellm else "", own_id)
+        foreign = reserved is not None and (reserved.owner.app_id, reserved.owner.user_id) != (app.app_id, user_id)
+        repair = "limits are rewritten"
+        if foreign and reserved is not None:
+            repair = f"none: LiteLLM's id belongs to {reserved.owner.app_id}/{reserved.owner.user_id}"
         return Line(
             _kind(tier, comparison),
             app.app_id,

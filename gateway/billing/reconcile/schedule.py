@@ -1,4 +1,4 @@
-"""When reconciling happens in a running server: events every few minutes, a full pass once a day or when asked for."""
+"""When reconciling happens in a running server: events every few minutes, a full pass once a day or on request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def try_fill(billing: Billing, failures: int) -> bool:
 
 
 async def pass_for_ever(billing: Billing) -> None:
-    """A full pass once a day, and whenever an operator asks. Soon after a start that finds the last one overdue."""
+    """A full pass once a day, and when an operator requests one. Soon after a start that finds the last one overdue."""
     failures = 0
     not_before = billing.work.monotonic() + _jittered(FIRST_PASS_SECONDS)
     while True:
@@ -57,7 +57,7 @@ async def pass_for_ever(billing: Billing) -> None:
         else:
             failures = 0 if await try_pass(billing, failures) else failures + 1
             not_before = billing.work.monotonic() + (_jittered(RECONCILE.delay(failures)) if failures else 0)
-        reconciling.wanted.clear()
+        reconciling.request_made.clear()
 
 
 async def _next_pass_at(work: UnitOfWork, pass_seconds: float = PASS_SECONDS) -> float:
@@ -77,12 +77,12 @@ async def _next_pass_at(work: UnitOfWork, pass_seconds: float = PASS_SECONDS) ->
 
 
 async def _requested_before(work: UnitOfWork, reconciling: ReconcileState, not_before: float) -> bool:
-    """Wait until the next pass is due, on the monotonic clock not before `not_before`; True at once if an operator asks
-    for one meanwhile.
+    """Wait until the next pass is due, on the monotonic clock not before `not_before`; True at once if an operator
+    requests one meanwhile.
     """
     pass_seconds = _jittered(PASS_SECONDS)
     while True:
-        if reconciling.asked is not None:
+        if reconciling.requested is not None:
             return True
         due_in = await _next_pass_at(work, pass_seconds) - work.now()
         left = max(not_before - work.monotonic(), due_in)
@@ -91,15 +91,15 @@ async def _requested_before(work: UnitOfWork, reconciling: ReconcileState, not_b
         try:
             # Short waits: the clock may be set.
             async with asyncio.timeout(min(left, 30)):
-                await reconciling.wanted.wait()
+                await reconciling.request_made.wait()
         except TimeoutError:
             continue
 
 
 async def run_requested(billing: Billing) -> None:
-    """The pass that an operator asked for; its report or error stays until the next one is asked for."""
+    """The pass that an operator requested; its report or error stays until the next request."""
     reconciling = billing.reconciling
-    options, reconciling.asked, reconciling.under_way = reconciling.asked or ReconcileOptions(), None, True
+    options, reconciling.requested, reconciling.under_way = reconciling.requested or ReconcileOptions(), None, True
     try:
         report = await reconcile(billing, options, reconciling.progress)
         reconciling.report = report.shown()
@@ -164,5 +164,5 @@ async def _alert_failing(work: UnitOfWork, subject: str, detail: str) -> None:
 
 
 def _jittered(seconds: float) -> float:
-    """So that many installations, or two loops of one, do not ask at the same instant."""
+    """So that many installations, or two loops of one, do not send requests at the same instant."""
     return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # no secret

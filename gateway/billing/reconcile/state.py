@@ -1,4 +1,4 @@
-"""Where a reconcile stands: what was asked for, how far it is, what it found. One at a time in a process."""
+"""The state of a reconcile: its options, progress and report. One at a time in a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ReconcileOptions:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a pass is; `total` is an estimate, since Stripe does not say how long its lists are."""
+    """How far a pass is; `total` is an estimate, since Stripe reports no length of its lists."""
 
     phase: str = "waiting"
     done: int = 0
@@ -35,32 +35,35 @@ class Progress:
 
 @dataclass(slots=True)
 class ReconcileState:
-    """`job_number` counts the requests, so that a caller can tell its report from an older one."""
+    """`job_number` counts the requests, so that a caller can distinguish its report from an older one.
+
+    `requested`: the options of a pass that has not begun; `request_made` wakes the loop that runs it.
+    """
 
     pace: RateLimiter = field(default_factory=lambda: RateLimiter(CALLS_PER_SECOND))
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: ReconcileOptions | None = None
+    request_made: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: ReconcileOptions | None = None
     under_way: bool = False
     job_number: int = 0
     progress: Progress = field(default_factory=Progress)
     report: dict[str, object] | None = None
     error: str | None = None
 
-    def ask(self, requested: ReconcileOptions) -> int:
+    def request(self, options: ReconcileOptions) -> int:
         """Start a pass as soon as the loop gets to it; its job number. Raises `Conflict` while one is under way."""
-        if self.under_way or self.asked is not None:
+        if self.under_way or self.requested is not None:
             raise Conflict("A reconcile is under way already; wait for it.", code="reconcile_under_way")
-        self.asked = requested
+        self.requested = options
         self.job_number += 1
         self.report, self.error, self.progress = None, None, Progress()
-        self.wanted.set()
+        self.request_made.set()
         return self.job_number
 
     def shown(self) -> dict[str, object]:
         """For the polling command."""
         return {
             "job_number": self.job_number,
-            "under_way": self.under_way or self.asked is not None,
+            "under_way": self.under_way or self.requested is not None,
             "phase": self.progress.phase,
             "done": self.progress.done,
             "total": self.progress.total,
