@@ -23,7 +23,7 @@ async def show_event(request: web.Request) -> web.Response:
 
 
 async def replay_event(request: web.Request) -> web.Response:
-    """Route an event again, as if it arrived now. Idempotent: it only requests a refresh."""
+    """Route a handled event as if it arrived now. Idempotent: it only requests a refresh."""
     billing = request.app[BILLING]
     account, event_id = request.query.get("account", ""), request.match_info["event_id"]
     await billing.work.write(lambda tx: replay(tx, account, event_id))

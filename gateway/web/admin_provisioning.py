@@ -15,7 +15,7 @@ async def count(request: web.Request) -> web.Response:
 
 
 async def renew(request: web.Request) -> web.Response:
-    """Add a provisioning job for each user whose limits at LiteLLM differ from apps.json; how many."""
+    """Add a provisioning job for each user with other limits at LiteLLM than in apps.json; how many."""
     return web.json_response(
         {"renewed": await renew_limits(request.app[BILLING].work, request.app[BILLING].apps)}, status=202
     )

@@ -136,7 +136,7 @@ AUTHENTICATE: Mapping[Caller, Callable[[web.Request], None]] = {
 
 
 def _next_pages(app: App, site: Site, return_url: str) -> dict[str, object]:
-    """Where a person goes whose link has expired: to the app, or to the plans with a new link."""
+    """Where an expired link leads: to the app, or to the plans with a new link."""
     return {
         "app": {"name": app.name, "url": app.cancel_url},
         "upgrade_url": upgrade_url(app, site.public_url, return_url),

@@ -48,7 +48,7 @@ class Connection(web.RequestHandler):
         self._refused = False
 
     def data_received(self, data: bytes) -> None:
-        """Read no more of a request whose head is too large: aiohttp would keep it all until its end."""
+        """Read no more of a request with too large a head: aiohttp would keep it all until its end."""
         if self._refused:
             return
         requests = self._request_count

@@ -11,7 +11,7 @@ from servers.harness import Harness, open_harness
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stripe's client tries again at once: how long it waits is its own tests' business."""
+    """Stripe's client retries at once; its delays have tests of their own."""
     monkeypatch.setattr("gateway.stripe.transport._FIRST_WAIT_SECONDS", 0.001)
 
 

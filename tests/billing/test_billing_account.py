@@ -55,7 +55,7 @@ async def test_a_store_is_bound_to_the_account_that_answers(harness: Harness) ->
 async def test_t16_the_key_of_another_account_is_refused(harness: Harness, other: tuple[StripeSandbox, str]) -> None:
     await harness.subscribed("u1")
     ask_at(harness, other[1])
-    assert "cannot read" in await refused(harness)  # never bound, the customer alone tells
+    assert "cannot read" in await refused(harness)  # never bound: only the customer shows it
     assert (await harness.query(binding)).mode == ""
 
 
@@ -141,7 +141,7 @@ async def test_a_wrong_account_found_while_serving_sells_nothing_and_keeps_all_t
     with pytest.raises(UpstreamFailed):
         await harness.checkout("u2")
     assert await harness.tier("u1") == "pro"
-    await check(harness)  # the right key again
+    await check(harness)  # back to the right key
     assert ("account_mismatch", "key") not in await harness.alerts()
     assert (await harness.checkout("u2")).kind == "checkout"
 

@@ -31,7 +31,7 @@ NEW_KEYS = signing_keys((Secret("admin-rolled"), Secret(ADMIN_TOKEN)))
 async def lose_everything(harness: Harness) -> None:
     """The database is lost; Stripe still has everything."""
     await harness.store.close()
-    for path in harness.folder.glob("world.db*"):
+    for path in harness.folder.glob("harness.db*"):
         path.unlink()
     await harness.open()
     harness.forget_requests()

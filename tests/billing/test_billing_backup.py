@@ -28,9 +28,9 @@ def mark(conn: Connection, now: int) -> None:
 
 
 async def restored(harness: Harness, backup: Path) -> None:
-    """Put this backup in place, as the command does, and start anew."""
+    """Put this backup in place, as the command does, and restart."""
     await harness.store.close()
-    database = harness.folder / "world.db"
+    database = harness.folder / "harness.db"
     now = int(harness.clock.now)
     restore(f"sqlite:///{database}", backup, lambda conn: mark(conn, now), now)
     await harness.open()
@@ -51,7 +51,7 @@ async def recovered(harness: Harness) -> None:
 
 def backup_of(harness: Harness) -> Path:
     target = harness.folder / "a.backup"
-    back_up(harness.folder / "world.db", target)
+    back_up(harness.folder / "harness.db", target)
     return target
 
 
@@ -193,7 +193,7 @@ async def test_an_empty_database_with_our_subscribers_is_not_ready_until_they_ar
             assert "recovery" in await problems(running)
             assert (await running.json("GET", "/ready", None))[0] == 503
             around.stripe.faults.waiting.remove(fault)
-            await eventually(lambda: is_over(running), "ready again")
+            await eventually(lambda: is_over(running), "ready")
             assert await tier_at_gate(running) == "pro"
 
 
@@ -229,7 +229,7 @@ async def test_after_a_restore_known_persons_are_served_before_it_is_ready(
             assert "recovery" in await problems(running)
             assert await tier_at_gate(running) == "pro"
             around.stripe.faults.waiting.remove(fault)
-            await eventually(lambda: is_over(running), "ready again")
+            await eventually(lambda: is_over(running), "ready")
             assert await tier_at_gate(running) == "pro"
             assert (await running.admin("GET", "/admin/alerts"))[1]["alerts"] == []
 

@@ -1,4 +1,4 @@
-"""Buying: one open session at a time, no second subscription, whatever answer is lost and however often one asks."""
+"""Checkout: one open session at a time and no second subscription, also after lost answers and repeated requests."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ async def test_what_is_not_for_sale_is_refused_and_says_why(
 
 
 async def test_an_interval_that_only_stripe_knows_can_be_bought_by_name(harness: Harness) -> None:
-    """The buyer's page shows Stripe's interval where apps.json names none, and asks for it."""
+    """The buyer's page shows Stripe's interval where apps.json names none, and sends it."""
     assert (await harness.checkout("u1", "enterprise", "month")).kind == "checkout"
     await harness.restart()
     assert (await harness.checkout("u2", "enterprise", "month")).kind == "checkout"

@@ -1,4 +1,4 @@
-"""Tiers that an operator gives: through the same refresh as all else, until taken back or over."""
+"""Tiers granted by an operator: put into effect by a refresh, until revoked or expired."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def test_a_payer_goes_to_the_new_id_with_everything(harness: Harness) -> N
     assert [each.user_id for each in await harness.query(keys.live)] == ["new"]
     assert (harness.limits("new") or {})["budget_id"] == "skai.pro"
     assert (harness.limits("old") or {})["budget_id"] == "skai.free"
-    # What Stripe tells afterwards is about the new id.
+    # Later events of Stripe are about the new id.
     harness.stripe.cancel(str((await harness.status("new"))["stripe_subscription_id"]))
     await harness.catch_up()
     assert (await harness.tier("new"), await harness.alerts()) == ("free", set())

@@ -1,4 +1,4 @@
-"""Telling the apps: what is sent, what happens when it is not taken, and that one change has one id for ever."""
+"""Notices to apps: what is sent, what happens when it is not accepted, and one id for each change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices that are not taken: the alerts, giving up after three days, and sending again what was given up."""
+"""Notices that are not accepted: alerts, giving up after three days, and replays."""
 
 from __future__ import annotations
 

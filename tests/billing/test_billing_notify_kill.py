@@ -41,7 +41,7 @@ class _Served:
             )
         await self.until("GET", "/health", lambda answer: answer["status"] is True)
 
-    async def ask(self, method: str, path: str, body: object = None) -> Any:
+    async def request(self, method: str, path: str, body: object = None) -> Any:
         async with aiohttp.ClientSession() as session:
             url = f"http://127.0.0.1:{self._environ['PORT']}{path}"
             headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -53,7 +53,7 @@ class _Served:
         deadline = time.monotonic() + 20
         while True:
             with contextlib.suppress(aiohttp.ClientError):
-                answer = await self.ask(method, path)
+                answer = await self.request(method, path)
                 if true(answer):
                     return answer
             assert self.process.returncode is None, self._log.read_text()
@@ -95,7 +95,7 @@ async def test_t24_killed_before_it_could_record_it_repeats_the_same_and_nothing
             return web.Response(status=204)
 
         app.answers.extend([kill] * KILLS)
-        await served.ask(
+        await served.request(
             "POST", "/admin/grants", {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "a test"}
         )
         for _ in range(KILLS):

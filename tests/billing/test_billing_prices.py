@@ -87,13 +87,13 @@ async def test_the_alert_of_a_corrected_price_is_resolved(harness: Harness) -> N
     def typo(apps: Any) -> None:
         apps["apps"][0]["tiers"][1]["prices"][0]["lookup_key"] = "skai_pro_mnth"
 
-    def mended(apps: Any) -> None:
+    def corrected(apps: Any) -> None:
         apps["apps"][0]["tiers"][1]["prices"][0]["lookup_key"] = "skai_pro_month"
 
     await harness.edit(typo)
     await resolve_prices(harness.billing)
     assert await harness.alerts() == {("price_missing", "skai/pro/skai_pro_mnth")}
-    await harness.edit(mended)
+    await harness.edit(corrected)
     await resolve_prices(harness.billing)
     assert await harness.alerts() == set()
 

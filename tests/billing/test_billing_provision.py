@@ -40,8 +40,8 @@ async def see(harness: Harness, *user_ids: str, app_id: str = "skai") -> None:
     running = asyncio.create_task(queue.run())
     for user_id in user_ids:
         assert queue.add(app_id, user_id)
-    await until(queue._waiting.empty, "the queue is taken")
-    await harness.store.write(lambda conn: None)  # behind what was taken
+    await until(queue._waiting.empty, "the queue is empty")
+    await harness.store.write(lambda conn: None)  # after the writes of the queue
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -121,7 +121,7 @@ async def test_t3_one_first_seen_user_that_fails_does_not_stop_the_queue(
         patched.setattr("gateway.billing.work.transaction.provisioning.put", lambda *args, **more: 1 / 0)
         running = asyncio.create_task(queue.run())
         queue.add("skai", "u1")
-        await until(queue._waiting.empty, "the queue is taken")
+        await until(queue._waiting.empty, "the queue is empty")
         await harness.store.write(lambda conn: None)
         await asyncio.sleep(0)
     queue.add("skai", "u2")
@@ -173,7 +173,7 @@ async def test_t3_who_waits_at_the_gate_goes_ahead_of_limits_that_are_renewed(ha
 
 
 def test_a_limit_of_zero_is_written_again_after_an_upgrade_and_no_other_limit_is() -> None:
-    """The digests of 1.0 for other tiers stay, so that nobody else is written to again."""
+    """The digests of 1.0 for other tiers stay, so that no other user is rewritten."""
     app = parse(json.dumps(APPS).encode()).apps["skai"]
     (tier, *_) = app.tiers
     mode = {"mode": "customer", "user_id": "{user_id}", "shared_users": False}
@@ -242,7 +242,7 @@ async def test_twice_is_once_wherever_it_broke(harness: Harness, app_id: str, ki
 
 
 async def test_the_alert_is_resolved_although_the_job_was_replaced_meanwhile(harness: Harness) -> None:
-    """A new job counts its failures anew."""
+    """A new job counts its failures from zero."""
     harness.litellm_fault("status", times=1_000_000, status=503)
     await granted(harness, "u1", "pro")
     for _ in range(6):
@@ -328,7 +328,7 @@ async def test_t2_an_id_that_two_apps_use_stays_with_the_first(harness: Harness)
     assert (await provisioning_job_of(harness, "u1", "studio")).state == "dead"
     assert await harness.alerts() == {("litellm_refused", "studio/u1")}
     assert await harness.tier("u1", "studio") == "plus"
-    # Their own template mends it, and nobody else feels that.
+    # A template of their own corrects it and changes no other app.
     await harness.edit(lambda apps: apps["apps"][1]["litellm"].update(user_id="of-{app_id}:{user_id}"))
     assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
     await harness.settle()
@@ -433,7 +433,7 @@ async def test_switching_litellm_on_reaches_who_pays_already(harness: Harness) -
     assert harness.litellm_calls() == {}
     await harness.edit(lambda apps: apps["apps"][0].update(litellm=section))
     assert await renew_limits(harness.billing.work, harness.billing.apps) == 1
-    await see(harness, "u2")  # the gate tells of everybody again after an edit
+    await see(harness, "u2")  # after an edit the gate reports every user as first-seen
     await harness.settle()
     assert (harness.limits("u1"), harness.limits("u2")) == (PRO, FREE)
 

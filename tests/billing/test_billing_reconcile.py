@@ -26,7 +26,7 @@ def _at_once(harness: Harness) -> None:
 
 def dump(harness: Harness) -> list[str]:
     """Everything in the database, as SQL."""
-    with sqlite3.connect(harness.folder / "world.db") as conn:
+    with sqlite3.connect(harness.folder / "harness.db") as conn:
         return list(conn.iterdump())
 
 

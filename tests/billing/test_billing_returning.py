@@ -1,4 +1,4 @@
-"""Buying again: after the customer was deleted, and after a delayed payment failed."""
+"""A second purchase: after the customer was deleted, and after a delayed payment failed."""
 
 from __future__ import annotations
 

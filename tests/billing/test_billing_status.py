@@ -117,15 +117,15 @@ async def test_a_canceled_subscription_says_when_it_ended(harness: Harness) -> N
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "query",
     [Harness.status, lambda harness, *user: explain(harness.billing.work, harness.billing.apps, user[1], user[0])],
 )
-async def test_an_unknown_app_and_an_impossible_user_are_refused(harness: Harness, ask: object) -> None:
+async def test_an_unknown_app_and_an_impossible_user_are_refused(harness: Harness, query: object) -> None:
     with pytest.raises(NotFound) as unknown:
-        await ask(harness, "u1", "nobody")  # type: ignore[operator]  # one of the two functions above
+        await query(harness, "u1", "nobody")  # type: ignore[operator]  # one of the two functions above
     assert unknown.value.code == "unknown_app"
     with pytest.raises(InvalidInput):
-        await ask(harness, "a\nb", "skai")  # type: ignore[operator]  # likewise
+        await query(harness, "a\nb", "skai")  # type: ignore[operator]  # likewise
 
 
 async def test_explain_shows_what_is_behind_the_tier(harness: Harness) -> None:

@@ -111,13 +111,13 @@ async def test_a_database_that_was_locked_for_a_while_delays_and_loses_nothing(
     await harness.buy("u1")
     await harness.deliver()
     async with at_work(harness):
-        with contextlib.closing(sqlite3.connect(harness.folder / "world.db", isolation_level=None)) as somebody:
-            somebody.execute("BEGIN IMMEDIATE")
+        with contextlib.closing(sqlite3.connect(harness.folder / "harness.db", isolation_level=None)) as other_writer:
+            other_writer.execute("BEGIN IMMEDIATE")
             await until(lambda: harness.store.problem is not None, "the worker meets the lock")
             with pytest.raises(StoreUnavailable):
                 await harness.want("u1")
         await until(lambda: gate_says(harness, "u1", "pro"), "the gate has the tier")
-        await until(lambda: harness.store.problem is None, "the store is well again")
+        await until(lambda: harness.store.problem is None, "the store is available")
 
 
 async def test_the_gate_is_updated_after_a_commit_that_reported_a_failure(
@@ -163,7 +163,7 @@ async def test_stopping_does_not_wait_for_ever(harness: Harness, monkeypatch: py
     assert time.monotonic() - began < 0.9
     await harness.restart()
     async with at_work(harness):
-        await until(lambda: gate_says(harness, "u1", "pro"), "done again after the start")
+        await until(lambda: gate_says(harness, "u1", "pro"), "repeated after the start")
 
 
 async def test_after_the_stop_nothing_is_taken_any_more(harness: Harness) -> None:

@@ -53,8 +53,8 @@ from gateway.stripe.transport import Transport
 Json = dict[str, Any]
 T = TypeVar("T")
 
-STRIPE_KEY, WEBHOOK_SECRET, LITELLM_KEY = "sk_test_1f0c7a", "whsec_b7d20e", "sk-world-5a9c"
-ADMIN_TOKEN = "admin-world-61f2"
+STRIPE_KEY, WEBHOOK_SECRET, LITELLM_KEY = "sk_test_1f0c7a", "whsec_b7d20e", "sk-test-5a9c"
+ADMIN_TOKEN = "admin-test-61f2"
 DAY = 86_400
 START = 1_800_000_000
 OWNER = "the harness"
@@ -136,8 +136,8 @@ class Harness:
 
     async def open(self) -> None:
         """Open the store and wire the use cases as `gateway.app` does. Earlier leases are released."""
-        create_database(self.folder / "world.db")
-        self.store = Store.open(f"sqlite:///{self.folder / 'world.db'}", clock=self.clock)
+        create_database(self.folder / "harness.db")
+        self.store = Store.open(f"sqlite:///{self.folder / 'harness.db'}", clock=self.clock)
         work = UnitOfWork(
             self.store,
             self.clock,

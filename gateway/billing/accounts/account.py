@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 ACCOUNT, MODE = "stripe_account", "stripe_mode"
 MISMATCH = "account_mismatch"
-_REMEDY = "put the right key back, or, to start anew in that account, stop the server and run: skpay account move"
+_REMEDY = "put the right key back, or, to begin in that account, stop the server and run: skpay account move"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ async def _checkout(
 
 
 async def running_subscription(billing: Billing, app: App, user_id: str, holdings: Holdings) -> Subscription | None:
-    """The newest subscription to a tier that has not ended. One whose first payment is missing does not count."""
+    """The newest subscription to a tier that has not ended. One without its first payment does not count."""
     live = [each for each in holdings.subscriptions if not each.has_ended and each.status != "incomplete"]
     if not live:
         return None

@@ -1,4 +1,4 @@
-"""Route each event of the inbox to its user, and request a refresh. Nothing else is taken from an event."""
+"""Route each event of the inbox to its user, and request a refresh. Nothing else of an event is used."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _record(tx: Transaction, notice: Notice, attempt: Attempt) -> None:
     elif step.dead:
         notices.dead(conn, notice, attempt.status, attempt.error, now)
         if attempt.configured:
-            message = f"{notice.change_id} was rejected and is not sent again: {attempt.error}"
+            message = f"{notice.change_id} was rejected and is not resent: {attempt.error}"
             tx.open_alert("notice_dead", subject, message)
     else:
         notices.retry(conn, notice, step.retry_at, attempt.status, attempt.error, now)

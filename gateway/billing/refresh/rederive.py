@@ -1,4 +1,4 @@
-"""After an edit of apps.json, refresh the users whose tier it may change."""
+"""After an edit of apps.json, refresh the users that it may give another tier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULES_VERSION = 2
 
 
 async def rederive(work: UnitOfWork, apps: InstalledApps) -> int:
-    """Request a refresh of every user of each app whose rules have changed since the last call; returns how many.
+    """Request a refresh of every user of each app with rules changed since the last call; returns how many.
 
     Called at start too, for edits made while no server ran. The new rules are recorded after the last request, so an
     interrupted call is repeated.
