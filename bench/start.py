@@ -88,7 +88,7 @@ def fill(store: Store, users: int) -> None:
         store.write_now(partial(chunk, start))
     app = parse(json.dumps(APPS).encode()).apps["skai"]
     store.write_now(lambda conn: instance.put(conn, "rules:skai", rules_digest(app)))
-    # The sandbox has none of these customers, so the store must not look for them at the start.
+    # The sandbox has none of these customers, so the store must not request them at the start.
     store.write_now(lambda conn: instance.put(conn, RECOVERY, "done"))
     users = max(users, 1)
     digest = hashlib.sha256(USER_KEY.encode()).digest()
@@ -114,9 +114,9 @@ def get(port: int, path: str, headers: dict[str, str]) -> tuple[int, str]:
         connection.close()
 
 
-def seconds_until(wanted: tuple[int, str], started: float, port: int, path: str, headers: dict[str, str]) -> float:
+def seconds_until(expected: tuple[int, str], started: float, port: int, path: str, headers: dict[str, str]) -> float:
     """Seconds since `started`; fails on a wrong answer, but not on a missing one."""
-    while (found := get(port, path, headers)) != wanted:
+    while (found := get(port, path, headers)) != expected:
         assert found[0] in (0, 503), found
         assert time.monotonic() < started + 60, found
         time.sleep(0.005)

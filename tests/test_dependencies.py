@@ -96,7 +96,7 @@ def test_we_test_with_the_constraints_versions() -> None:
 
 
 def test_the_constraints_are_what_a_tool_may_be_installed_with() -> None:
-    """Every development tool is held, too, so that a fresh clone gets what we had."""
+    """Every development tool is pinned too, so that a fresh clone gets the same versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     constraints = _pins(ROOT / "constraints.txt")
     for texts in project["optional-dependencies"].values():
@@ -121,7 +121,7 @@ def test_every_import_is_of_a_declared_dependency() -> None:
 
 
 def test_no_package_index_is_named() -> None:
-    """Where packages come from is the business of whoever installs them."""
+    """The package index is chosen by the user that installs."""
     for name in ("pyproject.toml", "constraints.txt"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"(?i)index[-_]url|find[-_]links|://|--hash|@ *file:|\[\[?tool\.(uv|poetry|pdm)", text), (

@@ -101,7 +101,7 @@ def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
             write_atomically(path, "x")
 
 
-def test_a_missing_folder_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_the_message_about_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist; create it"):
         write_atomically(tmp_path / "no" / "a", "x")
     (tmp_path / "file").write_text("")

@@ -26,7 +26,7 @@ def _make(tmp_path: Path, script: str, target: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])
-def test_t14_a_python_without_venv_is_told_in_one_line(tmp_path: Path, target: str) -> None:
+def test_t14_a_python_without_venv_is_reported_in_one_line(tmp_path: Path, target: str) -> None:
     done = _make(tmp_path, 'case "$2" in *ensurepip*) exit 1;; esac; exit 0', target)
     assert done.returncode != 0
     problems = [line for line in done.stdout.splitlines() if line.startswith("error:")]
@@ -34,7 +34,7 @@ def test_t14_a_python_without_venv_is_told_in_one_line(tmp_path: Path, target: s
     assert not (tmp_path / ".venv").exists()
 
 
-def test_t14_a_python_that_is_too_old_is_told_in_one_line(tmp_path: Path) -> None:
+def test_t14_a_python_that_is_too_old_is_reported_in_one_line(tmp_path: Path) -> None:
     done = _make(tmp_path, "exit 1", "demo")
     assert done.returncode != 0
     assert [line for line in done.stdout.splitlines() if line.startswith("error:")] == [

@@ -40,14 +40,14 @@ def test_a_complete_environment_has_the_documented_defaults() -> None:
     assert found.stripe_api_base == "https://api.stripe.com"
 
 
-def test_everything_missing_is_told_at_once_by_name() -> None:
+def test_all_missing_variables_are_reported_at_once_by_name() -> None:
     reported = problems({})
     assert [line.partition(":")[0] for line in reported] == list(REQUIRED)
     assert all("not set" in line for line in reported)
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, "LITELLM_KEY"])
-def test_each_one_missing_is_told_alone(name: str) -> None:
+def test_each_missing_variable_is_reported_alone(name: str) -> None:
     (line,) = problems({key: value for key, value in GOOD.items() if key != name})
     assert line.startswith(f"{name}: ")
 
@@ -75,7 +75,7 @@ def test_no_message_ever_holds_a_value() -> None:
     assert len(problems(wrong)) == 10
 
 
-def test_without_litellm_no_key_is_wanted_and_a_key_alone_is_a_slip() -> None:
+def test_without_litellm_no_key_is_needed_and_a_key_alone_is_a_mistake() -> None:
     without = {key: value for key, value in GOOD.items() if not key.startswith("LITELLM")}
     assert read_settings(without).litellm_url is None
     (line,) = problems({**without, "LITELLM_KEY": "sk-1a2b3c4d5e6f"})
@@ -93,7 +93,7 @@ def test_a_secret_comes_from_a_file_without_its_line_break(tmp_path: Path) -> No
     assert "not both" in line
 
 
-def test_a_secrets_file_that_cannot_be_used_is_told_by_name(tmp_path: Path) -> None:
+def test_an_unusable_secrets_file_is_reported_by_name(tmp_path: Path) -> None:
     environ = {key: value for key, value in GOOD.items() if key != "GATE_SECRET"}
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "huge").write_bytes(b"x" * 70_000)

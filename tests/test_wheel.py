@@ -69,7 +69,7 @@ def test_it_holds_every_file_of_the_package_and_what_is_shipped(unpacked: Path) 
             assert (shipped / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
 
 
-def test_its_licence_is_said_as_pep_639_wants_it(unpacked: Path) -> None:
+def test_its_licence_metadata_follows_pep_639(unpacked: Path) -> None:
     (folder,) = unpacked.glob("skpayments-*.dist-info")
     metadata = Parser().parsestr((folder / "METADATA").read_text(encoding="utf-8"))
     assert (metadata["License-Expression"], metadata.get_all("License-File"), metadata["License"]) == (

@@ -85,8 +85,8 @@ class Stage:
 
     async def sell(self, number: int) -> None:
         headers = {"Authorization": f"Bearer {KEYS['SKAI_KEY']}"}
-        url, wanted = f"http://127.0.0.1:{self.web.port}/checkout/skai", {"user_id": f"user-{number}", "tier": "pro"}
-        async with self.session.post(url, json=wanted, headers=headers) as answer:
+        url, body = f"http://127.0.0.1:{self.web.port}/checkout/skai", {"user_id": f"user-{number}", "tier": "pro"}
+        async with self.session.post(url, json=body, headers=headers) as answer:
             sold = await answer.json()
             assert answer.status == 200, sold
         async with self.session.post(sold["checkout_url"], data={"action": "pay"}, allow_redirects=False) as paid:

@@ -99,7 +99,7 @@ def test_a_request_without_a_credential_is_anonymous() -> None:
     ],
 )
 def test_t29_the_first_credential_present_decides(headers: dict[str, bytes], expected: str) -> None:
-    assert user(identity_found(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
+    assert user(identity_found(**headers)) == expected  # type: ignore[arg-type]  # keyword names of identity_found
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_t29_the_first_credential_present_decides(headers: dict[str, bytes], exp
     ],
 )  # fmt: skip
 def test_a_credential_that_does_not_verify_never_falls_through(headers: dict[str, bytes], expected: str) -> None:
-    assert code(identity_found(**headers)) == expected  # type: ignore[arg-type]  # the names are those of who
+    assert code(identity_found(**headers)) == expected  # type: ignore[arg-type]  # keyword names of identity_found
 
 
 def test_a_kind_that_the_app_does_not_list_is_no_credential() -> None:
@@ -161,7 +161,7 @@ OTHER_SPELLING = A + b"!!!!"
 def test_a_cookie_that_the_app_cannot_take_either_counts_as_signed_out(
     headers: dict[str, bytes], signed_out: bool
 ) -> None:
-    answer = identity_found(**headers)  # type: ignore[arg-type]  # the names are those of who
+    answer = identity_found(**headers)  # type: ignore[arg-type]  # keyword names of identity_found
     assert isinstance(answer, RejectedCredential)
     assert answer.signed_out is signed_out
 

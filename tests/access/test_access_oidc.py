@@ -273,7 +273,7 @@ def test_which_key_verifies(keys: tuple[dict[str, Any], ...], header: dict[str, 
     assert outcome(user(signed(header=header), identity(ring(*keys)))) == expected
 
 
-def test_t32_an_unknown_key_is_asked_for_once_a_minute() -> None:
+def test_t32_an_unknown_key_is_fetched_once_a_minute() -> None:
     keys = ring()
     by = identity(keys)
     token = signed("rsa-2")
@@ -352,7 +352,7 @@ def test_where_the_token_is_read(changes: dict[str, Any], headers: dict[bytes, b
 
 
 def _padded(token: bytes) -> bytes:
-    """The same signature with its unused last bits set: lenient decoders do not look at them."""
+    """The same signature with its unused last bits set: lenient decoders ignore them."""
     return token[:-1] + bytes([token[-1] + 1])
 
 

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 async def resolved_identity(resolver: CredentialResolver, identity: AuthenticationOrLookup) -> str:
-    """Whom the gate takes them for after it has asked: a user's id, a refusal's code, "unavailable" or "nobody"."""
+    """The identity after the lookup: a user's id, a refusal's code, "unavailable" or "nobody"."""
     if isinstance(identity, CredentialLookup):
         try:
             identity = await resolver.resolve("skai", identity)

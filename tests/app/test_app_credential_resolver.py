@@ -1,4 +1,4 @@
-"""Asking others whose a credential is: what they say, what counts while they do not, and that nobody can flood them."""
+"""Credential lookups at other services: their answers, the last answer during an outage, and limits on floods."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ API_KEY = b"sk-0123456789abcdef0123456789abcdef"
 
 @dataclass
 class Harness:
-    """An app with `openwebui` that asks `open_webui`; a LiteLLM; and what the gate was told."""
+    """An app with `openwebui` that asks `open_webui`; a LiteLLM; and the changes reported to the gate."""
 
     open_webui: OpenWebUIServer
     litellm: LiteLLMSandbox
@@ -145,7 +145,7 @@ async def test_open_webuis_answers(harness: Harness, credential: bytes, row: Any
         assert len(harness.open_webui.requests) == 1  # remembered, a refusal too
 
 
-async def test_an_api_key_that_may_not_be_asked_about_is_refused(harness: Harness) -> None:
+async def test_an_api_key_outside_the_lookup_rules_is_refused(harness: Harness) -> None:
     harness.open_webui.fault = 403
     assert await harness.authenticate(API_KEY) == "api_key_unsupported"
     assert await harness.authenticate(A) == "revoked"
@@ -309,7 +309,7 @@ async def test_a_lookup_from_before_an_edit_of_apps_json_is_not_used_after_it(ha
     kinds = (replace(before, namespace="chat"), UserKeyIdentity())
     harness.apps["skai"] = app_access(with_app(identity=kinds), SECRETS, {}, harness.apps["skai"])
     assert await harness.authenticate(API_KEY) == "chat:carol"
-    assert await first == "carol"  # the gate asks again whoever came before the edit
+    assert await first == "carol"  # a lookup from before the edit is repeated
     assert len(harness.open_webui.requests) == 2
 
 

@@ -1,4 +1,4 @@
-"""The identity kinds that others must be asked about, in a whole SKPayments: from Traefik's question to the stream."""
+"""The identity kinds that need a lookup, in the whole application: from Traefik's request to the stream."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ async def test_an_unavailable_issuer_is_reported_and_prevents_no_start(tmp_path:
         assert (await running.admin("POST", "/admin/reload"))[0] == 200
         assert running.application.problems() == {"keys of http://127.0.0.1:9/certs": "not read yet"}
         status, _, text = await running.gate(Authorization=f"Bearer {signed().decode()}")
-        assert (status, json.loads(text)["error"]) == (401, "sign_in_required")  # it is over, whoever signed it
+        assert (status, json.loads(text)["error"]) == (401, "sign_in_required")  # expired, whichever key signed it
         fresh = signed(exp=int(time.time()) + 60, iat=None).decode()
         status, headers, text = await running.gate(Authorization=f"Bearer {fresh}")
         assert (status, json.loads(text)["error"], headers["Retry-After"]) == (503, "identity_unavailable", "1")

@@ -25,7 +25,7 @@ from gateway.metrics import Registry
 
 @dataclass
 class Harness:
-    """An app whose users come from `issuer`, and whatever the gate was told."""
+    """An app whose users come from `issuer`, and the changes reported to the gate."""
 
     issuer: Issuer
     url: str

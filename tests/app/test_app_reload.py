@@ -112,10 +112,10 @@ async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one
 async def test_a_file_that_is_gone_for_a_moment_is_waited_for(running: Running) -> None:
     (running.folder / "apps.json").unlink()
 
-    async def status(wanted: int) -> bool:
-        return (await running.json("GET", "/ready", None))[0] == wanted
+    async def status(expected: int) -> bool:
+        return (await running.json("GET", "/ready", None))[0] == expected
 
-    await until(lambda: status(503), "told", 3.0)
+    await until(lambda: status(503), "/ready answers 503", 3.0)
     assert await at_the_gate(running, "skai", "chat.example.com") == 200
     write_apps(running.folder)
     await until(lambda: status(200), "healed", 3.0)
@@ -148,7 +148,7 @@ async def test_was_gives_the_tier_a_new_name(running: Running) -> None:
 
 
 async def test_no_request_is_refused_while_a_tier_is_renamed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reload is slow, the gate is asked all the time, and a refresh brings the new name meanwhile."""
+    """The reload is slow, the gate is called all the time, and a refresh brings the new name meanwhile."""
     await granted(running)
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
     statuses: list[int] = []
@@ -232,7 +232,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
 
     def read_then_change(conn: Connection, app_id: str, after: str, limit: int) -> Any:
         rows = original(conn, app_id, after, limit)
-        for user_id in ("u1", "u2"):  # one who is in the snapshot, one who is not
+        for user_id in ("u1", "u2"):  # one in the snapshot, one not
             publish = running.application.parts.billing.work.update_gate
             loop.call_soon_threadsafe(publish, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
@@ -315,8 +315,8 @@ async def test_sighup_reloads_and_a_bad_file_does_not_end_the_server(tmp_path: P
         )  # fmt: skip
         async with serving(tmp_path, env) as served:
 
-            async def logged(*wanted: str) -> bool:
-                return set(wanted) <= {json.loads(line)["event"] for line in served.log.splitlines()}
+            async def logged(*expected: str) -> bool:
+                return set(expected) <= {json.loads(line)["event"] for line in served.log.splitlines()}
 
             await until(lambda: logged("started"), "started")
             served.process.send_signal(signal.SIGHUP)

@@ -143,7 +143,7 @@ class Stream:
     wrong: list[object] = field(default_factory=list)
 
     async def ask_on(self, number: int) -> None:
-        wanted = list(EXPECTED)
+        requests = list(EXPECTED)
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -154,7 +154,7 @@ class Stream:
             try:
                 for _ in range(50):
                     number += 1
-                    path, token = wanted[number % len(wanted)]
+                    path, token = requests[number % len(requests)]
                     writer.write(request(path, token))
                     await self._judge(reader, EXPECTED[path, token])
             except (OSError, asyncio.IncompleteReadError):
@@ -164,7 +164,7 @@ class Stream:
 
     @staticmethod
     def _is_refusal(body: bytes) -> bool:
-        """Not ready at the start; a connection accepted while the gate drains is told to retry on a new one."""
+        """Not ready at the start; a connection accepted while the gate drains gets the answer to retry on a new one."""
         return b'"not_ready"' in body or b'"stopping"' in body
 
     async def _judge(self, reader: asyncio.StreamReader, expected: tuple[int, str | None]) -> None:

@@ -67,8 +67,8 @@ async def test_without_an_environment_all_missing_variables_are_reported(skpay: 
 async def test_t4_a_grant_through_the_server_is_known_to_the_gate_at_once(skpay: Skpay, running: Running) -> None:
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": "u1"})
 
-    async def tier(wanted: str) -> bool:
-        return (await running.gate(Authorization=f"Bearer {made['key']}"))[1]["X-SK-Tier"] == wanted
+    async def tier(expected: str) -> bool:
+        return (await running.gate(Authorization=f"Bearer {made['key']}"))[1]["X-SK-Tier"] == expected
 
     assert await tier("free")
     result = await skpay(*GRANT, "--until", "2099-01-31", env=running.environ)

@@ -41,7 +41,7 @@ async def test_all_is_well(skpay: Skpay, well: Running) -> None:
     assert result.out.splitlines()[-1].endswith("ok, 6 not checked")
 
 
-async def test_a_warning_fails_only_where_that_is_asked_for(skpay: Skpay, well: Running) -> None:
+async def test_a_warning_fails_only_with_the_option_for_it(skpay: Skpay, well: Running) -> None:
     well.stripe.add_endpoint(f"{PUBLIC_URL}/webhook/stripe", "whsec_third", api_version=API_VERSION)
     result = await skpay("doctor", env=well.environ)
     assert (result.code, "! webhook endpoint: there are 2" in result.out) == (0, True)

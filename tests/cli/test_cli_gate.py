@@ -91,7 +91,9 @@ async def test_a_table_that_differs_from_the_store_is_reported(skpay: Skpay, run
     assert "changes at 2096-10-02 07:06:40 UTC" in result.out
 
 
-async def test_what_cannot_be_asked_is_wrong_input_and_quotes_no_value(skpay: Skpay, running: Running) -> None:
+async def test_an_impossible_request_is_invalid_input_and_its_message_quotes_no_value(
+    skpay: Skpay, running: Running
+) -> None:
     for words, part in (
         (("nope", "--url", IMAGES), "no app 'nope'"),
         (("skai", "--url", "/api"), "url: expected"),

@@ -70,7 +70,7 @@ def test_what_init_wrote_passes_check_in_the_container(tmp_path: Path, words: tu
     """With its own environment, and its secrets and apps.json read through its own mounts."""
     project = made(tmp_path / "live", *words)
     (project.folder / "secrets/stripe_webhook_secret").write_text("whsec_0123456789abcdef0123456789abcdef\n")
-    environ = seen_environment(project)
+    environ = environment_on_host(project)
     settings = read_settings(environ)
     catalog, secrets = CatalogFile(settings, environ).read()
     (app,) = catalog.apps.values()
@@ -80,7 +80,7 @@ def test_what_init_wrote_passes_check_in_the_container(tmp_path: Path, words: tu
     assert (app.litellm is None) == ("none" in words)
 
 
-def seen_environment(project: ComposeProject) -> dict[str, str]:
+def environment_on_host(project: ComposeProject) -> dict[str, str]:
     """SKPayments' environment with its paths as the host has them, and an apps.json whose secrets' paths are, too."""
     container = project.container("skpayments")
     apps = json.loads(container.host_path(container.environment["APPS_FILE"]).read_text(encoding="utf-8"))
@@ -256,7 +256,7 @@ def test_routes_check_is_content_in_the_new_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_certificates_are_asked_for_by_the_operators_address(tmp_path: Path) -> None:
+def test_certificates_are_requested_with_the_operators_address(tmp_path: Path) -> None:
     project = made(tmp_path / "live", *VARIANTS["certificates"])
     static: Any = yaml.safe_load(read(project, "traefik/traefik.yml"))
     acme = static["certificatesResolvers"]["letsencrypt"]["acme"]

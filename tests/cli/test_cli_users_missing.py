@@ -1,4 +1,4 @@
-"""`skpay users list --missing-from`: who is here and no longer in the app, as after a deletion in Open WebUI."""
+"""`skpay users list --missing-from`: users here that are no longer in the app, as after a deletion in Open WebUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our hosts' records among other people's: what is missing is made, what is there is left, what is theirs is told."""
+"""DNS records of our hosts: a missing one is created, an equal one kept, a conflicting one of others reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.errors import UpstreamFailed
 TARGET = "c1744f8b.cfargotunnel.com"
 
 
-def wanted(*hosts: str) -> list[dict[str, Any]]:
+def desired(*hosts: str) -> list[dict[str, Any]]:
     return [{"type": "CNAME", "name": host, "content": TARGET, "proxied": True} for host in hosts]
 
 
@@ -36,19 +36,19 @@ def test_a_host_is_in_the_longest_zone_that_its_name_ends_with(host: str, zone: 
     assert zone_of(host, ["example.com", "eu.example.com", "example.org"]) == zone
 
 
-def test_records_are_told_apart_by_zone_and_name() -> None:
+def test_records_are_matched_by_zone_and_name() -> None:
     zones = {"example.com": "z1", "eu.example.com": "z2"}
     there = {
         "z1": [
-            {"id": "r1", **wanted("chat.example.com")[0]},
+            {"id": "r1", **desired("chat.example.com")[0]},
             {"id": "r2", "type": "TXT", "name": "pay.example.com", "content": "hello"},
             # At the place of the other zone's host, but in this one.
             {"id": "r3", "type": "A", "name": "x.eu.example.com", "content": "203.0.113.1"},
         ],
-        "z2": [{"id": "r4", **wanted("Y.eu.Example.com")[0], "content": f"{TARGET.upper()}.", "proxied": False}],
+        "z2": [{"id": "r4", **desired("Y.eu.Example.com")[0], "content": f"{TARGET.upper()}.", "proxied": False}],
     }  # fmt: skip
     hosts = ("chat.example.com", "pay.example.com", "x.eu.example.com", "y.eu.example.com", "a.example.net")
-    found = dns_plan(wanted(*hosts), zones, there)
+    found = dns_plan(desired(*hosts), zones, there)
     assert [(change.zone_id, change.record["name"], change.record_id) for change in found.record_changes] == [
         ("z1", "pay.example.com", None),
         ("z2", "x.eu.example.com", None),
@@ -62,14 +62,14 @@ def test_a_zones_name_servers_do_not_conflict_and_a_delegation_does() -> None:
     there = {
         "z1": [{"type": "NS", "name": name, "content": "ns.example.net"} for name in ("example.com", "a.example.com")]
     }
-    found = dns_plan(wanted("example.com", "a.example.com"), zones, there)
+    found = dns_plan(desired("example.com", "a.example.com"), zones, there)
     assert [change.record["name"] for change in found.record_changes] == ["example.com"]
     assert found.conflicts == ("a.example.com NS → ns.example.net",)
 
 
 def test_another_record_beside_ours_conflicts_too() -> None:
-    there = {"z1": [*wanted("a.example.com"), {"type": "A", "name": "a.example.com", "content": "203.0.113.1"}]}
-    found = dns_plan(wanted("a.example.com"), {"example.com": "z1"}, there)
+    there = {"z1": [*desired("a.example.com"), {"type": "A", "name": "a.example.com", "content": "203.0.113.1"}]}
+    found = dns_plan(desired("a.example.com"), {"example.com": "z1"}, there)
     assert (found.record_changes, found.conflicts) == ((), ("a.example.com A → 203.0.113.1",))
 
 
@@ -89,7 +89,7 @@ RECORDS = st.lists(
 
 @given(RECORDS)
 def test_the_plan_is_idempotent_and_never_changes_records_of_others(there: list[dict[str, Any]]) -> None:
-    hosts = wanted("a.example.com", "b.example.com")
+    hosts = desired("a.example.com", "b.example.com")
     found = dns_plan(hosts, {"example.com": "z1"}, {"z1": there})
     after = [dict(record) for record in there]
     for change in found.record_changes:
@@ -133,7 +133,7 @@ async def test_a_failure_is_reported_as_one_of_dns(harness: CloudflareHarness, s
 
 
 async def test_a_refusal_is_reported_with_cloudflares_message(harness: CloudflareHarness) -> None:
-    record = wanted("a.example.com")[0]
+    record = desired("a.example.com")[0]
     await harness.client().create_dns_record(ZONE_ID, record)
     with pytest.raises(UpstreamFailed) as caught:
         await harness.client().create_dns_record(ZONE_ID, {**record, "content": "elsewhere.example.net"})

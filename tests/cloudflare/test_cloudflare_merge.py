@@ -146,15 +146,15 @@ _WANTED = st.lists(st.sampled_from(OURS), unique_by=lambda rule: rule["hostname"
 
 
 @given(_CONFIGS, _WANTED)
-def test_the_merge_is_idempotent(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
-    once = merged(current, wanted, [CHAT, PAY])
-    assert merged(once, wanted, [CHAT, PAY]) == once
-    assert changes(once, merged(once, wanted, [CHAT, PAY])) == []
+def test_the_merge_is_idempotent(current: dict[str, Any], desired: list[dict[str, Any]]) -> None:
+    once = merged(current, desired, [CHAT, PAY])
+    assert merged(once, desired, [CHAT, PAY]) == once
+    assert changes(once, merged(once, desired, [CHAT, PAY])) == []
 
 
 @given(_CONFIGS, _WANTED)
-def test_rules_of_others_lose_nothing(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
-    config = merged(current, wanted, [CHAT, PAY])
+def test_rules_of_others_lose_nothing(current: dict[str, Any], desired: list[dict[str, Any]]) -> None:
+    config = merged(current, desired, [CHAT, PAY])
     others = [rule for rule in current["ingress"] if rule["hostname"].lower() not in (CHAT, PAY)]
     found = [rule for rule in config["ingress"] if str(rule.get("hostname", "")).lower() not in (CHAT, PAY)]
     assert found[: len(others)] == others
@@ -165,11 +165,11 @@ def test_rules_of_others_lose_nothing(current: dict[str, Any], wanted: list[dict
 
 @given(_CONFIGS, _WANTED)
 def test_our_hosts_lead_to_traefik_only_and_the_last_rule_matches_all(
-    current: dict[str, Any], wanted: list[dict[str, Any]]
+    current: dict[str, Any], desired: list[dict[str, Any]]
 ) -> None:
-    rules = merged(current, wanted, [CHAT, PAY])["ingress"]
+    rules = merged(current, desired, [CHAT, PAY])["ingress"]
     ours = [rule for rule in rules if str(rule.get("hostname", "")).lower() in (CHAT, PAY)]
-    assert ours == wanted[:-1] == rules[: len(ours)]
+    assert ours == desired[:-1] == rules[: len(ours)]
     assert (rules[-1].get("hostname") or "*", rules[-1].get("path") or "") == ("*", "")
 
 
@@ -200,6 +200,6 @@ def test_no_request_for_our_hosts_loses_the_options_that_it_had(
 
 
 @given(_CONFIGS, _WANTED)
-def test_what_cloudflared_took_it_takes_with_ours(current: dict[str, Any], wanted: list[dict[str, Any]]) -> None:
+def test_what_cloudflared_took_it_takes_with_ours(current: dict[str, Any], desired: list[dict[str, Any]]) -> None:
     if not ingress_problems(current["ingress"]):
-        assert ingress_problems(merged(current, wanted, [CHAT, PAY])["ingress"]) == []
+        assert ingress_problems(merged(current, desired, [CHAT, PAY])["ingress"]) == []

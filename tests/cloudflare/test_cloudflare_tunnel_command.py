@@ -211,7 +211,7 @@ async def test_a_token_without_rights_to_dns_is_reported_and_changes_nothing(
 
 
 async def test_what_was_done_by_half_is_finished_by_the_next_apply(harness: CloudflareHarness, skpay: Skpay) -> None:
-    """A record whose answer is lost, and one that was never asked for."""
+    """A record whose answer is lost, and one that was never requested."""
     await harness.order(kind="lost", method="POST")
     assert (await skpay("apply", _environment(harness)))[0] == 3
     assert harness.sandbox.zones.records(ZONE_ID) == [_record("chat.example.com")]

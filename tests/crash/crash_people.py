@@ -49,7 +49,7 @@ LITELLM_FAULTS: tuple[dict[str, Any], ...] = (
 
 
 class People:
-    """`buying`: who is at the checkout now; their own calls look like a refresh's from outside."""
+    """`buying`: the users at the checkout now; their own calls look like a refresh's from outside."""
 
     def __init__(self, stage: CrashStage, session: aiohttp.ClientSession, count: int) -> None:
         self.user_ids = [f"user-{number}" for number in range(count)]
@@ -98,17 +98,17 @@ class People:
             await asyncio.wait(list(self.buying.values()), timeout=30)
 
     async def _buy(self, user_id: str) -> None:
-        """By the service's own checkout; whoever meets a failure asks again, and gives up after a while."""
-        wanted = {"user_id": user_id, "tier": self._random.choice(list(PLANS))}
+        """By the service's own checkout; after a failure it is retried, and given up after a while."""
+        body = {"user_id": user_id, "tier": self._random.choice(list(PLANS))}
         for _ in range(CHECKOUT_TRIES):
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-                if await self._checkout(wanted):
+                if await self._checkout(body):
                     return
-            await asyncio.sleep(0.1)  # a person's patience, and time for the next life to begin
+            await asyncio.sleep(0.1)  # time for the next service process to start
 
-    async def _checkout(self, wanted: dict[str, str]) -> bool:
+    async def _checkout(self, body: dict[str, str]) -> bool:
         url, headers = f"http://127.0.0.1:{self._stage.port}/checkout/skai", {"Authorization": f"Bearer {SKAI_KEY}"}
-        async with self.session.post(url, json=wanted, headers=headers) as answer:
+        async with self.session.post(url, json=body, headers=headers) as answer:
             link = await answer.json()
         if answer.status != 200 or link["kind"] != "checkout":
             return False
@@ -142,7 +142,7 @@ class People:
 
 @contextlib.asynccontextmanager
 async def crowd(stage: CrashStage, count: int = PEOPLE) -> AsyncIterator[People]:
-    """So many people; who is still at a checkout at the end of the block leaves."""
+    """So many people; those still at a checkout at the end of the block leave."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
         people = People(stage, session, count)
         try:

@@ -25,7 +25,7 @@ class Unfinished:
 
 
 def unfinished_work(stage: CrashStage, buying: Collection[str]) -> Unfinished:
-    """What was unfinished of events that Stripe had seen acknowledged. Call it when the process is dead."""
+    """The unfinished work of events acknowledged to Stripe. Call it when the process is dead."""
     acknowledged = stage.acknowledged_at_kill
     with contextlib.closing(stage.connect()) as conn:
         events = {event_id: (state, user_id) for event_id, state, user_id in conn.execute(_EVENTS)}

@@ -31,13 +31,13 @@ def tiers_by_stripe(stage: CrashStage, user_ids: list[str]) -> dict[str, str]:
 
 
 async def visit_all_users(stage: CrashStage, session: aiohttp.ClientSession, user_ids: list[str]) -> None:
-    """The gate sees each of them: whoever never bought anything gets the first tier's limits by that (T3)."""
+    """Each of them calls the gate: a user without a purchase gets the first tier's limits by that (T3)."""
     deadline = time.monotonic() + SEEN_SECONDS
     for user_id in user_ids:
         await _tag(stage, session, user_id)
     for user_id in user_ids:
         while await _budget(stage, session, user_id) is None:
-            assert time.monotonic() < deadline, f"LiteLLM was never told of {user_id}"
+            assert time.monotonic() < deadline, f"LiteLLM never got {user_id}"
             await asyncio.sleep(0.02)
 
 
@@ -69,7 +69,7 @@ async def problems(stage: CrashStage, session: aiohttp.ClientSession, user_ids: 
 
 
 def notice_problems(notices: list[Notice], changes: list[tuple[str, str, str | None, str]]) -> list[str]:
-    """Whoever dedupes by id must have seen each change once, in order for each user."""
+    """An app that deduplicates by id has each change once, in order for each user."""
     found: list[str] = []
     first: dict[str, Notice] = {}
     for notice in notices:

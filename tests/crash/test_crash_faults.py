@@ -50,7 +50,7 @@ def refused(stage: CrashStage) -> list[int | None]:
 
 
 def everybody_leaves(stage: CrashStage) -> None:
-    """Every subscription ends, which nobody has to be asked for over HTTP; each is an event."""
+    """Every subscription ends, which needs no HTTP request; each is an event."""
     for subscription in stage.stripe.snapshot()["subscription"]:
         stage.stripe.cancel(subscription["id"])
 
@@ -145,7 +145,7 @@ async def test_without_litellm_the_tiers_follow_and_the_limits_come_later(tmp_pa
     async with customers(tmp_path) as (stage, people):
         stage.litellm.faults.add(Fault(kind="reset", times=FOR_EVER))
         everybody_leaves(stage)
-        await until(lambda: waiting(stage).keys() == {"provisioning"}, "all but LiteLLM is told")
+        await until(lambda: waiting(stage).keys() == {"provisioning"}, "only the provisioning jobs wait")
         assert set((await tags(stage, people.session, people.user_ids)).values()) == {"free"}
         stored = [stage.litellm.state.budgets[each.budget_id] for each in stage.litellm.state.customers.values()]
         assert BUDGETS["free"] not in [budget.max_budget for budget in stored]

@@ -68,7 +68,7 @@ class Storm:
         notices = self._stage.saw.notices
         changes = len({notice.webhook_id for notice in notices})
         lines.append(
-            f"{len(self._stage.acknowledged)} events acknowledged, {changes} changes told in {len(notices)} notices"
+            f"{len(self._stage.acknowledged)} events acknowledged, {changes} changes in {len(notices)} notices"
         )
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The running demo as doctor's installation: what to break in it, from outside, and how doctor is asked."""
+"""The running demo as doctor's installation: what to break in it from outside, and how the doctor runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CliResult = list[tuple[str, str, str]]
 
 @dataclass
 class Installation:
-    """The demo's stage; `changed` is laid over its environment when doctor is asked."""
+    """The demo's stage; `changed` overrides its environment when the doctor runs."""
 
     stage: Stage
     session: aiohttp.ClientSession
@@ -44,10 +44,10 @@ class Installation:
         return {**self.stage.environ, **self.changed}
 
     async def findings(self, **options: Any) -> list[Finding]:
-        wanted = Options(
+        check_options = Options(
             **{"live": True, "traefik_api": self.stage.dashboard_url.removesuffix("/dashboard/"), **options}
         )
-        return await examine(read_settings(self.environ), wanted)
+        return await examine(read_settings(self.environ), check_options)
 
     async def result(self, **options: Any) -> CliResult:
         found = [each for each in await self.findings(**options) if each.state not in ("ok", "not checked")]
@@ -55,7 +55,7 @@ class Installation:
         return [(each.state, each.subject, self.plain(each.message)) for each in found]
 
     async def until_result(self, expected: CliResult, seconds: float = 8) -> CliResult:
-        """What is said once it is as expected, or at the deadline."""
+        """The findings once they are as expected, or at the deadline."""
         result: CliResult = []
 
         async def as_expected() -> bool:

@@ -130,7 +130,7 @@ PAST = [
      {"old": {"rule": "Host(`old.test`)", "service": "sk-app-skai", "middlewares": ["fake"]}},
      {"middlewares": {"fake": {"forwardAuth": {"address": "http://evil:8081/gate?app=skai"}}}},
      [f"old@file (Host(`old.test`)) leads to skai ({APP}) without the gate"]),
-    ("a gate that is asked for two apps",
+    ("a gate that is called for two apps",
      {"old": {"rule": "Host(`old.test`)", "service": "sk-app-skai", "middlewares": ["two"]}},
      {"middlewares": {"two": {"forwardAuth": {"address": "http://gate:8081/gate?app=skai&app=blog"}}}},
      [f"old@file (Host(`old.test`)) leads to skai ({APP}) without the gate"]),
@@ -192,12 +192,13 @@ def test_the_plugin_is_a_gate_too() -> None:
     plugin = {"plugin": {"skpayments": {"app": "skai", "address": "http://gate:8081", "secret": "new-secret"}}}
     chain = (CHAIN[0], Middleware("sk-gate-skai", "plugin", {"skpayments": {**plugin["plugin"]["skpayments"],
                                                                             "secret": SECRET}}))  # fmt: skip
-    wanted = replace(EXPECTED, chains=[{HOST: CHAIN}, {HOST: chain}])
-    found = find_bypasses(traefik(middlewares={"gate": plugin}), wanted)
+    expected_installation = replace(EXPECTED, chains=[{HOST: CHAIN}, {HOST: chain}])
+    found = find_bypasses(traefik(middlewares={"gate": plugin}), expected_installation)
     assert {each.state for each in found} == {"ok"}
     broken = {"plugin": {"skpayments": {**plugin["plugin"]["skpayments"], "secret": ""}}}
     lines = [
-        each.message for each in find_bypasses(traefik(middlewares={"sk-gate-skai": broken, "gate": broken}), wanted)
+        each.message
+        for each in find_bypasses(traefik(middlewares={"sk-gate-skai": broken, "gate": broken}), expected_installation)
     ]
     assert lines[-2:] == ["routes are out of date: sk-gate-skai is not among its middlewares, or not in its place",
                           "0, none before the apps"]  # fmt: skip
@@ -265,7 +266,7 @@ CALLBACK_RULE = f"Host(`{HOST}`) && PathPrefix(`/oauth2/`)"
 
 
 def behind_proxy(rule: str, url: str, middleware: dict[str, Any], *more: str) -> list[str]:
-    """What is told with a sign-in proxy before the gate, and a router of its own for `rule`."""
+    """The messages with a sign-in proxy before the gate, and a router of its own for `rule`."""
     gated = {**GATED, "middlewares": ["in", "oauth2-proxy", *more, "gate"]}
     found = traefik(
         {"sk-app-skai": gated, "callback": {"rule": rule, "service": "proxy", "priority": 2000}},

@@ -1,4 +1,4 @@
-"""What is seen from outside: the webhook's URL, the gate's port, Cloudflare's cache, what stands before the gate."""
+"""The checks from outside: the webhook's URL, the gate's port, Cloudflare's cache, what stands before the gate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def installation(tmp_path: Path) -> Installation:
 
 @contextlib.asynccontextmanager
 async def public(answer: Handler) -> AsyncIterator[str]:
-    """What answers at the public address, whatever is asked."""
+    """The server at the public address, for every request."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
     async with served(application) as url:
@@ -221,7 +221,7 @@ def test_a_header_that_any_client_can_send_identifies_no_user(
 def test_a_sign_in_proxy_before_the_gate_is_no_fault_and_hides_none(
     status: int, text: str, location: str, state: str, message: str
 ) -> None:
-    """oauth2-proxy answers a browser with its sign-in page, and 401 to whoever accepts JSON."""
+    """oauth2-proxy answers a browser with its sign-in page, and 401 to a client that accepts JSON."""
     answer = Answer(status, {"Location": location} if location else {}, text)
     found = _before("gate x", answer, ["X-Auth-Request-User"], ["oauth2-proxy@file"])
     assert found is not None
@@ -231,7 +231,7 @@ def test_a_sign_in_proxy_before_the_gate_is_no_fault_and_hides_none(
 
 
 async def test_what_is_forged_is_what_the_app_would_believe(installation: Installation) -> None:
-    """A name where a header says who, a method where rules go by methods; the chat has the one, the blog the other."""
+    """The chat identifies users by a header, the blog has rules by method; each has its own spoofable header."""
     got: list[tuple[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Traefik's own API, asked by doctor: every rendering is well, and what Docker makes by itself is found."""
+"""The doctor against the API of a real Traefik: it accepts each rendering and finds routers that Docker adds."""
 
 from __future__ import annotations
 

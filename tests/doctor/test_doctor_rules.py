@@ -1,4 +1,4 @@
-"""Which hosts a router's rule may serve: what cannot be told may be anything."""
+"""Which hosts a router's rule may serve: a rule that cannot be analysed may serve any."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ _HELD = {"Host(`chat.example.com`)": True, "Host(`a.b`)": False, "HostRegexp(`ch
 
 @given(_RULE, st.booleans(), st.booleans())
 def test_a_rule_that_matches_some_request_always_serves_the_host(rule: str, path: bool, header: bool) -> None:
-    """And one that is said to serve each of them does. Python reads the same expression beside it."""
+    """A rule reported to serve each of them does so. Python evaluates the same expression beside it."""
     matchers = {**_HELD, "PathPrefix(`/`)": path, "Header(`a`, `b`)": header}
     text = rule
     for matcher, matches in matchers.items():

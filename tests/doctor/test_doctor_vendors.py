@@ -139,7 +139,7 @@ async def test_a_destination_for_thin_events_is_as_good(installation: Running) -
 
 @pytest.mark.parametrize(("age", "is_reported"), [(600, True), (10, False), (100_000, False)])
 async def test_events_that_were_not_accepted_today(installation: Running, age: int, is_reported: bool) -> None:
-    """A wrong STRIPE_WEBHOOK_SECRET shows only so. What is on its way, or long known, is not told."""
+    """Only this shows a wrong STRIPE_WEBHOOK_SECRET. Events that are recent or already recorded are not reported."""
     installation.application.parts.billing.work.started_at -= 2 * 86_400
     installation.stripe.deliveries.paused = True
     event = installation.stripe.emit("product.updated", {"id": "prod_1", "object": "product"})
@@ -206,7 +206,7 @@ async def test_a_portal_is_compared_with_what_was_written(installation: Running)
 
 
 async def provisioned(installation: Running, user_id: str = "ada") -> None:
-    """Somebody comes by for the first time, and LiteLLM is told of the first tier's limits."""
+    """The first request of a user: LiteLLM receives the first tier's limits."""
     token = session_token(SESSION_SECRET, user_id, int(time.time()))
     status, _, _ = await installation.gate(Cookie=f"token={token}")
     assert status == 200
@@ -215,7 +215,7 @@ async def provisioned(installation: Running, user_id: str = "ada") -> None:
         found = await installation.admin("POST", "/admin/examine")
         return bool(found[1]["provisioned"])
 
-    await until(known, "LiteLLM was told")
+    await until(known, "LiteLLM has the limits")
 
 
 async def test_limits_are_read_back(installation: Running) -> None:
@@ -331,7 +331,7 @@ async def test_a_cookie_with_a_wrong_secret_or_expired_is_reported(installation:
     ("answer", "reported"),
     [({"status": True}, None), ({"detail": "Not found"}, "200"), ([], "200"), ("<html>", "no JSON")],
 )
-async def test_open_webui_is_reached_where_it_is_asked(
+async def test_open_webui_is_checked_at_the_url_of_introspection(
     installation: Running, answer: object, reported: str | None
 ) -> None:
     async def say(_: web.Request) -> web.Response:

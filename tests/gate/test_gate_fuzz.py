@@ -159,7 +159,7 @@ CUTS = st.lists(st.integers(0, 4000), max_size=6)
 
 
 def written(credential: list[tuple[str, str]], path: str, as_go: bool) -> bytes:
-    """`as_go`: headers in the order in which Traefik sends them; else what tells who asks is last."""
+    """`as_go`: headers in the order in which Traefik sends them; else the credentials are last."""
     return raw(head(uri=path, more=credential) if as_go else [*head(uri=path), *credential])
 
 

@@ -33,7 +33,7 @@ PEOPLE: list[tuple[list[tuple[str, str]], tuple[int, str | None]]] = [
 
 async def test_each_request_gets_its_own_answer_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward_auth, "LOOKUP_TIMEOUT_SECONDS", 60)  # a busy machine must not end a lookup
-    chance = random.Random(11)  # noqa: S311  # who comes when, and how long the word takes
+    chance = random.Random(11)  # noqa: S311  # the order of the users, and how long each answer takes
 
     async def resolve(app_id: str, ask: CredentialLookup) -> AuthenticatedUser | RejectedCredential:
         await asyncio.sleep(chance.choice([0, 0, 0.001, 0.004]))

@@ -168,7 +168,7 @@ async def test_every_credential_on_every_path(stage: HostileStage, gate: str, en
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
 async def test_every_credential_on_every_path_in_any_order(stage: HostileStage, gate: str, entry: Entry) -> None:
     """A cached answer of the gate or plugin must not serve another user; several requests are concurrent."""
-    chance = random.Random(5)  # noqa: S311  # who comes when
+    chance = random.Random(5)  # noqa: S311  # the order of the users
     people = everybody(stage)
     todo = [(chance.choice([*people]), chance.choice([*ROUTES]), chance.choice([*SPELLINGS])) for _ in range(600)]
     wrong = []

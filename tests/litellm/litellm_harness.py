@@ -17,7 +17,7 @@ MASTER_KEY = "sk-master-of-the-sandbox-77aa"
 
 @dataclass
 class Clock:
-    """Time that moves only when told to."""
+    """A clock that only the test advances."""
 
     now: float = 1_795_384_200.0  # 2026-11-22 21:50:00 UTC, a Sunday
 

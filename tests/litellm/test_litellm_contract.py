@@ -228,10 +228,10 @@ async def test_current_values_are_compared_without_a_write(proxy: Proxy) -> None
             assert (stored.differences, stored.allows_less, stored.allows_more) == ((), False, False)
     await litellm.provision_customer(f"c-{proxy.mark}", budget, PRO)
     await litellm.provision_internal_user(f"u-{proxy.mark}", PRO, previous_budget_duration=None)
-    for wanted, less, more in ((FREE, False, True), (SOVEREIGN, True, False)):
+    for expected_limits, less, more in ((FREE, False, True), (SOVEREIGN, True, False)):
         for stored in (
-            await litellm.compare_internal_user(f"u-{proxy.mark}", wanted),
-            await litellm.compare_customer(f"c-{proxy.mark}", budget, wanted),
+            await litellm.compare_internal_user(f"u-{proxy.mark}", expected_limits),
+            await litellm.compare_customer(f"c-{proxy.mark}", budget, expected_limits),
         ):
             assert stored is not None
             assert (stored.allows_less, stored.allows_more) == (less, more), stored

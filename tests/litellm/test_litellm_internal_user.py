@@ -24,7 +24,7 @@ async def test_an_unknown_user_is_created_with_all_limits(harness: LiteLLMHarnes
     assert done.answer["budget_reset_at"] == "2026-11-23T00:00:00Z"
 
 
-async def test_all_models_are_asked_for_by_name_never_by_an_empty_list(harness: LiteLLMHarness) -> None:
+async def test_all_models_are_requested_by_name_never_by_an_empty_list(harness: LiteLLMHarness) -> None:
     await harness.litellm.provision_internal_user("u1", FREE, previous_budget_duration=None)
     done = await harness.litellm.provision_internal_user("u1", PRO, previous_budget_duration="1d")
     assert done.answer["models"] == ["all-proxy-models"]

@@ -1,4 +1,4 @@
-"""What is asked for and what counts as having it. Pure."""
+"""The limit fields of a request, and which stored values count as equal. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted", "got", "holds"),
+    ("name", "desired", "got", "holds"),
     [
         ("max_budget", 10, 10.0, True),
         ("max_budget", 10, 9.99, False),
@@ -45,8 +45,8 @@ LIMITS = st.builds(
         ("models", ["all-proxy-models"], ["a"], False),
     ],
 )
-def test_what_holds(name: str, wanted: object, got: object, holds: bool) -> None:
-    assert (limit_fields.mismatches({name: wanted}, {name: got}) == {}) is holds
+def test_what_holds(name: str, desired: object, got: object, holds: bool) -> None:
+    assert (limit_fields.mismatches({name: desired}, {name: got}) == {}) is holds
 
 
 @pytest.mark.parametrize(
@@ -70,22 +70,22 @@ def test_when_a_reset_is_due(reset_at: object, due: bool) -> None:
 
 @given(LIMITS)
 def test_an_answer_with_the_expected_fields_has_no_difference(limits: Limits) -> None:
-    wanted = limit_fields.user_fields(limits)
-    assert limit_fields.mismatches(wanted, wanted) == {}
+    desired = limit_fields.user_fields(limits)
+    assert limit_fields.mismatches(desired, desired) == {}
 
 
 @given(LIMITS)
 def test_the_fields_without_nulls_are_equivalent(limits: Limits) -> None:
-    wanted = limit_fields.user_fields(limits)
-    large = limit_fields.without_nulls(wanted)
+    desired = limit_fields.user_fields(limits)
+    large = limit_fields.without_nulls(desired)
     assert None not in large.values()
-    assert limit_fields.mismatches(wanted, large) == {}
+    assert limit_fields.mismatches(desired, large) == {}
 
 
 @given(LIMITS, LIMITS)
 def test_what_differs_is_what_makes_the_difference(limits: Limits, other: Limits) -> None:
-    wanted, answer = limit_fields.user_fields(limits), limit_fields.user_fields(other)
-    assert limit_fields.mismatches(wanted, {**answer, **limit_fields.mismatches(wanted, answer)}) == {}
+    desired, answer = limit_fields.user_fields(limits), limit_fields.user_fields(other)
+    assert limit_fields.mismatches(desired, {**answer, **limit_fields.mismatches(desired, answer)}) == {}
 
 
 @given(LIMITS)

@@ -17,8 +17,8 @@ if (found) found.click();
 return Boolean(found);
 """
 _LAST_ANSWER = """
-const said = [...document.querySelectorAll("#messages-container [id^='message-']")];
-return said.length ? said[said.length - 1].innerText : "";
+const messages = [...document.querySelectorAll("#messages-container [id^='message-']")];
+return messages.length ? messages[messages.length - 1].innerText : "";
 """
 _IMAGES = """
 return [...document.querySelectorAll("#messages-container [id^='message-'] img")]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from plugin_stage import ALICE, Answer, Stage, staged
+from servers.stopwatch import stopwatch
 from servers.traefik import until
 
 pytestmark = pytest.mark.needs_traefik
@@ -18,8 +19,9 @@ BOB, CAROL = "token=bob", "token=carol"
 
 
 async def timed(answer: Awaitable[Answer]) -> tuple[int, float]:
-    started = time.monotonic()
-    return (await answer).status, time.monotonic() - started
+    async with stopwatch() as watch:
+        status = (await answer).status
+    return status, watch.seconds
 
 
 async def test_while_the_gate_is_down_kept_answers_serve_and_all_else_is_refused(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_catalog_without_anything_hostile_is_not_refused() -> None:
 
 
 def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> None:
-    wanted = {
+    expected_routes = {
         host: (
             f"{catalog.routing.gate_url}/gate?app={app.app_id}",
             frozenset([app.upstream, *dict(app.tier_upstreams).values()]),
@@ -124,7 +124,7 @@ def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> N
         for app in catalog.apps.values()
         for host in app.hosts
     }
-    wanted["pay.example.com"] = (None, frozenset([catalog.routing.public_service_url]))
+    expected_routes["pay.example.com"] = (None, frozenset([catalog.routing.public_service_url]))
     for name in FORMATS:
         with_children = bool(routes.children) and name in ("docker", "swarm", "compose")
         try:
@@ -134,21 +134,21 @@ def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> N
             assert with_children or (name == "static" and dotted), name
             continue
         assert len(set(files)) == len(files)
-        _READERS[name](catalog, list(files.values()), wanted)
+        _READERS[name](catalog, list(files.values()), expected_routes)
 
 
-def _file(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
+def _file(_: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
     (text,) = texts
     # Once, or for each app's plugin.
     assert set(re.findall(r"\{\{.*", text)) == {'{{ env "GATE_SECRET" }}\''}
-    assert _routes(yaml.safe_load(text)) == wanted
+    assert _routes(yaml.safe_load(text)) == expected_routes
 
 
-def _http(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
-    assert _routes(json.loads(texts[0])) == wanted
+def _http(_: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
+    assert _routes(json.loads(texts[0])) == expected_routes
 
 
-def _labels(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
+def _labels(_: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
     found: dict[str, Any] = {}
     for text in texts:
         for service in yaml.safe_load(text)["services"].values():
@@ -156,44 +156,46 @@ def _labels(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
             read = _unflattened({key: _as_compose(value) for key, value in labels.items()})
             for host, (gate, _port) in _routes(read["traefik"]).items():
                 found[host] = gate
-    assert found == {host: gate for host, (gate, _) in wanted.items()}
+    assert found == {host: gate for host, (gate, _) in expected_routes.items()}
 
 
-def _off(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
+def _off(_: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
     hosts = []
     for text in texts:
         for service in yaml.safe_load(text)["services"].values():
             labels = service.get("labels") or service["deploy"]["labels"]
             hosts += [value for key, value in labels.items() if re.fullmatch(r"dockflare\.\d+\.hostname", key)]
-    assert sorted(hosts) == sorted(wanted)
+    assert sorted(hosts) == sorted(expected_routes)
 
 
-def _cloudflared(catalog: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
-    _rules(catalog, yaml.safe_load(texts[0])["ingress"], wanted)
+def _cloudflared(catalog: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
+    _rules(catalog, yaml.safe_load(texts[0])["ingress"], expected_routes)
 
 
-def _cloudflare(catalog: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
-    _rules(catalog, json.loads(texts[0])["config"]["ingress"], wanted)
+def _cloudflare(catalog: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
+    _rules(catalog, json.loads(texts[0])["config"]["ingress"], expected_routes)
 
 
-def _rules(catalog: Catalog, rules: list[Any], wanted: dict[str, Route]) -> None:
+def _rules(catalog: Catalog, rules: list[Any], expected_routes: dict[str, Route]) -> None:
     assert ingress_problems(rules) == []
-    assert [rule["hostname"] for rule in rules[:-1]] == list(wanted)
+    assert [rule["hostname"] for rule in rules[:-1]] == list(expected_routes)
     assert {rule["service"] for rule in rules[:-1]} == {catalog.routing.traefik_url}
 
 
-def _dns(_: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
-    assert [(record["name"], record["type"]) for record in json.loads(texts[0])] == [(host, "CNAME") for host in wanted]
+def _dns(_: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
+    assert [(record["name"], record["type"]) for record in json.loads(texts[0])] == [
+        (host, "CNAME") for host in expected_routes
+    ]
 
 
-def _dockflare(catalog: Catalog, texts: list[str], wanted: dict[str, Route]) -> None:
+def _dockflare(catalog: Catalog, texts: list[str], expected_routes: dict[str, Route]) -> None:
     found = {}
     for text in texts:
         for service in yaml.safe_load(text)["services"].values():
             for key, value in service["labels"].items():
                 if key.endswith(".hostname"):
                     found[value] = service["labels"][key.replace(".hostname", ".service")]
-    assert found == dict.fromkeys(wanted, catalog.routing.traefik_url)
+    assert found == dict.fromkeys(expected_routes, catalog.routing.traefik_url)
 
 
 def _static(catalog: Catalog, texts: list[str], _: dict[str, Route]) -> None:
@@ -222,8 +224,8 @@ _READERS: dict[str, Callable[[Catalog, list[str], dict[str, Route]], None]] = {
     "file": _file, "http": _http, "docker": _labels, "swarm": _labels, "cloudflared": _cloudflared,
     "cloudflare": _cloudflare, "dns": _dns, "dockflare": _dockflare, "cloudflare-tunnel": _dockflare,
     "static": _static,
-    "compose": lambda catalog, texts, wanted: (
-        _labels if catalog.routing.provider in ("docker", "swarm") else _off)(catalog, texts, wanted),
+    "compose": lambda catalog, texts, expected_routes: (
+        _labels if catalog.routing.provider in ("docker", "swarm") else _off)(catalog, texts, expected_routes),
 }  # fmt: skip
 
 

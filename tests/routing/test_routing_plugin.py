@@ -30,7 +30,7 @@ def test_the_file_has_the_plugin_in_the_place_of_forward_auth() -> None:
 
 
 def test_no_other_middleware_sends_the_secret_on() -> None:
-    """It would be one more header of ours in every request, which the plugin would have to look for and take away."""
+    """It would be one more header of ours in every request, which the plugin would have to remove."""
     http = traefik_document(plan(catalog(), PUBLIC_URL, "plugin"), "the secret")["http"]
     assert str(http).count("the secret") == 1
     assert http["middlewares"]["sk-in"]["headers"]["customRequestHeaders"]["X-Forwarded-Uri"] == ""

@@ -22,7 +22,7 @@ from gateway.routing.model import HostHeader, Plan, Service
 
 pytestmark = pytest.mark.needs_traefik
 
-# Written out by hand from what backends were seen to read as X-SK-Tier.
+# Written by hand, from the names that backends read as X-SK-Tier.
 FORGED = (
     "X-SK-Tier", "x-sk-tier", "X-Sk-Tier", "X_SK_Tier", "X-SK_Tier", "X_SK-Tier", "X-SK-Tier_", "X.SK.Tier",
     "X!SK!Tier", "X~SK~Tier", "X#SK#Tier", "X$SK$Tier", "X%SK%Tier", "X&SK&Tier", "X'SK'Tier", "X*SK*Tier",
@@ -221,7 +221,7 @@ async def test_an_edit_is_live_without_a_moment_in_which_the_host_is_open(tmp_pa
         assert stage.app_got == []
 
 
-async def test_a_websocket_is_asked_for_once_and_its_refusal_reaches_the_client(tmp_path: Path) -> None:
+async def test_a_websocket_calls_the_gate_once_and_its_refusal_reaches_the_client(tmp_path: Path) -> None:
     upgrade = [
         ("Connection", "Upgrade, X-SK-Tier, X-Forwarded-Host"), ("Upgrade", "websocket"), ("X_SK_Tier", "forged"),
         ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),

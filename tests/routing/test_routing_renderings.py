@@ -210,7 +210,7 @@ def test_an_app_called_as_we_are_has_a_file_of_its_own() -> None:
     assert list(files_of(routes, "compose")) == ["labels/skpayments.yml", "labels/_skpayments.yml"]
 
 
-def test_what_is_asked_of_cloudflare() -> None:
+def test_the_records_and_ingress_rules_for_cloudflare() -> None:
     routes = plan(catalog(), PUBLIC_URL)
     to_traefik = [
         {"hostname": host, "service": "http://traefik:80"} for host in ("blog.example.com", "pay.example.com")

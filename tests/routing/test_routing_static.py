@@ -77,7 +77,7 @@ def test_the_http_providers_secret_comes_from_compose() -> None:
 
 
 async def _app(request: web.Request) -> web.Response:
-    return web.Response(text=request.headers.get("X-SK-Tier", "nobody asked"))
+    return web.Response(text=request.headers.get("X-SK-Tier", "no tier"))
 
 
 async def _gate(request: web.Request) -> web.Response:

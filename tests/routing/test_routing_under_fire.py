@@ -88,7 +88,7 @@ class Place:
         await until(there, f"{host} answers {status}", AGAIN_SECONDS)
 
     async def until_requested(self, times: int = 3) -> None:
-        """Traefik has asked for its routes so many times more."""
+        """Wait until Traefik has polled its routes so many times more."""
         before = self.wire.requests
 
         async def requested() -> bool:

@@ -67,7 +67,7 @@ async def test_t15_even_with_the_database_empty(stage: Simulation, person: Story
         assert customers.newest(conn) is not None  # type: ignore[arg-type]
 
     await billing.work.store.write(lose_everything_but_the_customer)
-    stage.received_notices.clear()  # what was told before the loss is told again, from nothing
+    stage.received_notices.clear()  # the notices from before the loss are sent again
     billing.prices.known_prices, billing.prices.known_products, billing.prices.complete = {}, {}, False
     billing.prices.resolved.clear()
     await person.do({"do": "refresh"})
@@ -75,7 +75,7 @@ async def test_t15_even_with_the_database_empty(stage: Simulation, person: Story
 
 
 async def test_t20_time_alone_ends_no_tier_while_stripe_is_down(stage: Simulation, person: StoryPlayer) -> None:
-    """They canceled, then changed their mind; the news is lost and Stripe cannot be asked for two days."""
+    """They canceled, then changed their mind; the event is lost and Stripe is unreachable for two days."""
     await person.do({"do": "buy", "tier": "paid"})
     await person.do({"do": "portal", "action": "cancel"})
     await person.do({"expect": {"tier": "paid", "ends": True}})

@@ -45,9 +45,9 @@ async def person(stage: Simulation) -> AsyncIterator[StoryPlayer]:
 
 async def _install(stage: Simulation, catalog: Catalog) -> int:
     await stage.install(catalog)
-    wanted = await rederive(stage.billing.work, stage.billing.apps)
+    changed = await rederive(stage.billing.work, stage.billing.apps)
     await stage.settle()
-    return wanted
+    return changed
 
 
 async def test_a_longer_grace_restores_the_tier_that_a_shorter_one_ended(

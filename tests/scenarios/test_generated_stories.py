@@ -103,7 +103,7 @@ class Stage:
         player = StoryPlayer(self.rehearsal, APP, DeliveryOrder(number, copies), self.session)
         try:
             for place, name in enumerate(acts):
-                # Not every act is possible for everybody: who has no subscription cannot cancel one.
+                # Not every act is possible for every user: one without a subscription cannot cancel it.
                 with suppress(StoryFailedError, SkpayError):
                     await player.do(ACTS[name])
                 await player.deliver_pending()

@@ -53,8 +53,8 @@ class Browser:
             )
             await until(self._up, "chromedriver up")
             options = {"binary": str(self._chromium), "args": [*_FLAGS, f"--user-data-dir={self._profile.name}"]}
-            wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-            made = await self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+            capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            made = await self._ask("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
             self._session = f"/session/{made['sessionId']}"
         except BaseException:
             await self._close()
@@ -127,7 +127,7 @@ class Browser:
         await self._devtools("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     async def errors(self) -> list[str]:
-        """What the console complained about since this was asked last."""
+        """The errors in the console since the last call."""
         lines = await self._post("/se/log", {"type": "browser"})
         return [line["message"] for line in lines if line["level"] in ("SEVERE", "WARNING")]
 

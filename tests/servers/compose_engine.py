@@ -30,7 +30,7 @@ START_SECONDS = 60.0
 
 
 class ComposeEngine:
-    """Answers docker_shim.py on `socket_path`. `calls` are the docker commands it was asked for."""
+    """Answers docker_shim.py on `socket_path`. `calls` are the docker commands that it received."""
 
     def __init__(self, folder: Path, stripe: StripeSandbox) -> None:
         self.folder = folder
@@ -144,7 +144,7 @@ class ComposeEngine:
         self.ports["litellm"] = await self._serve(self.litellm.application())
 
     async def _start_open_webui(self, container: Container) -> None:
-        """Open WebUI as the gate meets it: it says who a session is, and shows what arrived for anything else."""
+        """Open WebUI as the gate meets it: it resolves sessions, and echoes the headers of all other requests."""
 
         secret = container.environment["WEBUI_SECRET_KEY"]
 

@@ -1,4 +1,4 @@
-"""As much of a Docker Engine as Traefik's docker and swarm providers ask for; what they accept was seen with 3.7.15.
+"""As much of a Docker Engine as Traefik's docker and swarm providers ask for; checked with 3.7.15.
 
 async with FakeDockerEngine([Container("blog", labels)]) as engine:
     Traefik({"providers": {"docker": {"endpoint": engine.endpoint}}})

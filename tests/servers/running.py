@@ -147,7 +147,7 @@ class Running:
         return await self.json(method, path, ADMIN_TOKEN, **({} if body is None else {"json": body}))
 
     async def webhook(self, body: bytes, signature: str | None = None) -> tuple[int, Any]:
-        """Deliver an event, signed rightly unless told otherwise; '' sends no signature."""
+        """Deliver an event, signed correctly by default; '' sends no signature."""
         signed = stripe_signature(body) if signature is None else signature
         headers = {"Content-Type": "application/json", **({"Stripe-Signature": signed} if signed else {})}
         return await self.json("POST", "/webhook/stripe", None, data=body, headers=headers)

@@ -76,5 +76,5 @@ def _conversation(process: subprocess.Popen[bytes], terminal: int, answers: list
                 break
             shown += read.decode("utf-8", "replace").replace("\r\n", "\n")
     process.wait(10)
-    assert answers == [], f"never asked: {answers}; shown:\n{shown}"
+    assert answers == [], f"prompts that did not appear: {answers}; shown:\n{shown}"
     return shown

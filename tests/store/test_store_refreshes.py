@@ -141,20 +141,20 @@ _STEPS = st.lists(st.sampled_from(["want", "lease", "finish", "timer", "fail", "
 @given(_STEPS)
 def test_a_requested_refresh_is_never_lost(conn: Connection, steps: list[str]) -> None:
     with conn.begin_nested() as savepoint:
-        wanted, served = _play(conn, steps)
+        requested, served = _play(conn, steps)
         savepoint.rollback()
-    assert served == wanted
+    assert served == requested
 
 
 def _play(conn: Connection, steps: list[str]) -> tuple[int, int]:
     """The number of requests, and the number that the last finished refresh served after all failures."""
-    now, wanted, served = 100, 0, 0
+    now, requested, served = 100, 0, 0
     leases: list[Lease] = []
     for step in [*steps, "sleep", "lease", "finish", "lease", "finish"]:
         now += 1
         if step == "want":
             refreshes.want(conn, "skai", "u1", now)
-            wanted += 1
+            requested += 1
         elif step == "lease":
             leases += refreshes.lease(conn, ME, now, 60, 10)
         elif step in ("finish", "timer") and leases:
@@ -167,7 +167,7 @@ def _play(conn: Connection, steps: list[str]) -> tuple[int, int]:
             now += 1000
         elif step == "restart":
             refreshes.release_all(conn)
-    return wanted, served
+    return requested, served
 
 
 def test_after_a_revoked_lease_the_user_can_be_leased_again(conn: Connection) -> None:

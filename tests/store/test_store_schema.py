@@ -117,5 +117,5 @@ def _statements(conn: Connection) -> Iterator[list[tuple[str, tuple[object, ...]
 
 @pytest.mark.parametrize("conn", ["sqlite"], indirect=True)
 def test_sqlite_syncs_every_commit_and_checks_foreign_keys(conn: Connection) -> None:
-    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    assert {name: conn.execute(text(f"PRAGMA {name}")).scalar_one() for name in wanted} == wanted
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert {name: conn.execute(text(f"PRAGMA {name}")).scalar_one() for name in expected} == expected

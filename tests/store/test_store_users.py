@@ -24,8 +24,8 @@ def _fill(conn: Connection) -> None:
     provisioning.put(conn, "skai", "no tier", 100)
 
 
-def _names(conn: Connection, **wanted: str) -> list[tuple[str, str, str]]:
-    found = users.page(conn, UserFilter(**wanted), DEFAULT_TIERS, ("", ""), 100)
+def _names(conn: Connection, **filters: str) -> list[tuple[str, str, str]]:
+    found = users.page(conn, UserFilter(**filters), DEFAULT_TIERS, ("", ""), 100)
     return [(each["app_id"], each["user_id"], each["tier"]) for each in found]
 
 
@@ -37,7 +37,7 @@ def test_users_with_an_entitlement_or_only_a_job_are_listed(conn: Connection) ->
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("filters", "expected"),
     [
         ({"app_id": "skai"}, ["ada", "bob", "no tier"]),
         ({"tier": "free"}, ["bob", "no tier"]),
@@ -50,9 +50,9 @@ def test_users_with_an_entitlement_or_only_a_job_are_listed(conn: Connection) ->
         ({"app_id": "nope"}, []),
     ],
 )
-def test_each_filter_selects_its_users(conn: Connection, wanted: dict[str, str], expected: list[str]) -> None:
+def test_each_filter_selects_its_users(conn: Connection, filters: dict[str, str], expected: list[str]) -> None:
     _fill(conn)
-    assert [user_id for _, user_id, _ in _names(conn, **wanted)] == expected
+    assert [user_id for _, user_id, _ in _names(conn, **filters)] == expected
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

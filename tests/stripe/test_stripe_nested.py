@@ -43,8 +43,8 @@ async def sold(sandbox: StripeSandbox, client: Transport) -> Json:
     prices = [sandbox.add_price(sandbox.add_product(f"P{n}"), 100 * n)["id"] for n in (1, 2, 3)]
     customer = await client.post("/v1/customers", {})
     sandbox.set_card(customer["id"], "ok")
-    wanted = {"customer": customer["id"], "items": [{"price": price_id} for price_id in prices]}
-    return await client.post("/v1/subscriptions", wanted)
+    fields = {"customer": customer["id"], "items": [{"price": price_id} for price_id in prices]}
+    return await client.post("/v1/subscriptions", fields)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ async def test_a_call_is_not_retried_where_stripe_forbids_it(harness: StripeHarn
     with pytest.raises(StripeError) as refused:
         await harness.client().get("/v1/products")
     assert harness.statuses() == [429]
-    assert refused.value.retryable  # later, by who called
+    assert refused.value.retryable  # later, by the caller
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "rate_limit"), (429, "lock_timeout"), (503, "api_error")])

@@ -47,8 +47,8 @@ async def test_a_grant_raises_a_user_and_its_end_lowers_them(running: Running) -
     status, answer = await running.admin("POST", "/admin/grants", GRANT)
     assert (status, list(answer)) == (201, ["grant_id"])
 
-    async def is_tier(wanted: str) -> bool:
-        return await tier(running) == wanted
+    async def is_tier(expected: str) -> bool:
+        return await tier(running) == expected
 
     await until(lambda: is_tier("pro"), "granted")
     assert await running.admin("DELETE", "/admin/grants/skai/u1") == (200, {"ended": 1})

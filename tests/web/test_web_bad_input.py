@@ -162,7 +162,7 @@ async def test_slow_anonymous_bodies_do_not_starve_apps(running: Running, monkey
                     return answer.startswith(b"http/1.1 429 ") and b"\r\nretry-after: 1\r\n" in answer
             return False
 
-        await until(full, "the strangers' places are taken")
+        await until(full, "all slots for anonymous uploads are taken")
         # A body that arrived with its head does not wait, so it needs no slot.
         whole = {**JSON, "Stripe-Signature": stripe_signature(b"{}", "made up")}
         async with running.call("POST", "/webhook/stripe", None, data=b"{}", headers=whole) as answer:

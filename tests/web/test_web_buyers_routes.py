@@ -114,10 +114,10 @@ async def test_a_price_is_bought_as_shown_or_refused(running: Running) -> None:
     link = running.link("u1")
     _, offer = await running.json("GET", "/buy/skai/offer", link)
     [shown] = offer["tiers"][1]["prices"]
-    wanted = {"tier": "pro"} | {name: value for name, value in shown.items() if name != "decimals"}
+    form = {"tier": "pro"} | {name: value for name, value in shown.items() if name != "decimals"}
     for changed, expected in (({"unit_amount": 1}, 409), ({}, 200)):
         status, answer = await running.json(
-            "POST", "/buy/skai/checkout", link, json=wanted | changed, headers=FROM_OUR_PAGE
+            "POST", "/buy/skai/checkout", link, json=form | changed, headers=FROM_OUR_PAGE
         )
         assert status == expected, answer
     assert len(running.stripe.snapshot()["checkout.session"]) == 1
