@@ -37,7 +37,7 @@ coverage: $(VENV)/.dev
 
 check: $(VENV)/.dev
 	@echo "ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
-	@echo "mypy";         $(BIN)/mypy
+	@echo "mypy";         $(BIN)/mypy && MYPYPATH=tests:bench $(BIN)/mypy --explicit-package-bases --follow-imports=silent bench
 	@echo "import rules"; $(BIN)/lint-imports --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 	@echo "docs";         $(BIN)/python docs/generate.py --check
 

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -35,7 +36,7 @@ async def serve(port: int, users: int) -> None:
     gc.freeze()
     gate = GateHandler(
         secrets=(Secret(people.GATE_SECRET),), public_url=people.PUBLIC_URL, table=table, registry=Registry(),
-        sign_link=lambda app_id, user_id, now: links.sign(b"k" * 32, app_id, user_id, now),
+        sign_link=partial(links.sign, b"k" * 32),
     )  # fmt: skip
     secrets = {ref: (Secret(people.SESSION_SECRET),) for kind in app.identity for _, ref in kind.secret_refs}
     signer = Signer(people.PUBLIC_URL, assertion_keys((Secret("0f1e2d3c4b5a69788796a5b4c3d2e1f0"),)))

@@ -103,7 +103,7 @@ async def _changes(folder: Path) -> list[float]:
     """Milliseconds for each change."""
     async with service_running(folder) as stage:
         subscription, user_id = a_subscriber(stage)
-        request = wrk.requests(f"token={people.token(user_id, 'x')}")
+        request = wrk.request_bytes(f"token={people.token(user_id, 'x')}")
         stored = partial(_stored, sqlite3.connect(f"file:{database(folder)}?mode=ro", uri=True), user_id)
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.gate.port)
         took = []

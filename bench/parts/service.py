@@ -140,7 +140,7 @@ async def service_running(folder: Path) -> AsyncIterator[Stage]:
             stage.gate = Server(started["pid"], started["gate_port"])
             stage.stripe.add_endpoint(f"http://127.0.0.1:{stage.web.port}/webhook/stripe", WEBHOOK_SECRET)
             await asyncio.gather(*(stage.sell(number) for number in range(CUSTOMERS)))
-            stage.customer_ids = [customer["id"] for customer in stage.stripe.state()["customer"]]
+            stage.customer_ids = [customer["id"] for customer in stage.stripe.state.all("customer")]
             yield stage
 
 
@@ -168,7 +168,6 @@ async def change(stage: Stage, subscription: dict[str, Any], tier: str) -> None:
 
 def a_subscriber(stage: Stage) -> tuple[dict[str, Any], str]:
     """A subscription and its user id."""
-    state = stage.stripe.state()
-    subscription = state["subscription"][0]
-    owner = next(each for each in state["customer"] if each["id"] == subscription["customer"])
-    return subscription, owner["metadata"]["user_id"]
+    state = stage.stripe.state
+    subscription = state.all("subscription")[0]
+    return subscription, state.find("customer", subscription["customer"])["metadata"]["user_id"]
