@@ -173,7 +173,7 @@ class StoryPlayer:
 
     async def give_credit(self, act: Act) -> None:
         """A balance at Stripe that pays so many invoices of what the last checkout sells."""
-        amount = self._stage.stripe.snapshot()["checkout.session"][-1]["amount_total"]
+        amount = self._newest("checkout.session")["amount_total"]
         await self._stage.billing.stripe.transport.post(
             api_path("v1/customers", self._customer_id()), {"balance": -act["invoices"] * amount}
         )
