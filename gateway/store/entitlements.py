@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
+from gateway.store import gate_changes
+from gateway.store.gate_changes import ChangeKind
 from gateway.store.schema import TIER_IN_USE, customers, entitlements, tier_changes
 from gateway.tiers.model import ENDED_STATUSES, Concern, Entitlement, Reason
 
@@ -48,9 +50,12 @@ def get(conn: Connection, app_id: str, user_id: str) -> Stored | None:
 def save(conn: Connection, app_id: str, user_id: str, entitlement: Entitlement, now: int) -> Change | None:
     """Store a decision. Returns the change of tier that was recorded with it, None if the tier is the same.
 
-    A first row with the source "default" is no change: the user had the default tier before.
+    A first row with the source "default" is no change: the user had the default tier before. The gate's change log gets
+    a new tier and a new instant at which it ends.
     """
     stored = get(conn, app_id, user_id)
+    if stored is None or _at_gate(stored.entitlement) != _at_gate(entitlement):
+        gate_changes.record(conn, ChangeKind.TIER, app_id, user_id)
     values = _values(entitlement) | {"updated_at": now}
     if stored is None:
         new = {"app_id": app_id, "user_id": user_id, "version": 1, "changed_at": now}
@@ -181,6 +186,11 @@ def _record(
         },
     )
     return change
+
+
+def _at_gate(entitlement: Entitlement) -> tuple[object, ...]:
+    """What the gate knows of it."""
+    return entitlement.tier, entitlement.until
 
 
 def _visible(entitlement: Entitlement) -> Entitlement:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_, update
 
+from gateway.store import gate_changes
+from gateway.store.gate_changes import ChangeKind
 from gateway.store.schema import (
     EVENT_WAITS,
     alerts,
@@ -51,6 +53,8 @@ def remove_user(conn: Connection, app_id: str, user_id: str) -> int:
         .values(body=b"", customer_id=None, app_id="", user_id="", state="forgotten")
     )
     conn.execute(delete(alerts).where(alerts.c.subject == f"{app_id}/{user_id}"))
+    gate_changes.record(conn, ChangeKind.TIER, app_id, user_id)
+    gate_changes.record(conn, ChangeKind.KEYS, app_id, user_id)
     removed = 0
     for table in _OF_USERS:
         removed += conn.execute(delete(table).where(table.c.app_id == app_id, table.c.user_id == user_id)).rowcount
@@ -86,6 +90,7 @@ def remove_account(conn: Connection, facts: tuple[str, ...], alert_kinds: tuple[
         "entitlements": conn.execute(delete(entitlements).where(entitlements.c.source == "subscription")).rowcount,
         "events": ignored.rowcount,
     }
+    gate_changes.record(conn, ChangeKind.ALL, "", "")
     conn.execute(delete(last_good_tiers))
     deleted["portals"] = 0
     for name in facts:

@@ -8,6 +8,8 @@ from typing import Literal
 from sqlalchemy import Connection, func, select, text, update
 
 from gateway.errors import Conflict, NotFound
+from gateway.store import gate_changes
+from gateway.store.gate_changes import ChangeKind
 from gateway.store.rows import columns_of, record_of
 from gateway.store.schema import keys
 
@@ -52,6 +54,7 @@ def add(
     key_id = conn.execute(_ADD, key).scalar_one_or_none()
     if key_id is None:
         raise Conflict("This key is already known.", code="key_taken")
+    gate_changes.record(conn, ChangeKind.KEYS, app_id, user_id or "")
     return Key(key_id, kind, key_hash, app_id, user_id, name, created_at=now, revoked_at=None)
 
 
@@ -75,7 +78,9 @@ def revoke(conn: Connection, key_id: int, now: int) -> Key:
     row = conn.execute(select(*_COLUMNS).where(keys.c.key_id == key_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no key {key_id}.", code="no_such_key")
-    return record_of(Key, row)
+    key = record_of(Key, row)
+    gate_changes.record(conn, ChangeKind.KEYS, key.app_id, key.user_id or "")
+    return key
 
 
 def _live_app_keys(conn: Connection, app_id: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select, update
 
+from gateway.store import gate_changes
+from gateway.store.gate_changes import ChangeKind
 from gateway.store.schema import customers, disputes, grants, inbox, keys, last_good_tiers
 
 _MOVED = (customers, keys, grants, disputes, last_good_tiers, inbox)
@@ -30,3 +32,5 @@ def move_rows(conn: Connection, app_id: str, from_user_id: str, to_user_id: str)
             .where(table.c.app_id == app_id, table.c.user_id == from_user_id)
             .values(user_id=to_user_id)
         )  # fmt: skip
+    for user_id in (from_user_id, to_user_id):
+        gate_changes.record(conn, ChangeKind.KEYS, app_id, user_id)

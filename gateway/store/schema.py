@@ -333,6 +333,28 @@ tombstones = Table(
     Column("forgotten_at", _instant, nullable=False),
 )
 
+gate_changes = Table(
+    "gate_changes",
+    metadata,
+    # From `gate_change_counter`, not from a sequence: without gaps, in the order of the commits.
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    # "tier", "keys" or "all"
+    Column("kind", _text, nullable=False),
+    Column("app_id", _text, nullable=False),
+    Column("user_id", _text, nullable=False),
+    Column("at", _instant, nullable=False),
+)
+
+gate_change_counter = Table(
+    "gate_change_counter",
+    metadata,
+    # One row, 1.
+    Column("counter", Integer, primary_key=True, autoincrement=False),
+    # The last number assigned, and the last one that is no longer in `gate_changes`.
+    Column("number", BigInteger, nullable=False),
+    Column("purged", BigInteger, nullable=False),
+)
+
 instance = Table(
     "instance",
     metadata,

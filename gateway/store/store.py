@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,19 +12,18 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from gateway.errors import ConfigError, StoreUnavailable
+from gateway.errors import ConfigError
 from gateway.setting_rules import DATABASE_URLS, database_problem
 from gateway.store.engine.backend import Backend
-from gateway.store.engine.errors import is_database_failure, unavailable
 from gateway.store.engine.migrate import migrate
 from gateway.store.engine.opening import startup_error
 from gateway.store.engine.ownership import check_owner_of_file
 from gateway.store.engine.postgresql import PostgreSQL
-from gateway.store.engine.sqlite import READERS, SQLite
+from gateway.store.engine.sqlite import SQLite
 from gateway.store.engine.writer import Write, Writer
+from gateway.store.reader import Query, Reader
 
 T = TypeVar("T")
-Query = Callable[[Connection], T]
 
 
 class Store:
@@ -39,7 +37,7 @@ class Store:
     def __init__(self, backend: Backend, writer: Writer) -> None:
         self._backend = backend
         self._writer = writer
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._reader = Reader(backend.reader)
         self._closed = False
 
     @classmethod
@@ -63,9 +61,7 @@ class Store:
 
     async def read(self, query: Query[T]) -> T:
         """Run `query` on one snapshot of the committed data. It cannot write."""
-        if self._closed:
-            raise _closed()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
+        return await self._reader.read(query)
 
     def write_now(self, write: Write[T]) -> T:
         """`write` for callers without an event loop."""
@@ -73,14 +69,7 @@ class Store:
 
     def read_now(self, query: Query[T]) -> T:
         """`read` for callers without an event loop."""
-        if self._closed:
-            raise _closed()
-        try:
-            return self._read(query)
-        except SQLAlchemyError as error:
-            if not is_database_failure(error):
-                raise
-            raise unavailable(error) from error
+        return self._reader.read_now(query)
 
     async def close(self) -> None:
         """Finish the queued writes, then release the database. Idempotent."""
@@ -91,7 +80,7 @@ class Store:
         if not self._closed:
             self._closed = True
             self._writer.close()
-            self._readers.shutdown()
+            self._reader.close()
             self._backend.close()
 
     @property
@@ -118,23 +107,6 @@ class Store:
     def waiting(self) -> int:
         """Queued writes."""
         return self._writer.waiting
-
-    def _read(self, query: Query[T]) -> T:
-        try:
-            return self._query(query)
-        except SQLAlchemyError as error:
-            # A pooled connection that broke while idle says nothing about the database: retry on a new one.
-            if not getattr(error, "connection_invalidated", False):
-                raise
-        return self._query(query)
-
-    def _query(self, query: Query[T]) -> T:
-        with self._backend.reader.connect() as conn:
-            return query(conn)
-
-
-def _closed() -> StoreUnavailable:
-    return StoreUnavailable("The service is stopping.", detail="the store is closed")
 
 
 def _backend(database_url: str) -> Backend:

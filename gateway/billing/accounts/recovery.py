@@ -12,7 +12,7 @@ from gateway.billing.accounts.adopt import adopt_listed
 from gateway.billing.context import Billing
 from gateway.billing.work.transaction import Loop, Transaction
 from gateway.log import fields
-from gateway.store import alerts, customers, forgetting, instance, refreshes
+from gateway.store import alerts, customers, forgetting, gate_changes, instance, refreshes
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def mark_restored(tx: Transaction) -> int:
     """
     for statement in _VOID:
         tx.conn.execute(statement)
+    gate_changes.new_epoch(tx.conn)
     users = forgetting.subscribers(tx.conn)
     for app_id, user_id in users:
         tx.want_refresh(app_id, user_id)

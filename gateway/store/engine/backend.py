@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
 WRITER = "writer"
+READERS = 4
+CHANNEL = "skpay_gate_changes"
+"""Of PostgreSQL's NOTIFY."""
+# A server or network that stops responding is detected in seconds instead of hours.
+CONNECTION_TIMEOUTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 class Backend(Protocol):
@@ -29,6 +40,12 @@ class Backend(Protocol):
 
     def started(self, conn: Connection) -> None:
         """After the migration: mark the database as this instance's, under `WRITER`."""
+
+    def announce_in(self, conn: Connection, number: int) -> None:
+        """Wake the readers of the change log once this transaction, which assigns `number`, is committed."""
+
+    def announce(self, number: int) -> None:
+        """The same, right after the commit. Never raises."""
 
     def close(self) -> None:
         """Release the lock and all idle connections."""

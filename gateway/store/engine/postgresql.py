@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
 from gateway.errors import AlreadyRunning
 from gateway.store import instance
-from gateway.store.engine.backend import WRITER, InstanceLost
+from gateway.store.engine.backend import CHANNEL, CONNECTION_TIMEOUTS, READERS, WRITER, InstanceLost
 
-READERS = 4
 _LOCK = 0x534B_5041_594D_454E
-# A server or network that stops responding is detected in seconds instead of hours.
-_TIMEOUTS: dict[str, Any] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
 # How long to wait for a holder that is about to end: an instance that was just killed, or our own lost session.
 _LOCK_WAIT = "2s"
+_NOTIFY = text("SELECT pg_notify(:channel, :number)")
 _HOLDERS = text(
     "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
     " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
@@ -45,7 +36,7 @@ class PostgreSQL:
         self._name = f"skpayments-{uuid.uuid4().hex}"
         self._started = False
         options = str(url.query.get("options", ""))
-        common = {**_TIMEOUTS, "application_name": self._name}
+        common = {**CONNECTION_TIMEOUTS, "application_name": self._name}
         self._writer = create_engine(
             url,
             poolclass=pool.NullPool,
@@ -56,17 +47,7 @@ class PostgreSQL:
                 "options": f"{options} -c synchronous_commit=on -c lock_timeout=5s -c statement_timeout=30s",
             },
         )
-        self.reader = create_engine(
-            url,
-            pool_size=READERS,
-            max_overflow=0,
-            isolation_level="REPEATABLE READ",  # one snapshot for each query, as in SQLite
-            hide_parameters=True,
-            connect_args={
-                **common,
-                "options": f"{options} -c default_transaction_read_only=on -c statement_timeout=30s",
-            },
-        )
+        self.reader = reader_engine(url, self._name)
 
     def connect_writer(self) -> Connection:
         """A session that holds the lock. See `Backend`."""
@@ -85,6 +66,12 @@ class PostgreSQL:
         with conn.begin():
             instance.put(conn, WRITER, self._name)
         self._started = True
+
+    def announce_in(self, conn: Connection, number: int) -> None:
+        conn.execute(_NOTIFY, {"channel": CHANNEL, "number": str(number)})
+
+    def announce(self, number: int) -> None:
+        """Nothing: the server notifies at the commit."""
 
     def close(self) -> None:
         self.reader.dispose()
@@ -115,3 +102,20 @@ class PostgreSQL:
         if self._started:
             return InstanceLost("another instance has taken this database over; restart this one")
         return AlreadyRunning(self.where)
+
+
+def reader_engine(url: URL, application_name: str) -> Engine:
+    """Connections that cannot write; one snapshot for each query, as in SQLite."""
+    options = str(url.query.get("options", ""))
+    return create_engine(
+        url,
+        pool_size=READERS,
+        max_overflow=0,
+        isolation_level="REPEATABLE READ",
+        hide_parameters=True,
+        connect_args={
+            **CONNECTION_TIMEOUTS,
+            "application_name": application_name,
+            "options": f"{options} -c default_transaction_read_only=on -c statement_timeout=30s",
+        },
+    )

@@ -15,10 +15,10 @@ from sqlalchemy.engine import URL
 
 from gateway.errors import AlreadyRunning, ConfigError
 from gateway.store import instance
-from gateway.store.engine.backend import WRITER
+from gateway.store.engine.backend import READERS, WRITER
+from gateway.store.engine.change_sockets import ChangeSender, folder_of
 
 BUSY_TIMEOUT_SECONDS = 2.0
-READERS = 4
 # WAL has an index in shared memory, which does not work across machines.
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs",
@@ -37,8 +37,9 @@ class SQLite:
         _make_folder(path.parent)
         refuse_network(path)
         self._lock = take_lock(path)
+        self._readers = ChangeSender(folder_of(path))
         self._writer = _writer_engine(path, mode)
-        self.reader = _reader_engine(path)
+        self.reader = reader_engine(path)
 
     def connect_writer(self) -> Connection:
         return self._writer.connect()
@@ -48,7 +49,14 @@ class SQLite:
         with conn.begin():
             instance.put(conn, WRITER, f"process {os.getpid()}")
 
+    def announce_in(self, conn: Connection, number: int) -> None:
+        """Nothing: a reader would be woken before the commit."""
+
+    def announce(self, number: int) -> None:
+        self._readers.send()
+
     def close(self) -> None:
+        self._readers.close()
         self.reader.dispose()
         self._writer.dispose()
         os.close(self._lock)
@@ -150,7 +158,9 @@ def _writer_engine(path: Path, mode: str) -> Engine:
     return engine
 
 
-def _reader_engine(path: Path) -> Engine:
+def reader_engine(path: Path) -> Engine:
+    """Connections that cannot write. They wait for no lock: WAL shows each its own snapshot."""
+
     def connect() -> sqlite3.Connection:
         # "rw", because readers write the WAL index too; query_only forbids other writes.
         return _connect(path, "rw", lambda conn: conn.execute("PRAGMA query_only=ON"))

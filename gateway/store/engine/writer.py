@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.errors import StoreUnavailable
 from gateway.log import fields
-from gateway.store import instance
+from gateway.store import gate_changes, instance
 from gateway.store.engine.backend import Backend, InstanceLost
 from gateway.store.engine.errors import describe_error, is_database_failure, needs_reconnect, unavailable
 
@@ -135,11 +135,19 @@ class Writer:
     def _commit(self, batch: Sequence[_Waiting]) -> Exception | None:
         """Run the writes in one transaction. Returns the first database failure of one of them; the others are kept."""
         conn = self._connection()
+        gate_changes.discard(conn)
         # A single write needs no savepoint: it can roll the transaction back.
         run = self._in_own_transaction if len(batch) == 1 else self._in_savepoint
+        number = None
         with conn.begin() as transaction:
             failures = [run(conn, transaction, waiting) for waiting in batch]
+            if transaction.is_active:
+                number = gate_changes.number_recorded(conn, int(self._clock()))
+                if number is not None:
+                    self._backend.announce_in(conn, number)
         self.commits += 1
+        if number is not None:
+            self._backend.announce(number)
         failure = next((failure for failure in failures if failure is not None), None)
         if failure is not None and needs_reconnect(failure):
             self._disconnect()
@@ -154,11 +162,13 @@ class Writer:
 
     @staticmethod
     def _in_savepoint(conn: Connection, _transaction: Transaction, waiting: _Waiting) -> Exception | None:
+        recorded = gate_changes.recorded(conn)
         conn.exec_driver_sql("SAVEPOINT one_write")
         failure = _attempt(conn, waiting)
         try:
             if waiting.error is not None:
                 conn.exec_driver_sql("ROLLBACK TO SAVEPOINT one_write")
+                gate_changes.discard(conn, recorded)
             conn.exec_driver_sql("RELEASE SAVEPOINT one_write")
         except SQLAlchemyError as error:
             raise _TransactionGone(failure or error) from error

@@ -1,0 +1,81 @@
+"""Wakes readers of a PostgreSQL database: LISTEN on a connection of its own, reconnected as often as needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import psycopg
+from sqlalchemy.engine import URL
+
+from gateway.log import fields
+from gateway.store.engine.backend import CHANNEL, CONNECTION_TIMEOUTS
+
+PROBE = "probe"
+PROBE_SECONDS = 2.0
+RECONNECT_SECONDS = 1.0
+FALLBACK_SECONDS = 0.1
+
+_FIX = "connect to PostgreSQL directly, not through a pooler in transaction mode; until then we poll every 100 ms"
+
+log = logging.getLogger(__name__)
+
+
+class ChangeNotifications:
+    """`wait` returns at a notification, at each reconnect, since some may have been lost (T46), and at the timeout.
+
+    A pooler that shares sessions accepts LISTEN and delivers nothing. So each connection first notifies itself; until
+    that arrives, `wait` returns after 100 ms.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._woken = asyncio.Event()
+        self._delivers = False
+        self._reported = False
+        self._task = asyncio.create_task(self._listen())
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Until a wake-up since the last `wait`, or until the timeout."""
+        timeout = timeout_seconds if self._delivers else min(timeout_seconds, FALLBACK_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except (psycopg.Error, OSError) as exc:
+                log.warning("change_notifications_lost", extra=fields(detail=type(exc).__name__))
+            self._delivers = False
+            self._woken.set()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen_once(self) -> None:
+        conn = await psycopg.AsyncConnection.connect(
+            self._url.set(drivername="postgresql").render_as_string(hide_password=False),
+            autocommit=True,
+            **CONNECTION_TIMEOUTS,
+        )
+        async with conn:
+            await conn.execute(f"LISTEN {CHANNEL}".encode())
+            await conn.execute("SELECT pg_notify(%s, %s)", (CHANNEL, PROBE))
+            async for _ in conn.notifies(timeout=PROBE_SECONDS, stop_after=1):
+                self._delivers = True
+            if self._delivers:
+                self._reported = False
+            elif not self._reported:
+                self._reported = True
+                log.warning("change_notifications_not_delivered", extra=fields(fix=_FIX))
+            self._woken.set()
+            async for _ in conn.notifies():
+                self._delivers = True
+                self._woken.set()
