@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, tuple_, update
 
 from gateway.store import gate_changes
 from gateway.store.gate_changes import ChangeKind
@@ -86,6 +87,17 @@ def page(conn: Connection, app_id: str, after: str, limit: int) -> list[tuple[st
     )
     # The driver's tuples: SQLAlchemy's rows take a second longer per million users, at every start.
     return list(found.cursor.fetchall())
+
+
+def at_gate(conn: Connection, users: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, int | None]]:
+    """(app_id, user_id) → (tier, until_at) of those users who have an entitlement; a few hundred users at most."""
+    key = tuple_(entitlements.c.app_id, entitlements.c.user_id)
+    rows = conn.execute(
+        select(entitlements.c.app_id, entitlements.c.user_id, entitlements.c.tier, entitlements.c.until_at).where(
+            key.in_(list(users))
+        )
+    )
+    return {(row.app_id, row.user_id): (row.tier, row.until_at) for row in rows}
 
 
 def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Change]:

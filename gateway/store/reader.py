@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +16,13 @@ from gateway.store.engine.errors import is_database_failure, unavailable
 
 T = TypeVar("T")
 Query = Callable[[Connection], T]
+
+
+class Reads(Protocol):
+    """What can be read: a `Store` or a `Reader`."""
+
+    async def read(self, query: Query[T]) -> T:
+        """Run `query` on one snapshot of the committed data. Raises `StoreUnavailable`."""
 
 
 class Reader:

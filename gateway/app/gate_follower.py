@@ -1,0 +1,133 @@
+"""Keeps a gate equal to the store: everything at the start, then each change of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from gateway.errors import StoreUnavailable
+from gateway.log import fields
+from gateway.store import entitlements, gate_changes
+from gateway.store.change_signal import ChangeSignal
+from gateway.store.gate_changes import ChangeKind
+from gateway.store.reader import Reads
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+CHANGES_A_READ = 500
+
+User = tuple[str, str]
+
+
+class FollowedGate(Protocol):
+    """What the changes are applied to."""
+
+    def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        """This user's tier from the next request on, and the epoch second at which the clock alone changes it."""
+
+    def forget_user(self, app_id: str, user_id: str) -> None:
+        """The store has no entitlement of this user any more."""
+
+    async def load_keys(self) -> None:
+        """Install the live API keys. Raises `StoreUnavailable`."""
+
+    async def load_all(self) -> None:
+        """Install keys and tiers of all users. Raises `StoreUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """`tiers`: of each user that changed, None if there is no entitlement. `numbers`: up to which number, and the last
+    one there is. `complete` False: changes are missing, so everything must be loaded."""
+
+    epoch: str
+    number: int
+    last: int
+    complete: bool = True
+    tiers: dict[User, tuple[str, int | None] | None] | None = None
+    keys: bool = False
+
+
+class GateFollower:
+    """`number` is the last change applied, of `epoch`. One reader of the log at a time."""
+
+    def __init__(self, store: Reads, gate: FollowedGate) -> None:
+        self._store = store
+        self._gate = gate
+        self._reading = asyncio.Lock()
+        self.epoch = ""
+        self.number = 0
+        self.problem = ""
+
+    async def begin(self) -> None:
+        """Load everything. Raises `StoreUnavailable`."""
+        async with self._reading:
+            await self._load_all()
+
+    async def catch_up(self) -> None:
+        """Apply every change that was committed before the call. Raises `StoreUnavailable`."""
+        async with self._reading:
+            while True:
+                batch = await self._store.read(partial(_read, epoch=self.epoch, number=self.number))
+                if not batch.complete:
+                    log.warning("gate_reloaded", extra=fields(number=self.number, last=batch.last))
+                    await self._load_all()
+                    return
+                await self._apply(batch)
+                if self.number >= batch.last:
+                    return
+
+    async def run(self, signal: ChangeSignal) -> None:
+        """Catch up at each wake-up and once a second, without end. While the store is away, the gate stays as it is."""
+        while True:
+            try:
+                await self.catch_up()
+                self.problem = ""
+            except StoreUnavailable as exc:
+                if not self.problem:
+                    log.warning("gate_changes_not_read", extra=fields(detail=exc.detail))
+                self.problem = f"changes cannot be read: {exc.detail}"
+                await asyncio.sleep(POLL_SECONDS)
+            await signal.wait(POLL_SECONDS)
+
+    async def _load_all(self) -> None:
+        # The position first: what is committed during the load is applied once more after it.
+        epoch, number = await self._store.read(_position)
+        await self._gate.load_all()
+        self.epoch, self.number = epoch, number
+
+    async def _apply(self, batch: _Batch) -> None:
+        if batch.keys:
+            await self._gate.load_keys()
+        for (app_id, user_id), tier in (batch.tiers or {}).items():
+            if tier is None:
+                self._gate.forget_user(app_id, user_id)
+            else:
+                self._gate.set_tier(app_id, user_id, *tier)
+        self.number = batch.number
+
+
+def _position(conn: Connection) -> tuple[str, int]:
+    return gate_changes.epoch(conn), gate_changes.last_number(conn)
+
+
+def _read(conn: Connection, epoch: str, number: int) -> _Batch:
+    """The next changes after `number`, with the values of this moment."""
+    current, last = _position(conn)
+    changes = gate_changes.after(conn, number, CHANGES_A_READ) if epoch == current else None
+    if changes is None or any(change.kind == ChangeKind.ALL for change in changes):
+        return _Batch(current, number, last, complete=False)
+    users = {(change.app_id, change.user_id) for change in changes if change.kind == ChangeKind.TIER}
+    return _Batch(
+        current,
+        changes[-1].number if changes else number,
+        last,
+        tiers=dict.fromkeys(users) | entitlements.at_gate(conn, users),
+        keys=any(change.kind == ChangeKind.KEYS for change in changes),
+    )
