@@ -22,6 +22,7 @@ from gateway.billing.work.worker import Worker
 from gateway.gate import Explainer, listen
 from gateway.log import fields
 from gateway.settings import Settings
+from gateway.store.change_signal import change_signal
 from gateway.web.context import Site
 from gateway.web.server import web_application, web_runner
 
@@ -62,6 +63,7 @@ class Application:
         self.parts = parts = await assemble(self._settings, self._clock, self._stack)
         self.catalog_reload = CatalogReload(parts, self._file, self._background, self._problems)
         await self._serve_gate()
+        await parts.follower.begin(self.catalog_reload)
         await self.catalog_reload.begin(self._read)
         parts.gate.ready = True  # it answers from memory, so it waits for neither Stripe nor LiteLLM
         startup_checks = StartupChecks(parts.billing, self._problems)
@@ -92,7 +94,6 @@ class Application:
             link_keys=parts.link_keys,
             readiness=self.problems,
             reload_catalog=self.reload,
-            keys_changed=self.catalog_reload.load_keys,
             jwks=parts.assertion_keys.jwks,
             explain_gate=explainer.explain,
         )
@@ -106,10 +107,14 @@ class Application:
         parts, start = self.parts, self._background.start
         start("first-seen users", parts.first_seen_users.run)
         start("watch", self.catalog_reload.watch)
+        signal = change_signal(self._settings.database_url)
+        self._stack.push_async_callback(signal.close)
+        start("gate changes", partial(parts.follower.run, signal))
         start("sessions", partial(watch_sessions, parts.billing.work, parts.apps))
         start("gauges", partial(keep_gauges, parts.registry, parts.store))
         start("startup checks", startup_checks.retry_until_answered)
         start("purge", startup_checks.purge_daily)
+        start("purge of gate changes", startup_checks.purge_gate_changes_hourly)
         start("missed events", partial(fill_for_ever, parts.billing))
         start("enforcement", partial(check_for_ever, parts.billing))
         start("reconcile", partial(pass_for_ever, parts.billing))

@@ -15,6 +15,7 @@ from gateway.app.assertion_keys import AssertionKeys
 from gateway.app.billing_parts import billing_parts
 from gateway.app.credential_resolver import CredentialResolver, identity_session
 from gateway.app.gate_apps import GateApps
+from gateway.app.gate_follower import GateFollower
 from gateway.app.gate_invalidation import GateInvalidation
 from gateway.app.gate_table import GateTable
 from gateway.app.traefik_document import TraefikDocument
@@ -41,6 +42,7 @@ class Parts:
     store: Store
     billing: Billing
     first_seen_users: FirstSeenUserQueue
+    follower: GateFollower
     tiers: GateTable
     apps: GateApps
     resolver: CredentialResolver
@@ -58,8 +60,8 @@ async def assemble(settings: Settings, clock: Clock, stack: AsyncExitStack) -> P
     registry, invalidation = Registry(), GateInvalidation()
     tiers, apps, traefik = GateTable(invalidation.tier_changed), GateApps(), TraefikDocument()
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    forget = partial(_forget_user, tiers, invalidation)
-    work = UnitOfWork(store, clock, update_gate=tiers.publish, forget_in_gate=forget)
+    follower = GateFollower(store)
+    work = UnitOfWork(store, clock, follow_changes=follower.after_commit)
     billing = billing_parts(settings, work, session, InstalledApps(EMPTY_CATALOG))
     first_seen_users = FirstSeenUserQueue(work, billing.apps)
     resolver = CredentialResolver(
@@ -87,11 +89,6 @@ async def assemble(settings: Settings, clock: Clock, stack: AsyncExitStack) -> P
     )
     invalidation.attach(gate)
     return Parts(
-        settings, clock, registry, store, billing, first_seen_users, tiers, apps, resolver, gate, invalidation, traefik,
-        AssertionKeys(settings), link_keys,
+        settings, clock, registry, store, billing, first_seen_users, follower, tiers, apps, resolver, gate,
+        invalidation, traefik, AssertionKeys(settings), link_keys,
     )  # fmt: skip
-
-
-def _forget_user(tiers: GateTable, invalidation: GateInvalidation, app_id: str, user_id: str) -> None:
-    invalidation.user_forgotten(app_id, user_id)
-    tiers.forget(app_id, user_id)

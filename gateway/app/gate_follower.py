@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -55,31 +56,39 @@ class _Batch:
 
 
 class GateFollower:
-    """`number` is the last change applied, of `epoch`. One reader of the log at a time."""
+    """`number` is the last change applied, of `epoch`. One reader of the log at a time.
 
-    def __init__(self, store: Reads, gate: FollowedGate) -> None:
+    Constructed before the gate, which is attached before anything is loaded: until then there is nothing to update.
+    """
+
+    def __init__(self, store: Reads) -> None:
         self._store = store
-        self._gate = gate
+        self._gate: FollowedGate | None = None
         self._reading = asyncio.Lock()
         self.epoch = ""
         self.number = 0
         self.problem = ""
 
-    async def begin(self) -> None:
-        """Load everything. Raises `StoreUnavailable`."""
-        async with self._reading:
-            await self._load_all()
+    async def begin(self, gate: FollowedGate) -> None:
+        """Follow from here on; call it before the first load. Raises `StoreUnavailable`."""
+        self.epoch, self.number = await self._store.read(_position)
+        self._gate = gate
+
+    async def after_commit(self) -> None:
+        """`catch_up` for a writer: if it fails, `run` repeats it."""
+        with suppress(StoreUnavailable):
+            await self.catch_up()
 
     async def catch_up(self) -> None:
         """Apply every change that was committed before the call. Raises `StoreUnavailable`."""
         async with self._reading:
-            while True:
+            while self._gate is not None:
                 batch = await self._store.read(partial(_read, epoch=self.epoch, number=self.number))
                 if not batch.complete:
                     log.warning("gate_reloaded", extra=fields(number=self.number, last=batch.last))
-                    await self._load_all()
+                    await self._load_all(self._gate)
                     return
-                await self._apply(batch)
+                await self._apply(self._gate, batch)
                 if self.number >= batch.last:
                     return
 
@@ -96,20 +105,20 @@ class GateFollower:
                 await asyncio.sleep(POLL_SECONDS)
             await signal.wait(POLL_SECONDS)
 
-    async def _load_all(self) -> None:
+    async def _load_all(self, gate: FollowedGate) -> None:
         # The position first: what is committed during the load is applied once more after it.
         epoch, number = await self._store.read(_position)
-        await self._gate.load_all()
+        await gate.load_all()
         self.epoch, self.number = epoch, number
 
-    async def _apply(self, batch: _Batch) -> None:
+    async def _apply(self, gate: FollowedGate, batch: _Batch) -> None:
         if batch.keys:
-            await self._gate.load_keys()
+            await gate.load_keys()
         for (app_id, user_id), tier in (batch.tiers or {}).items():
             if tier is None:
-                self._gate.forget_user(app_id, user_id)
+                gate.forget_user(app_id, user_id)
             else:
-                self._gate.set_tier(app_id, user_id, *tier)
+                gate.set_tier(app_id, user_id, *tier)
         self.number = batch.number
 
 

@@ -82,6 +82,21 @@ class CatalogReload:
             billing = self._parts.billing
             self._install_keys((billing.apps.catalog, billing.apps.secrets), await self._parts.store.read(keys.live))
 
+    async def load_all(self) -> None:
+        """Keys and tiers of all users once more."""
+        await self.load_keys()
+        await self._parts.tiers.load(self._parts.store, self._parts.billing.apps.catalog)
+        self._parts.invalidation.everything_changed()
+
+    def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        """This user's tier from the next request on, and the epoch second at which the clock alone changes it."""
+        self._parts.tiers.publish(app_id, user_id, tier_id, changes_at)
+
+    def forget_user(self, app_id: str, user_id: str) -> None:
+        """Remove a user who has no entitlement any more."""
+        self._parts.invalidation.user_forgotten(app_id, user_id)
+        self._parts.tiers.forget(app_id, user_id)
+
     async def _reload(self) -> None:
         billing, where = self._parts.billing, str(self._parts.settings.apps_file)
         try:

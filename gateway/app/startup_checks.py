@@ -7,7 +7,7 @@ import logging
 from collections.abc import MutableMapping
 
 from gateway.billing.accounts.account import AccountCheck, binding, refuse_wrong_account, unanswered
-from gateway.billing.accounts.forget import purge
+from gateway.billing.accounts.forget import CHANGES_KEPT_SECONDS, purge, purge_gate_changes
 from gateway.billing.accounts.recovery import begin_recovery, recover
 from gateway.billing.accounts.signing import sign_customers
 from gateway.billing.context import Billing
@@ -76,6 +76,12 @@ class StartupChecks:
         while True:
             await purge(self._billing.work)
             await asyncio.sleep(PURGE_SECONDS)
+
+    async def purge_gate_changes_hourly(self) -> None:
+        """Once an hour, and at each start."""
+        while True:
+            await purge_gate_changes(self._billing.work)
+            await asyncio.sleep(CHANGES_KEPT_SECONDS)
 
     async def _check_account(self, check: AccountCheck) -> None:
         await check.run()

@@ -56,25 +56,23 @@ _AFTER = (
 
 def record(conn: Connection, kind: ChangeKind, app_id: str, user_id: str) -> None:
     """Log a change with this transaction. Repeating it within the transaction has no effect."""
-    conn.info.setdefault(_RECORDED, {})[kind, app_id, user_id] = None
+    conn.info.setdefault(_RECORDED, []).append((kind, app_id, user_id))
 
 
 def recorded(conn: Connection) -> int:
-    """The number of changes recorded and not numbered yet, for `discard`."""
+    """How often `record` was called since the last commit, for `discard`."""
     return len(conn.info.get(_RECORDED, ()))
 
 
 def discard(conn: Connection, kept: int = 0) -> None:
     """Drop what was recorded after the first `kept`: its savepoint or transaction was rolled back."""
-    found = conn.info.get(_RECORDED, {})
-    while len(found) > kept:
-        found.popitem()
+    del conn.info.setdefault(_RECORDED, [])[kept:]
 
 
 def number_recorded(conn: Connection, now: int) -> int | None:
     """Number and store what was recorded, as the last statements of a transaction; returns the last number, None if
     nothing was recorded."""
-    found = conn.info.pop(_RECORDED, {})
+    found = dict.fromkeys(conn.info.pop(_RECORDED, ()))
     if not found:
         return None
     last = int(conn.execute(_COUNT, {"count": len(found)}).scalar_one())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from aiohttp import web
-from sqlalchemy import Connection
 
 from gateway.billing.accounts.keys import create_key, shown_key
 from gateway.billing.refresh import grants as granting
@@ -38,11 +37,10 @@ async def make_key(request: web.Request) -> web.Response:
     body = await read_json(request, KeyRequest)
     billing = request.app[BILLING]
 
-    def job(conn: Connection) -> tuple[Key, str]:
-        return create_key(conn, billing.apps.catalog, body.app_id, body.user_id, body.name, billing.work.now())
+    def job(tx: Transaction) -> tuple[Key, str]:
+        return create_key(tx.conn, billing.apps.catalog, body.app_id, body.user_id, body.name, tx.now)
 
-    key, text = await billing.work.store.write(job)
-    await request.app[SITE].keys_changed()
+    key, text = await billing.work.write(job)
     return web.json_response({**shown_key(key), "key": text}, status=201)
 
 
@@ -52,8 +50,7 @@ async def revoke_key(request: web.Request) -> web.Response:
     key_id = request.match_info["key_id"]
     if not key_id.isascii() or not key_id.isdigit() or len(key_id) > 15:
         raise InvalidInput("key_id: expected a number.")
-    key = await billing.work.store.write(lambda conn: keys.revoke(conn, int(key_id), billing.work.now()))
-    await request.app[SITE].keys_changed()
+    key = await billing.work.write(lambda tx: keys.revoke(tx.conn, int(key_id), tx.now))
     return web.json_response(shown_key(key))
 
 

@@ -12,7 +12,7 @@ from gateway.billing.accounts.adopt import Assignment, adopt_assigned
 from gateway.billing.accounts.move_user import move as move_user
 from gateway.billing.context import Billing
 from gateway.web.bodies import read_json
-from gateway.web.context import BILLING, SITE
+from gateway.web.context import BILLING
 from gateway.web.models import AdoptRequest, MoveRequest
 
 
@@ -45,7 +45,6 @@ async def move(request: web.Request) -> web.Response:
     """Move everything of one user id to another id of the same app."""
     body = await read_json(request, MoveRequest)
     moved = await move_user(request.app[BILLING], body.app_id, body.from_user_id, body.to_user_id)
-    await request.app[SITE].keys_changed()
     return web.json_response(asdict(moved))
 
 
@@ -62,5 +61,4 @@ async def forget(request: web.Request) -> web.Response:
     found = await forgetting.forget(
         request.app[BILLING], request.match_info["app_id"], request.match_info["user_id"]
     )  # fmt: skip
-    await request.app[SITE].keys_changed()
     return web.json_response(asdict(found))

@@ -18,9 +18,8 @@ class Site:
     """What handlers need besides the use cases.
 
     `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists problems by name; empty is ready.
-    `reload_catalog()` reloads apps.json and raises `ConfigError` if it is invalid. `keys_changed()` is called after a
-    key was created or revoked, so that gate and listener use the new keys. `jwks()` is the key set with which apps
-    verify assertions. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
+    `reload_catalog()` reloads apps.json and raises `ConfigError` if it is invalid. `jwks()` is the key set with
+    which apps verify assertions. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
     """
 
     admin_tokens: Secrets
@@ -28,7 +27,6 @@ class Site:
     link_keys: tuple[bytes, ...]
     readiness: Callable[[], dict[str, str]]
     reload_catalog: Callable[[], Awaitable[None]]
-    keys_changed: Callable[[], Awaitable[None]]
     jwks: Callable[[], dict[str, list[dict[str, str]]]]
     explain_gate: Callable[[str, str, str, Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]
 

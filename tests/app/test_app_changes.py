@@ -82,13 +82,13 @@ async def test_the_gate_knows_within_20_ms_of_the_commit(running: Running, monke
     backend = application.parts.store._backend
     assert isinstance(backend, SQLite)
     event.listen(backend._writer, "commit", lambda conn: committed.append(time.monotonic()))
-    publish = application.parts.billing.work.update_gate
+    publish = application.parts.tiers.publish
 
     def published(*args: Any) -> None:
         publish(*args)
         delays.append(time.monotonic() - committed[-1])
 
-    monkeypatch.setattr(application.parts.billing.work, "update_gate", published)
+    monkeypatch.setattr(application.parts.tiers, "publish", published)
     medians = []
     async with stream(running) as (lines, _):
         for attempt in range(3):

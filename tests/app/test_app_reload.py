@@ -164,7 +164,7 @@ async def test_no_request_is_refused_while_a_tier_is_renamed(running: Running, m
         return await read(query)
 
     async def slow_load(*args: Any) -> None:
-        application.parts.billing.work.update_gate("skai", "u1", "plus", None)
+        application.parts.tiers.publish("skai", "u1", "plus", None)
         await ask()
         await load(*args)
 
@@ -233,7 +233,7 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     def read_then_change(conn: Connection, app_id: str, after: str, limit: int) -> Any:
         rows = original(conn, app_id, after, limit)
         for user_id in ("u1", "u2"):  # one in the snapshot, one not
-            publish = running.application.parts.billing.work.update_gate
+            publish = running.application.parts.tiers.publish
             loop.call_soon_threadsafe(publish, "skai", user_id, "enterprise", None)
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
         return rows

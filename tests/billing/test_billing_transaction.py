@@ -11,7 +11,7 @@ from servers.harness import Harness, until
 
 from gateway.billing.work.transaction import Loop, Transaction
 from gateway.errors import StoreUnavailable
-from gateway.store import alerts, entitlements, notices, provisioning, refreshes
+from gateway.store import alerts, entitlements, forgetting, notices, provisioning, refreshes
 from gateway.tiers.model import Entitlement, Reason
 
 PRO = Entitlement("pro", Reason.GRANT, "grant")
@@ -25,8 +25,7 @@ def everything(tx: Transaction) -> str:
     tx.want_refresh("skai", "u1")
     tx.provision("skai", "u1")
     tx.notify(change, "{}")
-    tx.changed("skai", "u1", "pro", None)
-    tx.forgotten("skai", "u2")
+    forgetting.remove_user(tx.conn, "skai", "u2")
     return "done"
 
 
@@ -35,8 +34,7 @@ class ObservedEffects:
 
     def __init__(self, harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
         self._harness, self._caplog = harness, caplog
-        self.forgotten: list[tuple[str, str]] = []
-        harness.billing.work.forget_in_gate = lambda *user: self.forgotten.append(user)
+        self.forgotten = harness.forgotten_in_gate
         caplog.set_level(logging.INFO)
         for event in harness.billing.work.wakeups.values():
             event.clear()

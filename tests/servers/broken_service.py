@@ -41,7 +41,6 @@ def notify_outside_the_transaction() -> None:
         return await fetch(billing, lease)
 
     def save(tx: Any, _app: Any, lease: Any, _stored: Any, decided: Any) -> Any:
-        tx.changed(lease.app_id, lease.user_id, decided.tier, decided.until)
         return entitlements.save(tx.conn, lease.app_id, lease.user_id, decided, tx.now)
 
     def publish_later(book: Any, lease: Any, outcome: Any) -> None:

@@ -25,6 +25,7 @@ from aiohttp.test_utils import TestServer
 from servers.database import create_database
 from sqlalchemy import Connection
 
+from gateway.app.gate_follower import GateFollower
 from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.checkout.checkout import CheckoutLink, open_checkout
 from gateway.billing.checkout.price_choice import PriceChoice
@@ -117,8 +118,31 @@ class Clock:
 
 
 @dataclass
+class RecordingGate:
+    """A gate that answers no request."""
+
+    updates: list[tuple[str, str, str]]
+    forgotten: list[tuple[str, str]]
+
+    def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        self.updates.append((app_id, user_id, tier_id))
+
+    def forget_user(self, app_id: str, user_id: str) -> None:
+        self.forgotten.append((app_id, user_id))
+
+    async def load_keys(self) -> None:
+        pass
+
+    async def load_all(self) -> None:
+        pass
+
+
+@dataclass
 class Harness:
-    """One SKPayments without its ports. `gate_updates`: (app id, user id, tier id), the oldest first."""
+    """One SKPayments without its ports. `gate_updates`: (app id, user id, tier id), the oldest first.
+
+    `forgotten_in_gate`: users whose entitlement was deleted.
+    """
 
     folder: Path
     http: aiohttp.ClientSession
@@ -132,18 +156,18 @@ class Harness:
     billing: Billing = field(init=False)
     due: DueWork = field(init=False)
     gate_updates: list[tuple[str, str, str]] = field(default_factory=list)
+    forgotten_in_gate: list[tuple[str, str]] = field(default_factory=list)
     _delivered: int = 0
 
     async def open(self) -> None:
         """Open the store and wire the use cases as `gateway.app` does. Earlier leases are released."""
         create_database(self.folder / "harness.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'harness.db'}", clock=self.clock)
+        follower = GateFollower(self.store)
         work = UnitOfWork(
             self.store,
             self.clock,
-            update_gate=lambda app_id, user_id, tier_id, changes_at: self.gate_updates.append(
-                (app_id, user_id, tier_id)
-            ),
+            follow_changes=follower.catch_up,
             monotonic=self.clock.true,
         )
         self.billing = Billing(
@@ -154,6 +178,7 @@ class Harness:
             account=StripeAccount(signing_keys((Secret(ADMIN_TOKEN),))),
             webhooks=WebhookState((Secret(WEBHOOK_SECRET),)),
         )
+        await follower.begin(RecordingGate(self.gate_updates, self.forgotten_in_gate))
         self.due = DueWork(self.billing)
         await load_known_prices(self.billing)
         await self.store.write(refreshes.release_all)

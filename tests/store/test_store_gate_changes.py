@@ -53,9 +53,9 @@ def test_a_change_recorded_twice_in_a_transaction_is_logged_once(store: Store) -
 def test_a_write_that_raises_logs_nothing(store: Store) -> None:
     def failing(conn: Connection) -> None:
         record(conn, "never")
-        raise ValueError
+        raise ValueError("a bad job")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="a bad job"):
         store.write_now(failing)
     store.write_now(lambda conn: record(conn, "a"))
     assert logged(store) == [(1, "tier", "a")]
@@ -64,7 +64,7 @@ def test_a_write_that_raises_logs_nothing(store: Store) -> None:
 async def test_a_write_that_raises_in_a_batch_logs_nothing(store: Store) -> None:
     def failing(conn: Connection) -> None:
         record(conn, "never")
-        raise ValueError
+        raise ValueError("a bad job")
 
     def slow(conn: Connection) -> None:
         time.sleep(0.1)  # the others are queued meanwhile, and committed together

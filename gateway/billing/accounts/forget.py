@@ -19,7 +19,7 @@ from gateway.catalog.model import App
 from gateway.errors import UpstreamFailed
 from gateway.litellm import LiteLLM
 from gateway.log import fields
-from gateway.store import customers, entitlements, forgetting, keys, tombstones
+from gateway.store import customers, entitlements, forgetting, gate_changes, keys, tombstones
 from gateway.store.customers import Customer
 from gateway.stripe.client import Stripe
 from gateway.stripe.errors import StripeNotFound
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 BODIES_KEPT_SECONDS = 35 * 86_400
 """Longer than the 30 days for which Stripe's API has an event, and than the 28 of a month's dispute about it."""
+CHANGES_KEPT_SECONDS = 3600
+"""A gate that has not followed for longer loads everything."""
 PURGE_BATCH = 500
 SESSIONS_LAST_SECONDS = 3600
 """A login of a forgotten user may stay valid for this long; using it does not recreate the user."""
@@ -106,7 +108,6 @@ def _remove(tx: Transaction, app: App, user_id: str) -> None:
     tombstones.put_user(conn, app.app_id, user_id, now)
     forgetting.remove_user(conn, app.app_id, user_id)
     tx.resolve_alerts((each.kind, each.subject) for each in concerns)
-    tx.forgotten(app.app_id, user_id)
 
 
 def _own_litellm_ids(conn: Connection, app: App, user_id: str) -> dict[str, str]:
@@ -136,3 +137,11 @@ async def purge(work: UnitOfWork) -> int:
     while removed := await work.store.write(lambda conn: forgetting.remove_done_notices(conn, before, PURGE_BATCH)):
         examined += removed
     return examined
+
+
+async def purge_gate_changes(work: UnitOfWork) -> int:
+    """Remove old rows of the gate's change log, which name users, also deleted ones; returns how many."""
+    before, removed = work.now() - CHANGES_KEPT_SECONDS, 0
+    while count := await work.store.write(partial(gate_changes.purge, before=before, limit=PURGE_BATCH)):
+        removed += count
+    return removed

@@ -119,7 +119,6 @@ def _move(tx: Transaction, app: App, from_user_id: str, to_user_id: str) -> User
             write_notice(tx, app, change)
         if app.litellm is not None:
             tx.provision(app_id, user_id)
-        tx.changed(app_id, user_id, entitlement.tier, entitlement.until)
         tx.want_refresh(app_id, user_id)
         refreshes.revoke(conn, app_id, user_id)  # one that is under way has read customers that have moved since
     live = [key for key in keys.live(conn) if (key.app_id, key.user_id) == (app_id, to_user_id)]

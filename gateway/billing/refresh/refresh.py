@@ -131,7 +131,6 @@ def _save(tx: Transaction, app: App, lease: Lease, stored: Stored | None, decide
         tx.provision(lease.app_id, lease.user_id)
     if change is not None:
         write_notice(tx, app, change)
-    tx.changed(lease.app_id, lease.user_id, decided.tier, decided.until)
     return change
 
 

@@ -1,7 +1,7 @@
 """A transaction of the store together with the effects that follow its commit.
 
 A job writes rows through `conn` or through the methods here, in the writer's thread. The methods also collect effects:
-log lines of alerts, wake-ups of the worker, updates of the gate. They are performed on the event loop after the commit,
+log lines of alerts and wake-ups of the worker. They are performed on the event loop after the commit,
 and not at all if the job is rolled back or the commit fails.
 """
 
@@ -25,9 +25,6 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-UpdateGate = Callable[[str, str, str, int | None], None]
-ForgetInGate = Callable[[str, str], None]
-
 
 class Loop(StrEnum):
     """The worker's loops that carry out stored work."""
@@ -50,18 +47,12 @@ def new_wakeups() -> Wakeups:
 class Effects:
     """What to do after the commit."""
 
-    gate: list[tuple[str, str, str, int | None]] = field(default_factory=list)
-    forgotten: list[tuple[str, str]] = field(default_factory=list)
     wake: set[Loop] = field(default_factory=set)
     opened: list[Concern] = field(default_factory=list)
     resolved: list[tuple[str, str]] = field(default_factory=list)
 
-    def perform(self, wakeups: Wakeups, update_gate: UpdateGate, forget_in_gate: ForgetInGate) -> None:
-        """Call once, after the commit. The gate comes first: requests must not wait for the log."""
-        for update in self.gate:
-            update_gate(*update)
-        for user in self.forgotten:
-            forget_in_gate(*user)
+    def perform(self, wakeups: Wakeups) -> None:
+        """Call once, after the commit."""
         for loop in self.wake:
             wakeups[loop].set()
         for each in self.opened:
@@ -113,14 +104,6 @@ class Transaction:
         """Send `body` to the app's backend, after the user's earlier notices. The change must be recorded already."""
         notices.put(self.conn, change, body, self.now)
         self.wake(Loop.NOTIFY)
-
-    def changed(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
-        """Publish this user's tier to the gate. `changes_at`: when the clock alone will change it."""
-        self.effects.gate.append((app_id, user_id, tier_id, changes_at))
-
-    def forgotten(self, app_id: str, user_id: str) -> None:
-        """Remove this user from the gate."""
-        self.effects.forgotten.append((app_id, user_id))
 
     def wake(self, *loops: Loop) -> None:
         """Wake these loops of the worker after the commit."""

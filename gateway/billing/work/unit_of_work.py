@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from gateway.billing.work.transaction import ForgetInGate, Job, Transaction, UpdateGate, Wakeups, new_wakeups
-from gateway.store import Store
+from gateway.billing.work.transaction import Job, Transaction, Wakeups, new_wakeups
+from gateway.store import Store, gate_changes
 
 T = TypeVar("T")
 
 
-def _ignore_update(app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
-    """Where there is no gate."""
-
-
-def _ignore_user(app_id: str, user_id: str) -> None:
-    """Where there is no gate."""
+async def _no_gate() -> None:
+    """Where this process has no gate."""
 
 
 @dataclass(slots=True)
 class UnitOfWork:
     """One per process; `write` runs one transaction.
 
-    `update_gate(app_id, user_id, tier, changes_at)` is called after a tier is committed, on the event loop;
-    `changes_at` is when the clock alone will change it. `forget_in_gate(app_id, user_id)` is called after a user was
-    deleted. `monotonic`: seconds that pass even when `clock` is set.
+    `follow_changes()` is awaited after a commit that alters an answer of the gate; it brings the gate of this process
+    up to date. `monotonic`: seconds that pass even when `clock` is set.
     """
 
     store: Store
     clock: Callable[[], float]
-    update_gate: UpdateGate = _ignore_update
-    forget_in_gate: ForgetInGate = _ignore_user
+    follow_changes: Callable[[], Awaitable[None]] = _no_gate
     monotonic: Callable[[], float] = time.monotonic
     wakeups: Wakeups = field(default_factory=new_wakeups)
     started_at: int = field(init=False)
@@ -61,10 +55,12 @@ class UnitOfWork:
         return await asyncio.shield(asyncio.create_task(self._write(job)))
 
     async def _write(self, job: Job[T]) -> T:
-        def run(conn: Connection) -> tuple[T, Transaction]:
-            tx = Transaction(conn, self.now())
-            return job(tx), tx
+        def run(conn: Connection) -> tuple[T, Transaction, bool]:
+            tx, recorded = Transaction(conn, self.now()), gate_changes.recorded(conn)
+            return job(tx), tx, gate_changes.recorded(conn) > recorded
 
-        value, tx = await self.store.write(run)
-        tx.effects.perform(self.wakeups, self.update_gate, self.forget_in_gate)
+        value, tx, alters_gate = await self.store.write(run)
+        if alters_gate:  # first: requests must not wait for the log
+            await self.follow_changes()
+        tx.effects.perform(self.wakeups)
         return value

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from gateway.app.gate_follower import GateFollower
 from gateway.billing.accounts.stripe_account import StripeAccount
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.context import Billing
@@ -44,6 +45,25 @@ _SETTLE_ROUNDS = 200
 _STEP_SECONDS = 5
 
 
+class _RecordingGate:
+    """A gate that answers no request; `tiers`: (app id, user id) → tier id."""
+
+    def __init__(self, tiers: dict[tuple[str, str], str]) -> None:
+        self._tiers = tiers
+
+    def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        self._tiers[app_id, user_id] = tier_id
+
+    def forget_user(self, app_id: str, user_id: str) -> None:
+        self._tiers.pop((app_id, user_id), None)
+
+    async def load_keys(self) -> None:
+        """It verifies no keys."""
+
+    async def load_all(self) -> None:
+        """It was empty when it began to follow."""
+
+
 class Simulation:
     """The use cases, assembled as in the service, without its ports."""
 
@@ -58,11 +78,13 @@ class Simulation:
         self.notify_at: Notify | None = None
         self.received_notices: dict[str, dict[str, Any]] = {}
         self._due = DueWork(billing)
-        billing.work.update_gate = self._publish_tier
         self._events_taken = len(stripe.state.all("event"))
 
-    def _publish_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
-        self.gate[app_id, user_id] = tier_id
+    async def follow_changes(self) -> None:
+        """Keep `gate` up to date from now on."""
+        follower = GateFollower(self.billing.work.store)
+        await follower.begin(_RecordingGate(self.gate))
+        self.billing.work.follow_changes = follower.catch_up
 
     def take_new_events(self) -> list[dict[str, Any]]:
         """The events since the last call, oldest first. The caller must deliver them, or they are lost."""
@@ -148,6 +170,7 @@ async def open_simulation(
         )
         stage = Simulation(billing, stripe, litellm, (litellm_url, litellm_key))
         stage.notify_at = Notify(f"{await _serve(stack, stage.application())}/notices", secret)
+        await stage.follow_changes()
         await stage.install(catalog)
         await resolve_prices(billing)
         yield stage
