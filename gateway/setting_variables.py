@@ -101,6 +101,12 @@ SERVICE = (
         default="8081",
     ),
     Variable(
+        "MAIN_URL",
+        "where gate processes reach the main process; by default PORT of this machine",
+        "http://skpayments:8080",
+        "a URL without a path",
+    ),
+    Variable(
         "STRIPE_API_BASE",
         "Stripe's address",
         "https://api.stripe.com",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
@@ -53,19 +54,23 @@ class Secret:
         return hash(self._value)
 
 
+def local_host(host: str) -> str:
+    """The host of a URL for programs on this machine: loopback unless HOST is a single address."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
 Secrets = tuple[Secret, ...]
 """The newest first; more than one only while a secret is being rolled (`new,old`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """The whole environment. Each secret is a tuple, newest first, never empty; only LiteLLM's may be absent."""
+class GateSettings:
+    """What a gate needs of the environment. Each secret is a tuple, newest first; only LiteLLM's may be empty."""
 
-    stripe_secret_key: Secrets
-    stripe_webhook_secret: Secrets
     gate_secret: Secrets
     admin_token: Secrets
-    stripe_api_base: str
     litellm_url: str | None
     litellm_key: Secrets
     database_url: str
@@ -74,13 +79,21 @@ class Settings:
     port: int
     gate_port: int
     host: str
+    main_url: str
 
     @property
     def own_host(self) -> str:
-        """The host for URLs of programs on this machine: loopback unless HOST is a single address."""
-        if self.host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
-            return "127.0.0.1"
-        return f"[{self.host}]" if ":" in self.host else self.host
+        """The host for URLs of programs on this machine."""
+        return local_host(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(GateSettings):
+    """The whole environment."""
+
+    stripe_secret_key: Secrets
+    stripe_webhook_secret: Secrets
+    stripe_api_base: str
 
 
 def split_secret(text: str) -> Secrets:
@@ -199,33 +212,45 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises `ConfigError`.
     """
     reader = _EnvironmentReader(environ)
-    stripe_secret_key, stripe_webhook_secret, stripe_api_base = _stripe(reader)
+    key, webhook_secret, api_base = _stripe(reader)
+    of_gate = _of_gate(reader)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Settings(**of_gate, stripe_secret_key=key, stripe_webhook_secret=webhook_secret, stripe_api_base=api_base)
+
+
+def read_gate_settings(environ: Mapping[str, str]) -> GateSettings:
+    """The settings of a process that is only a gate: nothing of Stripe's. Raises `ConfigError`."""
+    reader = _EnvironmentReader(environ)
+    of_gate = _of_gate(reader)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return GateSettings(**of_gate)
+
+
+def _of_gate(reader: _EnvironmentReader) -> dict[str, Any]:
+    """The fields of `GateSettings`."""
     gate_secret, admin_token = _own_secrets(reader)
     litellm_url, litellm_key = _litellm(reader)
     public_url = _public_url(reader)
     port, gate_port = _ports(reader)
-    database_url = database_url_of(environ)
-    host = reader.text("HOST")
+    database_url, host = reader.text("DATABASE_URL"), reader.text("HOST")
     for name, problem in (("DATABASE_URL", database_problem(database_url)), ("HOST", host_problem(host))):
         if problem:
             reader.problems.append(f"{name}: {problem}")
-    if reader.problems:
-        raise ConfigError(reader.problems)
-    return Settings(
-        stripe_secret_key=stripe_secret_key,
-        stripe_webhook_secret=stripe_webhook_secret,
-        gate_secret=gate_secret,
-        admin_token=admin_token,
-        stripe_api_base=stripe_api_base,
-        litellm_url=litellm_url,
-        litellm_key=litellm_key,
-        database_url=database_url,
-        apps_file=apps_file_of(environ),
-        public_url=public_url,
-        port=port,
-        gate_port=gate_port,
-        host=host,
-    )
+    return {
+        "gate_secret": gate_secret,
+        "admin_token": admin_token,
+        "litellm_url": litellm_url,
+        "litellm_key": litellm_key,
+        "database_url": database_url,
+        "apps_file": Path(reader.text("APPS_FILE")),
+        "public_url": public_url,
+        "port": port,
+        "gate_port": gate_port,
+        "host": host,
+        "main_url": reader.url("MAIN_URL", may_have_path=False) or f"http://{local_host(host)}:{port}",
+    }
 
 
 def database_url_of(environ: Mapping[str, str]) -> str:

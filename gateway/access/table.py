@@ -140,6 +140,10 @@ class TierTable:
         self.version += 1
         self._apps.pop(app_id, None)
 
+    def app_ids(self) -> list[str]:
+        """The apps with users in the table."""
+        return list(self._apps)
+
     def count(self, app_id: str) -> int:
         """The number of users of an app."""
         users = self._apps.get(app_id)

@@ -63,7 +63,7 @@ class Application:
         self.parts = parts = await assemble(self._settings, self._clock, self._stack)
         self.catalog_reload = CatalogReload(parts, self._file, self._background, self._problems)
         await self._serve_gate()
-        await parts.follower.begin(self.catalog_reload)
+        await parts.follower.begin(self.catalog_reload.gate)
         await self.catalog_reload.begin(self._read)
         parts.gate.ready = True  # it answers from memory, so it waits for neither Stripe nor LiteLLM
         startup_checks = StartupChecks(parts.billing, self._problems)
@@ -90,6 +90,8 @@ class Application:
         explainer = Explainer(parts.gate, parts.tiers.table, parts.apps.access_of, self._clock)
         site = Site(
             admin_tokens=settings.admin_token,
+            gate_secrets=settings.gate_secret,
+            first_seen=parts.first_seen_users.add,
             public_url=settings.public_url,
             link_keys=parts.link_keys,
             readiness=self.problems,

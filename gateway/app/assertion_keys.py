@@ -6,13 +6,13 @@ import asyncio
 
 from gateway.access.assertion import Signer, assertion_keys
 from gateway.catalog.model import Catalog
-from gateway.settings import Settings
+from gateway.settings import GateSettings
 
 
 class AssertionKeys:
     """While no app uses assertions, no key is derived from ADMIN_TOKEN and none is published."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GateSettings) -> None:
         self._settings = settings
         self.signer: Signer | None = None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 from gateway.access.table import TableLoad, TierTable
 from gateway.catalog.model import App, Catalog
-from gateway.store import Store, entitlements
+from gateway.store import entitlements
+from gateway.store.reader import Reads
 
 ROWS_A_CHUNK = 1_000
 
@@ -23,7 +24,7 @@ class GateTable:
         self.table = TierTable()
         self._changed = changed
 
-    async def load(self, store: Store, catalog: Catalog) -> None:
+    async def load(self, store: Reads, catalog: Catalog) -> None:
         """Load every user's tier in chunks, between which the event loop runs; the old table serves until the end."""
         for app in catalog.apps.values():
             loading = self.table.load(app.app_id)
@@ -35,6 +36,12 @@ class GateTable:
             while old:
                 old.pop()
                 await asyncio.sleep(0)
+
+    def drop_all_but(self, app_ids: Container[str]) -> None:
+        """Remove the users of all other apps."""
+        for app_id in self.table.app_ids():
+            if app_id not in app_ids:
+                self.table.drop(app_id)
 
     def publish(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         """This user's tier, from the next request on, and when the clock alone will change it."""
@@ -49,7 +56,7 @@ class GateTable:
         self._changed(app_id, user_id)
 
 
-async def _read(store: Store, app: App, loading: TableLoad) -> None:
+async def _read(store: Reads, app: App, loading: TableLoad) -> None:
     """Former ids of tiers are kept: the gate resolves them. Users of a tier that the app lacks get the default tier."""
     known = {tier_id for tier in app.tiers for tier_id in (tier.tier_id, *tier.was)}
     after = ""

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
-from gateway.access.keys import KeyOwner, key_hash
+from gateway.access.keys import key_hash
 from gateway.app.assemble import Parts
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
-from gateway.app.removed_tiers import refuse_removed_tiers
-from gateway.app.traefik_document import render
+from gateway.app.gate_catalog import GateCatalog, Keys, Read
 from gateway.billing.checkout.checkout import expire_withdrawn
 from gateway.billing.checkout.prices import load_known_prices, resolve_prices
 from gateway.billing.provision.provision import ensure_default_budgets, renew_limits
 from gateway.billing.refresh.rederive import rederive
 from gateway.billing.work.alerting import open_alert, resolve_alert
-from gateway.catalog.model import Catalog
+from gateway.catalog.model import App
 from gateway.catalog.secret_ref import SecretRef
 from gateway.errors import ConfigError, SkpayError, UpstreamFailed
 from gateway.log import fields
 from gateway.settings import Secrets
-from gateway.store import keys
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 PRICES_RETRY_SECONDS = 30.0
-
-Read = tuple[Catalog, Mapping[SecretRef, Secrets]]
 
 
 class CatalogReload:
@@ -41,11 +37,12 @@ class CatalogReload:
         self._file = file
         self._background = background
         self._problems = problems
-        self._reloading, self._loading_keys = asyncio.Lock(), asyncio.Lock()
+        self._reloading = asyncio.Lock()
+        self.gate = GateCatalog(parts, parts.store, self._install_in_use_cases)
 
     async def begin(self, read: Read) -> None:
         """Install what was read before the start. Raises `ConfigError`."""
-        await self._install(read, await self._validate(read))
+        await self._install(read)
         await resolve_alert(self._parts.billing.work, "catalog_refused", str(self._parts.settings.apps_file))
 
     async def reload(self) -> None:
@@ -76,32 +73,11 @@ class CatalogReload:
             except SkpayError as exc:
                 log.warning("catalog_reload_deferred", extra=fields(detail=exc.detail))
 
-    async def load_keys(self) -> None:
-        """Every live key into the gate and the public listener; a revoked one is refused from the next request on."""
-        async with self._loading_keys:  # else keys read earlier could be installed after keys read later
-            billing = self._parts.billing
-            self._install_keys((billing.apps.catalog, billing.apps.secrets), await self._parts.store.read(keys.live))
-
-    async def load_all(self) -> None:
-        """Keys and tiers of all users once more."""
-        await self.load_keys()
-        await self._parts.tiers.load(self._parts.store, self._parts.billing.apps.catalog)
-        self._parts.invalidation.everything_changed()
-
-    def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
-        """This user's tier from the next request on, and the epoch second at which the clock alone changes it."""
-        self._parts.tiers.publish(app_id, user_id, tier_id, changes_at)
-
-    def forget_user(self, app_id: str, user_id: str) -> None:
-        """Remove a user who has no entitlement any more."""
-        self._parts.invalidation.user_forgotten(app_id, user_id)
-        self._parts.tiers.forget(app_id, user_id)
-
     async def _reload(self) -> None:
         billing, where = self._parts.billing, str(self._parts.settings.apps_file)
         try:
             read = self._file.read()
-            await self._install(read, await self._validate(read))
+            await self._install(read)
         except ConfigError as exc:
             self._problems["catalog"] = exc.message
             await open_alert(billing.work, "catalog_refused", where, exc.message)
@@ -111,44 +87,19 @@ class CatalogReload:
         log.info("catalog_reloaded", extra=fields(apps=list(billing.apps.catalog.apps)))
         self.follow()
 
-    async def _validate(self, read: Read) -> bytes:
-        """The Traefik configuration of a catalog that can be installed. Raises `ConfigError`; changes nothing."""
-        catalog, _ = read
-        settings = self._parts.settings
-        await refuse_removed_tiers(self._parts.store, catalog, str(settings.apps_file))
-        await self._parts.assertion_keys.prepare(catalog)
-        return await asyncio.to_thread(render, catalog, settings)
+    async def _install(self, read: Read) -> None:
+        """Replace the catalog in use cases, gate and routes at once. Raises `ConfigError` if it cannot be installed."""
+        await self.gate.install(read, await self.gate.validate(read))
+        await load_known_prices(self._parts.billing)
+        await self.gate.load_tiers()
 
-    async def _install(self, read: Read, traefik_document: bytes) -> None:
-        """Replace the catalog in use cases, gate and routes at once."""
-        parts, billing = self._parts, self._parts.billing
+    def _install_in_use_cases(self, read: Read, live: Keys) -> None:
+        billing = self._parts.billing
         catalog, secrets = read
-        removed = [app_id for app_id in parts.apps.access if app_id not in catalog.apps]
-        async with self._loading_keys:
-            live = await parts.store.read(keys.live)
-            # Without an await in between: a tier named by the new catalog must be checked against the new one.
+        if billing.apps.catalog is not catalog:
             billing.apps.catalog, billing.apps.secrets = catalog, secrets
             billing.prices.complete = False
-            self._install_keys(read, live)
-            parts.resolver.follow(catalog)
-            parts.traefik.replace(traefik_document)
-        await load_known_prices(billing)
-        await parts.tiers.load(parts.store, catalog)
-        for app_id in removed:
-            parts.tiers.table.drop(app_id)
-
-    def _install_keys(self, read: Read, live: Sequence[keys.Key]) -> None:
-        parts = self._parts
-        catalog, secrets = read
-        owners = {key.key_hash: KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
-        hashes: dict[str, tuple[bytes, ...]] = {}
-        for app in catalog.apps.values():
-            configured = secrets[app.api_key] if app.api_key else ()
-            created = [key.key_hash for key in live if key.kind == "app" and key.app_id == app.app_id]
-            hashes[app.app_id] = (*(key_hash(secret.reveal()) for secret in configured), *created)
-        parts.billing.apps.key_hashes = hashes
-        changed_owners = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
-        parts.gate.install(parts.apps.access, parts.assertion_keys.signer, changed_owners)
+        billing.apps.key_hashes = {app.app_id: _key_hashes(app, secrets, live) for app in catalog.apps.values()}
 
     def follow(self) -> None:
         """Start what an installed catalog requires of Stripe, LiteLLM and the store; each runs until it succeeds."""
@@ -182,3 +133,10 @@ class CatalogReload:
         users = await renew_limits(self._parts.billing.work, self._parts.billing.apps)
         if users:
             log.info("limits_renewed", extra=fields(users=users))
+
+
+def _key_hashes(app: App, secrets: Mapping[SecretRef, Secrets], live: Keys) -> tuple[bytes, ...]:
+    """Of the keys that the app's backend may use: those of apps.json and those created since."""
+    configured = secrets[app.api_key] if app.api_key else ()
+    created = [key.key_hash for key in live if key.kind == "app" and key.app_id == app.app_id]
+    return (*(key_hash(secret.reveal()) for secret in configured), *created)

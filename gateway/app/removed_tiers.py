@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gateway.catalog.model import Catalog
 from gateway.errors import ConfigError
-from gateway.store import Store, entitlements
+from gateway.store import entitlements
+from gateway.store.reader import Reads
 
 
-async def refuse_removed_tiers(store: Store, catalog: Catalog, apps_file: str) -> None:
+async def refuse_removed_tiers(store: Reads, catalog: Catalog, apps_file: str) -> None:
     """Raise `ConfigError` if an app or a tier that users have was removed: a typing error must not cut users off."""
     removed = []
     for (app_id, tier_id), count in (await store.read(entitlements.tiers_in_use)).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.catalog.model import Catalog
 from gateway.routing import plan, traefik_json
-from gateway.settings import Settings
+from gateway.settings import GateSettings
 
 
 class TraefikDocument:
@@ -20,6 +20,6 @@ class TraefikDocument:
         return self._document
 
 
-def render(catalog: Catalog, settings: Settings) -> bytes:
+def render(catalog: Catalog, settings: GateSettings) -> bytes:
     """The document of a catalog. Raises `ConfigError`. Takes long with many apps: call it in a thread."""
     return traefik_json(plan(catalog, settings.public_url), settings.gate_secret[0].reveal())

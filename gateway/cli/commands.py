@@ -136,8 +136,15 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             },
         ),
         "gate": Noun(
-            "The gate's answers to Traefik.",
-            {"explain": Command("gate:explain", "Explain the gate's answer to a request to APP, without counting it.")},
+            "The gate: its answers to Traefik, and processes that are only a gate.",
+            {
+                "explain": Command(
+                    "gate:explain", "Explain the gate's answer to a request to APP, without counting it."
+                ),
+                "serve": Command(
+                    "gate_serve:serve", "Serve only the gate until SIGTERM, beside the main process or elsewhere."
+                ),
+            },
         ),
         "tunnel": Noun(
             "The rules of a remotely managed Cloudflare Tunnel and its DNS.",

@@ -14,10 +14,11 @@ from gateway.access.return_urls import upgrade_url
 from gateway.billing.accounts.keys import check_app_key
 from gateway.catalog.model import App
 from gateway.errors import BadSignature, Forbidden, NotAuthenticated
+from gateway.settings import Secrets
 from gateway.stripe.signature import check_header
 from gateway.web.context import BILLING, SITE, Site
 
-Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "returning buyer", "stripe"]
+Caller = Literal["anyone", "app", "operator", "app or operator", "buyer", "returning buyer", "stripe", "gate"]
 
 
 class Buyer(NamedTuple):
@@ -49,9 +50,13 @@ def is_operator(request: web.Request) -> bool:
         presented = bearer(request).encode()
     except NotAuthenticated:
         return False
+    return _is_one_of(request.app[SITE].admin_tokens, presented)
+
+
+def _is_one_of(secrets: Secrets, presented: bytes) -> bool:
     matched = False
-    for token in request.app[SITE].admin_tokens:
-        matched |= hmac.compare_digest(token.reveal().encode(), presented)
+    for secret in secrets:
+        matched |= hmac.compare_digest(secret.reveal().encode(), presented)
     return matched
 
 
@@ -76,6 +81,13 @@ def _require_operator(request: web.Request) -> None:
     _refuse_browsers(request)
     if not is_operator(request):
         raise NotAuthenticated("The admin token is missing or wrong.", code="invalid_admin_token")
+
+
+def _require_gate(request: web.Request) -> None:
+    """A gate process, which has Traefik's secret."""
+    _refuse_browsers(request)
+    if not _is_one_of(request.app[SITE].gate_secrets, bearer(request).encode()):
+        raise NotAuthenticated("The gate secret is wrong.", code="invalid_gate_secret")
 
 
 def _require_app_or_operator(request: web.Request) -> None:
@@ -123,6 +135,7 @@ def _require_stripe_header(request: web.Request) -> None:
 
 
 AUTHENTICATE: Mapping[Caller, Callable[[web.Request], None]] = {
+    "gate": _require_gate,
     "anyone": _accept_anyone,
     "app": _require_app,
     "operator": _require_operator,

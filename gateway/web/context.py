@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +20,18 @@ class Site:
 
     `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists problems by name; empty is ready.
     `reload_catalog()` reloads apps.json and raises `ConfigError` if it is invalid. `jwks()` is the key set with
-    which apps verify assertions. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
+    which apps verify assertions. `first_seen(app_id, user_id)` is
+    `FirstSeenUserQueue.add`. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
     """
 
     admin_tokens: Secrets
+    gate_secrets: Secrets
     public_url: str
     link_keys: tuple[bytes, ...]
     readiness: Callable[[], dict[str, str]]
     reload_catalog: Callable[[], Awaitable[None]]
     jwks: Callable[[], dict[str, list[dict[str, str]]]]
+    first_seen: Callable[[str, str], asyncio.Future[None] | bool]
     explain_gate: Callable[[str, str, str, Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]
 
     @property

@@ -32,6 +32,15 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
+class FirstSeenUser(Body):
+    app_id: Annotated[str, Field(min_length=1, max_length=63)]
+    user_id: UserId
+
+
+class FirstSeenRequest(Body):
+    users: Annotated[list[FirstSeenUser], Field(max_length=200)]
+
+
 class CheckoutRequest(Body):
     user_id: UserId
     tier: Annotated[str, Field(min_length=1, max_length=63)]

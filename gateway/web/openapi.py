@@ -27,10 +27,12 @@ _SECURITY: dict[Caller, list[dict[str, list[str]]]] = {
     "buyer": [{"upgrade_link": []}],
     "returning buyer": [{"return_link": []}],
     "stripe": [{"stripe_signature": []}],
+    "gate": [{"gate_secret": []}],
 }
 _SCHEMES = {
     "app_key": {"type": "http", "scheme": "bearer", "description": "An app's key: its api_key, or one made by skpay."},
     "admin_token": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN."},
+    "gate_secret": {"type": "http", "scheme": "bearer", "description": "GATE_SECRET."},
     "upgrade_link": {"type": "http", "scheme": "bearer", "description": "The `t` of an upgrade link."},
     "return_link": {"type": "http", "scheme": "bearer", "description": "The `r` of the page that Stripe returns to."},
     "stripe_signature": {"type": "apiKey", "in": "header", "name": "Stripe-Signature"},

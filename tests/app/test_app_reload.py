@@ -14,6 +14,7 @@ from servers.running import ADMIN_TOKEN, Running, environ_of, running_applicatio
 from servers.traefik import free_port, until
 from sqlalchemy import Connection
 
+from gateway.app import gate_catalog
 from gateway.app import reload as module
 from gateway.app.background import Background
 from gateway.errors import StoreUnavailable
@@ -199,7 +200,7 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reload is delayed by the store; it must not install its old text over the newer one."""
-    original = module.refuse_removed_tiers
+    original = gate_catalog.refuse_removed_tiers
     stored = asyncio.Event()
     first = True
 
@@ -210,7 +211,7 @@ async def test_reloads_at_the_same_time_end_with_the_newest_file(
             await asyncio.wait_for(stored.wait(), 5)
         await original(*statuses)
 
-    monkeypatch.setattr(module, "refuse_removed_tiers", slow_once)
+    monkeypatch.setattr(gate_catalog, "refuse_removed_tiers", slow_once)
     reloading = asyncio.create_task(running.application.reload())
     await asyncio.sleep(0)
     write_apps(running.folder, third_app)
@@ -259,7 +260,7 @@ async def test_a_key_revoked_while_keys_are_loaded_stays_revoked(
         return found
 
     monkeypatch.setattr(store, "read", slow_once)
-    looking = asyncio.create_task(running.application.catalog_reload.load_keys())
+    looking = asyncio.create_task(running.application.catalog_reload.gate.load_keys())
     await asyncio.sleep(0.05)
     assert (await running.admin("DELETE", f"/admin/keys/{made['key_id']}"))[0] == 200
     await looking

@@ -98,7 +98,7 @@ def test_our_origin_is_normalised_as_browsers_do(public_url: str, origin: str) -
     async def nothing() -> None:
         return None
 
-    site = Site((), public_url, (), dict, nothing, nothing, dict, lambda *_: {})
+    site = Site((), public_url, (), dict, nothing, dict, lambda *_: {})
     assert site.origin == origin
 
 

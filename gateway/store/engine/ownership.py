@@ -69,6 +69,11 @@ def migration_config() -> Config:
     return config
 
 
+def newest_revision() -> str:
+    """The schema version that this program writes."""
+    return str(ScriptDirectory.from_config(migration_config()).get_current_head())
+
+
 def _program(tables: AbstractSet[str]) -> str:
     if {"auth", "chat"} <= tables:
         return "Open WebUI"

@@ -1,0 +1,88 @@
+"""The catalog as a gate has it: validate → install, and what the store adds to it: keys and tiers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.access.keys import KeyOwner
+from gateway.app.gate_parts import GateParts
+from gateway.app.removed_tiers import refuse_removed_tiers
+from gateway.app.traefik_document import render
+from gateway.catalog.model import EMPTY_CATALOG, Catalog
+from gateway.catalog.secret_ref import SecretRef
+from gateway.settings import Secrets
+from gateway.store import keys
+from gateway.store.reader import Reads
+
+Read = tuple[Catalog, Mapping[SecretRef, Secrets]]
+Keys = Sequence[keys.Key]
+
+
+def _nothing_else(read: Read, live: Keys) -> None:
+    """In a process that is only a gate."""
+
+
+class GateCatalog:
+    """What `GateFollower` follows. `also_install(read, live)` is called in the same step of the event loop in which the
+    gate gets a catalog or its keys, before it: a tier named by a new catalog must be checked against the new one."""
+
+    def __init__(
+        self, parts: GateParts, store: Reads, also_install: Callable[[Read, Keys], None] = _nothing_else
+    ) -> None:
+        self._parts = parts
+        self._store = store
+        self._also_install = also_install
+        self._installed: Read = EMPTY_CATALOG, {}
+        self._loading_keys = asyncio.Lock()
+
+    async def validate(self, read: Read) -> bytes:
+        """The Traefik configuration of a catalog that can be installed. Raises `ConfigError`; changes nothing."""
+        catalog, _ = read
+        settings = self._parts.settings
+        await refuse_removed_tiers(self._store, catalog, str(settings.apps_file))
+        await self._parts.assertion_keys.prepare(catalog)
+        return await asyncio.to_thread(render, catalog, settings)
+
+    async def install(self, read: Read, traefik_document: bytes) -> None:
+        """Replace apps, keys and routes at once. The tiers of its users are loaded by `load_tiers`."""
+        parts, catalog = self._parts, read[0]
+        async with self._loading_keys:
+            self._install(read, await self._store.read(keys.live))
+            parts.resolver.follow(catalog)
+            parts.traefik.replace(traefik_document)
+
+    async def load_tiers(self) -> None:
+        """Load the tier of every user of the installed apps, and forget those of removed apps."""
+        tiers, catalog = self._parts.tiers, self._installed[0]
+        await tiers.load(self._store, catalog)
+        tiers.drop_all_but(catalog.apps)
+
+    async def load_keys(self) -> None:
+        """Every live key; a revoked one is refused from the next request on."""
+        async with self._loading_keys:  # else keys read earlier could be installed after keys read later
+            self._install(self._installed, await self._store.read(keys.live))
+
+    async def load_all(self) -> None:
+        """Keys and tiers of all users once more."""
+        await self.load_keys()
+        await self.load_tiers()
+        self._parts.invalidation.everything_changed()
+
+    def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
+        """This user's tier from the next request on, and the epoch second at which the clock alone changes it."""
+        self._parts.tiers.publish(app_id, user_id, tier_id, changes_at)
+
+    def forget_user(self, app_id: str, user_id: str) -> None:
+        """Remove a user who has no entitlement any more."""
+        self._parts.invalidation.user_forgotten(app_id, user_id)
+        self._parts.tiers.forget(app_id, user_id)
+
+    def _install(self, read: Read, live: Keys) -> None:
+        parts = self._parts
+        catalog, secrets = read
+        self._also_install(read, live)
+        self._installed = read
+        owners = {key.key_hash: KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
+        changed_owners = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
+        parts.gate.install(parts.apps.access, parts.assertion_keys.signer, changed_owners)

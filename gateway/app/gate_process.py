@@ -1,0 +1,126 @@
+"""One running gate in a process of its own: it reads apps.json and the store, and needs nothing else to answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import aiohttp
+
+from gateway.app.background import Background
+from gateway.app.catalog_file import CatalogFile
+from gateway.app.first_seen_reports import FirstSeenReports
+from gateway.app.gate_catalog import GateCatalog
+from gateway.app.gate_follower import GateFollower
+from gateway.app.gate_parts import GateParts, gate_parts
+from gateway.app.ports import bound
+from gateway.errors import ConfigError, SkpayError, StoreUnavailable
+from gateway.gate import listen
+from gateway.litellm import LiteLLM
+from gateway.log import fields
+from gateway.settings import GateSettings
+from gateway.store.change_signal import change_signal
+from gateway.store.opening import open_reader
+from gateway.store.reader import Reader
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 2
+RETRY_SECONDS = 1.0
+WATCH_SECONDS = 1.0
+
+
+class GateProcess:
+    """`start` returns once the gate answers from the store's tiers; until then its port answers 503."""
+
+    parts: GateParts
+
+    def __init__(
+        self, settings: GateSettings, environ: Mapping[str, str], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Read apps.json. Raises `ConfigError` with every problem of it and of the secrets it names."""
+        self._settings = settings
+        self._clock = clock
+        self._file = CatalogFile(settings, environ)
+        self._read = self._file.read()
+        self._stack = contextlib.AsyncExitStack()
+        self._background = Background()
+        self.gate_port = 0
+
+    async def start(self) -> None:
+        """Raises `ConfigError`."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self._settings
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        litellm = None
+        if settings.litellm_url:
+            litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
+        reports = FirstSeenReports(session, settings)
+        self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, reports.add)
+        listener = await bound("GATE_PORT", settings.gate_port, listen(parts.gate, settings.host, settings.gate_port))
+        self._stack.push_async_callback(listener.close, DRAIN_SECONDS)
+        self.gate_port = listener.port
+        store = await self._open_store()
+        self._stack.push_async_callback(asyncio.to_thread, store.close)
+        follower, catalog = GateFollower(store), GateCatalog(parts, store)
+        await self._begin(follower, catalog)
+        parts.gate.ready = True
+        signal = change_signal(settings.database_url)
+        self._stack.push_async_callback(signal.close)
+        self._background.start("gate changes", lambda: follower.run(signal))
+        self._background.start("watch", lambda: self._watch(catalog))
+        self._background.start("first-seen users", reports.run)
+        log.info("gate_started", extra=fields(gate_port=self.gate_port, epoch=follower.epoch, number=follower.number))
+
+    async def stop(self) -> None:
+        """Accept no more requests, finish those in progress. Idempotent."""
+        await self._background.stop()
+        await self._stack.aclose()
+
+    async def _open_store(self) -> Reader:
+        """Wait for the process that creates and migrates the database."""
+        while True:
+            try:
+                return await asyncio.to_thread(open_reader, self._settings.database_url)
+            except StoreUnavailable as exc:
+                log.warning("gate_waits_for_store", extra=fields(detail=exc.detail))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _begin(self, follower: GateFollower, catalog: GateCatalog) -> None:
+        while True:
+            try:
+                await follower.begin(catalog)
+                await self._install(catalog)
+                return
+            except StoreUnavailable as exc:
+                log.warning("gate_waits_for_store", extra=fields(detail=exc.detail))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _install(self, catalog: GateCatalog) -> None:
+        await catalog.install(self._read, await catalog.validate(self._read))
+        await catalog.load_tiers()
+
+    async def _watch(self, catalog: GateCatalog) -> None:
+        """Check apps.json each second. What the main process refuses is refused here for the same reasons."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not self._file.changed():
+                continue
+            try:
+                self._read = self._file.read()
+                await self._install(catalog)
+                log.info("catalog_reloaded", extra=fields(apps=list(self._read[0].apps)))
+            except ConfigError as exc:
+                log.error("catalog_refused", extra=fields(problems=list(exc.problems)))
+            except SkpayError as exc:
+                self._file.forget()
+                log.warning("catalog_reload_deferred", extra=fields(detail=exc.detail))

@@ -1,0 +1,51 @@
+"""Opens a database for reading only: for a process beside the one that writes."""
+
+from __future__ import annotations
+
+import os
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.errors import StoreUnavailable
+from gateway.store.engine import postgresql, sqlite
+from gateway.store.engine.errors import describe_error
+from gateway.store.engine.ownership import newest_revision
+from gateway.store.reader import Reader
+from gateway.store.store import store_url
+
+
+def open_reader(database_url: str) -> Reader:
+    """Raises `ConfigError`, and `StoreUnavailable` while there is no database of this version: the process that writes
+    creates and migrates it."""
+    url = store_url(database_url)
+    if url.drivername == "sqlite":
+        path, _ = sqlite.file_of(url)
+        sqlite.refuse_network(path)
+        where, engine = str(path), sqlite.reader_engine(path)
+    else:
+        where = url.set(drivername="postgresql", password=None, query={}).render_as_string()
+        engine = postgresql.reader_engine(url, f"skpayments-gate-{os.getpid()}")
+    try:
+        _check_revision(engine, where)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Reader(engine)
+
+
+def _check_revision(engine: Engine, where: str) -> None:
+    try:
+        with engine.connect() as conn:
+            revision = _revision(conn)
+    except SQLAlchemyError as error:
+        raise StoreUnavailable("The database cannot be read.", detail=f"{where}: {describe_error(error)}") from error
+    if revision != newest_revision():
+        detail = f"{where}: has the schema {revision or 'of no version'}, this program reads {newest_revision()}"
+        raise StoreUnavailable("The database is of another version.", detail=detail)
+
+
+def _revision(conn: Connection) -> str | None:
+    if not inspect(conn).has_table("alembic_version"):
+        return None
+    return conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

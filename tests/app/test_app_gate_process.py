@@ -1,0 +1,187 @@
+"""A gate in a process of its own: it follows the main process through the store, and answers on without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from servers.running import GATE_SECRET, Running, running_application, write_apps
+from servers.traefik import free_port, until
+
+GRANT = {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "test"}
+PAID = "/api/v1/images"
+
+
+class GateAlone:
+    """`skpay gate serve`, without anything of Stripe's in its environment."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        self.port = free_port()
+        self._log = folder / "gate.log"
+        self._environ = {name: value for name, value in environ.items() if not name.startswith("STRIPE_")}
+        self._environ |= {"GATE_PORT": str(self.port), "PYTHONPATH": str(Path(__file__).parents[2])}
+        self._session = aiohttp.ClientSession()
+        self.process: asyncio.subprocess.Process
+
+    async def start(self) -> None:
+        with self._log.open("ab") as file:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway", "gate", "serve", env=self._environ, stdout=file, stderr=file
+            )
+
+    async def ask(self, path: str = "/", app: str = "skai", **headers: str) -> tuple[int, str | None]:
+        """Status and tier; 0 while nothing listens."""
+        host = {"skai": "chat.example.com", "blog": "blog.example.com"}.get(app, f"{app}.example.com")
+        sent = {
+            "X-SK-Gate": GATE_SECRET, "X-Forwarded-Host": host, "X-Forwarded-Method": "GET",
+            "X-Forwarded-Uri": path, **headers,
+        }  # fmt: skip
+        try:
+            url = f"http://127.0.0.1:{self.port}/gate?app={app}"
+            async with self._session.get(url, headers=sent) as answer:
+                return answer.status, answer.headers.get("X-SK-Tier")
+        except aiohttp.ClientError:
+            return 0, None
+
+    async def until(self, expected: tuple[int, str | None], path: str = "/", app: str = "skai", **headers: str) -> None:
+        async def is_so() -> bool:
+            return await self.ask(path, app, **headers) == expected
+
+        await until(is_so, f"{expected} at {path}; log: {self.log[-1500:]}")
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    async def stop(self) -> None:
+        await self._session.close()
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running_application(tmp_path, PORT=str(free_port())) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def gate_beside(running: Running) -> AsyncIterator[GateAlone]:
+    gate = GateAlone(running.folder, running.environ)
+    await gate.start()
+    try:
+        await gate.until((200, "free"))
+        yield gate
+    finally:
+        await gate.stop()
+
+
+async def key_of(running: Running, user_id: str = "u1") -> dict[str, str]:
+    _, made = await running.admin("POST", "/admin/keys", {"app_id": "skai", "user_id": user_id})
+    return {"Authorization": f"Bearer {made['key']}", "id": str(made["key_id"])}
+
+
+async def test_it_follows_tiers_keys_and_deleted_users(running: Running) -> None:
+    async with gate_beside(running) as gate:
+        key = await key_of(running)
+        bearer = {"Authorization": key["Authorization"]}
+        await gate.until((402, "free"), PAID, **bearer)
+        await running.admin("POST", "/admin/grants", GRANT)
+        await gate.until((200, "pro"), PAID, **bearer)
+        await running.admin("DELETE", "/admin/grants/skai/u1")
+        await gate.until((402, "free"), PAID, **bearer)
+        await running.admin("DELETE", f"/admin/keys/{key['id']}")
+        await gate.until((401, None), PAID, **bearer)
+        other = {"Authorization": (await key_of(running, "u2"))["Authorization"]}
+        await running.admin("POST", "/admin/grants", {**GRANT, "user_id": "u2"})
+        await gate.until((200, "pro"), PAID, **other)
+        await running.admin("DELETE", "/admin/users/skai/u2")
+        await gate.until((401, None), PAID, **other)
+
+
+async def test_it_answers_on_while_the_main_process_is_dead(tmp_path: Path) -> None:
+    async with running_application(tmp_path, PORT=str(free_port())) as running:
+        gate = GateAlone(running.folder, running.environ)
+        await gate.start()
+        bearer = {"Authorization": (await key_of(running))["Authorization"]}
+        await running.admin("POST", "/admin/grants", GRANT)
+        await gate.until((200, "pro"), PAID, **bearer)
+    try:
+        for _ in range(20):
+            assert await gate.ask(PAID, **bearer) == (200, "pro")
+        assert await gate.ask(PAID) == (401, None)
+        async with running_application(tmp_path, PORT=running.environ["PORT"]) as again:
+            await again.admin("DELETE", "/admin/grants/skai/u1")
+            await gate.until((402, "free"), PAID, **bearer)
+    finally:
+        await gate.stop()
+
+
+async def test_it_waits_for_a_database_and_says_so(tmp_path: Path) -> None:
+    async with running_application(
+        tmp_path / "elsewhere-not-used" if False else tmp_path, PORT=str(free_port())
+    ) as running:
+        environ = {**running.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'not-yet.db'}"}
+        gate = GateAlone(running.folder, environ)
+        await gate.start()
+        try:
+            await gate.until((503, None))
+            assert "gate_waits_for_store" in gate.log
+        finally:
+            await gate.stop()
+
+
+async def test_it_reads_apps_json_by_itself(running: Running) -> None:
+    async with gate_beside(running) as gate:
+        assert await gate.ask("/new") == (200, "free")
+
+        def closed(apps: dict[str, Any]) -> None:
+            apps["apps"][0]["routes"].append({"path": "/new", "min_tier": "pro"})
+
+        write_apps(running.folder, closed)
+        await gate.until((401, None), "/new")
+
+
+async def test_a_first_seen_user_is_provisioned_before_the_first_request_passes(running: Running) -> None:
+    async with gate_beside(running) as gate:
+        bearer = {"Authorization": (await key_of(running, "newcomer-1"))["Authorization"]}
+        assert await gate.ask("/", **bearer) == (200, "free")
+        assert "newcomer-1" in running.litellm.state.customers
+
+
+async def test_a_first_seen_user_passes_and_is_provisioned_later_while_the_main_process_is_dead(tmp_path: Path) -> None:
+    async with running_application(tmp_path, PORT=str(free_port())) as running:
+        gate = GateAlone(running.folder, running.environ)
+        await gate.start()
+        await gate.until((200, "free"))
+        bearer = {"Authorization": (await key_of(running, "late-1"))["Authorization"]}
+        await gate.until((401, None), "/", Authorization="Bearer skp_unknown")
+    try:
+        began = time.monotonic()
+        assert await gate.ask("/", **bearer) == (200, "free")
+        assert time.monotonic() - began < 5
+        async with running_application(tmp_path, PORT=running.environ["PORT"]) as again:
+            await until(lambda: _provisioned(again, "late-1"), "the user is provisioned")
+    finally:
+        await gate.stop()
+
+
+async def _provisioned(running: Running, user_id: str) -> bool:
+    return user_id in running.litellm.state.customers
+
+
+async def test_without_the_gate_secret_no_user_is_reported(running: Running) -> None:
+    body = {"users": [{"app_id": "skai", "user_id": "u1"}]}
+    for key in (None, "wrong", running.environ["ADMIN_TOKEN"], running.environ["SKAI_KEY"]):
+        status, _ = await running.json("POST", "/gate/first-seen", key, json=body)
+        assert status == 401
+    status, _ = await running.json("POST", "/gate/first-seen", GATE_SECRET, json=body)
+    assert status == 200
