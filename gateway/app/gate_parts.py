@@ -49,16 +49,7 @@ async def gate_parts(
     """`stack` closes what was opened. `litellm` looks up virtual keys."""
     registry, invalidation = Registry(), GateInvalidation()
     tiers, apps, traefik = GateTable(invalidation.tier_changed), GateApps(), TraefikDocument()
-    resolver = CredentialResolver(
-        await stack.enter_async_context(identity_session()),
-        litellm,
-        access=apps.access_of,
-        changed=invalidation.credential_changed,
-        keys_removed=invalidation.keys_removed,
-        registry=registry,
-        clock=clock,
-    )
-    stack.push_async_callback(resolver.stop)
+    resolver = await _resolver(stack, litellm, apps, invalidation, registry, clock)
     link_keys = links.link_keys(settings.gate_secret)
     gate = GateHandler(
         secrets=settings.gate_secret,
@@ -86,3 +77,24 @@ async def gate_parts(
         AssertionKeys(settings),
         link_keys,
     )
+
+
+async def _resolver(
+    stack: AsyncExitStack,
+    litellm: LiteLLM | None,
+    apps: GateApps,
+    invalidation: GateInvalidation,
+    registry: Registry,
+    clock: Clock,
+) -> CredentialResolver:
+    resolver = CredentialResolver(
+        await stack.enter_async_context(identity_session()),
+        litellm,
+        access=apps.access_of,
+        changed=invalidation.credential_changed,
+        keys_removed=invalidation.keys_removed,
+        registry=registry,
+        clock=clock,
+    )
+    stack.push_async_callback(resolver.stop)
+    return resolver

@@ -142,7 +142,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
                     "gate:explain", "Explain the gate's answer to a request to APP, without counting it."
                 ),
                 "serve": Command(
-                    "gate_serve:serve", "Serve only the gate until SIGTERM, beside the main process or elsewhere."
+                    "gate_serve:serve",
+                    "Serve only the gate until SIGTERM, beside the main process or on another machine.",
                 ),
             },
         ),

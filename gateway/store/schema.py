@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    literal_column,
-    text,
-)
+    BigInteger, Boolean, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, Table,
+    Text, literal_column, text,
+)  # fmt: skip
 
 metadata = MetaData(
     naming_convention={
@@ -355,9 +345,4 @@ gate_change_counter = Table(
     Column("purged", BigInteger, nullable=False),
 )
 
-instance = Table(
-    "instance",
-    metadata,
-    Column("key", _text, primary_key=True),
-    Column("value", _text, nullable=False),
-)
+instance = Table("instance", metadata, Column("key", _text, primary_key=True), Column("value", _text, nullable=False))

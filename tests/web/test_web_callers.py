@@ -29,6 +29,7 @@ CALLERS: dict[tuple[str, str], Caller] = {
     ("GET", "/status/{app_id}/{user_id}"): "app",
     ("GET", "/explain/{app_id}/{user_id}"): "app or operator",
     ("POST", "/webhook/stripe"): "stripe",
+    ("POST", "/gate/first-seen"): "gate",
     ("GET", "/health"): "anyone",
     ("GET", "/ready"): "anyone",
     ("GET", "/.well-known/jwks.json"): "anyone",
@@ -43,6 +44,7 @@ CALLERS: dict[tuple[str, str], Caller] = {
 ACCEPTED: dict[Caller, set[str]] = {
     "app": {"app key"},
     "operator": {"admin token"},
+    "gate": {"gate secret"},
     "app or operator": {"app key", "admin token"},
     "buyer": {"upgrade link"},
     "returning buyer": {"return link"},
@@ -51,6 +53,7 @@ ACCEPTED: dict[Caller, set[str]] = {
 CODES: dict[Caller, tuple[str, str]] = {
     "app": ("not_authenticated", "invalid_app_key"),
     "operator": ("invalid_admin_token", "invalid_admin_token"),
+    "gate": ("not_authenticated", "invalid_gate_secret"),
     "app or operator": ("not_authenticated", "invalid_app_key"),
     "buyer": ("not_authenticated", "bad_signature"),
     "returning buyer": ("not_authenticated", "bad_signature"),
