@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select, text, update
 
 from gateway.errors import Conflict
+from gateway.store.columns import OWN_ACCOUNT
 from gateway.store.rows import columns_of, record_of
-from gateway.store.schema import OWN_ACCOUNT, customers
+from gateway.store.schema import customers
 
 
 @dataclass(frozen=True, slots=True)

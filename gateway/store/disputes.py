@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, select, text, update
 
+from gateway.store.columns import OWN_ACCOUNT
 from gateway.store.rows import columns_of
-from gateway.store.schema import OWN_ACCOUNT, disputes
+from gateway.store.schema import disputes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.sql.selectable import Select
 
-from gateway.store.schema import OWN_ACCOUNT, customers, entitlements
+from gateway.store.columns import OWN_ACCOUNT
+from gateway.store.schema import customers, entitlements
 from gateway.tiers.model import Entitlement, Reason
 
 

@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, insert, select
 
+from gateway.store.columns import OWN_ACCOUNT
 from gateway.store.rows import columns_of, record_of
-from gateway.store.schema import OWN_ACCOUNT, last_good_tiers
+from gateway.store.schema import last_good_tiers
 from gateway.tiers.model import LastGoodTier
 
 _COLUMNS = columns_of(last_good_tiers, LastGoodTier)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text
 
+from gateway.store.columns import OWN_ACCOUNT
 from gateway.store.rows import columns_of, record_of
-from gateway.store.schema import OWN_ACCOUNT, prices
+from gateway.store.schema import prices
 
 
 @dataclass(frozen=True, slots=True)

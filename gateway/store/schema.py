@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    BigInteger, Boolean, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, Table,
-    Text, literal_column, text,
-)  # fmt: skip
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-    }
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    literal_column,
 )
 
-# By default PostgreSQL sorts by the locale of the cluster; SQLite compares bytes.
-_text = Text().with_variant(Text(collation="C"), "postgresql")
-_instant = BigInteger()
-# SQLite numbers rows only if the column type is exactly INTEGER.
-_number = BigInteger().with_variant(Integer(), "sqlite")
-
-OWN_ACCOUNT = ""
-"""The Stripe account of STRIPE_SECRET_KEY, in every column `account`. See docs/adr/0018."""
-
-
-def _account(*, primary_key: bool = False) -> Column[str]:
-    """The account in which the Stripe ids of the row are valid."""
-    return Column("account", _text, primary_key=primary_key, nullable=False, server_default=text("''"))
-
+from gateway.store.columns import INSTANT, NUMBER, TEXT, account, metadata
 
 customers = Table(
     "customers",
     metadata,
-    _account(primary_key=True),
-    Column("customer_id", _text, primary_key=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("email", _text),
-    Column("created_at", _instant, nullable=False),
-    Column("deleted_at", _instant),
+    account(primary_key=True),
+    Column("customer_id", TEXT, primary_key=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("email", TEXT),
+    Column("created_at", INSTANT, nullable=False),
+    Column("deleted_at", INSTANT),
     Index("ix_customers_user", "app_id", "user_id"),
     Index("ix_customers_created", "created_at"),
 )
@@ -48,21 +34,21 @@ inbox = Table(
     "inbox",
     metadata,
     # The connected account of a Connect event. Not NULL, which would make every duplicate unique.
-    Column("account", _text, primary_key=True),
-    Column("event_id", _text, primary_key=True),
-    Column("type", _text, nullable=False),
-    Column("api_version", _text),
+    Column("account", TEXT, primary_key=True),
+    Column("event_id", TEXT, primary_key=True),
+    Column("type", TEXT, nullable=False),
+    Column("api_version", TEXT),
     Column("livemode", Boolean, nullable=False),
-    Column("customer_id", _text),
+    Column("customer_id", TEXT),
     Column("body", LargeBinary, nullable=False),
-    Column("received_at", _instant, nullable=False),
-    Column("state", _text, nullable=False),
+    Column("received_at", INSTANT, nullable=False),
+    Column("state", TEXT, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("due_at", _instant, nullable=False),
-    Column("finished_at", _instant),
-    Column("error", _text, nullable=False),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
+    Column("due_at", INSTANT, nullable=False),
+    Column("finished_at", INSTANT),
+    Column("error", TEXT, nullable=False),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
 )
 # A literal, because SQLite uses a partial index only if the query has the same condition as text.
 EVENT_WAITS = inbox.c.state == literal_column("'waiting'")
@@ -81,18 +67,18 @@ Index(
 refreshes = Table(
     "refreshes",
     metadata,
-    Column("app_id", _text, primary_key=True),
-    Column("user_id", _text, primary_key=True),
+    Column("app_id", TEXT, primary_key=True),
+    Column("user_id", TEXT, primary_key=True),
     Column("wanted", BigInteger, nullable=False),
     Column("done", BigInteger, nullable=False),
     # When the next refresh is due: now if requested, else at the retry, else at the timer; NULL: never.
-    Column("due_at", _instant),
-    Column("timer_at", _instant),
-    Column("lease_owner", _text, nullable=False),
+    Column("due_at", INSTANT),
+    Column("timer_at", INSTANT),
+    Column("lease_owner", TEXT, nullable=False),
     Column("lease_number", BigInteger, nullable=False),
-    Column("lease_until", _instant, nullable=False),
+    Column("lease_until", INSTANT, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("last_error", _text, nullable=False),
+    Column("last_error", TEXT, nullable=False),
     Index("ix_refreshes_due", "due_at"),
 )
 REFRESH_WAITS = refreshes.c.wanted > refreshes.c.done
@@ -101,27 +87,27 @@ Index("ix_refreshes_waiting", refreshes.c.due_at, sqlite_where=REFRESH_WAITS, po
 entitlements = Table(
     "entitlements",
     metadata,
-    Column("app_id", _text, primary_key=True),
-    Column("user_id", _text, primary_key=True),
-    Column("tier", _text, nullable=False),
-    Column("reason", _text, nullable=False),
-    Column("source", _text, nullable=False),
-    Column("status", _text),
-    _account(),
-    Column("customer_id", _text),
-    Column("subscription_id", _text),
-    Column("price_id", _text),
-    Column("changes_to_come", _text, nullable=False),
-    Column("until_at", _instant),
-    Column("ends_at", _instant),
-    Column("period_end_at", _instant),
+    Column("app_id", TEXT, primary_key=True),
+    Column("user_id", TEXT, primary_key=True),
+    Column("tier", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("source", TEXT, nullable=False),
+    Column("status", TEXT),
+    account(),
+    Column("customer_id", TEXT),
+    Column("subscription_id", TEXT),
+    Column("price_id", TEXT),
+    Column("changes_to_come", TEXT, nullable=False),
+    Column("until_at", INSTANT),
+    Column("ends_at", INSTANT),
+    Column("period_end_at", INSTANT),
     Column("renews", Boolean),
-    Column("pending_tier", _text),
-    Column("pending_at", _instant),
-    Column("concerns", _text, nullable=False),
+    Column("pending_tier", TEXT),
+    Column("pending_at", INSTANT),
+    Column("concerns", TEXT, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("changed_at", _instant, nullable=False),
-    Column("updated_at", _instant, nullable=False),
+    Column("changed_at", INSTANT, nullable=False),
+    Column("updated_at", INSTANT, nullable=False),
     Index("ix_entitlements_tier", "app_id", "tier", "user_id"),
 )
 TIER_IN_USE = entitlements.c.source != literal_column("'default'")
@@ -136,31 +122,31 @@ Index(
 last_good_tiers = Table(
     "last_good_tiers",
     metadata,
-    _account(primary_key=True),
-    Column("subscription_id", _text, primary_key=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("customer_id", _text, nullable=False),
-    Column("tier", _text, nullable=False),
-    Column("price_id", _text),
+    account(primary_key=True),
+    Column("subscription_id", TEXT, primary_key=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("customer_id", TEXT, nullable=False),
+    Column("tier", TEXT, nullable=False),
+    Column("price_id", TEXT),
     Column("gives", Boolean, nullable=False),
-    Column("until_at", _instant),
-    Column("status", _text, nullable=False),
-    Column("updated_at", _instant, nullable=False),
+    Column("until_at", INSTANT),
+    Column("status", TEXT, nullable=False),
+    Column("updated_at", INSTANT, nullable=False),
     Index("ix_last_good_tiers_user", "app_id", "user_id"),
 )
 
 tier_changes = Table(
     "tier_changes",
     metadata,
-    Column("change_number", _number, primary_key=True, autoincrement=True),
-    Column("change_id", _text, nullable=False, unique=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("from_tier", _text),
-    Column("to_tier", _text, nullable=False),
-    Column("reason", _text, nullable=False),
-    Column("at", _instant, nullable=False),
+    Column("change_number", NUMBER, primary_key=True, autoincrement=True),
+    Column("change_id", TEXT, nullable=False, unique=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("from_tier", TEXT),
+    Column("to_tier", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("at", INSTANT, nullable=False),
     ForeignKeyConstraint(["app_id", "user_id"], ["entitlements.app_id", "entitlements.user_id"], ondelete="CASCADE"),
     Index("ix_tier_changes_user", "app_id", "user_id", "change_number"),
     sqlite_autoincrement=True,
@@ -169,16 +155,16 @@ tier_changes = Table(
 provisioning = Table(
     "provisioning",
     metadata,
-    Column("job_id", _number, primary_key=True, autoincrement=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
+    Column("job_id", NUMBER, primary_key=True, autoincrement=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("state", _text, nullable=False),
+    Column("state", TEXT, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("due_at", _instant, nullable=False),
-    Column("error", _text, nullable=False),
-    Column("answer", _text),
-    Column("updated_at", _instant, nullable=False),
+    Column("due_at", INSTANT, nullable=False),
+    Column("error", TEXT, nullable=False),
+    Column("answer", TEXT),
+    Column("updated_at", INSTANT, nullable=False),
     Index("uq_provisioning_user", "app_id", "user_id", unique=True),
     Index("ix_provisioning_due", "state", "due_at"),
     sqlite_autoincrement=True,
@@ -188,21 +174,21 @@ notices = Table(
     "notices",
     metadata,
     # The `webhook-id` of every attempt, so that an app can recognise a repeated notice.
-    Column("change_id", _text, primary_key=True),
+    Column("change_id", TEXT, primary_key=True),
     # Orders the changes. Of a user's waiting notices only the one with the lowest number is due.
     Column("number", BigInteger, nullable=False, unique=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("body", _text, nullable=False),
-    Column("state", _text, nullable=False),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("body", TEXT, nullable=False),
+    Column("state", TEXT, nullable=False),
     Column("attempts", Integer, nullable=False),
     # NULL: an earlier notice of the user waits, or this one does not.
-    Column("due_at", _instant),
-    Column("first_failed_at", _instant),
+    Column("due_at", INSTANT),
+    Column("first_failed_at", INSTANT),
     Column("last_status", Integer),
-    Column("error", _text, nullable=False),
-    Column("created_at", _instant, nullable=False),
-    Column("done_at", _instant),
+    Column("error", TEXT, nullable=False),
+    Column("created_at", INSTANT, nullable=False),
+    Column("done_at", INSTANT),
     Index("ix_notices_user", "app_id", "user_id", "number"),
 )
 NOTICE_WAITS = notices.c.state == literal_column("'waiting'")
@@ -215,42 +201,42 @@ Index("ix_notices_dead", notices.c.app_id, sqlite_where=NOTICE_IS_DEAD, postgres
 checkouts = Table(
     "checkouts",
     metadata,
-    Column("app_id", _text, primary_key=True),
-    Column("user_id", _text, primary_key=True),
+    Column("app_id", TEXT, primary_key=True),
+    Column("user_id", TEXT, primary_key=True),
     # The row outlives its checkout, because an attempt number must never be reused.
     Column("attempt", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),
-    _account(),
-    Column("session_id", _text),
-    Column("tier", _text, nullable=False),
-    Column("price_id", _text, nullable=False),
-    Column("url", _text),
-    Column("expires_at", _instant),
-    Column("begun_at", _instant, nullable=False),
+    account(),
+    Column("session_id", TEXT),
+    Column("tier", TEXT, nullable=False),
+    Column("price_id", TEXT, nullable=False),
+    Column("url", TEXT),
+    Column("expires_at", INSTANT),
+    Column("begun_at", INSTANT, nullable=False),
 )
 
 prices = Table(
     "prices",
     metadata,
-    _account(primary_key=True),
-    Column("price_id", _text, primary_key=True),
-    Column("app_id", _text, nullable=False),
-    Column("tier", _text, nullable=False),
-    Column("lookup_key", _text),
-    Column("seen_at", _instant, nullable=False),
+    account(primary_key=True),
+    Column("price_id", TEXT, primary_key=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("tier", TEXT, nullable=False),
+    Column("lookup_key", TEXT),
+    Column("seen_at", INSTANT, nullable=False),
 )
 
 keys = Table(
     "keys",
     metadata,
-    Column("key_id", _number, primary_key=True, autoincrement=True),
-    Column("kind", _text, nullable=False),
+    Column("key_id", NUMBER, primary_key=True, autoincrement=True),
+    Column("kind", TEXT, nullable=False),
     Column("key_hash", LargeBinary, nullable=False, unique=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text),
-    Column("name", _text, nullable=False),
-    Column("created_at", _instant, nullable=False),
-    Column("revoked_at", _instant),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT),
+    Column("name", TEXT, nullable=False),
+    Column("created_at", INSTANT, nullable=False),
+    Column("revoked_at", INSTANT),
     Index("ix_keys_app", "app_id", "kind"),
     sqlite_autoincrement=True,
 )
@@ -258,14 +244,14 @@ keys = Table(
 grants = Table(
     "grants",
     metadata,
-    Column("grant_id", _number, primary_key=True, autoincrement=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("tier", _text, nullable=False),
-    Column("reason", _text, nullable=False),
-    Column("given_at", _instant, nullable=False),
-    Column("until_at", _instant),
-    Column("revoked_at", _instant),
+    Column("grant_id", NUMBER, primary_key=True, autoincrement=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("tier", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("given_at", INSTANT, nullable=False),
+    Column("until_at", INSTANT),
+    Column("revoked_at", INSTANT),
     Index("ix_grants_user", "app_id", "user_id"),
     sqlite_autoincrement=True,
 )
@@ -273,45 +259,45 @@ grants = Table(
 litellm_ids = Table(
     "litellm_ids",
     metadata,
-    Column("mode", _text, primary_key=True),
-    Column("litellm_id", _text, primary_key=True),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("claimed_at", _instant, nullable=False),
-    Column("digest", _text),
-    Column("budget_duration", _text),
-    Column("provisioned_at", _instant),
+    Column("mode", TEXT, primary_key=True),
+    Column("litellm_id", TEXT, primary_key=True),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("claimed_at", INSTANT, nullable=False),
+    Column("digest", TEXT),
+    Column("budget_duration", TEXT),
+    Column("provisioned_at", INSTANT),
 )
 
 alerts = Table(
     "alerts",
     metadata,
-    Column("kind", _text, primary_key=True),
-    Column("subject", _text, primary_key=True),
-    Column("message", _text, nullable=False),
-    Column("opened_at", _instant, nullable=False),
-    Column("last_at", _instant, nullable=False),
+    Column("kind", TEXT, primary_key=True),
+    Column("subject", TEXT, primary_key=True),
+    Column("message", TEXT, nullable=False),
+    Column("opened_at", INSTANT, nullable=False),
+    Column("last_at", INSTANT, nullable=False),
     Column("count", BigInteger, nullable=False),
-    Column("resolved_at", _instant),
+    Column("resolved_at", INSTANT),
 )
 
 disputes = Table(
     "disputes",
     metadata,
-    _account(primary_key=True),
+    account(primary_key=True),
     # The id of the dispute, the refunded charge or the fraud warning.
-    Column("object_id", _text, primary_key=True),
+    Column("object_id", TEXT, primary_key=True),
     # Stripe's name of the object type.
-    Column("kind", _text, nullable=False),
-    Column("customer_id", _text, nullable=False),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("remembered_at", _instant, nullable=False),
+    Column("kind", TEXT, nullable=False),
+    Column("customer_id", TEXT, nullable=False),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("remembered_at", INSTANT, nullable=False),
     # Counts events about it, so that one that arrives while Stripe is read causes another read.
     Column("wanted", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),
     # Stripe's last answer as JSON; '' before the first one.
-    Column("found", _text, nullable=False),
+    Column("found", TEXT, nullable=False),
     Index("ix_disputes_user", "app_id", "user_id"),
 )
 
@@ -320,7 +306,7 @@ tombstones = Table(
     metadata,
     # A hash of the ids: the row itself must not identify the person.
     Column("digest", LargeBinary, primary_key=True),
-    Column("forgotten_at", _instant, nullable=False),
+    Column("forgotten_at", INSTANT, nullable=False),
 )
 
 gate_changes = Table(
@@ -329,10 +315,10 @@ gate_changes = Table(
     # From `gate_change_counter`, not from a sequence: without gaps, in the order of the commits.
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     # "tier", "keys" or "all"
-    Column("kind", _text, nullable=False),
-    Column("app_id", _text, nullable=False),
-    Column("user_id", _text, nullable=False),
-    Column("at", _instant, nullable=False),
+    Column("kind", TEXT, nullable=False),
+    Column("app_id", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("at", INSTANT, nullable=False),
 )
 
 gate_change_counter = Table(
@@ -345,4 +331,4 @@ gate_change_counter = Table(
     Column("purged", BigInteger, nullable=False),
 )
 
-instance = Table("instance", metadata, Column("key", _text, primary_key=True), Column("value", _text, nullable=False))
+instance = Table("instance", metadata, Column("key", TEXT, primary_key=True), Column("value", TEXT, nullable=False))

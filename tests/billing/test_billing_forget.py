@@ -21,7 +21,7 @@ from gateway.billing.provision.first_seen_users import FirstSeenUserQueue
 from gateway.billing.refresh.refresh import refresh
 from gateway.errors import NotFound, UpstreamFailed
 from gateway.store import inbox, keys, tombstones
-from gateway.store.schema import metadata
+from gateway.store.columns import metadata
 
 
 def _rows_naming(conn: Connection, *words: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from gateway.store import customers, disputes, drift, last_good, prices
-from gateway.store.schema import metadata
+from gateway.store.columns import metadata
 from gateway.tiers.model import LastGoodTier
 
 OTHER = "acct_other"

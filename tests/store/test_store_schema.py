@@ -22,7 +22,7 @@ from gateway.store import (
     provisioning,
     refreshes,
 )
-from gateway.store.schema import metadata
+from gateway.store.columns import metadata
 
 
 def test_the_migrations_make_exactly_the_schema(conn: Connection) -> None:

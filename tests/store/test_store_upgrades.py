@@ -9,8 +9,8 @@ from alembic import command
 from sqlalchemy import Connection, inspect, text
 
 from gateway.store import Store, customers, entitlements, last_good, provisioning
+from gateway.store.columns import metadata
 from gateway.store.engine.ownership import migration_config
-from gateway.store.schema import metadata
 from gateway.store.store import _backend
 from gateway.tiers.model import Concern, LastGoodTier
 
