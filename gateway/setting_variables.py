@@ -101,6 +101,13 @@ SERVICE = (
         default="8081",
     ),
     Variable(
+        "GATE_PROCESSES",
+        "how many gate processes serve GATE_PORT beside the main process; 0: the main process serves it",
+        "2",
+        "0 to 64",
+        default="0",
+    ),
+    Variable(
         "MAIN_URL",
         "where gate processes reach the main process; by default PORT of this machine",
         "http://skpayments:8080",

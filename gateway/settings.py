@@ -28,6 +28,7 @@ _WELL_KNOWN_SECRETS = {
     "changeme", "change-me", "change_me", "secret", "password", "admin", "token", "test", "example", "default",
     "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
 }  # fmt: skip
+MAX_GATE_PROCESSES = 64
 _DIGITS = re.compile(r"\d{1,5}")
 
 
@@ -94,6 +95,7 @@ class Settings(GateSettings):
     stripe_secret_key: Secrets
     stripe_webhook_secret: Secrets
     stripe_api_base: str
+    gate_processes: int
 
 
 def split_secret(text: str) -> Secrets:
@@ -198,6 +200,13 @@ class _EnvironmentReader:
             self.problems.append(f'{name}: has the path "{path[:60]}", but must have none, such as "{example}"')
         return text
 
+    def count(self, name: str, maximum: int) -> int:
+        text = self.text(name)
+        if not _DIGITS.fullmatch(text) or int(text) > maximum:
+            self.problems.append(f'{name}: expected a number from 0 to {maximum}, got "{text[:20]}"')
+            return 0
+        return int(text)
+
     def port(self, name: str) -> int:
         text = self.text(name)
         if not _DIGITS.fullmatch(text) or not 0 <= int(text) <= 65535:
@@ -214,9 +223,16 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     reader = _EnvironmentReader(environ)
     key, webhook_secret, api_base = _stripe(reader)
     of_gate = _of_gate(reader)
+    gate_processes = reader.count("GATE_PROCESSES", MAX_GATE_PROCESSES)
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Settings(**of_gate, stripe_secret_key=key, stripe_webhook_secret=webhook_secret, stripe_api_base=api_base)
+    return Settings(
+        **of_gate,
+        stripe_secret_key=key,
+        stripe_webhook_secret=webhook_secret,
+        stripe_api_base=api_base,
+        gate_processes=gate_processes,
+    )
 
 
 def read_gate_settings(environ: Mapping[str, str]) -> GateSettings:

@@ -11,6 +11,7 @@ from functools import partial
 from gateway.app.assemble import Parts, assemble
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
+from gateway.app.gate_processes import GateProcesses
 from gateway.app.gauges import keep_gauges
 from gateway.app.ports import bound, open_site
 from gateway.app.reload import CatalogReload
@@ -43,6 +44,7 @@ class Application:
         """Read apps.json. Raises `ConfigError` with every problem of it and of the secrets it names."""
         self._settings = settings
         self._clock = clock
+        self._environ = environ
         self._file = CatalogFile(settings, environ)
         self._read = self._file.read()
         self._problems: dict[str, str] = {}
@@ -78,8 +80,14 @@ class Application:
         log.info("started", extra=fields(apps=apps, port=self.web_port, gate_port=self.gate_port))
 
     async def _serve_gate(self) -> None:
-        """Open the gate's port; it answers 503 until the gate is ready."""
+        """Open the gate's port, here or in processes of its own; it answers 503 until the gate is ready."""
         settings = self._settings
+        if settings.gate_processes:
+            processes = GateProcesses(settings, self._environ, settings.gate_processes)
+            self._stack.push_async_callback(processes.stop)
+            await processes.start()
+            self.gate_port = processes.port
+            return
         listening = listen(self.parts.gate, settings.host, settings.gate_port)
         listener = await bound("GATE_PORT", settings.gate_port, listening)
         self._stack.push_async_callback(listener.close, GATE_DRAIN_SECONDS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import aiohttp
 
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 2
 RETRY_SECONDS = 1.0
 WATCH_SECONDS = 1.0
+BEAT_SECONDS = 0.4
+ORPHAN_SECONDS = 30.0
+"""How long it serves on after the main process was killed: until that runs again, with gate processes of its own."""
 
 
 class GateProcess:
@@ -39,16 +44,26 @@ class GateProcess:
     parts: GateParts
 
     def __init__(
-        self, settings: GateSettings, environ: Mapping[str, str], *, clock: Callable[[], float] = time.time
+        self,
+        settings: GateSettings,
+        environ: Mapping[str, str],
+        *,
+        heartbeat: int | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Read apps.json. Raises `ConfigError` with every problem of it and of the secrets it names."""
+        """Read apps.json. Raises `ConfigError` with every problem of it and of the secrets it names.
+
+        `heartbeat`: a pipe to the process that started this one, which then shares its port with others.
+        """
         self._settings = settings
+        self._heartbeat = heartbeat
         self._clock = clock
         self._file = CatalogFile(settings, environ)
         self._read = self._file.read()
         self._stack = contextlib.AsyncExitStack()
         self._background = Background()
         self.gate_port = 0
+        self.orphaned = asyncio.Event()
 
     async def start(self) -> None:
         """Raises `ConfigError`."""
@@ -66,9 +81,13 @@ class GateProcess:
             litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
         reports = FirstSeenReports(session, settings)
         self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, reports.add)
-        listener = await bound("GATE_PORT", settings.gate_port, listen(parts.gate, settings.host, settings.gate_port))
+        shared = self._heartbeat is not None
+        listening = listen(parts.gate, settings.host, settings.gate_port, shared=shared)
+        listener = await bound("GATE_PORT", settings.gate_port, listening)
         self._stack.push_async_callback(listener.close, DRAIN_SECONDS)
         self.gate_port = listener.port
+        if self._heartbeat is not None:
+            self._background.start("heartbeat", partial(_beat, self._heartbeat, self.orphaned))
         store = await self._open_store()
         self._stack.push_async_callback(asyncio.to_thread, store.close)
         follower, catalog = GateFollower(store), GateCatalog(parts, store)
@@ -124,3 +143,16 @@ class GateProcess:
             except SkpayError as exc:
                 self._file.forget()
                 log.warning("catalog_reload_deferred", extra=fields(detail=exc.detail))
+
+
+async def _beat(pipe: int, orphaned: asyncio.Event) -> None:
+    """Show that this event loop runs. Once nobody reads, the process that started this one has ended."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BrokenPipeError):
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                os.write(pipe, b".")
+            await asyncio.sleep(BEAT_SECONDS)
+    log.warning("gate_process_orphaned", extra=fields(stops_in_seconds=ORPHAN_SECONDS))
+    await asyncio.sleep(ORPHAN_SECONDS)
+    orphaned.set()

@@ -26,6 +26,10 @@ async def bound(name: str, port: int, opening: Awaitable[T]) -> T:
     try:
         return await opening
     except OSError as exc:
-        reason = "is already in use" if exc.errno == errno.EADDRINUSE else f"cannot be opened: {exc.strerror}"
-        remedy = f"stop what listens there, or set {name} to another port"
-        raise ConfigError([f"{name}: port {port} {reason}; {remedy}"]) from exc
+        raise port_in_use(name, port, exc) from exc
+
+
+def port_in_use(name: str, port: int, error: OSError) -> ConfigError:
+    """The error that names the setting."""
+    reason = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror}"
+    return ConfigError([f"{name}: port {port} {reason}; stop what listens there, or set {name} to another port"])

@@ -17,19 +17,20 @@ from gateway.settings import GateSettings, read_gate_settings
 
 
 @click.command()
-def serve() -> None:
+@click.option("--heartbeat", type=int, hidden=True, help="A pipe to the process that started this one.")
+def serve(heartbeat: int | None) -> None:
     """Serve only the gate until SIGTERM, beside the main process or on another machine.
 
     It needs GATE_SECRET, ADMIN_TOKEN, PUBLIC_URL, DATABASE_URL, APPS_FILE with the secrets that it names, and nothing
     of Stripe. It opens the database read-only. MAIN_URL is where it reports first-seen users.
     """
     log.set_up()
-    uvloop.run(_serve(read_gate_settings(os.environ)))
+    uvloop.run(_serve(read_gate_settings(os.environ), heartbeat))
 
 
-async def _serve(found: GateSettings) -> None:
-    gate = GateProcess(found, os.environ)
-    stopping = asyncio.Event()
+async def _serve(found: GateSettings, heartbeat: int | None) -> None:
+    gate = GateProcess(found, os.environ, heartbeat=heartbeat)
+    stopping = gate.orphaned
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

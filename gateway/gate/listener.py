@@ -10,7 +10,7 @@ from contextlib import suppress
 from gateway.gate import answers
 from gateway.gate.handler import GateHandler
 from gateway.gate.protocol import Connection
-from gateway.gate.sockets import listening_socket
+from gateway.gate.sockets import listening_socket, shared_socket
 from gateway.log import fields
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ class Listener:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, *, shared: bool) -> None:
         loop = asyncio.get_running_loop()
-        sock = listening_socket(host, port, _BACKLOG)
+        sock = shared_socket(host, port) if shared else listening_socket(host, port, _BACKLOG)
         if sock is None:
             self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
         else:
@@ -120,12 +120,20 @@ class Listener:
 
 
 async def listen(
-    gate: GateHandler, host: str, port: int, *, max_connections: int = MAX_CONNECTIONS, tick_seconds: float = 1
+    gate: GateHandler,
+    host: str,
+    port: int,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    tick_seconds: float = 1,
+    shared: bool = False,
 ) -> Listener:
-    """Serve `gate` at this address until `close`. `tick_seconds` is the unit of the timeouts; tests make it short.
+    """Serve `gate` at this address until `close`. `shared`: other processes may listen there too.
+
+    `tick_seconds` is the unit of the timeouts; tests make it short.
 
     Raises `OSError` if the address is taken.
     """
     listener = Listener(gate, max_connections, tick_seconds)
-    await listener.start(host, port)
+    await listener.start(host, port, shared=shared)
     return listener

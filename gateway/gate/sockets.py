@@ -15,3 +15,19 @@ def listening_socket(host: str, port: int, backlog: int) -> socket.socket | None
     if host != BOTH_FAMILIES:
         return None
     return socket.create_server((host, port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
+
+
+def shared_socket(host: str, port: int) -> socket.socket:
+    """Bound, not listening, with SO_REUSEPORT: several processes can listen on this address. Raises `OSError`."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != BOTH_FAMILIES)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +17,8 @@ import aiohttp
 import pytest
 from servers.running import GATE_SECRET, Running, running_application, write_apps
 from servers.traefik import free_port, until
+
+from gateway.errors import ConfigError
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "test"}
 PAID = "/api/v1/images"
@@ -185,3 +190,56 @@ async def test_without_the_gate_secret_no_user_is_reported(running: Running) -> 
         assert status == 401
     status, _ = await running.json("POST", "/gate/first-seen", GATE_SECRET, json=body)
     assert status == 200
+
+
+def _children(running: Running) -> list[int]:
+    """The process ids of the gate processes of this test's main process, which is this process."""
+    found = []
+    for each in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            command = (each / "cmdline").read_bytes()
+            environ = (each / "environ").read_bytes()
+            if b"--heartbeat" in command and f"APPS_FILE={running.folder}/".encode() in environ:
+                found.append(int(each.name))
+    return found
+
+
+async def test_gate_processes_share_the_port_and_are_replaced(tmp_path: Path) -> None:
+    async with running_application(tmp_path, PORT=str(free_port()), GATE_PROCESSES="2") as running:
+        headers = {"Authorization": (await key_of(running))["Authorization"]}
+        await running.admin("POST", "/admin/grants", GRANT)
+
+        async def paid() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                return (await running.gate(PAID, **headers))[0] == 200
+            return False
+
+        await until(paid, "the tier arrives")
+        first = _children(running)
+        assert len(first) == 2
+
+        async def replaced(gone: int) -> bool:
+            return len(_children(running)) == 2 and gone not in _children(running)
+
+        os.kill(first[0], signal.SIGKILL)
+        await until(lambda: replaced(first[0]), "a killed one is replaced")
+        os.kill(first[1], signal.SIGSTOP)
+        await until(lambda: replaced(first[1]), "a frozen one is replaced")
+        await until(paid, "the tier is there")
+        for _ in range(50):
+            assert await paid()
+        await running.admin("DELETE", "/admin/grants/skai/u1")
+
+        async def refused() -> bool:
+            return all([(await running.gate(PAID, **headers))[0] == 402 for _ in range(20)])
+
+        await until(refused, "every process refuses")
+    assert _children(running) == []
+
+
+async def test_a_gate_port_in_use_is_a_wrong_setting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=r"GATE_PORT: port .* is already in use"):
+            async with running_application(tmp_path, GATE_PORT=port, GATE_PROCESSES="1"):
+                pass

@@ -1,0 +1,121 @@
+"""The gate processes of one container: started beside the main process, watched, replaced, stopped with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from gateway.app.ports import port_in_use
+from gateway.gate import shared_socket
+from gateway.log import fields
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_NOT_FOR_GATES = {
+    "STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_FILE", "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET_FILE",
+    "GATE_PROCESSES",
+}  # fmt: skip
+START_SECONDS = 60.0
+SILENT_SECONDS = 2.0
+"""A frozen process still gets its share of the connections: one call in N would hang (T47)."""
+RESTART_SECONDS = 0.5
+STOP_SECONDS = 5.0
+
+
+class GateProcesses:
+    """`count` processes share GATE_PORT by SO_REUSEPORT. `port` is the actual one if 0 was requested."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], count: int) -> None:
+        self._settings = settings
+        self._environ = {name: value for name, value in environ.items() if name not in _NOT_FOR_GATES}
+        self._count = count
+        self._stopping = False
+        self._keepers: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._reserved: socket.socket | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Start all and return once each listens. Raises `ConfigError` if the port is in use."""
+        host, port = self._settings.host, self._settings.gate_port
+        try:
+            # Bound but not listening, so it keeps the port and gets no connection.
+            self._reserved = shared_socket(host, port)
+        except OSError as exc:
+            raise port_in_use("GATE_PORT", port, exc) from exc
+        self.port = int(self._reserved.getsockname()[1])
+        self._environ["GATE_PORT"] = str(self.port)
+        listening = [asyncio.Event() for _ in range(self._count)]
+        self._keepers = [asyncio.create_task(self._keep(number, each)) for number, each in enumerate(listening, 1)]
+        await asyncio.gather(*(each.wait() for each in listening))
+
+    async def stop(self) -> None:
+        """Let each finish its requests; what has not ended within 5 s is killed. Idempotent."""
+        self._stopping = True
+        for process in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        if self._keepers:
+            _, late = await asyncio.wait(self._keepers, timeout=STOP_SECONDS)
+            for process in list(self._running):
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            for keeper in late:
+                keeper.cancel()
+            await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._reserved is not None:
+            self._reserved.close()
+
+    async def _keep(self, number: int, listening: asyncio.Event) -> None:
+        """Run one process, and another one whenever it ends or is silent."""
+        while not self._stopping:
+            reading, writing = os.pipe()
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "gateway", "gate", "serve", "--heartbeat", str(writing),
+                    env=self._environ, pass_fds=(writing,), stdin=asyncio.subprocess.DEVNULL,
+                )  # fmt: skip
+            finally:
+                os.close(writing)
+            self._running.add(process)
+            try:
+                await self._watch(number, process, reading, listening)
+            finally:
+                self._running.discard(process)
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            if not self._stopping:
+                log.error("gate_process_ended", extra=fields(process=number, exit_code=process.returncode))
+                await asyncio.sleep(RESTART_SECONDS)
+
+    async def _watch(
+        self, number: int, process: asyncio.subprocess.Process, reading: int, listening: asyncio.Event
+    ) -> None:
+        """Return once the process has ended, or has been killed for its silence."""
+        beats = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(beats), os.fdopen(reading, "rb", buffering=0)
+        )
+        seconds = START_SECONDS
+        try:
+            while True:
+                async with asyncio.timeout(seconds):
+                    if not await beats.read(64):
+                        break
+                listening.set()
+                seconds = SILENT_SECONDS
+        except TimeoutError:
+            log.error("gate_process_silent", extra=fields(process=number, pid=process.pid))
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+        finally:
+            transport.close()
+        await process.wait()
