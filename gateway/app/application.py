@@ -50,6 +50,7 @@ class Application:
         self._problems: dict[str, str] = {}
         self._stack = contextlib.AsyncExitStack()
         self._background = Background()
+        self._gate_processes: GateProcesses | None = None
         self.web_port = 0
         self.gate_port = 0
 
@@ -83,10 +84,10 @@ class Application:
         """Open the gate's port, here or in processes of its own; it answers 503 until the gate is ready."""
         settings = self._settings
         if settings.gate_processes:
-            processes = GateProcesses(settings, self._environ, settings.gate_processes)
-            self._stack.push_async_callback(processes.stop)
-            await processes.start()
-            self.gate_port = processes.port
+            self._gate_processes = GateProcesses(settings, self._environ, settings.gate_processes)
+            self._stack.push_async_callback(self._gate_processes.stop)
+            await self._gate_processes.start()
+            self.gate_port = self._gate_processes.port
             return
         listening = listen(self.parts.gate, settings.host, settings.gate_port)
         listener = await bound("GATE_PORT", settings.gate_port, listening)
@@ -137,6 +138,8 @@ class Application:
     async def reload(self) -> None:
         """Reload apps.json. Raises `ConfigError`; the old catalog then stays in force."""
         await self.catalog_reload.reload()
+        if self._gate_processes is not None:
+            self._gate_processes.reload()
 
     def problems(self) -> dict[str, str]:
         """What keeps the service from being ready, by name; empty if it is ready."""

@@ -54,17 +54,24 @@ class FirstSeenReports:
                 reports.create_task(self._report(users))
 
     async def _report(self, users: list[User]) -> None:
-        while True:
-            try:
-                await self._send(users)
-                break
-            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-                log.warning("first_seen_report_failed", extra=fields(users=len(users), detail=type(exc).__name__))
+        try:
+            while True:
+                if await self._sent(users):
+                    return
                 await asyncio.sleep(RETRY_SECONDS)
-        for user in users:
-            future = self._pending.pop(user, None)
-            if future is not None and not future.done():
-                future.set_result(None)
+        finally:
+            for user in users:
+                future = self._pending.pop(user, None)
+                if future is not None and not future.done():
+                    future.set_result(None)
+
+    async def _sent(self, users: list[User]) -> bool:
+        try:
+            await self._send(users)
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            log.warning("first_seen_report_failed", extra=fields(users=len(users), detail=type(exc).__name__))
+            return False
+        return True
 
     async def _send(self, users: list[User]) -> None:
         timeout = aiohttp.ClientTimeout(total=REPORT_SECONDS)

@@ -100,6 +100,10 @@ class GateProcess:
         self._background.start("first-seen users", reports.run)
         log.info("gate_started", extra=fields(gate_port=self.gate_port, epoch=follower.epoch, number=follower.number))
 
+    def reload(self) -> None:
+        """Read apps.json and the secrets again within a second."""
+        self._file.forget()
+
     async def stop(self) -> None:
         """Accept no more requests, finish those in progress. Idempotent."""
         await self._background.stop()

@@ -56,6 +56,12 @@ class GateProcesses:
         self._keepers = [asyncio.create_task(self._keep(number, each)) for number, each in enumerate(listening, 1)]
         await asyncio.gather(*(each.wait() for each in listening))
 
+    def reload(self) -> None:
+        """Have each read apps.json and the secrets again; they notice a new apps.json by themselves."""
+        for process in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
+
     async def stop(self) -> None:
         """Let each finish its requests; what has not ended within 5 s is killed. Idempotent."""
         self._stopping = True

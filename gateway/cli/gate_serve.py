@@ -34,6 +34,7 @@ async def _serve(found: GateSettings, heartbeat: int | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # it reads everything now
     starting = asyncio.create_task(gate.start())
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -42,6 +43,7 @@ async def _serve(found: GateSettings, heartbeat: int | None) -> None:
         # Most of today's objects live as long as the process; a full collection of them would block the gate for 50 ms.
         gc.collect()
         gc.freeze()
+        loop.add_signal_handler(signal.SIGHUP, gate.reload)
         await stopped
     else:  # it waits for the database
         starting.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,7 +12,7 @@ from gateway.errors import StoreUnavailable
 from gateway.store.engine import postgresql, sqlite
 from gateway.store.engine.errors import describe_error
 from gateway.store.engine.ownership import newest_revision
-from gateway.store.reader import Reader
+from gateway.store.reader import Query, Reader, T
 from gateway.store.store import store_url
 
 
@@ -19,6 +20,7 @@ def open_reader(database_url: str) -> Reader:
     """Raises `ConfigError`, and `StoreUnavailable` while there is no database of this version: the process that writes
     creates and migrates it."""
     url = store_url(database_url)
+    path = None
     if url.drivername == "sqlite":
         path, _ = sqlite.file_of(url)
         sqlite.refuse_network(path)
@@ -31,7 +33,31 @@ def open_reader(database_url: str) -> Reader:
     except BaseException:
         engine.dispose()
         raise
-    return Reader(engine)
+    return Reader(engine) if path is None else _FileReader(engine, path)
+
+
+class _FileReader(Reader):
+    """Of an SQLite file that a restore may replace: open connections would go on reading the old one."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        super().__init__(engine)
+        self._path = path
+        self._file = _identity(path)
+
+    def _query(self, query: Query[T]) -> T:
+        found = _identity(self._path)
+        if found != self._file:
+            self._engine.dispose()
+            self._file = found
+        return super()._query(query)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _check_revision(engine: Engine, where: str) -> None:

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
@@ -16,6 +17,7 @@ from gateway.app.gate_follower import GateFollower
 from gateway.errors import StoreUnavailable
 from gateway.store import Store, entitlements, forgetting, gate_changes, keys
 from gateway.store.change_signal import Polling, change_signal
+from gateway.store.engine.backup import back_up, restore
 from gateway.store.opening import open_reader
 from gateway.store.reader import Query, Reader, T
 from gateway.tiers.model import Entitlement, Reason
@@ -182,6 +184,21 @@ async def test_while_the_store_is_away_the_gate_stays_as_it_is(
     assert follower.problem == ""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_restored_file_is_followed(
+    store: Store, follower: GateFollower, gate: Gate, database_url: str, tmp_path: Path
+) -> None:
+    """The backup has an older tier and, after the restore, another epoch and a lower number."""
+    save(store, "u1", "pro")
+    back_up(tmp_path / "store.db", tmp_path / "backup.db")
+    save(store, "u1", "max")
+    await follower.catch_up()
+    store.close_now()
+    restore(database_url, tmp_path / "backup.db", gate_changes.new_epoch, NOW)
+    await follower.catch_up()
+    assert gate.tiers == {("app", "u1"): ("pro", None)}
 
 
 def test_a_reader_cannot_write(store: Store, database_url: str) -> None:
