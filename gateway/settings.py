@@ -29,7 +29,7 @@ _WELL_KNOWN_SECRETS = {
     "t0p-s3cr3t", "your-secret-key", "your_secret_key", "sk-1234", "whsec_", "sk_test_", "sk_live_", "insecure",
 }  # fmt: skip
 MAX_GATE_PROCESSES = 64
-_DIGITS = re.compile(r"\d{1,5}")
+_DIGITS = re.compile(r"[0-9]{1,5}")
 
 
 class Secret:

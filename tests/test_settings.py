@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.settings import Secret, Settings, read_settings
+from gateway.settings import Secret, Settings, read_gate_settings, read_settings
 from gateway.store.store import store_url
 
 GOOD = {
@@ -318,3 +318,19 @@ def test_a_folder_where_docker_was_to_mount_a_secret_is_named(tmp_path: Path) ->
     environ = {key: value for key, value in GOOD.items() if key != "GATE_SECRET"}
     (line,) = problems({**environ, "GATE_SECRET_FILE": str(tmp_path)})
     assert "is a folder; Docker creates one if the mounted file is missing" in line
+
+
+@pytest.mark.parametrize("count", ["many", "-1", "65", "1.5", "٢"])
+def test_a_number_of_gate_processes_is_0_to_64(count: str) -> None:
+    (line,) = problems({**GOOD, "GATE_PROCESSES": count})
+    assert line == f'GATE_PROCESSES: expected a number from 0 to 64, got "{count}"'
+
+
+def test_a_gate_needs_nothing_of_stripe() -> None:
+    without = {name: value for name, value in GOOD.items() if not name.startswith("STRIPE_")}
+    found = read_gate_settings(without)
+    assert (found.gate_port, found.main_url) == (8081, "http://127.0.0.1:8080")
+    assert read_gate_settings({**without, "MAIN_URL": "http://main:9000/"}).main_url == "http://main:9000"
+    with pytest.raises(ConfigError) as missing:
+        read_gate_settings({})
+    assert [line.partition(":")[0] for line in missing.value.problems] == ["GATE_SECRET", "ADMIN_TOKEN", "PUBLIC_URL"]
