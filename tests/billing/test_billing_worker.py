@@ -18,6 +18,7 @@ from gateway.billing.work.worker import Worker
 from gateway.catalog.model import App
 from gateway.errors import StoreUnavailable
 from gateway.store import inbox
+from gateway.store.change_signal import Polling
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +30,13 @@ def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 async def at_work(harness: Harness) -> AsyncIterator[Worker]:
     working = Worker(harness.billing)
     await working.start()
+    following = asyncio.create_task(harness.follower.run(Polling()))
     try:
         yield working
     finally:
         await working.stop()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 def gate_says(harness: Harness, user_id: str, tier: str) -> bool:

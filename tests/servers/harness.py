@@ -155,6 +155,7 @@ class Harness:
     store: Store = field(init=False)
     billing: Billing = field(init=False)
     due: DueWork = field(init=False)
+    follower: GateFollower = field(init=False)
     gate_updates: list[tuple[str, str, str]] = field(default_factory=list)
     forgotten_in_gate: list[tuple[str, str]] = field(default_factory=list)
     _delivered: int = 0
@@ -163,11 +164,11 @@ class Harness:
         """Open the store and wire the use cases as `gateway.app` does. Earlier leases are released."""
         create_database(self.folder / "harness.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'harness.db'}", clock=self.clock)
-        follower = GateFollower(self.store)
+        self.follower = GateFollower(self.store)
         work = UnitOfWork(
             self.store,
             self.clock,
-            follow_changes=follower.catch_up,
+            follow_changes=self.follower.catch_up,
             monotonic=self.clock.true,
         )
         self.billing = Billing(
@@ -178,7 +179,7 @@ class Harness:
             account=StripeAccount(signing_keys((Secret(ADMIN_TOKEN),))),
             webhooks=WebhookState((Secret(WEBHOOK_SECRET),)),
         )
-        await follower.begin(RecordingGate(self.gate_updates, self.forgotten_in_gate))
+        await self.follower.begin(RecordingGate(self.gate_updates, self.forgotten_in_gate))
         self.due = DueWork(self.billing)
         await load_known_prices(self.billing)
         await self.store.write(refreshes.release_all)

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SUFFIX = ".sock"
+_ATTEMPTS = 3
 
 
 def folder_of(database: Path) -> Path:
-    """The folder of the sockets; a reader creates it."""
+    """The folder of the sockets: the first reader creates it, the last one removes it."""
     return database.with_name(database.name + ".readers")
 
 
@@ -51,18 +52,27 @@ class ChangeSocket:
     """A reader's socket. `wait` returns at a wake-up. Raises `OSError` where none can be bound."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
         self._woken = asyncio.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         try:
-            with _opened(folder) as descriptor:
-                self._socket.bind(f"/proc/self/fd/{descriptor}/{self._path.name}")
+            self._bind()
         except OSError:
             self._socket.close()
             raise
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
+
+    def _bind(self) -> None:
+        for attempt in range(_ATTEMPTS):
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            try:
+                with _opened(self._path.parent) as descriptor:
+                    self._socket.bind(f"/proc/self/fd/{descriptor}/{self._path.name}")
+                return
+            except FileNotFoundError:  # another reader, the last one, has just removed the folder
+                if attempt + 1 == _ATTEMPTS:
+                    raise
 
     async def wait(self, timeout_seconds: float) -> None:
         """Until a wake-up since the last `wait`, or until the timeout."""
@@ -75,6 +85,8 @@ class ChangeSocket:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # other readers use it
+            self._path.parent.rmdir()
 
     def _receive(self) -> None:
         with suppress(OSError):
