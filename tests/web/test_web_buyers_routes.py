@@ -98,7 +98,10 @@ def test_our_origin_is_normalised_as_browsers_do(public_url: str, origin: str) -
     async def nothing() -> None:
         return None
 
-    site = Site((), public_url, (), dict, nothing, dict, lambda *_: {})
+    site = Site(
+        admin_tokens=(), gate_secrets=(), public_url=public_url, link_keys=(), readiness=dict, reload_catalog=nothing,
+        jwks=dict, first_seen=lambda *_: True, explain_gate=lambda *_: {},
+    )  # fmt: skip
     assert site.origin == origin
 
 
