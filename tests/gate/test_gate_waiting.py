@@ -130,7 +130,8 @@ async def test_answers_are_written_up_to_the_first_that_waits() -> None:
         writer.close()
 
 
-async def test_a_peer_that_waits_is_not_read() -> None:
+async def test_a_peer_that_waits_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.gate.forward_auth.LOOKUP_TIMEOUT_SECONDS", 30)
     async with lookup_stage() as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one"))
