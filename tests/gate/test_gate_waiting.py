@@ -65,6 +65,14 @@ async def lookup_stage(tick_seconds: float = 1) -> AsyncIterator[tuple[Stage, Fa
             await provider.answer(key.decode(), UpstreamFailed("the test is over"))
 
 
+@contextlib.asynccontextmanager
+async def patient_lookups() -> AsyncIterator[None]:
+    """No request is given up because the machine is busy."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("gateway.gate.forward_auth.LOOKUP_TIMEOUT_SECONDS", 30)
+        yield
+
+
 def key(name: str, **more: object) -> bytes:
     """A request with an API key that only Open WebUI knows."""
     return raw(head(more=[("X-Api-Key", f"sk-key-of-{name}")], **more))  # type: ignore[arg-type]  # the names are head's
@@ -130,9 +138,8 @@ async def test_answers_are_written_up_to_the_first_that_waits() -> None:
         writer.close()
 
 
-async def test_a_peer_that_waits_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.gate.forward_auth.LOOKUP_TIMEOUT_SECONDS", 30)
-    async with lookup_stage() as (on, provider):
+async def test_a_peer_that_waits_is_not_read() -> None:
+    async with patient_lookups(), lookup_stage() as (on, provider):
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(key("one"))
         await provider.until_requested(1)
