@@ -39,7 +39,8 @@ ORPHAN_SECONDS = 30.0
 
 
 class GateProcess:
-    """`start` returns once the gate answers from the store's tiers; until then its port answers 503."""
+    """`start` returns once the gate answers from the store's tiers. Until then its port answers 503; a shared port is not
+    open yet."""
 
     parts: GateParts
 
@@ -81,18 +82,17 @@ class GateProcess:
             litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
         reports = FirstSeenReports(session, settings)
         self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, reports.add)
-        shared = self._heartbeat is not None
-        listening = listen(parts.gate, settings.host, settings.gate_port, shared=shared)
-        listener = await bound("GATE_PORT", settings.gate_port, listening)
-        self._stack.push_async_callback(listener.close, DRAIN_SECONDS)
-        self.gate_port = listener.port
-        if self._heartbeat is not None:
-            self._background.start("heartbeat", partial(_beat, self._heartbeat, self.orphaned))
+        if self._heartbeat is None:
+            await self._listen()
         store = await self._open_store()
         self._stack.push_async_callback(asyncio.to_thread, store.close)
         follower, catalog = GateFollower(store), GateCatalog(parts, store)
         await self._begin(follower, catalog)
         parts.gate.ready = True
+        if self._heartbeat is not None:
+            # Not before: the others that share the port are ready, and this one's 503 would take their place.
+            await self._listen()
+            self._background.start("heartbeat", partial(_beat, self._heartbeat, self.orphaned))
         signal = change_signal(settings.database_url)
         self._stack.push_async_callback(signal.close)
         self._background.start("gate changes", lambda: follower.run(signal))
@@ -103,6 +103,13 @@ class GateProcess:
     def reload(self) -> None:
         """Read apps.json and the secrets again within a second."""
         self._file.forget()
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        listening = listen(self.parts.gate, settings.host, settings.gate_port, shared=self._heartbeat is not None)
+        listener = await bound("GATE_PORT", settings.gate_port, listening)
+        self._stack.push_async_callback(listener.close, DRAIN_SECONDS)
+        self.gate_port = listener.port
 
     async def stop(self) -> None:
         """Accept no more requests, finish those in progress. Idempotent."""

@@ -22,7 +22,8 @@ _NOT_FOR_GATES = {
     "STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_FILE", "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET_FILE",
     "GATE_PROCESSES",
 }  # fmt: skip
-START_SECONDS = 60.0
+START_SECONDS = 300.0
+"""Until the first beat, which comes when the tiers of all users are loaded and the port is open."""
 SILENT_SECONDS = 2.0
 """A frozen process still gets its share of the connections: one call in N would hang (T47)."""
 RESTART_SECONDS = 0.5
