@@ -39,8 +39,8 @@ ORPHAN_SECONDS = 30.0
 
 
 class GateProcess:
-    """`start` returns once the gate answers from the store's tiers. Until then its port answers 503; a shared port is not
-    open yet."""
+    """`start` returns once the gate answers from the store's tiers. Until then its port answers 503; a shared port is
+    not open yet."""
 
     parts: GateParts
 
