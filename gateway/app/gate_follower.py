@@ -132,11 +132,12 @@ def _read(conn: Connection, epoch: str, number: int) -> _Batch:
     changes = gate_changes.after(conn, number, CHANGES_A_READ) if epoch == current else None
     if changes is None or any(change.kind == ChangeKind.ALL for change in changes):
         return _Batch(current, number, last, complete=False)
-    users = {(change.app_id, change.user_id) for change in changes if change.kind == ChangeKind.TIER}
+    # In the order of the log.
+    users = dict.fromkeys((change.app_id, change.user_id) for change in changes if change.kind == ChangeKind.TIER)
     return _Batch(
         current,
         changes[-1].number if changes else number,
         last,
-        tiers=dict.fromkeys(users) | entitlements.at_gate(conn, users),
+        tiers=users | entitlements.at_gate(conn, users),
         keys=any(change.kind == ChangeKind.KEYS for change in changes),
     )

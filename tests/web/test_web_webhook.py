@@ -12,8 +12,10 @@ import pytest
 from servers.running import WEBHOOK_SECRET, Running, event, running_application, stripe_signature, write_apps
 from servers.traefik import until
 from sqlalchemy import Connection
+from sqlalchemy import event as db_event
 
 from gateway.store import inbox
+from gateway.store.engine.sqlite import SQLite
 
 BODY = event("evt_1")
 
@@ -93,13 +95,22 @@ async def test_no_redirect_ever_answers_stripe(running: Running) -> None:
 async def test_a_full_disk_acknowledges_nothing_and_recovers(running: Running) -> None:
     store = running.application.parts.store
 
+    limit = 0
+
     def fill(conn: Connection) -> None:
-        pages = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
-        conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        nonlocal limit
+        limit = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
+        conn.exec_driver_sql(f"PRAGMA max_page_count = {limit}")
 
     def make_room(conn: Connection) -> None:
-        conn.exec_driver_sql("PRAGMA max_page_count = 100000")
+        nonlocal limit
+        limit = 100_000
+        conn.exec_driver_sql(f"PRAGMA max_page_count = {limit}")
 
+    # A batch that SQLite has rolled back is followed by a new connection, on the same full disk.
+    assert isinstance(store._backend, SQLite)
+    connects = store._backend._writer
+    db_event.listen(connects, "connect", lambda conn, _: conn.execute(f"PRAGMA max_page_count = {limit}"))
     await store.write(fill)
     statuses, acknowledged, ready = set(), [], set()
     for number in range(30):
