@@ -8,12 +8,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from servers.postgresql import Cluster
 from sqlalchemy import Connection, create_engine, text
 
 from gateway.store import Store, entitlements, forgetting, gate_changes, keys, moving
 from gateway.store.change_signal import change_signal
+from gateway.store.engine.backend import CHANNEL
 from gateway.store.gate_changes import ChangeKind, GateChange
 from gateway.store.store import store_url
 from gateway.tiers.model import Entitlement, Reason
@@ -182,6 +184,30 @@ async def test_a_commit_without_changes_wakes_nobody(store: Store, database_url:
     await store.write(lambda conn: record(conn, "a"))
     await waiting
     await signal.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_reader_closes_amid_a_flood_of_notifications(store: Store, database_url: str) -> None:
+    ended = threading.Event()
+
+    def flood() -> None:
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            while not ended.is_set():
+                conn.execute(f"NOTIFY {CHANNEL}".encode())
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    try:
+        for _ in range(40):
+            signal = change_signal(database_url)
+            for _ in range(3):
+                await signal.wait(5)
+            closing = asyncio.create_task(signal.close())
+            await asyncio.wait([closing], timeout=20)
+            assert closing.done()
+    finally:
+        ended.set()
+        await asyncio.to_thread(flooding.join)
 
 
 async def settled(signal: object) -> None:

@@ -16,6 +16,7 @@ PROBE = "probe"
 PROBE_SECONDS = 2.0
 RECONNECT_SECONDS = 1.0
 FALLBACK_SECONDS = 0.1
+CANCEL_SECONDS = 0.1
 
 _FIX = "connect to PostgreSQL directly, not through a pooler in transaction mode; until then we poll every 100 ms"
 
@@ -45,9 +46,10 @@ class ChangeNotifications:
         self._woken.clear()
 
     async def close(self) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        # Before Python 3.12 a cancellation that coincides with a notification is lost in psycopg's asyncio.wait_for.
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CANCEL_SECONDS)
 
     async def _listen(self) -> None:
         while True:
