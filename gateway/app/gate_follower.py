@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -75,9 +74,13 @@ class GateFollower:
         self._gate = gate
 
     async def after_commit(self) -> None:
-        """`catch_up` for a writer: if it fails, `run` repeats it."""
-        with suppress(StoreUnavailable):
+        """`catch_up` for a writer, whose commit has succeeded whatever happens here: if it fails, `run` repeats it."""
+        try:
             await self.catch_up()
+        except StoreUnavailable:
+            return
+        except Exception:
+            log.exception("gate_changes_failed")
 
     async def catch_up(self) -> None:
         """Apply every change that was committed before the call. Raises `StoreUnavailable`."""

@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import Connection
 
 from gateway.app.gate_follower import GateFollower
+from gateway.billing.work.transaction import Loop, Transaction
+from gateway.billing.work.unit_of_work import UnitOfWork
 from gateway.errors import StoreUnavailable
 from gateway.store import Store, entitlements, forgetting, gate_changes, keys
 from gateway.store.change_signal import Polling, change_signal
@@ -121,6 +123,29 @@ async def test_any_sequence_of_writes_ends_equal(
                 save(store, user_id, rng.choice(["free", "pro", "max"]), rng.choice([None, NOW + 1]))
         await until_equal(gate, store)
     assert follower.number == store.read_now(gate_changes.last_number)
+
+
+async def test_a_committed_write_succeeds_with_its_effects_although_the_gate_fails(
+    store: Store, follower: GateFollower, gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = UnitOfWork(store, time.time, follow_changes=follower.after_commit)
+
+    def change(tx: Transaction) -> str:
+        found = Entitlement(tier="pro", reason=Reason.ACTIVE, source="subscription")
+        entitlements.save(tx.conn, "app", "u1", found, NOW)
+        tx.wake(Loop.NOTIFY)
+        return "done"
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("an internal error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gate, "set_tier", broken)
+        assert await work.write(change) == "done"
+    assert work.wakeups[Loop.NOTIFY].is_set()
+    assert "gate_changes_failed" in caplog.text
+    await follower.catch_up()
+    assert gate.tiers == {("app", "u1"): ("pro", None)}
 
 
 async def test_lost_wake_ups_only_delay(store: Store, follower: GateFollower, gate: Gate) -> None:

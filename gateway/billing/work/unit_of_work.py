@@ -25,7 +25,8 @@ class UnitOfWork:
     """One per process; `write` runs one transaction.
 
     `follow_changes()` is awaited after a commit that alters an answer of the gate; it brings the gate of this process
-    up to date. `monotonic`: seconds that pass even when `clock` is set.
+    up to date. It does not raise: an exception would lose the effects of a committed write. `monotonic`: seconds that
+    pass even when `clock` is set.
     """
 
     store: Store
