@@ -71,18 +71,24 @@ def ask_or_write(settings: Settings, method: str, path: str, body: object, job: 
     try:
         return ask(settings, method, path, body)
     except NoServerError:
+        return after_no_answer(settings, job)
+
+
+def after_no_answer(settings: Settings, job: Job[T]) -> T:
+    """`alone`, after no server answered at the address of this command's environment."""
+    try:
         return alone(settings, job)
+    except errors.AlreadyRunning as exc:
+        raise _server_elsewhere(settings, exc.holder) from exc
 
 
 def alone(settings: Settings, job: Job[T]) -> T:
     """Run `job` on the store while no server runs; the instance lock keeps one from starting meanwhile.
 
     Its wake-ups and updates of the gate have no receiver: the next server reads everything from the store.
+    Raises `AlreadyRunning`.
     """
-    try:
-        store = Store.open(settings.database_url)
-    except errors.AlreadyRunning as exc:
-        raise _server_elsewhere(settings, exc.holder) from exc
+    store = Store.open(settings.database_url)
     try:
         return store.write_now(lambda conn: job(Transaction(conn, int(time.time()))))
     finally:

@@ -15,7 +15,7 @@ from gateway.app.catalog_file import CatalogFile
 from gateway.billing.accounts.users_page import users_page
 from gateway.cli.environment import settings
 from gateway.cli.output import instant, json_option, listing, say
-from gateway.cli.server import NoServerError, alone, ask
+from gateway.cli.server import NoServerError, after_no_answer, ask
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 
@@ -86,7 +86,7 @@ def _each(found: Settings, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         yield from _paged(lambda requested: ask(found, "GET", f"/admin/users?{urlencode(requested)}"), query)
     except NoServerError:
         catalog, _ = CatalogFile(found, os.environ).read()
-        yield from alone(
+        yield from after_no_answer(
             found, lambda tx: list(_paged(lambda requested: users_page(tx.conn, catalog, requested), query))
         )
 

@@ -71,7 +71,9 @@ async def test_a_move_is_dry_unless_it_is_confirmed(skpay: Skpay, alone: dict[st
 async def test_a_move_is_refused_while_a_server_runs(skpay: Skpay, running: Running, tmp_path: Path) -> None:
     result = await skpay("account", "move", "--yes", env=running.environ)
     assert result.code == 2
-    assert "a server runs on" in result.err
+    assert f"(process {os.getpid()}) already runs on" in result.err
+    assert "stop it first" in result.err
+    assert "HOST, PORT" not in result.err
 
 
 async def test_a_start_with_the_key_of_another_account_ends_with_2_and_names_the_way(running: Running) -> None:
