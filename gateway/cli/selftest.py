@@ -77,7 +77,7 @@ async def _selftest(catalog: Catalog, apps: list[App], orders: int) -> int:
                         say(f"- {app.app_id}: {story.name}: not played, as the app lacks what it needs")
                         continue
                     await _play(stage, app, story, session, runs_of_app(orders, len(apps), position), number, count)
-    say(f"{count.runs} runs of {len(apps) * len(played)}stories, {count.failed} failed")
+    say(f"{count.runs} runs of {len(apps) * len(played)} stories, {count.failed} failed")
     return count.failed
 
 

@@ -58,7 +58,7 @@ async def test_each_app_is_proved_by_each_story(skpay: Skpay, tmp_path: Path) ->
     result = await skpay("selftest", "--apps", str(file), "--orders", "1")
     assert result.code == 0, result.out
     text = result.out.splitlines()
-    assert text[-1] == f"{2 * len(stories())} runs of {2 * len(stories())}stories, 0 failed"
+    assert text[-1] == f"{2 * len(stories())} runs of {2 * len(stories())} stories, 0 failed"
     for number in range(2):
         assert sum(line.startswith(f"✓ app{number}: ") for line in text) == len(stories())
 
