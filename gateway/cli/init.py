@@ -13,6 +13,7 @@ from typing import IO
 
 import click
 
+from gateway.catalog.document import quoted
 from gateway.catalog.values import host_problem, suggested_host
 from gateway.cli.init_catalog import Answers, catalog_text
 from gateway.cli.init_folder import check_answers, folder_of, write_folder
@@ -56,13 +57,13 @@ def init(
     Nothing that exists is overwritten, and no network is used. Stripe's key can also be in STRIPE_SECRET_KEY.
     """
     ask = not yes and sys.stdin.isatty()
-    name = name or _answer(ask, "App: its name", "SKAI")
+    name = name or _answer(ask, "App: its name", "SKAI", _app_id)
     host = _host(host or _answer(ask, "Host: where people reach it, such as chat.example.com", None, _host), "--host")
     pay_host = _host(pay_host or _pay_host(host), "--pay-host")
     identity = identity or _answer(ask, "Identity: openwebui, or an entry of identity as JSON", _OPEN_WEBUI, _entry)
     stripe_key = _stripe_key(ask, stripe_key_file)
     litellm = _litellm(litellm or _answer(ask, _ASK_LITELLM, "here", _litellm))
-    app_id = _NOT_AN_ID.sub("-", name.lower()).strip("-")
+    app_id = _app_id(name)
     answers = Answers(
         app_id=app_id,
         name=name,
@@ -99,6 +100,14 @@ def _checked(check: Callable[[str], object] | None, text: str) -> str:
     return text.strip()
 
 
+def _app_id(name: str) -> str:
+    """The id that is made of the app's name. Raises `ConfigError`."""
+    app_id = _NOT_AN_ID.sub("-", name.lower()).strip("-")
+    if not app_id:
+        raise ConfigError([f"--app: expected a name with a letter a-z or a digit for the app's id, got {quoted(name)}"])
+    return app_id
+
+
 def _host(text: str, flag: str = "--host") -> str:
     """Raises `ConfigError`."""
     if (better := suggested_host(text)) is not None:
@@ -119,7 +128,8 @@ def _litellm(text: str) -> str:
 def _check_stripe_key(text: str) -> None:
     """Raises `ConfigError`."""
     if text and not text.startswith(("sk_", "rk_")):
-        raise ConfigError(["the Stripe key: expected sk_… or rk_…, got another text, not shown here"])
+        where = "copy the secret key from Dashboard > Developers > API keys"
+        raise ConfigError([f"the Stripe key: expected sk_… or rk_…, got another text, not shown here; {where}"])
 
 
 def _stripe_key(ask: bool, file: IO[str] | None) -> str:
@@ -149,7 +159,10 @@ def _entry(identity: str) -> dict[str, object] | None:
         entry = None
     if not isinstance(entry, dict):
         example = '\'{"kind": "user_key"}\''
-        raise ConfigError([f"--identity: expected {_OPEN_WEBUI} or an entry of identity as JSON, such as {example}"])
+        expected = f"expected {_OPEN_WEBUI} or an entry of identity as JSON, such as {example}"
+        # An entry may contain a secret by mistake.
+        got = "text that is not JSON" if "{" in identity else quoted(identity)
+        raise ConfigError([f"--identity: {expected}, got {got}"])
     return entry
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
@@ -52,8 +53,18 @@ def list_(wants_json: bool) -> None:
     listing(found, headings, rows, wants_json=wants_json, empty="There are no keys.")
 
 
+class _KeyId(click.IntRange):
+    """A key's id. The message names the command that lists them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f'expected the id of a key, such as 3, got "{value}"; see: skpay keys list', param, ctx)
+
+
 @click.command("revoke")
-@click.argument("key_id", type=click.IntRange(min=1))
+@click.argument("key_id", type=_KeyId(min=1))
 def revoke(key_id: int) -> None:
     """Revoke a key, effective with the next request."""
 

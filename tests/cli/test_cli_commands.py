@@ -116,6 +116,7 @@ async def test_an_invalid_grant_is_refused_alike_with_and_without_a_server(
         (("users", "revoke", "skai", "nobody"), "has no grant"),
         (("keys", "create", "--app", "nope"), "no app 'nope'"),
         (("keys", "revoke", "77"), "no key 77"),
+        (("keys", "revoke", "x"), 'expected the id of a key, such as 3, got "x"; see: skpay keys list'),
     ):
         for env in (running.environ, lonely):
             result = await skpay(*words, env=env)
