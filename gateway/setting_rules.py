@@ -158,7 +158,7 @@ def public_url_problem(text: str) -> str | None:
     if parts.path.strip("/"):
         return f'has the path "{parts.path[:60]}", but must have none, such as "https://pay.example.com"'
     if parts.scheme == "http" and is_public(parts.hostname or ""):
-        return "uses http at a public host, but payments need https; use https:// and let Traefik have the certificate"
+        return "uses http at a public host, but payments need https; use https://, and terminate TLS in Traefik"
     return None
 
 

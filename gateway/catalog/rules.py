@@ -87,7 +87,7 @@ def _identity_secrets(apps: Apps) -> Iterator[Problem]:
                 for key in () if kind is None else kind.secret_keys:
                     yield from text(entry, (*entry_path, key))
 
-    return duplicates(values(), "the same secret, by which each app would take the other's sign-ins,")
+    return duplicates(values(), "the same secret, with which each app would accept the other's sessions,")
 
 
 def _notify_secrets(apps: Apps) -> Iterator[Problem]:
@@ -99,7 +99,7 @@ def _notify_secrets(apps: Apps) -> Iterator[Problem]:
             if isinstance(notify, dict):
                 yield from text(notify, (*path, "notify", "secret"))
 
-    return duplicates(values(), "the same secret, by which each app could sign the other's notices,")
+    return duplicates(values(), "the same secret, with which each app could sign the other's notices,")
 
 
 def _litellm_modes(apps: Apps) -> Iterator[Problem]:
@@ -231,7 +231,7 @@ def _route_paths(path: Path, app: Raw) -> Iterator[Problem]:
         all_methods = {value[0]: place for place, value in found if isinstance(value, tuple) and not value[1]}
         for place, value in found:
             if isinstance(value, tuple) and value[1] and value[0] in all_methods:
-                yield place, f"the same path stands at {path_text(all_methods[value[0]])} too, for all methods"
+                yield place, f"the same path is used at {path_text(all_methods[value[0]])} too, for all methods"
 
     yield from duplicates(values(), "the same path")
     yield from dict.fromkeys(all_and_some())

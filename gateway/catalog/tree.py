@@ -11,6 +11,7 @@ from gateway.catalog.document import Path, Problem, path_text, quoted
 Raw = Mapping[str, object]
 Apps = Sequence[tuple[Path, Raw]]
 _MIN_PART_LENGTH = 3
+_MAX_NAMES_LISTED = 8
 PathValues = Iterator[tuple[Path, Hashable]]
 
 
@@ -43,13 +44,19 @@ def duplicates(values: PathValues, what: str) -> Iterator[Problem]:
     for path, value in values:
         before = first.setdefault(value, path)
         if before != path:
-            yield path, f"{what} stands at {path_text(before)} too"
+            yield path, f"{what} is used at {path_text(before)} too"
 
 
 def known(path: Path, name: str, names: Mapping[str, None], what: str) -> Iterator[Problem]:
     """A problem if `name` is none of `names`."""
     if name not in names:
-        yield path, f"expected a {what}, got {quoted(name)}{suggestion(name, names)}"
+        hint = suggestion(name, names) or (f"; choose from {_listed(names)}" if names else "")
+        yield path, f"expected a {what}, got {quoted(name)}{hint}"
+
+
+def _listed(names: Mapping[str, None]) -> str:
+    shown = [_quoted(name) for name in islice(names, _MAX_NAMES_LISTED)]
+    return ", ".join([*shown, "…"] if len(names) > len(shown) else shown)
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

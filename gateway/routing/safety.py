@@ -30,7 +30,8 @@ def public_host_conflicts(catalog: Catalog, public_host: str) -> Iterator[str]:
     for number, app in enumerate(catalog.apps.values()):
         for place, host in enumerate(app.hosts):
             if host == public_host:
-                yield f"apps.json: apps[{number}].hosts[{place}]: {host} is PUBLIC_URL's host, which is ours alone"
+                why = f"{host} is the host of PUBLIC_URL, which is reserved for SKPayments; use another host"
+                yield f"apps.json: apps[{number}].hosts[{place}]: {why}"
 
 
 def unsafe_values(catalog: Catalog) -> Iterator[str]:

@@ -46,9 +46,9 @@ def test_a_price_a_lookup_key_or_a_product_can_be_declared() -> None:
     [
         ([{}], "apps[0].other_prices[0]: expected one of price_id, lookup_key, product_id, got none"),
         ([{**SUPPORT, **EXTRAS}], "apps[0].other_prices[0]: expected one of price_id, lookup_key, product_id, got 2"),
-        ([SUPPORT, SUPPORT], "apps[0].other_prices[1].price_id: the same price_id stands at"),
-        ([SEATS, SEATS], "apps[0].other_prices[1].lookup_key: the same lookup_key stands at"),
-        ([EXTRAS, EXTRAS], "apps[0].other_prices[1].product_id: the same product_id stands at"),
+        ([SUPPORT, SUPPORT], "apps[0].other_prices[1].price_id: the same price_id is used at"),
+        ([SEATS, SEATS], "apps[0].other_prices[1].lookup_key: the same lookup_key is used at"),
+        ([EXTRAS, EXTRAS], "apps[0].other_prices[1].product_id: the same product_id is used at"),
         ([{"price_id": "price_123"}], "apps[0].other_prices[0].price_id: this price gives a tier, at apps[0].tiers[2]"),
         ([{"lookup_key": "studio_plus"}], "apps[0].other_prices[0].lookup_key: this price gives a tier, at apps[1]"),
         ([{"product": "prod_1"}], 'apps[0].other_prices[0].product: unknown key; did you mean "product_id"?'),

@@ -140,7 +140,7 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.cors", ["https://a.example:443"], f'{WEB_ORIGIN}, got "https://a.example:443": without the default port, as browsers send it'),
     ("apps.0.cors", ["http://a.example:80"], f'{WEB_ORIGIN}, got "http://a.example:80": without the default port, as browsers send it'),
     ("apps.0.cors", ["https://*.example"], f'{WEB_ORIGIN}, got "https://*.example": the host is not valid'),
-    ("apps.0.cors", ["https://a.example", "https://a.example"], "the same origin stands at apps[0].cors[0] too"),
+    ("apps.0.cors", ["https://a.example", "https://a.example"], "the same origin is used at apps[0].cors[0] too"),
     ("apps.0.upstream", "open-webui:8080", f'{ORIGIN}, got "open-webui:8080": it must start with http:// or https://'),
     ("apps.0.upstream", "ftp://a", f'{ORIGIN}, got "ftp://a": it must start with http:// or https://'),
     ("apps.0.upstream", "http:///x", f'{ORIGIN}, got "http:///x": the host is not valid'),
@@ -166,7 +166,7 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.api_key", "file:/run/../etc/x", f"{SECRET}: after file: put the absolute path of a file, such as /run/secrets/x"),
     ("apps.0.identity", [], "expected at least one, got an empty list"),
     ("apps.0.identity.0.kind", "saml", 'expected one of "openwebui", "jwt", "header", "litellm_key", "user_key", got "saml"'),
-    ("apps.0.identity.0", {"kind": "user_key", "secret": "env:A"}, "user_key has no secret; its keys are kept hashed"),
+    ("apps.0.identity.0", {"kind": "user_key", "secret": "env:A"}, "not a key of kind user_key, which has none; its keys are kept hashed"),
     ("apps.0.identity.0", {"kind": "openwebui"}, "required for openwebui: where its WEBUI_SECRET_KEY is"),
     ("apps.0.litellm", {"mode": "both"}, 'expected one of "customer", "internal_user", got "both"'),
     ("apps.0.litellm", {"mode": "customer", "user_id": "x"}, f'{USER_ID}, got "x": it holds {{user_id}} once'),
@@ -178,7 +178,7 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.tiers.0.id", "Free", f'{TIER_ID}, got "Free"'),
     ("apps.0.tiers.0.prices", [{"price_id": "price_1"}], "the first tier is what everybody has without paying, so it has no prices"),
     ("apps.0.tiers.0.internal", True, "the first tier is what everybody has, so it cannot be internal"),
-    ("apps.0.tiers.1.was", ["free"], "the same tier id stands at apps[0].tiers[0].id too"),
+    ("apps.0.tiers.1.was", ["free"], "the same tier id is used at apps[0].tiers[0].id too"),
     ("apps.0.tiers.1.prices.0", {}, "expected either price_id or lookup_key, got neither"),
     ("apps.0.tiers.1.prices.0", {"price_id": "a", "lookup_key": "b"}, "expected either price_id or lookup_key, got both"),
     ("apps.0.tiers.1.prices.0.price_id", "", 'expected the id of a Stripe price, such as "price_123", got ""'),
@@ -189,7 +189,7 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.tiers.1.prices.0.currency", "USD", 'expected three lower-case letters, such as "usd", got "USD"'),
     ("apps.0.tiers.1.prices.0.interval", "fortnight", 'expected one of "day", "week", "month", "year", got "fortnight"'),
     ("apps.0.tiers.1.features", ["a b"], 'expected a feature of a-z, 0-9, _ . and -, 63 characters at most, such as "images", got "a b"'),
-    ("apps.0.tiers.1.features", ["images", "images"], "the same feature stands at apps[0].tiers[1].features[0] too"),
+    ("apps.0.tiers.1.features", ["images", "images"], "the same feature is used at apps[0].tiers[1].features[0] too"),
     ("apps.0.tiers.0.limits.rpm_limit", "60", f'{COUNT}, got "60"'),
     ("apps.0.tiers.0.limits.rpm_limit", True, f"{COUNT}, got true"),
     ("apps.0.tiers.0.limits.tpm_limit", -1, f"{COUNT}, got -1"),
@@ -218,13 +218,14 @@ ONE_VALUE: list[tuple[str, object, str]] = [
     ("apps.0.routes.0.path", "/é", f'{PATH}, got "/é": only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes'),
     ("apps.0.routes.0.path", "/a\\b", f'{PATH}, got "/a\\\\b": only A-Z a-z 0-9 and . _ ~ ! & ( ) + , = : @ - are allowed between slashes'),
     ("apps.0.routes.0.min_tier", "prp", 'expected a tier of this app, got "prp"; did you mean "pro"?'),
+    ("apps.0.routes.0.min_tier", "gold", 'expected a tier of this app, got "gold"; choose from "free", "pro"'),
     ("apps.0.routes.0.features", ["image"], 'expected a feature of a tier of this app, got "image"; did you mean "images"?'),
     ("apps.0.routes.0", {"path": "/x", "public": True, "min_tier": "pro"}, "expected either public or min_tier and features, got both"),
     ("apps.0.routes.0", {"path": "/x"}, "expected public, min_tier or features, got none"),
     ("apps.0.routes.0", {"path": "/x", "public": False}, "expected public, min_tier or features, got none"),
     ("apps.0.routes.0.methods", ["post"], 'expected an HTTP method in upper case, such as "POST", got "post"'),
     ("apps.0.routes.0.methods", ["PSOT"], 'expected an HTTP method in upper case, such as "POST", got "PSOT"'),
-    ("apps.0.was", ["a"], "the same app id stands at apps[0].id too"),
+    ("apps.0.was", ["a"], "the same app id is used at apps[0].id too"),
     ("apps.0.upstrem", "http://a", 'unknown key; did you mean "upstream"?'),
     ("apps.0.tiers.0.limits.rpm_limits", 5, 'unknown key; did you mean "rpm_limit"?'),
     ("apps.0.zzzz", 5, "unknown key"),
@@ -309,13 +310,13 @@ _T2 = (
     '"{app_id}:{user_id}", or say "shared_users": true in both'
 )
 TWO_APPS: list[tuple[Callable[[Tree], None], str]] = [
-    (_same_price, "apps[1].tiers[1].prices[1].price_id: the same price stands at apps[0].tiers[1].prices[0].price_id too"),
-    (_same_lookup_key, "apps[1].tiers[1].prices[0].lookup_key: the same price stands at apps[0].tiers[1].prices[0].lookup_key too"),
-    (_same_id, "apps[1].id: the same app id stands at apps[0].id too"),
-    (_former_id, "apps[0].was[0]: the same app id stands at apps[1].id too"),
-    (_same_host, "apps[1].hosts[0]: the same host stands at apps[0].hosts[1] too"),
-    (_same_secret, "apps[1].identity[0].secret: the same secret, by which each app would take the other's sign-ins, stands at apps[0].identity[0].secret too"),
-    (_same_api_key, "apps[1].api_key: the same key stands at apps[0].api_key too"),
+    (_same_price, "apps[1].tiers[1].prices[1].price_id: the same price is used at apps[0].tiers[1].prices[0].price_id too"),
+    (_same_lookup_key, "apps[1].tiers[1].prices[0].lookup_key: the same price is used at apps[0].tiers[1].prices[0].lookup_key too"),
+    (_same_id, "apps[1].id: the same app id is used at apps[0].id too"),
+    (_former_id, "apps[0].was[0]: the same app id is used at apps[1].id too"),
+    (_same_host, "apps[1].hosts[0]: the same host is used at apps[0].hosts[1] too"),
+    (_same_secret, "apps[1].identity[0].secret: the same secret, with which each app would accept the other's sessions, is used at apps[0].identity[0].secret too"),
+    (_same_api_key, "apps[1].api_key: the same key is used at apps[0].api_key too"),
     (_same_litellm, f"apps[1].litellm: {_T2}"),
     (_one_shares, f"apps[1].litellm: {_T2}"),
 ]  # fmt: skip
@@ -360,10 +361,10 @@ def test_routes_of_one_path_differ_in_methods() -> None:
     tree["apps"][0]["routes"] = routes
     parse(json.dumps(tree).encode())
     routes[1]["methods"] = ["HEAD"]
-    assert problems(tree) == ["apps.json: apps[0].routes[1].path: the same path stands at apps[0].routes[0].path too"]
+    assert problems(tree) == ["apps.json: apps[0].routes[1].path: the same path is used at apps[0].routes[0].path too"]
     del routes[1]["methods"]
     assert problems(tree) == [
-        "apps.json: apps[0].routes[0].path: the same path stands at apps[0].routes[1].path too, for all methods"
+        "apps.json: apps[0].routes[0].path: the same path is used at apps[0].routes[1].path too, for all methods"
     ]
 
 

@@ -133,7 +133,8 @@ def test_file_labels_and_tunnel_match_the_document(catalog: Catalog) -> None:
 
 
 def test_an_app_must_not_claim_our_own_host() -> None:
-    problems = re.escape("apps.json: apps[0].hosts[1]: pay.example.com is PUBLIC_URL's host, which is ours alone")
+    where, what = "apps.json: apps[0].hosts[1]", "pay.example.com is the host of PUBLIC_URL"
+    problems = re.escape(f"{where}: {what}, which is reserved for SKPayments; use another host")
     with pytest.raises(ConfigError, match=problems):
         plan(catalog("a.example.com", "PAY.example.com"), "https://Pay.Example.com:443/base")
 

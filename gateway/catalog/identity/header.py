@@ -40,8 +40,8 @@ class HeaderIdentity(IdentityKind):
     summary: ClassVar[str] = "one that a Traefik middleware sets"
     entry: ClassVar = HeaderEntry
     required: ClassVar = {
-        "name": "the header that holds the user",
-        "after": "the Traefik middleware that sets it, as anybody could send the header",
+        "name": "the header that holds the user's id",
+        "after": "the Traefik middleware that sets the header; without it, any client could",
     }
 
     name: str

@@ -76,9 +76,9 @@ class JwtIdentity(IdentityKind):
     summary: ClassVar[str] = "tokens of an OpenID provider"
     entry: ClassVar = JwtEntry
     required: ClassVar = {
-        "issuer": "what its tokens hold as iss",
-        "audience": "what they hold as aud, or tokens for any other app would do",
-        "jwks_url": "where its public keys are",
+        "issuer": "the iss of its tokens",
+        "audience": "the aud of its tokens; without it, tokens for other apps would be accepted",
+        "jwks_url": "the URL of its public keys",
     }
     optional: ClassVar = ("algorithms", "header", "cookie", "claim", "namespace")
 

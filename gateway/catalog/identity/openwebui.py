@@ -70,7 +70,7 @@ class OpenWebUIIdentity(IdentityKind):
             if entry.get("introspect") is not None and len(paths) > 1:
                 # With two of them in one app, nothing says which of them knows a session.
                 other = next(each for each in paths if each != path)
-                problem = f"only where it is the app's one openwebui; another stands at {path_text(other)}"
+                problem = f"allowed only in an app with one openwebui entry; another is at {path_text(other)}"
                 yield (*path, "introspect"), problem
             if entry.get("admins") is not None and entry.get("introspect") is None:
                 yield (

@@ -41,7 +41,12 @@ def _keys(entries: Entries) -> Iterator[Problem]:
                 yield (*path, key), f"required for {kind.kind}: {why}"
         for key in entry:
             if key in ALL_KEYS and key not in (*kind.required, *kind.optional):
-                yield (*path, key), f"{kind.kind} has no {key}{kind.why_refused.get(key, '')}"
+                yield (*path, key), f"not a key of kind {kind.kind}, {_its_keys(kind)}{kind.why_refused.get(key, '')}"
+
+
+def _its_keys(kind: type[IdentityKind]) -> str:
+    keys = (*kind.required, *kind.optional)
+    return f"which has {', '.join(keys)}" if keys else "which has none"
 
 
 def _namespaces(entries: Entries) -> Iterator[Problem]:
