@@ -81,6 +81,12 @@ def test_the_readmes_apps_json_is_valid() -> None:
     assert [tier.tier_id for tier in parse(block[1].encode()).apps["skai"].tiers] == ["free", "pro"]
 
 
+def test_the_smallest_app_of_the_sop_is_valid() -> None:
+    block = re.search(r"### Add an app.*?```json\n(.*?)```", SOP, re.DOTALL)
+    assert block is not None
+    assert list(parse(json.dumps({"apps": [json.loads(block[1])]}).encode()).apps) == ["wiki"]
+
+
 @pytest.mark.parametrize("text", re.findall(r"`(\{\"kind\".*?\})`", IDENTITY))
 def test_every_identity_entry_of_the_documents_is_valid(text: str) -> None:
     block = re.search(r"```json\n(\{\n  \"\$schema\".*?)\n```", README, re.DOTALL)
