@@ -61,7 +61,7 @@ def find_bypasses(traefik: Traefik, expected: Expected) -> list[Finding]:
     if not routers:
         routers = [ok(ROUTERS, f"{count}, none with an error")]
     if not tcp:
-        tcp = [ok(TCP, f"{len(traefik.tcp_routers)}, none before the apps")]
+        tcp = [ok(TCP, f"{len(traefik.tcp_routers)} routers; none takes connections of an app")]
     return [*routers, *gate, *tcp]
 
 

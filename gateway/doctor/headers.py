@@ -180,7 +180,7 @@ def _judged(subject: str, arrived: Sequence[tuple[str, bool]], sent: int) -> Fin
     if forged:
         remedy = "entryPoints.….forwardedHeaders.trustedIPs: the tunnel's address alone"
         return warning(subject, f"the app gets a client's own values: {', '.join(forged)}", remedy)
-    return ok(subject, f"{sent} forged headers were sent; none arrived, and the gate's own did")
+    return ok(subject, f"{sent} forged headers were sent: the app received none of them, and the gate's own headers")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -119,7 +119,8 @@ def _entry_points(found: Traefik, catalog: Catalog) -> list[Finding]:
     """The peers whose X-Forwarded headers an entry point trusts."""
     routing = catalog.routing
     findings = [finding for name in routing.entry_points for finding in _entry_point(found, name, routing.trusted_ips)]
-    return findings or [ok(ENTRY_POINTS, f"{', '.join(catalog.routing.entry_points)}: no peer is trusted without need")]
+    names = ", ".join(routing.entry_points)
+    return findings or [ok(ENTRY_POINTS, f"{names}: trust forwarded headers only from routing.trusted_ips")]
 
 
 def _entry_point(found: Traefik, name: str, configured: Sequence[str]) -> Iterator[Finding]:

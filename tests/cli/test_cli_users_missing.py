@@ -70,10 +70,11 @@ async def test_a_file_that_is_not_a_list_of_users_is_refused(
 
 
 UNKNOWN = [
-    (("users", "list", "--app", "nope"), "There is no app 'nope' in apps.json."),
-    (("users", "list", "--tier", "por"), "No app has the tier 'por'."),
-    (("users", "list", "--app", "skai", "--tier", "por"), "No app has the tier 'por'."),
-    (("notices", "list", "--app", "nope"), "There is no app 'nope' in apps.json."),
+    (("users", "list", "--app", "nope"), "There is no app 'nope' in apps.json; it has skai, blog"),
+    (("users", "list", "--tier", "por"), "No app has the tier 'por'; there are free, pro, enterprise"),
+    (("users", "list", "--app", "skai", "--tier", "por"), "No app has the tier 'por'; there are free, pro, enterprise"),
+    (("users", "list", "--status", "bogus"), "'bogus' is no status of Stripe's; expected active, trialing"),
+    (("notices", "list", "--app", "nope"), "There is no app 'nope' in apps.json; it has skai, blog"),
 ]
 
 

@@ -79,7 +79,7 @@ def test_a_correct_installation_has_no_findings() -> None:
     assert [(each.state, each.message) for each in found] == [
         ("ok", "2, none with an error"),
         ("ok", "2 routers; every one that reaches an app has its gate"),
-        ("ok", "0, none before the apps"),
+        ("ok", "0 routers; none takes connections of an app"),
     ]
 
 
@@ -201,7 +201,7 @@ def test_the_plugin_is_a_gate_too() -> None:
         for each in find_bypasses(traefik(middlewares={"sk-gate-skai": broken, "gate": broken}), expected_installation)
     ]
     assert lines[-2:] == ["routes are out of date: sk-gate-skai is not among its middlewares, or not in its place",
-                          "0, none before the apps"]  # fmt: skip
+                          "0 routers; none takes connections of an app"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 
 from gateway.access.keys import key_hash
 from gateway.billing.installed_apps import InstalledApps
+from gateway.billing.operator_choices import find_app
 from gateway.catalog.model import Catalog
-from gateway.errors import NotAuthenticated, NotFound
+from gateway.errors import NotAuthenticated
 from gateway.store import keys
 from gateway.store.keys import Key
 from gateway.user_ids import check_user_id
@@ -26,8 +27,7 @@ def create_key(
 
     Raises `NotFound` for an unknown app, `InvalidInput`, `Conflict` for a third live key of an app.
     """
-    if catalog.app(app_id) is None:
-        raise NotFound(f"There is no app {app_id[:80]!r} in apps.json.", code="unknown_app")
+    find_app(catalog, app_id)
     kind: Literal["app", "user"] = "app" if user_id is None else "user"
     text = PREFIX[kind] + secrets.token_urlsafe(32)
     owner = None if user_id is None else check_user_id(user_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.billing.operator_choices import find_app, find_tier
 from gateway.billing.work.transaction import Transaction
 from gateway.catalog.model import Catalog
 from gateway.errors import InvalidInput, NotFound
@@ -16,12 +17,7 @@ def give(
 
     Raises `NotFound` (app, tier), `InvalidInput`.
     """
-    app = catalog.app(app_id)
-    if app is None:
-        raise NotFound(f"There is no app {app_id[:80]!r} in apps.json.", code="unknown_app")
-    tier = app.tier(tier_id)
-    if tier is None:
-        raise NotFound(f"{app_id} has no tier {tier_id[:80]!r}.", code="unknown_tier")
+    tier = find_tier(find_app(catalog, app_id), tier_id)
     check_user_id(user_id)
     if not reason.strip():
         raise InvalidInput("A grant needs a reason.", code="reason_required")
