@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
@@ -14,6 +15,8 @@ from gateway.errors import ConfigError, StoreUnavailable
 from gateway.setting_rules import database_problem
 from gateway.settings import database_url_of
 from gateway.store.engine.check import check_database
+
+_COMPOSE_FILE = "docker-compose.yml"
 
 
 @click.command()
@@ -36,7 +39,7 @@ def check() -> None:
     except StoreUnavailable as exc:
         away = exc
     if problems:
-        raise ConfigError([*problems, *([away.message] if away else [])])
+        raise ConfigError([*problems, *([away.message] if away else []), *_outside_the_container()])
     if away:
         raise away
     for path, ref in ambiguous_secrets(catalog, os.environ):
@@ -49,6 +52,12 @@ def check() -> None:
         warn(f"{found.apps_file}: {line}")
     tiers = sum(len(app.tiers) for app in catalog.apps.values())
     good(f"{found.apps_file}: {len(catalog.apps)} app(s), {tiers} tier(s); the environment is complete")
+
+
+def _outside_the_container() -> list[str]:
+    if "STRIPE_SECRET_KEY" in os.environ or "STRIPE_SECRET_KEY_FILE" in os.environ or not Path(_COMPOSE_FILE).exists():
+        return []
+    return [f"the settings are those of {_COMPOSE_FILE}: docker compose run --rm skpayments python -m gateway check"]
 
 
 def _check_database() -> None:

@@ -250,6 +250,13 @@ async def test_check_reports_all_problems_of_environment_apps_and_database_at_on
         assert ("not an SQLite database" in result.err) == (command == "check")
 
 
+async def test_check_beside_a_compose_file_names_the_command_in_the_container(skpay: Skpay, tmp_path: Path) -> None:
+    (tmp_path / "docker-compose.yml").touch()
+    result = await skpay("check", env={})
+    assert result.code == 2
+    assert "docker compose run --rm skpayments python -m gateway check" in result.err.splitlines()[-1]
+
+
 async def test_check_leaves_a_running_servers_database_alone(skpay: Skpay, running: Running) -> None:
     result = await skpay("check", env=running.environ)
     assert result.code == 0, result
