@@ -150,6 +150,7 @@ def start_once(folder: Path, stripe_url: str) -> tuple[float, float, float, int]
         "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": "bench-admin-0123456789abcdef",
         "DATABASE_URL": f"sqlite:///{folder / 'skpayments.db'}", "APPS_FILE": str(folder / "apps.json"),
         "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": str(port), "GATE_PORT": str(gate_port),
+        "GATE_PROCESSES": "0",
     }  # fmt: skip
     headers = {
         "X-Sk-Gate": GATE_SECRET, "X-Forwarded-Host": "chat.example.com", "X-Forwarded-Uri": "/",

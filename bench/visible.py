@@ -100,6 +100,7 @@ async def serving(folder: Path, stripe_url: str) -> AsyncIterator[tuple[int, int
         "STRIPE_API_BASE": stripe_url, "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": ADMIN_TOKEN,
         "DATABASE_URL": f"sqlite:///{folder / 'skpayments.db'}", "APPS_FILE": str(folder / "apps.json"),
         "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": str(port), "GATE_PORT": str(gate_port),
+        "GATE_PROCESSES": "0",
     }  # fmt: skip
     with (folder / "serve.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Literal, TypeVar
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -30,6 +30,14 @@ class Value:
     def set(self, value: float) -> None:
         self.value = value
 
+    def numbers(self) -> tuple[float, ...]:
+        return (self.value,)
+
+    def add(self, numbers: Sequence[float]) -> None:
+        """Add what `numbers` of another child gained. Raises `ValueError` for those of another kind of child."""
+        (amount,) = numbers
+        self.value += amount
+
 
 class Observations:
     """The child of a histogram: the number of observations under each bound, and their sum."""
@@ -45,8 +53,20 @@ class Observations:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def numbers(self) -> tuple[float, ...]:
+        return (*self.counts, self.sum)
+
+    def add(self, numbers: Sequence[float]) -> None:
+        """Add what `numbers` of another child gained. Raises `ValueError` for those of other bounds."""
+        *counts, total = numbers
+        self.counts = [int(mine + more) for mine, more in zip(self.counts, counts, strict=True)]
+        self.sum += total
+
 
 Child = TypeVar("Child", Value, Observations)
+Labels = Sequence[tuple[str, str]]
+_NOTHING: Mapping[tuple[str, ...], float] = {}
+_NO_MORE: Mapping[str, Mapping[tuple[str, ...], float]] = {}
 
 
 class Metric(Generic[Child]):
@@ -63,6 +83,7 @@ class Metric(Generic[Child]):
         if not _NAME.fullmatch(name) or not all(_LABEL.fullmatch(label) for label in labels):
             raise ValueError(f"invalid name of a metric or label: {name} {labels}")
         self.name, self.kind, self.text, self.label_names = name, kind, text, tuple(labels)
+        self.bounds: tuple[float, ...] = ()
         self._new: Callable[[], Child] = new
         self._children: dict[tuple[str, ...], Child] = {}
 
@@ -83,21 +104,30 @@ class Metric(Generic[Child]):
         """The label values of every child that is not at zero."""
         return [values for values, child in self._children.items() if isinstance(child, Value) and child.value]
 
-    def lines(self) -> Iterator[str]:
+    def children(self) -> Iterator[tuple[tuple[str, ...], Child]]:
+        """Label values and child."""
+        yield from self._children.items()
+
+    def lines(self, constant: Labels = (), more: Mapping[tuple[str, ...], float] = _NOTHING) -> Iterator[str]:
+        """`constant` labels stand before those of each child. `more` is added to a gauge, by its label values."""
+        for absent in more.keys() - self._children.keys():
+            self.of(*absent)
         yield f"# HELP {self.name} {_escaped_help(self.text)}"
         yield f"# TYPE {self.name} {self.kind}"
-        for values, child in self._children.items():
-            labels = tuple(zip(self.label_names, values, strict=True))
+        values: tuple[str, ...]
+        for values, child in self.children():
+            labels = (*constant, *zip(self.label_names, values, strict=True))
             if isinstance(child, Observations):
                 yield from _histogram_lines(self.name, labels, child)
             else:
-                yield f"{self.name}{_braces(labels)} {_number(child.value)}"
+                yield f"{self.name}{_braces(labels)} {_number(child.value + more.get(values, 0))}"
 
 
 class Registry:
-    """All metrics of a process."""
+    """All metrics of a process. `constant` labels are those of each line."""
 
-    def __init__(self) -> None:
+    def __init__(self, constant: Labels = ()) -> None:
+        self._constant = constant
         self._metrics: dict[str, Metric[Value] | Metric[Observations]] = {}
         self._before: list[Callable[[], None]] = []
 
@@ -118,17 +148,23 @@ class Registry:
         metric = self._metrics.get(name)
         if metric is None:
             metric = self._metrics[name] = Metric(name, "histogram", text, labels, lambda: Observations(bounds))
+            metric.bounds = tuple(bounds)
         return _same(metric, "histogram", labels)  # type: ignore[return-value]  # the kind determines the type of child
 
     def before_render(self, refresh: Callable[[], None]) -> None:
         """Call `refresh` before each rendering, for gauges that are cheaper to compute than to maintain."""
         self._before.append(refresh)
 
-    def render(self) -> str:
-        """The whole text; every line ends in a line feed."""
+    def render(self, more: Mapping[str, Mapping[tuple[str, ...], float]] = _NO_MORE) -> str:
+        """The whole text; every line ends in a line feed. `more`: what is added to gauges, by name and label values."""
+        lines = (metric.lines(self._constant, more.get(metric.name, _NOTHING)) for metric in self.metrics())
+        return "".join(f"{line}\n" for metric in lines for line in metric)
+
+    def metrics(self) -> list[Metric[Value] | Metric[Observations]]:
+        """Every metric, with the present figures."""
         for refresh in self._before:
             refresh()
-        return "".join(f"{line}\n" for metric in self._metrics.values() for line in metric.lines())
+        return list(self._metrics.values())
 
     def _values(self, name: str, kind: Literal["counter", "gauge"], text: str, labels: Sequence[str]) -> Metric[Value]:
         metric = self._metrics.get(name)

@@ -102,10 +102,10 @@ SERVICE = (
     ),
     Variable(
         "GATE_PROCESSES",
-        "how many gate processes serve GATE_PORT beside the main process; 0: the main process serves it",
+        "how many gate processes serve GATE_PORT; by default one for each core but one, at least one; 0: the main "
+        "process serves it",
         "2",
         "0 to 64",
-        default="0",
     ),
     Variable(
         "MAIN_URL",

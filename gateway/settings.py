@@ -90,12 +90,12 @@ class GateSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings(GateSettings):
-    """The whole environment."""
+    """The whole environment. `gate_processes` None: as many as fit this machine."""
 
     stripe_secret_key: Secrets
     stripe_webhook_secret: Secrets
     stripe_api_base: str
-    gate_processes: int
+    gate_processes: int | None
 
 
 def split_secret(text: str) -> Secrets:
@@ -223,7 +223,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     reader = _EnvironmentReader(environ)
     key, webhook_secret, api_base = _stripe(reader)
     of_gate = _of_gate(reader)
-    gate_processes = reader.count("GATE_PROCESSES", MAX_GATE_PROCESSES)
+    gate_processes = reader.count("GATE_PROCESSES", MAX_GATE_PROCESSES) if reader.text("GATE_PROCESSES") else None
     if reader.problems:
         raise ConfigError(reader.problems)
     return Settings(

@@ -133,6 +133,7 @@ async def service_running(folder: Path) -> AsyncIterator[Stage]:
         environ |= {
             "DATABASE_URL": f"sqlite:///{database(folder)}", "APPS_FILE": str(folder / "apps.json"),
             "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": "0", "GATE_PORT": "0",
+            "GATE_PROCESSES": "0",
         }  # fmt: skip
         log = folder / "service.log"
         with telling(["-m", "gateway", "serve"], log, log, environ) as started:

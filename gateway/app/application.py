@@ -11,7 +11,7 @@ from functools import partial
 from gateway.app.assemble import Parts, assemble
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
-from gateway.app.gate_processes import GateProcesses
+from gateway.app.gate_processes import GateProcesses, default_count
 from gateway.app.gauges import keep_gauges
 from gateway.app.ports import bound, open_site
 from gateway.app.reload import CatalogReload
@@ -65,10 +65,12 @@ class Application:
     async def _start(self) -> None:
         self.parts = parts = await assemble(self._settings, self._clock, self._stack)
         self.catalog_reload = CatalogReload(parts, self._file, self._background, self._problems)
-        await self._serve_gate()
+        await self._open_gate_port()
         await parts.follower.begin(self.catalog_reload.gate)
         await self.catalog_reload.begin(self._read)
         parts.gate.ready = True  # it answers from memory, so it waits for neither Stripe nor LiteLLM
+        if self._gate_processes is not None:
+            await self._gate_processes.start()
         startup_checks = StartupChecks(parts.billing, self._problems)
         await startup_checks.run_before_serving()
         await self._serve_web()
@@ -80,13 +82,14 @@ class Application:
         apps = list(parts.billing.apps.catalog.apps)
         log.info("started", extra=fields(apps=apps, port=self.web_port, gate_port=self.gate_port))
 
-    async def _serve_gate(self) -> None:
-        """Open the gate's port, here or in processes of its own; it answers 503 until the gate is ready."""
+    async def _open_gate_port(self) -> None:
+        """Serve the gate here, which answers 503 until it is ready, or reserve its port for processes of its own."""
         settings = self._settings
-        if settings.gate_processes:
-            self._gate_processes = GateProcesses(settings, self._environ, settings.gate_processes)
+        count = default_count() if settings.gate_processes is None else settings.gate_processes
+        if count:
+            self._gate_processes = GateProcesses(settings, self._environ, count)
             self._stack.push_async_callback(self._gate_processes.stop)
-            await self._gate_processes.start()
+            self._gate_processes.reserve_port()
             self.gate_port = self._gate_processes.port
             return
         listening = listen(self.parts.gate, settings.host, settings.gate_port)
@@ -105,6 +108,8 @@ class Application:
             link_keys=parts.link_keys,
             readiness=self.problems,
             reload_catalog=self.reload,
+            metrics=lambda: parts.figures.render(time.monotonic()),
+            gate_report=lambda report: parts.figures.add(report, time.monotonic()),
             jwks=parts.assertion_keys.jwks,
             explain_gate=explainer.explain,
         )
@@ -121,7 +126,7 @@ class Application:
         signal = change_signal(self._settings.database_url)
         self._stack.push_async_callback(signal.close)
         start("gate changes", partial(parts.follower.run, signal))
-        start("sessions", partial(watch_sessions, parts.billing.work, parts.apps))
+        start("sessions", partial(watch_sessions, parts.billing.work, parts.apps, parts.figures))
         start("gauges", partial(keep_gauges, parts.registry, parts.store))
         start("startup checks", startup_checks.retry_until_answered)
         start("purge", startup_checks.purge_daily)

@@ -45,9 +45,10 @@ async def gate_parts(
     stack: AsyncExitStack,
     litellm: LiteLLM | None,
     on_first_seen: Callable[[str, str], object],
+    registry: Registry,
 ) -> GateParts:
     """`stack` closes what was opened. `litellm` looks up virtual keys."""
-    registry, invalidation = Registry(), GateInvalidation()
+    invalidation = GateInvalidation()
     tiers, apps, traefik = GateTable(invalidation.tier_changed), GateApps(), TraefikDocument()
     resolver = await _resolver(stack, litellm, apps, invalidation, registry, clock)
     link_keys = links.link_keys(settings.gate_secret)

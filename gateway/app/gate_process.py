@@ -18,11 +18,13 @@ from gateway.app.first_seen_reports import FirstSeenReports
 from gateway.app.gate_catalog import GateCatalog
 from gateway.app.gate_follower import GateFollower
 from gateway.app.gate_parts import GateParts, gate_parts
+from gateway.app.gate_reports import GateReports
 from gateway.app.ports import bound
 from gateway.errors import ConfigError, SkpayError, StoreUnavailable
 from gateway.gate import listen
 from gateway.litellm import LiteLLM
 from gateway.log import fields
+from gateway.metrics import Registry
 from gateway.settings import GateSettings
 from gateway.store.change_signal import change_signal
 from gateway.store.opening import open_reader
@@ -50,14 +52,17 @@ class GateProcess:
         environ: Mapping[str, str],
         *,
         heartbeat: int | None = None,
+        name: str = "gate",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Read apps.json. Raises `ConfigError` with every problem of it and of the secrets it names.
 
-        `heartbeat`: a pipe to the process that started this one, which then shares its port with others.
+        `heartbeat`: a pipe to the process that started this one, which then shares its port with others. `name`: the
+        value of the label `process` of its metrics.
         """
         self._settings = settings
         self._heartbeat = heartbeat
+        self._name = name
         self._clock = clock
         self._file = CatalogFile(settings, environ)
         self._read = self._file.read()
@@ -80,8 +85,9 @@ class GateProcess:
         litellm = None
         if settings.litellm_url:
             litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
-        reports = FirstSeenReports(session, settings)
-        self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, reports.add)
+        first_seen = FirstSeenReports(session, settings)
+        registry = Registry((("process", self._name),))
+        self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, first_seen.add, registry)
         if self._heartbeat is None:
             await self._listen()
         store = await self._open_store()
@@ -97,7 +103,10 @@ class GateProcess:
         self._stack.push_async_callback(signal.close)
         self._background.start("gate changes", lambda: follower.run(signal))
         self._background.start("watch", lambda: self._watch(catalog))
-        self._background.start("first-seen users", reports.run)
+        self._background.start("first-seen users", first_seen.run)
+        reports = GateReports(session, settings, registry, parts.apps, self._clock)
+        self._stack.push_async_callback(reports.last)
+        self._background.start("reports", reports.run)
         log.info("gate_started", extra=fields(gate_port=self.gate_port, epoch=follower.epoch, number=follower.number))
 
     def reload(self) -> None:

@@ -10,8 +10,11 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from gateway.app.ports import port_in_use
+from gateway.errors import ConfigError
 from gateway.gate import shared_socket
 from gateway.log import fields
 from gateway.settings import Settings
@@ -24,10 +27,24 @@ _NOT_FOR_GATES = {
 }  # fmt: skip
 START_SECONDS = 300.0
 """Until the first beat, which comes when the tiers of all users are loaded and the port is open."""
+CONFIG_ERROR = 2
+"""The exit code of a command for a wrong setting."""
 SILENT_SECONDS = 2.0
 """A frozen process still gets its share of the connections: one call in N would hang (T47)."""
 RESTART_SECONDS = 0.5
 STOP_SECONDS = 5.0
+
+
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def default_count() -> int:
+    """One process for each core but one, at least one. Respects the CPU limit of the container."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _CPU_LIMIT.read_text(encoding="ascii").split()
+        cores = min(cores, int(quota) // int(period))  # "max": no limit
+    return max(1, cores - 1)
 
 
 class GateProcesses:
@@ -43,8 +60,8 @@ class GateProcesses:
         self._reserved: socket.socket | None = None
         self.port = 0
 
-    async def start(self) -> None:
-        """Start all and return once each listens. Raises `ConfigError` if the port is in use."""
+    def reserve_port(self) -> None:
+        """Before `start`. Raises `ConfigError` if the port is in use."""
         host, port = self._settings.host, self._settings.gate_port
         try:
             # Bound but not listening, so it keeps the port and gets no connection.
@@ -53,9 +70,16 @@ class GateProcesses:
             raise port_in_use("GATE_PORT", port, exc) from exc
         self.port = int(self._reserved.getsockname()[1])
         self._environ["GATE_PORT"] = str(self.port)
+
+    async def start(self) -> None:
+        """Start all and return once each listens. Raises `ConfigError` if one refuses its configuration."""
         listening = [asyncio.Event() for _ in range(self._count)]
         self._keepers = [asyncio.create_task(self._keep(number, each)) for number, each in enumerate(listening, 1)]
-        await asyncio.gather(*(each.wait() for each in listening))
+        started: asyncio.Future[Any] = asyncio.gather(*(each.wait() for each in listening))
+        await asyncio.wait([started, *self._keepers], return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            started.cancel()
+            raise ConfigError(["a gate process refused its configuration; its own lines in the log say why"])
 
     def reload(self) -> None:
         """Have each read apps.json and the secrets again; they notice a new apps.json by themselves."""
@@ -81,12 +105,13 @@ class GateProcesses:
             self._reserved.close()
 
     async def _keep(self, number: int, listening: asyncio.Event) -> None:
-        """Run one process, and another one whenever it ends or is silent."""
+        """Run one process, and another one whenever it ends or is silent. Return if the first one refuses to start."""
         while not self._stopping:
             reading, writing = os.pipe()
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "gateway", "gate", "serve", "--heartbeat", str(writing),
+                    "--name", f"gate-{number}",
                     env=self._environ, pass_fds=(writing,), stdin=asyncio.subprocess.DEVNULL,
                 )  # fmt: skip
             finally:
@@ -99,6 +124,8 @@ class GateProcesses:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
+            if process.returncode == CONFIG_ERROR and not listening.is_set():
+                return
             if not self._stopping:
                 log.error("gate_process_ended", extra=fields(process=number, exit_code=process.returncode))
                 await asyncio.sleep(RESTART_SECONDS)

@@ -18,18 +18,19 @@ from gateway.settings import GateSettings, read_gate_settings
 
 @click.command()
 @click.option("--heartbeat", type=int, hidden=True, help="A pipe to the process that started this one.")
-def serve(heartbeat: int | None) -> None:
+@click.option("--name", default="gate", hidden=True, help="The label `process` of its metrics.")
+def serve(heartbeat: int | None, name: str) -> None:
     """Serve only the gate until SIGTERM, beside the main process or on another machine.
 
     It needs GATE_SECRET, ADMIN_TOKEN, PUBLIC_URL, DATABASE_URL, APPS_FILE with the secrets that it names, and nothing
-    of Stripe. It opens the database read-only. MAIN_URL is where it reports first-seen users.
+    of Stripe. It opens the database read-only. MAIN_URL is where it reports first-seen users and its metrics.
     """
     log.set_up()
-    uvloop.run(_serve(read_gate_settings(os.environ), heartbeat))
+    uvloop.run(_serve(read_gate_settings(os.environ), heartbeat, name))
 
 
-async def _serve(found: GateSettings, heartbeat: int | None) -> None:
-    gate = GateProcess(found, os.environ, heartbeat=heartbeat)
+async def _serve(found: GateSettings, heartbeat: int | None, name: str) -> None:
+    gate = GateProcess(found, os.environ, heartbeat=heartbeat, name=name)
     stopping = gate.orphaned
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

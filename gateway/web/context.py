@@ -12,6 +12,7 @@ from yarl import URL
 
 from gateway.billing.context import Billing
 from gateway.settings import Secrets
+from gateway.web.models import GateReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Site:
     `link_keys` verify the gate's upgrade links, newest first. `readiness()` lists problems by name; empty is ready.
     `reload_catalog()` reloads apps.json and raises `ConfigError` if it is invalid. `jwks()` is the key set with
     which apps verify assertions. `first_seen(app_id, user_id)` is
-    `FirstSeenUserQueue.add`. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
+    `FirstSeenUserQueue.add`. `metrics()` is Prometheus' text; `gate_report(report)` adds what a gate process reports,
+    and raises `InvalidInput`. `explain_gate(app_id, method, url, headers)` explains the gate's answer.
     """
 
     admin_tokens: Secrets
@@ -30,6 +32,8 @@ class Site:
     link_keys: tuple[bytes, ...]
     readiness: Callable[[], dict[str, str]]
     reload_catalog: Callable[[], Awaitable[None]]
+    metrics: Callable[[], str]
+    gate_report: Callable[[GateReport], None]
     jwks: Callable[[], dict[str, list[dict[str, str]]]]
     first_seen: Callable[[str, str], asyncio.Future[None] | bool]
     explain_gate: Callable[[str, str, str, Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]

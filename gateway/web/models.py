@@ -41,6 +41,35 @@ class FirstSeenRequest(Body):
     users: Annotated[list[FirstSeenUser], Field(max_length=200)]
 
 
+class FigureChild(Body):
+    """`numbers`: what a counter, or each bucket and the sum of a histogram, gained since the last report; or a gauge's
+    value. `values`: of its labels."""
+
+    values: Annotated[list[str], Field(max_length=10)]
+    numbers: Annotated[list[float], Field(max_length=102)]
+
+
+class Figure(Body):
+    """A metric of a gate process."""
+
+    name: Annotated[str, Field(max_length=100)]
+    kind: Literal["counter", "gauge", "histogram"]
+    text: Annotated[str, Field(max_length=300)]
+    labels: Annotated[list[str], Field(max_length=10)]
+    bounds: Annotated[list[float], Field(max_length=100)]
+    children: list[FigureChild]
+
+
+class GateReport(Body):
+    """`number` grows by one with each report of a process; a repeated one is ignored. `sessions`: the apps that can say
+    whether their sessions verify."""
+
+    process: Annotated[Text, Field(min_length=1, max_length=200)]
+    number: Annotated[int, Field(ge=1)]
+    figures: Annotated[list[Figure], Field(max_length=200)]
+    sessions: dict[str, Literal["failing", "fine"]]
+
+
 class CheckoutRequest(Body):
     user_id: UserId
     tier: Annotated[str, Field(min_length=1, max_length=63)]

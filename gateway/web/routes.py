@@ -63,6 +63,8 @@ API = (
           (400, 404, 503)),
     Route("POST", "/webhook/stripe", stripe_webhook.stripe_webhook, "stripe", None, None, (400, 413, 429, 503)),
     Route("POST", "/gate/first-seen", gate_reports.first_seen, "gate", models.FirstSeenRequest, None, _BODY),
+    Route("POST", "/gate/report", gate_reports.report, "gate", models.GateReport, None, _BODY),
+    Route("GET", "/metrics", gate_reports.metrics, "gate"),
     Route("GET", "/health", health.health, "anyone", None, models.HealthAnswer),
     Route("GET", "/ready", health.ready, "anyone", None, models.ReadyAnswer, (503,)),
     Route("GET", "/.well-known/jwks.json", jwks.key_set, "anyone", None, models.KeySetAnswer),

@@ -15,7 +15,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from servers.running import GATE_SECRET, Running, running_application, write_apps
+from access.access_samples import session
+from servers.running import ADMIN_TOKEN, GATE_SECRET, Running, running_application, write_apps
 from servers.traefik import free_port, until
 
 from gateway.errors import ConfigError
@@ -201,12 +202,16 @@ async def test_without_the_gate_secret_no_user_is_reported(running: Running) -> 
 
 def _children(running: Running) -> list[int]:
     """The process ids of the gate processes of this test's main process, which is this process."""
+    return _running_in(running.folder)
+
+
+def _running_in(folder: Path) -> list[int]:
     found = []
     for each in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             command = (each / "cmdline").read_bytes()
             environ = (each / "environ").read_bytes()
-            if b"--heartbeat" in command and f"APPS_FILE={running.folder}/".encode() in environ:
+            if b"--heartbeat" in command and f"APPS_FILE={folder}/".encode() in environ:
                 found.append(int(each.name))
     return found
 
@@ -242,6 +247,50 @@ async def test_gate_processes_share_the_port_and_are_replaced(tmp_path: Path) ->
 
         await until(refused, "every process refuses")
     assert _children(running) == []
+
+
+async def test_the_main_process_sums_the_metrics_and_watches_the_sessions_of_every_gate_process(tmp_path: Path) -> None:
+    async with running_application(tmp_path, PORT=str(free_port()), GATE_PROCESSES="2") as running:
+
+        async def metric(line: str) -> bool:
+            async with running.call("GET", "/metrics", GATE_SECRET) as answer:
+                assert answer.status == 200
+                return line in (await answer.text()).splitlines()
+
+        headers = {"Authorization": (await key_of(running))["Authorization"]}
+        await until(lambda: _status(running, 200, headers), "the key arrives")
+        for number in range(20):
+            foreign = session(f"u{number}", secret="another-secret-of-32-bytes-at-least!")
+            await running.gate(Cookie=f"token={foreign.decode()}")
+        await until(
+            lambda: metric('skpay_sessions_not_verified_total{app="skai",code="wrong_signature"} 20'), "the sum"
+        )
+        await until(lambda: metric("skpay_gate_failures_total 0"), "metrics of the listeners")
+
+        async def alerted() -> bool:
+            _, found = await running.admin("GET", "/admin/alerts")
+            return any((row["kind"], row["subject"]) == ("sessions_not_verified", "skai") for row in found["alerts"])
+
+        await until(alerted, "the alert is open")
+        async with running.session.get(f"{running.gate_url}/metrics", headers={"X-SK-Gate": GATE_SECRET}) as answer:
+            text = await answer.text()
+        assert 'process="gate-1"' in text or 'process="gate-2"' in text
+        assert (await running.json("GET", "/metrics", ADMIN_TOKEN))[0] == 401
+
+
+async def _status(running: Running, status: int, headers: dict[str, str]) -> bool:
+    return (await running.gate(**headers))[0] == status
+
+
+async def test_a_gate_process_that_refuses_its_configuration_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as an apps.json that only it cannot read; it would be started again and again, unseen."""
+    monkeypatch.setattr("gateway.app.gate_processes._NOT_FOR_GATES", {"PUBLIC_URL"})
+    with pytest.raises(ConfigError, match="a gate process refused its configuration"):
+        async with running_application(tmp_path, GATE_PROCESSES="2"):
+            pass
+    assert not _running_in(tmp_path)
 
 
 async def test_a_gate_port_in_use_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ async def test_an_error_is_printed_in_a_line_with_its_exit_code(
     skpay: Skpay, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, text: str
 ) -> None:
     monkeypatch.setattr(check, "configuration", _raising(error))
-    result = await skpay("check")
+    result = await skpay("check", env={"STRIPE_SECRET_KEY": "sk_test_1"})
     assert (result.code, result.err.lstrip("\n")) == (code, text)
 
 

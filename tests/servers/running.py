@@ -81,7 +81,8 @@ def environ_of(folder: Path, *, stripe_url: str, litellm_url: str, **more: str) 
         "LITELLM_URL": litellm_url, "LITELLM_KEY": LITELLM_KEY, "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": ADMIN_TOKEN,
         "SKAI_KEY": SKAI_KEY, "BLOG_KEY": BLOG_KEY, "SESSION_SECRET": SESSION_SECRET,
         "DATABASE_URL": f"sqlite:///{folder / 'skpayments.db'}", "APPS_FILE": str(folder / "apps.json"),
-        "PUBLIC_URL": PUBLIC_URL, "HOST": "127.0.0.1", "PORT": "0", "GATE_PORT": "0", **more,
+        "PUBLIC_URL": PUBLIC_URL, "HOST": "127.0.0.1", "PORT": "0", "GATE_PORT": "0",
+        "GATE_PROCESSES": "0", **more,
     }  # fmt: skip
 
 

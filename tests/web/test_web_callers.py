@@ -30,6 +30,8 @@ CALLERS: dict[tuple[str, str], Caller] = {
     ("GET", "/explain/{app_id}/{user_id}"): "app or operator",
     ("POST", "/webhook/stripe"): "stripe",
     ("POST", "/gate/first-seen"): "gate",
+    ("POST", "/gate/report"): "gate",
+    ("GET", "/metrics"): "gate",
     ("GET", "/health"): "anyone",
     ("GET", "/ready"): "anyone",
     ("GET", "/.well-known/jwks.json"): "anyone",
@@ -84,10 +86,11 @@ def credentials(running: Running) -> dict[str, str | None]:
 async def call(
     running: Running, route: Route, credential: str | None, app_id: str = "skai", **headers: str
 ) -> tuple[int, Any]:
-    """Status and JSON; everything but the credential is as the route's caller sends it."""
+    """Status, and JSON unless it is text; everything but the credential is as the route's caller sends it."""
     if "buyer" in route.caller and route.method == "POST":
         headers = {"Origin": PUBLIC_URL, **headers}
-    return await running.json(route.method, path_of(route, app_id), credential, json={}, headers=headers)
+    async with running.call(route.method, path_of(route, app_id), credential, json={}, headers=headers) as answer:
+        return answer.status, await (answer.json() if answer.content_type == "application/json" else answer.text())
 
 
 def test_the_table_names_the_caller_of_each_route() -> None:
