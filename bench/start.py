@@ -2,9 +2,10 @@
 
     python bench/start.py [--users 100000] [--rounds 3]
 
-Once with a sandbox Stripe and once with nothing listening, as after a power cut. Reported: seconds from the start to
-the first 200 that names a payer's tier and to the public port's /health, the processor's share of that (all that means
-something on a busy machine), and resident memory then.
+Once with a sandbox Stripe and once with nothing listening, as after a power cut; then `gate serve`, from the database
+and, with the database away, from its snapshot. Reported: seconds from the start to the first 200 that names a payer's
+tier and to the public port's /health, the processor's share of that (all that means something on a busy machine), and
+resident memory then.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from gateway.store import Store, instance, keys
 from gateway.store.schema import entitlements, refreshes, tier_changes
 
 CHUNK = 5000
+DATABASE, SNAPSHOT = "skpayments.db", "gate-cache"
 GATE_SECRET = "bench-gate-secret-0123456789abcdef"
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_bench000000000000", "whsec_bench00000000000000"
 USER_KEY = "skp_bench-0123456789abcdef"
@@ -141,16 +143,20 @@ def sandbox() -> Iterator[str]:
         loop.close()
 
 
-def start_once(folder: Path, stripe_url: str) -> tuple[float, float, float, int]:
-    """Seconds to the gate's 200, to /health, processor seconds until then, and kilobytes of memory."""
+Measured = tuple[float, float, float, int]
+"""Seconds to the gate's 200, to /health, processor seconds until then, and kilobytes of memory."""
+
+
+def start_once(folder: Path, stripe_url: str, *command: str) -> Measured:
+    """`skpay serve` or another command; without a public port the second value is that of the gate."""
     port, gate_port = free_port(), free_port()
     environ = {
         "PATH": os.environ["PATH"], "STRIPE_SECRET_KEY": STRIPE_KEY, "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
         "STRIPE_API_BASE": stripe_url,
-        "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": "bench-admin-0123456789abcdef",
-        "DATABASE_URL": f"sqlite:///{folder / 'skpayments.db'}", "APPS_FILE": str(folder / "apps.json"),
+        "GATE_SECRET": GATE_SECRET, "ADMIN_TOKEN": "bench-admin-0123456789abcdef-0123456789",
+        "DATABASE_URL": f"sqlite:///{folder / DATABASE}", "APPS_FILE": str(folder / "apps.json"),
         "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": str(port), "GATE_PORT": str(gate_port),
-        "GATE_PROCESSES": "0",
+        "GATE_PROCESSES": "0", "GATE_CACHE": str(folder / SNAPSHOT),
     }  # fmt: skip
     headers = {
         "X-Sk-Gate": GATE_SECRET, "X-Forwarded-Host": "chat.example.com", "X-Forwarded-Uri": "/",
@@ -158,14 +164,19 @@ def start_once(folder: Path, stripe_url: str) -> tuple[float, float, float, int]
     }  # fmt: skip
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        [sys.executable, "-m", "gateway", *(command or ("serve",))],
+        env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
-        gate = seconds_until((200, "pro"), started, gate_port, "/gate?app=skai", headers)
-        public = seconds_until((200, ""), started, port, "/health", {})
+        public = gate = seconds_until((200, "pro"), started, gate_port, "/gate?app=skai", headers)
+        if not command:
+            public = seconds_until((200, ""), started, port, "/health", {})
         ticks = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
         status = Path(f"/proc/{process.pid}/status").read_text()
-        return gate, public, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), int(status.split("VmRSS:")[1].split()[0])
+        seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        while command and not (folder / SNAPSHOT).exists():  # it writes its first one
+            time.sleep(0.05)
+        return gate, public, seconds, int(status.split("VmRSS:")[1].split()[0])
     finally:
         process.terminate()
         process.wait(20)
@@ -179,19 +190,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "apps.json").write_text(json.dumps(APPS))
-        store = Store.open(f"sqlite:///{folder / 'skpayments.db'}")
+        store = Store.open(f"sqlite:///{folder / DATABASE}")
         fill(store, options.users)
         store.close_now()
         with sandbox() as stripe_url:
             report("Stripe answers", options, [start_once(folder, stripe_url) for _ in range(options.rounds)])
         unused = f"http://127.0.0.1:{free_port()}"
         report("no vendor answers", options, [start_once(folder, unused) for _ in range(options.rounds)])
+        gate = [start_once(folder, unused, "gate", "serve") for _ in range(options.rounds)]
+        report("gate serve, from the database", options, gate)
+        (folder / DATABASE).rename(folder / "away.db")
+        gate = [start_once(folder, unused, "gate", "serve") for _ in range(options.rounds)]
+        report("gate serve, from the snapshot", options, gate)
+        print(f"{'its size':>20}: {(folder / SNAPSHOT).stat().st_size / 1e6:.0f} MB")
 
 
-def report(what: str, options: argparse.Namespace, found: list[tuple[float, float, float, int]]) -> None:
+def report(what: str, options: argparse.Namespace, found: list[Measured]) -> None:
     print(f"{what}, {options.users} users:")
     names = ("gate answers", "public port answers", "processor")
     for name, values in zip(names, list(zip(*found, strict=True))[:3], strict=True):
+        if name == "public port answers" and all(gate == public for gate, public, _, _ in found):
+            continue  # it has none
         print(f"{name:>20}: {statistics.median(values):.2f} s ({', '.join(f'{each:.2f}' for each in values)})")
     print(f"{'resident memory':>20}: {found[-1][3] / 1024:.0f} MB")
 

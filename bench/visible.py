@@ -31,7 +31,7 @@ from aiohttp import web
 from gateway.sandbox.stripe import StripeSandbox
 
 GATE_SECRET = "bench-gate-secret-0123456789abcdef"
-ADMIN_TOKEN = "bench-admin-0123456789abcdef"
+ADMIN_TOKEN = "bench-admin-0123456789abcdef-0123456789"
 STRIPE_KEY, WEBHOOK_SECRET = "sk_test_bench000000000000", "whsec_bench00000000000000"
 APPS: dict[str, Any] = {
     "apps": [{

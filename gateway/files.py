@@ -16,36 +16,69 @@ _OTHER_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )  # fmt: skip
+_TEMPORARY = ".new"
 _NEW_FILE_MODE = 0o644  # Traefik reads it as another user
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by a file of this content with the same mode; text is written as UTF-8.
+class AtomicFile:
+    """Replaces `path` by what is written to it, at `commit`: a temporary file beside it, fsync, rename, fsync of the
+    folder. Until then, and after `discard`, the old file is unchanged.
 
-    Traefik drops every route while a file is rewritten in place, so: temporary file beside it, fsync, rename, fsync of
-    the folder. After a failure the old file is unchanged and no temporary file is left. A symbolic link is refused, so
-    that it can neither redirect the write nor be replaced by it. Raises `ConfigError` for a path that cannot be such a
-    file, and `OSError`.
+    A symbolic link is refused, so that it can neither redirect the write nor be replaced by it. Raises `ConfigError`
+    for a path that cannot be such a file; every method raises `OSError`.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    mode = _mode(path)
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError([f"{path}: the folder {path.parent} does not exist; create it or name another"]) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+
+    def __init__(self, path: Path, mode: int | None = None) -> None:
+        """`mode` None: that of the old file."""
+        self._path = path
+        kept = _mode(path)
+        self._mode = kept if mode is None else mode
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError([f"{path}: the folder {path.parent} does not exist; create it or name another"]) from None
+        self._temporary = Path(name)
+        self._file = os.fdopen(descriptor, "wb")
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def commit(self) -> None:
+        """Make it durable and visible."""
+        with self._file as file:
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            os.fchmod(file.fileno(), self._mode)
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        self._temporary.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file, if it is still there."""
         with suppress(OSError):
-            temporary.unlink()
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace `path` by a file of this content with the same mode; text is written as UTF-8. Raises as `AtomicFile`.
+
+    Traefik drops every route while a file is rewritten in place. After a failure no temporary file is left.
+    """
+    file = AtomicFile(path)
+    try:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.commit()
+    except BaseException:
+        file.discard()
         raise
-    _sync_folder(path.parent)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of writers of `path` that were killed. No other writer may be active."""
+    for each in path.parent.iterdir():
+        if each.name.startswith(f".{path.name}.") and each.name.endswith(_TEMPORARY):
+            each.unlink(missing_ok=True)
 
 
 def decoded(data: bytes) -> str:

@@ -108,6 +108,13 @@ SERVICE = (
         "0 to 64",
     ),
     Variable(
+        "GATE_CACHE",
+        "the file in which gate processes keep their users, to start while the database is away; by default beside an"
+        " SQLite database, none with PostgreSQL",
+        "/data/gate-cache",
+        "a path on a volume of this machine; it holds user ids and hashes of keys",
+    ),
+    Variable(
         "MAIN_URL",
         "where gate processes reach the main process; by default PORT of this machine",
         "http://skpayments:8080",

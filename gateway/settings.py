@@ -81,6 +81,7 @@ class GateSettings:
     gate_port: int
     host: str
     main_url: str
+    gate_cache: Path | None
 
     @property
     def own_host(self) -> str:
@@ -250,7 +251,7 @@ def _of_gate(reader: _EnvironmentReader) -> dict[str, Any]:
     litellm_url, litellm_key = _litellm(reader)
     public_url = _public_url(reader)
     port, gate_port = _ports(reader)
-    database_url, host = reader.text("DATABASE_URL"), reader.text("HOST")
+    database_url, host, gate_cache = reader.text("DATABASE_URL"), reader.text("HOST"), reader.text("GATE_CACHE")
     for name, problem in (("DATABASE_URL", database_problem(database_url)), ("HOST", host_problem(host))):
         if problem:
             reader.problems.append(f"{name}: {problem}")
@@ -266,6 +267,7 @@ def _of_gate(reader: _EnvironmentReader) -> dict[str, Any]:
         "gate_port": gate_port,
         "host": host,
         "main_url": reader.url("MAIN_URL", may_have_path=False) or f"http://{local_host(host)}:{port}",
+        "gate_cache": Path(gate_cache) if gate_cache else None,
     }
 
 

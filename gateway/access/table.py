@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _SHARDS = 256
+_ROWS_AT_ONCE = 1_000
 
 Row = tuple[str, str, int | None]
 """(user_id, tier_id, changes_at)"""
@@ -139,6 +140,18 @@ class TierTable:
         """Remove an app."""
         self.version += 1
         self._apps.pop(app_id, None)
+
+    def rows(self, app_id: str) -> Iterator[list[Row]]:
+        """Every user of an app, 1 000 at most in each list. The table may change between two lists: such a user is
+        contained with the old or the new value, or not at all if removed."""
+        for shard in range(_SHARDS):
+            users = self._apps.get(app_id)
+            if users is None:
+                return
+            instants, items = users.instants[shard], list(users.tiers[shard].items())
+            for start in range(0, len(items), _ROWS_AT_ONCE):
+                some = items[start : start + _ROWS_AT_ONCE]
+                yield [(user_id, tier_id, instants.get(user_id)) for user_id, tier_id in some]
 
     def app_ids(self) -> list[str]:
         """The apps with users in the table."""

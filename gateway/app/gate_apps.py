@@ -13,10 +13,10 @@ from gateway.settings import Secrets
 
 
 class GateApps:
-    """`access`: app id → the app as installed last."""
+    """As installed last. `access`: app id → the app; `owners`: every live user key by its hash."""
 
     def __init__(self) -> None:
-        self._owners: Mapping[bytes, KeyOwner] = {}
+        self.owners: Mapping[bytes, KeyOwner] = {}
         self._made_of: tuple[object, object] = (None, None)
         self.access: dict[str, AppAccess] = {}
 
@@ -38,9 +38,9 @@ class GateApps:
         }
         made_of = (catalog, secrets)
         # The symmetric difference of both tables: hash and owner.
-        changed_owners = {owner for _, owner in self._owners.items() ^ owners.items()}
+        changed_owners = {owner for _, owner in self.owners.items() ^ owners.items()}
         same = all(new is old for new, old in zip(made_of, self._made_of, strict=True))
-        self._made_of, self._owners = made_of, owners
+        self._made_of, self.owners = made_of, owners
         return changed_owners if same else None
 
     def access_of(self, app_id: str) -> AppAccess | None:

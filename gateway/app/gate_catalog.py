@@ -36,13 +36,15 @@ class GateCatalog:
         self._installed: Read = EMPTY_CATALOG, {}
         self._loading_keys = asyncio.Lock()
 
+    @property
+    def catalog(self) -> Catalog:
+        """As installed last."""
+        return self._installed[0]
+
     async def validate(self, read: Read) -> bytes:
         """The Traefik configuration of a catalog that can be installed. Raises `ConfigError`; changes nothing."""
-        catalog, _ = read
-        settings = self._parts.settings
-        await refuse_removed_tiers(self._store, catalog, str(settings.apps_file))
-        await self._parts.assertion_keys.prepare(catalog)
-        return await asyncio.to_thread(render, catalog, settings)
+        await refuse_removed_tiers(self._store, read[0], str(self._parts.settings.apps_file))
+        return await self._prepare(read[0])
 
     async def install(self, read: Read, traefik_document: bytes) -> None:
         """Replace apps, keys and routes at once. The tiers of its users are loaded by `load_tiers`."""
@@ -51,6 +53,13 @@ class GateCatalog:
             self._install(read, await self._store.read(keys.live))
             parts.resolver.follow(catalog)
             parts.traefik.replace(traefik_document)
+
+    async def install_snapshot(self, read: Read, owners: Mapping[bytes, KeyOwner]) -> None:
+        """`install` with user keys that were saved, while the store is away. For a process that is only a gate."""
+        document = await self._prepare(read[0])
+        self._install_owners(read, owners)
+        self._parts.resolver.follow(read[0])
+        self._parts.traefik.replace(document)
 
     async def load_tiers(self) -> None:
         """Load the tier of every user of the installed apps, and forget those of removed apps."""
@@ -78,11 +87,18 @@ class GateCatalog:
         self._parts.invalidation.user_forgotten(app_id, user_id)
         self._parts.tiers.forget(app_id, user_id)
 
+    async def _prepare(self, catalog: Catalog) -> bytes:
+        await self._parts.assertion_keys.prepare(catalog)
+        return await asyncio.to_thread(render, catalog, self._parts.settings)
+
     def _install(self, read: Read, live: Keys) -> None:
-        parts = self._parts
-        catalog, secrets = read
         self._also_install(read, live)
-        self._installed = read
         owners = {key.key_hash: KeyOwner(key.app_id, key.user_id) for key in live if key.user_id is not None}
+        self._install_owners(read, owners)
+
+    def _install_owners(self, read: Read, owners: Mapping[bytes, KeyOwner]) -> None:
+        parts = self._parts
+        self._installed = read
+        catalog, secrets = read
         changed_owners = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
         parts.gate.install(parts.apps.access, parts.assertion_keys.signer, changed_owners)

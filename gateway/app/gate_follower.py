@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -20,6 +22,8 @@ from gateway.store.reader import Reads
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+STALE_SECONDS = 30.0
+"""A restart or failover of the database takes less."""
 CHANGES_A_READ = 500
 
 User = tuple[str, str]
@@ -55,23 +59,39 @@ class _Batch:
 
 
 class GateFollower:
-    """`number` is the last change applied, of `epoch`. One reader of the log at a time.
+    """`number` is the last change applied, of `epoch`. `read_at`: every change committed before this epoch second has
+    been applied. One reader of the log at a time.
 
     Constructed before the gate, which is attached before anything is loaded: until then there is nothing to update.
     """
 
-    def __init__(self, store: Reads) -> None:
+    def __init__(self, store: Reads, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._clock = clock
         self._gate: FollowedGate | None = None
         self._reading = asyncio.Lock()
         self.epoch = ""
         self.number = 0
+        self.read_at = 0.0
         self.problem = ""
 
     async def begin(self, gate: FollowedGate) -> None:
         """Follow from here on; call it before the first load. Raises `StoreUnavailable`."""
-        self.epoch, self.number = await self._store.read(_position)
-        self._gate = gate
+        read_at = self._clock()
+        self.begin_at(gate, *await self._store.read(_position), read_at)
+
+    def begin_at(self, gate: FollowedGate, epoch: str, number: int, read_at: float) -> None:
+        """Follow from a position that the gate had at `read_at`. If the database has another epoch, or has purged the
+        changes since, everything is loaded."""
+        self.epoch, self.number, self.read_at, self._gate = epoch, number, read_at, gate
+
+    @property
+    def stale(self) -> str:
+        """What to tell the operator once changes have not been read for 30 s, else ''."""
+        seconds = int(self._clock() - self.read_at)
+        if seconds < STALE_SECONDS:
+            return ""
+        return f"no change of a tier or key was read for {seconds} s: {self.problem or 'the database does not answer'}"
 
     async def after_commit(self) -> None:
         """`catch_up` for a writer, whose commit has succeeded whatever happens here: if it fails, `run` repeats it."""
@@ -85,14 +105,17 @@ class GateFollower:
     async def catch_up(self) -> None:
         """Apply every change that was committed before the call. Raises `StoreUnavailable`."""
         async with self._reading:
+            began = self._clock()
             while self._gate is not None:
                 batch = await self._store.read(partial(_read, epoch=self.epoch, number=self.number))
                 if not batch.complete:
                     log.warning("gate_reloaded", extra=fields(number=self.number, last=batch.last))
                     await self._load_all(self._gate)
+                    self.read_at = began
                     return
                 await self._apply(self._gate, batch)
                 if self.number >= batch.last:
+                    self.read_at = began
                     return
 
     async def run(self, signal: ChangeSignal) -> None:
@@ -100,11 +123,13 @@ class GateFollower:
         while True:
             try:
                 await self.catch_up()
+                if self.problem:
+                    log.info("gate_changes_read_again", extra=fields(epoch=self.epoch, number=self.number))
                 self.problem = ""
             except StoreUnavailable as exc:
                 if not self.problem:
                     log.warning("gate_changes_not_read", extra=fields(detail=exc.detail))
-                self.problem = f"changes cannot be read: {exc.detail}"
+                self.problem = exc.detail
                 await asyncio.sleep(POLL_SECONDS)
             await signal.wait(POLL_SECONDS)
 

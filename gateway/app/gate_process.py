@@ -19,6 +19,7 @@ from gateway.app.gate_catalog import GateCatalog
 from gateway.app.gate_follower import GateFollower
 from gateway.app.gate_parts import GateParts, gate_parts
 from gateway.app.gate_reports import GateReports
+from gateway.app.gate_snapshot import GateSnapshots
 from gateway.app.ports import bound
 from gateway.errors import ConfigError, SkpayError, StoreUnavailable
 from gateway.gate import listen
@@ -27,8 +28,7 @@ from gateway.log import fields
 from gateway.metrics import Registry
 from gateway.settings import GateSettings
 from gateway.store.change_signal import change_signal
-from gateway.store.opening import open_reader
-from gateway.store.reader import Reader
+from gateway.store.opening import ReaderWhenOpen
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +90,12 @@ class GateProcess:
         self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, first_seen.add, registry)
         if self._heartbeat is None:
             await self._listen()
-        store = await self._open_store()
+        store = ReaderWhenOpen(self._settings.database_url)
         self._stack.push_async_callback(asyncio.to_thread, store.close)
-        follower, catalog = GateFollower(store), GateCatalog(parts, store)
-        await self._begin(follower, catalog)
+        follower, catalog = GateFollower(store, self._clock), GateCatalog(parts, store)
+        snapshots = GateSnapshots(self._settings, parts, catalog, follower, self._clock)
+        parts.gate.problems = snapshots.problems
+        await self._begin(follower, catalog, snapshots)
         parts.gate.ready = True
         if self._heartbeat is not None:
             # Not before: the others that share the port are ready, and this one's 503 would take their place.
@@ -102,6 +104,7 @@ class GateProcess:
         signal = change_signal(settings.database_url)
         self._stack.push_async_callback(signal.close)
         self._background.start("gate changes", lambda: follower.run(signal))
+        self._background.start("snapshot", snapshots.keep)
         self._background.start("watch", lambda: self._watch(catalog))
         self._background.start("first-seen users", first_seen.run)
         reports = GateReports(session, settings, registry, parts.apps, self._clock)
@@ -125,16 +128,10 @@ class GateProcess:
         await self._background.stop()
         await self._stack.aclose()
 
-    async def _open_store(self) -> Reader:
-        """Wait for the process that creates and migrates the database."""
-        while True:
-            try:
-                return await asyncio.to_thread(open_reader, self._settings.database_url)
-            except StoreUnavailable as exc:
-                log.warning("gate_waits_for_store", extra=fields(detail=exc.detail))
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _begin(self, follower: GateFollower, catalog: GateCatalog) -> None:
+    async def _begin(self, follower: GateFollower, catalog: GateCatalog, snapshots: GateSnapshots) -> None:
+        """Load everything from the store or, while it is away, from the snapshot. Without one, wait for the process
+        that creates and migrates the database."""
+        tried = False
         while True:
             try:
                 await follower.begin(catalog)
@@ -142,7 +139,10 @@ class GateProcess:
                 return
             except StoreUnavailable as exc:
                 log.warning("gate_waits_for_store", extra=fields(detail=exc.detail))
-                await asyncio.sleep(RETRY_SECONDS)
+            if not tried and await snapshots.load(self._read):
+                return
+            tried = True
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _install(self, catalog: GateCatalog) -> None:
         await catalog.install(self._read, await catalog.validate(self._read))

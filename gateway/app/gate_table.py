@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 
-from gateway.access.table import TableLoad, TierTable
+from gateway.access.table import Row, TableLoad, TierTable
 from gateway.catalog.model import App, Catalog
 from gateway.store import entitlements
 from gateway.store.reader import Reads
 
 ROWS_A_CHUNK = 1_000
+
+AppTier = tuple[str, str]
+"""(app_id, tier_id)"""
 
 
 class GateTable:
@@ -37,6 +41,28 @@ class GateTable:
                 old.pop()
                 await asyncio.sleep(0)
 
+    async def load_snapshot(
+        self, catalog: Catalog, chunks: Iterable[tuple[str, Sequence[Row]]], check: Callable[[Counter[AppTier]], None]
+    ) -> int:
+        """Load tiers that were saved: (app_id, rows). `check` gets the number of users of each (app_id, tier_id); the
+        table is unchanged if it raises. Returns how many users were loaded."""
+        loading = {app.app_id: (self.table.load(app.app_id), known_tiers(app)) for app in catalog.apps.values()}
+        counts: Counter[AppTier] = Counter()
+        try:
+            for app_id, rows in chunks:
+                counts.update((app_id, row[1]) for row in rows)
+                if app_id in loading:
+                    load, known = loading[app_id]
+                    load.add(row for row in rows if row[1] in known)
+                await asyncio.sleep(0)
+            check(counts)
+            for app_id, (load, _) in loading.items():
+                self.table.finish(app_id, load)
+        finally:
+            for app_id, (load, _) in loading.items():
+                self.table.discard_load(app_id, load)
+        return sum(map(self.table.count, loading))
+
     def drop_all_but(self, app_ids: Container[str]) -> None:
         """Remove the users of all other apps."""
         for app_id in self.table.app_ids():
@@ -57,9 +83,14 @@ class GateTable:
 
 
 async def _read(store: Reads, app: App, loading: TableLoad) -> None:
-    """Former ids of tiers are kept: the gate resolves them. Users of a tier that the app lacks get the default tier."""
-    known = {tier_id for tier in app.tiers for tier_id in (tier.tier_id, *tier.was)}
+    """Users of a tier that the app lacks get the default tier."""
+    known = known_tiers(app)
     after = ""
     while rows := await store.read(partial(entitlements.page, app_id=app.app_id, after=after, limit=ROWS_A_CHUNK)):
         loading.add(row for row in rows if row[1] in known)
         after = rows[-1][0]
+
+
+def known_tiers(app: App) -> set[str]:
+    """Former ids of tiers are kept: the gate resolves them."""
+    return {tier_id for tier in app.tiers for tier_id in (tier.tier_id, *tier.was)}

@@ -31,6 +31,13 @@ def answer(status: int, body: bytes, content_type: str, headers: Headers = ()) -
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
 
 
+def readiness(ready: bool, problems: Mapping[str, str] | None) -> bytes:
+    """200 as soon as requests are answered. `problems` do not end that: while the database is away, the gate answers
+    with what it knows, and must not lose its traffic for it."""
+    body = json.dumps({"ready": ready, "problems": None if problems is None else dict(problems)}).encode()
+    return answer(200 if ready else 503, body, "application/json")
+
+
 def refusal(
     status: int,
     code: str,

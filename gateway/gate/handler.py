@@ -70,6 +70,8 @@ class GateHandler:
         self._echo_token_keys = echo_token_keys
         self._clock = clock
         self.registry = registry
+        # What the operator should know although the gate answers, by name; set by the owner.
+        self.problems: Callable[[], Mapping[str, str]] = dict
         self._requests = registry.counter(*REQUESTS)
         self._targets: dict[bytes, PreparedApp] = {}
         self._memory = MemoryGauges(registry, table)
@@ -149,6 +151,8 @@ class GateHandler:
                 secret = authorization[7:]
                 del headers[names.AUTHORIZATION]  # the gate's secret is no credential of a user
         if secret is None or not self._is_secret(secret):
+            if url == b"/ready" and method == b"GET":
+                return answers.readiness(self._ready, None)
             self._count("forbidden")
             return answers.FORBIDDEN_SECRET
         if method != b"GET" and method != b"HEAD":
@@ -164,6 +168,8 @@ class GateHandler:
             return answers.NOT_READY if document is None else answers.answer(200, document, "application/json")
         if path == b"/gate/changes" and method == b"GET":
             return self._stream()
+        if path == b"/ready":
+            return answers.readiness(self._ready, self.problems())
         if path == b"/metrics":
             return answers.answer(200, self.registry.render().encode(), CONTENT_TYPE)
         return answers.NOT_FOUND

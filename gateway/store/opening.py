@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.errors import StoreUnavailable
 from gateway.store.engine import postgresql, sqlite
+from gateway.store.engine.backup import sqlite_file
 from gateway.store.engine.errors import describe_error
 from gateway.store.engine.ownership import newest_revision
 from gateway.store.reader import Query, Reader, T
 from gateway.store.store import store_url
 
+# Of the options in a PostgreSQL URL, those that name the server, such as the folder of its socket.
+_SERVER = {"host", "hostaddr", "port", "service"}
+
+
+def database_name(database_url: str) -> str:
+    """Names the database without user and password: the same for everybody who opens it by this address."""
+    path = sqlite_file(database_url)
+    if path is not None:
+        return str(path)
+    url = store_url(database_url)
+    query = {name: value for name, value in url.query.items() if name in _SERVER}
+    named = URL.create("postgresql", host=url.host, port=url.port, database=url.database, query=query)
+    return named.render_as_string()
+
 
 def open_reader(database_url: str) -> Reader:
     """Raises `ConfigError`, and `StoreUnavailable` while there is no database of this version: the process that writes
     creates and migrates it."""
-    url = store_url(database_url)
-    path = None
-    if url.drivername == "sqlite":
-        path, _ = sqlite.file_of(url)
+    url, path, where = store_url(database_url), sqlite_file(database_url), database_name(database_url)
+    if path is not None:
         sqlite.refuse_network(path)
-        where, engine = str(path), sqlite.reader_engine(path)
+        engine = sqlite.reader_engine(path)
     else:
-        where = url.set(drivername="postgresql", password=None, query={}).render_as_string()
         engine = postgresql.reader_engine(url, f"skpayments-gate-{os.getpid()}")
     try:
         _check_revision(engine, where)
@@ -34,6 +48,27 @@ def open_reader(database_url: str) -> Reader:
         engine.dispose()
         raise
     return Reader(engine) if path is None else _FileReader(engine, path)
+
+
+class ReaderWhenOpen:
+    """Reads a database that may be away, or not created yet: each read tries to open it until one has."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._opening = asyncio.Lock()
+        self._reader: Reader | None = None
+
+    async def read(self, query: Query[T]) -> T:
+        """As `Reader.read`. Raises `ConfigError` for a URL or file that cannot be used."""
+        async with self._opening:
+            if self._reader is None:
+                self._reader = await asyncio.to_thread(open_reader, self._database_url)
+        return await self._reader.read(query)
+
+    def close(self) -> None:
+        """Finish the running queries."""
+        if self._reader is not None:
+            self._reader.close()
 
 
 class _FileReader(Reader):

@@ -127,3 +127,17 @@ def test_t35_a_large_load_blocks_no_request_and_needs_little_memory() -> None:
     shards = table._apps["skai"].tiers
     assert not any(gc.is_tracked(shard) for shard in shards)
     assert len({id(tier) for shard in shards for tier in shard.values()}) == 1
+
+
+def test_all_users_are_listed_in_short_lists() -> None:
+    table = TierTable()
+    expected: list[Row] = [(f"u{number}", "pro", number if number % 3 == 0 else None) for number in range(3_000)]
+    table.replace("skai", expected)
+    table.set("blog", "u1", "patron")
+    assert sorted(row for rows in table.rows("skai") for row in rows) == sorted(expected)
+    assert list(table.rows("blog")) == [[("u1", "patron", None)]]
+    assert list(table.rows("nowhere")) == []
+    one_shard = TierTable()
+    one_shard._apps["skai"] = table._apps["skai"]
+    one_shard._apps["skai"].tiers[0] = {f"x{number}": "pro" for number in range(2_500)}
+    assert max(map(len, one_shard.rows("skai"))) == 1_000

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from access.access_samples import session
+from servers.gate_alone import GateAlone
 from servers.running import ADMIN_TOKEN, GATE_SECRET, Running, running_application, write_apps
 from servers.traefik import free_port, until
 
@@ -23,54 +22,6 @@ from gateway.errors import ConfigError
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "test"}
 PAID = "/api/v1/images"
-
-
-class GateAlone:
-    """`skpay gate serve`, without anything of Stripe's in its environment."""
-
-    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
-        self.port = free_port()
-        self._log = folder / "gate.log"
-        self._environ = {name: value for name, value in environ.items() if not name.startswith("STRIPE_")}
-        self._environ |= {"GATE_PORT": str(self.port), "PYTHONPATH": str(Path(__file__).parents[2])}
-        self._session = aiohttp.ClientSession()
-        self.process: asyncio.subprocess.Process
-
-    async def start(self) -> None:
-        with self._log.open("ab") as file:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "gate", "serve", env=self._environ, stdout=file, stderr=file
-            )
-
-    async def ask(self, path: str = "/", app: str = "skai", **headers: str) -> tuple[int, str | None]:
-        """Status and tier; 0 while nothing listens."""
-        host = {"skai": "chat.example.com", "blog": "blog.example.com"}.get(app, f"{app}.example.com")
-        sent = {
-            "X-SK-Gate": GATE_SECRET, "X-Forwarded-Host": host, "X-Forwarded-Method": "GET",
-            "X-Forwarded-Uri": path, **headers,
-        }  # fmt: skip
-        try:
-            url = f"http://127.0.0.1:{self.port}/gate?app={app}"
-            async with self._session.get(url, headers=sent) as answer:
-                return answer.status, answer.headers.get("X-SK-Tier")
-        except aiohttp.ClientError:
-            return 0, None
-
-    async def until(self, expected: tuple[int, str | None], path: str = "/", app: str = "skai", **headers: str) -> None:
-        async def is_so() -> bool:
-            return await self.ask(path, app, **headers) == expected
-
-        await until(is_so, f"{expected} at {path}; log: {self.log[-1500:]}")
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(encoding="utf-8")
-
-    async def stop(self) -> None:
-        await self._session.close()
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
 
 
 @pytest.fixture

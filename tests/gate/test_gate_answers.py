@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -483,6 +484,21 @@ async def test_a_real_http_client_works_with_it() -> None:
             async with client.get(f"{on.url}/gate?app=skai", headers=headers) as answer:
                 assert (answer.status, answer.headers["X-SK-User"], answer.headers["X-SK-Tier"]) == (200, user, tier)
         assert on.gate.registry.gauge("skpay_gate_connections", "").of().value == 1
+
+
+async def test_readiness_does_not_depend_on_the_secret_but_its_details_do() -> None:
+    async with stage(ready=False) as on:
+        assert (await ask(on.port, "/ready", secret=None)).status == 503
+        assert (await ask(on.port, "/ready")).status == 503
+        on.gate.problems = lambda: {"changes": "the database is away"}
+        on.gate.ready = True
+        found = await ask(on.port, "/ready", secret=None)
+        assert (found.status, json.loads(found.body)) == (200, {"ready": True, "problems": None})
+        found = await ask(on.port, "/ready", secret="wrong")
+        assert json.loads(found.body)["problems"] is None
+        found = await ask(on.port, "/ready")
+        expected = {"ready": True, "problems": {"changes": "the database is away"}}
+        assert (found.status, json.loads(found.body)) == (200, expected)
 
 
 def test_a_gate_without_a_secret_is_refused() -> None:
