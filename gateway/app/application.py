@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -12,6 +13,7 @@ from gateway.app.assemble import Parts, assemble
 from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.gate_processes import GateProcesses, default_count
+from gateway.app.gate_snapshot import has_snapshot
 from gateway.app.gauges import keep_gauges
 from gateway.app.ports import bound, open_site
 from gateway.app.reload import CatalogReload
@@ -20,6 +22,7 @@ from gateway.app.startup_checks import StartupChecks
 from gateway.billing.provision.enforcement import check_for_ever
 from gateway.billing.reconcile.schedule import fill_for_ever, pass_for_ever
 from gateway.billing.work.worker import Worker
+from gateway.errors import StoreUnavailable
 from gateway.gate import Explainer, listen
 from gateway.log import fields
 from gateway.settings import Settings
@@ -30,6 +33,7 @@ from gateway.web.server import web_application, web_runner
 log = logging.getLogger(__name__)
 
 GATE_DRAIN_SECONDS = 2
+STORE_RETRY_SECONDS = 1.0
 
 
 class Application:
@@ -63,7 +67,7 @@ class Application:
             raise
 
     async def _start(self) -> None:
-        self.parts = parts = await assemble(self._settings, self._clock, self._stack)
+        self.parts = parts = await self._assemble()
         self.catalog_reload = CatalogReload(parts, self._file, self._background, self._problems)
         await self._open_gate_port()
         await parts.follower.begin(self.catalog_reload.gate)
@@ -82,8 +86,38 @@ class Application:
         apps = list(parts.billing.apps.catalog.apps)
         log.info("started", extra=fields(apps=apps, port=self.web_port, gate_port=self.gate_port))
 
+    async def _assemble(self) -> Parts:
+        """Wait for a database that is away if gate processes can start without it: they would end with this process.
+        Raises `StoreUnavailable` where they cannot."""
+        problem = ""
+        while True:
+            try:
+                return await assemble(self._settings, self._clock, self._stack)
+            except StoreUnavailable as exc:
+                if self._gate_processes is None and has_snapshot(self._settings):
+                    self._reserve_gate_port()
+                if self._gate_processes is None:
+                    raise
+                self._gate_processes.begin()
+                if problem != exc.message:
+                    log.error("store_awaited", extra=fields(detail=exc.message))
+                problem = exc.message
+            await asyncio.sleep(STORE_RETRY_SECONDS)
+
     async def _open_gate_port(self) -> None:
         """Serve the gate here, which answers 503 until it is ready, or reserve its port for processes of its own."""
+        if self._gate_processes is None:
+            self._reserve_gate_port()
+        if self._gate_processes is not None:
+            return
+        settings = self._settings
+        listening = listen(self.parts.gate, settings.host, settings.gate_port)
+        listener = await bound("GATE_PORT", settings.gate_port, listening)
+        self._stack.push_async_callback(listener.close, GATE_DRAIN_SECONDS)
+        self.gate_port = listener.port
+
+    def _reserve_gate_port(self) -> None:
+        """For gate processes, if there are to be any. Raises `ConfigError`."""
         settings = self._settings
         count = default_count() if settings.gate_processes is None else settings.gate_processes
         if count:
@@ -91,11 +125,6 @@ class Application:
             self._stack.push_async_callback(self._gate_processes.stop)
             self._gate_processes.reserve_port()
             self.gate_port = self._gate_processes.port
-            return
-        listening = listen(self.parts.gate, settings.host, settings.gate_port)
-        listener = await bound("GATE_PORT", settings.gate_port, listening)
-        self._stack.push_async_callback(listener.close, GATE_DRAIN_SECONDS)
-        self.gate_port = listener.port
 
     async def _serve_web(self) -> None:
         settings, parts = self._settings, self.parts

@@ -53,7 +53,7 @@ class GateProcesses:
     def __init__(self, settings: Settings, environ: Mapping[str, str], count: int) -> None:
         self._settings = settings
         self._environ = {name: value for name, value in environ.items() if name not in _NOT_FOR_GATES}
-        self._count = count
+        self._listening = [asyncio.Event() for _ in range(count)]
         self._stopping = False
         self._keepers: list[asyncio.Task[None]] = []
         self._running: set[asyncio.subprocess.Process] = set()
@@ -61,7 +61,7 @@ class GateProcesses:
         self.port = 0
 
     def reserve_port(self) -> None:
-        """Before `start`. Raises `ConfigError` if the port is in use."""
+        """Before `begin`. Raises `ConfigError` if the port is in use."""
         host, port = self._settings.host, self._settings.gate_port
         try:
             # Bound but not listening, so it keeps the port and gets no connection.
@@ -71,11 +71,15 @@ class GateProcesses:
         self.port = int(self._reserved.getsockname()[1])
         self._environ["GATE_PORT"] = str(self.port)
 
+    def begin(self) -> None:
+        """Start all, without waiting for anything. Idempotent."""
+        if not self._keepers:
+            self._keepers = [asyncio.create_task(self._keep(n, each)) for n, each in enumerate(self._listening, 1)]
+
     async def start(self) -> None:
-        """Start all and return once each listens. Raises `ConfigError` if one refuses its configuration."""
-        listening = [asyncio.Event() for _ in range(self._count)]
-        self._keepers = [asyncio.create_task(self._keep(number, each)) for number, each in enumerate(listening, 1)]
-        started: asyncio.Future[Any] = asyncio.gather(*(each.wait() for each in listening))
+        """`begin`, and return once each listens. Raises `ConfigError` if one refuses its configuration."""
+        self.begin()
+        started: asyncio.Future[Any] = asyncio.gather(*(each.wait() for each in self._listening))
         await asyncio.wait([started, *self._keepers], return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
             started.cancel()

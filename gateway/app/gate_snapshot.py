@@ -207,6 +207,12 @@ def snapshot_path(settings: GateSettings) -> Path | None:
     return None if path is None else path.with_name(f"{path.name}.gate-cache")
 
 
+def has_snapshot(settings: GateSettings) -> bool:
+    """Whether there is a file from which a gate process may be able to start."""
+    path = snapshot_path(settings)
+    return path is not None and path.exists()
+
+
 def _tiers(catalog: Catalog) -> dict[str, list[str]]:
     """App id → its tiers, the default one first, then former ids."""
     found: dict[str, Any] = {}

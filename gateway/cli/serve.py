@@ -39,12 +39,18 @@ async def _serve(found: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await application.start()
+    starting, stopped = asyncio.create_task(application.start()), asyncio.create_task(stopping.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # it may wait for the database
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return
+    starting.result()
     # Most of today's objects live as long as the process; a full collection of them would block the gate for 50 ms.
     gc.collect()
     gc.freeze()
     loop.add_signal_handler(signal.SIGHUP, reload)
-    await stopping.wait()
+    await stopped
     logging.getLogger(__name__).info("stopping")
     await application.stop()
     logging.getLogger(__name__).info("stopped")

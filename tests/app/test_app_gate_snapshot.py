@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from servers.database import create_database
 from servers.found import require
-from servers.gate_alone import GateAlone
+from servers.gate_alone import GateAlone, ask_gate
 from servers.postgresql import cluster
-from servers.running import environ_of, write_apps
-from servers.traefik import until
+from servers.running import Served, environ_of, write_apps
+from servers.traefik import free_port, until
 
 from gateway.access.keys import key_hash
 from gateway.app.gate_process import GateProcess
@@ -399,3 +400,50 @@ async def test_by_default_it_lies_beside_an_sqlite_database(tmp_path: Path) -> N
         del environment["GATE_CACHE"]
         async with process(environment):
             await until(lambda: _exists(tmp_path / "skpayments.db.gate-cache"), "the snapshot is written")
+
+
+@pytest.mark.needs_postgresql
+async def test_serve_starts_its_gate_processes_while_the_database_is_away(tmp_path: Path) -> None:
+    with postgresql(tmp_path) as database:
+        filled(database)
+        ports = {"PORT": str(free_port()), "GATE_PORT": str(free_port())}
+        environment = environ(tmp_path, database, GATE_PROCESSES="2", **ports)
+        served, cache = Served(tmp_path, environment), Path(environment["GATE_CACHE"])
+        async with aiohttp.ClientSession() as session:
+
+            async def paid() -> bool:
+                assert served.process.returncode is None, served.log
+                return await ask_gate(session, served.gate_port, PAID, **PAYER) == (200, "pro")
+
+            try:
+                await served.start()
+                await until(lambda: _exists(cache), "the snapshot is written")
+                served.process.terminate()
+                await served.ended()
+
+                database.move_away()
+                await served.start()
+                await until(paid, "the gate answers", 60)
+                assert '"store_awaited"' in served.log
+                served.process.terminate()
+                assert await served.ended() == 0
+
+                await served.start()
+                await until(paid, "the gate answers", 60)
+                database.bring_back()
+                await served.until_up()
+                await until(paid, "the gate answers")
+                served.process.terminate()
+                assert await served.ended() == 0
+
+                database.move_away()
+                remove(cache)
+                await served.start()
+                assert await served.ended() == 3
+                database.bring_back()
+            finally:
+                await served.stop()
+
+
+def remove(path: Path) -> None:
+    path.unlink()

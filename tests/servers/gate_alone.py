@@ -12,6 +12,22 @@ from servers.running import GATE_SECRET
 from servers.traefik import free_port, until
 
 
+async def ask_gate(
+    session: aiohttp.ClientSession, port: int, path: str = "/", app: str = "skai", **headers: str
+) -> tuple[int, str | None]:
+    """Status and tier that the gate at this port answers; 0 while nothing listens."""
+    host = {"skai": "chat.example.com", "blog": "blog.example.com"}.get(app, f"{app}.example.com")
+    sent = {
+        "X-SK-Gate": GATE_SECRET, "X-Forwarded-Host": host, "X-Forwarded-Method": "GET",
+        "X-Forwarded-Uri": path, **headers,
+    }  # fmt: skip
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/gate?app={app}", headers=sent) as answer:
+            return answer.status, answer.headers.get("X-SK-Tier")
+    except aiohttp.ClientError:
+        return 0, None
+
+
 class GateAlone:
     """`skpay gate serve`, without anything of Stripe's in its environment."""
 
@@ -33,17 +49,7 @@ class GateAlone:
 
     async def ask(self, path: str = "/", app: str = "skai", **headers: str) -> tuple[int, str | None]:
         """Status and tier; 0 while nothing listens."""
-        host = {"skai": "chat.example.com", "blog": "blog.example.com"}.get(app, f"{app}.example.com")
-        sent = {
-            "X-SK-Gate": GATE_SECRET, "X-Forwarded-Host": host, "X-Forwarded-Method": "GET",
-            "X-Forwarded-Uri": path, **headers,
-        }  # fmt: skip
-        try:
-            url = f"http://127.0.0.1:{self.port}/gate?app={app}"
-            async with self._session.get(url, headers=sent) as answer:
-                return answer.status, answer.headers.get("X-SK-Tier")
-        except aiohttp.ClientError:
-            return 0, None
+        return await ask_gate(self._session, self.port, path, app, **headers)
 
     async def until(self, expected: tuple[int, str | None], path: str = "/", app: str = "skai", **headers: str) -> None:
         async def is_so() -> bool:
