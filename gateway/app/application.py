@@ -14,6 +14,7 @@ from gateway.app.background import Background
 from gateway.app.catalog_file import CatalogFile
 from gateway.app.gate_processes import GateProcesses, default_count
 from gateway.app.gate_snapshot import has_snapshot
+from gateway.app.gate_watch import watch_gates
 from gateway.app.gauges import keep_gauges
 from gateway.app.ports import bound, open_site
 from gateway.app.reload import CatalogReload
@@ -70,6 +71,7 @@ class Application:
         self.parts = parts = await self._assemble()
         self.catalog_reload = CatalogReload(parts, self._file, self._background, self._problems)
         await self._open_gate_port()
+        parts.gate.problems = self._gate_problems
         await parts.follower.begin(self.catalog_reload.gate)
         await self.catalog_reload.begin(self._read)
         parts.gate.ready = True  # it answers from memory, so it waits for neither Stripe nor LiteLLM
@@ -156,6 +158,7 @@ class Application:
         self._stack.push_async_callback(signal.close)
         start("gate changes", partial(parts.follower.run, signal))
         start("sessions", partial(watch_sessions, parts.billing.work, parts.apps, parts.figures))
+        start("gates", partial(watch_gates, parts.billing.work, parts.figures, parts.follower))
         start("gauges", partial(keep_gauges, parts.registry, parts.store))
         start("startup checks", startup_checks.retry_until_answered)
         start("purge", startup_checks.purge_daily)
@@ -180,4 +183,8 @@ class Application:
         found = {**self._problems, **self.parts.resolver.key_sets.problems()}
         if self.parts.store.problem:
             found["store"] = self.parts.store.problem
-        return found
+        return found | self._gate_problems()
+
+    def _gate_problems(self) -> dict[str, str]:
+        stale = self.parts.follower.stale
+        return {"changes": stale} if stale else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +65,7 @@ class _Process:
     number: int
     reported_at: float
     gauges: dict[str, dict[tuple[str, ...], float]]
-    sessions: Mapping[str, Verdict]
+    report: GateReport
 
 
 class GateFigures:
@@ -86,7 +85,7 @@ class GateFigures:
             return
         gauges: dict[str, dict[tuple[str, ...], float]] = {}
         # First the number: a report that fails half way is not added once more.
-        self._processes[report.process] = _Process(report.number, monotonic, gauges, report.sessions)
+        self._processes[report.process] = _Process(report.number, monotonic, gauges, report)
         try:
             for figure in report.figures:
                 self._add(figure, gauges)
@@ -105,7 +104,13 @@ class GateFigures:
     def sessions(self, app_id: str, monotonic: float) -> set[Verdict]:
         """What the processes say of this app's sessions."""
         self._drop_silent(monotonic)
-        return {each.sessions[app_id] for each in self._processes.values() if app_id in each.sessions}
+        return {each.report.sessions[app_id] for each in self._processes.values() if app_id in each.report.sessions}
+
+    def problems(self, monotonic: float) -> dict[str, str]:
+        """Name of a gate process → what the operator should know of it."""
+        self._drop_silent(monotonic)
+        reports = [each.report for each in self._processes.values()]
+        return {report.name: "; ".join(report.problems) for report in reports if report.problems}
 
     def _add(self, figure: Figure, gauges: dict[str, dict[tuple[str, ...], float]]) -> None:
         if figure.kind == "gauge":

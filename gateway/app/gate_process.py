@@ -107,7 +107,7 @@ class GateProcess:
         self._background.start("snapshot", snapshots.keep)
         self._background.start("watch", lambda: self._watch(catalog))
         self._background.start("first-seen users", first_seen.run)
-        reports = GateReports(session, settings, registry, parts.apps, self._clock)
+        reports = GateReports(session, settings, registry, parts.apps, self._name, snapshots.problems, self._clock)
         self._stack.push_async_callback(reports.last)
         self._background.start("reports", reports.run)
         log.info("gate_started", extra=fields(gate_port=self.gate_port, epoch=follower.epoch, number=follower.number))

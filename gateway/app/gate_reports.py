@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import aiohttp
@@ -36,6 +37,8 @@ class GateReports:
         settings: GateSettings,
         registry: Registry,
         apps: GateApps,
+        name: str,
+        problems: Callable[[], Mapping[str, str]],
         clock: Callable[[], float],
     ) -> None:
         self._session = session
@@ -43,6 +46,8 @@ class GateReports:
         self._headers = {"Authorization": f"Bearer {settings.gate_secret[0].reveal()}"}
         self._increments = Increments(registry)
         self._apps = apps
+        self._name = f"{name} at {socket.gethostname()}"
+        self._problems = problems
         self._clock = clock
         self._process = secrets.token_hex(8)
         self._number = 0
@@ -64,6 +69,8 @@ class GateReports:
                 number=self._number,
                 figures=self._increments.take(),
                 sessions=verdicts(self._apps, int(self._clock())),
+                name=self._name,
+                problems=[problem[:1000] for problem in self._problems().values()],
             )
         try:
             refused = await self._send(self._waiting)

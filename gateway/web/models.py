@@ -62,12 +62,14 @@ class Figure(Body):
 
 class GateReport(Body):
     """`number` grows by one with each report of a process; a repeated one is ignored. `sessions`: the apps that can say
-    whether their sessions verify."""
+    whether their sessions verify. `problems`: what the operator should know of the gate called `name`."""
 
     process: Annotated[Text, Field(min_length=1, max_length=200)]
     number: Annotated[int, Field(ge=1)]
     figures: Annotated[list[Figure], Field(max_length=200)]
     sessions: dict[str, Literal["failing", "fine"]]
+    name: Annotated[Text, Field(min_length=1, max_length=200)] = "gate"
+    problems: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=10)] = []
 
 
 class CheckoutRequest(Body):

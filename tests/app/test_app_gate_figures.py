@@ -127,3 +127,18 @@ def test_there_is_a_limit_of_processes() -> None:
     with pytest.raises(InvalidInput, match="report already"):
         figures.add(Process("one-more").report(), 0)
     figures.add(Process("one-more").report(), SILENT_SECONDS + 1)
+
+
+def test_problems_are_those_of_the_last_report_of_each_process() -> None:
+    figures, one, two = GateFigures(Registry()), Process("one"), Process("two")
+
+    def report(process: Process, *problems: str) -> GateReport:
+        return process.report().model_copy(update={"name": f"{process.name} at host", "problems": list(problems)})
+
+    figures.add(report(one, "no change was read", "no space"), 0)
+    figures.add(report(two), 0)
+    assert figures.problems(0) == {"one at host": "no change was read; no space"}
+    figures.add(report(one), 1)
+    figures.add(report(two, "no space"), 1)
+    assert figures.problems(1) == {"two at host": "no space"}
+    assert figures.problems(SILENT_SECONDS + 2) == {}

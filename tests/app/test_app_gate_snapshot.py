@@ -16,12 +16,14 @@ from servers.database import create_database
 from servers.found import require
 from servers.gate_alone import GateAlone, ask_gate
 from servers.postgresql import cluster
-from servers.running import Served, environ_of, write_apps
+from servers.running import GATE_SECRET, Served, environ_of, running_application, write_apps
 from servers.traefik import free_port, until
 
 from gateway.access.keys import key_hash
+from gateway.app import gate_figures, gate_follower, gate_watch
 from gateway.app.gate_process import GateProcess
 from gateway.app.gate_snapshot import MAX_AGE_SECONDS
+from gateway.errors import StoreUnavailable
 from gateway.settings import read_gate_settings
 from gateway.store import Store, entitlements, forgetting, gate_changes, keys
 from gateway.store.engine.backup import back_up, restore
@@ -447,3 +449,58 @@ async def test_serve_starts_its_gate_processes_while_the_database_is_away(tmp_pa
 
 def remove(path: Path) -> None:
     path.unlink()
+
+
+async def test_what_is_wrong_with_a_gate_process_is_an_alert_of_the_main_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_watch, "LOOK_SECONDS", 0.1)
+    async with running_application(tmp_path, PORT=str(free_port())) as running:
+        (tmp_path / "cache").write_text("not a folder")
+        gate = GateAlone(tmp_path, running.environ | {"GATE_CACHE": str(tmp_path / "cache" / "file")})
+        await gate.start()
+
+        async def alerts() -> list[str]:
+            _, found = await running.admin("GET", "/admin/alerts")
+            return [row["subject"] for row in found["alerts"] if row["kind"] == "gate_degraded"]
+
+        async def none() -> bool:
+            return not await alerts()
+
+        try:
+            (subject,) = await until(alerts, "the alert is open", 30)
+            assert subject.startswith("gate at ")
+        finally:
+            await gate.stop()
+        monkeypatch.setattr(gate_figures, "SILENT_SECONDS", 0.5)
+        await until(none, "the alert is resolved")
+
+
+async def test_the_main_process_says_that_its_own_gate_reads_no_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_watch, "LOOK_SECONDS", 0.1)
+    async with running_application(tmp_path) as running:
+        follower = running.application.parts.follower
+        monkeypatch.setattr(follower, "catch_up", _no_database)
+
+        async def unread() -> str:
+            return follower.problem
+
+        await until(unread, "the log is not read")
+        monkeypatch.setattr(gate_follower, "STALE_SECONDS", 0)
+
+        async def alerted() -> bool:
+            _, found = await running.admin("GET", "/admin/alerts")
+            return ("gate_degraded", "main process") in [(row["kind"], row["subject"]) for row in found["alerts"]]
+
+        await until(alerted, "the alert is open")
+        status, ready = await running.admin("GET", "/ready")
+        assert (status, "a test" in ready["problems"]["changes"]) == (503, True)
+        async with running.session.get(f"{running.gate_url}/ready", headers={"X-SK-Gate": GATE_SECRET}) as answer:
+            found = await answer.json()
+            assert (answer.status, "a test" in found["problems"]["changes"]) == (200, True)
+
+
+async def _no_database() -> None:
+    raise StoreUnavailable("away", detail="a test")
