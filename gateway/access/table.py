@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 _SHARDS = 256
-_ROWS_AT_ONCE = 1_000
+_ROWS_AT_ONCE = 500
 
 Row = tuple[str, str, int | None]
 """(user_id, tier_id, changes_at)"""
@@ -142,7 +142,7 @@ class TierTable:
         self._apps.pop(app_id, None)
 
     def rows(self, app_id: str) -> Iterator[list[Row]]:
-        """Every user of an app, 1 000 at most in each list. The table may change between two lists: such a user is
+        """Every user of an app, 500 at most in each list. The table may change between two lists: such a user is
         contained with the old or the new value, or not at all if removed."""
         for shard in range(_SHARDS):
             users = self._apps.get(app_id)

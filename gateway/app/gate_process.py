@@ -93,7 +93,7 @@ class GateProcess:
         store = ReaderWhenOpen(self._settings.database_url)
         self._stack.push_async_callback(asyncio.to_thread, store.close)
         follower, catalog = GateFollower(store, self._clock), GateCatalog(parts, store)
-        snapshots = GateSnapshots(self._settings, parts, catalog, follower, self._clock)
+        snapshots = GateSnapshots(self._settings, parts, catalog, follower, store, self._clock)
         parts.gate.problems = snapshots.problems
         await self._begin(follower, catalog, snapshots)
         parts.gate.ready = True
@@ -105,6 +105,7 @@ class GateProcess:
         self._stack.push_async_callback(signal.close)
         self._background.start("gate changes", lambda: follower.run(signal))
         self._background.start("snapshot", snapshots.keep)
+        self._background.start("grants", snapshots.end_grants)
         self._background.start("watch", lambda: self._watch(catalog))
         self._background.start("first-seen users", first_seen.run)
         reports = GateReports(session, settings, registry, parts.apps, self._name, snapshots.problems, self._clock)

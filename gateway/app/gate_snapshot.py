@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from gateway.app.snapshot_file import (
     write_snapshot,
 )
 from gateway.catalog.model import Catalog
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreUnavailable
 from gateway.files import remove_abandoned
 from gateway.log import fields
 from gateway.settings import GateSettings
+from gateway.store import entitlements
 from gateway.store.engine.backup import sqlite_file
 from gateway.store.opening import database_name
+from gateway.store.reader import Reads
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,13 @@ MAX_AGE_SECONDS = 86_400
 the database is back, and so is a tier that was lowered; far below the 72 h for which a payer's tier is kept anyway."""
 CLOCK_SECONDS = 300
 """How far in the future a snapshot may be: clocks differ, and are corrected."""
-_KEYS_A_RECORD = 1_000
+GRANT_SECONDS = 60
+"""So long after the end of a grant a gate lowers the tier itself: a main process that runs has done it by then."""
+LOOK_SECONDS = 5.0
+_ITEMS_A_RECORD = 1_000
+
+GrantEnd = tuple[str, str, int, str]
+"""(app_id, user_id, at, the tier from then on)"""
 
 
 class GateSnapshots:
@@ -57,6 +66,7 @@ class GateSnapshots:
         parts: GateParts,
         catalog: GateCatalog,
         follower: GateFollower,
+        store: Reads,
         clock: Callable[[], float],
     ) -> None:
         self._path = snapshot_path(settings)
@@ -66,6 +76,7 @@ class GateSnapshots:
         self._parts = parts
         self._catalog = catalog
         self._follower = follower
+        self._store = store
         self._clock = clock
         self._table_version = -1
         self._is_refused = False
@@ -83,10 +94,8 @@ class GateSnapshots:
 
     async def load(self, read: Read) -> bool:
         """Install apps, keys and tiers, and follow from there. False if there is no usable snapshot; why is logged."""
-        if self._path is None:
-            return False
         try:
-            file = await asyncio.to_thread(SnapshotFile, self._path, self._keys)
+            file = await asyncio.to_thread(self._open)
         except FileNotFoundError:
             return False
         except SnapshotRefusedError as exc:
@@ -114,12 +123,55 @@ class GateSnapshots:
             try:
                 await self._write(self._path)
                 self._not_written = ""
+            except StoreUnavailable:
+                self._not_written = ""  # `problems` has it as `changes`
             except (ConfigError, OSError) as exc:
                 detail = exc.message if isinstance(exc, ConfigError) else f"{self._path}: {exc.strerror}"
                 if self._not_written != detail:
                     log.error("gate_snapshot_not_written", extra=fields(detail=detail))
                 self._not_written = detail
             await asyncio.sleep(WRITE_SECONDS)
+
+    async def end_grants(self) -> None:
+        """While changes are not read, end grants at their instants, without end: the store has no new tier. Payers keep
+        theirs, as while Stripe does not answer."""
+        grants: list[GrantEnd] | None = None
+        while True:
+            if not self._follower.stale:
+                grants = None
+            else:
+                grants = await asyncio.to_thread(self._saved_grants) if grants is None else grants
+                self._end(grants)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _saved_grants(self) -> list[GrantEnd]:
+        """Those of the snapshot, which had every change until a minute before the database was away."""
+        try:
+            file = self._open()
+        except (SnapshotRefusedError, FileNotFoundError):
+            return []
+        found: list[GrantEnd] = []
+        with contextlib.closing(file):
+            for kind, *content in file.records():
+                if kind != "grants" or file.header.database != self._database:
+                    break
+                found += [tuple(each) for each in content[0]]
+        return found
+
+    def _end(self, grants: Sequence[GrantEnd]) -> None:
+        """`grants`: the earliest end first. A user whose tier has changed since is left out."""
+        now, tiers = self._clock(), self._parts.tiers
+        for app_id, user_id, at, tier_id in grants:
+            if at + GRANT_SECONDS > now:
+                return
+            if tiers.table.changes_at(app_id, user_id) == at:
+                tiers.publish(app_id, user_id, tier_id, None)
+
+    def _open(self) -> SnapshotFile:
+        """Raises `SnapshotRefusedError`, and `FileNotFoundError`."""
+        if self._path is None:
+            raise FileNotFoundError
+        return SnapshotFile(self._path, self._keys)
 
     def _refused(self, detail: str) -> None:
         self._is_refused = True
@@ -136,13 +188,16 @@ class GateSnapshots:
 
     async def _install(self, file: SnapshotFile, read: Read) -> int:
         """Raises `SnapshotRefusedError` before anything was changed."""
-        header, catalog, owners = file.header, read[0], dict[bytes, KeyOwner]()
+        header, catalog = file.header, read[0]
+        owners, grants = dict[bytes, KeyOwner](), list[GrantEnd]()
         defaults = {(app_id, tiers[0]) for app_id, tiers in header.tiers.items()}
 
         def chunks() -> Iterator[tuple[str, Sequence[Row]]]:
             for kind, *content in file.records():
                 if kind == "users":
                     yield content[0], content[1]
+                elif kind == "grants":
+                    grants.extend(tuple(each) for each in content[0])
                 else:
                     owners.update((bytes.fromhex(key), KeyOwner(app, user)) for key, app, user in content[0])
 
@@ -154,6 +209,7 @@ class GateSnapshots:
             users = await self._parts.tiers.load_snapshot(catalog, chunks(), check)
         except ConfigError as exc:
             raise SnapshotRefusedError(f"has users whom apps.json does not: {'; '.join(exc.problems)}") from exc
+        self._end(grants)
         await self._catalog.install_snapshot(read, owners)
         # With other tiers in apps.json, users may be missing who had one of them: no epoch, so everything is loaded.
         epoch = header.epoch if header.tiers == _tiers(catalog) else ""
@@ -167,12 +223,13 @@ class GateSnapshots:
             if not alone or not self._is_due(await asyncio.to_thread(read_header, path)):
                 return
             await asyncio.to_thread(remove_abandoned, path)
+            grants = await self._store.read(entitlements.ends_of_grants)
             version, follower = self._parts.tiers.table.version, self._follower
             # The position first: what changes while the rows are written is read again after it.
             header = Header(
                 self._database, follower.epoch, follower.number, int(follower.read_at), _tiers(self._catalog.catalog)
             )
-            await write_snapshot(path, self._keys[0], header, self._records(header))
+            await write_snapshot(path, self._keys[0], header, self._records(header, grants))
             self._table_version, self._is_refused = version, False
 
     def _is_due(self, found: Header | None) -> bool:
@@ -189,10 +246,11 @@ class GateSnapshots:
         unchanged = found.number == follower.number and self._table_version == self._parts.tiers.table.version
         return not unchanged or age > UNCHANGED_SECONDS
 
-    def _records(self, header: Header) -> Iterator[object]:
-        owners = list(self._parts.apps.owners.items())
-        for start in range(0, len(owners), _KEYS_A_RECORD):
-            some = owners[start : start + _KEYS_A_RECORD]
+    def _records(self, header: Header, grants: Sequence[GrantEnd]) -> Iterator[object]:
+        for start in range(0, len(grants), _ITEMS_A_RECORD):
+            yield "grants", grants[start : start + _ITEMS_A_RECORD]
+        owners = iter(self._parts.apps.owners.items())  # replaced as a whole, never changed
+        while some := list(islice(owners, _ITEMS_A_RECORD)):
             yield "keys", [(key.hex(), owner.app_id, owner.user_id) for key, owner in some]
         for app_id in header.tiers:
             for rows in self._parts.tiers.table.rows(app_id):
@@ -222,7 +280,7 @@ def _tiers(catalog: Catalog) -> dict[str, list[str]]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[bool]:
     """Whether no other process writes in this folder; the kernel ends the lock with the process. Raises `ConfigError`
     and `OSError`."""

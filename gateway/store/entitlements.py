@@ -100,6 +100,17 @@ def at_gate(conn: Connection, users: Iterable[tuple[str, str]]) -> dict[tuple[st
     return {(row.app_id, row.user_id): (row.tier, row.until_at) for row in rows}
 
 
+def ends_of_grants(conn: Connection) -> list[tuple[str, str, int, str]]:
+    """(app_id, user_id, until_at, the tier from then on) of everybody who has the tier by a grant with an end, the
+    earliest end first."""
+    rows = conn.execute(
+        select(entitlements.c.app_id, entitlements.c.user_id, entitlements.c.until_at, entitlements.c.changes_to_come)
+        .where(entitlements.c.source == "grant", entitlements.c.until_at.is_not(None))
+        .order_by(entitlements.c.until_at)
+    )
+    return [(row.app_id, row.user_id, row.until_at, json.loads(row.changes_to_come)[0][1]) for row in rows]
+
+
 def changes(conn: Connection, app_id: str, user_id: str, limit: int) -> list[Change]:
     """This user's changes of tier, newest first."""
     rows = conn.execute(

@@ -7,8 +7,9 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -20,7 +21,7 @@ from servers.running import GATE_SECRET, Served, environ_of, running_application
 from servers.traefik import free_port, until
 
 from gateway.access.keys import key_hash
-from gateway.app import gate_figures, gate_follower, gate_watch
+from gateway.app import gate_figures, gate_follower, gate_snapshot, gate_watch
 from gateway.app.gate_process import GateProcess
 from gateway.app.gate_snapshot import MAX_AGE_SECONDS
 from gateway.errors import StoreUnavailable
@@ -298,6 +299,55 @@ async def test_one_of_another_day_is_refused(tmp_path: Path, caplog: pytest.LogC
         hours = 3 * 3600
         in_past = await refused(environment, caplog, clock=_clock(-MAX_AGE_SECONDS - hours))
         assert "in the future; set this machine's clock" in in_past
+
+
+def dated(database: Database) -> None:
+    """u1 pays until in 100 s, u2 has a grant until then and u3 one that ends later."""
+    soon = int(time.time()) + 100
+    ends: dict[str, tuple[Literal["subscription", "grant"], int, str]] = {
+        "u1": ("subscription", soon, "free"), "u2": ("grant", soon, "free"), "u3": ("grant", soon + 9_000, "free"),
+        "u4": ("grant", soon, "pro"),
+    }  # fmt: skip
+    with database.store() as store:
+        for user_id, (source, at, then) in ends.items():
+            tier = "enterprise" if then == "pro" else "pro"
+            found = Entitlement(tier=tier, reason=Reason.GRANT, source=source, upcoming_changes=((at, then),))
+            store.write_now(partial(entitlements.save, app_id="skai", user_id=user_id, entitlement=found, now=NOW))
+
+
+def tiers(gate: GateProcess) -> list[str]:
+    return [gate.parts.tiers.table.tier_of("skai", user_id, "") for user_id in ("u1", "u2", "u3", "u4")]
+
+
+async def test_a_grant_ends_at_its_date_and_a_payer_keeps_the_tier(tmp_path: Path) -> None:
+    with sqlite(tmp_path) as database:
+        dated(database)
+        environment = environ(tmp_path, database)
+        await write(environment)
+        database.move_away()
+        async with process(environment, _clock(110)) as gate:  # the main process could still lower it
+            assert tiers(gate) == ["pro", "pro", "pro", "enterprise"]
+        async with process(environment, _clock(200)) as gate:
+            assert tiers(gate) == ["pro", "free", "pro", "pro"]
+
+
+async def test_a_grant_ends_at_a_gate_that_runs_on_without_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_snapshot, "LOOK_SECONDS", 0.1)
+    fast = [0.0]
+    with sqlite(tmp_path) as database:
+        dated(database)
+        environment = environ(tmp_path, database)
+        async with process(environment, lambda: time.time() + fast[0]) as gate:
+            await until(lambda: _exists(Path(environment["GATE_CACHE"])), "the snapshot is written")
+            database.move_away()
+            fast[0] = 200
+
+            async def ended() -> bool:
+                return tiers(gate) == ["pro", "free", "pro", "pro"]
+
+            await until(ended, "the grants end")
 
 
 async def test_one_sealed_with_another_secret_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,6 +91,15 @@ def test_pages_contain_every_entitlement_with_its_next_change(conn: Connection, 
     assert found == [("U3", "pro", 500), ("u1", "pro", 500), ("u2", "free", None)]
 
 
+def test_ends_of_grants_are_listed_in_their_order(conn: Connection) -> None:
+    grant = replace(PRO, source="grant")
+    _save(conn, replace(grant, upcoming_changes=((900, "plus"), (950, "free"))), 100, "u1")
+    _save(conn, replace(grant, upcoming_changes=((800, "free"),)), 100, "u2")
+    _save(conn, replace(grant, upcoming_changes=()), 100, "u3")
+    _save(conn, PRO, 100, "u4")
+    assert entitlements.ends_of_grants(conn) == [("skai", "u2", 800, "free"), ("skai", "u1", 900, "plus")]
+
+
 def test_tiers_in_use_count_no_users_by_default(conn: Connection) -> None:
     assert entitlements.tiers_in_use(conn) == {}
     _save(conn, PRO, 100, "u1")
