@@ -10,8 +10,9 @@ import hmac
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,29 +52,41 @@ def seal_keys(gate_secrets: Secrets) -> tuple[bytes, ...]:
 async def write_snapshot(path: Path, key: bytes, header: Header, records: Iterable[object]) -> None:
     """Replace the file, mode 0600. The event loop runs between two records; all I/O is done in threads. Raises
     `ConfigError` and `OSError`; the old file is then unchanged."""
-    file = await asyncio.to_thread(AtomicFile, path, _MODE)
     seal = hmac.new(key, digestmod="sha256")
+    files: list[AtomicFile] = []
 
     def write(block: bytes) -> None:
         seal.update(block)
-        file.write(block)
+        files[0].write(block)
 
     def commit() -> None:
-        file.write(seal.digest())
-        file.commit()
+        files[0].write(seal.digest())
+        files[0].commit()
 
     try:
+        await _finished(lambda: files.append(AtomicFile(path, _MODE)))
         block = bytearray(_FIRST_LINE + _line(asdict(header)))
         for record in records:
             block += _line(record)
             if len(block) >= _BLOCK_BYTES:
-                await asyncio.to_thread(write, bytes(block))
+                await _finished(partial(write, bytes(block)))
                 block.clear()
             await asyncio.sleep(0)
-        await asyncio.to_thread(write, bytes(block))
-        await asyncio.to_thread(commit)
+        await _finished(partial(write, bytes(block)))
+        await _finished(commit)
     except BaseException:
-        file.discard()
+        for file in files:
+            file.discard()
+        raise
+
+
+async def _finished(work: Callable[[], None]) -> None:
+    """Run `work` in a thread. If cancelled, wait for its end first: what it opens or writes must be discarded after."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
         raise
 
 

@@ -24,8 +24,9 @@ from gateway.access.keys import key_hash
 from gateway.app import gate_figures, gate_follower, gate_snapshot, gate_watch
 from gateway.app.gate_process import GateProcess
 from gateway.app.gate_snapshot import MAX_AGE_SECONDS
+from gateway.app.snapshot_file import SnapshotFile, seal_keys
 from gateway.errors import StoreUnavailable
-from gateway.settings import read_gate_settings
+from gateway.settings import Secret, read_gate_settings
 from gateway.store import Store, entitlements, forgetting, gate_changes, keys
 from gateway.store.engine.backup import back_up, restore
 from gateway.tiers.model import Entitlement, Reason
@@ -430,6 +431,26 @@ def mode(path: Path) -> int:
 
 def names(folder: Path) -> list[str]:
     return [each.name for each in folder.iterdir()]
+
+
+async def test_two_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_snapshot, "WRITE_SECONDS", 0.01)
+    monkeypatch.setattr(gate_snapshot, "UNCHANGED_SECONDS", 0.01)
+    with sqlite(tmp_path) as database:
+        filled(database)
+        environment = environ(tmp_path, database)
+        cache, secret = Path(environment["GATE_CACHE"]), (Secret(environment["GATE_SECRET"]),)
+        async with process(environment, _clock(1)), process(environment):
+            await until(lambda: _exists(cache), "the snapshot is written")
+            for number in range(4):  # a second each: a snapshot is of a whole second
+                database.set_tier(f"new-{number}", "pro")
+
+                async def has_it(user: bytes = f'"new-{number}"'.encode()) -> bool:
+                    SnapshotFile(cache, seal_keys(secret)).close()  # whole at every moment
+                    return user in _bytes(cache)
+
+                await until(has_it, "the change is in the snapshot")
+        assert names(cache.parent) == ["gate-cache"]
 
 
 async def test_a_folder_that_does_not_exist_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -86,6 +86,23 @@ def test_an_open_one_is_not_changed_by_the_next(path: Path) -> None:
     newer.close()
 
 
+def test_a_cancelled_writer_leaves_nothing_behind(path: Path) -> None:
+    async def cancelled(steps: int) -> None:
+        writing = asyncio.create_task(write_snapshot(path, KEY, HEADER, RECORDS * 1000))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+
+    for steps in range(1, 12):
+        asyncio.run(cancelled(steps))
+        assert [each.name for each in path.parent.iterdir()] == ["cache"]
+    file = SnapshotFile(path, [KEY])
+    assert list(file.records()) == RECORDS
+    file.close()
+
+
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
