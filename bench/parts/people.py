@@ -20,7 +20,7 @@ NAMESPACE = "chat"
 ACCESS = "https://team.cloudflareaccess.com"
 
 
-def apps(upstream: str = "http://app:8080", routing: Mapping[str, str] | None = None) -> dict[str, Any]:
+def apps(upstream: str = "http://app:8080", routing: Mapping[str, object] | None = None) -> dict[str, Any]:
     """An apps.json: three kinds of identity, assertions, paid paths, public ones."""
     return {
         "routing": dict(routing or {}),

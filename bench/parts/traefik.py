@@ -68,7 +68,7 @@ def _until_routed(port: int) -> None:
 
 def _write_routes(folder: Path, routes: Routes) -> None:
     """`skpay routes write` for the app of the benchmark."""
-    routing = {"gate_url": f"http://127.0.0.1:{routes.gate.port}", **({"gate": "plugin"} if routes.plugin else {})}
+    routing = {"gate_url": [f"http://127.0.0.1:{routes.gate.port}"], **({"gate": "plugin"} if routes.plugin else {})}
     document = people.apps(f"http://127.0.0.1:{routes.app.port}", routing)
     (folder / "apps.json").write_text(json.dumps(document))
     command = [sys.executable, "-m", "gateway", "routes", "write", "--apps", str(folder / "apps.json")]

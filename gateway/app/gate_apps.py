@@ -26,22 +26,20 @@ class GateApps:
         secrets: Mapping[SecretRef, Secrets],
         owners: Mapping[bytes, KeyOwner],
         key_ring: Callable[[str], KeyRing],
-    ) -> set[KeyOwner] | None:
+    ) -> bool:
         """Rebuild `access`, keeping the caches of what did not change. `owners`: every live user key by its hash;
         `key_ring(url)`: an issuer's public keys.
 
-        The owners of keys that were added or removed; None if more than user keys changed.
+        Whether nothing but user keys can have changed.
         """
         self.access = {
             app.app_id: app_access(app, secrets, owners, self.access.get(app.app_id), key_ring)
             for app in catalog.apps.values()
         }
         made_of = (catalog, secrets)
-        # The symmetric difference of both tables: hash and owner.
-        changed_owners = {owner for _, owner in self.owners.items() ^ owners.items()}
-        same = all(new is old for new, old in zip(made_of, self._made_of, strict=True))
+        only_keys = all(new is old for new, old in zip(made_of, self._made_of, strict=True))
         self._made_of, self.owners = made_of, owners
-        return changed_owners if same else None
+        return only_keys
 
     def access_of(self, app_id: str) -> AppAccess | None:
         """One app; None if it is not installed."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import json
 from collections.abc import Callable, Mapping, Sequence
+from secrets import token_hex
 
 from gateway.access.keys import KeyOwner
 from gateway.app.gate_parts import GateParts
@@ -11,8 +15,9 @@ from gateway.app.removed_tiers import refuse_removed_tiers
 from gateway.app.traefik_document import render
 from gateway.catalog.model import EMPTY_CATALOG, Catalog
 from gateway.catalog.secret_ref import SecretRef
-from gateway.settings import Secrets
+from gateway.settings import GateSettings, Secrets
 from gateway.store import keys
+from gateway.store.gate_changes import GateChange
 from gateway.store.reader import Reads
 
 Read = tuple[Catalog, Mapping[SecretRef, Secrets]]
@@ -58,14 +63,14 @@ class GateCatalog:
         """`install` with user keys that were saved, while the store is away. For a process that is only a gate."""
         document = await self._prepare(read[0])
         self._install_owners(read, owners)
+        self._publish_loaded()
         self._parts.resolver.follow(read[0])
         self._parts.traefik.replace(document)
 
     async def load_tiers(self) -> None:
         """Load the tier of every user of the installed apps, and forget those of removed apps."""
-        tiers, catalog = self._parts.tiers, self._installed[0]
-        await tiers.load(self._store, catalog)
-        tiers.drop_all_but(catalog.apps)
+        await self._load_tiers()
+        self._publish_loaded()
 
     async def load_keys(self) -> None:
         """Every live key; a revoked one is refused from the next request on."""
@@ -75,8 +80,7 @@ class GateCatalog:
     async def load_all(self) -> None:
         """Keys and tiers of all users once more."""
         await self.load_keys()
-        await self.load_tiers()
-        self._parts.invalidation.everything_changed()
+        await self._load_tiers()
 
     def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         """This user's tier from the next request on, and the epoch second at which the clock alone changes it."""
@@ -86,6 +90,20 @@ class GateCatalog:
         """Remove a user who has no entitlement any more."""
         self._parts.invalidation.user_forgotten(app_id, user_id)
         self._parts.tiers.forget(app_id, user_id)
+
+    def begin(self, epoch: str, number: int) -> None:
+        """Answers are as of this change of the log, or will be before the first one is given."""
+        self._parts.gate.changes.begin(epoch, number)
+
+    def applied(self, number: int, changes: Sequence[GateChange]) -> None:
+        """Publish changes of the log that have been applied."""
+        users = [(change.number, change.app_id, change.user_id) for change in changes]
+        self._parts.gate.changes.follow(number, users)
+
+    async def _load_tiers(self) -> None:
+        tiers, catalog = self._parts.tiers, self._installed[0]
+        await tiers.load(self._store, catalog)
+        tiers.drop_all_but(catalog.apps)
 
     async def _prepare(self, catalog: Catalog) -> bytes:
         await self._parts.assertion_keys.prepare(catalog)
@@ -100,5 +118,21 @@ class GateCatalog:
         parts = self._parts
         self._installed = read
         catalog, secrets = read
-        changed_owners = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
-        parts.gate.install(parts.apps.access, parts.assertion_keys.signer, changed_owners)
+        only_keys = parts.apps.replace(catalog, secrets, owners, parts.resolver.key_sets.ring)
+        # Until the tiers of new apps are loaded, no other gate gives the same answers.
+        loading = "" if only_keys else token_hex(8)
+        parts.gate.install(parts.apps.access, parts.assertion_keys.signer, configuration=loading, only_keys=only_keys)
+
+    def _publish_loaded(self) -> None:
+        """The apps and the tiers of their users are as in every gate with the same apps.json and secrets."""
+        parts = self._parts
+        digest = configuration_digest(*self._installed, parts.settings)
+        parts.gate.changes.all_changed(parts.apps.access, digest)
+
+
+def configuration_digest(catalog: Catalog, secrets: Mapping[SecretRef, Secrets], settings: GateSettings) -> str:
+    """Of apps.json, the secrets that it names and those of the gate. Keyed, as Traefik reads it: it helps nobody to
+    guess a secret."""
+    found = [(str(ref), [secret.reveal() for secret in values]) for ref, values in secrets.items()]
+    text = json.dumps([catalog.digest, sorted(found), [secret.reveal() for secret in settings.admin_token]])
+    return hmac.new(settings.gate_secret[0].reveal().encode(), text.encode(), hashlib.sha256).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,7 +16,7 @@ from gateway.errors import StoreUnavailable
 from gateway.log import fields
 from gateway.store import entitlements, gate_changes
 from gateway.store.change_signal import ChangeSignal
-from gateway.store.gate_changes import ChangeKind
+from gateway.store.gate_changes import ChangeKind, GateChange
 from gateway.store.reader import Reads
 
 log = logging.getLogger(__name__)
@@ -44,18 +44,24 @@ class FollowedGate(Protocol):
     async def load_all(self) -> None:
         """Install keys and tiers of all users. Raises `StoreUnavailable`."""
 
+    def begin(self, epoch: str, number: int) -> None:
+        """Everything up to this change of the log has been loaded, or will be before the first answer."""
+
+    def applied(self, number: int, changes: Sequence[GateChange]) -> None:
+        """`changes`, up to `number`, have just been applied, synchronously with the last of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """`tiers`: of each user that changed, None if there is no entitlement. `numbers`: up to which number, and the last
-    one there is. `complete` False: changes are missing, so everything must be loaded."""
+    """`tiers`: of each user that changed, None if there is no entitlement. `number`, `last`: up to which change, and
+    the last one there is. `complete` False: changes are missing, so everything must be loaded."""
 
     epoch: str
     number: int
     last: int
     complete: bool = True
     tiers: dict[User, tuple[str, int | None] | None] | None = None
-    keys: bool = False
+    changes: Sequence[GateChange] = ()
 
 
 class GateFollower:
@@ -84,6 +90,7 @@ class GateFollower:
         """Follow from a position that the gate had at `read_at`. If the database has another epoch, or has purged the
         changes since, everything is loaded."""
         self.epoch, self.number, self.read_at, self._gate = epoch, number, read_at, gate
+        gate.begin(epoch, number)
 
     @property
     def stale(self) -> str:
@@ -138,9 +145,10 @@ class GateFollower:
         epoch, number = await self._store.read(_position)
         await gate.load_all()
         self.epoch, self.number = epoch, number
+        gate.begin(epoch, number)
 
     async def _apply(self, gate: FollowedGate, batch: _Batch) -> None:
-        if batch.keys:
+        if any(change.kind == ChangeKind.KEYS for change in batch.changes):
             await gate.load_keys()
         for (app_id, user_id), tier in (batch.tiers or {}).items():
             if tier is None:
@@ -148,6 +156,7 @@ class GateFollower:
             else:
                 gate.set_tier(app_id, user_id, *tier)
         self.number = batch.number
+        gate.applied(batch.number, batch.changes)
 
 
 def _position(conn: Connection) -> tuple[str, int]:
@@ -167,5 +176,5 @@ def _read(conn: Connection, epoch: str, number: int) -> _Batch:
         changes[-1].number if changes else number,
         last,
         tiers=users | entitlements.at_gate(conn, users),
-        keys=any(change.kind == ChangeKind.KEYS for change in changes),
+        changes=changes,
     )

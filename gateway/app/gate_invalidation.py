@@ -1,4 +1,4 @@
-"""Tells the gate, synchronously, which of its answers are no longer valid."""
+"""Tells the gate, synchronously, which of its answers are no longer valid by what only this process knows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ class GateInvalidation:
     def attach(self, gate: GateHandler) -> None:
         """Forward to this gate from now on."""
         self._gate = gate
-
-    def tier_changed(self, app_id: str, user_id: str) -> None:
-        """The user's tier, or the instant at which it ends, changed."""
-        if self._gate is not None:
-            self._gate.changes.user_changed(app_id, user_id)
 
     def credential_changed(self, app_id: str, user_id: str) -> None:
         """A credential of the user is no longer valid, or belongs to another user."""

@@ -49,7 +49,7 @@ async def gate_parts(
 ) -> GateParts:
     """`stack` closes what was opened. `litellm` looks up virtual keys."""
     invalidation = GateInvalidation()
-    tiers, apps, traefik = GateTable(invalidation.tier_changed), GateApps(), TraefikDocument()
+    tiers, apps, traefik = GateTable(), GateApps(), TraefikDocument()
     resolver = await _resolver(stack, litellm, apps, invalidation, registry, clock)
     link_keys = links.link_keys(settings.gate_secret)
     gate = GateHandler(

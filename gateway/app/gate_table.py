@@ -19,14 +19,10 @@ AppTier = tuple[str, str]
 
 
 class GateTable:
-    """`table` is what the gate reads; only this changes it.
+    """`table` is what the gate reads; only this changes it."""
 
-    `changed(app_id, user_id)` is called synchronously when a user's tier, or the instant at which it ends, changes.
-    """
-
-    def __init__(self, changed: Callable[[str, str], None]) -> None:
+    def __init__(self) -> None:
         self.table = TierTable()
-        self._changed = changed
 
     async def load(self, store: Reads, catalog: Catalog) -> None:
         """Load every user's tier in chunks, between which the event loop runs; the old table serves until the end."""
@@ -71,15 +67,11 @@ class GateTable:
 
     def publish(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         """This user's tier, from the next request on, and when the clock alone will change it."""
-        before = self.table.tier_of(app_id, user_id, ""), self.table.changes_at(app_id, user_id)
         self.table.set(app_id, user_id, tier_id, changes_at)
-        if before != (tier_id, changes_at):
-            self._changed(app_id, user_id)
 
     def forget(self, app_id: str, user_id: str) -> None:
         """Remove the user from the table."""
         self.table.remove(app_id, user_id)
-        self._changed(app_id, user_id)
 
 
 async def _read(store: Reads, app: App, loading: TableLoad) -> None:

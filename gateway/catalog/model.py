@@ -201,7 +201,7 @@ class Routing:
 
     entry_points: tuple[str, ...] = ("web",)
     cert_resolver: str | None = None
-    gate_url: str = "http://skpayments:8081"
+    gate_urls: tuple[str, ...] = ("http://skpayments:8081",)
     public_service_url: str = "http://skpayments:8080"
     traefik_url: str = "http://traefik:80"
     network: str = "proxy"

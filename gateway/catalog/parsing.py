@@ -122,7 +122,7 @@ def _catalog(shaped: shape.DocumentShape, digest: str) -> Catalog:
         routing=Routing(
             entry_points=tuple(routing.entry_points),
             cert_resolver=routing.cert_resolver,
-            gate_url=routing.gate_url.rstrip("/"),
+            gate_urls=tuple(url.rstrip("/") for url in routing.gate_url),
             public_service_url=routing.public_service_url.rstrip("/"),
             traefik_url=routing.traefik_url.rstrip("/"),
             network=routing.network,

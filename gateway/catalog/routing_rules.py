@@ -36,6 +36,15 @@ def tier_traffic(path: Path, app: Raw) -> Iterator[Problem]:
             yield (*tier_path, "traffic"), "expected rate, in_flight or both, got neither"
 
 
+def gate_problems(tree: Raw) -> Iterator[Problem]:
+    """ForwardAuth and Traefik's relay to it call one address."""
+    routing = tree.get("routing")
+    urls = routing.get("gate_url") if isinstance(routing, dict) else None
+    if isinstance(routing, dict) and isinstance(urls, list) and len(urls) > 1 and routing.get("gate") != "plugin":
+        why = 'ForwardAuth calls one address; use one name for all gates, or "gate": "plugin"'
+        yield ("routing", "gate_url"), f"expected one URL, got {len(urls)}: {why}"
+
+
 def label_problems(tree: Raw) -> Iterator[Problem]:
     """Labels cannot define child routers: Traefik would make root routers of them, without the gate."""
     routing = tree.get("routing")

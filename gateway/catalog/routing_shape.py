@@ -89,7 +89,13 @@ class RoutingShape(Shape):
     cert_resolver: ResolverName = Field(
         None, description="Traefik's certificate resolver. Default: no TLS on routers, as behind a tunnel."
     )
-    gate_url: Origin = Field("http://skpayments:8081", description="The gate's port, as Traefik reaches it.")
+    gate_url: list[Origin] = Field(
+        default_factory=lambda: ["http://skpayments:8081"],
+        min_length=1,
+        max_length=20,
+        description="The gate's port, as Traefik reaches it. The plugin takes those of several gates of one database: "
+        "it uses the first and, while that does not answer, the next.",
+    )
     public_service_url: Origin = Field("http://skpayments:8080", description="The public port, as Traefik reaches it.")
     traefik_url: Origin = Field("http://traefik:80", description="Traefik, as the tunnel reaches it.")
     network: PlainName = Field("proxy", description="The Docker network that Traefik shares with the apps.")

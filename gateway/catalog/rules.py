@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from gateway.catalog.document import Path, Problem, path_text
 from gateway.catalog.identity.rules import identity_problems, kind_of
 from gateway.catalog.litellm_id import DEFAULT_TEMPLATE, LiteLLMIdTemplate, template_problem
-from gateway.catalog.routing_rules import label_problems, tier_traffic, upstreams
+from gateway.catalog.routing_rules import gate_problems, label_problems, tier_traffic, upstreams
 from gateway.catalog.tree import Apps, PathValues, Raw, duplicates, known, objects, text, texts
 from gateway.catalog.values import ascii_host, host_problem
 
@@ -24,6 +24,7 @@ def problems(tree: Raw) -> Iterator[Problem]:
         for app_rule in _PER_APP:
             yield from app_rule(app_path, app)
     yield from label_problems(tree)
+    yield from gate_problems(tree)
 
 
 def _app_ids(apps: Apps) -> Iterator[Problem]:

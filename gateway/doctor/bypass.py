@@ -24,15 +24,15 @@ _OF_APP = re.compile(r"sk-(?:app|tier)-([a-z0-9-]+)(?:_[^@]*)?@")
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The expected routes. `hosts`: host → app id. `chains`: for each kind of gate, host → the middlewares of its
-    requests; any of them is right. `upstreams`: app id → `host:port` of its servers, in every known spelling. `gate`:
-    the gate's `host:port`. `secrets`: the valid ones. `sign_in`: app id → the middlewares of a sign-in proxy before
-    its gate."""
+    requests; any of them is right. `upstreams`: app id → `host:port` of its servers, in every known spelling. `gates`:
+    the `host:port` of every gate. `secrets`: the valid ones. `sign_in`: app id → the middlewares of a sign-in proxy
+    before its gate."""
 
     hosts: Mapping[str, str]
     chains: Sequence[Mapping[str, Sequence[Middleware]]]
     upstreams: Mapping[str, frozenset[str]]
     public_host: str
-    gate: str
+    gates: frozenset[str]
     secrets: tuple[str, ...]
     entry_points: tuple[str, ...]
     sign_in: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class _BypassFinder:
         else:
             inherited = set()
         gates = (gate_of(each) for each in self._traefik.chain(router))
-        return inherited | {found[0] for found in gates if found is not None and found[1] == self._expected.gate}
+        return inherited | {found[0] for found in gates if found is not None and found[1] <= self._expected.gates}
 
     def _roots(self) -> Iterator[Json]:
         """Enabled routers, in the order in which Traefik tries them."""

@@ -80,17 +80,21 @@ def definition(found: Json) -> tuple[str, Json]:
     return "", {}
 
 
-def gate_of(middleware: Middleware) -> tuple[str, str] | None:
-    """(app id, `host:port`) if this is a gate, by ForwardAuth or by the plugin; None if it is anything else."""
+def gate_of(middleware: Middleware) -> tuple[str, frozenset[str]] | None:
+    """(app id, the `host:port` of each address) if this is a gate, by ForwardAuth or by the plugin; None if it is
+    anything else."""
     if middleware.kind == "forwardAuth":
         url = urlsplit(str(middleware.options.get("address")))
         query = parse_qsl(url.query)
         named = [value for name, value in query if name == "app"]
-        return (named[0], url.netloc) if url.path == "/gate" and len(query) == len(named) == 1 else None
+        return (named[0], frozenset([url.netloc])) if url.path == "/gate" and len(query) == len(named) == 1 else None
     if middleware.kind == "plugin":
         for options in middleware.options.values():
-            if isinstance(options, Mapping) and "app" in options and "address" in options:
-                return str(options["app"]), urlsplit(str(options["address"])).netloc
+            found = {key.lower(): value for key, value in options.items()} if isinstance(options, Mapping) else {}
+            urls = found.get("gateurl")
+            if urls and "app" in found:
+                listed = urls if isinstance(urls, list) else str(urls).split(",")  # labels are texts
+                return str(found["app"]), frozenset(urlsplit(str(url)).netloc for url in listed)
     return None
 
 

@@ -85,7 +85,7 @@ async def _expected(context: CheckContext) -> Expected:
         chains=[expected_chains(document, hosts) for document in documents],
         upstreams=dict(zip(catalog.apps, servers, strict=True)),
         public_host=urlsplit(settings.public_url).hostname or "",
-        gate=urlsplit(catalog.routing.gate_url).netloc,
+        gates=frozenset(urlsplit(url).netloc for url in catalog.routing.gate_urls),
         secrets=tuple(secret.reveal() for secret in settings.gate_secret),
         entry_points=catalog.routing.entry_points,
         sign_in={app.app_id: [header.after for header in app.trusted_headers] for app in apps},

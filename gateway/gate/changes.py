@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.access.app_access import AppAccess
 from gateway.access.classes import class_rules
@@ -31,15 +31,17 @@ _HEAD = "\r\n".join(
 
 
 class Changes:
-    """Every change is numbered synchronously when the memory changes, so that no kept answer is stale.
+    """Every change is published synchronously when the memory changes, so that no kept answer is stale.
 
-    An answer carries the number at which it was decided; the plugin drops it when a higher number names its user, or
-    all. `epoch` distinguishes the numbers of this process from those of the one before.
+    `epoch` and `number` are those of the change log, so an answer of one gate and the stream of another agree (T48).
+    What only this process knows has no number there: `own` counts it, and `process` names whose count that is. An
+    answer carries all four as they were when it was decided.
     """
 
     def __init__(self, registry: Registry) -> None:
-        self.epoch = secrets.token_hex(8)
-        self._number = 0
+        self.process = secrets.token_hex(8)
+        self.epoch = self.process
+        self._number = self._own = 0
         self._rules: Mapping[str, object] = {}
         self._version = ""
         self._streams: set[Stream] = set()
@@ -51,50 +53,77 @@ class Changes:
         """No more streams can be opened."""
         return len(self._streams) >= MAX_STREAMS
 
-    def user_changed(self, app_id: str, user_id: str) -> None:
-        """The next answer to this user may differ."""
-        self._next_number()
-        if self._streams:
-            self._send({"n": self._number, "app": app_id, "user": encode(user_id).decode("ascii")})
+    def begin(self, epoch: str, number: int) -> None:
+        """Everything up to this change of the log was loaded, so any answer may differ. `epoch` is '' if it is unknown:
+        then no other process has answers of the same."""
+        is_same, self.epoch, self._number = epoch == self.epoch, epoch or self.process, number
+        if is_same:
+            self.all_changed()
+        else:
+            for stream in list(self._streams):
+                stream.abort()  # its first line named another epoch
 
-    def all_changed(self, apps: Mapping[str, AppAccess] | None = None) -> None:
-        """Any answer may differ. `apps` are the apps now; None: the same as before."""
-        self._next_number()
+    def follow(self, number: int, users: Sequence[tuple[int, str, str]]) -> None:
+        """The changes of the log up to `number` have been applied. `users`: number, app id and user id of each, in
+        order; the user id is '' if it changes no answer."""
+        for each, app_id, user_id in users:
+            self._number = each
+            self._total.value += 1
+            self._send_user(app_id, user_id)
+        self._number = number
+
+    def user_changed(self, app_id: str, user_id: str) -> None:
+        """The next answer to this user may differ, by something that only this process knows."""
+        self._next_own()
+        self._send_user(app_id, user_id)
+
+    def all_changed(self, apps: Mapping[str, AppAccess] | None = None, configuration: str = "") -> None:
+        """Any answer may differ. `apps` are the apps now; None: the same as before. `configuration` is a digest of what
+        they were made from: only gates with the same one give the same answers."""
+        self._next_own()
         if apps is not None:
             self._rules = {
                 app_id: {"routes": [rule.as_sent() for rule in class_rules(access.policy)]}
                 for app_id, access in apps.items()
             }
-            text = json.dumps(self._rules, sort_keys=True).encode()
+            text = json.dumps([self._rules, configuration], sort_keys=True).encode()
             self._version = hashlib.sha256(text).hexdigest()[:16]
-        self._send({"n": self._number, "all": True, "rules": self._rules, "version": self._version})
+        self._send({**self._position(), "all": True, "rules": self._rules, "version": self._version})
 
     def keep_header_line(self, fresh_until: int, never_after: int) -> bytes:
         """The header that allows an answer to be kept: until `fresh_until` while the stream is open, longer while the
         gate is down, but never past `never_after` (0: no limit)."""
-        keep = f"X-SK-Keep: {self.epoch} {self._number} {self._version} {fresh_until} {never_after}\r\n"
-        return keep.encode("ascii")
+        position = f"{self.epoch} {self._number} {self.process} {self._own} {self._version}"
+        return f"X-SK-Keep: {position} {fresh_until} {never_after}\r\n".encode("ascii")
 
     def on_tick(self) -> None:
         """Once a second: a heartbeat to each stream; slow consumers are disconnected."""
         for stream in list(self._streams):
             stream.check_stuck()
-        self._send({"n": self._number})
+        self._send(self._position())
 
     def add(self, stream: Stream) -> bytes:
         """The first bytes of `stream`; it gets every line from now on."""
         self._streams.add(stream)
         self._open.value = len(self._streams)
-        return _HEAD + _chunk({"epoch": self.epoch, "n": self._number, "rules": self._rules, "version": self._version})
+        begin = {"epoch": self.epoch, "process": self.process, **self._position()}
+        return _HEAD + _chunk({**begin, "rules": self._rules, "version": self._version})
 
     def remove(self, stream: Stream) -> None:
         """`stream` has ended. Idempotent."""
         self._streams.discard(stream)
         self._open.value = len(self._streams)
 
-    def _next_number(self) -> None:
-        self._number += 1
+    def _next_own(self) -> None:
+        self._own += 1
         self._total.value += 1
+
+    def _position(self) -> dict[str, object]:
+        return {"n": self._number, "own": self._own}
+
+    def _send_user(self, app_id: str, user_id: str) -> None:
+        if self._streams:
+            self._send({**self._position(), "app": app_id, "user": encode(user_id).decode("ascii")})
 
     def _send(self, line: Mapping[str, object]) -> None:
         if self._streams:
@@ -138,8 +167,13 @@ class Stream:
         self._stuck = self._stuck + 1 if unsent and drained == self._drained else 0
         self._drained = drained
         if self._stuck >= STUCK_TICKS:
+            self.abort()
+
+    def abort(self) -> None:
+        """End it at once, with the connection. Idempotent."""
+        if self._transport is not None:
             self._transport.abort()
-            self.disconnected()
+        self.disconnected()
 
     def close(self) -> None:
         """End the stream properly. Idempotent."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from gateway.access.app_access import AppAccess
 from gateway.access.assertion import Signer
 from gateway.access.authentication import ResolveLookup
-from gateway.access.keys import KeyOwner
 from gateway.access.table import TierTable
 from gateway.gate import answers
 from gateway.gate import request as names
@@ -31,7 +29,6 @@ from gateway.metrics import CONTENT_TYPE, Registry
 from gateway.settings import Secret, Secrets
 
 REQUESTS = "skpay_gate_requests_total", "Requests to the gate by outcome.", ("app", "tier", "outcome")
-_MAX_LISTED_OWNERS = 1000  # users whose keys changed at once; for more, one line for everybody is shorter
 
 Answer = bytes | Stream | PendingAnswer
 
@@ -100,22 +97,21 @@ class GateHandler:
         self,
         apps: Mapping[str, AppAccess],
         signer: Signer | None = None,
-        changed_owners: Iterable[KeyOwner] | None = None,
+        *,
+        configuration: str = "",
+        only_keys: bool = False,
     ) -> None:
         """Use these apps from the next request on; all change at once. `signer` is required if any of them wants
-        assertions. `changed_owners`: only keys of these users changed. None: anything may have changed."""
+        assertions. `configuration`: see `Changes.all_changed`. `only_keys`: nothing but user keys changed, and the
+        change log names their users."""
         prepared = {app_id: PreparedApp(access, self._requests, signer) for app_id, access in apps.items()}
         self._memory.watch(apps)
         self.reads = canonical_names(name for access in apps.values() for name in access.identity.request_headers)
         self._first_seen.reset_all_first_seen()  # an app may have LiteLLM limits now
         self._targets = {_target(app_id): app for app_id, app in prepared.items()}
         self.request_cache.forget()
-        owners = None if changed_owners is None else set(islice(changed_owners, _MAX_LISTED_OWNERS + 1))
-        if owners is None or len(owners) > _MAX_LISTED_OWNERS:
-            self.changes.all_changed(apps)
-        else:
-            for owner in owners:
-                self.changes.user_changed(owner.app_id, owner.user_id)
+        if not only_keys:
+            self.changes.all_changed(apps, configuration)
 
     def credential_changed(self, app_id: str, user_id: str) -> None:
         """Call it synchronously when a credential of this user becomes invalid."""

@@ -59,12 +59,12 @@ class ForwardAuth:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The gate through our plugin, which calls it at `gate_url` and caches answers by these request headers.
-    `strip_pattern` as in `ForwardAuth`."""
+    """The gate through our plugin, which calls it at the first of `gate_urls` that answers, and caches answers by these
+    request headers. `strip_pattern` as in `ForwardAuth`."""
 
     name: str
     app_id: str
-    gate_url: str
+    gate_urls: tuple[str, ...]
     identity_headers: tuple[str, ...]
     strip_pattern: str
 

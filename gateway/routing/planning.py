@@ -120,8 +120,8 @@ def _client_address_criterion(routing: Routing) -> SourceCriterion:
 def _gate(app: App, routing: Routing) -> ForwardAuth | Plugin:
     name = f"sk-gate-{app.app_id}"
     if routing.gate == "plugin":
-        return Plugin(name, app.app_id, routing.gate_url, request_headers(app.identity), _strip_pattern(app))
-    address = f"{RELAY_URL if routing.gate_relay else routing.gate_url}/gate?app={quote(app.app_id, safe='')}"
+        return Plugin(name, app.app_id, routing.gate_urls, request_headers(app.identity), _strip_pattern(app))
+    address = f"{RELAY_URL if routing.gate_relay else routing.gate_urls[0]}/gate?app={quote(app.app_id, safe='')}"
     return ForwardAuth(
         name, app.app_id, address, (*request_headers(app.identity), *_ALWAYS_FORWARDED_HEADERS), _strip_pattern(app)
     )

@@ -61,8 +61,8 @@ def unsafe_values(catalog: Catalog) -> Iterator[str]:
                 yield f"apps.json: apps[{number}].hosts[{place}]: the same host stands there twice"
             hosts.add(host)
     routing = catalog.routing
-    urls = {"gate_url": routing.gate_url, "public_service_url": routing.public_service_url}
-    checks += [(f"routing.{key}", url, origin_problem) for key, url in urls.items()]
+    checks += [(f"routing.gate_url[{number}]", url, origin_problem) for number, url in enumerate(routing.gate_urls)]
+    checks.append(("routing.public_service_url", routing.public_service_url, origin_problem))
     checks.append(("routing.traefik_url", routing.traefik_url, origin_problem))
     checks.append(("routing.traefik_version", routing.traefik_version, traefik_version_problem))
     checks += [("routing.trusted_ips", address, network_problem) for address in routing.trusted_ips]

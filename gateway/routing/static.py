@@ -76,7 +76,7 @@ def static_files(routing: Routing, *, docker: bool = True) -> dict[str, str]:
     The HTTP provider sends the gate's secret. Traefik replaces no variables in its file, but compose does in a command.
     """
     lines = list(_lines(routing, docker))
-    relay = _RELAY_FILE.format(relay=RELAY, gate_url=json.dumps(routing.gate_url)) if routing.gate_relay else ""
+    relay = _RELAY_FILE.format(relay=RELAY, gate_url=json.dumps(routing.gate_urls[0])) if routing.gate_relay else ""
     texts = {"dynamic/entry-point.yml": _ENTRY_POINT_FILE + relay}
     if routing.provider == "http":
         return {"traefik-command.yml": as_command(routing, lines), **texts}
@@ -197,7 +197,7 @@ def _providers(routing: Routing, docker: bool) -> Iterator[Line]:
             "The routes, from the gate's port: an edit of apps.json takes effect within seconds. Until the first "
             "answer after Traefik's start no route works; later Traefik keeps the last answer."
         )
-        yield Line((*here, "endpoint"), f"{routing.gate_url}/traefik", why)
+        yield Line((*here, "endpoint"), f"{routing.gate_urls[0]}/traefik", why)
         yield Line((*here, "pollInterval"), "5s", "How often it is requested.")
         yield Line((*here, "headers", "X-SK-Gate"), "${GATE_SECRET}", "Only Traefik may read the routes.")
     if docker:

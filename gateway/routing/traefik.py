@@ -199,7 +199,7 @@ def _strip_pattern(of_this_app: str) -> str:
 
 def _plugin(middleware: Plugin, gate_secret: str) -> Tree:
     options = {
-        "address": middleware.gate_url,
+        "gateUrl": list(middleware.gate_urls),
         "app": middleware.app_id,
         "secret": gate_secret,
         "headers": list(middleware.identity_headers),

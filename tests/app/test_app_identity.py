@@ -74,7 +74,7 @@ async def next_change(lines: aiohttp.StreamReader) -> dict[str, Any]:
     """The next line that is no heartbeat, without its number."""
     while True:
         line: dict[str, Any] = json.loads(await asyncio.wait_for(lines.readline(), 5))
-        del line["n"]
+        del line["n"], line["own"]
         if line:
             return line
 

@@ -88,7 +88,7 @@ def assert_short(found: list[float]) -> None:
 async def test_t35_a_load_does_not_block_the_event_loop(folder: Path) -> None:
     store = Store.open(f"sqlite:///{folder / 'skpayments.db'}")
     catalog = parse((folder / "apps.json").read_bytes())
-    tiers = GateTable(lambda app_id, user_id: None)
+    tiers = GateTable()
     try:
         for _ in range(2):  # the second time there are users to be forgotten, as in a reload
             async with steps() as found:

@@ -23,7 +23,7 @@ EXPECTED = Expected(
     chains=[{HOST: CHAIN}],
     upstreams={"skai": frozenset({"open-webui:8080"}), "blog": frozenset({"ghost:2368"})},
     public_host="pay.test",
-    gate="gate:8081",
+    gates=frozenset(["gate:8081"]),
     secrets=("new-secret", "old-secret"),
     entry_points=("web",),
 )
@@ -189,7 +189,7 @@ def test_the_gate_must_come_after_what_scrubs_the_request() -> None:
 
 
 def test_the_plugin_is_a_gate_too() -> None:
-    plugin = {"plugin": {"skpayments": {"app": "skai", "address": "http://gate:8081", "secret": "new-secret"}}}
+    plugin = {"plugin": {"skpayments": {"app": "skai", "gateUrl": ["http://gate:8081"], "secret": "new-secret"}}}
     chain = (CHAIN[0], Middleware("sk-gate-skai", "plugin", {"skpayments": {**plugin["plugin"]["skpayments"],
                                                                             "secret": SECRET}}))  # fmt: skip
     expected_installation = replace(EXPECTED, chains=[{HOST: CHAIN}, {HOST: chain}])

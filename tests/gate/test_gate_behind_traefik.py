@@ -76,7 +76,7 @@ async def place(folder: Path, gate: GateKind = "forward_auth") -> AsyncIterator[
         write_apps(folder, change)
         running = await stack.enter_async_context(running_application(folder))
         document = json.loads((folder / "apps.json").read_bytes())
-        document["routing"] = {"gate_url": running.gate_url, "public_service_url": running.url}
+        document["routing"] = {"gate_url": [running.gate_url], "public_service_url": running.url}
         planned = plan(parse(json.dumps(document).encode()), PUBLIC_URL, gate)
         dynamic = folder / "dynamic"
         dynamic.mkdir()

@@ -15,7 +15,6 @@ from access.access_samples import APP, NOW, PRO, SECRETS, session, with_app
 from gate.gate_stage import USER_KEYS, Stage, ask, exchange, head, raw, stage
 
 from gateway.access.app_access import app_access
-from gateway.access.keys import KeyOwner
 from gateway.catalog.model import Route
 from gateway.gate import changes
 
@@ -47,7 +46,7 @@ class Follower:
 
     async def change(self) -> dict[str, Any]:
         """The next line that is not a heartbeat."""
-        while len(line := await self.line()) == 1:
+        while len(line := await self.line()) == 2:
             pass
         return line
 
@@ -68,9 +67,9 @@ def streams(on: Stage) -> float:
     return on.gate.registry.gauge("skpay_gate_streams", "").of().value
 
 
-def keep(answer: Any) -> tuple[str, int, str, int, int]:
-    epoch, number, version, fresh_until, never_after = answer.header("X-SK-Keep").split(" ")
-    return epoch, int(number), version, int(fresh_until), int(never_after)
+def keep(answer: Any) -> tuple[str, int, str, int, str, int, int]:
+    epoch, number, process, own, version, fresh_until, never_after = answer.header("X-SK-Keep").split(" ")
+    return epoch, int(number), process, int(own), version, int(fresh_until), int(never_after)
 
 
 async def until_streams(on: Stage, count: int) -> None:
@@ -81,12 +80,13 @@ async def until_streams(on: Stage, count: int) -> None:
 
 async def test_the_stream_as_bytes() -> None:
     async with stage(with_app(routes=(Route("/PRO", min_tier="pro", methods=("GET",)),))) as on:
+        on.gate.changes.begin("e1", 7)
         async with following(on) as (_, first):
             pass
         reader, writer = await asyncio.open_connection("127.0.0.1", on.port)
         writer.write(ASK)
         body = (
-            b'{"epoch":"' + first["epoch"].encode() + b'","n":1,"rules":{"skai":{"routes":['
+            b'{"epoch":"e1","process":"' + first["process"].encode() + b'","n":7,"own":1,"rules":{"skai":{"routes":['
             b'{"path":"/PRO/","folded":"/pro/","methods":["GET","HEAD"]},'
             b'{"path":"/.skpayments/","folded":"/.skpayments/","methods":[]},'
             b'{"path":"/","folded":"/","methods":["CONNECT","TRACE","TRACK"]}'
@@ -102,22 +102,45 @@ async def test_the_stream_as_bytes() -> None:
 
 
 async def test_every_change_is_a_numbered_line_that_names_the_user_as_the_tag_does() -> None:
-    async with stage() as on, following(on) as (follower, first):
-        assert (first["n"], len(first["epoch"])) == (1, 16)
-        on.gate.changes.user_changed("skai", "alice")
-        on.gate.changes.user_changed("skai", "zoë 100%")
-        assert await follower.change() == {"n": 2, "app": "skai", "user": "alice"}
-        assert await follower.change() == {"n": 3, "app": "skai", "user": "zo%C3%AB%20100%25"}
-        total = on.gate.registry.counter("skpay_gate_changes_total", "").of().value
-        assert total == 3  # the first install is one
+    async with stage() as on:
+        on.gate.changes.begin("e1", 7)
+        async with following(on) as (follower, first):
+            assert (first["epoch"], first["n"], first["own"], len(first["process"])) == ("e1", 7, 1, 16)
+            on.gate.changes.follow(9, [(8, "skai", "alice"), (9, "skai", "")])
+            on.gate.changes.user_changed("skai", "zoë 100%")
+            on.gate.changes.follow(10, [(10, "skai", "bob")])
+            assert await follower.change() == {"n": 8, "own": 1, "app": "skai", "user": "alice"}
+            assert await follower.change() == {"n": 9, "own": 1, "app": "skai", "user": ""}
+            assert await follower.change() == {"n": 9, "own": 2, "app": "skai", "user": "zo%C3%AB%20100%25"}
+            assert await follower.change() == {"n": 10, "own": 2, "app": "skai", "user": "bob"}
+            total = on.gate.registry.counter("skpay_gate_changes_total", "").of().value
+            assert total == 5  # the first install is one
 
 
-async def test_a_heartbeat_each_tick_has_the_number() -> None:
+async def test_a_heartbeat_each_tick_has_the_numbers() -> None:
     async with stage(tick_seconds=0.02) as on, following(on) as (follower, _):
-        assert [await follower.line() for _ in range(3)] == [{"n": 1}] * 3
+        assert [await follower.line() for _ in range(3)] == [{"n": 0, "own": 1}] * 3
         on.gate.changes.user_changed("skai", "alice")
         await follower.change()
-        assert await follower.line() == {"n": 2}
+        assert await follower.line() == {"n": 0, "own": 2}
+
+
+async def test_a_load_of_everything_forgets_all_and_another_epoch_ends_the_streams() -> None:
+    async with stage() as on:
+        on.gate.changes.begin("e1", 7)
+        async with following(on) as (follower, _):
+            on.gate.changes.begin("e1", 12)
+            line = await follower.change()
+            assert (line["n"], line["own"], line["all"]) == (12, 2, True)
+            on.gate.changes.begin("e2", 3)
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ValueError)):
+                await follower.line()
+            assert streams(on) == 0
+        async with following(on) as (_, first):
+            assert (first["epoch"], first["n"]) == ("e2", 3)
+            on.gate.changes.begin("", 3)  # the database's epoch is unknown
+        async with following(on) as (_, first):
+            assert first["epoch"] == first["process"]
 
 
 async def test_a_reload_forgets_all_and_brings_the_new_rules() -> None:
@@ -125,25 +148,25 @@ async def test_a_reload_forgets_all_and_brings_the_new_rules() -> None:
         other = with_app(routes=(Route("/new", min_tier="pro"),))
         on.gate.install({"skai": app_access(other, SECRETS, USER_KEYS)})
         line = await follower.change()
-        assert (line["n"], line["all"]) == (2, True)
+        assert (line["n"], line["own"], line["all"]) == (0, 2, True)
         assert [rule["path"] for rule in line["rules"]["skai"]["routes"]] == ["/new/", "/.skpayments/", "/"]
         assert line["version"] != first["version"]
 
 
-async def test_changed_keys_name_their_owners_only() -> None:
+async def test_changed_keys_are_published_by_the_log_only() -> None:
     async with stage() as on, following(on) as (follower, _):
-        access = {"skai": app_access(APP, SECRETS, {})}
-        on.gate.install(access, changed_owners=[KeyOwner("skai", "alice")])
-        assert await follower.change() == {"n": 2, "app": "skai", "user": "alice"}
-        on.gate.install(access, changed_owners=[])
-        on.gate.install(access, changed_owners=[KeyOwner("skai", f"user{number}") for number in range(1001)])
-        line = await follower.change()
-        assert (line["n"], line.get("all")) == (3, True)
+        on.gate.install({"skai": app_access(APP, SECRETS, {})}, only_keys=True)
+        on.gate.changes.user_changed("skai", "marker")
+        assert (await follower.change())["user"] == "marker"
 
 
-async def test_each_start_has_its_own_epoch() -> None:
+async def test_each_process_names_itself_and_has_the_same_version_as_others_with_the_same_configuration() -> None:
     async with stage() as one, stage() as other, following(one) as (_, first), following(other) as (_, second):
-        assert first["epoch"] != second["epoch"]
+        assert first["process"] != second["process"]
+        assert first["version"] == second["version"]
+        other.gate.changes.all_changed({"skai": app_access(APP, SECRETS, USER_KEYS)}, "another secret")
+        async with following(other) as (_, third):
+            assert (third["rules"], third["version"] == first["version"]) == (first["rules"], False)
 
 
 # answers that may be kept
@@ -154,17 +177,20 @@ async def test_an_answer_says_how_long_it_may_be_kept() -> None:
         answer = await ask(on.port, user="alice", more=PLUGIN)
         assert answer.tags == ("skai", "alice", "pro", "images")
         # The sample's token is valid for a day, and verified again after an hour.
-        assert keep(answer) == (first["epoch"], 1, first["version"], NOW + 60, NOW + 3600)
+        assert keep(answer) == (
+            first["epoch"], 0, first["process"], 1, first["version"], NOW + 60, NOW + 3600,
+        )  # fmt: skip
         on.gate.changes.user_changed("skai", "bob")
-        assert keep(await ask(on.port, user="alice", more=PLUGIN))[1] == 2
-        assert keep(await ask(on.port, more=PLUGIN))[3:] == (NOW + 60, 0)
+        on.gate.changes.follow(5, [(5, "skai", "bob")])
+        assert keep(await ask(on.port, user="alice", more=PLUGIN))[1:4] == (5, first["process"], 2)
+        assert keep(await ask(on.port, more=PLUGIN))[5:] == (NOW + 60, 0)
 
 
 async def test_an_answer_is_kept_no_longer_than_its_credential() -> None:
     async with stage() as on:
         cookie = [("Cookie", f"token={session('alice', NOW + 7).decode()}")]
         answer = await ask(on.port, more=[*PLUGIN, *cookie])
-        assert keep(answer)[3:] == (NOW + 37, NOW + 37)  # with the skew that the gate itself allows
+        assert keep(answer)[5:] == (NOW + 37, NOW + 37)  # with the skew that the gate itself allows
 
 
 BEARER = ("Authorization", "Bearer not-a-token")
@@ -183,7 +209,7 @@ async def test_an_answer_from_the_request_cache_may_be_kept_too() -> None:
         on.gate.credential_changed("skai", "alice")
         assert len(on.gate.request_cache) == 1
         (third,) = await exchange(on.port, data)
-        assert keep(third)[1] == keep(first)[1] + 2
+        assert keep(third)[3] == keep(first)[3] + 2
 
 
 @pytest.mark.parametrize(
@@ -210,7 +236,7 @@ async def test_an_answer_is_kept_no_longer_than_its_assertion_is_valid() -> None
             on.now = NOW + later
             answer = await ask(on.port, user="alice", more=PLUGIN)
             assert answer.header("X-SK-Assertion")
-            assert keep(answer)[3:] == (fresh_until, fresh_until + 30), later
+            assert keep(answer)[5:] == (fresh_until, fresh_until + 30), later
 
 
 async def test_a_refusal_that_is_not_enforced_is_never_kept() -> None:
@@ -245,7 +271,7 @@ async def test_a_stream_after_other_requests_on_one_connection_comes_last() -> N
             assert "X-SK-User: alice" in await follower.head()
             assert "jsonl" in await follower.head()
             assert "epoch" in await follower.line()
-            assert await follower.line() == {"n": 1}
+            assert await follower.line() == {"n": 0, "own": 1}
             writer.close()
 
 
@@ -278,7 +304,7 @@ async def test_a_slow_consumer_is_disconnected_and_the_others_lose_nothing() -> 
                     on.gate.changes.user_changed("skai", name)
                 for _ in range(200):
                     number += 1
-                    assert await follower.change() == {"n": number, "app": "skai", "user": name}
+                    assert await follower.change() == {"n": 0, "own": number, "app": "skai", "user": name}
         assert number * 200 > changes.MAX_UNSENT_BYTES
         slow.close()
 
@@ -315,7 +341,7 @@ async def test_a_stream_outlives_the_idle_timeout(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("gateway.gate.listener.IDLE_SECONDS", 2)
     async with stage(tick_seconds=0.01) as on, following(on) as (follower, _):
         for _ in range(10):
-            assert await follower.line() == {"n": 1}
+            assert await follower.line() == {"n": 0, "own": 1}
 
 
 async def test_the_stream_ends_when_the_gate_is_closed() -> None:

@@ -165,7 +165,7 @@ def _entry_point(entry: Entry, port: int) -> dict[str, Any]:
 def _ours(gate: GateKind, upstream: str, running: Running) -> str:
     """The output of `skpay routes write --gate …` for this gate's entry points."""
     routing = {
-        "gate_url": running.gate_url,
+        "gate_url": [running.gate_url],
         "public_service_url": running.url,
         "entry_points": [_name(gate, entry) for entry in ENTRIES],
     }

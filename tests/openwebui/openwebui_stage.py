@@ -181,7 +181,7 @@ def _apps(app_url: str, upstream: str, ports: dict[str, str], gate: GateKind) ->
     routing = {
         "entry_points": ["web"],
         "gate": gate,
-        "gate_url": f"http://127.0.0.1:{ports['GATE_PORT']}",
+        "gate_url": [f"http://127.0.0.1:{ports['GATE_PORT']}"],
         "public_service_url": f"http://127.0.0.1:{ports['PORT']}",
     }
     return {"routing": routing, "apps": [app]}

@@ -50,8 +50,10 @@ class FakeGate:
 
     sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
     routes: list[dict[str, Any]] = field(default_factory=lambda: [route("/paid/"), route("/.skpayments/")])
-    epoch: str = ""
+    epoch: str = "e1"
+    process: str = ""
     number: int = 0
+    own: int = 0
     version: str = "v1"
     secret: str = "0123456789abcdef0123456789abcdef"
     fresh_for: int | None = 60
@@ -74,8 +76,8 @@ class FakeGate:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """A new process: another epoch, the numbers from zero."""
-        self.epoch, self.number = secrets.token_hex(8), 0
+        """A new process of the same database."""
+        self.process, self.own = secrets.token_hex(8), 0
         self.answers_on.set()
         self.heartbeats_on.set()
         app = web.Application()
@@ -98,12 +100,12 @@ class FakeGate:
         if cookie:
             self.sessions[cookie] = (user, tier)
         self.number += 1
-        self.say({"n": self.number, "app": "blog", "user": user})
+        self.say({"n": self.number, "own": self.own, "app": "blog", "user": user})
 
     def forget_all(self, version: str, routes: Sequence[dict[str, Any]] | None = None) -> None:
         self.version, self.routes = version, self.routes if routes is None else list(routes)
-        self.number += 1
-        self.say({"n": self.number, "all": True, "rules": self._rules(), "version": self.version})
+        self.own += 1
+        self.say({"n": self.number, "own": self.own, "all": True, "rules": self._rules(), "version": self.version})
 
     def say(self, line: dict[str, Any]) -> None:
         for queue in self._queues:
@@ -128,7 +130,8 @@ class FakeGate:
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        start = {"epoch": self.epoch, "n": self.number, "rules": self._rules(), "version": self.version}
+        position = {"n": self.number, "own": self.own, "rules": self._rules(), "version": self.version}
+        start = {"process": self.process, "epoch": self.epoch, **position}
         queue.put_nowait(json.dumps(start).encode() + b"\n")
         self._queues.add(queue)
         self.streams += 1
@@ -149,7 +152,7 @@ class FakeGate:
         while True:
             await asyncio.sleep(0.2)  # a heartbeat needs time to pass
             await self.heartbeats_on.wait()
-            queue.put_nowait(json.dumps({"n": self.number}).encode() + b"\n")
+            queue.put_nowait(json.dumps({"n": self.number, "own": self.own}).encode() + b"\n")
 
     async def _gate(self, request: web.Request) -> web.Response:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
@@ -176,5 +179,6 @@ class FakeGate:
         if self.fresh_for is not None:
             now = int(time.time())
             never = now + self.never_after_in if self.never_after_in else 0
-            headers["X-SK-Keep"] = f"{self.epoch} {self.number} {self.version} {now + self.fresh_for} {never}"
+            position = f"{self.epoch} {self.number} {self.process} {self.own} {self.version}"
+            headers["X-SK-Keep"] = f"{position} {now + self.fresh_for} {never}"
         return web.Response(headers=headers)

@@ -140,7 +140,7 @@ async def staged(folder: Path, *, static: Mapping[str, Any] | None = None, **opt
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     app_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    base = {"address": gate.url, "app": "blog", "secret": gate.secret, "headers": ["Authorization", "Cookie"]}
+    base = {"gateUrl": [gate.url], "app": "blog", "secret": gate.secret, "headers": ["Authorization", "Cookie"]}
     write(folder, app_url, ["blog"], {**base, **options})
     try:
         async with Traefik({**WITH_PLUGIN, **(static or {})}, dynamic_dir=folder, plugins_dir=PLUGINS_DIR) as traefik:

@@ -103,7 +103,7 @@ async def harness(folder: Path) -> AsyncIterator[Harness]:
         gate_url = f"http://127.0.0.1:{ports['GATE_PORT']}"
 
         def change(tree: dict[str, Any]) -> None:
-            tree["routing"] = {"gate": "plugin", "gate_url": gate_url, "public_service_url": app_url}
+            tree["routing"] = {"gate": "plugin", "gate_url": [gate_url], "public_service_url": app_url}
             tree["apps"][0]["upstream"] = app_url
 
         write_apps(folder, change)

@@ -64,7 +64,7 @@ class Stage:
             "urls": {"success": "https://blog.test/", "cancel": "https://blog.test/"},
             "tiers": [{"id": "free", "name": "Free"}],
         }
-        routing = {"gate_url": self.gate_url, "public_service_url": self.public_url}
+        routing = {"gate_url": [self.gate_url], "public_service_url": self.public_url}
         tree = {"apps": [app], "routing": routing}
         self.edit(tree, self)
         return json.dumps(tree).encode()

@@ -60,7 +60,7 @@ async def installation(folder: Path, traefiks_secret: str = GATE_SECRET) -> Asyn
         write_apps(folder, children)
         running = await stack.enter_async_context(running_application(folder))
         # The gate's port is known only now, and stands in every route.
-        write_apps(folder, lambda tree: (children(tree), tree["routing"].update(gate_url=running.gate_url)))  # type: ignore[func-returns-value]
+        write_apps(folder, lambda tree: (children(tree), tree["routing"].update(gate_url=[running.gate_url])))  # type: ignore[func-returns-value]
         await running.application.reload()
         provider = {
             "endpoint": f"{running.gate_url}/traefik",

@@ -42,7 +42,7 @@ WAIT_SECONDS, TRAEFIKS_OWN_SECONDS = 4.0, 30.0
 async def relayed(folder: Path, gate_url: str, upstream: str) -> AsyncIterator[tuple[Traefik, int]]:
     """Traefik with what is generated for `gate_relay`, on a free port instead of the relay's own."""
     port, relay = free_port(), free_port()
-    routing = {"gate_url": gate_url, "gate_relay": True, "public_service_url": upstream}
+    routing = {"gate_url": [gate_url], "gate_relay": True, "public_service_url": upstream}
     tree = json.loads(apps_json([("skai", ["sk.test"])]))
     tree["apps"][0] |= {"upstream": upstream, "anonymous": "tag"}
     tree["routing"] = routing

@@ -78,7 +78,7 @@ PLACES: dict[str, Callable[[str], Callable[[Catalog], Catalog]]] = {
     "tier upstream": lambda text: _of_app("blog", tier_upstreams=(("pro", text),)),
     "upstream of a tier": lambda text: _of_app("blog", tier_upstreams=((text, "http://fast:3000"),)),
     "period": lambda text: _of_tier(traffic=Traffic(Rate(1, text, 1))),
-    "gate_url": lambda text: _of_routing(gate_url=text),
+    "gate_url": lambda text: _of_routing(gate_urls=("http://gate:8081", text)),
     "public_service_url": lambda text: _of_routing(public_service_url=text),
     "traefik_url": lambda text: _of_routing(traefik_url=text),
     "network": lambda text: _of_routing(network=text),
@@ -118,7 +118,7 @@ def test_a_catalog_without_anything_hostile_is_not_refused() -> None:
 def every_rendering_says_what_the_plan_says(catalog: Catalog, routes: Plan) -> None:
     expected_routes = {
         host: (
-            f"{catalog.routing.gate_url}/gate?app={app.app_id}",
+            f"{catalog.routing.gate_urls[0]}/gate?app={app.app_id}",
             frozenset([app.upstream, *dict(app.tier_upstreams).values()]),
         )
         for app in catalog.apps.values()
@@ -206,7 +206,7 @@ def _static(catalog: Catalog, texts: list[str], _: dict[str, Route]) -> None:
         flags = dict(flag.removeprefix("--").split("=", 1) for flag in service["command"])
         assert len(flags) == len(service["command"])
         assert flags.pop("providers.http.headers.X-SK-Gate") == "${GATE_SECRET}"
-        assert flags["providers.http.endpoint"] == f"{routing.gate_url}/traefik"
+        assert flags["providers.http.endpoint"] == f"{routing.gate_urls[0]}/traefik"
         entry_points = {key.split(".")[1] for key in flags if re.fullmatch(r"entryPoints\.[^.]+\.address", key)}
         assert "$" not in str(flags)
     else:
@@ -250,7 +250,7 @@ def _address(gate: Any) -> str:
     if "forwardAuth" in gate:
         return str(gate["forwardAuth"]["address"])
     options = gate["plugin"]["skpayments"]
-    return f"{options['address']}/gate?app={options['app']}"
+    return f"{_list(options['gateUrl'])[0]}/gate?app={options['app']}"
 
 
 def _end(service: Any) -> str:

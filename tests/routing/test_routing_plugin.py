@@ -15,7 +15,8 @@ PLUGIN = """\
     sk-gate-blog:
       plugin:
         skpayments:
-          address: http://skpayments:8081
+          gateUrl:
+          - http://skpayments:8081
           app: blog
           secret: '{{ env "GATE_SECRET" }}'
           headers:
@@ -42,7 +43,7 @@ def test_labels_say_the_same() -> None:
     for labels in (docker_labels(routes, "blog"), swarm_labels(routes, "blog")):
         here = "traefik.http.middlewares.sk-gate-blog.plugin.skpayments"
         assert {name.removeprefix(here): value for name, value in labels.items() if name.startswith(here)} == {
-            ".address": "http://skpayments:8081",
+            ".gateUrl": "http://skpayments:8081",
             ".app": "blog",
             ".secret": "${GATE_SECRET}",
             ".headers": "Authorization",

@@ -91,8 +91,8 @@ async def test_the_real_traefik_starts_with_it_and_serves_labels(provider: Any, 
     async with AsyncExitStack() as stack:
         app = await serve(stack, _app)
         routes = planned(
-            provider=provider, gate_url=await serve(stack, _gate), public_service_url=app, entry_points=["web", "more"],
-            trusted_ips=["127.0.0.1/32"],
+            provider=provider, gate_url=[await serve(stack, _gate)], public_service_url=app,
+            entry_points=["web", "more"], trusted_ips=["127.0.0.1/32"],
         )  # fmt: skip
         static = read(routes)
         labels = docker_labels if provider == "docker" else swarm_labels
@@ -139,7 +139,7 @@ async def test_the_real_traefik_starts_with_its_flags_and_asks_us_for_the_routes
         app = await serve(stack, _app)
         gate_secrets: list[str | None] = []
         routing = {"provider": "http", "cert_resolver": "le", "entry_points": ["web", "websecure"]}
-        routes = planned(**routing, gate_url=await serve(stack, _gate), public_service_url=app)
+        routes = planned(**routing, gate_url=[await serve(stack, _gate)], public_service_url=app)
         document: Any = traefik_document(routes, SECRET)
         document["http"]["services"]["sk-app-blog"] = {"loadBalancer": {"servers": [{"url": app}]}}
         for router in document["http"]["routers"].values():

@@ -53,7 +53,7 @@ class SignIn:
 
 
 def catalog(app_url: str, gate_url: str) -> Catalog:
-    tree = json.loads(apps_json([("blog", [HOST])], gate_url=gate_url))
+    tree = json.loads(apps_json([("blog", [HOST])], gate_url=[gate_url]))
     app = tree["apps"][0]
     app["upstream"] = app_url
     app["identity"] = [{"kind": "header", "name": "Remote-User", "after": "authelia@file"}]

@@ -71,7 +71,7 @@ class Place:
             for app in tree["apps"]:
                 app["upstream"] = self.upstream
             tree["apps"][1]["hosts"] = list(blog_hosts)
-            tree["routing"] = {"provider": "http", "gate_url": f"http://127.0.0.1:{self.service.gate_port}"}
+            tree["routing"] = {"provider": "http", "gate_url": [f"http://127.0.0.1:{self.service.gate_port}"]}
 
         write_apps(self.service.folder, change)
 

@@ -46,6 +46,7 @@ from gateway.sandbox.stripe import StripeSandbox
 from gateway.sandbox.stripe.deliveries import signature
 from gateway.settings import Secret
 from gateway.store import Store, alerts, customers, provisioning, refreshes
+from gateway.store.gate_changes import GateChange
 from gateway.store.refreshes import Lease
 from gateway.stripe.client import Stripe
 from gateway.stripe.ownership import signing_keys
@@ -123,6 +124,12 @@ class RecordingGate:
 
     updates: list[tuple[str, str, str]]
     forgotten: list[tuple[str, str]]
+
+    def begin(self, epoch: str, number: int) -> None:
+        pass
+
+    def applied(self, number: int, changes: Sequence[GateChange]) -> None:
+        pass
 
     def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         self.updates.append((app_id, user_id, tier_id))

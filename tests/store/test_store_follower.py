@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from gateway.errors import StoreUnavailable
 from gateway.store import Store, entitlements, forgetting, gate_changes, keys
 from gateway.store.change_signal import Polling, change_signal
 from gateway.store.engine.backup import back_up, restore
+from gateway.store.gate_changes import ChangeKind, GateChange
 from gateway.store.opening import open_reader
 from gateway.store.reader import Query, Reader, T
 from gateway.tiers.model import Entitlement, Reason
@@ -35,6 +36,14 @@ class Gate:
         self.tiers: dict[tuple[str, str], tuple[str, int | None]] = {}
         self.keys: set[bytes] = set()
         self.loads = 0
+        self.published: list[tuple[str, int] | GateChange] = []
+
+    def begin(self, epoch: str, number: int) -> None:
+        self.published.append((epoch, number))
+
+    def applied(self, number: int, changes: Sequence[GateChange]) -> None:
+        self.published += changes
+        assert not changes or number == changes[-1].number
 
     def set_tier(self, app_id: str, user_id: str, tier_id: str, changes_at: int | None) -> None:
         self.tiers[app_id, user_id] = tier_id, changes_at
@@ -146,6 +155,31 @@ async def test_a_committed_write_succeeds_with_its_effects_although_the_gate_fai
     assert "gate_changes_failed" in caplog.text
     await follower.catch_up()
     assert gate.tiers == {("app", "u1"): ("pro", None)}
+
+
+async def test_the_gate_publishes_the_log_and_a_load_of_everything(
+    store: Store, reader: Reader, follower: GateFollower, gate: Gate
+) -> None:
+    """A tier that is the same for this gate is published too: another gate may have answered in between."""
+    save(store, "u1", "pro")
+    save(store, "u1", "free")
+    store.write_now(lambda conn: keys.add(conn, "app", b"k" * 32, "app", None, "backend", NOW))
+    save(store, "u2", "pro")
+    await follower.catch_up()
+    epoch = store.read_now(gate_changes.epoch)
+    assert gate.published == [
+        (epoch, 0),
+        GateChange(1, ChangeKind.TIER, "app", "u1"),
+        GateChange(2, ChangeKind.TIER, "app", "u1"),
+        GateChange(3, ChangeKind.KEYS, "app", ""),
+        GateChange(4, ChangeKind.TIER, "app", "u2"),
+    ]
+    store.write_now(lambda conn: gate_changes.record(conn, ChangeKind.ALL, "", ""))
+    await follower.catch_up()
+    assert gate.published[5:] == [(epoch, 5)]
+    store.write_now(gate_changes.new_epoch)
+    await follower.catch_up()
+    assert gate.published[6:] == [(store.read_now(gate_changes.epoch), 5)]
 
 
 async def test_lost_wake_ups_only_delay(store: Store, follower: GateFollower, gate: Gate) -> None:

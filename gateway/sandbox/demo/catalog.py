@@ -16,7 +16,7 @@ def apps_json(app_url: str, ports: dict[str, int]) -> Json:
     return {
         "routing": {
             "entry_points": ["web"],
-            "gate_url": f"http://127.0.0.1:{ports['gate']}",
+            "gate_url": [f"http://127.0.0.1:{ports['gate']}"],
             "public_service_url": f"http://127.0.0.1:{ports['port']}",
             "traefik_url": f"http://127.0.0.1:{ports['web']}",
         },

@@ -37,6 +37,7 @@ from gateway.sandbox.stripe.deliveries import signature
 from gateway.sandbox.stripe.old_api_version import as_version
 from gateway.settings import Secret
 from gateway.store import Store, notices, provisioning, refreshes
+from gateway.store.gate_changes import GateChange
 from gateway.stripe.client import Stripe
 from gateway.stripe.ownership import signing_keys
 from gateway.stripe.transport import Transport
@@ -62,6 +63,12 @@ class _RecordingGate:
 
     async def load_all(self) -> None:
         """It was empty when it began to follow."""
+
+    def begin(self, epoch: str, number: int) -> None:
+        """It publishes nothing."""
+
+    def applied(self, number: int, changes: Sequence[GateChange]) -> None:
+        """It publishes nothing."""
 
 
 class Simulation:

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -23,16 +24,16 @@ var hopByHop = named(
 // The headers that the gate reads of every request besides credentials.
 var alwaysAsked = []string{"Accept", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method"}
 
-// The constant parts of all calls of one instance.
+// The constant parts of all calls of one instance. path follows the gate's address.
 type question struct {
-	url     string
+	path    string
 	secret  []string
 	headers []string
 }
 
 func newQuestion(c *Config, headers []string) *question {
 	return &question{
-		url:     c.Address + "/gate?app=" + url.QueryEscape(c.App),
+		path:    "/gate?app=" + url.QueryEscape(c.App),
 		secret:  []string{c.Secret},
 		headers: append(append([]string{}, headers...), alwaysAsked...),
 	}
@@ -52,12 +53,43 @@ var (
 	schemeOfNone = []string{"http"}
 )
 
-// ask calls the gate for a request. The request is described by the connection and the request line: headers of the
-// client about these are not trusted.
+// ask calls the gate for a request: at the address in use and, while an address gives no answer, at the next one.
 func ask(s *shared, q *question, r *http.Request) (*reply, error) {
+	var said *reply
+	var err error
+	first := current(s)
+	for n := range s.addresses {
+		i := (first + n) % len(s.addresses)
+		said, err = askAt(s, s.addresses[i], q, r)
+		if err == nil && !unable(said) {
+			use(s, first, i)
+			return said, nil
+		}
+		if r.Context().Err() != nil {
+			break
+		}
+	}
+	return said, err
+}
+
+// unable reports whether a gate cannot answer now although another one may. Where the service that must be asked about
+// the credential does not answer, it answers no other gate either.
+func unable(said *reply) bool {
+	if said.status != http.StatusServiceUnavailable {
+		return false
+	}
+	var problem struct {
+		Error string `json:"error"`
+	}
+	return json.Unmarshal(said.body, &problem) != nil || problem.Error != "identity_unavailable"
+}
+
+// askAt calls the gate at one address. The request is described by the connection and the request line: headers of the
+// client about these are not trusted.
+func askAt(s *shared, address string, q *question, r *http.Request) (*reply, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), deadline)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+q.path, nil)
 	if err != nil {
 		return nil, err
 	}

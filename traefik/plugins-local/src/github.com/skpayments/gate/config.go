@@ -14,9 +14,10 @@ import (
 
 // Config is the configuration of the middleware in Traefik's dynamic configuration.
 type Config struct {
-	// The URL of the gate's port: http://skpayments:8081.
-	Address string `json:"address,omitempty"`
-	App     string `json:"app,omitempty"`
+	// The URLs of the gate's port, such as http://skpayments:8081, of several gates with the same database: the first is
+	// used while it answers.
+	GateURL []string `json:"gateUrl,omitempty"`
+	App     string   `json:"app,omitempty"`
 	// Authenticates Traefik to the gate. Default: GATE_SECRET of Traefik's environment.
 	Secret string `json:"secret,omitempty"`
 	// The headers with this app's credentials.
@@ -38,7 +39,10 @@ func CreateConfig() *Config {
 // through to the next match. A misconfigured instance refuses every request instead.
 func New(ctx context.Context, next http.Handler, c *Config, name string) (http.Handler, error) {
 	given := *c
-	given.Address = strings.TrimRight(given.Address, "/")
+	given.GateURL = []string{}
+	for _, address := range c.GateURL {
+		given.GateURL = append(given.GateURL, strings.TrimRight(address, "/"))
+	}
 	if given.Secret == "" {
 		given.Secret = os.Getenv("GATE_SECRET")
 	}
@@ -68,10 +72,15 @@ func refuseAll(w http.ResponseWriter, r *http.Request) {
 }
 
 func problem(c *Config) error {
-	address, err := url.Parse(c.Address)
+	for _, text := range c.GateURL {
+		address, err := url.Parse(text)
+		if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" || address.Path != "" {
+			return errors.New("gateUrl: expected URLs such as http://skpayments:8081")
+		}
+	}
 	switch {
-	case err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" || address.Path != "":
-		return errors.New("address: expected a URL such as http://skpayments:8081")
+	case len(c.GateURL) == 0:
+		return errors.New("gateUrl: expected at least one URL")
 	case c.App == "":
 		return errors.New("app: expected the id of an app")
 	case c.Secret == "":

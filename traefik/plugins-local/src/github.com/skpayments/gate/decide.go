@@ -11,6 +11,9 @@ const (
 	// The status for a request that its client cancelled, as Traefik uses it; no client reads it.
 	clientGone   = 499
 	longestFresh = time.Minute
+	// What only one gate knows is not in the stream of another. So an answer of another gate than the stream's is fresh
+	// for as long as a gate itself relies on such knowledge.
+	longestForeign = 30 * time.Second
 )
 
 // What is known about a request before the gate is called.
@@ -88,7 +91,7 @@ func lookUp(m *Middleware, r *http.Request, who string) look {
 		seen.key = current + who
 		seen.before = ofGeneration(s.generation-1, class) + who
 		seen.kept = find(s, seen.key)
-		seen.fresh = seen.kept != nil && seen.kept.freshUntil > seen.at && s.liveUntil > seen.at
+		seen.fresh = seen.kept != nil && seen.kept.freshUntil > seen.at && s.liveUntil > seen.at && seen.kept.number <= s.number
 		if seen.kept == nil {
 			seen.kept = find(s, seen.before)
 		}
@@ -150,7 +153,7 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 	defer s.mu.Unlock()
 	// An answer that must not be cached, or that other rules gave, removes the cached one.
 	said := strings.Split(header.Get(keepHeader), " ")
-	if len(said) != 5 || said[2] != seen.version || said[2] != s.version {
+	if len(said) != 7 || said[4] != seen.version || said[4] != s.version {
 		drop(s, seen.key)
 		drop(s, seen.before)
 		return made
@@ -158,11 +161,16 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 	made.epoch = said[0]
 	made.number = number(said[1])
 	made.keptAt = now()
-	made.goodUntil = at(number(said[3]))
-	if made.goodUntil > made.keptAt+longestFresh {
-		made.goodUntil = made.keptAt + longestFresh
+	made.goodUntil = at(number(said[5]))
+	foreign := said[2] != s.process
+	longest := longestFresh
+	if foreign {
+		longest = longestForeign
 	}
-	if until := number(said[4]); until != 0 {
+	if made.goodUntil > made.keptAt+longest {
+		made.goodUntil = made.keptAt + longest
+	}
+	if until := number(said[6]); until != 0 {
 		made.neverAfter = at(until)
 		if made.goodUntil > made.neverAfter {
 			made.goodUntil = made.neverAfter
@@ -171,8 +179,8 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 	made.person = personOf(s, m.app.id, header.Get("X-Sk-User"))
 	if made.epoch != s.epoch {
 		store(s, seen, made)
-	} else if made.number >= s.number {
-		// With a smaller number it was decided before a change that is already known and may concern it.
+	} else if !overtaken(s, made) && (foreign || number(said[3]) >= s.own) {
+		// With a higher number it becomes fresh when the stream has announced everything up to there.
 		if s.liveUntil > made.keptAt {
 			made.freshUntil = made.goodUntil
 		}
@@ -184,7 +192,13 @@ func keep(m *Middleware, seen look, header http.Header) *answer {
 // store caches an answer, unless the cached one was decided later.
 func store(s *shared, seen look, made *answer) {
 	kept := find(s, seen.key)
-	if kept == nil || seen.at >= kept.keptAt || made.epoch == kept.epoch && made.number >= kept.number {
+	later := kept == nil
+	if !later && made.epoch == kept.epoch {
+		later = made.number >= kept.number
+	} else if !later {
+		later = seen.at >= kept.keptAt
+	}
+	if later {
 		drop(s, seen.before)
 		put(s, seen.key, made)
 	}

@@ -50,7 +50,8 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.reading.Lock()
 	_ = h.WriteSubset(&who, m.ignored.names)
 	kept := s.young.answers[m.app.classes[r.Method+path+" "+r.Host]+who.String()]
-	good := kept != nil && kept.freshUntil > now && s.liveUntil > now && !kept.person.gone && r.Trailer == nil
+	good := kept != nil && kept.freshUntil > now && s.liveUntil > now && kept.number <= s.number && !kept.person.gone &&
+		r.Trailer == nil
 	m.reading.Unlock()
 	if !good {
 		decide(m, w, r)

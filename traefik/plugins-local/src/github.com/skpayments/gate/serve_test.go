@@ -20,12 +20,13 @@ type aGate struct {
 	epoch   string
 	asked   atomic.Int64
 	refuse  atomic.Int64
+	code    string
 	streams atomic.Int64
 }
 
 func newGate(t *testing.T) *aGate {
 	t.Helper()
-	g := &aGate{lines: make(chan string, 10000), epoch: "e1"}
+	g := &aGate{lines: make(chan string, 10000), epoch: "e1", code: "x"}
 	g.Server = httptest.NewServer(http.HandlerFunc(g.answer))
 	t.Cleanup(func() {
 		g.CloseClientConnections()
@@ -39,6 +40,12 @@ func (g *aGate) answer(w http.ResponseWriter, r *http.Request) {
 		g.stream(w, r)
 		return
 	}
+	if r.URL.Path == "/ready" {
+		if g.refuse.Load() != 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return
+	}
 	g.asked.Add(1)
 	if status := g.refuse.Load(); status != 0 {
 		w.Header().Set("X-SK-Keep", "never")
@@ -47,7 +54,7 @@ func (g *aGate) answer(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "/buy?t=1")
 		w.Header().Set("Keep-Alive", "x")
 		w.WriteHeader(int(status))
-		fmt.Fprint(w, `{"error":"x"}`)
+		fmt.Fprintf(w, `{"error":"%s"}`, g.code)
 		return
 	}
 	g.mu.Lock()
@@ -56,14 +63,14 @@ func (g *aGate) answer(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-SK-User", "alice")
 	h.Set("X-SK-Tier", fmt.Sprint(number))
-	h.Set("X-SK-Keep", fmt.Sprintf("%s %d v1 %d 0", g.epoch, number, time.Now().Unix()+60))
+	h.Set("X-SK-Keep", fmt.Sprintf("%s %d p1 0 v1 %d 0", g.epoch, number, time.Now().Unix()+60))
 }
 
 func (g *aGate) stream(w http.ResponseWriter, r *http.Request) {
 	g.streams.Add(1)
 	defer g.streams.Add(-1)
 	g.mu.Lock()
-	fmt.Fprintf(w, `{"epoch":"%s","n":%d,"rules":{"blog":{"routes":[]}},"version":"v1"}`+"\n", g.epoch, g.number)
+	fmt.Fprintf(w, `{"process":"p1","epoch":"%s","n":%d,"rules":{"blog":{"routes":[]}},"version":"v1"}`+"\n", g.epoch, g.number)
 	g.mu.Unlock()
 	w.(http.Flusher).Flush()
 	for {
@@ -105,8 +112,13 @@ func during(t *testing.T) context.Context {
 
 func middleware(t *testing.T, ctx context.Context, address string, next http.HandlerFunc) *Middleware {
 	t.Helper()
+	return middlewareOf(t, ctx, []string{address}, next)
+}
+
+func middlewareOf(t *testing.T, ctx context.Context, addresses []string, next http.HandlerFunc) *Middleware {
+	t.Helper()
 	c := CreateConfig()
-	c.Address, c.App, c.Secret, c.Headers = address, "blog", "secret", []string{"Cookie"}
+	c.GateURL, c.App, c.Secret, c.Headers = addresses, "blog", "secret", []string{"Cookie"}
 	made, err := New(ctx, next, c, "test")
 	if err != nil {
 		t.Fatal(err)
@@ -253,16 +265,17 @@ func TestARefusalReachesTheClientUnchanged(t *testing.T) {
 func TestAMisconfiguredInstanceRefusesEverything(t *testing.T) {
 	t.Setenv("GATE_SECRET", "")
 	for _, spoil := range []func(*Config){
-		func(c *Config) { c.Address = "" },
-		func(c *Config) { c.Address = "skpayments:8081" },
-		func(c *Config) { c.Address = "http://skpayments:8081/gate" },
+		func(c *Config) { c.GateURL = nil },
+		func(c *Config) { c.GateURL = []string{""} },
+		func(c *Config) { c.GateURL = []string{"http://skpayments:8081", "skpayments:8081"} },
+		func(c *Config) { c.GateURL = []string{"http://skpayments:8081/gate"} },
 		func(c *Config) { c.App = "" },
 		func(c *Config) { c.Secret = "" },
 		func(c *Config) { c.StaleFor = -1 },
 		func(c *Config) { c.MaxEntries = 0 },
 	} {
 		c := CreateConfig()
-		c.Address, c.App, c.Secret = "http://127.0.0.1:1", "blog", "secret"
+		c.GateURL, c.App, c.Secret = []string{"http://127.0.0.1:1"}, "blog", "secret"
 		spoil(c)
 		let := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Error("let through") })
 		m, err := New(during(t), let, c, "test")
@@ -278,7 +291,7 @@ func TestAMisconfiguredInstanceRefusesEverything(t *testing.T) {
 func TestTheDefaultSecretIsThatOfTheEnvironment(t *testing.T) {
 	t.Setenv("GATE_SECRET", "from the environment")
 	c := CreateConfig()
-	c.Address, c.App = "http://127.0.0.1:1", "blog"
+	c.GateURL, c.App = []string{"http://127.0.0.1:1"}, "blog"
 	m, _ := New(during(t), nil, c, "test")
 	if secret := m.(*Middleware).shared.secret; secret != "from the environment" {
 		t.Error(secret)

@@ -25,7 +25,7 @@ const (
 
 // The state that all instances for one gate share: Traefik makes an instance per router, and new ones at each reload.
 type shared struct {
-	address   string
+	addresses []string
 	secret    string
 	transport *http.Transport
 
@@ -38,9 +38,14 @@ type shared struct {
 	staleFor   time.Duration
 	apps       map[string]*app
 	ignored    map[string]*ignored
+	// The index of the address that is called first.
+	current int
 	// The state of the stream: see stream.go.
 	epoch      string
+	process    string
 	number     int64
+	own        int64
+	recent     changes
 	version    string
 	rules      map[string]rules
 	generation int64
@@ -77,10 +82,10 @@ func join(ctx context.Context, c *Config) *shared {
 	gatesMu.Lock()
 	defer gatesMu.Unlock()
 	// Another secret is another gate: an instance with a wrong one must not use answers cached with the right one.
-	name := c.Address + "\x00" + c.Secret
+	name := nameOf(c.GateURL, c.Secret)
 	s := gates[name]
 	if s == nil {
-		s = &shared{address: c.Address, secret: c.Secret, transport: newTransport()}
+		s = &shared{addresses: c.GateURL, secret: c.Secret, transport: newTransport()}
 		s.apps = map[string]*app{}
 		s.ignored = map[string]*ignored{}
 		forgetAll(s)
@@ -117,9 +122,17 @@ func inUse(s *shared) bool {
 	if now()-s.unusedSince < linger {
 		return true
 	}
-	delete(gates, s.address+"\x00"+s.secret)
+	delete(gates, nameOf(s.addresses, s.secret))
 	s.transport.CloseIdleConnections()
 	return false
+}
+
+func nameOf(addresses []string, secret string) string {
+	return strings.Join(addresses, " ") + "\x00" + secret
+}
+
+func list(s *shared) string {
+	return strings.Join(s.addresses, ", ")
 }
 
 // newTransport: by default Go keeps two idle connections per host, and under load opens a new one for most requests.
@@ -174,7 +187,7 @@ func asked(s *shared, failed bool) {
 	}
 	if !s.down && now()-s.heardAt > silence {
 		s.down = true
-		log.Printf("the gate at %s does not answer: answers that it gave before hold for a while, others are refused", s.address)
+		log.Printf("the gate at %s does not answer: answers that it gave before hold for a while, others are refused", list(s))
 	}
 }
 
@@ -182,6 +195,6 @@ func alive(s *shared) {
 	s.aliveAt = now()
 	if s.down {
 		s.down = false
-		log.Printf("the gate at %s answers again", s.address)
+		log.Printf("the gate at %s answers again", list(s))
 	}
 }

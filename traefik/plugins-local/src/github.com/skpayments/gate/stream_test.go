@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-const first = `{"epoch":"e1","n":10,"rules":{"blog":{"routes":[{"path":"/paid/","folded":"/paid/","methods":[]}]}},"version":"v1"}`
+const first = `{"process":"p1","epoch":"e1","n":10,"rules":{"blog":{"routes":[{"path":"/paid/","folded":"/paid/","methods":[]}]}},"version":"v1"}`
 
 // A middleware without a gate: the test supplies its stream.
 func staged(t *testing.T) *Middleware {
@@ -33,7 +33,7 @@ func keptHeader(epoch string, number int, version string, fresh, never time.Dura
 		}
 		return time.Now().Add(d).Unix()
 	}
-	value := fmt.Sprintf("%s %d %s %d %d", epoch, number, version, until(fresh), until(never))
+	value := fmt.Sprintf("%s %d p1 0 %s %d %d", epoch, number, version, until(fresh), until(never))
 	return http.Header{"X-Sk-Keep": {value}, "X-Sk-User": {"alice"}, "X-Sk-Tier": {"pro"}, "Date": {"now"}}
 }
 
@@ -60,16 +60,16 @@ func TestWhichAnswersAreCached(t *testing.T) {
 		fresh, stands bool
 	}{
 		{"the same number", keptHeader("e1", 10, "v1", minute, 0), true, true},
-		{"a higher number, whose lines are on their way", keptHeader("e1", 12, "v1", minute, 0), true, true},
+		{"a higher number than the stream has announced", keptHeader("e1", 12, "v1", minute, 0), false, true},
 		{"overtaken by a change", keptHeader("e1", 9, "v1", minute, 0), false, false},
 		{"another start of the gate, with a high number", keptHeader("e0", 500, "v1", minute, 0), false, true},
 		{"other rules", keptHeader("e1", 10, "v2", minute, 0), false, false},
 		{"not to be kept", http.Header{"X-Sk-User": {"alice"}}, false, false},
 		{"fresh no more", keptHeader("e1", 10, "v1", -time.Second, 0), false, true},
 		{"over, says its last instant", keptHeader("e1", 10, "v1", minute, -time.Second), false, false},
-		{"for ever, almost", http.Header{"X-Sk-User": {"alice"}, "X-Sk-Keep": {"e1 10 v1 99999999999 99999999999"}}, true, true},
-		{"over since the epoch", http.Header{"X-Sk-User": {"alice"}, "X-Sk-Keep": {"e1 10 v1 99999999999 1"}}, false, false},
-		{"nonsense", http.Header{"X-Sk-Keep": {"e1 x v1 y z"}}, false, false},
+		{"for ever, almost", http.Header{"X-Sk-User": {"alice"}, "X-Sk-Keep": {"e1 10 p1 0 v1 99999999999 99999999999"}}, true, true},
+		{"over since the epoch", http.Header{"X-Sk-User": {"alice"}, "X-Sk-Keep": {"e1 10 p1 0 v1 99999999999 1"}}, false, false},
+		{"nonsense", http.Header{"X-Sk-Keep": {"e1 x p1 y v1 z z"}}, false, false},
 		{"half a header", http.Header{"X-Sk-Keep": {"e1 10 v1"}}, false, false},
 	} {
 		m := staged(t)
@@ -121,7 +121,7 @@ func TestAnAnswerRequestedBeforeAChangeIsNotCachedAfterIt(t *testing.T) {
 func TestAnAnswerRequestedBeforeARestartIsNotFreshAfterIt(t *testing.T) {
 	m := staged(t)
 	seen := lookAt(m, "alice")
-	say(t, m.shared, false, `{"epoch":"e2","n":3,"version":"v1"}`)
+	say(t, m.shared, false, `{"process":"p1","epoch":"e2","n":3,"version":"v1"}`)
 	keep(m, seen, keptHeader("e1", 10, "v1", time.Minute, 0))
 	if isFresh(m, "alice") {
 		t.Error("fresh")
@@ -146,9 +146,9 @@ func TestEffectOfEachLineOnCachedAnswers(t *testing.T) {
 		{"a heartbeat that knows of more", `{"n":11}`, true, false, true},
 		{"a change after one that never came", `{"n":12,"app":"blog","user":"bob"}`, true, false, true},
 		{"a new stream, nothing missed", first, false, true, true},
-		{"a new stream, something missed", `{"epoch":"e1","n":11,"version":"v1"}`, false, false, true},
-		{"a new stream of a new gate", `{"epoch":"e2","n":10,"version":"v1"}`, false, false, true},
-		{"a new gate with other rules", `{"epoch":"e2","n":10,"rules":{"blog":{"routes":[]}},"version":"v2"}`, false, false, false},
+		{"a new stream, something missed", `{"process":"p1","epoch":"e1","n":11,"version":"v1"}`, false, false, true},
+		{"a new stream of a new gate", `{"process":"p1","epoch":"e2","n":10,"version":"v1"}`, false, false, true},
+		{"a new gate with other rules", `{"process":"p1","epoch":"e2","n":10,"rules":{"blog":{"routes":[]}},"version":"v2"}`, false, false, false},
 	} {
 		m := staged(t)
 		keep(m, lookAt(m, "alice"), keptHeader("e1", 10, "v1", time.Minute, 0))
@@ -243,7 +243,7 @@ func TestOneFailedCallDoesNotMarkTheGateDownWhileItsStreamLives(t *testing.T) {
 func TestARefusalRemovesTheCachedAnswer(t *testing.T) {
 	m := staged(t)
 	keep(m, lookAt(m, "alice"), keptHeader("e1", 10, "v1", time.Minute, 0))
-	say(t, m.shared, false, `{"epoch":"e2","n":1,"version":"v1"}`)
+	say(t, m.shared, false, `{"process":"p1","epoch":"e2","n":1,"version":"v1"}`)
 	forgetAnswer(m.shared, lookAt(m, "alice"))
 	if stands(m, "alice") {
 		t.Error("of the generation before")

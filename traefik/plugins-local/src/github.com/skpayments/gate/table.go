@@ -7,10 +7,10 @@ type answer struct {
 	names  []string
 	values [][]string
 	person *person
-	// The epoch of the gate that gave it.
+	// Up to which change of the log of which epoch it was decided.
 	epoch  string
 	number int64
-	// Until when it is used without calling the gate, while the stream is connected; 0: never.
+	// Until when it is used without calling the gate, while the stream is connected and has reached number; 0: never.
 	freshUntil time.Duration
 	// Until when it would be fresh without a stream, and the instant from which it is never used (0: none).
 	goodUntil  time.Duration
@@ -89,7 +89,7 @@ func personOf(s *shared, appID, user string) *person {
 	if user == "" {
 		return nobody
 	}
-	key := appID + "\x00" + user
+	key := keyOf(appID, user)
 	known := s.young.people[key]
 	if known == nil {
 		known = s.old.people[key]
@@ -98,6 +98,10 @@ func personOf(s *shared, appID, user string) *person {
 		known = &person{key: key}
 	}
 	return known
+}
+
+func keyOf(appID, user string) string {
+	return appID + "\x00" + user
 }
 
 // forget drops the answers about one user only.
