@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -89,7 +90,7 @@ async def test_it_waits_for_a_database_and_says_so(tmp_path: Path) -> None:
         await gate.start()
         try:
             await gate.until((503, None))
-            assert "gate_waits_for_store" in gate.log
+            await until(lambda: asyncio.sleep(0, "gate_waits_for_store" in gate.log), "it says so")
         finally:
             await gate.stop()
 
