@@ -205,6 +205,26 @@ def test_the_plugin_is_a_gate_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("urls", "state"),
+    [
+        (["http://gate:8081", "http://gate-2:8081"], "ok"),
+        ("http://gate:8081,http://gate-2:8081", "ok"),  # from labels
+        (["http://gate:8081", "http://evil:8081"], "bad"),
+        ([], "bad"),
+    ],
+)
+def test_every_address_of_the_plugin_must_be_a_gate(urls: object, state: str) -> None:
+    options = {"app": "skai", "gateUrl": urls, "secret": "new-secret"}
+    expected = replace(
+        EXPECTED,
+        gates=frozenset(["gate:8081", "gate-2:8081"]),
+        chains=[{HOST: (CHAIN[0], Middleware("sk-gate-skai", "plugin", {"skpayments": {"app": "skai"}}))}],
+    )
+    found = find_bypasses(traefik(middlewares={"gate": {"plugin": {"skpayments": options}}}), expected)
+    assert ({each.state for each in found} == {"ok"}) == (state == "ok")
+
+
+@pytest.mark.parametrize(
     ("router", "lines"),
     [
         ({"rule": "HostSNI(`db.test`)", "service": "db", "entryPoints": ["web"]}, []),

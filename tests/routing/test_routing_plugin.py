@@ -51,6 +51,17 @@ def test_labels_say_the_same() -> None:
         assert sum("GATE_SECRET" in value for value in labels.values()) == 1
 
 
+def test_the_plugin_gets_every_address_and_forward_auth_the_first() -> None:
+    urls = ["http://gate-1:8081", "https://gate-2:8081/"]
+    found = catalog(gate="plugin", gate_url=urls)
+    options = traefik_document(plan(found, PUBLIC_URL), "s")["http"]["middlewares"]["sk-gate-blog"]["plugin"]
+    assert options["skpayments"]["gateUrl"] == ["http://gate-1:8081", "https://gate-2:8081"]
+    label = "traefik.http.middlewares.sk-gate-blog.plugin.skpayments.gateUrl"
+    assert docker_labels(plan(found, PUBLIC_URL), "blog")[label] == "http://gate-1:8081,https://gate-2:8081"
+    http = traefik_document(plan(found, PUBLIC_URL, "forward_auth"), "s")["http"]
+    assert http["middlewares"]["sk-gate-blog"]["forwardAuth"]["address"] == "http://gate-1:8081/gate?app=blog"
+
+
 def test_what_identifies_a_user_is_what_the_plugin_keys_its_answers_by() -> None:
     tree = json.loads(apps_json([("blog", ["blog.example.com"])], gate="plugin"))
     tree["apps"][0]["identity"] = [

@@ -71,6 +71,7 @@ func listen(s *shared, first, i int) bool {
 	}
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(make([]byte, 4096), maxLineBytes)
+	// A variable: with a named result, Yaegi understood no stream but the first one.
 	begun := false
 	for lines.Scan() && hear(s, lines.Bytes(), begun) && inUse(s) {
 		if !begun {
