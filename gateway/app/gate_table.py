@@ -49,7 +49,7 @@ class GateTable:
                 counts.update((app_id, row[1]) for row in rows)
                 if app_id in loading:
                     load, known = loading[app_id]
-                    load.add(row for row in rows if row[1] in known)
+                    load.add([row for row in rows if row[1] in known])
                 await asyncio.sleep(0)
             check(counts)
             for app_id, (load, _) in loading.items():
@@ -79,7 +79,7 @@ async def _read(store: Reads, app: App, loading: TableLoad) -> None:
     known = known_tiers(app)
     after = ""
     while rows := await store.read(partial(entitlements.page, app_id=app.app_id, after=after, limit=ROWS_A_CHUNK)):
-        loading.add(row for row in rows if row[1] in known)
+        loading.add([row for row in rows if row[1] in known])
         after = rows[-1][0]
 
 
