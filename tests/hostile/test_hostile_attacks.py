@@ -280,7 +280,8 @@ async def test_the_gates_paths_lead_to_the_app_from_outside(stage: HostileStage,
         assert reply.got is not None
         assert (reply.got.target, reply.got.tags) == (target, TAGS["bob"])
         reply = await stage.ask(gate, entry, request(target, [("X-SK-Gate", GATE_SECRET)], host="pay.example.com"))
-        assert reply.status == 404
+        # PORT has a /metrics of its own, which takes the gate's secret as Bearer only.
+        assert reply.status == (401 if target == "/metrics" else 404)
 
 
 @pytest.mark.parametrize(("gate", "entry"), ON_OURS)
