@@ -100,7 +100,7 @@ def test_our_origin_is_normalised_as_browsers_do(public_url: str, origin: str) -
 
     site = Site(
         admin_tokens=(), gate_secrets=(), public_url=public_url, link_keys=(), readiness=dict, reload_catalog=nothing,
-        jwks=dict, first_seen=lambda *_: True, explain_gate=lambda *_: {},
+        jwks=dict, first_seen=lambda *_: True, explain_gate=lambda *_: {}, metrics=str, gate_report=lambda _: None,
     )  # fmt: skip
     assert site.origin == origin
 
