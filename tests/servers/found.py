@@ -28,6 +28,7 @@ _TOOLS = {
     "traefik": _Tool(("traefik",), "pip install 'skpayments[demo]'"),
     # Debian keeps the server's programs out of PATH.
     "postgresql": _Tool(("postgres",), "apt-get install postgresql", ("/usr/lib/postgresql/*/bin",)),
+    "pgbouncer": _Tool(("pgbouncer",), "apt-get install pgbouncer", ("/usr/sbin",)),
     "litellm": _Tool(("litellm",), "make test-servers"),
     "chromium": _Tool(("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
     "chromedriver": _Tool(("chromedriver",), "apt-get install chromium-driver"),

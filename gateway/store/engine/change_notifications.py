@@ -11,14 +11,13 @@ from sqlalchemy.engine import URL
 
 from gateway.log import fields
 from gateway.store.engine.backend import CHANNEL, CONNECTION_TIMEOUTS
+from gateway.store.engine.pooler import BACKEND_PID
 
-PROBE = "probe"
-PROBE_SECONDS = 2.0
 RECONNECT_SECONDS = 1.0
 FALLBACK_SECONDS = 0.1
 CANCEL_SECONDS = 0.1
 
-_FIX = "connect to PostgreSQL directly, not through a pooler in transaction mode; until then we poll every 100 ms"
+_FIX = "connect to PostgreSQL directly, not through a pooler such as PgBouncer; until then we poll every 100 ms"
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +25,8 @@ log = logging.getLogger(__name__)
 class ChangeNotifications:
     """`wait` returns at a notification, at each reconnect, since some may have been lost (T46), and at the timeout.
 
-    A pooler that shares sessions accepts LISTEN and delivers nothing. So each connection first notifies itself; until
-    that arrives, `wait` returns after 100 ms.
+    Through a pooler, which accepts LISTEN and delivers at most by chance, and while there is no connection, `wait`
+    returns after 100 ms.
     """
 
     def __init__(self, url: URL) -> None:
@@ -69,9 +68,8 @@ class ChangeNotifications:
         )
         async with conn:
             await conn.execute(f"LISTEN {CHANNEL}".encode())
-            await conn.execute("SELECT pg_notify(%s, %s)", (CHANNEL, PROBE))
-            async for _ in conn.notifies(timeout=PROBE_SECONDS, stop_after=1):
-                self._delivers = True
+            row = await (await conn.execute(BACKEND_PID)).fetchone()
+            self._delivers = row is not None and row[0] == conn.info.backend_pid
             if self._delivers:
                 self._reported = False
             elif not self._reported:
@@ -79,5 +77,4 @@ class ChangeNotifications:
                 log.warning("change_notifications_not_delivered", extra=fields(fix=_FIX))
             self._woken.set()
             async for _ in conn.notifies():
-                self._delivers = True
                 self._woken.set()

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.store.engine.errors import describe_error
 from gateway.store.engine.opening import may_not_create, startup_error
 from gateway.store.engine.ownership import check_owner, check_owner_of_file
+from gateway.store.engine.pooler import driver_connection, refuse_pooler
 from gateway.store.engine.postgresql import PostgreSQL
 from gateway.store.engine.sqlite import cannot_use, file_of, refuse_network
 from gateway.store.store import store_url
@@ -43,6 +44,7 @@ def _check_file(path: Path) -> None:
 def _check_server(backend: PostgreSQL) -> None:
     try:
         with backend.reader.connect() as conn:
+            refuse_pooler(backend.where, driver_connection(conn))
             check_owner(conn)
             if not conn.execute(text("SELECT has_schema_privilege(current_schema(), 'CREATE')")).scalar():
                 raise may_not_create(backend.where)

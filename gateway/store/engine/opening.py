@@ -25,6 +25,7 @@ _WRONG_SETTINGS: tuple[tuple[str, str], ...] = (
     (r"pg_hba\.conf rejects", "the server's pg_hba.conf refuses this user, host and database"),
     (r"does not support SSL", "the server has no TLS; remove sslmode, or set up TLS there"),
     (r"certificate|root\.crt", "the server's certificate does not verify; check sslmode and sslrootcert"),
+    (r"unsupported startup parameter", "it is a connection pooler, such as PgBouncer; connect to PostgreSQL directly"),
     (r"permission denied for database", "the user may not connect to it: GRANT CONNECT ON DATABASE … TO …"),
 )
 

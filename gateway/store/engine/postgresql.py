@@ -6,13 +6,14 @@ import uuid
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, pool, text
+from sqlalchemy import Connection, Engine, create_engine, event, pool, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
 from gateway.errors import AlreadyRunning
 from gateway.store import instance
 from gateway.store.engine.backend import CHANNEL, CONNECTION_TIMEOUTS, READERS, WRITER, InstanceLost
+from gateway.store.engine.pooler import connect_reader, driver_connection, refuse_pooler
 
 _LOCK = 0x534B_5041_594D_454E
 # How long to wait for a holder that is about to end: an instance that was just killed, or our own lost session.
@@ -27,7 +28,7 @@ _HOLDERS = text(
 
 
 class PostgreSQL:
-    """A database on a server. The connection must be direct: a pooler that shares sessions would share the lock."""
+    """A database on a server. The writer's connection must be direct: a pooler would share its lock."""
 
     folder: Path | None = None
 
@@ -53,6 +54,7 @@ class PostgreSQL:
         """A session that holds the lock. See `Backend`."""
         conn = self._writer.connect()
         try:
+            refuse_pooler(self.where, driver_connection(conn))
             self._take_lock(conn)
             if self._started:
                 self._check_mark(conn)
@@ -107,7 +109,7 @@ class PostgreSQL:
 def reader_engine(url: URL, application_name: str) -> Engine:
     """Connections that cannot write; one snapshot for each query, as in SQLite."""
     options = str(url.query.get("options", ""))
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=READERS,
         max_overflow=0,
@@ -119,3 +121,5 @@ def reader_engine(url: URL, application_name: str) -> Engine:
             "options": f"{options} -c default_transaction_read_only=on -c statement_timeout=30s",
         },
     )
+    event.listen(engine, "do_connect", lambda _dialect, _record, _args, parameters: connect_reader(**parameters))
+    return engine
