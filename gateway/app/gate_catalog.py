@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex
 
+from gateway.access.derived_keys import derived_keys
 from gateway.access.keys import KeyOwner
 from gateway.app.gate_parts import GateParts
 from gateway.app.removed_tiers import refuse_removed_tiers
@@ -135,4 +136,5 @@ def configuration_digest(catalog: Catalog, secrets: Mapping[SecretRef, Secrets],
     guess a secret."""
     found = [(str(ref), [secret.reveal() for secret in values]) for ref, values in secrets.items()]
     text = json.dumps([catalog.digest, sorted(found), [secret.reveal() for secret in settings.admin_token]])
-    return hmac.new(settings.gate_secret[0].reveal().encode(), text.encode(), hashlib.sha256).hexdigest()
+    key = derived_keys(settings.gate_secret, "gate configuration 1")[0]
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
