@@ -9,6 +9,7 @@ import os
 import sqlite3
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -26,22 +27,28 @@ from parts.tables import Report
 _CLIENTS = Path(__file__).parents[1] / "clients"
 _RATE = 500
 _SLOW = 32
-_OF_QUIET, _P99_MS, _VISIBLE_MS = 0.8, 10.0, 20.0
+_OF_QUIET, _P99_MS, _VISIBLE_MS = 0.85, 5.0, 20.0
 _CHANGES = 100
 _CORES = "The service on one core; wrk, the senders and the vendors on the other. 16 connections"
+_OWN_CORE = (
+    "A gate process on one core; the main process, wrk, the senders and the vendors on the other. 16 connections"
+)
 T = TypeVar("T")
 _Disturb = Callable[[Stage, float], tuple[str, list[Any]]]
 
 
 def webhooks(report: Report, folder: Path, rounds: int, seconds: int) -> None:
-    report.section("While webhooks arrive", f"{_CORES}; {_RATE} signed events of 3 kB a second about 20 customers.")
+    events = f"{_RATE} signed events of 3 kB a second about 20 customers"
     numbers = count()
 
     def disturb(stage: Stage, long: float) -> tuple[str, list[Any]]:
         name = f"gate_{next(numbers)}"
         return "stripe_sender.py", [stage.web.port, 16, long, name, stage.customer_ids, _RATE]
 
-    _run(_beside("webhooks", report, folder, rounds, seconds, disturb))
+    for gate_processes, cores in ((0, _CORES), (1, _OWN_CORE)):
+        report.section("While webhooks arrive", f"{cores}; {events}.")
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            _run(_beside("webhooks", report, Path(own), rounds, seconds, disturb, gate_processes))
 
 
 def junk(report: Report, folder: Path, rounds: int, seconds: int) -> None:
@@ -58,10 +65,12 @@ def junk(report: Report, folder: Path, rounds: int, seconds: int) -> None:
     )  # fmt: skip
 
 
-async def _beside(what: str, report: Report, folder: Path, rounds: int, seconds: int, disturb: _Disturb) -> None:
+async def _beside(
+    what: str, report: Report, folder: Path, rounds: int, seconds: int, disturb: _Disturb, gate_processes: int = 0
+) -> None:
     """The gate at full load, alternately alone and with other traffic."""
     report.head("beside", "req/s", "p99 ms", "CPU us", "of quiet", "sent /s")
-    async with service_running(folder) as stage:
+    async with service_running(folder, gate_processes=gate_processes) as stage:
         buyers = [f"user-{number % len(stage.customer_ids)}" for number in range(1000)]
         cookies = people.write_cookies(folder / "cookies", buyers)
         await asyncio.to_thread(wrk.show, stage.gate, cookies)

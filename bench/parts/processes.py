@@ -43,6 +43,15 @@ class Server:
             pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         return pids
 
+    def children(self) -> list[int]:
+        return self._pids()[1:]
+
+    def move_to(self, core: int) -> None:
+        """Its threads, not its children."""
+        if (os.cpu_count() or 1) > 1:
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
+
     def cpu_seconds(self) -> float:
         """Processor time so far."""
         total = 0

@@ -126,19 +126,23 @@ async def vendors() -> AsyncIterator[tuple[Stage, dict[str, str]]]:
 
 
 @contextlib.asynccontextmanager
-async def service_running(folder: Path) -> AsyncIterator[Stage]:
-    """`folder` holds its database and must be on a real disk. On the first core; the vendors are in this process."""
+async def service_running(folder: Path, *, gate_processes: int = 0) -> AsyncIterator[Stage]:
+    """`folder` holds its database and must be on a real disk. On the first core; the vendors are in this process. With
+    a gate process the first core is its alone, and the main process moves to the second one."""
     (folder / "apps.json").write_text(json.dumps(APPS))
     async with vendors() as (stage, environ):
         environ |= {
             "DATABASE_URL": f"sqlite:///{database(folder)}", "APPS_FILE": str(folder / "apps.json"),
             "PUBLIC_URL": "https://pay.example.com", "HOST": "127.0.0.1", "PORT": "0", "GATE_PORT": "0",
-            "GATE_PROCESSES": "0",
+            "GATE_PROCESSES": str(gate_processes),
         }  # fmt: skip
         log = folder / "service.log"
         with telling(["-m", "gateway", "serve"], log, log, environ) as started:
             stage.web = Server(started["pid"], started["port"])
             stage.gate = Server(started["pid"], started["gate_port"])
+            if gate_processes:
+                stage.gate = Server(stage.web.children()[0], started["gate_port"])
+                stage.web.move_to(1)
             stage.stripe.add_endpoint(f"http://127.0.0.1:{stage.web.port}/webhook/stripe", WEBHOOK_SECRET)
             await asyncio.gather(*(stage.sell(number) for number in range(CUSTOMERS)))
             stage.customer_ids = [customer["id"] for customer in stage.stripe.state.all("customer")]

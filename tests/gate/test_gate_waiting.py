@@ -198,7 +198,7 @@ async def test_a_stream_behind_one_that_waits_begins_after_it() -> None:
             assert b"X-SK-User: one" in await reader.readuntil(b"\r\n\r\n")
             assert b"jsonl" in await reader.readuntil(b"\r\n\r\n")
             assert b"epoch" in await reader.readuntil(b"}\n")
-            assert b'{"n":1}' in await reader.readuntil(b"}\n")
+            assert b'"own":1}' in await reader.readuntil(b"}\n")
         writer.close()
 
 
