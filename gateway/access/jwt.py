@@ -12,8 +12,8 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
+from gateway.access.percent import percent_decode
 from gateway.errors import NotAuthenticated
 
 SKEW_SECONDS = 30
@@ -152,7 +152,7 @@ def is_signed(token: bytes, secrets: Sequence[bytes]) -> bool:
 def lenient_form(token: bytes) -> bytes:
     """The canonical form of a token that was percent-encoded, contains characters that decoders skip, or encodes its
     last bits or its padding in another way; unchanged if it is no token."""
-    kept = _SKIPPED.sub(b"", unquote_to_bytes(token)).translate(_URL_SAFE)
+    kept = _SKIPPED.sub(b"", percent_decode(token)).translate(_URL_SAFE)
     signed, dot, signature = kept.rpartition(b".")
     try:
         return signed + dot + b64url(urlsafe_b64decode(signature + b"=" * (-len(signature) % 4)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
@@ -30,16 +32,20 @@ def find_traefik() -> str:
     return found
 
 
-def free_port(requested: int) -> int:
-    """`wanted`, or another free port if that is in use. 0: any."""
-    for port in (requested, 0):
+def free_port(requested: int, taken: Collection[int]) -> int:
+    """`requested`, or another free port if that is in use; none of `taken`. 0: any, below those that the system gives
+    to outgoing connections: one of them could take it before the server does."""
+    others = (10_000 + secrets.randbelow(22_000) for _ in range(100))
+    for port in (requested, *others) if requested else others:
+        if port in taken:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise ConfigError(["there is no free port on 127.0.0.1"])
 
 

@@ -60,7 +60,9 @@ async def open_stage(folder: Path, say: Say, *, fixed_ports: bool = True) -> Asy
     `fixed_ports`: the same ports each time where they are free; else any, so that several demos can run at once.
     """
     traefik = find_traefik()
-    ports = {name: free_port(requested if fixed_ports else 0) for name, requested in _WANTED_PORTS.items()}
+    ports: dict[str, int] = {}
+    for name, requested in _WANTED_PORTS.items():
+        ports[name] = free_port(requested if fixed_ports else 0, ports.values())
     keys = {name: f"{prefix}{secrets.token_hex(24)}" for name, prefix in _KEYS.items()}
     stage = _stage(folder, ports, keys)
     apps = apps_json(stage.app_url, ports)
