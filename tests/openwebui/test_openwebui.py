@@ -63,7 +63,7 @@ async def _activated(page: Page, stage: Stage, name: str, email: str, password: 
         return stage.tags("/api/config")[-1] == (user_id, "free")
 
     # The gate takes five seconds at most to notice.
-    await until(tagged, f"{name} is tagged", 7)
+    await until(tagged, f"{name} is tagged")
     return user_id
 
 
