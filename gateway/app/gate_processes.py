@@ -31,6 +31,8 @@ CONFIG_ERROR = 2
 """The exit code of a command for a wrong setting."""
 SILENT_SECONDS = 2.0
 """A frozen process still gets its share of the connections: one call in N would hang (T47)."""
+_PARTS = 4
+"""Silence is measured in parts. If this process is frozen, only one of them passes: it must not kill healthy gates."""
 RESTART_SECONDS = 0.5
 STOP_SECONDS = 5.0
 
@@ -111,15 +113,11 @@ class GateProcesses:
     async def _keep(self, number: int, listening: asyncio.Event) -> None:
         """Run one process, and another one whenever it ends or is silent. Return if the first one refuses to start."""
         while not self._stopping:
-            reading, writing = os.pipe()
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "gateway", "gate", "serve", "--heartbeat", str(writing),
-                    "--name", f"gate-{number}",
-                    env=self._environ, pass_fds=(writing,), stdin=asyncio.subprocess.DEVNULL,
-                )  # fmt: skip
-            finally:
-                os.close(writing)
+            started = await self._spawn(number)
+            if started is None:
+                await asyncio.sleep(RESTART_SECONDS)
+                continue
+            process, reading = started
             self._running.add(process)
             try:
                 await self._watch(number, process, reading, listening)
@@ -134,6 +132,26 @@ class GateProcesses:
                 log.error("gate_process_ended", extra=fields(process=number, exit_code=process.returncode))
                 await asyncio.sleep(RESTART_SECONDS)
 
+    async def _spawn(self, number: int) -> tuple[asyncio.subprocess.Process, int] | None:
+        """A process and the pipe of its heartbeat; None if the system has no room for one now."""
+        try:
+            reading, writing = os.pipe()
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "gateway", "gate", "serve", "--heartbeat", str(writing),
+                    "--name", f"gate-{number}",
+                    env=self._environ, pass_fds=(writing,), stdin=asyncio.subprocess.DEVNULL,
+                )  # fmt: skip
+            except BaseException:
+                os.close(reading)
+                raise
+            finally:
+                os.close(writing)
+        except OSError as exc:
+            log.error("gate_process_not_started", extra=fields(process=number, detail=exc.strerror))
+            return None
+        return process, reading
+
     async def _watch(
         self, number: int, process: asyncio.subprocess.Process, reading: int, listening: asyncio.Event
     ) -> None:
@@ -144,10 +162,7 @@ class GateProcesses:
         )
         seconds = START_SECONDS
         try:
-            while True:
-                async with asyncio.timeout(seconds):
-                    if not await beats.read(64):
-                        break
+            while await has_beaten(beats, seconds):
                 listening.set()
                 seconds = SILENT_SECONDS
         except TimeoutError:
@@ -157,3 +172,15 @@ class GateProcesses:
         finally:
             transport.close()
         await process.wait()
+
+
+async def has_beaten(beats: asyncio.StreamReader, seconds: float) -> bool:
+    """Wait for a beat; False: the process has ended. Raises `TimeoutError` after `seconds`, if we ran meanwhile."""
+    for part in range(1, _PARTS + 1):
+        try:
+            async with asyncio.timeout(seconds / _PARTS):
+                return bool(await beats.read(64))
+        except TimeoutError:
+            if part == _PARTS:
+                raise
+    raise AssertionError("the last part returns or raises")

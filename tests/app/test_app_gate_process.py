@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from servers.gate_alone import GateAlone
 from servers.running import ADMIN_TOKEN, GATE_SECRET, Running, running_application, write_apps
 from servers.traefik import free_port, until
 
+from gateway.app.gate_processes import has_beaten
 from gateway.errors import ConfigError
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "test"}
@@ -199,6 +201,55 @@ async def test_gate_processes_share_the_port_and_are_replaced(tmp_path: Path) ->
 
         await until(refused, "every process refuses")
     assert _children(running) == []
+
+
+async def test_gates_are_not_silent_because_the_main_process_was_frozen() -> None:
+    """A beat lies in the pipe, but when the main process runs again the deadline has passed as well."""
+    reading, writing = os.pipe()
+    beats = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(beats), os.fdopen(reading, "rb", buffering=0)
+    )
+    try:
+        watching = asyncio.create_task(has_beaten(beats, 2.0))
+        await asyncio.sleep(0)
+        os.write(writing, b".")
+        time.sleep(2.5)  # noqa: ASYNC251  # the whole process stands still
+        assert await watching
+        os.close(writing)
+        assert not await has_beaten(beats, 2.0)
+    finally:
+        transport.close()
+
+
+async def test_a_silent_pipe_is_noticed() -> None:
+    with pytest.raises(TimeoutError):
+        await has_beaten(asyncio.StreamReader(), 0.1)
+
+
+async def test_a_gate_process_is_replaced_once_the_system_has_room_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Processes are killed for lack of memory: then a new one may not start at once either."""
+    async with running_application(tmp_path, PORT=str(free_port()), GATE_PROCESSES="1") as running:
+        [first] = _children(running)
+        start, refusals = asyncio.create_subprocess_exec, [errno.EAGAIN, errno.ENOMEM]
+
+        async def start_when_possible(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+            if refusals:
+                raise OSError(refusals[0], os.strerror(refusals.pop(0)))
+            return await start(*arguments, **options)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_when_possible)
+        os.kill(first, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                return (await running.gate())[0] == 200 and first not in _children(running)
+            return False
+
+        await until(replaced, "another one serves")
+    assert [each.msg for each in caplog.records].count("gate_process_not_started") == 2
 
 
 async def test_the_main_process_sums_the_metrics_and_watches_the_sessions_of_every_gate_process(tmp_path: Path) -> None:
