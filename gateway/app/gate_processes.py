@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.app.ports import port_in_use
 from gateway.errors import ConfigError
-from gateway.gate import shared_socket
+from gateway.gate import claim_shared_address, shared_socket
 from gateway.log import fields
 from gateway.settings import Settings
 
@@ -59,18 +59,20 @@ class GateProcesses:
         self._stopping = False
         self._keepers: list[asyncio.Task[None]] = []
         self._running: set[asyncio.subprocess.Process] = set()
-        self._reserved: socket.socket | None = None
+        self._reserved: list[socket.socket] = []
         self.port = 0
 
     def reserve_port(self) -> None:
-        """Before `begin`. Raises `ConfigError` if the port is in use."""
+        """Before `begin`. Raises `ConfigError` if the port is in use, also by the gate processes of another service."""
         host, port = self._settings.host, self._settings.gate_port
         try:
             # Bound but not listening, so it keeps the port and gets no connection.
-            self._reserved = shared_socket(host, port)
+            self._reserved.append(shared_socket(host, port))
+            self.port = int(self._reserved[0].getsockname()[1])
+            self._reserved.append(claim_shared_address(host, self.port))
         except OSError as exc:
+            self._release_port()
             raise port_in_use("GATE_PORT", port, exc) from exc
-        self.port = int(self._reserved.getsockname()[1])
         self._environ["GATE_PORT"] = str(self.port)
 
     def begin(self) -> None:
@@ -107,8 +109,11 @@ class GateProcesses:
             for keeper in late:
                 keeper.cancel()
             await asyncio.gather(*self._keepers, return_exceptions=True)
-        if self._reserved is not None:
-            self._reserved.close()
+        self._release_port()
+
+    def _release_port(self) -> None:
+        while self._reserved:
+            self._reserved.pop().close()
 
     async def _keep(self, number: int, listening: asyncio.Event) -> None:
         """Run one process, and another one whenever it ends or is silent. Return if the first one refuses to start."""

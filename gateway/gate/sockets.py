@@ -31,3 +31,18 @@ def shared_socket(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def claim_shared_address(host: str, port: int) -> socket.socket:
+    """Claim an address for the processes of one service until the socket is closed. Raises `OSError`.
+
+    SO_REUSEPORT also admits the processes of another service of the same user, and the kernel would divide the
+    requests among both. An abstract name belongs to the same network namespace as the port, and ends with the process.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0skpayments-gate {host} {port}")
+    except BaseException:
+        claim.close()
+        raise
+    return claim

@@ -302,3 +302,18 @@ async def test_a_gate_port_in_use_is_a_wrong_setting(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"GATE_PORT: port .* is already in use"):
             async with running_application(tmp_path, GATE_PORT=port, GATE_PROCESSES="1"):
                 pass
+
+
+async def test_two_services_do_not_share_a_gate_port(tmp_path: Path) -> None:
+    """Such as staging with a copy of the environment: each would answer half of the other's users."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    async with running_application(folders[0], PORT=str(free_port()), GATE_PROCESSES="1") as running:
+        port = str(running.application.gate_port)
+        with pytest.raises(ConfigError, match=r"GATE_PORT: port .* is already in use"):
+            async with running_application(folders[1], GATE_PORT=port, GATE_PROCESSES="1"):
+                pass
+        assert (await running.gate())[0] == 200
+    async with running_application(folders[1], PORT=str(free_port()), GATE_PORT=port, GATE_PROCESSES="1") as running:
+        assert (await running.gate())[0] == 200
