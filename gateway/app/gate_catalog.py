@@ -40,12 +40,14 @@ class GateCatalog:
         self._store = store
         self._also_install = also_install
         self._installed: Read = EMPTY_CATALOG, {}
+        self._loaded = EMPTY_CATALOG
         self._loading_keys = asyncio.Lock()
+        self._loading_tiers = asyncio.Lock()
 
     @property
-    def catalog(self) -> Catalog:
-        """As installed last."""
-        return self._installed[0]
+    def loaded(self) -> Catalog:
+        """The catalog whose users are in the table: the one installed last, or the one before while they are loaded."""
+        return self._loaded
 
     async def validate(self, read: Read) -> bytes:
         """The Traefik configuration of a catalog that can be installed. Raises `ConfigError`; changes nothing."""
@@ -64,6 +66,7 @@ class GateCatalog:
         """`install` with user keys that were saved, while the store is away. For a process that is only a gate."""
         document = await self._prepare(read[0])
         self._install_owners(read, owners)
+        self._loaded = read[0]
         self._publish_loaded()
         self._parts.resolver.follow(read[0])
         self._parts.traefik.replace(document)
@@ -102,9 +105,12 @@ class GateCatalog:
         self._parts.gate.changes.follow(number, users)
 
     async def _load_tiers(self) -> None:
-        tiers, catalog = self._parts.tiers, self._installed[0]
-        await tiers.load(self._store, catalog)
-        tiers.drop_all_but(catalog.apps)
+        # One load at a time: one of an earlier catalog would end later and remove the users of a new app or tier.
+        async with self._loading_tiers:
+            tiers, catalog = self._parts.tiers, self._installed[0]
+            await tiers.load(self._store, catalog)
+            tiers.drop_all_but(catalog.apps)
+            self._loaded = catalog
 
     async def _prepare(self, catalog: Catalog) -> bytes:
         await self._parts.assertion_keys.prepare(catalog)

@@ -227,7 +227,7 @@ class GateSnapshots:
             version, follower = self._parts.tiers.table.version, self._follower
             # The position first: what changes while the rows are written is read again after it.
             header = Header(
-                self._database, follower.epoch, follower.number, int(follower.read_at), _tiers(self._catalog.catalog)
+                self._database, follower.epoch, follower.number, int(follower.read_at), _tiers(self._catalog.loaded)
             )
             await write_snapshot(path, self._keys[0], header, self._records(header, grants))
             self._table_version, self._is_refused = version, False

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from gateway.app import reload as module
 from gateway.app.background import Background
 from gateway.errors import StoreUnavailable
 from gateway.store import entitlements, keys
+from gateway.tiers.model import Entitlement, Reason
 
 GRANT = {"app_id": "skai", "user_id": "u1", "tier": "pro", "reason": "test"}
 
@@ -244,6 +246,41 @@ async def test_a_tier_that_changes_during_a_reload_is_not_undone_by_it(
     for key in (made["key"], other["key"]):
         _, headers, _ = await running.gate(Authorization=f"Bearer {key}")
         assert headers["X-SK-Tier"] == "enterprise"
+
+
+async def test_users_of_a_new_app_stay_although_an_earlier_load_of_everything_ends_later(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower that fell behind is loading everything for the old catalog when apps.json gets one more app."""
+    parts, gate = running.application.parts, running.application.catalog_reload.gate
+    tier = Entitlement(tier="editor", reason=Reason.ACTIVE, source="subscription")
+    parts.store.write_now(lambda conn: entitlements.save(conn, "wiki", "w1", tier, 100))
+    read, began, goes_on, first = parts.store.read, asyncio.Event(), asyncio.Event(), [True]
+
+    async def slow_once(query: Any) -> Any:
+        found = await read(query)
+        if isinstance(query, partial) and query.func is entitlements.page and first and first.pop():
+            began.set()
+            await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(parts.store, "read", slow_once)
+    earlier = asyncio.create_task(gate.load_all())
+    await asyncio.wait_for(began.wait(), 20)
+
+    def with_wiki(apps: dict[str, Any]) -> None:
+        third_app(apps)
+        apps["apps"][-1]["tiers"].append({"id": "editor", "name": "Editor"})
+
+    write_apps(running.folder, with_wiki)
+    reloading = asyncio.create_task(running.application.reload())
+    await asyncio.wait({reloading}, timeout=2.0)  # it may end before the earlier load, or wait for it
+    if not reloading.done():
+        assert "wiki" not in gate.loaded.apps  # a snapshot written now must not claim its users
+    goes_on.set()
+    await asyncio.wait_for(asyncio.gather(earlier, reloading), 20)
+    assert parts.tiers.table.tier_of("wiki", "w1", "all") == "editor"
+    assert "wiki" in gate.loaded.apps
 
 
 async def test_a_key_revoked_while_keys_are_loaded_stays_revoked(
