@@ -30,8 +30,12 @@ def _nothing_else(read: Read, live: Keys) -> None:
 
 
 class GateCatalog:
-    """What `GateFollower` follows. `also_install(read, live)` is called in the same step of the event loop in which the
-    gate gets a catalog or its keys, before it: a tier named by a new catalog must be checked against the new one."""
+    """What `GateFollower` follows. `loaded`: the catalog whose users are in the table, the one installed last or, while
+    they are loaded, the one before.
+
+    `also_install(read, live)` is called in the same step of the event loop in which the gate gets a catalog or its
+    keys, before it: a tier named by a new catalog must be checked against the new one.
+    """
 
     def __init__(
         self, parts: GateParts, store: Reads, also_install: Callable[[Read, Keys], None] = _nothing_else
@@ -40,14 +44,9 @@ class GateCatalog:
         self._store = store
         self._also_install = also_install
         self._installed: Read = EMPTY_CATALOG, {}
-        self._loaded = EMPTY_CATALOG
+        self.loaded: Catalog = EMPTY_CATALOG
         self._loading_keys = asyncio.Lock()
         self._loading_tiers = asyncio.Lock()
-
-    @property
-    def loaded(self) -> Catalog:
-        """The catalog whose users are in the table: the one installed last, or the one before while they are loaded."""
-        return self._loaded
 
     async def validate(self, read: Read) -> bytes:
         """The Traefik configuration of a catalog that can be installed. Raises `ConfigError`; changes nothing."""
@@ -66,7 +65,7 @@ class GateCatalog:
         """`install` with user keys that were saved, while the store is away. For a process that is only a gate."""
         document = await self._prepare(read[0])
         self._install_owners(read, owners)
-        self._loaded = read[0]
+        self.loaded = read[0]
         self._publish_loaded()
         self._parts.resolver.follow(read[0])
         self._parts.traefik.replace(document)
@@ -110,7 +109,7 @@ class GateCatalog:
             tiers, catalog = self._parts.tiers, self._installed[0]
             await tiers.load(self._store, catalog)
             tiers.drop_all_but(catalog.apps)
-            self._loaded = catalog
+            self.loaded = catalog
 
     async def _prepare(self, catalog: Catalog) -> bytes:
         await self._parts.assertion_keys.prepare(catalog)

@@ -94,14 +94,14 @@ class GateFollower:
 
     @property
     def stale(self) -> str:
-        """What to tell the operator once changes have not been read for 30 s, else ''."""
+        """The problem, for the operator, if changes have not been read for 30 s; else ''."""
         seconds = int(self._clock() - self.read_at)
         if seconds < STALE_SECONDS:
             return ""
         return f"no change of a tier or key was read for {seconds} s: {self.problem or 'the database does not answer'}"
 
     async def after_commit(self) -> None:
-        """`catch_up` for a writer, whose commit has succeeded whatever happens here: if it fails, `run` repeats it."""
+        """`catch_up` after a commit, which has succeeded even if this fails. It does not raise; `run` repeats it."""
         try:
             await self.catch_up()
         except StoreUnavailable:

@@ -25,10 +25,6 @@ class GateInvalidation:
 
     def keys_removed(self, url: str) -> None:
         """An issuer removed a signing key. One notice covers all apps: one for each of many would be long."""
-        self.everything_changed()
-
-    def everything_changed(self) -> None:
-        """Any answer may be outdated."""
         if self._gate is not None:
             self._gate.request_cache.forget()
             self._gate.changes.all_changed()

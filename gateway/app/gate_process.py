@@ -85,7 +85,9 @@ class GateProcess:
         litellm = None
         if settings.litellm_url:
             litellm = LiteLLM(session, settings.litellm_url, settings.litellm_key, clock=self._clock)
-        first_seen = FirstSeenReports(session, settings)
+        # A main process that does not answer must not hold the connections of lookups.
+        to_main = await self._stack.enter_async_context(aiohttp.ClientSession())
+        first_seen = FirstSeenReports(to_main, settings)
         registry = Registry((("process", self._name),))
         self.parts = parts = await gate_parts(settings, self._clock, self._stack, litellm, first_seen.add, registry)
         if self._heartbeat is None:
@@ -108,7 +110,7 @@ class GateProcess:
         self._background.start("grants", snapshots.end_grants)
         self._background.start("watch", lambda: self._watch(catalog))
         self._background.start("first-seen users", first_seen.run)
-        reports = GateReports(session, settings, registry, parts.apps, self._name, snapshots.problems, self._clock)
+        reports = GateReports(to_main, settings, registry, parts.apps, self._name, snapshots.problems, self._clock)
         self._stack.push_async_callback(reports.last)
         self._background.start("reports", reports.run)
         log.info("gate_started", extra=fields(gate_port=self.gate_port, epoch=follower.epoch, number=follower.number))
@@ -164,6 +166,9 @@ class GateProcess:
             except SkpayError as exc:
                 self._file.forget()
                 log.warning("catalog_reload_deferred", extra=fields(detail=exc.detail))
+            except Exception:
+                self._file.forget()  # else it would not be read again until the next edit
+                raise
 
 
 async def _beat(pipe: int, orphaned: asyncio.Event) -> None:

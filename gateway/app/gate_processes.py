@@ -35,8 +35,6 @@ _PARTS = 4
 """Silence is measured in parts. If this process is frozen, only one of them passes: it must not kill healthy gates."""
 RESTART_SECONDS = 0.5
 STOP_SECONDS = 5.0
-
-
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -181,11 +179,8 @@ class GateProcesses:
 
 async def has_beaten(beats: asyncio.StreamReader, seconds: float) -> bool:
     """Wait for a beat; False: the process has ended. Raises `TimeoutError` after `seconds`, if we ran meanwhile."""
-    for part in range(1, _PARTS + 1):
-        try:
+    for _ in range(_PARTS):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds / _PARTS):
                 return bool(await beats.read(64))
-        except TimeoutError:
-            if part == _PARTS:
-                raise
-    raise AssertionError("the last part returns or raises")
+    raise TimeoutError

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import aiohttp
 
+from gateway.app.first_seen_reports import REFUSED
 from gateway.app.gate_apps import GateApps
 from gateway.app.gate_figures import Increments, verdicts
 from gateway.log import fields
@@ -24,8 +25,6 @@ REPORT_SECONDS = 5.0
 TIMEOUT_SECONDS = 3.0
 LAST_SECONDS = 1.0
 PATH = "/gate/report"
-_REFUSED = (400, 413, 415)
-"""Statuses that a repeated report would get as well."""
 
 
 class GateReports:
@@ -94,7 +93,7 @@ class GateReports:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         body = report.model_dump(mode="json")
         async with self._session.post(self._url, json=body, headers=self._headers, timeout=timeout) as response:
-            if response.status in _REFUSED:
+            if response.status in REFUSED:
                 return f"{response.status} {(await response.text())[:200]}"
             response.raise_for_status()
             return ""

@@ -159,7 +159,7 @@ class GateSnapshots:
         return found
 
     def _end(self, grants: Sequence[GrantEnd]) -> None:
-        """`grants`: the earliest end first. A user whose tier has changed since is left out."""
+        """`grants`: the earliest end first. Users with another tier since then are skipped."""
         now, tiers = self._clock(), self._parts.tiers
         for app_id, user_id, at, tier_id in grants:
             if at + GRANT_SECONDS > now:

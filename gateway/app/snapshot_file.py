@@ -1,6 +1,6 @@
 """The file of a gate's snapshot: lines of JSON, sealed with a key derived from GATE_SECRET.
 
-A seal instead of a plain digest: whoever can write the file, but does not have the secret, cannot give a user a tier.
+A keyed seal instead of a plain digest: write access to the file alone does not allow to give a user a tier.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def read_header(path: Path) -> Header | None:
 
 
 class SnapshotFile:
-    """A file whose seal is valid; an open one stays as it is when it is replaced."""
+    """A file whose seal is valid. If the path is replaced, an open one still reads the old content."""
 
     def __init__(self, path: Path, keys: Sequence[bytes]) -> None:
         """Open and verify. Raises `SnapshotRefusedError`, and `FileNotFoundError`."""

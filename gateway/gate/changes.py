@@ -34,8 +34,8 @@ class Changes:
     """Every change is published synchronously when the memory changes, so that no kept answer is stale.
 
     `epoch` and `number` are those of the change log, so an answer of one gate and the stream of another agree (T48).
-    What only this process knows has no number there: `own` counts it, and `process` names whose count that is. An
-    answer carries all four as they were when it was decided.
+    Changes that only this process knows have no number there: `own` counts them, for the id in `process`. An answer
+    carries all four values of the moment at which it was decided.
     """
 
     def __init__(self, registry: Registry) -> None:

@@ -66,6 +66,16 @@ def test_the_sum_has_what_every_process_counted() -> None:
     }  # fmt: skip
 
 
+def test_only_what_changed_is_reported_once_more() -> None:
+    one = Process("one")
+    one.requests.of("skai").inc()
+    one.requests.of("blog").inc()
+    one.report()
+    one.requests.of("blog").inc(4)
+    counters = [figure for figure in one.report().figures if figure.kind == "counter"]
+    assert [(child.values, child.numbers) for child in counters[0].children] == [(["blog"], [4])]
+
+
 def test_a_repeated_report_counts_once() -> None:
     figures, one = GateFigures(Registry()), Process("one")
     one.requests.of("skai").inc(5)

@@ -171,6 +171,7 @@ def _running_in(folder: Path) -> list[int]:
 
 
 async def test_gate_processes_share_the_port_and_are_replaced(tmp_path: Path) -> None:
+    """T47: the kernel gives a frozen process its share of the connections as well."""
     async with running_application(tmp_path, PORT=str(free_port()), GATE_PROCESSES="2") as running:
         headers = {"Authorization": (await key_of(running))["Authorization"]}
         await running.admin("POST", "/admin/grants", GRANT)

@@ -136,6 +136,14 @@ async def logged(gate: GateAlone, event: str) -> dict[str, Any]:
     return (await until(find, f"{event}; log: {gate.log[-1500:]}"))[-1]
 
 
+async def started_from_snapshot(gate: GateAlone, database: Database, environment: dict[str, str]) -> None:
+    """The database is away; the payer is known from the file that an earlier start wrote."""
+    await written(gate, Path(environment["GATE_CACHE"]))
+    database.move_away()
+    await gate.start()
+    await gate.until((200, "pro"), PAID, **PAYER)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_it_starts_while_the_database_is_away_and_follows_on_once_it_is_back(
     kind: Callable[[Path], contextlib.AbstractContextManager[Database]], tmp_path: Path
@@ -144,10 +152,7 @@ async def test_it_starts_while_the_database_is_away_and_follows_on_once_it_is_ba
         key_id = filled(database)
         environment = environ(tmp_path, database)
         async with gate_of(tmp_path, environment) as gate:
-            await written(gate, Path(environment["GATE_CACHE"]))
-            database.move_away()
-            await gate.start()
-            await gate.until((200, "pro"), PAID, **PAYER)
+            await started_from_snapshot(gate, database, environment)
             assert await gate.ask("/", **OTHER) == (401, None)
             assert await gate.ask("/") == (200, "free")
             assert (await logged(gate, "gate_started_from_snapshot"))["users"] == 1
@@ -180,10 +185,7 @@ async def test_another_database_at_the_same_address_replaces_everything(tmp_path
             store.write_now(lambda conn: forgetting.remove_user(conn, "skai", "u2"))
         environment = environ(tmp_path, database)
         async with gate_of(tmp_path, environment) as gate:
-            await written(gate, Path(environment["GATE_CACHE"]))
-            database.move_away()
-            await gate.start()
-            await gate.until((200, "pro"), PAID, **PAYER)
+            await started_from_snapshot(gate, database, environment)
             restore(database.url, backup, gate_changes.new_epoch, NOW)
             await gate.until((200, "pro"), PAID, **OTHER)
             await gate.until((401, None), PAID, **PAYER)

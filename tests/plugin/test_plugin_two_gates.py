@@ -169,7 +169,7 @@ async def test_answers_of_one_gate_are_kept_under_the_stream_of_the_other_until_
 
 
 async def test_a_reload_that_one_gate_has_not_made_keeps_none_of_its_answers(tmp_path: Path) -> None:
-    """The gate of the answers is frozen while the other one reloads; once both have, answers are kept as before."""
+    """T48. The gate of the answers is frozen while the other reloads; once both have, answers are kept as before."""
     async with staged(tmp_path, split=True) as stage:
         await stage.until_cached("u1")
         streaming, answering = stage.gates

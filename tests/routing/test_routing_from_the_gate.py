@@ -55,12 +55,14 @@ async def installation(folder: Path, traefiks_secret: str = GATE_SECRET) -> Asyn
             skai, blog = tree["apps"]
             skai["upstream"], blog["upstream"] = {"default": slow, "pro": fast}, slow
             skai["tiers"][0]["traffic"] = {"rate": {"average": 1, "period": "1m", "burst": 2}}
-            tree["routing"] = {"provider": "http"}
+            tree["routing"] = {"provider": "http", **gate_urls}
 
+        gate_urls: dict[str, list[str]] = {}
         write_apps(folder, children)
         running = await stack.enter_async_context(running_application(folder))
         # The gate's port is known only now, and stands in every route.
-        write_apps(folder, lambda tree: (children(tree), tree["routing"].update(gate_url=[running.gate_url])))  # type: ignore[func-returns-value]
+        gate_urls["gate_url"] = [running.gate_url]
+        write_apps(folder, children)
         await running.application.reload()
         provider = {
             "endpoint": f"{running.gate_url}/traefik",
